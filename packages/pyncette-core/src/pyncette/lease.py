@@ -1,0 +1,129 @@
+"""The lease state machine: pure functions from a record, an event and the time to the change that is to be stored.
+
+This is the only place that decides states; ``docs/state_machine.md`` draws it. Times are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import replace
+
+from .record import NEVER, Change, Record, Ref
+
+
+class State(enum.Enum):
+    """What a record is, at a given moment."""
+
+    ABSENT = "absent"
+    WAITING = "waiting"
+    """Not due yet, or due and backing off before a retry."""
+    READY = "ready"
+    """Can be claimed: due, or its lease has expired."""
+    LEASED = "leased"
+    PARKED = "parked"
+    """Could not be decoded; kept out of the way until it is overwritten."""
+
+
+def state_of(record: Record | None, now: int) -> State:
+    if record is None:
+        return State.ABSENT
+    if record.ready_at == NEVER:
+        return State.PARKED
+    if record.ready_at <= now:
+        return State.READY
+    return State.WAITING if record.locked_until is None else State.LEASED
+
+
+def holds(lease: Record, stored: Record | None) -> bool:
+    """Whether the lease that was taken as ``lease`` is still the one in storage.
+
+    True also after somebody changed the rest of the record, such as its schedule, without touching the lease. An
+    expired lease holds until somebody else claims.
+    """
+    return stored is not None and stored.locked_by == lease.locked_by and stored.fence == lease.fence
+
+
+def register(
+    old: Record | None, ref: Ref, *, due_at: int, spec: str, now: int, revision: str, force: bool = False
+) -> Change | None:
+    """An instance is scheduled: create it, or update it and keep the sooner of the two next occurrences, so that
+    calling it again and again can't put an occurrence off forever. ``force`` overwrites all, lease included.
+
+    :return: the change, or None while the instance is leased and ``force`` is not given.
+    """
+    ready_at, attempt = due_at, 0
+    if old is not None and not force:
+        state = state_of(old, now)
+        if state is State.LEASED:
+            return None
+        if state is not State.PARKED and old.due_at <= due_at:
+            due_at, ready_at, attempt = old.due_at, old.ready_at, old.attempt
+    new = Record(ref.queue, ref.key, due_at, ready_at, None, None, revision, old.fence if old else 0, attempt, spec)
+    return Change(old, new)
+
+
+def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str) -> Change:
+    """A static task's schedule changed in code: store the new one, due at ``due_at``.
+
+    A lease that is held stays, its holder settles by the new schedule; an overdue occurrence stays due.
+    """
+    if state_of(old, now) is State.LEASED:
+        return Change(old, replace(old, spec=spec, revision=revision))
+    if old.due_at <= now and old.ready_at != NEVER:
+        return Change(old, replace(old, spec=spec, revision=revision))
+    return Change(old, _waiting(old, due_at, revision, spec=spec))
+
+
+def claim(record: Record, *, now: int, locked_until: int, token: str, holder: str) -> Record:
+    """A ready record is taken. Stores that push claims down write exactly this.
+
+    ``token`` becomes the revision. The fence grows even if the clock went back since the last claim.
+    """
+    return replace(
+        record,
+        ready_at=locked_until,
+        locked_until=locked_until,
+        locked_by=holder,
+        revision=token,
+        fence=max(record.fence + 1, now),
+        attempt=record.attempt + 1,
+    )
+
+
+def extend(record: Record, *, locked_until: int, revision: str) -> Change:
+    """The holder prolongs its lease. A lease is never shortened."""
+    until = max(locked_until, record.locked_until or 0)
+    return Change(record, replace(record, ready_at=until, locked_until=until, revision=revision))
+
+
+def complete(record: Record, *, next_due: int | None, revision: str) -> Change:
+    """The occurrence is done with, or (at most once) about to be executed: on to the next, or away with the record."""
+    return Change(record, None if next_due is None else _waiting(record, next_due, revision))
+
+
+def retry(record: Record, *, at: int, revision: str) -> Change:
+    """The execution failed: the same occurrence may be claimed again at ``at``."""
+    return Change(record, replace(record, ready_at=at, locked_until=None, locked_by=None, revision=revision))
+
+
+def release(record: Record, *, revision: str) -> Change:
+    """The holder did not start the occurrence: give it back as if it had not been claimed. The fence stays."""
+    return Change(record, _waiting(record, record.due_at, revision, attempt=max(record.attempt - 1, 0)))
+
+
+def park(record: Record, *, revision: str) -> Change:
+    """The record can't be decoded: keep it as it is, but never claim it again."""
+    return Change(record, replace(record, ready_at=NEVER, locked_until=None, locked_by=None, revision=revision))
+
+
+def _waiting(record: Record, due_at: int, revision: str, *, attempt: int = 0, spec: str | None = None) -> Record:
+    return replace(
+        record,
+        due_at=due_at,
+        ready_at=due_at,
+        locked_until=None,
+        locked_by=None,
+        revision=revision,
+        attempt=attempt,
+        spec=record.spec if spec is None else spec,
+    )
