@@ -1,0 +1,43 @@
+"""The quick checks, and the coverage of the modules that must be covered to the last branch."""
+
+from __future__ import annotations
+
+import time
+
+from devtool.environment import Environment, say
+from devtool.layout import ROOT
+
+PURE = ("schedule", "lease", "task", "spec")
+TYPED = ("packages", "tests", "examples", "build-support", "docs", "conftest.py")
+
+
+def check(environment: Environment, *, fix: bool) -> int:
+    """Runs every check, even when one before failed; 0 when all are content."""
+    if fix:
+        environment.run("-m", "ruff", "check", "--fix", "--quiet")
+        environment.run("-m", "ruff", "format", "--quiet")
+    typed = [name for name in TYPED if (ROOT / name).exists()]
+    steps = {
+        "lint": ("-m", "ruff", "check"),
+        "format": ("-m", "ruff", "format", "--check"),
+        "types": ("-m", "mypy", *typed),
+        "layers and ceilings": ("-m", "pytest", "-q", "tests/architecture"),
+    }
+    failed = []
+    for name, arguments in steps.items():
+        started = time.monotonic()
+        status = environment.run(*arguments)
+        say(f"{name}: {'failed' if status else 'fine'} ({time.monotonic() - started:.1f} s)")
+        if status:
+            failed.append(name)
+    say(f"check: {', '.join(failed)} failed" if failed else "check: all fine")
+    return 1 if failed else 0
+
+
+def pure_coverage(environment: Environment) -> int:
+    """Runs core's tests and fails unless each line and branch of the pure modules was executed."""
+    environment.run("-m", "coverage", "erase")
+    status = environment.run("-m", "coverage", "run", "-m", "pytest", "-q", "packages/pyncette-core/tests")
+    environment.run("-m", "coverage", "combine", "--quiet")
+    modules = ",".join(f"*/pyncette/{name}.py,*/pyncette/{name}/*" for name in PURE)
+    return status or environment.run("-m", "coverage", "report", f"--include={modules}", "--fail-under=100")

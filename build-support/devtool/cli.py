@@ -1,0 +1,128 @@
+"""The commands of `./dev`: reads the arguments, prepares the environment, hands over."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from devtool import checks, lock, release
+from devtool.environment import Environment
+from devtool.layout import ROOT, closure, distributions, groups, script_requirements
+from devtool.matrix import RESOLUTIONS, environment_for
+from devtool.problem import Problem
+
+EPILOG = """\
+Everything is set up on first use, in .venv (DEV_VENV names another place), with the versions of 3rdparty/lock.txt.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command; its exit status. A Problem is told in a line or two, without a traceback."""
+    options, rest = parser().parse_known_args(arguments)
+    command: Callable[[argparse.Namespace, list[str]], int] = options.command
+    if rest and not options.passes_on:
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return command(options, rest)
+    except Problem as problem:
+        print(f"dev: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="./dev",
+        description="Runs, tests and checks this repository; does all of its own set-up.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[..., int], text: str, *, add_help: bool = True) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text, allow_abbrev=False, add_help=add_help)
+        made.set_defaults(command=command, passes_on=False)
+        return made
+
+    script = add("run", run, "Run a script, such as examples/basic.py.")
+    script.add_argument("script", type=Path)
+    script.add_argument("arguments", nargs=argparse.REMAINDER, help="the script's own")
+    test = add("test", run_tests, "Run the tests; further arguments are pytest's.")
+    test.set_defaults(passes_on=True)
+    test.add_argument("--python", help="a version such as 3.12, `oldest`, `newest`, or a path")
+    test.add_argument("--resolution", choices=RESOLUTIONS, default="locked", help="versions of the dependencies")
+    add("coverage", coverage, "Run the unit tests and show that the pure modules are covered to the last branch.")
+    check = add("check", check_all, "Lint, format, types, layers and ceilings: quick, before each commit.")
+    check.add_argument("--fix", action="store_true", help="mend what can be mended first")
+    add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
+    benchmark = add("bench", bench, "Measure against pyncette 1.1.0; its arguments: bench --help.", add_help=False)
+    benchmark.set_defaults(passes_on=True)
+    add("lock", lock_all, "Resolve the newest versions of all dependencies into 3rdparty/lock.txt.")
+    made = add("release", make_release, "Make version, changelog entry, wheel and sdist of releases; publish nothing.")
+    made.add_argument("releases", nargs="+", metavar="NAME=VERSION", help="such as pyncette-redis=2.0.1")
+    return top
+
+
+def environment() -> Environment:
+    """The environment of the checkout, made by the Python that runs this."""
+    return Environment(Path(os.environ.get("DEV_VENV") or ROOT / ".venv").absolute())
+
+
+def test_requirements() -> list[str]:
+    """All distributions with all extras, the test tools, and what the examples need."""
+    every = [f"{d.name}[{','.join(d.extras)}]" if d.extras else d.name for d in distributions().values()]
+    examples = [r for script in sorted((ROOT / "examples").glob("*.py")) for r in script_requirements(script)]
+    return [*every, *examples, *groups()["test"], *groups()["package"]]
+
+
+def prepared(*requirements: str, within: Environment | None = None) -> Environment:
+    """The environment with the requirements installed."""
+    made = within or environment()
+    made.prepare(*closure(requirements))
+    return made
+
+
+def run(options: argparse.Namespace, _rest: list[str]) -> int:
+    if not options.script.is_file():
+        raise Problem(f"There is no file {options.script}.")
+    ready = prepared("pyncette", *script_requirements(options.script))
+    sys.stdout.flush()
+    os.execv(ready.interpreter, [ready.interpreter, str(options.script), *options.arguments])  # noqa: S606 -- that is the command
+
+
+def run_tests(options: argparse.Namespace, rest: list[str]) -> int:
+    within = environment_for(options.python, options.resolution, test_requirements(), environment())
+    return prepared(*test_requirements(), within=within).run("-m", "pytest", *rest)
+
+
+def coverage(_options: argparse.Namespace, _rest: list[str]) -> int:
+    return checks.pure_coverage(prepared(*test_requirements()))
+
+
+def check_all(options: argparse.Namespace, _rest: list[str]) -> int:
+    ready = prepared(*test_requirements(), *groups()["check"])
+    return checks.check(ready, fix=options.fix)
+
+
+def docs(_options: argparse.Namespace, _rest: list[str]) -> int:
+    ready = prepared(*test_requirements(), *groups()["docs"])
+    return ready.run("-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+
+
+def bench(_options: argparse.Namespace, rest: list[str]) -> int:
+    return prepared(*test_requirements()).run("-m", "tests.benchmarks", *rest)
+
+
+def lock_all(_options: argparse.Namespace, _rest: list[str]) -> int:
+    lock.write(prepared(*groups()["lock"]))
+    return 0
+
+
+def make_release(options: argparse.Namespace, _rest: list[str]) -> int:
+    plan = [release.parse(text) for text in options.releases]
+    release.make(plan, prepared(*groups()["package"]))
+    return 0

@@ -1,0 +1,102 @@
+"""Where things are in the checkout, and what its distributions say of themselves."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ROOT / "packages"
+LOCK = ROOT / "3rdparty" / "lock.txt"
+REQUIREMENTS = ROOT / "3rdparty" / "requirements.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One of the distributions under packages/."""
+
+    name: str
+    folder: Path
+    metadata: dict[str, Any]
+
+    @property
+    def version(self) -> str:
+        return str(self.metadata["version"])
+
+    @property
+    def extras(self) -> dict[str, list[str]]:
+        return dict(self.metadata.get("optional-dependencies", {}))
+
+    @property
+    def requirements(self) -> list[str]:
+        """Every requirement, those of the extras included."""
+        return [*self.metadata["dependencies"], *(r for extra in self.extras.values() for r in extra)]
+
+
+@cache
+def distributions() -> dict[str, Distribution]:
+    """All distributions by name, core first: the order in which they can be installed."""
+    found = {}
+    for path in sorted(PACKAGES.glob("*/pyproject.toml"), key=lambda p: (p.parent.name != "pyncette-core", p)):
+        metadata = tomllib.loads(path.read_text())["project"]
+        found[metadata["name"]] = Distribution(metadata["name"], path.parent, metadata)
+    return found
+
+
+@cache
+def groups() -> dict[str, list[str]]:
+    """The dependency groups of the root pyproject.toml: what the tools need."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    return {name: list(requirements) for name, requirements in table.items()}
+
+
+def name_of(requirement: str) -> str:
+    """The normalised project name in a requirement, without extras, versions and markers."""
+    match = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
+    if match is None:
+        raise ValueError(f"not a requirement: {requirement!r}")
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+def is_ours(requirement: str) -> bool:
+    return name_of(requirement) in distributions()
+
+
+def script_requirements(script: Path) -> list[str]:
+    """What a script declares in its `# /// script` block (inline script metadata); none without a block."""
+    block = re.search(r"(?m)^# /// script$\n((?:^#(?: .*)?$\n)*?)^# ///$", script.read_text())
+    if block is None:
+        return []
+    text = "".join(line[2:] + "\n" for line in block[1].splitlines())
+    return list(tomllib.loads(text).get("dependencies", []))
+
+
+def closure(requirements: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Our own distributions that the requirements need, and what these and the requirements need of others."""
+    ours: set[str] = set()
+    others: set[str] = set()
+    pending, seen = list(requirements), set()
+    while pending:
+        requirement = pending.pop()
+        if requirement in seen:
+            continue
+        seen.add(requirement)
+        if not is_ours(requirement):
+            others.add(requirement)
+            continue
+        distribution = distributions()[name_of(requirement)]
+        ours.add(distribution.name)
+        pending += distribution.metadata["dependencies"]
+        for extra in extras_of(requirement):
+            pending += distribution.extras[extra]
+    return ours, others
+
+
+def extras_of(requirement: str) -> list[str]:
+    match = re.match(r"[A-Za-z0-9._-]+\s*\[([^\]]*)\]", requirement.strip())
+    return [extra.strip() for extra in match[1].split(",")] if match else []

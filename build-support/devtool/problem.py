@@ -1,0 +1,5 @@
+"""The one exception whose text is for the person at the terminal."""
+
+
+class Problem(Exception):
+    """Something that the caller can mend; its text says what and how. Printed without a traceback."""
