@@ -1,0 +1,133 @@
+"""pytest plugin: a fixture for each kind of server, and one line in the summary for each that could not be had."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import pytest
+
+from .cache import Unavailable
+from .external import Unreachable
+from .model import Server
+from .pool import Pool
+
+# fixture -> kind of server
+FIXTURES = {
+    "redis_server": "redis",
+    "postgres_server": "postgres",
+}
+
+
+class StartServer(Protocol):
+    """What the fixture `start_server` is."""
+
+    def __call__(self, kind: str, *options: str) -> AbstractContextManager[Server]:
+        """Start a server for the block alone, with additional command line options."""
+
+
+class Servers:
+    """The pool as tests see it: what cannot be had skips the test, or fails it if the environment has `CI`."""
+
+    def __init__(self) -> None:
+        self.pool = Pool()
+        self.affected: Counter[str] = Counter()
+
+    def shared(self, kind: str) -> Server:
+        with self._outcome(kind):
+            return self.pool.shared(kind)
+
+    @contextlib.contextmanager
+    def private(self, kind: str, *options: str) -> Iterator[Server]:
+        with contextlib.ExitStack() as stack:
+            with self._outcome(kind):
+                server = stack.enter_context(self.pool.private(kind, *options))
+            yield server
+
+    def message(self, kind: str) -> str:
+        return f"no {kind} server: {self.pool.missing[kind]}"
+
+    def count(self, outcome: BaseException) -> None:
+        """Take note of a test that was skipped or failed for want of a server."""
+        for kind in self.pool.missing:
+            if str(outcome).startswith(self.message(kind)):
+                self.affected[kind] += 1
+
+    @contextlib.contextmanager
+    def _outcome(self, kind: str) -> Iterator[None]:
+        try:
+            yield
+        except Unavailable as error:
+            if kind not in self.pool.missing:  # it could be had, but not for a test alone
+                pytest.skip(str(error))
+            if must_fail(error):
+                pytest.fail("\n".join([self.message(kind), *getattr(error, "__notes__", [])]), pytrace=False)
+            pytest.skip(self.message(kind))
+
+
+def must_fail(error: Unavailable) -> bool:
+    return bool(os.environ.get("CI")) or isinstance(error, Unreachable)
+
+
+SERVERS = pytest.StashKey[Servers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SERVERS] = Servers()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fill the cache before the first test, whose time limit a download would use up."""
+    config = session.config
+    if config.option.collectonly:
+        return
+    names = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    kinds = [kind for name, kind in FIXTURES.items() if name in names]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    announce: Callable[[str], None] = reporter.write_line if reporter else lambda _: None
+    config.stash[SERVERS].pool.prepare(kinds, announce)
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    if call.excinfo and isinstance(call.excinfo.value, (pytest.skip.Exception, pytest.fail.Exception)):
+        item.config.stash[SERVERS].count(call.excinfo.value)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    servers = config.stash[SERVERS]
+    if not servers.affected:
+        return
+    terminalreporter.section("test servers")
+    for kind, number in sorted(servers.affected.items()):
+        what = "failed" if must_fail(servers.pool.missing[kind]) else "skipped"
+        tests = "test" if number == 1 else "tests"
+        terminalreporter.write_line(f"{kind}: {number} {tests} {what}, {servers.message(kind)}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
+    """All test servers; they end with the session."""
+    yield pytestconfig.stash[SERVERS]
+    pytestconfig.stash[SERVERS].pool.close()
+
+
+@pytest.fixture(scope="session")
+def start_server(servers: Servers) -> StartServer:
+    """Start a server for one test alone: `with start_server("mysql", "--performance-schema=ON") as server:`."""
+    return servers.private
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers: Servers) -> Server:
+    """A single Redis 7."""
+    return servers.shared("redis")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers: Servers) -> Server:
+    """A PostgreSQL 15; its database sorts by the rules of a language."""
+    return servers.shared("postgres")

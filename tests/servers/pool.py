@@ -1,0 +1,93 @@
+"""The servers of one process: shared ones, started when first asked for, and private ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cached_property
+from typing import TypeVar
+
+from . import external
+from .cache import Unavailable
+from .model import Server
+from .process import Session
+from .providers import PROVIDERS
+
+T = TypeVar("T")
+
+DOWNLOADS_AT_A_TIME = 3
+ANNOUNCE_AFTER_SECONDS = 1.0
+
+
+class Pool:
+    """Gives out servers and remembers why it could not."""
+
+    def __init__(self) -> None:
+        self.missing: dict[str, Unavailable] = {}
+        self._shared: dict[str, Server] = {}
+        self._started = False
+
+    def prepare(self, kinds: Iterable[str], announce: Callable[[str], None]) -> None:
+        """Download and build what these kinds need, several at a time; failures are told when they are asked for."""
+        wanted = [kind for kind in kinds if not external.given(kind)]
+        with ThreadPoolExecutor(DOWNLOADS_AT_A_TIME) as threads:
+            jobs = [threads.submit(self._prepare, kind) for kind in wanted]
+            if wait(jobs, ANNOUNCE_AFTER_SECONDS).not_done:
+                announce(f"test servers: getting {', '.join(wanted)} ready, which takes a while on the first run")
+        for job in jobs:
+            job.result()
+
+    def shared(self, kind: str) -> Server:
+        """Return the server of this kind that all tests share.
+
+        :raises Unavailable: it cannot be had.
+        """
+        if kind not in self._shared:
+            self._shared[kind] = self._attempt(kind, lambda: external.server(kind) or self._start(kind))
+        return self._shared[kind]
+
+    @contextlib.contextmanager
+    def private(self, kind: str, *options: str) -> Iterator[Server]:
+        """Start a server for one test alone, with additional command line options; it goes with its data afterwards.
+
+        :raises Unavailable: it cannot be had, or servers of this kind are somebody else's.
+        """
+        if external.given(kind):
+            raise Unavailable(f"{external.variable(kind)} names a server, and this needs one of its own")
+        server = self._attempt(kind, lambda: self._start(kind, *options))
+        try:
+            yield server
+        finally:
+            server.control.discard()
+
+    def close(self) -> None:
+        """End all servers and remove their data."""
+        if self._started:
+            self._session.close()
+
+    @cached_property
+    def _session(self) -> Session:
+        self._started = True
+        return Session()
+
+    def _prepare(self, kind: str) -> None:
+        with contextlib.suppress(Unavailable):
+            self._attempt(kind, PROVIDERS[kind].prepare)
+
+    def _start(self, kind: str, *options: str) -> Server:
+        provider = PROVIDERS[kind]
+        provider.prepare()
+        return provider.start(self._session, *options)
+
+    def _attempt(self, kind: str, get: Callable[[], T]) -> T:
+        if kind in self.missing:
+            raise self.missing[kind]
+        try:
+            return get()
+        except Unavailable as error:
+            self.missing[kind] = error
+            raise
+        except OSError as error:  # a full disk, a folder that is closed to us
+            self.missing[kind] = Unavailable(str(error))
+            raise self.missing[kind] from error

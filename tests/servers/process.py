@@ -1,0 +1,168 @@
+"""Server processes of one session: where they live, how they are started, stopped, paused and waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import supervisor
+from .cache import Unavailable
+
+HOST = "127.0.0.1"
+STOP_GRACE_SECONDS = 15.0
+
+
+class Session:
+    """All servers that one process starts. They end with it, however it ends."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pyncette-servers-"))
+        self._lock = threading.Lock()
+        self._reservations: list[socket.socket] = []
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-I", supervisor.__file__, str(self.folder), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # the terminal's Ctrl-C is for the tests, which then close the session
+        )
+
+    def close(self) -> None:
+        """End all servers and remove their data."""
+        self._supervisor.communicate()
+        for reservation in self._reservations:
+            reservation.close()
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """Let the supervisor do what its function `name` does."""
+        stdin, stdout = self._supervisor.stdin, self._supervisor.stdout
+        assert stdin is not None
+        assert stdout is not None
+        with self._lock:
+            stdin.write(json.dumps({"call": name, "arguments": arguments}).encode() + b"\n")
+            stdin.flush()
+            answer = json.loads(stdout.readline())
+        if "error" in answer:
+            raise OSError(answer["error"])
+        return answer["answer"]
+
+    def make_folder(self, name: str) -> Path:
+        """Return a new folder for a server's files; it is removed with the session."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+
+    def free_port(self) -> int:
+        """Return a port that nobody listens on, and that no other session is given while this one lives."""
+        ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        # Not an ephemeral port: clients that reconnect to a stopped server would sooner or later be given its
+        # port as their own, and so be connected with themselves.
+        candidates = range(10000, ephemeral) if ephemeral > 12000 else range(61000, 65000)
+        for port in random.sample(candidates, len(candidates)):
+            reservation = socket.socket(socket.AF_UNIX)
+            try:
+                # A name in the abstract namespace goes away with the process that bound it.
+                reservation.bind(f"\0pyncette-test-port-{port}")
+                with socket.socket() as probe:
+                    probe.bind((HOST, port))
+            except OSError:
+                reservation.close()
+                continue
+            self._reservations.append(reservation)
+            return port
+        raise Unavailable("no port is free")
+
+
+@dataclass(slots=True)
+class Program:
+    """One server process, which may be stopped and started again on the same data.
+
+    `ready` says whether the server takes clients; it may raise OSError or ValueError as long as it does not.
+    """
+
+    session: Session
+    argv: Sequence[str | Path]
+    folder: Path
+    ready: Callable[[], bool]
+    env: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: int = signal.SIGTERM
+    # Ends the server with its data, which are not needed any more: the fastest way that leaves nothing behind.
+    last_signal: int = signal.SIGKILL
+    # Files that a killed server leaves behind and that keep it from starting, as patterns below `folder`.
+    stale: Sequence[str] = ()
+    patience_seconds: float = 60.0
+    pid: int = 0
+
+    def start(self) -> None:
+        """Start the server and wait until it is ready.
+
+        :raises Unavailable: it ended, or was not ready in time.
+        """
+        for path in [found for pattern in self.stale for found in self.folder.glob(pattern)]:
+            path.unlink()
+        self.pid = self.session.call(
+            "spawn",
+            argv=[str(arg) for arg in self.argv],
+            cwd=str(self.folder),
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **self.env},
+            log=str(self.folder / "log"),
+            last_signal=int(self.last_signal),
+        )
+        self._wait()
+
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop the server and all its processes; the data stay. With `kill` by SIGKILL, as a crash would."""
+        number = signal.SIGKILL if kill else self.stop_signal
+        self.session.call("stop", pid=self.pid, signal_number=int(number), grace=STOP_GRACE_SECONDS)
+
+    def pause(self) -> None:
+        """Stop all of the server's processes where they are: connections stay open, nothing is answered."""
+        self.session.call("signal_family", pid=self.pid, signal_number=int(signal.SIGSTOP))
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self.session.call("signal_family", pid=self.pid, signal_number=int(signal.SIGCONT))
+
+    def discard(self) -> None:
+        """End the server and remove its data."""
+        self.session.call("stop", pid=self.pid, signal_number=int(self.last_signal), grace=STOP_GRACE_SECONDS)
+        shutil.rmtree(self.folder)
+
+    def log(self) -> str:
+        """Return the end of what the server has written."""
+        return (self.folder / "log").read_text(errors="replace")[-4000:]
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + self.patience_seconds
+        while True:
+            ready = self._is_ready()
+            # Asked after readiness: a stranger on the same port may have answered for a server that has ended.
+            if (code := self.session.call("exit_code", pid=self.pid)) is not None:
+                raise self._failure(f"ended with {code}")
+            if ready:
+                return
+            if time.monotonic() > deadline:
+                raise self._failure(f"was not ready after {self.patience_seconds:.0f} s")
+            time.sleep(0.02)
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.ready()
+        except (OSError, ValueError):
+            return False
+
+    def _failure(self, what: str) -> Unavailable:
+        last = (self.log().strip().splitlines() or ["it wrote nothing"])[-1]
+        error = Unavailable(f"{self.folder.name.rpartition('-')[0]} {what}: {last[:300]}")
+        error.add_note(self.log())
+        return error

@@ -1,0 +1,32 @@
+"""Which servers there are, and where they come from."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .model import Server
+from .postgres import POSTGRES_15, Postgres
+from .process import Session
+from .redis import REDIS, Redis
+
+
+class Provider(Protocol):
+    """A kind of server that can be started."""
+
+    def prepare(self) -> None:
+        """Fill the cache with all that a start needs, so that `start` needs no network.
+
+        :raises Unavailable: the server cannot be had on this machine.
+        """
+
+    def start(self, session: Session, *options: str) -> Server:
+        """Start a server of this kind with additional command line options and wait until it takes clients.
+
+        :raises Unavailable: the server cannot be had on this machine.
+        """
+
+
+PROVIDERS: dict[str, Provider] = {
+    "redis": Redis("redis", REDIS),
+    "postgres": Postgres("postgres", POSTGRES_15),
+}
