@@ -1,0 +1,337 @@
+"""Runs a repository whose driver speaks only asyncio for an app that runs on trio.
+
+The repository is opened, used and closed inside one asyncio event loop in a thread of its own. Every call crosses to it
+once, and back once, without a thread of its own: what crosses is a batch, so that the cost of a crossing is shared by
+all of its records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import math
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from contextvars import Context, copy_context
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from .errors import RepositoryException, RepositoryUnavailableException
+from .repository import Repository
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_Cross = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Coroutine[Any, Any, Any]]
+
+CANCEL_GRACE = 5.0
+"""Seconds that a cancelled call may take to clean up behind itself before its caller stops waiting for it."""
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds that closing the repository may take before it is cancelled."""
+
+
+def asyncio_only(
+    factory: Callable[P, AbstractAsyncContextManager[Repository]],
+) -> Callable[P, AbstractAsyncContextManager[Repository]]:
+    """Decorates the factory of a repository that runs on asyncio only, so that it works on trio as well.
+
+    On asyncio the repository is the factory's own. On trio it is one that forwards each method call to the real
+    one, which lives in an asyncio event loop in a worker thread for as long as the context manager is open. There
+
+    * a cancelled call is cancelled on the other side, and waited for until it has ended, at most
+      :data:`CANCEL_GRACE` seconds;
+    * exceptions arrive as they were raised, with their traceback;
+    * context variables of the caller can be read.
+
+    The repository is closed within :data:`CLOSE_TIMEOUT` plus :data:`CANCEL_GRACE` seconds, even if the driver
+    hangs; its thread is then left behind, and does not keep the process alive.
+
+    Factories of repositories that are written with anyio, or with both libraries, need no decorator.
+    """
+
+    @functools.wraps(factory)
+    def make(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[Repository]:
+        return _OnEither(factory(*args, **kwargs))
+
+    return make
+
+
+def _on_trio() -> bool:
+    if "trio" not in sys.modules:
+        return False
+    import sniffio  # a dependency of trio
+
+    return sniffio.current_async_library() == "trio"
+
+
+class _OnEither(AbstractAsyncContextManager[Repository]):
+    """Which event loop runs is known only when the repository is opened, not yet when its factory is called."""
+
+    def __init__(self, manager: AbstractAsyncContextManager[Repository]) -> None:
+        self._manager = manager
+
+    async def __aenter__(self) -> Repository:
+        if _on_trio():
+            self._manager = _Bridge(self._manager)
+        return await self._manager.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._manager.__aexit__(kind, error, traceback)
+
+
+class _Reply(Generic[T]):
+    """A result that the asyncio thread hands to one task on trio."""
+
+    def __init__(self) -> None:
+        import trio
+
+        self._arrived = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        self._lock = threading.Lock()
+        self._given = False
+        self._value: T | None = None
+        self.error: BaseException | None = None
+
+    def give(self, value: T | None, error: BaseException | None = None) -> None:
+        """Called in the asyncio thread; the first result counts."""
+        import trio
+
+        with self._lock:
+            if self._given:
+                return
+            self._given, self._value, self.error = True, value, error
+        try:
+            self._token.run_sync_soon(self._arrived.set)
+        except trio.RunFinishedError:
+            logger.debug("The event loop that waited for a reply of the repository has ended.")
+
+    async def wait(self, cancel: Callable[[], None]) -> T:
+        """Wait for the result.
+
+        :param cancel: called when the waiting task is cancelled. What the other side makes of that counts, as it would
+            if there were no bridge: only if it ends as cancelled, or takes too long, the waiting task does so as well.
+        """
+        import trio
+
+        try:
+            await self._arrived.wait()
+        except trio.Cancelled:
+            cancel()
+            if not await self.wait_shielded(CANCEL_GRACE):
+                logger.warning("A cancelled call of the repository has not ended after %s s.", CANCEL_GRACE)
+                raise
+            if isinstance(self.error, asyncio.CancelledError):
+                raise
+        return self.result()
+
+    async def wait_shielded(self, seconds: float) -> bool:
+        """Wait at most so long, whether cancelled or not, and say whether the result is there."""
+        import trio
+
+        with trio.move_on_after(seconds, shield=True):
+            await self._arrived.wait()
+        return self._arrived.is_set()
+
+    def result(self) -> T:
+        error, self.error = self.error, None
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                raise RepositoryUnavailableException(
+                    "The call was cancelled by the repository's driver, or because the repository was closed."
+                ) from error
+            if error is not None:
+                raise error
+            return cast(T, self._value)
+        finally:
+            del error  # the exception's traceback refers to this frame: together they would wait for the collector
+
+
+class _Crossing(Generic[T]):
+    """One call of a method of the repository. All but the reply is used in the asyncio thread."""
+
+    def __init__(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.reply = _Reply[T]()
+        self.task: asyncio.Task[T] | None = None
+        self._call = call
+        self._context = _asyncio_context()
+
+    def start(self, finished: Callable[[_Crossing[T]], object]) -> None:
+        self.task = asyncio.get_running_loop().create_task(self._call(), context=self._context)
+        self.task.add_done_callback(lambda _: finished(self))
+        self.task.add_done_callback(self._give)
+
+    def cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    def _give(self, task: asyncio.Task[T]) -> None:
+        try:
+            self.reply.give(task.result())
+        except BaseException as error:  # noqa: BLE001 - raised again in the task that waits for the reply
+            self.reply.give(None, error)
+
+
+class _Bridge(AbstractAsyncContextManager[Repository]):
+    """An asyncio event loop in a thread, for one repository that is opened, used and closed in it."""
+
+    def __init__(self, manager: AbstractAsyncContextManager[Repository]) -> None:
+        self._manager = manager
+        self._body_error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._crossings: set[_Crossing[Any]] = set()
+        self._refusal: str | None = None
+
+    async def __aenter__(self) -> Repository:
+        self._running = _Reply[None]()
+        self._opened = _Reply[Repository]()
+        self._ended = _Reply[bool | None]()
+        self._thread = threading.Thread(
+            target=self._run, args=(_asyncio_context(),), name="pyncette-repository", daemon=True
+        )
+        self._thread.start()
+        await self._running.wait_shielded(math.inf)
+        self._running.result()
+        try:
+            return _bridged(await self._opened.wait(self._cancel), self.call)
+        except BaseException:
+            await self._end()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        import trio
+
+        # The repository's side knows a cancellation by the name of asyncio's only.
+        self._body_error = asyncio.CancelledError() if isinstance(error, trio.Cancelled) else error
+        if not await self._end():
+            return None
+        raised = self._ended.error
+        if raised is not None and (raised is self._body_error or isinstance(raised, asyncio.CancelledError)):
+            return None
+        return self._ended.result()
+
+    async def call(self, method: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Call a method of the repository on its side."""
+        import trio
+
+        await trio.lowlevel.checkpoint_if_cancelled()
+        crossing = _Crossing(method)
+        with self._lock:
+            if self._refusal is not None:
+                raise RepositoryException(self._refusal)
+            self._crossings.add(crossing)
+            self._loop.call_soon_threadsafe(crossing.start, self._crossings.discard)
+        return await crossing.reply.wait(lambda: self._post(crossing.cancel))
+
+    def _post(self, callback: Callable[[], object]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            logger.debug("The repository's event loop has ended already.")
+
+    def _cancel(self) -> None:
+        self._post(self._main.cancel)
+
+    async def _end(self) -> bool:
+        """Have the repository closed and its thread ended, cancelled or not.
+
+        :return: False if it had to be left behind.
+        """
+        with self._lock:
+            self._refusal = self._refusal or "The repository is closed."
+        self._post(self._closing.set)
+        if not await self._ended.wait_shielded(CLOSE_TIMEOUT):
+            self._cancel()
+            if not await self._ended.wait_shielded(CANCEL_GRACE):
+                logger.error("The repository did not close in %s s; it is left open.", CLOSE_TIMEOUT + CANCEL_GRACE)
+                return False
+        self._thread.join()
+        return True
+
+    def _run(self, context: Context) -> None:
+        """The thread."""
+        suppress: bool | None = None
+        error: BaseException | None = None
+        try:
+            with asyncio.Runner() as runner:
+                suppress = runner.run(self._serve(), context=context)
+        except BaseException as e:  # noqa: BLE001 - raised again in the tasks that wait for it
+            error = e
+        with self._lock:
+            self._refusal = self._refusal or f"The event loop of the repository has ended: {error!r}"
+            left = list(self._crossings)
+        for crossing in left:
+            lost = RepositoryUnavailableException("The event loop of the repository ended during the call.")
+            lost.__cause__ = error
+            crossing.reply.give(None, lost)
+        self._running.give(None, error)
+        self._opened.give(None, error)
+        self._ended.give(suppress, error)
+
+    async def _serve(self) -> bool | None:
+        self._loop = asyncio.get_running_loop()
+        self._main = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._closing = asyncio.Event()
+        self._running.give(None)
+        repository = await self._manager.__aenter__()
+        self._opened.give(repository)
+        try:
+            await self._closing.wait()
+        except asyncio.CancelledError as cancelled:
+            self._body_error = cancelled
+        await self._cancel_crossings()
+        error = self._body_error
+        if error is None:
+            return await self._manager.__aexit__(None, None, None)
+        return await self._manager.__aexit__(type(error), error, error.__traceback__)
+
+    async def _cancel_crossings(self) -> None:
+        with self._lock:
+            tasks = [crossing.task for crossing in self._crossings if crossing.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_GRACE)
+
+
+def _asyncio_context() -> Context:
+    """The caller's context, but for what it says about the event loop."""
+    import sniffio
+
+    context = copy_context()
+    context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
+
+
+class _Forwarding:
+    def __init__(self, target: Repository, cross: _Cross) -> None:
+        self.target = target
+        self.cross = cross
+
+
+def _forward(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @functools.wraps(getattr(Repository, name), updated=())  # its attributes say that it is abstract
+    async def forward(self: _Forwarding, *args: Any, **kwargs: Any) -> Any:
+        return await self.cross(functools.partial(getattr(self.target, name), *args, **kwargs))
+
+    return forward
+
+
+_METHODS = [name for name, _ in inspect.getmembers(Repository, inspect.iscoroutinefunction) if not name.startswith("_")]
+
+_BridgedRepository = type("BridgedRepository", (_Forwarding, Repository), {name: _forward(name) for name in _METHODS})
+
+
+def _bridged(target: Repository, cross: _Cross) -> Repository:
+    """A repository of which each method, whatever the interface has, makes one crossing."""
+    return cast(Repository, _BridgedRepository(target, cross))
