@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from devtool.layout import LOCK, PACKAGES, ROOT
 from devtool.problem import Problem
@@ -31,7 +32,7 @@ class Environment:
     """A virtual environment made by `python`, holding versions from `constraints` (None: the newest)."""
 
     folder: Path
-    python: str = sys.executable
+    python: str = os.path.realpath(sys.executable)  # never the environment's own
     constraints: Path | None = LOCK
 
     @property
@@ -59,7 +60,8 @@ class Environment:
             say(f"Setting up {display(self.folder)} ...")
             self._create()
             self._install(sorted(wanted | present))
-            self.stamp.write_text(json.dumps({"origin": origin, "installed": sorted(wanted | present)}))
+            stamp = {"python": self.python, "origin": origin, "installed": sorted(wanted | present)}
+            self.stamp.write_text(json.dumps(stamp))
             say(f"Ready after {time.monotonic() - started:.0f} s.")
 
     def run(self, *arguments: str) -> int:
@@ -68,17 +70,23 @@ class Environment:
 
     def _origin(self) -> str:
         """A digest of all that decides what an installation holds."""
-        digest = hashlib.sha256(f"{self.python} {sys.version}".encode())
+        digest = hashlib.sha256(self.python.encode())
         sources = [ROOT / "pyproject.toml", *sorted(PACKAGES.glob("*/pyproject.toml")), Path(__file__)]
         for path in [*sources, *([self.constraints] if self.constraints else [])]:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
+    def _read_stamp(self) -> dict[str, Any]:
+        """What the last successful installation left; nothing if there is none, or not of this Python."""
+        try:
+            stamp: dict[str, Any] = json.loads(self.stamp.read_text())
+        except (OSError, ValueError):
+            return {}
+        return stamp if stamp.get("python") == self.python and os.access(self.interpreter, os.X_OK) else {}
+
     def _installed(self, origin: str) -> set[str]:
-        if not os.access(self.interpreter, os.X_OK) or not self.stamp.exists():
-            return set()
-        stamp = json.loads(self.stamp.read_text())
-        return set(stamp["installed"]) if stamp["origin"] == origin else set()
+        stamp = self._read_stamp()
+        return set(stamp["installed"]) if stamp.get("origin") == origin else set()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -95,7 +103,7 @@ class Environment:
             yield
 
     def _create(self) -> None:
-        if os.access(self.interpreter, os.X_OK) and self.stamp.exists():
+        if self._read_stamp():
             self.stamp.unlink()
             return
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -125,12 +133,13 @@ class Environment:
         # Its own settings apply: index, proxy, certificates. PIP_USER would install outside the environment.
         environ = {key: value for key, value in os.environ.items() if key not in {"PIP_USER", "PIP_TARGET"}}
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+        if done.returncode and OFFLINE.search(done.stderr):
+            raise Problem(
+                f"{tail(done.stderr, 1)}\n"
+                "The package index can't be reached: check the network, or pip's settings (pip config list)."
+            )
         if done.returncode:
-            output = done.stdout + done.stderr
-            hint = "pip failed."
-            if OFFLINE.search(output):
-                hint = "The package index can't be reached: check the network, or pip's settings (pip config list)."
-            raise Problem(f"{tail(output)}\n{hint}")
+            raise Problem(f"pip failed:\n{tail(done.stdout + done.stderr)}")
 
 
 def without_hashes(lock: str) -> str:
