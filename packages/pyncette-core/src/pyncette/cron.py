@@ -1,0 +1,280 @@
+"""Cron texts: croniter reads them, and this module finds the next local time that matches.
+
+A *local time* is what a clock on the wall shows, in whole seconds since the epoch as if it were UTC. What a timezone
+makes of it is `pyncette.schedule`'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from calendar import isleap, monthrange
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import cast
+
+from croniter import CroniterBadCronError, croniter
+
+_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY, _SECOND, _YEAR = range(7)
+_FIELDS = (
+    ("minute", "0-59"),
+    ("hour", "0-23"),
+    ("day-of-month", "1-31, or L for the last day"),
+    ("month", "1-12 or JAN-DEC"),
+    ("day-of-week", "0-7 or SUN-SAT, 5#3 for the third Friday, L5 for the last one"),
+    ("second", "0-59"),
+    ("year", "1970-2099"),
+)
+_SHAPE = (
+    "write five fields (minute hour day-of-month month day-of-week), six with the second last, or seven with the"
+    " year after that"
+)
+
+# The calendar repeats every 400 years, weekdays included. Months are counted from January 1970.
+_FIRST_YEAR = 1970
+_CYCLE_MONTHS = 4800
+_CYCLE_DAYS = 146_097
+_LAST_DAY = 2_932_896  # 9999-12-31
+_DAY_SECONDS = 86_400
+
+
+def _month_lengths() -> Sequence[int]:
+    years = range(_FIRST_YEAR, _FIRST_YEAR + 400)
+    lengths = {leap: [monthrange(2000 if leap else 2001, month)[1] for month in range(1, 13)] for leap in (True, False)}
+    return [length for year in years for length in lengths[isleap(year)]]
+
+
+_LENGTHS = _month_lengths()
+# The first day of each month of the cycle, in days since 1970-01-01.
+_STARTS = tuple(accumulate(_LENGTHS[:-1], initial=0))
+# What a month's calendar looks like depends on its length and the weekday of its first day (1970-01-01 was the
+# fourth day of a week that begins on Sunday): 28 kinds.
+_KINDS = bytes((length - 28) * 7 + (start + 4) % 7 for length, start in zip(_LENGTHS, _STARTS, strict=True))
+
+
+class CronError(CroniterBadCronError):
+    """A cron text that can't be used; the message names the field and says what to write."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Days:
+    """The days on which a cron text matches, for those that don't match every day."""
+
+    masks: tuple[int, ...]  # for each kind of month the matching days, the first day in bit 0
+    months: int  # bit 0 is January
+    years: frozenset[int] | None
+
+    def on_or_after(self, day: int) -> int | None:
+        """The first matching day from `day` on, in days since 1970-01-01; None if there is none."""
+        cycle, within = divmod(day, _CYCLE_DAYS)
+        index = bisect_right(_STARTS, within) - 1
+        if self.months >> index % 12 & 1 and (self.years is None or _year(cycle, index) in self.years):
+            rest = self.masks[_KINDS[index]] >> (within - _STARTS[index])
+            if rest:
+                return day + _lowest(rest)
+        return self._in_later_month(cycle * _CYCLE_MONTHS + index + 1)
+
+    def _in_later_month(self, month: int) -> int | None:
+        if self.years is not None:
+            month = max(month, (min(self.years) - _FIRST_YEAR) * 12)
+        for candidate in range(month, month + _CYCLE_MONTHS):
+            if not self.months >> candidate % 12 & 1:
+                continue
+            cycle, index = divmod(candidate, _CYCLE_MONTHS)
+            if self.years is not None:
+                year = _year(cycle, index)
+                if year > max(self.years):
+                    return None
+                if year not in self.years:
+                    continue
+            mask = self.masks[_KINDS[index]]
+            if mask:
+                return cycle * _CYCLE_DAYS + _STARTS[index] + _lowest(mask)
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fields:
+    """A parsed cron text.
+
+    `fixed` tells fixed-time texts (hour, minute and second are all values or lists of them) from elapsed-time ones.
+    Entry ``v`` of `hours`, `minutes` and `seconds` is the smallest matching value from ``v`` on; the last entry is the
+    largest matching value.
+    """
+
+    fixed: bool
+    hours: bytes
+    minutes: bytes
+    seconds: bytes
+    days: Days | None
+    first: int  # the first time of day that matches, in seconds
+    last: int  # the last one
+
+    def after(self, local: int) -> int | None:
+        """The first matching local time that is strictly later than `local`; None if there is none by the year 9999."""
+        day, time = divmod(local, _DAY_SECONDS)
+        if time >= self.last:
+            day += 1
+            time = self.first
+        else:
+            time = self._time_on_or_after(time + 1)
+        if self.days is not None:
+            found = self.days.on_or_after(day)
+            if found is None:
+                return None
+            if found != day:
+                day = found
+                time = self.first
+        return day * _DAY_SECONDS + time if day <= _LAST_DAY else None
+
+    def _time_on_or_after(self, time: int) -> int:
+        """The first matching time of day from `time` on, which is at most `last`."""
+        hours, minutes, seconds = self.hours, self.minutes, self.seconds
+        minute, second = divmod(time, 60)
+        hour, minute = divmod(minute, 60)
+        if second >= len(seconds):
+            minute += 1
+            second = 0
+        if minute >= len(minutes):
+            hour += 1
+            minute = second = 0
+        if hours[hour] != hour:
+            return hours[hour] * 3600 + self.first % 3600
+        if minutes[minute] != minute:
+            return hour * 3600 + minutes[minute] * 60 + seconds[0]
+        return hour * 3600 + minute * 60 + seconds[second]
+
+
+def _year(cycle: int, index: int) -> int:
+    return _FIRST_YEAR + cycle * 400 + index // 12
+
+
+def _lowest(mask: int) -> int:
+    return (mask & -mask).bit_length() - 1
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Fields:
+    """Parse `text`; equal texts share one result.
+
+    :raises CronError: the text is wrong; says which field.
+    """
+    parts = re.findall(r"\S+", text, re.ASCII)
+    for (name, allowed), part in zip(_FIELDS, parts, strict=False):
+        if part[0] in "hHrR":
+            raise CronError(
+                f"schedule {text!r}: the {name} field {part!r} is hashed or random, which would differ between"
+                f" processes; write a value ({allowed})"
+            )
+    try:
+        parsed = croniter(text, 0)
+    except (ValueError, TypeError, LookupError) as error:
+        raise _explain(text, parts, error) from error
+    return _fields(text, parsed)
+
+
+def _explain(text: str, parts: Sequence[str], error: Exception) -> CronError:
+    """Find the field that croniter objects to by trying each with all others open."""
+    if not 5 <= len(parts) <= 7:
+        return CronError(f"schedule {text!r} has {len(parts)} fields: {_SHAPE}")
+    for position, part in enumerate(parts):
+        alone = ["*"] * len(parts)
+        alone[position] = part
+        try:
+            croniter(" ".join(alone), 0)
+        except (ValueError, TypeError, LookupError) as reason:
+            name, allowed = _FIELDS[position]
+            seconds = "; with six fields the second is the last one" if len(parts) == 6 else ""
+            return CronError(f"schedule {text!r}: bad {name} field {part!r}, use {allowed}{seconds} ({reason})")
+    return CronError(f"schedule {text!r} can't be read: {error}")
+
+
+def _fields(text: str, parsed: croniter[float]) -> Fields:
+    expanded = cast("list[list[int | str]]", parsed.expanded)
+    hours = _values(expanded[_HOUR], range(24))
+    minutes = _values(expanded[_MINUTE], range(60))
+    seconds = _values(expanded[_SECOND], range(60)) if len(expanded) > _SECOND else [0]
+    clock = [parsed.expressions[field] for field in (_MINUTE, _HOUR, _SECOND) if field < len(expanded)]
+    return Fields(
+        fixed=not any(sign in part for part in clock for sign in "*-/"),
+        hours=_next_values(hours),
+        minutes=_next_values(minutes),
+        seconds=_next_values(seconds),
+        days=_days(text, parsed, expanded),
+        first=hours[0] * 3600 + minutes[0] * 60 + seconds[0],
+        last=hours[-1] * 3600 + minutes[-1] * 60 + seconds[-1],
+    )
+
+
+def _values(expanded: Collection[int | str], every: range) -> list[int]:
+    return list(every) if "*" in expanded else sorted(value for value in expanded if isinstance(value, int))
+
+
+def _next_values(values: Sequence[int]) -> bytes:
+    return bytes(min(value for value in values if value >= at) for at in range(values[-1] + 1))
+
+
+def _days(text: str, parsed: croniter[float], expanded: Sequence[Collection[int | str]]) -> Days | None:
+    years = frozenset(_values(expanded[_YEAR], range(0))) if len(expanded) > _YEAR else frozenset()
+    months = sum(1 << (month - 1) for month in _values(expanded[_MONTH], range(1, 13)))
+    nth = cast("Mapping[int, Collection[int | str]]", parsed.nth_weekday_of_month)
+    rule = _DayRule(
+        days=None if "*" in expanded[_DAY] else frozenset(expanded[_DAY]),
+        weekdays=None if "*" in expanded[_WEEKDAY] else frozenset(_values(expanded[_WEEKDAY], range(7))),
+        nth=frozenset((weekday, which) for weekday, all_of in nth.items() for which in all_of),
+        nearest=frozenset(parsed.nearest_weekday),
+    )
+    rule.check(text)
+    masks = tuple(
+        sum(1 << (day - 1) for day in range(1, length + 1) if rule.matches(day, length, first))
+        for length in range(28, 32)
+        for first in range(7)
+    )
+    every_day = all(mask + 1 == 1 << 28 + kind // 7 for kind, mask in enumerate(masks))
+    return None if every_day and months == 0xFFF and not years else Days(masks, months, years or None)
+
+
+@dataclass(frozen=True, slots=True)
+class _DayRule:
+    """The day-of-month and day-of-week fields; None stands for every day."""
+
+    days: frozenset[int | str] | None
+    weekdays: frozenset[int] | None
+    nth: frozenset[tuple[int, int | str]]  # (weekday, 1 to 5 or "l" for the last)
+    nearest: frozenset[int]  # days moved to the nearest weekday ("15W")
+
+    def check(self, text: str) -> None:
+        if self.nth and self.weekdays != frozenset(weekday for weekday, _ in self.nth):
+            raise CronError(
+                f"schedule {text!r}: the day-of-week field mixes weekdays with '#' or 'L'; declare a task for each"
+            )
+        if self.days is not None and self.weekdays is not None and (self.nth or self.nearest):
+            # cron fires when either field matches, croniter when both do or just the one: no way to please all.
+            raise CronError(
+                f"schedule {text!r}: '#', 'L5' and 'W' don't go together with a restriction of both the day-of-month"
+                f" and the day-of-week field; write * for one of them, or declare a task for each"
+            )
+
+    def matches(self, day: int, length: int, first: int) -> bool:
+        """Whether `day` of a month of `length` days that begins on weekday `first` (0 is Sunday) matches."""
+        weekday = (first + day - 1) % 7
+        if self.nth:
+            return (weekday, (day + 6) // 7) in self.nth or (day + 7 > length and (weekday, "l") in self.nth)
+        if self.nearest:
+            return any(day == _nearest_working_day(wanted, length, first) for wanted in self.nearest)
+        on_day = self.days is None or day in self.days or (day == length and "l" in self.days)
+        on_weekday = self.weekdays is None or weekday in self.weekdays
+        return on_day or on_weekday if self.days is not None and self.weekdays is not None else on_day and on_weekday
+
+
+def _nearest_working_day(wanted: int, length: int, first: int) -> int:
+    """The day from Monday to Friday that is nearest to `wanted` within the month."""
+    day = min(wanted, length)
+    weekday = (first + day - 1) % 7
+    if weekday == 6:
+        return day - 1 if day > 1 else day + 2
+    if weekday == 0:
+        return day + 1 if day < length else day - 2
+    return day

@@ -1,0 +1,137 @@
+"""Timezones as tables of UTC offsets, so that the scheduling math runs on integers.
+
+All times here are whole seconds: a *moment* is seconds since the epoch in UTC, a *local time* is what a clock on
+the wall shows, counted in seconds as if it were UTC.
+"""
+
+from __future__ import annotations
+
+import difflib
+import zoneinfo
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from itertools import pairwise
+
+import dateutil.tz
+
+DAY = 86_400
+
+# A window spans 2**26 seconds, about two years: its table takes half a millisecond to find.
+WINDOW_BITS = 26
+# A local time is less than a day away from its moment, so a table that reaches a few days beyond both ends of its
+# window answers every question about a moment or a local time inside it.
+_MARGIN = 4 * DAY
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# datetime can't hold a moment whose local time is outside the years 1 to 9999.
+_EARLIEST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+_LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """The UTC offsets of a zone over one window of time.
+
+    Segment ``i`` lasts from ``starts[i]`` until ``ends[i]``, and its clock shows the moment plus ``offsets[i]``.
+    ``reached[i]`` is the local time that clocks had come to before segment ``i`` began: all earlier local times have
+    been shown or jumped over. ``least[i]`` is the earliest local time that is shown from segment ``i`` on. Both have
+    one entry more than there are segments.
+    """
+
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    offsets: tuple[int, ...]
+    reached: tuple[int, ...]
+    least: tuple[int, ...]
+
+    def segment(self, moment: int) -> int:
+        """The index of the segment that contains `moment`."""
+        return bisect_right(self.starts, moment) - 1
+
+    def arrival(self, local: int) -> int:
+        """The first moment at which the clock shows `local` or, if that time is jumped over, a later one."""
+        segment = bisect_right(self.reached, local) - 1
+        return max(self.starts[segment], local - self.offsets[segment])
+
+
+class Zone:
+    """A timezone; compared and hashed by identity, one per name."""
+
+    __slots__ = ("tzinfo",)
+
+    def __init__(self, tz: tzinfo) -> None:
+        self.tzinfo = tz
+
+    def offset(self, moment: int) -> int:
+        """Seconds that the zone is ahead of UTC at `moment`; beyond the years 1 to 9999 as at their ends."""
+        within = min(max(moment, _EARLIEST), _LATEST)
+        utc = (_EPOCH + timedelta(seconds=within)).replace(tzinfo=self.tzinfo)
+        offset = self.tzinfo.fromutc(utc).utcoffset() or timedelta(0)
+        return offset // timedelta(seconds=1)
+
+
+@lru_cache(maxsize=4096)
+def offsets_near(zone: Zone, window: int) -> Offsets:
+    """The offsets of `zone` for the moments and local times `t` with ``t >> WINDOW_BITS == window``."""
+    low = (window << WINDOW_BITS) - _MARGIN
+    high = ((window + 1) << WINDOW_BITS) + _MARGIN
+    starts, offsets = [low], [zone.offset(low)]
+    # No zone ever went away from an offset and came back to it within a day; a test holds this against every zone.
+    for before, after in pairwise([*range(low, high, DAY), high]):
+        target = zone.offset(after)
+        while offsets[-1] != target:
+            starts.append(_first_change(zone, max(before, starts[-1]), after, offsets[-1]))
+            offsets.append(zone.offset(starts[-1]))
+    ends = [*starts[1:], high]
+    reached = [low - DAY]
+    for end, offset in zip(ends, offsets, strict=True):
+        reached.append(max(reached[-1], end + offset))
+    least = [high + offsets[-1]]
+    for start, offset in zip(reversed(starts), reversed(offsets), strict=True):
+        least.append(min(least[-1], start + offset))
+    return Offsets(tuple(starts), tuple(ends), tuple(offsets), tuple(reached), tuple(reversed(least)))
+
+
+def _first_change(zone: Zone, low: int, high: int, offset: int) -> int:
+    """A moment in ``(low, high]`` at which the zone leaves `offset`, in force at `low` and not at `high`."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        if zone.offset(middle) == offset:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+@lru_cache(maxsize=2048)
+def find_zone(name: str) -> Zone:
+    """The zone called `name`: an IANA name or what ``dateutil.tz.gettz`` accepts.
+
+    :raises ValueError: nobody knows the name; the message suggests the nearest ones.
+    """
+    found = _iana(name) or _dateutil(name)
+    if found is None:
+        nearest = difflib.get_close_matches(name, sorted(zoneinfo.available_timezones()), n=3)
+        advice = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "write for example 'Europe/Berlin'"
+        raise ValueError(f"unknown timezone {name!r}: {advice}")
+    return Zone(found)
+
+
+def _iana(name: str) -> tzinfo | None:
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        # Besides "not found": no relative path, not a zone's file, or a folder ("America").
+        return None
+
+
+def _dateutil(name: str) -> tzinfo | None:
+    if not name.strip():
+        # gettz would take the timezone of the machine, which differs between processes.
+        return None
+    try:
+        return dateutil.tz.gettz(name)
+    except (ValueError, OSError):
+        return None
