@@ -134,10 +134,7 @@ class Environment:
         environ = {key: value for key, value in os.environ.items() if key not in {"PIP_USER", "PIP_TARGET"}}
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
         if done.returncode and OFFLINE.search(done.stderr):
-            raise Problem(
-                f"{tail(done.stderr, 1)}\n"
-                "The package index can't be reached: check the network, or pip's settings (pip config list)."
-            )
+            raise Problem("The package index can't be reached: check the network, or pip's settings (pip config list).")
         if done.returncode:
             raise Problem(f"pip failed:\n{tail(done.stdout + done.stderr)}")
 
@@ -147,9 +144,9 @@ def without_hashes(lock: str) -> str:
     return re.sub(r"\s*\\\n\s+--hash=\S+", "", lock)
 
 
-def tail(output: str, lines: int = 15) -> str:
+def tail(output: str) -> str:
     kept = [line for line in output.splitlines() if line.strip() and not line.startswith("WARNING: Location")]
-    return "\n".join(kept[-lines:])
+    return "\n".join(kept[-15:])
 
 
 def display(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""Tests across the packages; those of one package are beside it."""

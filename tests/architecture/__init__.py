@@ -1,0 +1,1 @@
+"""What must hold of the sources themselves: layers, sizes, words, packages."""

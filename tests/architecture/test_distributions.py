@@ -1,0 +1,94 @@
+"""What the distributions say of themselves agrees with what they hold and with each other."""
+
+import importlib
+import re
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.architecture.sources import PACKAGES, ROOT, tracked
+
+FOLDERS = sorted(path.parent for path in PACKAGES.glob("*/pyproject.toml"))
+PROJECTS: dict[str, dict[str, Any]] = {
+    folder.name: tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in FOLDERS
+}
+WITH_CODE = [folder for folder in FOLDERS if folder.name != "pyncette"]
+SAME_IN_ALL = ("requires-python", "license", "license-files", "authors", "urls")
+
+
+@pytest.fixture
+def devtool(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "build-support"))
+    yield importlib.import_module("devtool.lock")
+    for name in [name for name in sys.modules if name.split(".")[0] == "devtool"]:
+        del sys.modules[name]
+
+
+def requirements(project: dict[str, Any]) -> list[Requirement]:
+    extras = project.get("optional-dependencies", {}).values()
+    return [Requirement(text) for texts in [project["dependencies"], *extras] for text in texts]
+
+
+def test_names() -> None:
+    assert set(PROJECTS) == {"pyncette"} | {
+        f"pyncette-{part}" for part in ("core", "sqlite", "redis", "postgres", "mysql", "dynamodb")
+    }
+    assert all(project["name"] == folder for folder, project in PROJECTS.items())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_each_has_its_papers(folder: Path) -> None:
+    assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert (folder / "README.md").read_text().startswith(f"# {folder.name}\n")
+    first = PROJECTS["pyncette-core"]
+    assert {key: PROJECTS[folder.name][key] for key in SAME_IN_ALL} == {key: first[key] for key in SAME_IN_ALL}
+
+
+@pytest.mark.parametrize("folder", WITH_CODE, ids=lambda folder: folder.name)
+def test_typed_and_in_its_own_folder(folder: Path) -> None:
+    part = folder.name.removeprefix("pyncette-")
+    package = folder / "src" / "pyncette" / ("" if part == "core" else part)
+    assert (package / "py.typed").exists()
+    assert (package / "__init__.py").exists()
+    if part != "core":
+        files = {path.parent for path in tracked() if path.is_relative_to(folder / "src")}
+        assert all(parent.is_relative_to(package) for parent in files), "only core ships pyncette/__init__.py"
+
+
+def test_ranges_admit_what_is_here() -> None:
+    for project in PROJECTS.values():
+        for wanted in requirements(project):
+            if wanted.name in PROJECTS:
+                assert wanted.specifier.contains(PROJECTS[wanted.name]["version"]), (project["name"], str(wanted))
+                assert any(part.operator == "<" for part in wanted.specifier) or wanted.extras
+
+
+def test_all_is_all() -> None:
+    extras = PROJECTS["pyncette"]["optional-dependencies"]
+    (everything,) = (Requirement(text) for text in extras["all"])
+    assert everything.name == "pyncette"
+    assert everything.extras == set(extras) - {"all"}
+
+
+def test_lock_is_made_from_the_requirements(devtool: Any) -> None:
+    text = (ROOT / "3rdparty" / "requirements.txt").read_text()
+    assert text == devtool.requirements_text(), "run ./dev lock"
+    lock = (ROOT / "3rdparty" / "lock.txt").read_text()
+    pins: dict[str, list[str]] = {}
+    for name, version in re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", lock):
+        pins.setdefault(name, []).append(version)
+    for line in text.splitlines()[1:]:
+        wanted = Requirement(line)
+        for version in pins[wanted.name.lower()]:
+            assert wanted.specifier.contains(version), f"{line}, but {version} is locked; run ./dev lock"
+
+
+def test_names_of_test_modules_are_unique() -> None:
+    """mypy, and so Pants, looks at all of them in one run, and none is in a package that its folder could name."""
+    names = Counter(p.name for p in tracked() if p.suffix == ".py" and p.parent.parent.parent == PACKAGES)
+    assert not [name for name, count in names.items() if count > 1]
