@@ -13,6 +13,7 @@ from devtool.environment import Environment
 from devtool.layout import ROOT, closure, distributions, groups, script_requirements
 from devtool.matrix import RESOLUTIONS, environment_for
 from devtool.problem import Problem
+from devtool.types import check_types
 
 EPILOG = """\
 Everything is set up on first use, in .venv (DEV_VENV names another place), with the versions of 3rdparty/lock.txt.
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("coverage", coverage, "Run the unit tests and show that the pure modules are covered to the last branch.")
     check = add("check", check_all, "Lint, format, types, layers and ceilings: quick, before each commit.")
     check.add_argument("--fix", action="store_true", help="mend what can be mended first")
+    add("types", verify_types, "Build the wheels, install them, and check their types as users see them, by pyright.")
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
     benchmark = add("bench", bench, "Measure against pyncette 1.1.0; its arguments: bench --help.", add_help=False)
     benchmark.set_defaults(passes_on=True)
@@ -106,6 +108,10 @@ def coverage(_options: argparse.Namespace, _rest: list[str]) -> int:
 def check_all(options: argparse.Namespace, _rest: list[str]) -> int:
     ready = prepared(*test_requirements(), *groups()["check"])
     return checks.check(ready, fix=options.fix)
+
+
+def verify_types(_options: argparse.Namespace, _rest: list[str]) -> int:
+    return check_types(prepared(*groups()["package"], *groups()["types"]))
 
 
 def docs(_options: argparse.Namespace, _rest: list[str]) -> int:

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtool import wheels
 from devtool.environment import Environment, say
 from devtool.layout import ROOT, Distribution, distributions
 from devtool.problem import Problem
@@ -85,10 +86,6 @@ def build(plan: list[Distribution], environment: Environment) -> None:
     """Builds sdists and wheels into dist/ and has twine check them."""
     target = ROOT / "dist"
     shutil.rmtree(target, ignore_errors=True)
-    for distribution in plan:
-        say(f"Building {distribution.name} ...")
-        arguments = ("-m", "build", "--no-isolation", "--outdir", str(target), str(distribution.folder))
-        if environment.run(*arguments):
-            raise Problem(f"{distribution.name} can't be built.")
+    wheels.build(environment.interpreter, [distribution.folder for distribution in plan], target)
     if environment.run("-m", "twine", "check", "--strict", *map(str, sorted(target.iterdir()))):
         raise Problem("twine refuses what was built.")

@@ -1,14 +1,13 @@
 """What the distributions say of themselves agrees with what they hold and with each other."""
 
-import importlib
 import re
-import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from devtool.lock import requirements_text
 from packaging.requirements import Requirement
 
 from tests.architecture.sources import PACKAGES, ROOT, tracked
@@ -19,14 +18,6 @@ PROJECTS: dict[str, dict[str, Any]] = {
 }
 WITH_CODE = [folder for folder in FOLDERS if folder.name != "pyncette"]
 SAME_IN_ALL = ("requires-python", "license", "license-files", "authors", "urls")
-
-
-@pytest.fixture
-def devtool(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "build-support"))
-    yield importlib.import_module("devtool.lock")
-    for name in [name for name in sys.modules if name.split(".")[0] == "devtool"]:
-        del sys.modules[name]
 
 
 def requirements(project: dict[str, Any]) -> list[Requirement]:
@@ -75,9 +66,9 @@ def test_all_is_all() -> None:
     assert everything.extras == set(extras) - {"all"}
 
 
-def test_lock_is_made_from_the_requirements(devtool: Any) -> None:
+def test_lock_is_made_from_the_requirements() -> None:
     text = (ROOT / "3rdparty" / "requirements.txt").read_text()
-    assert text == devtool.requirements_text(), "run ./dev lock"
+    assert text == requirements_text(), "run ./dev lock"
     lock = (ROOT / "3rdparty" / "lock.txt").read_text()
     pins: dict[str, list[str]] = {}
     for name, version in re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", lock):
@@ -89,6 +80,7 @@ def test_lock_is_made_from_the_requirements(devtool: Any) -> None:
 
 
 def test_names_of_test_modules_are_unique() -> None:
-    """mypy, and so Pants, looks at all of them in one run, and none is in a package that its folder could name."""
-    names = Counter(p.name for p in tracked() if p.suffix == ".py" and p.parent.parent.parent == PACKAGES)
-    assert not [name for name, count in names.items() if count > 1]
+    """`pyncette-redis` can't be part of a module's name, so that mypy calls a package's tests `tests.test_...`."""
+    inner = (path.relative_to(PACKAGES) for path in tracked() if path.suffix == ".py" and path.is_relative_to(PACKAGES))
+    count = Counter(Path(*path.parts[1:]) for path in inner if path.parts[1] == "tests")
+    assert not [str(path) for path in count if count[path] > 1 or (ROOT / path).exists()]

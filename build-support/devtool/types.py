@@ -1,0 +1,31 @@
+"""Types as users see them: pyright on the built wheels. On editable installs it can't resolve the shared package."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from devtool.environment import Environment, say
+from devtool.layout import ROOT, distributions
+from devtool.wheels import CleanEnvironment, build
+
+# Public types must be known to the last symbol; `--ignoreexternal` leaves out what a driver without types lacks.
+VERIFY = ("--verifytypes", "pyncette", "--ignoreexternal")
+
+
+def check_types(environment: Environment) -> int:
+    """Installs all wheels with all extras, verifies the public types, and checks the examples against them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        wheels = Path(scratch) / "wheels"
+        build(environment.interpreter, [d.folder for d in distributions().values()], wheels)
+        clean = CleanEnvironment(Path(scratch) / "venv", environment.interpreter, wheels).create()
+        clean.install("pyncette[all]", "pyncette-core[testing]")
+        say("pyright on the built wheels ...")
+        pyright = [environment.interpreter, "-m", "pyright", "--pythonpath", clean.interpreter]
+        verified = subprocess.run([*pyright, *VERIFY], cwd=scratch, check=False).returncode
+        settings = Path(scratch) / "pyrightconfig.json"
+        settings.write_text('{"typeCheckingMode": "strict", "include": ["examples"]}')
+        (Path(scratch) / "examples").symlink_to(ROOT / "examples")
+        used = subprocess.run([*pyright, "--project", str(settings)], cwd=scratch, check=False).returncode
+    return verified or used
