@@ -1,0 +1,39 @@
+"""For the tests of applications and of backends.
+
+:class:`ManualClock` and the faults need nothing but Pyncette. The contract suite needs the extra ``testing``
+(pytest, hypothesis and trio), and is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .capabilities import Capabilities
+from .faults import Call, Fault, FaultPlan, FaultyRepository, cancel_at, delay, fail, lose_reply, refuse
+
+if TYPE_CHECKING:
+    from .contract import RepositoryContract
+
+__all__ = [
+    "Call",
+    "Capabilities",
+    "Fault",
+    "FaultPlan",
+    "FaultyRepository",
+    "RepositoryContract",
+    "cancel_at",
+    "delay",
+    "fail",
+    "lose_reply",
+    "refuse",
+]
+
+_CONTRACTS = ("RepositoryContract",)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CONTRACTS:
+        from . import contract
+
+        return getattr(contract, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,28 @@
+"""What a store can do, as far as the contract suite has to know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Says what to expect of a store. Nothing here excuses a store from a method of the interface.
+
+    :ivar shared: repositories from several calls of the factory see the same data.
+    :ivar persistent: data outlives the closing of every repository.
+    :ivar server_clock: ``clock()`` tells the server's time; otherwise it must return None.
+    :ivar immediate_index: ``due``, ``claim`` and ``next_ready`` see every acknowledged write at once. Otherwise the
+        suite asks them again until they do, for at most ``index_lag``.
+    :ivar index_lag: seconds after which the index has caught up; used only without ``immediate_index``.
+    :ivar max_spec_bytes: the longest ``spec`` that the store is sure to take, in bytes of UTF-8, if it is less than
+        1 MiB. One that is twice as long must be refused with
+        :class:`~pyncette.errors.RecordRefusedException`. None: specs of 1 MiB must work.
+    """
+
+    shared: bool = True
+    persistent: bool = True
+    server_clock: bool = False
+    immediate_index: bool = True
+    index_lag: float = 10.0
+    max_spec_bytes: int | None = None

@@ -1,0 +1,19 @@
+"""The contract suite: subclass it in a test module, give a fixture, and run pytest."""
+
+from __future__ import annotations
+
+import pkgutil
+
+try:
+    import hypothesis as _hypothesis  # noqa: F401 - to say at once what is missing
+    import pytest
+except ImportError as error:
+    raise ImportError(
+        f"The contract suite needs {error.name}. Install the extra: pip install 'pyncette-core[testing]'"
+    ) from error
+
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
+
+from .suite import RepositoryContract  # noqa: E402 - after the registration that makes its asserts explain themselves
+
+__all__ = ["RepositoryContract"]

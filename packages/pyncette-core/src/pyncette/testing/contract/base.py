@@ -1,0 +1,228 @@
+"""What all parts of the suite stand on: fixtures, helpers, and the guard against tests that silently go missing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, ClassVar, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy
+
+from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.repository import Repository
+from pyncette.testing.capabilities import Capabilities
+
+_T = TypeVar("_T")
+
+Factory = Callable[[], AbstractAsyncContextManager[Repository]]
+
+NOW = 1_800_000_000_000_000
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+EXACT = 2**53
+"""Indexes may hold times as doubles, which are exact up to here (the year 2255)."""
+
+TASK = Queue("task")
+
+
+def fresh() -> str:
+    """A token that nobody else has."""
+    return uuid.uuid4().hex
+
+
+def record(
+    queue: str = "task", name: str = "instance", *, ready_at: int = NOW, key: str | None = None, **fields: Any
+) -> Record:
+    """A record of an instance, unless ``key`` says otherwise."""
+    values: dict[str, Any] = {
+        "due_at": ready_at,
+        "locked_until": None,
+        "locked_by": None,
+        "revision": fresh(),
+        "fence": 0,
+        "attempt": 0,
+        "spec": '{"name": "\u00fc"}',
+    }
+    values.update(fields)
+    return Record(queue=queue, key=f"{queue}:{name}" if key is None else key, ready_at=ready_at, **values)
+
+
+def static(name: str, **fields: Any) -> Record:
+    """A record of a static task."""
+    return record(name, key=name, **fields)
+
+
+def numbered(count: int, queue: str = "task", *, step: int = 1, **fields: Any) -> list[Record]:
+    """Records that became ready one after the other, ``step`` apart, the last of them at NOW."""
+    return [
+        record(queue, f"{number:05}", ready_at=NOW - (count - 1 - number) * step, **fields) for number in range(count)
+    ]
+
+
+def want(*queues: Queue, limit: int = 100, locked_until: int = NOW + MINUTE) -> list[QueueClaim]:
+    return [QueueClaim(queue, limit, locked_until) for queue in queues]
+
+
+async def insert(repository: Repository, records: Iterable[Record]) -> None:
+    changes = [Change(None, one) for one in records]
+    assert await repository.swap(changes) == [True] * len(changes)
+
+
+async def stored(repository: Repository, records: Sequence[Record]) -> list[Record | None]:
+    return await repository.read([one.ref for one in records])
+
+
+async def all_of(repository: Repository, queue: Queue, *, page: int = 1000) -> list[Record]:
+    """What a scan of the whole queue finds."""
+    found: list[Record] = []
+    while True:
+        more = await repository.scan(queue, after=found[-1].key if found else None, limit=page)
+        found += more
+        if len(more) < page:
+            return found
+
+
+async def wipe(repository: Repository, queues: Iterable[Queue]) -> None:
+    for queue in queues:
+        await repository.swap([Change(one, None) for one in await all_of(repository, queue)])
+
+
+async def for_all(
+    values: SearchStrategy[_T], body: Callable[[_T], Coroutine[Any, Any, None]], *, max_examples: int
+) -> None:
+    """Run ``body`` in this event loop for many values. Hypothesis searches in a thread of its own meanwhile."""
+
+    @settings(
+        max_examples=max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.nested_given]
+    )
+    @given(values)
+    def search(value: _T) -> None:
+        anyio.from_thread.run(body, value)
+
+    await anyio.to_thread.run_sync(search)
+
+
+class ContractBase:
+    """Fixtures and helpers. Subclasses of the suite override ``repository_factory`` and ``capabilities`` only."""
+
+    pytestmark: ClassVar[Any] = [pytest.mark.anyio]
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    clients_in_race: ClassVar[int] = 4
+    property_examples: ClassVar[int] = 40
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        faults = missing_tests(cls)
+        if faults:
+            raise TypeError(
+                f"{cls.__qualname__} leaves out tests of the contract: {', '.join(faults)}. A test that a store can't "
+                "pass is overridden by one that calls super() and is marked @pytest.mark.xfail(reason=...)."
+            )
+
+    @pytest.fixture
+    def repository_factory(self) -> Factory:
+        """A callable that returns an async context manager of a repository, each call an independent client of the
+        same storage. The storage is empty at first, and no other test sees it."""
+        raise NotImplementedError(f"{type(self).__qualname__} has to define the fixture repository_factory.")
+
+    @pytest.fixture
+    async def repository(self, repository_factory: Factory) -> AsyncIterator[Repository]:
+        async with repository_factory() as repository:
+            yield repository
+
+    @pytest.fixture
+    async def clients(self, repository: Repository, repository_factory: Factory) -> AsyncIterator[list[Repository]]:
+        """Several clients of one storage; one client again and again where the storage can't be shared."""
+        async with AsyncExitStack() as stack:
+            others = [
+                await stack.enter_async_context(repository_factory()) if self.capabilities.shared else repository
+                for _ in range(self.clients_in_race - 1)
+            ]
+            yield [repository, *others]
+
+    async def shows(
+        self, probe: Callable[[], Awaitable[_T]], expected: Any, *, of: Callable[[_T], Any] = lambda found: found
+    ) -> _T:
+        """Assert that an index shows what is expected: at once, or soon where it may lag behind."""
+        found = await probe()
+        if not self.capabilities.immediate_index:
+            with anyio.move_on_after(self.capabilities.index_lag):
+                while of(found) != expected:
+                    await anyio.sleep(0.05)
+                    found = await probe()
+        assert of(found) == expected
+        return found
+
+    async def take(
+        self,
+        repository: Repository,
+        claims: Sequence[QueueClaim],
+        *,
+        expect: int,
+        now: int = NOW,
+        limit: int = 1000,
+        token: str | None = None,
+        holder: str | None = None,
+    ) -> list[Record]:
+        """Claim, and assert that it yields ``expect`` records: at once, or soon where the index may lag behind."""
+        token, holder = token or fresh(), holder or fresh()
+        taken = await repository.claim(claims, now=now, limit=limit, token=token, holder=holder)
+        if not self.capabilities.immediate_index:
+            with anyio.move_on_after(self.capabilities.index_lag if expect else 0.2):
+                while len(taken) < expect or not expect:
+                    await anyio.sleep(0.05)
+                    rest = [
+                        QueueClaim(one.queue, one.limit - _count(taken, one.queue), one.locked_until) for one in claims
+                    ]
+                    taken += await repository.claim(
+                        [one for one in rest if one.limit > 0],
+                        now=now,
+                        limit=limit - len(taken),
+                        token=token,
+                        holder=holder,
+                    )
+        assert len(taken) == expect
+        return taken
+
+    async def test_nothing_of_the_contract_is_left_out(self) -> None:
+        """No test of the suite is deleted, or replaced by one that isn't marked as an expected failure."""
+        assert missing_tests(type(self)) == []
+
+
+def _count(records: Iterable[Record], queue: Queue) -> int:
+    return sum(one.queue == queue.name for one in records)
+
+
+def contract_tests(cls: type) -> dict[str, Any]:
+    """The tests that ``cls`` inherits from the suite itself, by name."""
+    return {
+        name: function
+        for base in reversed(cls.__mro__)
+        if base.__module__.startswith(__package__)
+        for name, function in vars(base).items()
+        if name.startswith("test_")
+    }
+
+
+def missing_tests(cls: type) -> list[str]:
+    """Tests of the suite that ``cls`` does not run as they are, and that aren't marked as expected failures."""
+    missing = [
+        name
+        for name, function in contract_tests(cls).items()
+        if getattr(cls, name, None) is not function and not _expected_to_fail(getattr(cls, name, None))
+    ]
+    if vars(cls).get("__test__", True) is not True:
+        missing.append("all, by __test__ = False")
+    return sorted(missing)
+
+
+def _expected_to_fail(function: Any) -> bool:
+    marks: Sequence[pytest.Mark] = getattr(function, "pytestmark", ())
+    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+
+import pytest
+
+from pyncette.memory import MemoryRepository
+from pyncette.repository import Repository
+from pyncette.testing import RepositoryContract
+
+
+class TestMemory(RepositoryContract):
+    """Clients of one storage are references to one repository here."""
+
+    @pytest.fixture
+    def repository_factory(self) -> Callable[[], AbstractAsyncContextManager[Repository]]:
+        shared = MemoryRepository()
+        return lambda: nullcontext(shared)
