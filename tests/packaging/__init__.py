@@ -1,0 +1,1 @@
+"""The distributions as users get them: built, listed, installed into clean environments."""

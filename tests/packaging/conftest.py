@@ -1,0 +1,25 @@
+"""Everything is built once; each test gets an environment of its own."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from devtool.layout import distributions
+from devtool.wheels import CleanEnvironment, build
+
+MakeEnvironment = Callable[[], CleanEnvironment]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel of each distribution."""
+    target = tmp_path_factory.mktemp("built")
+    build(sys.executable, [distribution.folder for distribution in distributions().values()], target)
+    return target
+
+
+@pytest.fixture
+def clean(tmp_path: Path, built: Path) -> CleanEnvironment:
+    """An environment that holds nothing but Python."""
+    return CleanEnvironment(tmp_path / "clean", sys.executable, built).create()

@@ -1,0 +1,131 @@
+"""The built wheels in clean environments: alone, together, beside editable installs, in and out in any order."""
+
+import itertools
+import json
+
+import pytest
+from devtool.layout import PACKAGES, closure, name_of
+from devtool.wheels import CleanEnvironment
+
+pytestmark = pytest.mark.timeout(600)
+
+DRIVERS = {
+    "sqlite": "aiosqlite",
+    "redis": "redis",
+    "postgres": "asyncpg",
+    "mysql": "asyncmy",
+    "dynamodb": "aioboto3",
+}
+OPTIONAL = {*DRIVERS.values(), "prometheus-client", "trio", "uvloop", "hypothesis", "pytest"}
+PUBLIC = "from pyncette import Pyncette, Context; Pyncette()\n"
+
+
+def installed(environment: CleanEnvironment) -> set[str]:
+    return {name_of(entry["name"]) for entry in json.loads(environment.pip("list", "--format=json"))}
+
+
+def works(environment: CleanEnvironment, code: str) -> None:
+    done = environment.run(code)
+    assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
+
+
+def is_broken(environment: CleanEnvironment, code: str) -> bool:
+    done = environment.run(code)
+    assert done.returncode in {0, 1}, done.stderr
+    return done.returncode == 1
+
+
+def uses(*backends: str) -> str:
+    """Code that imports the public names and the backends."""
+    return PUBLIC + "".join(f"from pyncette.{name} import {name}_repository\n" for name in backends)
+
+
+# Imports all of core, but what only an extra makes importable.
+WALK = """
+import importlib, pkgutil, sys
+import pyncette
+skipped = {"pyncette.prometheus", "pyncette.testing"}
+for module in pkgutil.iter_modules(pyncette.__path__, "pyncette."):
+    if module.name not in skipped:
+        importlib.import_module(module.name)
+loaded = set(sys.modules) & {"aiosqlite", "redis", "asyncpg", "asyncmy", "aioboto3", "trio", "uvloop", "pytest"}
+assert not loaded, loaded
+"""
+
+
+def test_core_alone(clean: CleanEnvironment) -> None:
+    clean.install("pyncette-core")
+    assert not installed(clean) & OPTIONAL
+    works(clean, PUBLIC)
+    works(clean, WALK)
+
+
+@pytest.mark.parametrize("extra", ["prometheus", "testing", "trio", "uvloop"])
+def test_extras_of_core(clean: CleanEnvironment, extra: str) -> None:
+    clean.install(f"pyncette-core[{extra}]")
+    expected = {name_of(requirement) for requirement in closure([f"pyncette-core[{extra}]"])[1]}
+    assert installed(clean) & OPTIONAL == expected & OPTIONAL
+    module = {"prometheus": "pyncette.prometheus", "testing": "pyncette.testing.contract"}.get(extra, extra)
+    works(clean, f"{PUBLIC}import {module}")
+
+
+@pytest.mark.parametrize("backend", DRIVERS)
+def test_each_backend_pulls_its_own_driver_only(clean: CleanEnvironment, backend: str) -> None:
+    clean.install(f"pyncette-{backend}")
+    assert installed(clean) & OPTIONAL == {DRIVERS[backend]}
+    assert {name for name in installed(clean) if name.startswith("pyncette")} == {
+        "pyncette-core",
+        f"pyncette-{backend}",
+    }
+    works(clean, uses(backend))
+    works(clean, entry_points(backend))
+
+
+def entry_points(*backends: str) -> str:
+    """Code that loads the entry points and sees that they are those backends', and others have none."""
+    return f"""
+from importlib.metadata import entry_points
+found = entry_points(group="pyncette.backends")
+assert {{entry.module for entry in found}} == {{f"pyncette.{{name}}" for name in {backends!r}}}, found
+for entry in found:
+    entry.load()
+"""
+
+
+def test_plain_pyncette_is_core_and_sqlite(clean: CleanEnvironment) -> None:
+    clean.install("pyncette")
+    assert installed(clean) & OPTIONAL == {"aiosqlite"}
+    works(clean, uses("sqlite") + entry_points("sqlite"))
+
+
+def test_all_pulls_everything_and_backends_leave_in_any_order(clean: CleanEnvironment) -> None:
+    clean.install("pyncette[all]")
+    assert installed(clean) & OPTIONAL == OPTIONAL - {"hypothesis", "pytest"}
+    works(clean, uses(*DRIVERS) + entry_points(*DRIVERS))
+    for order in (list(DRIVERS), list(reversed(DRIVERS))):
+        left = list(order)
+        for backend in order:
+            clean.pip("uninstall", "--yes", f"pyncette-{backend}")
+            left.remove(backend)
+            works(clean, uses(*left))
+            assert is_broken(clean, uses(backend))
+        clean.install("--no-deps", *(f"pyncette-{backend}" for backend in order))
+        works(clean, uses(*DRIVERS))
+
+
+@pytest.mark.parametrize("order", itertools.permutations(["pyncette-core", "pyncette-redis", "pyncette-sqlite"]))
+def test_order_of_installation_does_not_matter(clean: CleanEnvironment, order: tuple[str, ...]) -> None:
+    clean.install("anyio", "croniter", "python-dateutil", "tzdata", "aiosqlite", "redis")
+    for name in order:
+        clean.install("--no-deps", name)
+    works(clean, uses("redis", "sqlite"))
+
+
+@pytest.mark.parametrize("editable", [["core"], ["redis"], ["redis", "sqlite"], ["core", "redis", "sqlite"]])
+def test_editable_installs_beside_wheels(clean: CleanEnvironment, editable: list[str]) -> None:
+    clean.install("pyncette-core", "pyncette-redis", "pyncette-sqlite")
+    folders = [argument for name in editable for argument in ("-e", str(PACKAGES / f"pyncette-{name}"))]
+    clean.pip("install", "--no-deps", "--no-build-isolation", *folders)
+    works(clean, uses("redis", "sqlite"))
+    part = "" if editable[0] == "core" else f".{editable[0]}"
+    works(clean, f"import pyncette{part} as it; assert it.__file__.startswith({str(PACKAGES)!r}), it.__file__")
