@@ -116,6 +116,8 @@ class ContractBase:
 
     clients_in_race: ClassVar[int] = 4
     property_examples: ClassVar[int] = 40
+    patience: ClassVar[float] = 60
+    """Seconds after which calls that wait for each other count as a deadlock."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

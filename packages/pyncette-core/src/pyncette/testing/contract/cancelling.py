@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import anyio
 
@@ -15,11 +17,15 @@ from pyncette.testing.faults import at_checkpoint
 
 from .base import MINUTE, NOW, TASK, ContractBase, Factory, fresh, insert, numbered, record, stored, want
 
-PATIENCE = 30
-ROUNDS = 25
+_T = TypeVar("_T")
+AnyCall = Callable[[], Coroutine[Any, Any, object]]
+
+CROWD = 24
+"""Calls at once: more than a pool of connections holds by default."""
+MOST_CHECKPOINTS = 100
 
 
-async def cancelled_at(checkpoint: int, call: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+async def cancelled_at(checkpoint: int, call: AnyCall) -> bool:
     """Cancel the call when it waits for the n-th time. False if it ended before."""
     reached = False
 
@@ -28,23 +34,21 @@ async def cancelled_at(checkpoint: int, call: Callable[[], Coroutine[Any, Any, o
         reached = True
         scope.cancel()
 
-    with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
+    with anyio.CancelScope() as scope:
         await at_checkpoint(checkpoint, cancel, call())
     return reached
 
 
-async def cancel_everywhere(call: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Cancel the call at each of its checkpoints in turn, and let it finish at last."""
-    checkpoint = 1
-    while await cancelled_at(checkpoint, call) and checkpoint < 100:
-        checkpoint += 1
+async def cut_short(seconds: float, call: AnyCall) -> None:
+    with anyio.move_on_after(seconds):
+        await call()
 
 
 async def settled(repository: Repository, records: list[Record]) -> list[Record | None]:
     """What is stored once nothing changes any more: a cancelled request may still be under way."""
     before = await stored(repository, records)
     while True:
-        await anyio.sleep(0.02)
+        await anyio.sleep(0.05)
         now = await stored(repository, records)
         if now == before:
             return now
@@ -52,30 +56,16 @@ async def settled(repository: Repository, records: list[Record]) -> list[Record 
 
 
 class CancellationContract(ContractBase):
-    async def test_cancelled_reads(self, repository: Repository) -> None:
-        """Every method that reads can be cancelled at any point, and works when it is called again."""
-        records = numbered(30)
-        await insert(repository, records)
-        for call in (
-            lambda: repository.read([one.ref for one in records]),
-            lambda: repository.due(want(TASK), now=NOW, limit=100),
-            lambda: repository.scan(TASK, after=None, limit=100),
-            lambda: repository.next_ready([TASK]),
-            repository.clock,
-        ):
-            await cancel_everywhere(call)
-        assert await stored(repository, records) == records
-
     async def test_cancelled_swap(self, repository: Repository) -> None:
         """Of a cancelled swap each change took place or not, and the next one works."""
         records: list[Record | None] = [*numbered(20)]
         await insert(repository, [one for one in records if one])
 
-        for checkpoint in range(1, 100):
+        for checkpoint in range(1, MOST_CHECKPOINTS):
             changes = [
                 Change(one, record(name=f"{number:05}", attempt=checkpoint)) for number, one in enumerate(records)
             ]
-            reached = await cancelled_at(checkpoint, lambda changes=changes: repository.swap(changes))  # type: ignore[misc]  # mypy can't infer a default's type
+            reached = await cancelled_at(checkpoint, functools.partial(repository.swap, changes))
             found = await settled(repository, [change.new for change in changes if change.new])
             for change, now in zip(changes, found, strict=True):
                 assert now in (change.old, change.new)
@@ -88,12 +78,10 @@ class CancellationContract(ContractBase):
         """A record of a cancelled claim is leased whole, or not at all; the next claim takes what is left."""
         records = numbered(20)
         await insert(repository, records)
-        for checkpoint in range(1, 100):
+        for checkpoint in range(1, MOST_CHECKPOINTS):
             token = fresh()
-            reached = await cancelled_at(
-                checkpoint,
-                lambda token=token: repository.claim(want(TASK), now=NOW, limit=20, token=token, holder=token),  # type: ignore[misc]  # mypy can't infer a default's type
-            )
+            claim = functools.partial(repository.claim, want(TASK), now=NOW, limit=20, token=token, holder=token)
+            reached = await cancelled_at(checkpoint, claim)
             found = [one for one in await settled(repository, records) if one]
             for before, now in zip(records, found, strict=True):
                 leased = lease.claim(before, now=NOW, locked_until=NOW + MINUTE, token=token, holder=token)
@@ -106,41 +94,74 @@ class CancellationContract(ContractBase):
         await self.take(repository, want(TASK), expect=20)
 
     async def test_cancelled_calls_leave_nothing_behind(self, repository: Repository) -> None:
-        """Calls that are cancelled after a moment, many at once and again and again, leave no connection, lock or
-        transaction behind: afterwards as many calls at once succeed."""
-        chance = random.Random(0)
-        records = numbered(24)
+        """Many calls at once, all cancelled at the same checkpoint, for every method and every checkpoint, leave no
+        connection, lock or transaction behind: afterwards as many calls at once succeed."""
+        records = numbered(CROWD)
         await insert(repository, records)
+        for name in ("swap", "claim", "read", "due", "scan", "next_ready", "clock"):
+            for checkpoint in range(1, MOST_CHECKPOINTS):
+                calls = await self._calls(name, repository, records)
+                reached = await self._all_at_once([functools.partial(cancelled_at, checkpoint, c) for c in calls])
+                if not any(reached):
+                    break
+        current = [one for one in await settled(repository, records) if one]
+        changes = [Change(one, None) for one in current]
+        outcomes = await self._all_at_once([functools.partial(repository.swap, [one]) for one in changes])
+        assert outcomes == [[True]] * CROWD
 
-        async def cancelled(one: Record) -> None:
-            with anyio.move_on_after(chance.random() * 0.01):
-                await repository.swap([Change(one, one)])
-                await repository.claim(want(TASK, limit=2), now=0, limit=2, token=fresh(), holder=fresh())
-                await repository.due(want(TASK), now=NOW, limit=3)
-                await repository.read([one.ref])
-
-        async def works(one: Record) -> None:
-            assert await repository.read([one.ref]) == [one]
-            assert await repository.swap([Change(one, None)]) == [True]
-
-        with anyio.fail_after(2 * PATIENCE):
-            for body, rounds in ((cancelled, ROUNDS), (works, 1)):
-                for _ in range(rounds):
-                    async with anyio.create_task_group() as tasks:
-                        for one in records:
-                            tasks.start_soon(body, one)
-        assert await stored(repository, records) == [None] * len(records)
+    async def test_calls_cancelled_after_a_moment(self, repository: Repository) -> None:
+        """The same with cancellations that come at any time, not only when the call begins to wait."""
+        chance = random.Random(0)
+        records = numbered(CROWD)
+        await insert(repository, records)
+        for _ in range(5):
+            for name in ("swap", "claim", "read"):
+                calls = await self._calls(name, repository, records)
+                await self._all_at_once([functools.partial(cut_short, chance.random() * 0.01, c) for c in calls])
+        current = await settled(repository, records)
+        again = [functools.partial(repository.read, [one.ref]) for one in records]
+        assert await self._all_at_once(again) == [[one] for one in current]
 
     async def test_cancelled_client(self, repository: Repository, repository_factory: Factory) -> None:
         """A client that is cancelled in the middle of its work closes, and others work on."""
         one = record()
         await insert(repository, [one])
-        if not self.capabilities.shared:
-            return
         for pause in (0, 0.001, 0.02):
-            with anyio.fail_after(PATIENCE), anyio.move_on_after(pause):
+            with anyio.fail_after(self.patience), anyio.move_on_after(pause):
                 async with repository_factory() as client:
                     while True:
-                        await client.swap([Change(one, one)])
+                        await client.swap([Change(None, record("scratch", fresh()))])
                         await anyio.lowlevel.checkpoint()
         assert await repository.swap([Change(one, None)]) == [True]
+
+    async def _calls(self, name: str, repository: Repository, records: list[Record]) -> list[AnyCall]:
+        """A call of the method for each record. Those of ``swap`` and ``claim`` compete for one of the records."""
+        (hot,) = await repository.read([records[0].ref])
+        assert hot is not None
+        calls: dict[str, Callable[[Record], AnyCall]] = {
+            "swap": lambda _: functools.partial(
+                repository.swap,
+                [Change(hot, replace(hot, revision=fresh())), Change(None, record("scratch", fresh()))],
+            ),
+            "claim": lambda _: functools.partial(
+                repository.claim, want(TASK, locked_until=NOW), now=NOW, limit=2, token=fresh(), holder=fresh()
+            ),
+            "read": lambda one: functools.partial(repository.read, [one.ref]),
+            "due": lambda _: functools.partial(repository.due, want(TASK), now=NOW, limit=5),
+            "scan": lambda one: functools.partial(repository.scan, TASK, after=one.key, limit=5),
+            "next_ready": lambda _: functools.partial(repository.next_ready, [TASK]),
+            "clock": lambda _: repository.clock,
+        }
+        return [calls[name](one) for one in records]
+
+    async def _all_at_once(self, calls: Sequence[Callable[[], Coroutine[Any, Any, _T]]]) -> list[_T]:
+        results: dict[int, _T] = {}
+
+        async def one(number: int) -> None:
+            results[number] = await calls[number]()
+
+        with anyio.fail_after(self.patience):
+            async with anyio.create_task_group() as tasks:
+                for number in range(len(calls)):
+                    tasks.start_soon(one, number)
+        return [results[number] for number in range(len(calls))]

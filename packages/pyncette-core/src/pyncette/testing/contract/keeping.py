@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +76,7 @@ class KeepingContract(ContractBase):
         for one in (*statics[::5], *instances[::5]):
             queue = Queue(one.queue, one.ref.static)
             assert await repository.scan(queue, after=None, limit=5) == [one]
-            await self.shows(lambda queue=queue: repository.due(want(queue), now=NOW, limit=5), [one])  # type: ignore[misc]  # mypy can't infer a default's type
+            await self.shows(functools.partial(repository.due, want(queue), now=NOW, limit=5), [one])
         queues = [Queue(one.queue, one.ref.static) for one in (*statics, *instances)]
         taken = await self.take(repository, want(*queues), expect=len(queues))
         assert {one.key for one in taken} == {one.key for one in (*statics, *instances)}

@@ -18,25 +18,21 @@ from .base import MINUTE, NOW, TASK, ContractBase, fresh, insert, numbered, reco
 
 _T = TypeVar("_T")
 
-PATIENCE = 60
-"""Seconds after which a race counts as a deadlock."""
-
-
-async def race(clients: list[Repository], run: Callable[[int, Repository], Awaitable[_T]]) -> list[_T]:
-    """Run for all clients at once; the results in the order of the clients."""
-    results: dict[int, _T] = {}
-
-    async def one(number: int, client: Repository) -> None:
-        results[number] = await run(number, client)
-
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as tasks:
-            for number, client in enumerate(clients):
-                tasks.start_soon(one, number, client)
-    return [results[number] for number in range(len(clients))]
-
 
 class RaceContract(ContractBase):
+    async def race(self, clients: list[Repository], run: Callable[[int, Repository], Awaitable[_T]]) -> list[_T]:
+        """Run for all clients at once; the results in the order of the clients."""
+        results: dict[int, _T] = {}
+
+        async def one(number: int, client: Repository) -> None:
+            results[number] = await run(number, client)
+
+        with anyio.fail_after(self.patience):
+            async with anyio.create_task_group() as tasks:
+                for number, client in enumerate(clients):
+                    tasks.start_soon(one, number, client)
+        return [results[number] for number in range(len(clients))]
+
     async def test_race_of_claims(self, clients: list[Repository]) -> None:
         """Clients that claim the same 500 records: each record goes to exactly one of them, with its own token."""
         records = numbered(500)
@@ -54,7 +50,7 @@ class RaceContract(ContractBase):
                 taken_in_all += len(taken)
             return mine
 
-        shares = await race(clients, claim_all)
+        shares = await self.race(clients, claim_all)
         everything = [one for share in shares for one in share]
         assert Counter(one.key for one in everything) == Counter(one.key for one in records)
         assert {one.attempt for one in everything} == {1}
@@ -80,7 +76,7 @@ class RaceContract(ContractBase):
                 done = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
                 assert all(await client.swap(done))
 
-        await race(clients, work)
+        await self.race(clients, work)
         assert executed == Counter(one.key for one in records)
         after = await stored(clients[0], records)
         assert all(one is not None and one.locked_by is None and one.ready_at == NOW + MINUTE for one in after)
@@ -98,7 +94,7 @@ class RaceContract(ContractBase):
                 (won,) = await client.swap([Change(current, attempts[number])])
                 return won
 
-            outcomes = await race(clients, swap)
+            outcomes = await self.race(clients, swap)
             assert sum(outcomes) == 1
             (found,) = await clients[0].read([current.ref])
             assert found == attempts[outcomes.index(True)]
@@ -115,7 +111,7 @@ class RaceContract(ContractBase):
             random.Random(number).shuffle(records)
             return await client.swap([Change(None, one) for one in records])
 
-        outcomes = await race(clients, create)
+        outcomes = await self.race(clients, create)
         created = [
             one
             for records, outcome in zip(shuffled, outcomes, strict=True)
@@ -142,7 +138,7 @@ class RaceContract(ContractBase):
                 won = await client.swap(batches[number])
                 return [change.new for change, ok in zip(batches[number], won, strict=True) if ok]
 
-            winners = [one for share in await race(clients, swap) for one in share if one is not None]
+            winners = [one for share in await self.race(clients, swap) for one in share if one is not None]
             assert Counter(one.key for one in winners) == Counter(one.key for one in current)
             current = sorted(winners, key=lambda one: one.key)
             assert await stored(clients[0], current) == current
@@ -162,7 +158,7 @@ class RaceContract(ContractBase):
             won = await client.swap([Change(one, new[one.key]) for one in mine])
             return [new[one.key] for one, ok in zip(mine, won, strict=True) if ok]
 
-        winners = [one for share in await race(clients, run) for one in share]
+        winners = [one for share in await self.race(clients, run) for one in share]
         assert max(Counter(one.key for one in winners).values()) == 1
         won = {one.key: one for one in winners}
         assert await stored(clients[0], records) == [won.get(one.key, one) for one in records]
@@ -185,6 +181,6 @@ class RaceContract(ContractBase):
             assert await client.swap([Change(one, None), Change(None, record(name=f"new{number}"))]) == [False, True]
             assert await client.swap([Change(changed, None)]) == [True]
 
-        await race([repository] * len(records), life)
+        await self.race([repository] * len(records), life)
         left = await repository.scan(TASK, after=None, limit=100)
         assert {one.key for one in left} == {f"task:new{number}" for number in range(40)}
