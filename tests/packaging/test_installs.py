@@ -113,17 +113,20 @@ def test_all_pulls_everything_and_backends_leave_in_any_order(clean: CleanEnviro
         works(clean, uses(*DRIVERS))
 
 
-@pytest.mark.parametrize("order", itertools.permutations(["pyncette-core", "pyncette-redis", "pyncette-sqlite"]))
-def test_order_of_installation_does_not_matter(clean: CleanEnvironment, order: tuple[str, ...]) -> None:
-    clean.install("anyio", "croniter", "python-dateutil", "tzdata", "aiosqlite", "redis")
-    for name in order:
-        clean.install("--no-deps", name)
-    works(clean, uses("redis", "sqlite"))
+def test_order_of_installation_does_not_matter(clean: CleanEnvironment) -> None:
+    three = ["pyncette-core", "pyncette-redis", "pyncette-sqlite"]
+    clean.install(*three)
+    for order in itertools.permutations(three):
+        clean.pip("uninstall", "--yes", *three)
+        assert is_broken(clean, PUBLIC)
+        for name in order:
+            clean.install("--no-deps", name)
+        works(clean, uses("redis", "sqlite"))
 
 
 @pytest.mark.parametrize("editable", [["core"], ["redis"], ["redis", "sqlite"], ["core", "redis", "sqlite"]])
 def test_editable_installs_beside_wheels(clean: CleanEnvironment, editable: list[str]) -> None:
-    clean.install("pyncette-core", "pyncette-redis", "pyncette-sqlite")
+    clean.install("pyncette-core", "pyncette-redis", "pyncette-sqlite", "hatchling")
     folders = [argument for name in editable for argument in ("-e", str(PACKAGES / f"pyncette-{name}"))]
     clean.pip("install", "--no-deps", "--no-build-isolation", *folders)
     works(clean, uses("redis", "sqlite"))
