@@ -47,8 +47,7 @@ def _environment(suite: str, *, refresh: bool = False) -> dict[str, str]:
     home = folder() / "apt" / suite
     config = home / "apt.conf"
     stamp = home / "updated"
-    if not config.exists():
-        _configure(suite, home, config)
+    _configure(suite, home, config)
     env = {**os.environ, "APT_CONFIG": str(config), "LC_ALL": "C"}
     if refresh or not stamp.exists() or time.time() - stamp.stat().st_mtime > LISTS_ARE_GOOD_FOR:
         run("apt-get", "-qq", "update", env=env)
@@ -63,8 +62,9 @@ def _configure(suite: str, home: Path, config: Path) -> None:
         (home / part).mkdir(parents=True, exist_ok=True)
     sources = home / "sources.list"
     sources.write_text(f"deb [arch={architecture()} signed-by={KEYRING}] {_mirror()} {suite} main\n")
-    # Of the machine's settings only those for proxies and certificates: others act on the system's own cache.
-    network = [line for line in run("apt-config", "dump").splitlines() if re.match(r'Acquire::https?::\S+ "', line)]
+    # Of the machine's settings only those on how to fetch and what to trust: others act on the system's own cache.
+    kept = re.compile(r'Acquire::(https?::\S+|Check-Valid-Until|Check-Date) "')
+    machine = [line for line in run("apt-config", "dump").splitlines() if kept.match(line)]
     settings = {
         "Dir::Etc::Main": "/dev/null",
         "Dir::Etc::Parts": "/dev/null",
@@ -83,11 +83,12 @@ def _configure(suite: str, home: Path, config: Path) -> None:
         "APT::Sandbox::User": pwd.getpwuid(os.geteuid()).pw_name,
         "APT::Update::Error-Mode": "any",  # otherwise an update that could not fetch anything succeeds
         "Acquire::Languages": "none",
+        "Acquire::GzipIndexes": "true",  # a tenth of the space
         "Acquire::PDiffs": "false",
         "Acquire::Retries": "2",
         "Debug::NoLocking": "true",
     }
-    config.write_text("\n".join([*network, *(f'{key} "{value}";' for key, value in settings.items())]) + "\n")
+    config.write_text("\n".join([*machine, *(f'{key} "{value}";' for key, value in settings.items())]) + "\n")
 
 
 def _mirror() -> str:

@@ -41,7 +41,7 @@ def build_once(path: Path, build: Callable[[Path], None]) -> Path:
     """
     if path.exists():
         return path
-    with locked(path.name):
+    with locked(f"{path.parent.name}-{path.name}"):
         if not path.exists():
             partial = path.with_name(path.name + ".partial")
             shutil.rmtree(partial, ignore_errors=True)

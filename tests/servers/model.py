@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 USER = "test"
@@ -44,6 +45,7 @@ class Server:
     # Of a cluster its nodes; of a set with sentinels the servers that they watch, the first one the master at first.
     nodes: tuple[Server, ...] = ()
     sentinels: tuple[Server, ...] = ()
+    certificate_authority: Path | None = None  # by which a server that speaks TLS can be verified, but for its name
     service: str | None = None  # the name under which sentinels know the master
 
     @property

@@ -20,6 +20,10 @@ from .pool import Pool
 FIXTURES = {
     "redis_server": "redis",
     "postgres_server": "postgres",
+    "postgres18_server": "postgres18",
+    "mysql_server": "mysql",
+    "mariadb_server": "mariadb",
+    "dynamodb_server": "dynamodb",
 }
 
 
@@ -131,3 +135,27 @@ def redis_server(servers: Servers) -> Server:
 def postgres_server(servers: Servers) -> Server:
     """A PostgreSQL 15; its database sorts by the rules of a language."""
     return servers.shared("postgres")
+
+
+@pytest.fixture(scope="session")
+def postgres18_server(servers: Servers) -> Server:
+    """A PostgreSQL 18."""
+    return servers.shared("postgres18")
+
+
+@pytest.fixture(scope="session")
+def mysql_server(servers: Servers) -> Server:
+    """A MySQL 9."""
+    return servers.shared("mysql")
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(servers: Servers) -> Server:
+    """A MariaDB 10.11."""
+    return servers.shared("mariadb")
+
+
+@pytest.fixture(scope="session")
+def dynamodb_server(servers: Servers) -> Server:
+    """DynamoDB Local, at `.endpoint`; it takes any credentials."""
+    return servers.shared("dynamodb")

@@ -16,6 +16,7 @@ from .process import HOST, Program, Session
 from .trees import Tree
 
 POSTGRES_15 = Tree("postgres", "bookworm", ("postgresql-15",))
+POSTGRES_18 = Tree("postgres18", "sid", ("postgresql-18",))
 
 SETTINGS = {
     "listen_addresses": HOST,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .dynamodb import DynamoDB
 from .model import Server
-from .postgres import POSTGRES_15, Postgres
+from .mysql import MARIADB_10, MYSQL_9, MariaDB, MySQL
+from .postgres import POSTGRES_15, POSTGRES_18, Postgres
 from .process import Session
 from .redis import REDIS, Redis
 
@@ -29,4 +31,8 @@ class Provider(Protocol):
 PROVIDERS: dict[str, Provider] = {
     "redis": Redis("redis", REDIS),
     "postgres": Postgres("postgres", POSTGRES_15),
+    "postgres18": Postgres("postgres18", POSTGRES_18),
+    "mysql": MySQL("mysql", MYSQL_9),
+    "mariadb": MariaDB("mariadb", MARIADB_10),
+    "dynamodb": DynamoDB("dynamodb"),
 }
