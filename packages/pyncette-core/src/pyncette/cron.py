@@ -253,8 +253,8 @@ class _DayRule:
         if self.days is not None and self.weekdays is not None and (self.nth or self.nearest):
             # cron fires when either field matches, croniter when both do or just the one: no way to please all.
             raise CronError(
-                f"schedule {text!r}: '#', 'L5' and 'W' don't go together with a restriction of both the day-of-month"
-                f" and the day-of-week field; write * for one of them, or declare a task for each"
+                f"schedule {text!r}: a day-of-month field and a day-of-week field don't go together where one of them"
+                " has '#', 'L5' or 'W'; write * for one of them, or declare a task for each"
             )
 
     def matches(self, day: int, length: int, first: int) -> bool:

@@ -1,4 +1,4 @@
-"""The in-memory repository: the default without configuration, and the reference that every other one is tested against."""
+"""The in-memory repository: the default, and the reference that every other one is tested against."""
 
 from __future__ import annotations
 

@@ -24,10 +24,11 @@ WINDOW_BITS = 26
 # window answers every question about a moment or a local time inside it.
 _MARGIN = 4 * DAY
 
+_SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # datetime can't hold a moment whose local time is outside the years 1 to 9999.
-_EARLIEST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
-_LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+_EARLIEST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _SECOND
+_LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,19 @@ class Offsets:
 class Zone:
     """A timezone; compared and hashed by identity, one per name."""
 
-    __slots__ = ("tzinfo",)
+    __slots__ = ("_epoch", "tzinfo")
 
     def __init__(self, tz: tzinfo) -> None:
         self.tzinfo = tz
+        # As `fromutc` wants it: a time in UTC that is labelled with the zone.
+        self._epoch = _EPOCH.replace(tzinfo=tz)
 
     def offset(self, moment: int) -> int:
         """Seconds that the zone is ahead of UTC at `moment`; beyond the years 1 to 9999 as at their ends."""
-        within = min(max(moment, _EARLIEST), _LATEST)
-        utc = (_EPOCH + timedelta(seconds=within)).replace(tzinfo=self.tzinfo)
-        offset = self.tzinfo.fromutc(utc).utcoffset() or timedelta(0)
-        return offset // timedelta(seconds=1)
+        if not _EARLIEST <= moment <= _LATEST:
+            moment = min(max(moment, _EARLIEST), _LATEST)
+        offset = self.tzinfo.fromutc(self._epoch + timedelta(seconds=moment)).utcoffset()
+        return (offset or timedelta(0)) // _SECOND
 
 
 @lru_cache(maxsize=4096)

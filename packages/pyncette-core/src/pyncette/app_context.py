@@ -1,0 +1,208 @@
+"""A running app: what ``async with app.create()`` gives."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+
+from .background import background
+from .bulk import BulkResult, Progress, schedule_many, unschedule_many
+from .clock import Clock
+from .context import MiddlewareFunc, check_attribute_name
+from .coordinator import Coordinator
+from .execution import Executions
+from .executor import Executor
+from .instances import Instances, ListTasksResponse, TaskState
+from .observer import Observers
+from .options import LoopOptions
+from .poller import Poller
+from .repository import Repository
+from .store import Store
+from .task import Task, to_datetime
+from .writer import Writer
+
+logger = logging.getLogger(__name__)
+
+SETTLE_TIMEOUT = 10.0
+"""Seconds that the end waits for the storage to confirm what has been executed."""
+
+
+class PyncetteContext:
+    """A running app. Made by :meth:`pyncette.Pyncette.create`.
+
+    :ivar clock: the app's time.
+    :ivar threads: limits the worker threads of synchronous task functions.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        tasks: Sequence[Task],
+        middlewares: Sequence[MiddlewareFunc],
+        observers: Observers,
+        options: LoopOptions,
+        poll_interval: datetime.timedelta,
+        make_executor: Callable[[], AbstractAsyncContextManager[Executor]],
+    ) -> None:
+        self.clock: Clock = options.clock
+        self.threads = anyio.CapacityLimiter(options.concurrency_limit)
+        self.poll_interval = poll_interval
+        self._tasks = tasks
+        self._drain_timeout = options.drain_timeout
+        self._make_executor = make_executor
+        names = {home.canonical_name: task.name for task in tasks for home in task.queues}
+        interval = poll_interval // datetime.timedelta(microseconds=1)
+        store = Store(repository, self.clock, observers, names)
+        self._writer = Writer(store, self.clock)
+        coordinator = Coordinator(
+            store, self._writer, self.clock, observers, poll_interval=interval, batch_size=options.batch_size
+        )
+        self._executions = Executions(coordinator, self.clock, observers, middlewares=middlewares)
+        self._executions.items["app_context"] = self
+        self._poller = Poller(coordinator, self._executions, self.clock, observers, poll_interval=interval)
+        self._instances = Instances(
+            store, self._writer, self.clock, batch_size=options.batch_size, expect=self._poller.expect
+        )
+
+    @property
+    def last_tick(self) -> datetime.datetime | None:
+        """When the last pass of the poll loop that succeeded began, in UTC; None before the first."""
+        tick = self._poller.last_tick
+        return None if tick is None else to_datetime(tick)
+
+    def add_to_context(self, name: str, value: Any) -> None:
+        """Let every execution's context have ``value`` under ``name``.
+
+        :raises ValueError: the name is reserved or taken.
+        """
+        check_attribute_name(name, "value")
+        if name in self._executions.items:
+            raise ValueError(f"The context already has a value or fixture called {name!r}: choose another name.")
+        self._executions.items[name] = value
+
+    async def schedule_task(self, task: Task, instance_name: str, force: bool = False, **kwargs: Any) -> Task:
+        """Schedule an instance of a dynamic task, or change it if it exists. Returns when it is safely stored.
+
+        Changing an instance keeps the sooner of its old and new next occurrence.
+
+        :param task: the template.
+        :param instance_name: the instance's name, unique under the template.
+        :param force: overwrite an existing instance altogether, next occurrence and lease included; an execution
+            under way then loses its lease.
+        :param kwargs: ``schedule``, ``interval`` or ``execute_at``, ``timezone``, and arguments of the task.
+        :return: the concrete instance.
+        :raises TaskLockedException: the instance is being executed, and ``force`` is not given.
+        :raises ValueError: schedule, arguments or name are not valid.
+        :raises TypeError: a policy is given, or a keyword is misspelt.
+        :raises RepositoryException: the storage failed; whether the instance is stored is unknown.
+        """
+        return await self._instances.schedule(task, instance_name, force, kwargs)
+
+    async def schedule_tasks(
+        self,
+        task: Task,
+        instances: Iterable[tuple[str, dict[str, Any]]] | AsyncIterable[tuple[str, dict[str, Any]]],
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> BulkResult:
+        """Schedule many instances with few round trips, in batches of 1,000; each as by :meth:`schedule_task`.
+
+        An instance that is refused does not keep the rest from being scheduled. The call is not a transaction.
+
+        :param instances: pairs of instance name and keywords; consumed batch by batch.
+        :param progress: called after each batch with the number of instances dealt with so far.
+        """
+        return await schedule_many(self._writer, self._poller.expect, task, instances, force=force, progress=progress)
+
+    async def unschedule_task(self, task: Task, instance_name: str | None = None) -> None:
+        """Remove an instance, whether or not it exists. An execution under way loses its lease.
+
+        :param task: the template, with ``instance_name``; or a concrete instance.
+        :raises RepositoryException: the storage failed; whether the instance is gone is unknown.
+        """
+        await self._instances.unschedule(task, instance_name)
+
+    async def unschedule_tasks(
+        self, task: Task, instance_names: Iterable[str] | AsyncIterable[str], progress: Progress | None = None
+    ) -> BulkResult:
+        """Remove many instances of a template with few round trips, in batches of 1,000."""
+        return await unschedule_many(self._writer, task, instance_names, progress=progress)
+
+    async def get_task(self, task: Task, instance_name: str | None = None) -> TaskState | None:
+        """What is stored of a static task, of a concrete instance, or of the named instance of a template.
+
+        :return: None if it is not stored.
+        :raises ValueError: the instance name is missing, or there is one too many.
+        """
+        return await self._instances.get(task, instance_name)
+
+    async def list_tasks(
+        self, task: Task, limit: int | None = None, continuation_token: str | None = None
+    ) -> ListTasksResponse:
+        """A page of the instances of a dynamic task, in a stable order.
+
+        Instances that exist all the while are listed exactly once, also if they move in time meanwhile.
+
+        :param limit: the size of the page at most; ``batch_size`` by default.
+        :param continuation_token: from the page before.
+        :raises ValueError: the task is not dynamic, or an argument is not valid.
+        """
+        return await self._instances.page(task, limit, continuation_token)
+
+    async def run(self) -> None:
+        """Poll and execute until :meth:`shutdown`. Returns when all executions have ended and are settled.
+
+        Cancelling it cancels the executions; they are neither committed nor unlocked, their leases expire.
+        """
+        tasks = [task for task in self._tasks if task.enabled]
+        logger.info("Running %d tasks.", len(tasks))
+        try:
+            async with background() as watch:
+                with anyio.CancelScope() as scope:
+                    async with self._make_executor() as executor:
+                        await self._poller.run(tasks, executor)
+                        watch.start_soon(self._cut_off, scope)
+        finally:
+            await self._settle()
+        logger.info("All executions have ended.")
+
+    async def _cut_off(self, scope: anyio.CancelScope) -> None:
+        """Cancel executions that outlast the drain deadline; they give their leases back."""
+        if self._drain_timeout is not None:
+            await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
+            logger.warning("%d executions outlast the drain deadline; cancelling them.", self._executions.active)
+            self._executions.drained_out = True
+            scope.cancel()
+
+    async def _settle(self) -> None:
+        with anyio.move_on_after(SETTLE_TIMEOUT, shield=True):
+            await self._writer.drained()
+
+    def shutdown(self) -> None:
+        """Shut down gracefully: claim nothing more, let executions end and settle them; then :meth:`run` returns."""
+        if not self._poller.stopping:
+            logger.info("Shutting down gracefully.")
+            self._poller.stop()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`shutdown` was called."""
+        return self._poller.stopping
+
+    @asynccontextmanager
+    async def storing(self) -> AsyncIterator[None]:
+        """Keeps the writer at work, to the last write. Entered by :meth:`pyncette.Pyncette.create`."""
+        async with background() as group:
+            group.start_soon(self._writer.run)
+            try:
+                yield
+            finally:
+                await self._settle()
+                if lost := self._writer.stop():
+                    logger.error("The storage did not confirm %d writes; what they settle will run again.", lost)

@@ -1,0 +1,74 @@
+"""Finds the backend that a URL or an option asks for among the installed distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from .memory import memory_repository
+from .repository import Backend, Repository
+
+GROUP = "pyncette.backends"
+
+DISTRIBUTIONS = {
+    "sqlite": "pyncette-sqlite",
+    "redis": "pyncette-redis",
+    "rediss": "pyncette-redis",
+    "postgres": "pyncette-postgres",
+    "postgresql": "pyncette-postgres",
+    "mysql": "pyncette-mysql",
+    "dynamodb": "pyncette-dynamodb",
+}
+
+Factory = Callable[..., AbstractAsyncContextManager[Repository]]
+
+
+def choose(repository_factory: Factory | str | None, options: Mapping[str, Any]) -> tuple[Factory, Mapping[str, Any]]:
+    """The factory, and the options that a URL stands for.
+
+    :raises ValueError: the URL's scheme is unknown, or the URL can't be understood.
+    :raises TypeError: ``repository_factory`` is neither a callable nor a URL.
+    """
+    if repository_factory is None:
+        return (
+            _load("sqlite").factory if any(name.startswith("sqlite_") for name in options) else memory_repository
+        ), {}
+    if isinstance(repository_factory, str):
+        backend = _load(_scheme(repository_factory))
+        return backend.factory, backend.options_from_url(repository_factory)
+    if not callable(repository_factory):
+        raise TypeError(
+            "repository_factory must be a function such as sqlite_repository or a URL such as 'sqlite:///pyncette.db', "
+            f"not an object of type {type(repository_factory).__name__}."
+        )
+    return repository_factory, {}
+
+
+def _scheme(url: str) -> str:
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise ValueError("The repository URL has no scheme: write, for example, 'sqlite:///pyncette.db'.")
+    return scheme.lower()
+
+
+def _load(scheme: str) -> Backend:
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if scheme in installed:
+        return _loaded(installed[scheme])
+    have = ", ".join(sorted(installed)) or "none"
+    if scheme == "mongodb":
+        advice = "MongoDB is not supported since version 2; the migration page of the documentation says what to do."
+    elif scheme in DISTRIBUTIONS:
+        advice = f"Install the distribution {DISTRIBUTIONS[scheme]}."
+    else:
+        advice = f"Known are also: {', '.join(sorted(set(DISTRIBUTIONS) - set(installed))) or 'no others'}."
+    raise ValueError(f"No backend for {scheme!r} is installed (installed: {have}). {advice}")
+
+
+def _loaded(point: EntryPoint) -> Backend:
+    backend = point.load()
+    if not isinstance(backend, Backend):
+        raise ValueError(f"The entry point {point.name!r} of {GROUP} is not a pyncette.repository.Backend.")
+    return backend

@@ -1,0 +1,122 @@
+"""Bulk calls: many instances scheduled or unscheduled with few round trips."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from .errors import PyncetteException
+from .instances import locate
+from .registration import Register, Remove
+from .task import Task
+from .writer import MAX_BATCH, Awaited, Writer
+
+T = TypeVar("T")
+W = TypeVar("W", bound=Awaited)
+
+Progress = Callable[[int], Any]
+"""Gets the number of instances that have been dealt with so far, refused ones included."""
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """How a bulk call ended.
+
+    :ivar done: how many instances were scheduled or unscheduled.
+    :ivar refused: the name of each instance that was not, and why.
+    """
+
+    done: int = 0
+    refused: list[tuple[str, Exception]] = field(default_factory=list)
+
+
+async def schedule_many(
+    writer: Writer,
+    expect: Callable[[int], None],
+    task: Task,
+    instances: Iterable[tuple[str, dict[str, Any]]] | AsyncIterable[tuple[str, dict[str, Any]]],
+    *,
+    force: bool,
+    progress: Progress | None,
+) -> BulkResult:
+    def prepare(item: tuple[str, dict[str, Any]]) -> tuple[str, Register]:
+        name, kwargs = item
+        return name, Register(task.instantiate(name, **kwargs), force=force)
+
+    def stored(write: Register) -> None:
+        if write.due_at is not None:
+            expect(write.due_at)
+
+    return await _Bulk(writer, prepare, lambda item: item[0], stored, progress).run(instances)
+
+
+async def unschedule_many(
+    writer: Writer, task: Task, names: Iterable[str] | AsyncIterable[str], *, progress: Progress | None
+) -> BulkResult:
+    def prepare(name: str) -> tuple[str, Remove]:
+        return name, Remove(locate(task, name)[1])
+
+    return await _Bulk(writer, prepare, str, lambda write: None, progress).run(names)
+
+
+class _Bulk(Generic[T, W]):
+    """Sends writes in batches, and takes down what became of each."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        prepare: Callable[[T], tuple[str, W]],
+        label: Callable[[T], object],
+        stored: Callable[[W], None],
+        progress: Progress | None,
+    ) -> None:
+        self._writer = writer
+        self._prepare = prepare
+        self._label = label
+        self._stored = stored
+        self._progress = progress
+        self._result = BulkResult()
+
+    async def run(self, items: Iterable[T] | AsyncIterable[T]) -> BulkResult:
+        batch: list[tuple[str, W]] = []
+        async for item in _each(items):
+            try:
+                batch.append(self._prepare(item))
+            except (TypeError, ValueError) as e:
+                self._result.refused.append((_name(self._label, item), e))
+            if len(batch) >= MAX_BATCH:
+                await self._send(batch)
+                batch = []
+        await self._send(batch)
+        return self._result
+
+    async def _send(self, batch: list[tuple[str, W]]) -> None:
+        for _, write in batch:
+            self._writer.submit(write)
+        for name, write in batch:
+            try:
+                await write.wait()
+            except PyncetteException as e:
+                self._result.refused.append((name, e))
+            else:
+                self._stored(write)
+                self._result.done += 1
+        if self._progress is not None:
+            self._progress(self._result.done + len(self._result.refused))
+
+
+def _name(label: Callable[[T], object], item: T) -> str:
+    try:
+        return str(label(item))
+    except (TypeError, LookupError):
+        return repr(item)
+
+
+async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

@@ -1,0 +1,75 @@
+"""What a task function, a middleware and a fixture get to see."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .app_context import PyncetteContext
+    from .task import Task
+
+
+class Context:
+    """One execution of one occurrence. Each fixture is an attribute; middlewares may set further ones.
+
+    :ivar app_context: the running app.
+    :ivar task: the task or instance that is executed.
+    :ivar scheduled_at: the occurrence, in the task's timezone.
+    :ivar args: the task's arguments, a copy of this execution's own.
+    :ivar fencing_token: grows with every claim of the instance. Another system that remembers the highest one it has
+        seen can refuse writes of a worker that lost its lease and doesn't know yet.
+    :ivar heartbeat: coroutine function that prolongs the lease by the task's ``lease_duration`` from now; does nothing
+        in at-most-once tasks. Raises :class:`~pyncette.errors.LeaseLostException` once somebody else may have claimed
+        the occurrence, and :class:`~pyncette.errors.RepositoryException` if the storage could not be asked.
+    """
+
+    app_context: PyncetteContext
+    task: Task
+    scheduled_at: datetime.datetime
+    args: dict[str, Any]
+    fencing_token: int
+    heartbeat: Callable[[], Awaitable[None]]
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+
+RESERVED_NAMES = frozenset({"app_context", "task", "scheduled_at", "args", "fencing_token", "heartbeat", *dir(object)})
+
+
+def check_attribute_name(name: object, what: str) -> str:
+    """:raises ValueError: ``name`` can't become an attribute of the context."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"No name for the {what} to be found: give it one, name='…'.")
+    if name in RESERVED_NAMES:
+        raise ValueError(f"{name!r} is a reserved name of the context: choose another one for the {what}.")
+    return name
+
+
+class TaskFunc(Protocol):
+    """A task's function; a plain function instead of a coroutine function runs in a worker thread."""
+
+    def __call__(self, context: Context, /) -> Any: ...
+
+
+class NextFunc(Protocol):
+    """Enters the next middleware, or the task itself."""
+
+    def __call__(self) -> Awaitable[None]: ...
+
+
+class MiddlewareFunc(Protocol):
+    """Wraps every execution; what it raises counts as the task's failure."""
+
+    def __call__(self, context: Context, next: NextFunc, /) -> Awaitable[None]: ...  # noqa: A002 - the published name
+
+
+class FixtureFunc(Protocol):
+    """An async generator function that yields the fixture's value once."""
+
+    def __call__(self, app_context: PyncetteContext, /) -> AsyncIterator[Any]: ...

@@ -1,0 +1,133 @@
+"""One execution from lease to settlement: middlewares, the task function, heartbeats."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any
+
+import anyio
+
+from .clock import Clock
+from .context import Context, MiddlewareFunc
+from .coordinator import Coordinator
+from .errors import LeaseLostException, RepositoryException
+from .held import HeldLease, Outcome
+from .invoke import invoke
+from .observer import Observers
+from .task import ExecutionMode, to_datetime
+
+logger = logging.getLogger(__name__)
+
+
+class Execution:
+    """An awaitable that executes one lease. Unlike a coroutine it may be dropped without ever being awaited."""
+
+    __slots__ = ("_executions", "_held")
+
+    def __init__(self, executions: Executions, held: HeldLease) -> None:
+        self._executions = executions
+        self._held = held
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._executions.execute(self._held).__await__()
+
+
+class Executions:
+    """Executes leases, each with a context of its own.
+
+    :ivar active: how many executions have not ended.
+    :ivar drained_out: set when the drain deadline has passed: what is cancelled now is given back to others.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        clock: Clock,
+        observers: Observers,
+        *,
+        middlewares: Sequence[MiddlewareFunc],
+    ) -> None:
+        self._coordinator = coordinator
+        self._clock = clock
+        self._observers = observers
+        self._middlewares = tuple(reversed(middlewares))
+        self.items: dict[str, Any] = {}
+        self.active = 0
+        self.on_end: Callable[[], None] = lambda: None
+        self.drained_out = False
+
+    async def execute(self, held: HeldLease) -> None:
+        """Execute one occurrence and hand its end to the coordinator. Raises nothing but cancellation."""
+        try:
+            if await self._may_start(held):
+                await self._run(held)
+        except anyio.get_cancelled_exc_class():
+            if self.drained_out and not held.lost:
+                self._coordinator.settle(held, Outcome.CUT_OFF)
+            raise
+        finally:
+            self.active -= 1
+            self.on_end()
+
+    async def _may_start(self, held: HeldLease) -> bool:
+        if held.is_half_spent(self._clock.now()):
+            logger.info("%s waited too long for a free slot; giving it back.", held.task)
+            self._coordinator.settle(held, Outcome.NOT_STARTED)
+            return False
+        if held.task.policies.execution_mode is ExecutionMode.AT_MOST_ONCE:
+            try:
+                await self._coordinator.advance(held)
+            except LeaseLostException:
+                logger.warning("%s is not executed here: its lease was lost before it began.", held.task)
+                return False
+            except RepositoryException as e:
+                logger.error("%s is not executed: whether its start was recorded is unknown (%s).", held.task, e)
+                return False
+        return True
+
+    async def _run(self, held: HeldLease) -> None:
+        task = held.task
+        due = held.record.due_at
+        self._observers.execution_started(task=task, lag=max(0, self._clock.now() - due) / 1_000_000)
+        logger.debug("Executing %s, due at %s.", task, due)
+        started = time.perf_counter()
+        error: BaseException | None = None
+        try:
+            await self._call(held)
+        except Exception as e:
+            error = e
+            logger.warning("Task %s failed.", task, exc_info=e, extra={"task": task.canonical_name})
+        except BaseException as e:
+            error = e
+            raise
+        finally:
+            self._observers.execution_finished(task=task, duration=time.perf_counter() - started, error=error)
+        if held.lost:
+            self._coordinator.lease_lost(held)
+        else:
+            self._coordinator.settle(held, Outcome.SUCCEEDED if error is None else Outcome.FAILED)
+
+    async def _call(self, held: HeldLease) -> None:
+        context = self._context(held)
+        enter: Callable[[], Awaitable[Any]] = functools.partial(invoke, held.task.task_func, context)
+        for middleware in self._middlewares:
+            enter = functools.partial(middleware, context, enter)
+        await enter()
+
+    def _context(self, held: HeldLease) -> Context:
+        task = held.task
+        context = Context()
+        vars(context).update(self.items)
+        context.task = task
+        context.scheduled_at = to_datetime(held.record.due_at, task.tz)
+        context.args = held.args
+        context.fencing_token = held.record.fence
+        context.heartbeat = functools.partial(self._heartbeat, held)
+        return context
+
+    async def _heartbeat(self, held: HeldLease) -> None:
+        if held.task.policies.execution_mode is ExecutionMode.AT_LEAST_ONCE:
+            await self._coordinator.extend(held)

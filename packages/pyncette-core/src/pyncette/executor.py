@@ -1,0 +1,82 @@
+"""Executors: how many executions run at the same time, and what becomes of them at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import Protocol, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+logger = logging.getLogger(__name__)
+
+
+class Executor(Protocol):
+    """What an ``executor_cls`` makes: an async context manager that runs executions.
+
+    Entered when the loop begins and left when it ends. Leaving it waits for what it has spawned; when it is cancelled
+    meanwhile, it cancels them first. Its constructor gets the options that it names as parameters.
+
+    :ivar concurrency_limit: at most so many executions at the same time; claims never exceed it.
+    """
+
+    concurrency_limit: int
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None: ...
+
+    async def spawn_task(self, task: Awaitable[None]) -> None:
+        """Run ``task``; return as soon as the next one can be taken. ``task`` raises nothing but cancellation."""
+        ...
+
+
+class DefaultExecutor:
+    """Runs executions side by side on the event loop, in a task group of its own.
+
+    :param concurrency_limit: at most so many at the same time.
+    """
+
+    def __init__(self, concurrency_limit: int = 100) -> None:
+        self.concurrency_limit = concurrency_limit
+        self._group: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        group, self._group = self._group, None
+        return None if group is None else await group.__aexit__(exc_type, exc, traceback)
+
+    async def spawn_task(self, task: Awaitable[None]) -> None:
+        if self._group is None:
+            raise RuntimeError("The executor takes tasks only while its context is open.")
+        self._group.start_soon(_wait, task)
+
+
+async def _wait(task: Awaitable[None]) -> None:
+    await task
+
+
+class SynchronousExecutor:
+    """Runs one execution after the other; the loop waits for each. For tests, and for tasks that must not overlap."""
+
+    concurrency_limit = 1
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def spawn_task(self, task: Awaitable[None]) -> None:
+        await task

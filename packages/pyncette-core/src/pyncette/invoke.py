@@ -1,0 +1,26 @@
+"""Calls a task function: coroutine functions on the event loop, plain functions in a worker thread."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import anyio.to_thread
+
+from .context import Context
+
+
+async def invoke(func: Callable[[Context], Any], context: Context) -> None:
+    """Run ``func`` to its end.
+
+    Worker threads are limited by the app's ``concurrency_limit``. They can't be cancelled: who cancels waits for them.
+    """
+    if inspect.iscoroutinefunction(func):
+        await func(context)
+        return
+    app_context = context.app_context
+    with app_context.clock.busy():
+        result = await anyio.to_thread.run_sync(func, context, limiter=app_context.threads)
+    if inspect.isawaitable(result):
+        await result

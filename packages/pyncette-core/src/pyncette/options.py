@@ -1,0 +1,109 @@
+"""Binds the keyword options of ``Pyncette(...)`` to what understands them. Nothing is ever ignored."""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .checks import check_count, check_duration
+from .clock import Clock, SystemClock
+from .suggest import nearest
+
+_SETUP_NAMES = ("repository_factory", "executor_cls", "poll_interval")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopOptions:
+    """Options of the loop itself.
+
+    :ivar batch_size: how many occurrences are claimed at most in one round trip, and instances listed in a page.
+    :ivar concurrency_limit: how many executions run at the same time at most.
+    :ivar drain_timeout: how long a graceful shutdown waits for executions before it cancels them and gives their
+        leases back; None waits until they end.
+    :ivar clock: where time comes from; for tests.
+    """
+
+    batch_size: int = 100
+    concurrency_limit: int = 100
+    drain_timeout: datetime.timedelta | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "concurrency_limit"):
+            check_count(name, getattr(self, name))
+        if self.drain_timeout is not None:
+            check_duration("drain_timeout", self.drain_timeout)
+        if not isinstance(self.clock, Clock):
+            raise TypeError(f"clock must be a pyncette.clock.Clock, not {type(self.clock).__name__}.")
+
+
+LOOP_NAMES = tuple(LoopOptions.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All options, each where it belongs."""
+
+    loop: LoopOptions
+    repository: Mapping[str, Any]
+    executor: Mapping[str, Any]
+
+
+def bind(
+    options: Mapping[str, Any],
+    factory: Callable[..., Any],
+    executor_cls: Callable[..., Any],
+    from_url: Mapping[str, Any],
+) -> Options:
+    """Sort ``options`` by the parameters of the factory and the executor. ``from_url`` are options of the factory.
+
+    :raises TypeError: an option that nobody takes, one that is given twice, or a required one that is missing.
+    :raises ValueError: an option of the loop has an impossible value.
+    """
+    repository = _parameters(factory)
+    executor = _parameters(executor_cls)
+    if twice := from_url.keys() & options.keys():
+        raise TypeError(f"The option {min(twice)!r} is given twice: by itself, and as a part of the repository URL.")
+    if not repository.takes_any:
+        _refuse_unknown(options, (*LOOP_NAMES, *repository.names, *executor.names))
+    loop = LoopOptions(**{name: options[name] for name in LOOP_NAMES if name in options})
+    shared = {**options, "batch_size": loop.batch_size, "concurrency_limit": loop.concurrency_limit}
+    own = {name: value for name, value in options.items() if name not in LOOP_NAMES and name not in executor.names}
+    for_repository = {name: shared[name] for name in repository.names if name in shared} | dict(from_url)
+    if repository.takes_any:
+        for_repository |= own
+    if missing := [name for name in repository.required if name not in for_repository]:
+        raise TypeError(f"The repository needs the option {missing[0]!r}: Pyncette(…, {missing[0]}=…).")
+    return Options(loop, for_repository, {name: shared[name] for name in executor.names if name in shared})
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    names: tuple[str, ...]
+    required: tuple[str, ...]
+    takes_any: bool
+
+
+def _parameters(function: Callable[..., Any]) -> _Parameters:
+    keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    named = [p for p in parameters if p.kind in keyword]
+    return _Parameters(
+        tuple(p.name for p in named),
+        tuple(p.name for p in named if p.default is p.empty),
+        any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def _refuse_unknown(options: Mapping[str, Any], valid: tuple[str, ...]) -> None:
+    for name in options:
+        if name not in valid:
+            known = sorted({*valid, *_SETUP_NAMES})
+            hint = nearest(name, known)
+            raise TypeError(
+                f"Unknown option {name!r}{f'; did you mean {hint!r}?' if hint else '.'} "
+                f"Valid options here are: {', '.join(known)}."
+            )

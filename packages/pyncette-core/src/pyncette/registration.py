@@ -1,0 +1,117 @@
+"""Writes that create, change and remove instances."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from . import lease
+from .errors import TaskLockedException
+from .held import new_revision
+from .record import Change, Record, Ref
+from .spec import Spec, UndecodableSpec, decode, encode
+from .task import Task, to_datetime
+from .writer import Awaited, Write
+
+logger = logging.getLogger(__name__)
+
+
+class Register(Awaited):
+    """An instance is scheduled. Starts on the assumption that it is new, which saves reading it first.
+
+    :ivar due_at: when it is due, once it is stored.
+    """
+
+    def __init__(self, task: Task, *, force: bool) -> None:
+        super().__init__(task.ref, None)
+        self._task = task
+        self._force = force
+        self._spec = task.new_spec()
+        self._text = encode(self._spec)
+        self.due_at: int | None = None
+
+    def decide(self, now: int) -> Change | None:
+        change = lease.register(
+            self.known,
+            self.ref,
+            due_at=self._spec.schedule.first(now),
+            spec=self._text,
+            now=now,
+            revision=new_revision(),
+            force=self._force,
+        )
+        if change is not None and change.new is not None:
+            self.due_at = change.new.due_at
+        return change
+
+    async def wait(self) -> None:
+        """:raises TaskLockedException: the instance is being executed, and ``force`` was not given."""
+        await super().wait()
+        if self.due_at is None:
+            locked_until = self.known.locked_until if self.known else None
+            raise TaskLockedException(self._task, None if locked_until is None else to_datetime(locked_until))
+
+
+class Remove(Awaited):
+    """An instance is unscheduled, whatever state it is in.
+
+    :ivar existed: whether there was one.
+    """
+
+    def __init__(self, ref: Ref) -> None:
+        super().__init__(ref, None, fresh=False)
+        self.existed = False
+
+    def decide(self, now: int) -> Change | None:
+        if self.known is None:
+            return None
+        self.existed = True
+        return Change(self.known, None)
+
+
+class Park(Write):
+    """A record that can't be decoded is put out of the way."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record.ref, record)
+        self._revision = record.revision
+
+    def decide(self, now: int) -> Change | None:
+        if self.known is None or self.known.revision != self._revision:
+            return None  # somebody has mended it
+        return lease.park(self.known, revision=new_revision())
+
+    def finished(self, error: Exception | None) -> None:
+        if error is not None:
+            logger.warning("The record of %r could not be put out of the way: %s", self.ref.key, error)
+
+
+class StoreSchedule(Awaited):
+    """A static task's schedule as declared in code is stored, unless the same one is there already."""
+
+    patient = True
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task.ref, None, fresh=False)
+        self._spec = task.new_spec()
+
+    def decide(self, now: int) -> Change | None:
+        due_at = self._spec.schedule.first(now)
+        if self.known is None:
+            text = encode(self._spec)
+            return lease.register(None, self.ref, due_at=due_at, spec=text, now=now, revision=new_revision())
+        if self._is_stored(self.known):
+            return None
+        logger.info("The schedule of task %r has changed in code; storing the new one.", self.ref.key)
+        # Occurrences of the new schedule before this moment are not to be caught up with.
+        text = encode(replace(self._spec, since=now))
+        return lease.adopt(self.known, due_at=due_at, spec=text, now=now, revision=new_revision())
+
+    def _is_stored(self, record: Record) -> bool:
+        try:
+            stored: Spec
+            stored, _ = decode(record.spec)
+        except UndecodableSpec as e:
+            logger.warning("The stored schedule of task %r can't be read (%s); replacing it.", record.key, e)
+            return False
+        return stored.schedule == self._spec.schedule

@@ -1,0 +1,102 @@
+"""The repository as the rest of core sees it: observed, with outages logged once, and never under a moving clock.
+
+Nothing else calls a repository.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from .clock import Clock
+from .errors import RecordRefusedException
+from .observer import Observers
+from .record import Change, Queue, QueueClaim, Record, Ref
+from .repository import Repository
+
+logger = logging.getLogger(__name__)
+
+
+class Store:
+    """Calls of the repository methods of the same names."""
+
+    def __init__(self, repository: Repository, clock: Clock, observers: Observers, names: Mapping[str, str]) -> None:
+        """``names`` maps queues to the names of their templates."""
+        self._repository = repository
+        self._clock = clock
+        self._observers = observers
+        self._names = names
+        self._down_since: float | None = None
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        async with self._call("read", (ref.queue for ref in refs)):
+            return await self._repository.read(refs)
+
+    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+        async with self._call("swap", (change.ref.queue for change in changes)):
+            applied = await self._repository.swap(changes)
+        self._observers.settled(batch=len(changes))
+        return applied
+
+    async def claim(
+        self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
+    ) -> list[Record]:
+        async with self._call("claim", (claim.queue.name for claim in claims)):
+            return await self._repository.claim(claims, now=now, limit=limit, token=token, holder=holder)
+
+    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+        async with self._call("scan", [queue.name]):
+            return await self._repository.scan(queue, after=after, limit=limit)
+
+    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
+        async with self._call("next_ready", (queue.name for queue in queues)):
+            return await self._repository.next_ready(queues, after=after)
+
+    async def clock(self) -> int | None:
+        async with self._call("clock", ()):
+            return await self._repository.clock()
+
+    @asynccontextmanager
+    async def _call(self, operation: str, queues: Iterable[str]) -> AsyncIterator[None]:
+        task_name = self._task_name(queues) if self._observers else ""
+        self._observers.operation_started(operation=operation, task_name=task_name)
+        started = time.perf_counter()
+        error: BaseException | None = None
+        try:
+            with self._clock.busy():
+                yield
+        except BaseException as e:
+            error = e
+            if isinstance(e, Exception) and not isinstance(e, RecordRefusedException):
+                self._outage_begins(operation, e)
+            raise
+        else:
+            self._outage_ends()
+        finally:
+            self._observers.operation_finished(
+                operation=operation, task_name=task_name, duration=time.perf_counter() - started, error=error
+            )
+
+    def _task_name(self, queues: Iterable[str]) -> str:
+        names = {self._names.get(queue, "") for queue in queues}
+        return names.pop() if len(names) == 1 else ""
+
+    def _outage_begins(self, operation: str, error: Exception) -> None:
+        if self._down_since is None:
+            self._down_since = time.monotonic()
+            logger.error(
+                "The storage failed in %s (%s: %s). Trying on; this is said once until it works again.",
+                operation,
+                type(error).__name__,
+                error,
+                extra={"operation": operation},
+                exc_info=error if not isinstance(error, OSError) else None,
+            )
+
+    def _outage_ends(self) -> None:
+        if self._down_since is not None:
+            seconds = time.monotonic() - self._down_since
+            self._down_since = None
+            logger.warning("The storage works again, after %.1f s.", seconds, extra={"outage_seconds": seconds})

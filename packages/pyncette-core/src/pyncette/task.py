@@ -1,0 +1,295 @@
+"""Task definitions: a function, its schedule and its policies. Everything is checked when it is declared."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from . import names
+from .checks import check_duration
+from .record import Queue, Ref
+from .schedule import Cron, Interval, Once, Schedule, make_schedule, upcoming_of
+from .spec import Spec, decode_args, encode_args
+from .suggest import near_miss
+
+if TYPE_CHECKING:
+    from .context import Context
+
+SCHEDULE_PARAMETERS = ("schedule", "interval", "execute_at", "timezone")
+POLICY_PARAMETERS = ("enabled", "fast_forward", "failure_mode", "execution_mode", "lease_duration")
+PARTITION_PARAMETERS = ("partition_count", "partition_selector", "enabled_partitions")
+TASK_PARAMETERS = ("name", *SCHEDULE_PARAMETERS, *POLICY_PARAMETERS, *PARTITION_PARAMETERS)
+
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class ExecutionMode(enum.Enum):
+    """How often an occurrence may be executed when things go wrong."""
+
+    AT_LEAST_ONCE = 0
+    """Claimed, executed, committed: repeated if the worker dies before the commit."""
+    AT_MOST_ONCE = 1
+    """Claimed, advanced, then executed: lost if the worker dies during the execution."""
+
+
+class FailureMode(enum.Enum):
+    """What happens when an at-least-once execution raises."""
+
+    NONE = 0
+    """The lease stays; the occurrence is retried when it expires."""
+    UNLOCK = 1
+    """The occurrence is retried one ``poll_interval`` after the failure."""
+    COMMIT = 2
+    """The failure counts as success."""
+
+
+class PartitionSelector(Protocol):
+    """Chooses the partition of an instance; must give the same answer for ever."""
+
+    def __call__(self, partition_count: int, task_id: str, /) -> int: ...
+
+
+class Policies(NamedTuple):
+    """How occurrences of a task are executed. Not stored: those of the code that runs apply."""
+
+    fast_forward: bool = False
+    failure_mode: FailureMode = FailureMode.NONE
+    execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE
+    lease_duration: datetime.timedelta = datetime.timedelta(seconds=60)
+
+    @property
+    def lease_microseconds(self) -> int:
+        return self.lease_duration // _MICROSECOND
+
+    def check(self) -> None:
+        """:raises ValueError: the policies contradict each other or are of a wrong type."""
+        for name, kind in (("failure_mode", FailureMode), ("execution_mode", ExecutionMode), ("fast_forward", bool)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                hint = "True or False" if kind is bool else " or ".join(f"{kind.__name__}.{m.name}" for m in kind)
+                raise ValueError(f"{name} is {value!r}: write {hint}.")
+        check_duration("lease_duration", self.lease_duration)
+        if self.execution_mode is ExecutionMode.AT_MOST_ONCE and self.failure_mode is not FailureMode.NONE:
+            raise ValueError(
+                "failure_mode has no meaning with ExecutionMode.AT_MOST_ONCE, which never retries: leave one out."
+            )
+
+
+class Task:
+    """A task: static, a template of dynamic instances, or one concrete instance.
+
+    Tasks are made by the decorators of :class:`pyncette.Pyncette` and by :meth:`instantiate`.
+
+    :ivar name: the name; of an instance the one under its template.
+    :ivar task_func: the decorated function.
+    :ivar parent_task: the template or partition of an instance, otherwise None.
+    :ivar extra_args: the arguments.
+    :ivar enabled: whether this app executes the task; can be set until the loop runs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        task_func: Callable[[Context], Any],
+        *,
+        schedule: Schedule | None,
+        args: dict[str, Any],
+        policies: Policies,
+        dynamic: bool = False,
+        enabled: bool = True,
+        parent_task: Task | None = None,
+        timezone: str | None = None,
+    ) -> None:
+        self.name = name
+        self.task_func = task_func
+        self.extra_args = args
+        self.policies = policies
+        self.dynamic = dynamic
+        self.parent_task = parent_task
+        self.canonical_name = self._canonical_name()
+        self.enabled = enabled
+        self._schedule = schedule
+        # A template may name a timezone alone, for instances that bring a cron text of their own.
+        self._timezone = schedule.timezone if isinstance(schedule, Cron) else timezone
+
+    def _canonical_name(self) -> str:
+        own = names.escape(self.name)
+        return own if self.parent_task is None else names.join(self.parent_task.canonical_name, own)
+
+    @property
+    def schedule(self) -> str | None:
+        """The cron text."""
+        return self._schedule.text if isinstance(self._schedule, Cron) else None
+
+    @property
+    def interval(self) -> datetime.timedelta | None:
+        return self._schedule.period * _MICROSECOND if isinstance(self._schedule, Interval) else None
+
+    @property
+    def execute_at(self) -> datetime.datetime | None:
+        return to_datetime(self._schedule.at) if isinstance(self._schedule, Once) else None
+
+    @property
+    def timezone(self) -> str | None:
+        return self._timezone
+
+    @property
+    def fast_forward(self) -> bool:
+        return self.policies.fast_forward
+
+    @property
+    def failure_mode(self) -> FailureMode:
+        return self.policies.failure_mode
+
+    @property
+    def execution_mode(self) -> ExecutionMode:
+        return self.policies.execution_mode
+
+    @property
+    def lease_duration(self) -> datetime.timedelta:
+        return self.policies.lease_duration
+
+    @property
+    def tz(self) -> datetime.tzinfo:
+        """The timezone in which occurrences are shown."""
+        return datetime.UTC if self._schedule is None else self._schedule.tz
+
+    @property
+    def queue(self) -> Queue:
+        """Where the records of this static task, template or partition are."""
+        return Queue(self.canonical_name, static=not self.dynamic)
+
+    @property
+    def queues(self) -> Sequence[Task]:
+        """The tasks that have a queue of their own: the partitions of a partitioned task, otherwise the task itself."""
+        return (self,)
+
+    @property
+    def ref(self) -> Ref:
+        """Where the record of this static task or instance is."""
+        if self.dynamic:
+            raise ValueError(f"{self.name!r} is a template of instances: name one of them as well.")
+        queue = self.canonical_name if self.parent_task is None else self.parent_task.canonical_name
+        return Ref(queue, self.canonical_name)
+
+    @property
+    def template(self) -> Task:
+        """What was declared: the task itself, or the template of an instance or of a partition."""
+        return self if self.parent_task is None else self.parent_task.template
+
+    def new_spec(self) -> Spec:
+        """What is to be stored of this static task or instance."""
+        if self._schedule is None:
+            raise ValueError(f"{self.name!r} has no schedule.")
+        # The arguments of a static task are those of the code that runs.
+        return Spec(self._schedule) if self.parent_task is None else Spec(self._schedule, encode_args(self.extra_args))
+
+    def instantiate(self, name: str, **kwargs: Any) -> Task:
+        """A concrete instance of this template, as :meth:`~pyncette.PyncetteContext.schedule_task` stores it.
+
+        :param name: its name, unique under the template.
+        :param kwargs: ``schedule``, ``interval`` or ``execute_at``, ``timezone``, and arguments; the template's are the
+            defaults. ``args={…}`` passes arguments of any name.
+        :raises ValueError: the task is no template, or schedule or arguments are not valid.
+        :raises TypeError: a policy is given, or a keyword is misspelt.
+        """
+        home = self.home_of(names.check_name(name, "task instance"))
+        timing, args = split_instance_kwargs(kwargs)
+        schedule = make_schedule(**self._with_defaults(timing))
+        encode_args(args)
+        return home.restore(name, schedule, {**self.extra_args, **args})
+
+    def home_of(self, name: str) -> Task:
+        """The task under which the instance ``name`` is stored: this template, or the instance's partition."""
+        if not self.dynamic:
+            raise ValueError(
+                f"{self.name!r} is not a dynamic task and has no instances: declare it with @app.dynamic_task()."
+            )
+        return self
+
+    def restore(self, name: str, schedule: Schedule | None, args: dict[str, Any]) -> Task:
+        """An instance of this template from checked or stored values."""
+        return Task(name, self.task_func, schedule=schedule, args=args, policies=self.policies, parent_task=self)
+
+    def name_in(self, canonical_name: str) -> str:
+        """The name of the instance of this template or partition that is stored under ``canonical_name``."""
+        return canonical_name[len(self.canonical_name) + 1 :].replace("::", ":")
+
+    def fresh_args(self) -> dict[str, Any]:
+        """A copy of the arguments, as they would arrive from the storage."""
+        return decode_args(encode_args(self.extra_args)) if self.extra_args else {}
+
+    def _with_defaults(self, timing: dict[str, Any]) -> dict[str, Any]:
+        """The timing of an instance; what it leaves out comes from the template."""
+        own = any(timing.get(kind) is not None for kind in ("schedule", "interval", "execute_at"))
+        if not own:
+            timing = {**timing, "schedule": self.schedule, "interval": self.interval, "execute_at": self.execute_at}
+        if timing.get("schedule") is not None and timing.get("timezone") is None:
+            timing = {**timing, "timezone": self._timezone}
+        return timing
+
+    def upcoming(self, after: datetime.datetime | None = None) -> Iterator[datetime.datetime]:
+        """The occurrences after ``after`` (default: now), endless and lazy, in the task's timezone.
+
+        For previews and tests: it shows the schedule, not what is stored.
+
+        :raises ValueError: a template without a schedule of its own.
+        """
+        if self._schedule is None:
+            raise ValueError(f"{self.name!r} has no schedule of its own; ask one of its instances.")
+        return upcoming_of(self._schedule, after)
+
+    async def __call__(self, context: Context) -> Any:
+        """Call the function as it is, without lease, fixtures or middlewares."""
+        result = self.task_func(context)
+        return await result if inspect.isawaitable(result) else result
+
+    def __str__(self) -> str:
+        return self.canonical_name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.canonical_name!r}>"
+
+
+def to_datetime(microseconds: int, tz: datetime.tzinfo = datetime.UTC) -> datetime.datetime:
+    """An aware datetime; exact, which ``fromtimestamp`` of a float is not."""
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return (epoch + datetime.timedelta(microseconds=microseconds)).astimezone(tz)
+
+
+def split_kwargs(kwargs: dict[str, Any], parameters: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords that are ``parameters``, and the arguments of the task.
+
+    :raises TypeError: a keyword is a near miss of a parameter.
+    """
+    known = {name: value for name, value in kwargs.items() if name in parameters}
+    args = {name: value for name, value in kwargs.items() if name not in parameters and name != "args"}
+    for name in args:
+        if meant := near_miss(name, TASK_PARAMETERS):
+            raise TypeError(
+                f"{name!r} is not a task parameter; did you mean {meant!r}? "
+                f"If it is an argument of the task, write args={{{name!r}: …}}."
+            )
+    explicit = kwargs.get("args") or {}
+    if not isinstance(explicit, dict) or not all(isinstance(key, str) for key in explicit):
+        raise ValueError(f"args must be a dictionary with string keys, not {explicit!r}.")
+    if both := args.keys() & explicit.keys():
+        raise TypeError(f"The argument {min(both)!r} is given twice, as a keyword and in args.")
+    return known, {**args, **explicit}
+
+
+def split_instance_kwargs(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Timing and arguments of an instance.
+
+    :raises TypeError: a policy is given, or a keyword is misspelt.
+    """
+    for name in ("name", *POLICY_PARAMETERS, *PARTITION_PARAMETERS):
+        if name in kwargs:
+            raise TypeError(
+                f"{name!r} belongs to the template and can't be given for one instance: set it where the task is "
+                f"declared, or write args={{{name!r}: …}} if it is an argument of the task."
+            )
+    return split_kwargs(kwargs, SCHEDULE_PARAMETERS)

@@ -1,0 +1,7 @@
+"""Helpers for task functions."""
+
+from __future__ import annotations
+
+from .heartbeat import with_heartbeat
+
+__all__ = ["with_heartbeat"]

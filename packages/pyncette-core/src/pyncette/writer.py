@@ -1,0 +1,237 @@
+"""Group commit: writes that arrive while one batch is being stored leave together in the next.
+
+No timer is involved: an idle store answers a single write at once, a busy one gets large batches. Each write decides
+what to store from the record as it is known when its batch leaves, so writes to one key never work on old knowledge.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+
+import anyio
+
+from .clock import Clock
+from .errors import RepositoryException, RepositoryUnavailableException
+from .record import Change, Record, Ref
+from .store import Store
+
+MAX_BATCH = 1000
+MAX_BACKOFF = 1_000_000  # microseconds
+MAX_CONFLICTS = 50
+
+
+class Write(ABC):
+    """Something to be stored at one key.
+
+    :ivar known: the record as it was last seen; compare-and-swap goes against it.
+    :ivar fresh: whether ``known`` can be trusted, or has to be read first.
+    :ivar was_read: whether ``known`` comes from the storage.
+    :ivar patient: whether to go on trying while the storage is away. An impatient write fails after its second try.
+    """
+
+    patient = False
+
+    def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
+        self.ref = ref
+        self.known = known
+        self.fresh = fresh
+        self.was_read = False
+        self.sent: Change | None = None
+        self.done = False
+        self.failures = 0
+        self.conflicts = 0
+
+    @abstractmethod
+    def decide(self, now: int) -> Change | None:
+        """The change from ``known``, None when there is nothing (more) to store."""
+
+    def stored(self, new: Record | None) -> None:
+        """``new`` is in storage now."""
+        self.known = new
+
+    @abstractmethod
+    def finished(self, error: Exception | None) -> None:
+        """No more will be tried: stored, ended by :meth:`decide`, or failed with ``error``."""
+
+    def arrived(self, sent: Change) -> bool:
+        """Whether ``sent``, whose answer was lost, is what is stored according to ``known``."""
+        if sent.new is None or self.known is None:
+            return sent.new is self.known
+        return sent.new.revision == self.known.revision
+
+
+class Awaited(Write):
+    """A write whose end somebody waits for."""
+
+    def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
+        super().__init__(ref, known, fresh=fresh)
+        self._end = anyio.Event()
+        self._error: Exception | None = None
+
+    def finished(self, error: Exception | None) -> None:
+        self._error = error
+        self._end.set()
+
+    async def wait(self) -> None:
+        """Return when it is done. Who is cancelled meanwhile leaves the write under way.
+
+        :raises RepositoryException: the storage failed; whether the write took place is unknown.
+        """
+        await self._end.wait()
+        if self._error is not None:
+            raise self._error
+
+
+class Writer:
+    """Stores the writes of one app context, one batch at a time."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._waiting: deque[Write] = deque()
+        self._in_flight = 0
+        self._arrived = anyio.Event()
+        self._idle = anyio.Event()
+        self._scope = anyio.CancelScope(shield=True)
+
+    @property
+    def pending(self) -> int:
+        """How many writes are waiting or under way."""
+        return len(self._waiting) + self._in_flight
+
+    def submit(self, write: Write) -> None:
+        """Store it soon; ``write.finished`` tells the end."""
+        self._waiting.append(write)
+        self._arrived.set()
+
+    async def drained(self) -> None:
+        """Wait until nothing is pending."""
+        while self.pending:
+            await self._idle.wait()
+
+    async def run(self) -> None:
+        """Work until :meth:`stop`, whatever is cancelled around."""
+        failures = 0
+        with self._scope:
+            while True:
+                await self._arrived.wait()
+                batch = self._next_batch()
+                try:
+                    await self._store_batch(batch)
+                    failures = 0
+                except Exception as e:  # noqa: BLE001 - whatever the backend raises, the other writes go on
+                    failures += 1
+                    self._give_up_impatient(batch, e)
+                self._waiting.extendleft(write for write in reversed(batch) if not write.done)
+                self._in_flight = 0
+                if failures:
+                    await self._back_off(failures)
+                if not self._waiting:
+                    self._arrived = anyio.Event()
+                    self._idle.set()
+                    self._idle = anyio.Event()
+
+    def stop(self) -> int:
+        """End :meth:`run` at once; returns how many writes are lost by it."""
+        self._scope.cancel()
+        return self.pending
+
+    def _next_batch(self) -> list[Write]:
+        """The oldest writes, one for each key; a later one must see what the earlier one stored."""
+        batch: dict[str, Write] = {}
+        left: list[Write] = []
+        while self._waiting and len(batch) < MAX_BATCH:
+            write = self._waiting.popleft()
+            if write.ref.key in batch:
+                left.append(write)
+            else:
+                batch[write.ref.key] = write
+        self._waiting.extendleft(reversed(left))
+        self._in_flight = len(batch)
+        return [batch[key] for key in sorted(batch)]
+
+    async def _store_batch(self, batch: Sequence[Write]) -> None:
+        """Try each write once. What is not done afterwards met a conflict and is to be tried again."""
+        await self._refresh([write for write in batch if not write.fresh])
+        now = self._clock.now()
+        writes: list[Write] = []
+        changes: list[Change] = []
+        for write in batch:
+            if write.done:
+                continue
+            change = self._decide(write, now)
+            if change is not None:
+                writes.append(write)
+                changes.append(change)
+        if changes:
+            await self._swap(writes, changes)
+
+    def _decide(self, write: Write, now: int) -> Change | None:
+        if write.sent is not None and write.arrived(write.sent):
+            self._applied(write, write.known)
+            return None
+        write.sent = write.decide(now)
+        if write.sent is None:
+            self._finish(write, None)
+        return write.sent
+
+    async def _swap(self, writes: Sequence[Write], changes: Sequence[Change]) -> None:
+        for write in writes:
+            write.fresh = False  # until the answer is here, nobody knows what is stored
+        try:
+            applied = await self._store.swap(changes)
+        except RepositoryUnavailableException:
+            raise
+        except Exception as e:  # noqa: BLE001 - as above
+            await self._split(writes, e)
+            return
+        for write, change, ok in zip(writes, changes, applied, strict=True):
+            if ok:
+                self._applied(write, change.new)
+            else:
+                self._conflict(write)
+
+    def _applied(self, write: Write, new: Record | None) -> None:
+        write.fresh, write.sent = True, None
+        write.stored(new)
+        self._finish(write, None)
+
+    def _conflict(self, write: Write) -> None:
+        """Somebody else changed the record: it will be read, and decided about anew."""
+        write.sent = None
+        write.conflicts += 1
+        if write.conflicts > MAX_CONFLICTS:
+            self._finish(write, RepositoryException(f"{write.ref.key!r} is changed by others again and again."))
+
+    async def _split(self, writes: Sequence[Write], error: Exception) -> None:
+        """A batch was refused: find the culprit, so that its mates are stored all the same."""
+        if len(writes) == 1:
+            self._finish(writes[0], error)
+            return
+        middle = len(writes) // 2
+        await self._store_batch(writes[:middle])
+        await self._store_batch(writes[middle:])
+
+    async def _refresh(self, writes: Sequence[Write]) -> None:
+        if writes:
+            records = await self._store.read([write.ref for write in writes])
+            for write, record in zip(writes, records, strict=True):
+                write.known, write.fresh, write.was_read = record, True, True
+
+    def _give_up_impatient(self, batch: Sequence[Write], error: Exception) -> None:
+        for write in batch:
+            write.failures += 1
+            if not write.done and not write.patient and write.failures > 1:
+                self._finish(write, error)
+
+    @staticmethod
+    def _finish(write: Write, error: Exception | None) -> None:
+        write.done = True
+        write.finished(error)
+
+    async def _back_off(self, failures: int) -> None:
+        delay = min(MAX_BACKOFF, 50_000 * 2 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        await self._clock.wait_until(self._clock.now() + round(delay))
