@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devtool import checks, lock, release
+from devtool.compat import check_compatibility
 from devtool.environment import Environment
 from devtool.layout import ROOT, closure, distributions, groups, script_requirements
 from devtool.matrix import RESOLUTIONS, environment_for
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     add("coverage", coverage, "Run the unit tests and show that the pure modules are covered to the last branch.")
     check = add("check", check_all, "Lint, format, types, layers and ceilings: quick, before each commit.")
     check.add_argument("--fix", action="store_true", help="mend what can be mended first")
+    add("compat", compat, "Run the backends' contract on the oldest core that they allow.")
     add("types", verify_types, "Build the wheels, install them, and check their types as users see them, by pyright.")
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
     benchmark = add("bench", bench, "Measure against pyncette 1.1.0; its arguments: bench --help.", add_help=False)
@@ -108,6 +110,10 @@ def coverage(_options: argparse.Namespace, _rest: list[str]) -> int:
 def check_all(options: argparse.Namespace, _rest: list[str]) -> int:
     ready = prepared(*test_requirements(), *groups()["check"])
     return checks.check(ready, fix=options.fix)
+
+
+def compat(_options: argparse.Namespace, _rest: list[str]) -> int:
+    return check_compatibility(environment())
 
 
 def verify_types(_options: argparse.Namespace, _rest: list[str]) -> int:
