@@ -8,7 +8,7 @@ from devtool.environment import Environment, say
 from devtool.layout import ROOT
 
 PURE = ("schedule", "lease", "task", "spec")
-TYPED = ("packages", "tests", "examples", "build-support", "docs", "conftest.py")
+TYPED = ("packages", "tests", "examples", "benchmarks", "build-support", "docs", "conftest.py")
 
 
 def check(environment: Environment, *, fix: bool) -> int:

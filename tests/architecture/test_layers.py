@@ -7,17 +7,23 @@ import pytest
 from tests.architecture.sources import Import, imports, module_name, run_time_files
 
 # Core, from the bottom to the top: a module imports only from layers below its own (for types alone, from anywhere).
-LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "record", "names", "suggest", "cron", "zones", "clock"}),
-    frozenset({"schedule", "lease"}),
-    frozenset({"spec", "repository", "observer"}),
-    frozenset({"task", "memory", "bridge", "options"}),
-    frozenset({"partition", "coordinator"}),
-    frozenset({"executor", "heartbeat", "context"}),
-    frozenset({"poller", "utils"}),
-    frozenset({"app"}),
-    frozenset({"prometheus", "healthcheck"}),
-    frozenset({""}),  # pyncette/__init__.py
+LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("words and values", frozenset({"errors", "record", "names", "checks", "suggest", "cron", "zones", "clock"})),
+    ("what users and observers are given", frozenset({"context", "observer"})),
+    ("decisions", frozenset({"schedule", "lease"})),
+    ("what is stored, and by whom", frozenset({"spec", "repository", "options"})),
+    ("stores and tasks", frozenset({"memory", "bridge", "store", "task"})),
+    ("the way to the store", frozenset({"writer", "backends", "partition"})),
+    ("one lease", frozenset({"held"})),
+    ("one registration", frozenset({"registration"})),
+    ("the only caller of a repository", frozenset({"coordinator", "instances"})),
+    ("helpers of executions", frozenset({"invoke", "background", "bulk"})),
+    ("executions", frozenset({"executor", "execution", "heartbeat"})),
+    ("the loop", frozenset({"poller", "utils"})),
+    ("a running app", frozenset({"app_context"})),
+    ("the console entry", frozenset({"main"})),
+    ("registration and wiring", frozenset({"app"})),
+    ("on top", frozenset({"prometheus", "healthcheck", ""})),  # "" is pyncette/__init__.py
 )
 
 # What a backend may import of core: the storage interface, and what binds its options.
@@ -33,7 +39,7 @@ PURE_IMPORTS = frozenset(
 PURE_EXCEPTIONS = {("schedule", "time")}  # the moment that `upcoming` starts from when none is given
 
 # The rest is written for anyio. Backends may: their drivers speak asyncio only.
-KNOWS_ASYNCIO = frozenset({"bridge", "app"})
+KNOWS_ASYNCIO = frozenset({"bridge", "main"})
 ASYNCIO = frozenset({"asyncio", "uvloop"})
 
 MODULES = {module_name(path): imports(path) for path in run_time_files()}
@@ -57,8 +63,8 @@ def of_ours(name: str) -> str | None:
 
 
 def layer(part: str) -> int:
-    for number, layer in enumerate(LAYERS):
-        if part in layer:
+    for number, (_, parts) in enumerate(LAYERS):
+        if part in parts:
             return number
     pytest.fail(f"pyncette.{part} has no place in LAYERS; put it where its imports and its users allow")
 
