@@ -1,0 +1,61 @@
+"""SQLite's errors as Pyncette's."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+
+from .location import Location
+
+LOCK_TIMEOUT = 10.0
+"""Seconds that an operation waits for other processes to let go of the database."""
+
+_CONTENTION = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+
+_TRANSIENT = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "reading or writing the file failed",
+    sqlite3.SQLITE_NOMEM: "there is not enough memory",
+}
+
+_PERMANENT = {
+    sqlite3.SQLITE_READONLY: "it is read-only; Pyncette needs to write to it and to its directory",
+    sqlite3.SQLITE_CANTOPEN: "the file, or the -wal and -shm files that SQLite keeps beside it, can't be opened",
+    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database, or it is encrypted; give another path",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or move it away to start anew",
+}
+
+
+def primary_code(error: BaseException) -> int:
+    """SQLite's primary result code; 0 when the error did not come from SQLite."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def is_contention(error: sqlite3.Error) -> bool:
+    """Whether another connection was in the way, nothing was done, and trying again soon may succeed."""
+    return primary_code(error) in _CONTENTION
+
+
+def translated(error: Exception, location: Location, max_size: int) -> RepositoryException:
+    """The exception to raise from ``error``.
+
+    :param max_size: bytes that a row may have.
+    """
+    code = primary_code(error)
+    where = f"SQLite database {location.database!r}"
+    if code in _CONTENTION:
+        return RepositoryUnavailableException(
+            f"The {where} was locked by another process for {LOCK_TIMEOUT:g} s. Something holds a write transaction "
+            "open: look for a long import, an open sqlite3 shell or a backup by copying."
+        )
+    if code in _TRANSIENT:
+        return RepositoryUnavailableException(f"The {where} can't be used for now: {_TRANSIENT[code]} ({error}).")
+    if code == sqlite3.SQLITE_TOOBIG or isinstance(error, (sqlite3.DataError, OverflowError, UnicodeError)):
+        return RecordRefusedException(
+            f"The {where} can't take a record ({error}). A record may have {max_size:,} bytes with its arguments."
+        )
+    if code in _PERMANENT:
+        return RepositoryException(f"The {where} can't be used: {_PERMANENT[code]} ({error}).")
+    return RepositoryException(f"The {where} refused an operation: {error}.")

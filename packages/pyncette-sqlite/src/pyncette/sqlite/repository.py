@@ -1,0 +1,121 @@
+"""The SQLite repository."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import aiosqlite
+import anyio
+
+from pyncette.bridge import asyncio_only
+from pyncette.errors import RepositoryException
+from pyncette.record import Change, Queue, QueueClaim, Record, Ref
+from pyncette.repository import Repository
+
+from .failures import translated
+from .location import MEMORY, Location
+from .session import Operation, Session, run
+from .store import Store
+
+T = TypeVar("T")
+
+_OLDEST_SQLITE = (3, 37, 0)
+"""The first with STRICT tables."""
+
+
+class SqliteRepository(Repository):
+    """Records in one table. Each call is one crossing to the thread of the connection, and each call that writes is
+    one transaction, which is on the disk when the call returns."""
+
+    def __init__(self, connection: aiosqlite.Connection, store: Store) -> None:
+        self._connection = connection
+        self._store = store
+        self.closed = False
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        return await self._run(partial(self._store.read, refs))
+
+    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+        return await self._run(partial(self._store.swap, changes))
+
+    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+        return await self._run(partial(self._store.due, claims, now, limit))
+
+    async def claim(
+        self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
+    ) -> list[Record]:
+        return await self._run(partial(self._store.claim, claims, now, limit, token, holder))
+
+    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+        return await self._run(partial(self._store.scan, queue, after, limit))
+
+    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
+        (first,) = await self._run(partial(self._store.next_ready, queues, after))
+        return first
+
+    async def _run(self, function: Callable[[sqlite3.Connection], list[T]]) -> list[T]:
+        if self.closed:
+            raise RepositoryException("The repository is closed.")
+        return await run(self._connection, Operation(self._store.location, function))
+
+
+@asyncio_only
+def sqlite_repository(
+    *,
+    sqlite_database: str | os.PathLike[str] = MEMORY,
+    sqlite_table_name: str = "pyncette_tasks",
+) -> AbstractAsyncContextManager[Repository]:
+    """A repository in an SQLite database.
+
+    :param sqlite_database: path of the file, which is made if it does not exist and may be shared by the processes of
+        one machine; ":memory:" is a database of this repository alone, which is lost with it.
+    :param sqlite_table_name: name of the table, which is made if it does not exist; letters, digits and underscores.
+    """
+    return _opened(Location.checked(sqlite_database, sqlite_table_name))
+
+
+@asynccontextmanager
+async def _opened(location: Location) -> AsyncIterator[Repository]:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise RepositoryException(
+            f"The SQLite library that Python uses here is {sqlite3.sqlite_version}; Pyncette needs 3.37 or newer."
+        )
+    location.check_path()
+    connection = aiosqlite.connect(location.database, factory=Session, isolation_level=None, timeout=0)
+    store = Store(location)
+    repository = SqliteRepository(connection, store)
+    try:
+        await _completed(_connect(connection, location))
+        await run(connection, Operation(location, store.open))
+        yield repository
+    finally:
+        repository.closed = True
+        await _completed(connection.close())
+
+
+async def _connect(connection: aiosqlite.Connection, location: Location) -> None:
+    try:
+        _ = await connection
+    except sqlite3.Error as error:
+        raise translated(error, location, max_size=0) from error
+
+
+async def _completed(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work`` to its end even when cancelled: a connection that is half opened would leave its thread behind."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()

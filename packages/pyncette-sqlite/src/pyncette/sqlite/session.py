@@ -1,0 +1,93 @@
+"""Runs operations of several statements in the driver's thread.
+
+aiosqlite crosses to the thread of its connection once for every statement, which costs far more than most statements.
+Its public hook is ``factory``: the class of the :mod:`sqlite3` connection that it calls in that thread.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar, cast
+
+import aiosqlite
+
+from .failures import LOCK_TIMEOUT, is_contention, translated
+from .location import Location
+
+T = TypeVar("T")
+
+_RUN = "-- run the operation that is the parameter"
+
+
+class Session(sqlite3.Connection):
+    """A connection that takes an :class:`Operation` as the parameter of a statement that stands for it."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql is _RUN:
+            (operation,) = parameters
+            return cast(sqlite3.Cursor, _Rows(operation.run(self)))
+        return super().execute(sql, parameters)
+
+
+class _Rows:
+    """What aiosqlite uses of a cursor."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def fetchall(self) -> list[Any]:
+        return self._rows
+
+
+class Operation(Generic[T]):
+    """A function of the connection. It is called again if it failed because another connection was in the way, so it
+    must do all its writing inside of :func:`writing`."""
+
+    def __init__(self, location: Location, function: Callable[[sqlite3.Connection], list[T]]) -> None:
+        self._location = location
+        self._function = function
+        self.abandoned = False
+
+    def run(self, connection: sqlite3.Connection) -> list[T]:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        pause = 0.001
+        while not self.abandoned:
+            try:
+                return self._function(connection)
+            except (sqlite3.Error, OverflowError, UnicodeError) as error:
+                contention = isinstance(error, sqlite3.Error) and is_contention(error)
+                if not contention or time.monotonic() > deadline:
+                    max_size = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+                    raise translated(error, self._location, max_size) from error
+            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts of several processes
+            pause = min(pause * 2, 0.02)
+        return []
+
+
+async def run(connection: aiosqlite.Connection, operation: Operation[T]) -> list[T]:
+    """Run the operation in the connection's thread.
+
+    If the caller is cancelled, an operation that has not begun is not begun; one that has begun ends by itself.
+    """
+    try:
+        return cast(list[T], await connection.execute_fetchall(_RUN, (operation,)))
+    finally:
+        operation.abandoned = True
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+    """A transaction that holds the write lock from its beginning: one that reads first and writes later would fail if
+    somebody else wrote between, and two of them could wait for each other."""
+    cursor = connection.cursor()
+    cursor.execute("BEGIN IMMEDIATE")
+    try:
+        yield cursor
+        cursor.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            cursor.execute("ROLLBACK")
