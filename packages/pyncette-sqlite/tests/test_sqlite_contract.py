@@ -1,0 +1,28 @@
+"""SQLite keeps the contract: in a file that several clients share, and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pyncette.repository import Repository
+from pyncette.sqlite import sqlite_repository
+from pyncette.testing import Capabilities, RepositoryContract
+
+
+class TestSqliteFile(RepositoryContract):
+    @pytest.fixture
+    def repository_factory(self, tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Repository]]:
+        return partial(sqlite_repository, sqlite_database=tmp_path / "pyncette.db")
+
+
+class TestSqliteInMemory(RepositoryContract):
+    capabilities = Capabilities(shared=False, persistent=False)
+
+    @pytest.fixture
+    def repository_factory(self) -> Callable[[], AbstractAsyncContextManager[Repository]]:
+        return sqlite_repository
