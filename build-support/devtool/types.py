@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,10 +24,12 @@ def check_types(environment: Environment) -> int:
         clean = CleanEnvironment(Path(scratch) / "venv", environment.interpreter, wheels).create()
         clean.install("pyncette[all]", "pyncette-core[testing]")
         say("pyright on the built wheels ...")
-        pyright = [environment.interpreter, "-m", "pyright", "--pythonpath", clean.interpreter]
-        verified = subprocess.run([*pyright, *VERIFY], cwd=scratch, check=False).returncode
+        # --verifytypes takes no --pythonpath: it looks for the first Python on the path.
+        environ = {**os.environ, "PATH": f"{Path(clean.interpreter).parent}{os.pathsep}{os.environ['PATH']}"}
+        pyright = [environment.interpreter, "-m", "pyright"]
+        verified = subprocess.run([*pyright, *VERIFY], cwd=scratch, env=environ, check=False).returncode
+        shutil.copytree(ROOT / "examples", Path(scratch) / "examples")
         settings = Path(scratch) / "pyrightconfig.json"
         settings.write_text('{"typeCheckingMode": "strict", "include": ["examples"]}')
-        (Path(scratch) / "examples").symlink_to(ROOT / "examples")
-        used = subprocess.run([*pyright, "--project", str(settings)], cwd=scratch, check=False).returncode
+        used = subprocess.run([*pyright, "--project", str(settings)], cwd=scratch, env=environ, check=False).returncode
     return verified or used
