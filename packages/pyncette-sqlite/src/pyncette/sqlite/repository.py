@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,39 +30,46 @@ _OLDEST_SQLITE = (3, 37, 0)
 
 
 class SqliteRepository(Repository):
-    """Records in one table. Each call is one crossing to the thread of the connection, and each call that writes is
-    one transaction, which is on the disk when the call returns."""
+    """Records in one table.
 
-    def __init__(self, connection: aiosqlite.Connection, store: Store) -> None:
-        self._connection = connection
+    Each call is one crossing to a connection's thread, and each call that writes is one transaction, which is on the
+    disk when the call returns. Reading has a connection of its own where the database is a file: so it does not wait
+    for the disk, nor for other processes that write.
+    """
+
+    def __init__(self, store: Store, *, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
         self._store = store
+        self._writer = writer
+        self._reader = reader
         self.closed = False
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
-        return await self._run(partial(self._store.read, refs))
+        return await self._run(self._reader, partial(self._store.read, refs))
 
     async def swap(self, changes: Sequence[Change]) -> list[bool]:
-        return await self._run(partial(self._store.swap, changes))
+        return await self._run(self._writer, partial(self._store.swap, changes))
 
     async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await self._run(partial(self._store.due, claims, now, limit))
+        return await self._run(self._reader, partial(self._store.due, claims, now, limit))
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        return await self._run(partial(self._store.claim, claims, now, limit, token, holder))
+        return await self._run(self._writer, partial(self._store.claim, claims, now, limit, token, holder))
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
-        return await self._run(partial(self._store.scan, queue, after, limit))
+        return await self._run(self._reader, partial(self._store.scan, queue, after, limit))
 
     async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        (first,) = await self._run(partial(self._store.next_ready, queues, after))
+        (first,) = await self._run(self._reader, partial(self._store.next_ready, queues, after))
         return first
 
-    async def _run(self, function: Callable[[sqlite3.Connection], list[T]]) -> list[T]:
+    async def _run(
+        self, connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], list[T]]
+    ) -> list[T]:
         if self.closed:
             raise RepositoryException("The repository is closed.")
-        return await run(self._connection, Operation(self._store.location, function))
+        return await run(connection, Operation(self._store.location, function))
 
 
 @asyncio_only
@@ -87,15 +94,29 @@ async def _opened(location: Location) -> AsyncIterator[Repository]:
             f"The SQLite library that Python uses here is {sqlite3.sqlite_version}; Pyncette needs 3.37 or newer."
         )
     location.check_path()
-    connection = aiosqlite.connect(location.database, factory=Session, isolation_level=None, timeout=0)
     store = Store(location)
-    repository = SqliteRepository(connection, store)
+    async with AsyncExitStack() as stack:
+        writer = await stack.enter_async_context(_session(location, store.open))
+        reader = writer
+        if not location.in_memory:
+            reader = await stack.enter_async_context(_session(location, store.open_reader))
+        repository = SqliteRepository(store, writer=writer, reader=reader)
+        try:
+            yield repository
+        finally:
+            repository.closed = True
+
+
+@asynccontextmanager
+async def _session(
+    location: Location, prepare: Callable[[sqlite3.Connection], list[None]]
+) -> AsyncIterator[aiosqlite.Connection]:
+    connection = aiosqlite.connect(location.database, factory=Session, isolation_level=None, timeout=0)
     try:
         await _completed(_connect(connection, location))
-        await run(connection, Operation(location, store.open))
-        yield repository
+        await run(connection, Operation(location, prepare))
+        yield connection
     finally:
-        repository.closed = True
         await _completed(connection.close())
 
 

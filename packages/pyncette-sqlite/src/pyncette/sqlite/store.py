@@ -53,6 +53,11 @@ class Store:
         self._file = self._identity()
         return []
 
+    def open_reader(self, connection: sqlite3.Connection) -> list[None]:
+        """Set up a connection that only reads, after another one was opened."""
+        connection.execute("PRAGMA query_only = ON")
+        return []
+
     def read(self, refs: Sequence[Ref], connection: sqlite3.Connection) -> list[Record | None]:
         self._check_file()
         cursor = connection.cursor()
