@@ -11,7 +11,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from pyncette.record import Change, Queue, QueueClaim, Record
@@ -80,32 +80,21 @@ async def stored(repository: Repository, records: Sequence[Record]) -> list[Reco
 
 async def all_of(repository: Repository, queue: Queue, *, page: int = 1000) -> list[Record]:
     """What a scan of the whole queue finds."""
-    found: list[Record] = []
+    found: dict[str, Record] = {}
+    last: str | None = None
     while True:
-        more = await repository.scan(queue, after=found[-1].key if found else None, limit=page)
-        found += more
+        more = await repository.scan(queue, after=last, limit=page)
+        repeated = [one.key for one in more if one.key in found]
+        assert repeated == []
+        found |= {one.key: one for one in more}
         if len(more) < page:
-            return found
+            return list(found.values())
+        last = more[-1].key
 
 
 async def wipe(repository: Repository, queues: Iterable[Queue]) -> None:
     for queue in queues:
         await repository.swap([Change(one, None) for one in await all_of(repository, queue)])
-
-
-async def for_all(
-    values: SearchStrategy[_T], body: Callable[[_T], Coroutine[Any, Any, None]], *, max_examples: int
-) -> None:
-    """Run ``body`` in this event loop for many values. Hypothesis searches in a thread of its own meanwhile."""
-
-    @settings(
-        max_examples=max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.nested_given]
-    )
-    @given(values)
-    def search(value: _T) -> None:
-        anyio.from_thread.run(body, value)
-
-    await anyio.to_thread.run_sync(search)
 
 
 class ContractBase:
@@ -116,6 +105,7 @@ class ContractBase:
 
     clients_in_race: ClassVar[int] = 4
     property_examples: ClassVar[int] = 40
+    property_phases: ClassVar[tuple[Phase, ...]] = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
     patience: ClassVar[float] = 60
     """Seconds after which calls that wait for each other count as a deadlock."""
 
@@ -192,6 +182,23 @@ class ContractBase:
                     )
         assert len(taken) == expect
         return taken
+
+    async def for_all(
+        self, values: SearchStrategy[_T], body: Callable[[_T], Coroutine[Any, Any, None]], *, max_examples: int
+    ) -> None:
+        """Run ``body`` in this event loop for many values. Hypothesis searches in a thread of its own meanwhile."""
+
+        @settings(
+            max_examples=max_examples,
+            phases=self.property_phases,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+        @given(values)
+        def search(value: _T) -> None:
+            anyio.from_thread.run(body, value)
+
+        await anyio.to_thread.run_sync(search)
 
     async def test_nothing_of_the_contract_is_left_out(self) -> None:
         """No test of the suite is deleted, or replaced by one that isn't marked as an expected failure."""

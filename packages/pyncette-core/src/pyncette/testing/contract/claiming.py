@@ -127,6 +127,7 @@ class ClaimContract(ContractBase):
         """Neither the server's nor the machine's clock counts: claims in 1970 and in 200 years, and back again."""
         one = record(ready_at=0)
         await insert(repository, [one])
+        await self.take(repository, want(TASK), now=-1, expect=0)
         future = 8_000_000_000_000_000
         expected = one
         for now in (5, future, 10, 10):

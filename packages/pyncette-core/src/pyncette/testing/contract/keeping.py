@@ -14,7 +14,7 @@ from pyncette.record import NEVER, Change, Queue, Record
 from pyncette.repository import Repository
 
 from . import strategies
-from .base import NOW, ContractBase, all_of, for_all, fresh, insert, record, static, stored, want
+from .base import NOW, ContractBase, all_of, fresh, insert, record, static, stored, want
 
 MIB = 2**20
 
@@ -40,7 +40,7 @@ class KeepingContract(ContractBase):
         versions = strategies.places().flatmap(
             lambda place: st.lists(strategies.records(place), min_size=2, max_size=2)
         )
-        await for_all(versions, comes_back, max_examples=2 * self.property_examples)
+        await self.for_all(versions, comes_back, max_examples=2 * self.property_examples)
 
     async def test_due_and_claim_give_every_value(self, repository: Repository) -> None:
         """``due`` and ``claim`` give all fields exactly, extreme ones too."""

@@ -13,7 +13,7 @@ from pyncette.memory import MemoryRepository
 from pyncette.record import NEVER, Change, Queue, QueueClaim, Record, Ref
 from pyncette.repository import Repository
 
-from .base import MINUTE, NOW, SECOND, ContractBase, all_of, for_all, fresh, wipe
+from .base import MINUTE, NOW, SECOND, ContractBase, all_of, fresh, wipe
 
 QUEUES = (Queue("task"), Queue("Task"), Queue("t\u00e4sk"), Queue("static", static=True), Queue("Static", static=True))
 REFS = tuple(
@@ -171,7 +171,7 @@ class History:
 class ModelContract(ContractBase):
     async def test_random_histories(self, repository: Repository) -> None:
         """Any history of swaps, claims and questions has the outcome that it has in memory, step by step."""
-        await for_all(
+        await self.for_all(
             histories,
             lambda history: History(self, repository).run(history),
             max_examples=2 * self.property_examples,

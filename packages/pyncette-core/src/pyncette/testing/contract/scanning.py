@@ -65,6 +65,7 @@ class ScanContract(ContractBase):
         current = {one.key: one for one in records}
         while page := await clients[0].scan(TASK, after=found[-1] if found else None, limit=7):
             found += keys(page)
+            assert len(set(found)) == len(found)
             moved = {
                 key: replace(one, revision=fresh(), ready_at=2 * NOW - one.ready_at + len(found))
                 for key, one in current.items()

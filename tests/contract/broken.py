@@ -1,0 +1,52 @@
+"""Joins stores that have one fault each to the contract suite."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from hypothesis import Phase
+
+from pyncette.memory import MemoryRepository
+from pyncette.repository import Repository
+from pyncette.testing import RepositoryContract
+
+Store = TypeVar("Store", bound=type[Repository])
+
+
+class Broken(RepositoryContract):
+    """The suite, on a store that does not keep it."""
+
+    store: ClassVar[type[Repository]] = MemoryRepository
+    caught_by: ClassVar[tuple[str, ...]] = ()
+    forgets: ClassVar[bool] = False
+    property_examples = 25
+    property_phases = (Phase.generate,)
+    patience = 1
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+    @pytest.fixture
+    def repository_factory(self) -> Callable[[], AbstractAsyncContextManager[Repository]]:
+        shared = self.store()
+        return lambda: nullcontext(self.store() if self.forgets else shared)
+
+
+def caught_by(*tests: str, **attributes: Any) -> Callable[[Store], Store]:
+    """The store's fault must make these tests of the suite fail.
+
+    :param attributes: of the class that joins the store to the suite, such as ``capabilities``.
+    """
+
+    def join(store: Store) -> Store:
+        values = {"store": store, "caught_by": tests, "__module__": store.__module__, **attributes}
+        contract = type(f"Test{store.__name__}", (Broken,), values)
+        setattr(sys.modules[store.__module__], contract.__name__, contract)
+        return store
+
+    return join

@@ -1,0 +1,47 @@
+"""Each broken store fails the tests of the suite that are there to catch it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.contract import broken_claims, broken_writes
+from tests.contract.broken import Broken
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = (broken_writes, broken_claims)
+CAUGHT = [
+    (f"{module.__name__}.{joined.__name__}", test)
+    for module in MODULES
+    for joined in vars(module).values()
+    if isinstance(joined, type) and issubclass(joined, Broken)
+    for test in joined.caught_by
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[str]]:
+    """How the tests end, run by pytest in a process of its own: the tags of the JUnit report by class and test."""
+    report = tmp_path_factory.mktemp("report") / "report.xml"
+    ids = [
+        f"{name.rpartition('.')[0].replace('.', '/')}.py::{name.rpartition('.')[2]}::{test}" for name, test in CAUGHT
+    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *ids]
+    run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout[-3000:] + run.stderr[-3000:]
+    cases = ElementTree.parse(report).iter("testcase")  # noqa: S314 - written by pytest a moment ago
+    return {
+        (case.get("classname", ""), case.get("name", "").partition("[")[0]): [part.tag for part in case]
+        for case in cases
+    }
+
+
+@pytest.mark.parametrize(
+    "joined, test", CAUGHT, ids=[f"{joined.rpartition('.Test')[2]}-{test}" for joined, test in CAUGHT]
+)
+def test_the_fault_is_caught(outcomes: dict[tuple[str, str], list[str]], joined: str, test: str) -> None:
+    assert "failure" in outcomes[joined, test]
