@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+# How the programs that are run here mark the line that says what is wrong; often more lines follow it.
+ERROR = re.compile(r"^E: |\berror\b", re.IGNORECASE)
 
 
 class Unavailable(Exception):
@@ -68,8 +72,9 @@ def run(
     except FileNotFoundError:
         raise Unavailable(f"there is no {name} here") from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no output"]
-        error = Unavailable(f"{name} failed: {said[-1][:300]}")
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it said nothing"]
+        reason = next((line for line in said if ERROR.search(line)), said[-1])
+        error = Unavailable(f"{name} failed: {reason[:300]}")
         error.add_note("\n".join([" ".join(command), *said[-40:]]))
         raise error
     return done.stdout

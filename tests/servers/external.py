@@ -13,7 +13,7 @@ import pytest
 from .cache import Unavailable
 from .model import Server
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 5.0
 
 
 class Unreachable(Unavailable):

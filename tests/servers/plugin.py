@@ -19,6 +19,10 @@ from .pool import Pool
 # fixture -> kind of server
 FIXTURES = {
     "redis_server": "redis",
+    "redis_cluster": "redis-cluster",
+    "redis_sentinel": "redis-sentinel",
+    "redis8_server": "redis8",
+    "valkey_server": "valkey",
     "postgres_server": "postgres",
     "postgres18_server": "postgres18",
     "mysql_server": "mysql",
@@ -105,7 +109,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     servers = config.stash[SERVERS]
     if not servers.affected:
         return
-    terminalreporter.section("test servers")
+    terminalreporter.write_sep("=", "test servers")
     for kind, number in sorted(servers.affected.items()):
         what = "failed" if must_fail(servers.pool.missing[kind]) else "skipped"
         tests = "test" if number == 1 else "tests"
@@ -129,6 +133,30 @@ def start_server(servers: Servers) -> StartServer:
 def redis_server(servers: Servers) -> Server:
     """A single Redis 7."""
     return servers.shared("redis")
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(servers: Servers) -> Server:
+    """A Redis Cluster of three masters, `.nodes`."""
+    return servers.shared("redis-cluster")
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel(servers: Servers) -> Server:
+    """A Redis master and its replica, `.nodes`, and three `.sentinels`, which know the master as `.service`."""
+    return servers.shared("redis-sentinel")
+
+
+@pytest.fixture(scope="session")
+def redis8_server(servers: Servers) -> Server:
+    """A single Redis 8."""
+    return servers.shared("redis8")
+
+
+@pytest.fixture(scope="session")
+def valkey_server(servers: Servers) -> Server:
+    """A single Valkey."""
+    return servers.shared("valkey")
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from .cache import Unavailable
 
 HOST = "127.0.0.1"
 STOP_GRACE_SECONDS = 15.0
+GROUP_PATIENCE_SECONDS = 30.0
 
 
 class Session:
@@ -118,7 +119,13 @@ class Program:
             log=str(self.folder / "log"),
             last_signal=int(self.last_signal),
         )
-        self._wait()
+        try:
+            wait_until(self._is_ready, self.patience_seconds)
+        except Unavailable as error:
+            log = self.log().strip()
+            error.args = (f"{error}: {log.splitlines()[-1][:300] if log else 'it wrote nothing'}",)
+            error.add_note(log)
+            raise
 
     def stop(self, *, kill: bool = False) -> None:
         """Stop the server and all its processes; the data stay. With `kill` by SIGKILL, as a crash would."""
@@ -142,27 +149,66 @@ class Program:
         """Return the end of what the server has written."""
         return (self.folder / "log").read_text(errors="replace")[-4000:]
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + self.patience_seconds
-        while True:
-            ready = self._is_ready()
-            # Asked after readiness: a stranger on the same port may have answered for a server that has ended.
-            if (code := self.session.call("exit_code", pid=self.pid)) is not None:
-                raise self._failure(f"ended with {code}")
-            if ready:
-                return
-            if time.monotonic() > deadline:
-                raise self._failure(f"was not ready after {self.patience_seconds:.0f} s")
-            time.sleep(0.02)
-
     def _is_ready(self) -> bool:
-        try:
-            return self.ready()
-        except (OSError, ValueError):
-            return False
+        ready = succeeds(self.ready)
+        # Asked after readiness: a stranger on the same port may have answered for a server that has ended.
+        if (code := self.session.call("exit_code", pid=self.pid)) is not None:
+            raise Unavailable(f"it ended with {code}")
+        return ready
 
-    def _failure(self, what: str) -> Unavailable:
-        last = (self.log().strip().splitlines() or ["it wrote nothing"])[-1]
-        error = Unavailable(f"{self.folder.name.rpartition('-')[0]} {what}: {last[:300]}")
-        error.add_note(self.log())
-        return error
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Several processes that serve together; `ready` says whether they have found each other."""
+
+    members: Sequence[Program]
+    ready: Callable[[], bool]
+
+    def start(self) -> None:
+        """Start all and wait until they serve together.
+
+        :raises Unavailable: they do not.
+        """
+        for member in self.members:
+            member.start()
+        wait_until(lambda: succeeds(self.ready), GROUP_PATIENCE_SECONDS)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop all, one after the other."""
+        for member in self.members:
+            member.stop(kill=kill)
+
+    def pause(self) -> None:
+        """Stop all where they are."""
+        for member in self.members:
+            member.pause()
+
+    def resume(self) -> None:
+        """Let all go on."""
+        for member in self.members:
+            member.resume()
+
+    def discard(self) -> None:
+        """End all and remove their data."""
+        for member in self.members:
+            member.discard()
+
+
+def succeeds(check: Callable[[], bool]) -> bool:
+    """Return the check's answer; no if nobody answers or the answer is nonsense, as of a server that is starting."""
+    try:
+        return check()
+    except (OSError, ValueError):
+        return False
+
+
+def wait_until(check: Callable[[], bool], seconds: float) -> None:
+    """Return once `check` says yes.
+
+    :raises Unavailable: it has not within that time.
+    """
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"it was not ready after {seconds:.0f} s")
+        time.sleep(0.02)

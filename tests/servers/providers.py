@@ -9,7 +9,8 @@ from .model import Server
 from .mysql import MARIADB_10, MYSQL_9, MariaDB, MySQL
 from .postgres import POSTGRES_15, POSTGRES_18, Postgres
 from .process import Session
-from .redis import REDIS, Redis
+from .redis import REDIS_7, REDIS_8, VALKEY, Redis
+from .redis_groups import RedisCluster, RedisSentinel
 
 
 class Provider(Protocol):
@@ -29,7 +30,11 @@ class Provider(Protocol):
 
 
 PROVIDERS: dict[str, Provider] = {
-    "redis": Redis("redis", REDIS),
+    "redis": Redis("redis", REDIS_7),
+    "redis-cluster": RedisCluster("redis-cluster", REDIS_7),
+    "redis-sentinel": RedisSentinel("redis-sentinel", REDIS_7),
+    "redis8": Redis("redis8", REDIS_8),
+    "valkey": Redis("valkey", VALKEY),
     "postgres": Postgres("postgres", POSTGRES_15),
     "postgres18": Postgres("postgres18", POSTGRES_18),
     "mysql": MySQL("mysql", MYSQL_9),

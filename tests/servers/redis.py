@@ -1,8 +1,10 @@
-"""Redis and Valkey: a single server."""
+"""Redis and Valkey: single servers."""
 
 from __future__ import annotations
 
+import functools
 import socket
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,18 @@ from .model import Server
 from .process import HOST, Program, Session
 from .trees import Tree
 
-REDIS = Tree("redis", "bookworm", ("redis-server", "redis-tools"))
+REDIS_7 = Tree("redis", "bookworm", ("redis-server", "redis-tools"))
+REDIS_8 = Tree("redis8", "sid", ("redis-server", "redis-tools"))
+VALKEY = Tree("valkey", "sid", ("valkey-server", "valkey-tools"))
 
 COMMON = {
-    "--bind": HOST,
-    "--save": "",
+    "bind": HOST,
+    "save": '""',
     # With the log a restart keeps the data, as a server that people trust does, and it costs next to nothing.
-    "--appendonly": "yes",
-    "--appendfsync": "everysec",
-    "--enable-debug-command": "yes",
-    "--repl-diskless-sync-delay": "0",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "enable-debug-command": "yes",
+    "repl-diskless-sync-delay": "0",
 }
 
 
@@ -35,18 +39,29 @@ class Redis:
 
     def start(self, session: Session, *options: str) -> Server:
         port = session.free_port()
-        program = node(session, self.kind, self.tree, port, *options)
+        program = node(session, self.kind, self.tree, port, {}, options)
         program.start()
         return Server(self.kind, f"redis://{HOST}:{port}/0", HOST, port, program, database="0")
 
 
-def node(session: Session, name: str, tree: Tree, port: int, *options: str) -> Program:
-    """Return a Redis process that is not started yet. Later options win over earlier ones."""
+def node(
+    session: Session, name: str, tree: Tree, port: int, settings: Mapping[str, str], options: Iterable[str]
+) -> Program:
+    """Return a Redis process that is not started yet.
+
+    The settings are put into a file, which sentinels change when they change the server's role.
+    """
     folder = session.make_folder(name)
-    server = tree.program("usr/bin/*-server")
-    settings = {**COMMON, "--port": str(port), "--dir": str(folder)}
-    argv: list[str | Path] = [server, *(part for pair in settings.items() for part in pair), *options]
-    return Program(session, argv, folder, lambda: command(port, "PING") == "PONG")
+    lines = {**COMMON, "port": str(port), "dir": str(folder), **settings}
+    configuration = folder / "redis.conf"
+    configuration.write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
+    argv: list[str | Path] = [tree.program("usr/bin/*-server"), configuration, *options]
+    return Program(session, argv, folder, functools.partial(answers, port))
+
+
+def answers(port: int) -> bool:
+    """Say whether a server takes commands."""
+    return bool(command(port, "PING") == "PONG")
 
 
 def command(port: int, *words: str | int) -> Any:
