@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 
 import anyio
+import anyio.lowlevel
 
 
 class Clock(ABC):
@@ -17,15 +18,28 @@ class Clock(ABC):
         """The time, in microseconds since the epoch."""
 
     @abstractmethod
-    async def wait_until(self, when: int, event: anyio.Event | None = None) -> None:
-        """Return at ``when`` or as soon as ``event`` is set, whichever comes first."""
+    async def wait_until(self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None) -> None:
+        """Return at ``when`` or as soon as ``event`` is set, whichever comes first.
+
+        :param idle_until: nothing is to be done before then as far as this process and the storage know. A clock that
+            is moved by hand may skip what would only look.
+        """
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for that many seconds of this clock."""
+        end = self.now() + round(seconds * 1_000_000)
+        while self.now() < end:
+            await self.wait_until(end)
 
     @abstractmethod
     def discipline(self, server_time: int) -> None:
         """The storage's clock has just shown ``server_time``: follow it."""
 
-    def busy(self) -> AbstractContextManager[None]:
-        """Held while time must not be advanced by hand: a call to the storage or a worker thread is under way."""
+    def busy(self, *, changes: bool) -> AbstractContextManager[None]:
+        """Held while time must not be advanced by hand: a call to the storage or a worker thread is under way.
+
+        :param changes: whether it may change what others have to do.
+        """
         return nullcontext()
 
 
@@ -45,7 +59,7 @@ class SystemClock(Clock):
             return time.time_ns() // 1000
         return time.monotonic_ns() // 1000 + self._offset
 
-    async def wait_until(self, when: int, event: anyio.Event | None = None) -> None:
+    async def wait_until(self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None) -> None:
         # A long sleep is cut into hours: the clock may be disciplined meanwhile, and callers look again anyway.
         seconds = min(max(when - self.now(), 0) / 1_000_000, 3600.0)
         if event is None:

@@ -20,7 +20,7 @@ async def invoke(func: Callable[[Context], Any], context: Context) -> None:
         await func(context)
         return
     app_context = context.app_context
-    with app_context.clock.busy():
+    with app_context.clock.busy(changes=True):
         result = await anyio.to_thread.run_sync(func, context, limiter=app_context.threads)
     if inspect.isawaitable(result):
         await result

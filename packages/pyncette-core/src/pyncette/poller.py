@@ -13,6 +13,7 @@ from .coordinator import Coordinator
 from .execution import Execution, Executions
 from .executor import Executor
 from .observer import Observers
+from .record import NEVER
 from .task import Task
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Poller:
         self._starved = False
         self._known: int | None = None  # when the storage will have something, None if that has to be asked
         self._local: int | None = None  # the earliest moment that this process has stored since
+        self._idle_until: int | None = None
         self.last_tick: int | None = None
         executions.on_end = self._room
         coordinator.on_settled = self._room
@@ -76,6 +78,7 @@ class Poller:
         self._executions.active = 0
         while not self._stopping:
             look_again = self._clock.now() + self._poll_interval
+            self._idle_until = None
             began, error = time.perf_counter(), None
             self._observers.tick_started()
             try:
@@ -97,7 +100,7 @@ class Poller:
         while not self._stopping:
             when = until if self._local is None or self._starved else min(until, self._local)
             self._wake = anyio.Event()
-            await self._clock.wait_until(when, self._wake)
+            await self._clock.wait_until(when, self._wake, idle_until=self._idle_until)
             if self._starved or not self._wake.is_set() or self._clock.now() >= until:
                 return
 
@@ -108,6 +111,7 @@ class Poller:
         free = self._free(executor)
         self._starved = free <= 0
         if self._starved:
+            self._idle_until = NEVER
             return poll
         if not self._is_due(now):
             # Woken by the poll interval: ask for the next moment alone, which also shows what other processes stored.
@@ -133,6 +137,7 @@ class Poller:
         """When to look again; what lies beyond the next poll has to be asked for again then."""
         if self._known is not None and self._known <= poll:
             return self._known
+        self._idle_until = NEVER if self._known is None else self._known
         self._known = None
         return poll
 

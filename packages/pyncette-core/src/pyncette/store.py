@@ -18,6 +18,8 @@ from .repository import Repository
 
 logger = logging.getLogger(__name__)
 
+_CHANGING = ("swap", "claim")
+
 
 class Store:
     """Calls of the repository methods of the same names."""
@@ -65,7 +67,7 @@ class Store:
         started = time.perf_counter()
         error: BaseException | None = None
         try:
-            with self._clock.busy():
+            with self._clock.busy(changes=operation in _CHANGING):
                 yield
         except BaseException as e:
             error = e
