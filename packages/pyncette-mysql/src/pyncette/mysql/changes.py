@@ -1,0 +1,149 @@
+"""A swap as scripts: batches of changes, each one transaction and one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pyncette.errors import RecordRefusedException
+from pyncette.record import Change, Record
+
+from .sql import derived, optional_number, optional_text, text
+from .statements import ROWS, Statements
+
+BYTES = 4 * 2**20
+"""How large a script gets at most, unless a single record is larger."""
+
+_AROUND = 4096
+"""More than the statements of a script take without their values."""
+
+_KEY = ("queue", "`key`")
+_STATE = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
+_UPDATED = (*_KEY, "old", *_STATE)
+_DELETED = ("n", *_KEY, "old")
+_WRITTEN = ("n", *_KEY, "revision")
+
+
+class _Row(NamedTuple):
+    """One change.
+
+    :ivar kind: the list of :class:`Batch` that it belongs to.
+    :ivar values: what the statement needs to know.
+    :ivar written: what is in the table afterwards; empty for a deletion.
+    """
+
+    kind: str
+    values: str
+    written: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes that are applied in one transaction."""
+
+    inserts: list[str] = field(default_factory=list)
+    updates: list[str] = field(default_factory=list)
+    rewrites: list[str] = field(default_factory=list)
+    deletes: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    changes: int = 0
+    size: int = _AROUND
+
+    def add(self, row: _Row) -> None:
+        getattr(self, row.kind).append(row.values)
+        if row.written:
+            self.written.append(row.written)
+        self.changes += 1
+        self.size += _size(row)
+
+    def has_room(self, row: _Row) -> bool:
+        return self.changes < ROWS and self.size + _size(row) <= BYTES
+
+    def script(self, statements: Statements) -> str:
+        """A transaction. Its results are pairs: the position of a change, and whether it is applied; those of
+        deletions that are, and of other changes that are not."""
+
+        def changes(columns: Sequence[str], rows: Sequence[str]) -> str:
+            return derived(statements.dialect, "changes", columns, rows)
+
+        script = ["START TRANSACTION", "SET @pyncette_applied = 0"]
+        if self.inserts:
+            script.append(statements.fill("insert", rows=f"({'),('.join(self.inserts)})"))
+        if self.updates:
+            script.append(statements.fill("update", changes=changes(_UPDATED, self.updates), spec=""))
+        if self.rewrites:
+            rewrites = changes((*_UPDATED, "spec"), self.rewrites)
+            script.append(statements.fill("update", changes=rewrites, spec=", t.spec = changes.spec"))
+        if self.deletes:
+            deletes = changes(_DELETED, self.deletes)
+            script += [statements.fill("find_deleted", changes=deletes), statements.fill("delete", changes=deletes)]
+        if self.written:
+            written = changes(_WRITTEN, self.written)
+            script.append(statements.fill("find_refused", changes=written, expected=len(self.written)))
+        return ";".join([*script, "COMMIT"])
+
+
+def batches(changes: Sequence[Change], max_packet: int) -> Iterator[Batch]:
+    """The changes in the order of their keys, which is the order in which every client locks them.
+
+    :raises RecordRefusedException: a record is larger than what the server takes.
+    """
+    batch = Batch()
+    for position, change in sorted(enumerate(changes), key=_key):
+        row = _row(position, change)
+        if _AROUND + _size(row) > max_packet:
+            raise _too_large(change, row, max_packet)
+        if batch.changes and not batch.has_room(row):
+            yield batch
+            batch = Batch()
+        batch.add(row)
+    if batch.changes:
+        yield batch
+
+
+def _key(numbered: tuple[int, Change]) -> tuple[str, str]:
+    ref = numbered[1].ref
+    return ref.queue, ref.key
+
+
+def _row(position: int, change: Change) -> _Row:
+    old, new = change.old, change.new
+    if new is None:
+        if old is None:
+            raise ValueError("A change needs an old record, a new one, or both.")
+        return _Row("deletes", f"{position},{text(old.queue)},{text(old.key)},{text(old.revision)}", "")
+    key = f"{text(new.queue)},{text(new.key)}"
+    state, revision = _state(new)
+    written = f"{position},{key},{revision}"
+    if old is None:
+        return _Row("inserts", f"{key},{state},{_spec(new)}", written)
+    update = f"{key},{text(old.revision)},{state}"
+    if old.spec == new.spec:
+        return _Row("updates", update, written)
+    return _Row("rewrites", f"{update},{_spec(new)}", written)
+
+
+def _state(new: Record) -> tuple[str, str]:
+    revision = text(new.revision)
+    locked = f"{optional_number(new.locked_until)},{optional_text(new.locked_by)}"
+    return f"{new.due_at},{new.ready_at},{locked},{revision},{new.fence},{new.attempt}", revision
+
+
+def _spec(record: Record) -> str:
+    return f"_utf8mb4 {text(record.spec)}"
+
+
+def _size(row: _Row) -> int:
+    return len(row.values) + len(row.written) + len("ROW(),ROW(),")
+
+
+def _too_large(change: Change, row: _Row, max_packet: int) -> RecordRefusedException:
+    spec = change.new.spec if change.new is not None else ""
+    size = len(spec.encode())
+    # In the statement, each byte of the spec takes two.
+    most = max(0, (max_packet - _AROUND - (_size(row) - 2 * size)) // 2)
+    return RecordRefusedException(
+        f"The schedule and arguments of {change.ref.key!r} take {size} bytes; the MySQL server takes at most {most} "
+        f"here, as its max_allowed_packet is {max_packet}."
+    )

@@ -1,0 +1,162 @@
+"""Connections to the server, opened when they are needed and used again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncmy
+from asyncmy.connection import Connection
+
+from .failures import DRIVER_ERRORS, lost_connection
+from .settings import Settings
+
+Rows = Sequence[tuple[Any, ...]]
+
+CONNECT_SECONDS = 10.0
+PING_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
+TESTED_WHEN_IDLE_SECONDS = 30.0
+"""A connection that was used more recently than that is not asked whether it still works: most losses show by
+themselves, as the server or its host ends the connection."""
+
+SESSION = """
+SET NAMES utf8mb4;
+SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0,
+sql_select_limit = 18446744073709551615, innodb_lock_wait_timeout = 5, lock_wait_timeout = 10
+"""
+"""What every connection begins with. READ COMMITTED locks no gaps between rows. The waits for locks are shorter than
+those of our callers, so that a call that was given up does not leave a waiting statement behind."""
+
+
+async def execute(connection: Connection, script: str) -> list[Rows]:
+    """Send one or several statements in one packet. The server stops at the first error.
+
+    :return: the rows of each statement, none for one that has no result.
+    """
+    cursor = connection.cursor()
+    await cursor.execute(script)
+    replies: list[Rows] = []
+    while True:
+        replies.append(await cursor.fetchall())
+        if not await cursor.nextset():
+            return replies
+
+
+class Connections:
+    """A pool of connections.
+
+    The driver has one as well. It opens connections under a lock that also guards the idle ones, so that a server
+    that does not answer blocks everybody, and it can't be closed within a bound.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._free = asyncio.Semaphore(settings.pool_size)
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Connection]:
+        """A connection that works and has no transaction open.
+
+        After an error of the server it is used again once the transaction has been rolled back. After any other
+        exception, cancellation included, it is closed: an answer that nobody read may still be on its way.
+        """
+        async with self._free:
+            connection = await self._take()
+            try:
+                yield connection
+            except DRIVER_ERRORS as error:
+                await self._give_back_after(error, connection)
+                raise
+            except BaseException:
+                connection.close()
+                raise
+            self._give_back(connection)
+
+    async def close(self) -> None:
+        """Say goodbye to the server on all connections that are idle; those in use follow when they come back."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*(connection.ensure_closed() for connection in idle), return_exceptions=True)
+        except TimeoutError:
+            pass
+        finally:
+            for connection in idle:
+                connection.close()
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if await _works(connection):
+                return connection
+        return await _connect(self._settings)
+
+    def _give_back(self, connection: Connection) -> None:
+        if self._closed or not connection.connected:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    async def _give_back_after(self, error: BaseException, connection: Connection) -> None:
+        if lost_connection(error):
+            connection.close()
+            return
+        try:
+            await connection.rollback()
+        except DRIVER_ERRORS:
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            self._give_back(connection)
+
+
+async def _works(connection: Connection) -> bool:
+    broken: bool = connection._stream_broken  # type: ignore[attr-defined]  # noqa: SLF001 - as the driver's own pool asks
+    if broken or not connection.connected:
+        connection.close()
+        return False
+    if asyncio.get_running_loop().time() - connection.last_usage < TESTED_WHEN_IDLE_SECONDS:
+        return True
+    works = False
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            with suppress(*DRIVER_ERRORS):
+                await connection.ping(reconnect=False)
+                works = True
+    except TimeoutError:
+        pass
+    finally:
+        if not works:
+            connection.close()
+    return works
+
+
+async def _connect(settings: Settings) -> Connection:
+    async with asyncio.timeout(CONNECT_SECONDS):
+        connection = await asyncmy.connect(
+            host=settings.host,
+            port=settings.port,
+            user=settings.user,
+            password=(settings.password or "").encode(),  # as text, the driver would encode it as Latin-1
+            database=settings.database,
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=CONNECT_SECONDS,
+            program_name="pyncette",
+            ssl=settings.tls or None,
+        )
+        try:
+            await execute(connection, SESSION)
+        except BaseException:
+            connection.close()
+            raise
+        return connection

@@ -1,0 +1,49 @@
+"""What the driver's errors mean."""
+
+from __future__ import annotations
+
+from asyncmy.errors import MySQLError
+
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+
+DRIVER_ERRORS = (MySQLError, OSError)
+"""Everything that the driver raises on purpose; a timeout is an OSError."""
+
+ACCESS_DENIED = frozenset({1044, 1045, 1698, 1820, 1862, 3118, 3955, 4151})
+UNKNOWN_DATABASE = 1049
+COMMAND_DENIED = frozenset({1142, 1143, 1227})
+TABLE_EXISTS = 1050
+
+NOTHING_APPLIED = frozenset({1205, 1213, 3101})
+"""Lock wait timeout, deadlock, and a commit that a replication group turned down: what was done is undone."""
+
+_REFUSED = frozenset({1118, 1153, 1264, 1301, 1366, 1406})
+_UNAVAILABLE = frozenset(
+    {1021, 1030, 1037, 1038, 1040, 1041, 1042, 1047, 1053, 1077, 1078, 1079, 1080, 1114, 1129, 1135, 1152, 1158, 1159}
+    | {1160, 1161, 1184, 1203, 1205, 1213, 1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 3032, 3101, 3168, 3169, 4031}
+)
+_FIRST_OF_CLIENT = 2000
+_LAST_OF_CLIENT = 2999
+"""Errors that the client makes itself: it can't connect, or the connection is gone."""
+
+
+def number(error: BaseException) -> int:
+    """The number of a server's or the driver's error, 0 if it has none."""
+    first = error.args[0] if isinstance(error, MySQLError) and error.args else 0
+    return first if isinstance(first, int) else 0
+
+
+def lost_connection(error: BaseException) -> bool:
+    """Whether the error did not come from the server, so that the connection can't be used any more."""
+    return number(error) == 0 or _FIRST_OF_CLIENT <= number(error) <= _LAST_OF_CLIENT
+
+
+def translated(error: Exception) -> RepositoryException:
+    """Ours for the driver's error; to be raised ``from`` it."""
+    if isinstance(error, TimeoutError):
+        return RepositoryUnavailableException("The MySQL server did not answer in time.")
+    if lost_connection(error) or number(error) in _UNAVAILABLE:
+        return RepositoryUnavailableException(f"The MySQL server can't be used at the moment: {error}")
+    if number(error) in _REFUSED:
+        return RecordRefusedException(f"The MySQL server can't store this: {error}")
+    return RepositoryException(f"The MySQL server refused a statement: {error}")

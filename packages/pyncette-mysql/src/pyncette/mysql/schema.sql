@@ -1,0 +1,14 @@
+CREATE TABLE {table} (
+    queue VARBINARY(1024) NOT NULL,
+    `key` VARBINARY(1024) NOT NULL,
+    due_at BIGINT NOT NULL,
+    ready_at BIGINT NOT NULL,
+    locked_until BIGINT NULL,
+    locked_by VARBINARY(255) NULL,
+    revision VARBINARY(255) NOT NULL,
+    fence BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    spec LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    PRIMARY KEY (queue, `key`),
+    KEY due (queue, ready_at, `key`)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = 'pyncette schema 1'

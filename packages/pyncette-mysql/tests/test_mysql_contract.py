@@ -1,0 +1,47 @@
+"""The contract of all backends, on MySQL and on MariaDB."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import ClassVar
+
+import pytest
+
+from pyncette.mysql import mysql_repository
+from pyncette.repository import Repository
+from pyncette.testing import Capabilities, RepositoryContract
+from tests.servers.model import Server
+
+Factory = Callable[[], AbstractAsyncContextManager[Repository]]
+
+
+def on(server: Server) -> Factory:
+    """Clients of a table of their own."""
+    return partial(
+        mysql_repository,
+        mysql_host=server.host,
+        mysql_port=server.port,
+        mysql_user=str(server.user),
+        mysql_password=server.password,
+        mysql_database=str(server.database),
+        mysql_table_name=f"contract_{uuid.uuid4().hex}",
+    )
+
+
+class TestMySQLContract(RepositoryContract):
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+
+    @pytest.fixture
+    def repository_factory(self, mysql_server: Server) -> Factory:
+        return on(mysql_server)
+
+
+class TestMariaDBContract(RepositoryContract):
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+
+    @pytest.fixture
+    def repository_factory(self, mariadb_server: Server) -> Factory:
+        return on(mariadb_server)
