@@ -1,0 +1,50 @@
+"""docs/writing_a_backend.md: its example passes the suite, and it lists every test and flag."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyncette.testing import Capabilities, RepositoryContract
+from pyncette.testing.contract.base import contract_tests
+
+PAGE = (Path(__file__).parents[2] / "docs" / "writing_a_backend.md").read_text()
+
+
+def summary(docstring: str | None) -> str:
+    return " ".join((docstring or "").split())
+
+
+def test_the_example_passes_the_suite(tmp_path: Path) -> None:
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, flags=re.DOTALL):
+        (tmp_path / name).write_text(code)
+    options = ["-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", ".", "-o", "filterwarnings=error"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *options, "test_file_backend.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert run.returncode == pytest.ExitCode.OK, run.stdout[-5000:] + run.stderr
+    assert f"{2 * len(contract_tests(RepositoryContract))} passed" in run.stdout
+
+
+def test_every_test_is_listed() -> None:
+    """Also the other way round: a test that was deleted from the suite is missed here."""
+    listed = dict(re.findall(r"^\| `(test_\w+)` \| (.*) \|$", PAGE, flags=re.MULTILINE))
+    tests = {
+        name: summary(test.__doc__).replace("|", r"\|") for name, test in contract_tests(RepositoryContract).items()
+    }
+    assert listed == tests
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Capabilities), ids=lambda field: field.name)
+def test_every_flag_is_listed(field: dataclasses.Field[object]) -> None:
+    assert f"| `{field.name}` | {field.default} |" in PAGE
