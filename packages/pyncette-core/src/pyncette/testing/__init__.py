@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .capabilities import Capabilities
+from .clock import ManualClock
 from .faults import Call, Fault, FaultPlan, FaultyRepository, cancel_at, delay, fail, lose_reply, refuse
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "Fault",
     "FaultPlan",
     "FaultyRepository",
+    "ManualClock",
     "RepositoryContract",
     "cancel_at",
     "delay",
@@ -29,6 +31,10 @@ __all__ = [
 ]
 
 _CONTRACTS = ("RepositoryContract",)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
