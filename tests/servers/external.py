@@ -8,8 +8,6 @@ import time
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-import pytest
-
 from .cache import Unavailable
 from .model import Server
 
@@ -42,6 +40,8 @@ class NotOurs:
         self._skip()
 
     def _skip(self) -> None:
+        import pytest  # here, so that developers can start servers without it
+
         pytest.skip(f"the server that {self.variable} names is not stopped by tests")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cached_property
 from typing import TypeVar
 
 from . import external
@@ -25,8 +24,9 @@ class Pool:
 
     def __init__(self) -> None:
         self.missing: dict[str, Unavailable] = {}
-        self._shared: dict[str, Server] = {}
-        self._started = False
+        #: The shared servers that were started, by their kind.
+        self.running: dict[str, Server] = {}
+        self._sessions: list[Session] = []
 
     def prepare(self, kinds: Iterable[str], announce: Callable[[str], None]) -> None:
         """Download and build what these kinds need, several at a time; failures are told when they are asked for."""
@@ -43,9 +43,9 @@ class Pool:
 
         :raises Unavailable: it cannot be had.
         """
-        if kind not in self._shared:
-            self._shared[kind] = self._attempt(kind, lambda: external.server(kind) or self._start(kind))
-        return self._shared[kind]
+        if kind not in self.running:
+            self.running[kind] = self._attempt(kind, lambda: external.server(kind) or self._start(kind))
+        return self.running[kind]
 
     @contextlib.contextmanager
     def private(self, kind: str, *options: str) -> Iterator[Server]:
@@ -63,13 +63,9 @@ class Pool:
 
     def close(self) -> None:
         """End all servers and remove their data."""
-        if self._started:
-            self._session.close()
-
-    @cached_property
-    def _session(self) -> Session:
-        self._started = True
-        return Session()
+        self.running.clear()
+        while self._sessions:
+            self._sessions.pop().close()
 
     def _prepare(self, kind: str) -> None:
         with contextlib.suppress(Unavailable):
@@ -78,7 +74,9 @@ class Pool:
     def _start(self, kind: str, *options: str) -> Server:
         provider = PROVIDERS[kind]
         provider.prepare()
-        return provider.start(self._session, *options)
+        if not self._sessions:
+            self._sessions.append(Session())
+        return provider.start(self._sessions[0], *options)
 
     def _attempt(self, kind: str, get: Callable[[], T]) -> T:
         if kind in self.missing:

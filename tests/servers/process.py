@@ -54,7 +54,7 @@ class Session:
         with self._lock:
             stdin.write(json.dumps({"call": name, "arguments": arguments}).encode() + b"\n")
             stdin.flush()
-            answer = json.loads(stdout.readline())
+            answer = json.loads(stdout.readline() or '{"error": "the supervisor of the test servers was killed"}')
         if "error" in answer:
             raise OSError(answer["error"])
         return answer["answer"]

@@ -125,6 +125,8 @@ async def test_postgres_sorts_by_language(postgres_server: Server) -> None:
 
 
 async def test_mysql_speaks_tls(mysql_server: Server) -> None:
+    if mysql_server.certificate_authority is None:
+        pytest.skip("the certificate of a server that others run is not known here")
     context = ssl.create_default_context(cafile=str(mysql_server.certificate_authority))
     context.check_hostname = False
     async with mysql(mysql_server, ssl=context) as query:
