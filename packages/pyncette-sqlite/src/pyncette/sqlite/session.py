@@ -64,7 +64,7 @@ class Operation(Generic[T]):
                     max_size = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
                     raise translated(error, self._location, max_size) from error
             time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts of several processes
-            pause = min(pause * 2, 0.02)
+            pause = min(pause * 2, 0.004)
         return []
 
 
