@@ -54,6 +54,7 @@ class PyncetteContext:
         self.threads = anyio.CapacityLimiter(options.concurrency_limit)
         self.poll_interval = poll_interval
         self._tasks = tasks
+        self._concurrency_limit = options.concurrency_limit
         self._drain_timeout = options.drain_timeout
         self._make_executor = make_executor
         names = {home.canonical_name: task.name for task in tasks for home in task.queues}
@@ -66,9 +67,8 @@ class PyncetteContext:
         self._executions = Executions(coordinator, self.clock, observers, middlewares=middlewares)
         self._executions.items["app_context"] = self
         self._poller = Poller(coordinator, self._executions, self.clock, observers, poll_interval=interval)
-        self._instances = Instances(
-            store, self._writer, self.clock, batch_size=options.batch_size, expect=self._poller.expect
-        )
+        self._writer.on_stored = self._poller.expect
+        self._instances = Instances(store, self._writer, self.clock, batch_size=options.batch_size)
 
     @property
     def last_tick(self) -> datetime.datetime | None:
@@ -118,7 +118,7 @@ class PyncetteContext:
         :param instances: pairs of instance name and keywords; consumed batch by batch.
         :param progress: called after each batch with the number of instances dealt with so far.
         """
-        return await schedule_many(self._writer, self._poller.expect, task, instances, force=force, progress=progress)
+        return await schedule_many(self._writer, task, instances, force=force, progress=progress)
 
     async def unschedule_task(self, task: Task, instance_name: str | None = None) -> None:
         """Remove an instance, whether or not it exists. An execution under way loses its lease.
@@ -166,7 +166,8 @@ class PyncetteContext:
             async with background() as watch:
                 with anyio.CancelScope() as scope:
                     async with self._make_executor() as executor:
-                        await self._poller.run(tasks, executor)
+                        limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
+                        await self._poller.run(tasks, executor, limit)
                         watch.start_soon(self._cut_off, scope)
         finally:
             await self._settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -16,7 +17,7 @@ T = TypeVar("T")
 W = TypeVar("W", bound=Awaited)
 
 Progress = Callable[[int], Any]
-"""Gets the number of instances that have been dealt with so far, refused ones included."""
+"""Gets the number of instances that have been dealt with so far, refused ones included. May be a coroutine function."""
 
 
 @dataclass(slots=True)
@@ -33,7 +34,6 @@ class BulkResult:
 
 async def schedule_many(
     writer: Writer,
-    expect: Callable[[int], None],
     task: Task,
     instances: Iterable[tuple[str, dict[str, Any]]] | AsyncIterable[tuple[str, dict[str, Any]]],
     *,
@@ -44,11 +44,7 @@ async def schedule_many(
         name, kwargs = item
         return name, Register(task.instantiate(name, **kwargs), force=force)
 
-    def stored(write: Register) -> None:
-        if write.due_at is not None:
-            expect(write.due_at)
-
-    return await _Bulk(writer, prepare, lambda item: item[0], stored, progress).run(instances)
+    return await _Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
 
 
 async def unschedule_many(
@@ -57,7 +53,7 @@ async def unschedule_many(
     def prepare(name: str) -> tuple[str, Remove]:
         return name, Remove(locate(task, name)[1])
 
-    return await _Bulk(writer, prepare, str, lambda write: None, progress).run(names)
+    return await _Bulk(writer, prepare, str, progress).run(names)
 
 
 class _Bulk(Generic[T, W]):
@@ -68,13 +64,11 @@ class _Bulk(Generic[T, W]):
         writer: Writer,
         prepare: Callable[[T], tuple[str, W]],
         label: Callable[[T], object],
-        stored: Callable[[W], None],
         progress: Progress | None,
     ) -> None:
         self._writer = writer
         self._prepare = prepare
         self._label = label
-        self._stored = stored
         self._progress = progress
         self._result = BulkResult()
 
@@ -100,10 +94,11 @@ class _Bulk(Generic[T, W]):
             except PyncetteException as e:
                 self._result.refused.append((name, e))
             else:
-                self._stored(write)
                 self._result.done += 1
         if self._progress is not None:
-            self._progress(self._result.done + len(self._result.refused))
+            told = self._progress(self._result.done + len(self._result.refused))
+            if inspect.isawaitable(told):
+                await told
 
 
 def _name(label: Callable[[T], object], item: T) -> str:

@@ -19,8 +19,6 @@ from .writer import Write, Writer
 
 logger = logging.getLogger(__name__)
 
-CLOCK_INTERVAL = 30_000_000  # microseconds
-
 
 class Coordinator:
     """The leases of one running app."""
@@ -36,7 +34,6 @@ class Coordinator:
         self._batch_size = batch_size
         self._homes: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._busy_queues = 0
-        self._clock_read_at: int | None = None
         self.on_settled: Callable[[], None] = lambda: None
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -59,13 +56,8 @@ class Coordinator:
         self._homes = {home.canonical_name: home for home in homes}
 
     async def follow_clock(self) -> None:
-        """Read the storage's clock, if it has one and the last reading is old."""
-        now = self._clock.now()
-        if self._clock_read_at is None or now - self._clock_read_at >= CLOCK_INTERVAL:
-            server_time = await self._store.clock()
-            if server_time is not None:
-                self._clock.discipline(server_time)
-            self._clock_read_at = self._clock.now()
+        """Let the app's clock follow the storage's, from time to time."""
+        await self._store.follow_clock()
 
     async def next_ready(self, *, after: int | None = None) -> int | None:
         """The earliest moment when something may be claimed."""

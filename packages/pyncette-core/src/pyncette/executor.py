@@ -17,12 +17,10 @@ class Executor(Protocol):
     """What an ``executor_cls`` makes: an async context manager that runs executions.
 
     Entered when the loop begins and left when it ends. Leaving it waits for what it has spawned; when it is cancelled
-    meanwhile, it cancels them first. Its constructor gets the options that it names as parameters.
-
-    :ivar concurrency_limit: at most so many executions at the same time; claims never exceed it.
+    meanwhile, it cancels them first. Its constructor gets the options that it names as parameters. It may have an
+    attribute ``concurrency_limit``, the number of executions that it can run at the same time, which otherwise is the
+    app's option of that name; claims never exceed it.
     """
-
-    concurrency_limit: int
 
     async def __aenter__(self) -> Self: ...
 

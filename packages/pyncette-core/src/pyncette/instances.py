@@ -6,7 +6,7 @@ import base64
 import datetime
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +54,11 @@ class ListTasksResponse:
 class Instances:
     """The operations on instances of one app context."""
 
-    def __init__(
-        self, store: Store, writer: Writer, clock: Clock, *, batch_size: int, expect: Callable[[int], None]
-    ) -> None:
+    def __init__(self, store: Store, writer: Writer, clock: Clock, *, batch_size: int) -> None:
         self._store = store
         self._writer = writer
         self._clock = clock
         self._batch_size = batch_size
-        self._expect = expect
         self._undecodable: set[str] = set()
 
     async def schedule(self, task: Task, name: str, force: bool, kwargs: dict[str, Any]) -> Task:
@@ -69,8 +66,6 @@ class Instances:
         write = Register(concrete, force=force)
         self._writer.submit(write)
         await write.wait()
-        if write.due_at is not None:
-            self._expect(write.due_at)
         return concrete
 
     async def unschedule(self, task: Task, name: str | None) -> None:

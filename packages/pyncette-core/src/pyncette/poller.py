@@ -42,6 +42,7 @@ class Poller:
         self._clock = clock
         self._observers = observers
         self._poll_interval = poll_interval
+        self._limit = 0
         self._stopping = False
         self._wake = anyio.Event()
         self._starved = False
@@ -71,8 +72,12 @@ class Poller:
         if self._starved:
             self._wake.set()
 
-    async def run(self, tasks: Iterable[Task], executor: Executor) -> None:
-        """Poll until :meth:`stop`. A pass that fails is tried again after ``poll_interval``."""
+    async def run(self, tasks: Iterable[Task], executor: Executor, limit: int) -> None:
+        """Poll until :meth:`stop`, with at most ``limit`` executions at a time.
+
+        A pass that fails is tried again after ``poll_interval``.
+        """
+        self._limit = limit
         started = False
         chosen = list(tasks)
         self._executions.active = 0
@@ -98,9 +103,10 @@ class Poller:
     async def _sleep(self, until: int) -> None:
         """Until the deadline, or the moment of a local schedule, or until there is room for work that waits."""
         while not self._stopping:
-            when = until if self._local is None or self._starved else min(until, self._local)
+            local = NEVER if self._local is None or self._starved else self._local
+            idle = None if self._idle_until is None else min(self._idle_until, local)
             self._wake = anyio.Event()
-            await self._clock.wait_until(when, self._wake, idle_until=self._idle_until)
+            await self._clock.wait_until(min(until, local), self._wake, idle_until=idle)
             if self._starved or not self._wake.is_set() or self._clock.now() >= until:
                 return
 
@@ -108,7 +114,7 @@ class Poller:
         """Claim what is ready, if anything is. Returns when to look again."""
         now = self._clock.now()
         poll = now + self._poll_interval
-        free = self._free(executor)
+        free = self._free()
         self._starved = free <= 0
         if self._starved:
             self._idle_until = NEVER
@@ -125,7 +131,7 @@ class Poller:
             await executor.spawn_task(Execution(self._executions, lease))
         if more:
             self._known = now
-            self._starved = self._free(executor) <= 0
+            self._starved = self._free() <= 0
             return poll if self._starved else now
         self._known = await self._coordinator.next_ready(after=now)
         return self._deadline(poll)
@@ -141,6 +147,6 @@ class Poller:
         self._known = None
         return poll
 
-    def _free(self, executor: Executor) -> int:
-        limit = executor.concurrency_limit
-        return min(limit - self._executions.active, UNSETTLED_FACTOR * limit - self._coordinator.unsettled)
+    def _free(self) -> int:
+        unsettled = UNSETTLED_FACTOR * self._limit - self._coordinator.unsettled
+        return min(self._limit - self._executions.active, unsettled)

@@ -89,8 +89,6 @@ class Park(Write):
 class StoreSchedule(Awaited):
     """A static task's schedule as declared in code is stored, unless the same one is there already."""
 
-    patient = True
-
     def __init__(self, task: Task) -> None:
         super().__init__(task.ref, None, fresh=False)
         self._spec = task.new_spec()

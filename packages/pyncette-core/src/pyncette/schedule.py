@@ -237,7 +237,9 @@ def upcoming(
     :raises TypeError: as `make_schedule`.
     """
     start = _start(after)
-    return _occurrences(make_schedule(schedule=schedule, interval=interval, timezone=timezone, now=start), start)
+    # A preview of the past or of the far future says nothing against a text that has matches after now.
+    now = min(start, _system_now())
+    return _occurrences(make_schedule(schedule=schedule, interval=interval, timezone=timezone, now=now), start)
 
 
 def upcoming_of(schedule: Schedule, after: datetime | None = None) -> Iterator[datetime]:

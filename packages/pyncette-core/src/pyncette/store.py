@@ -18,6 +18,8 @@ from .repository import Repository
 
 logger = logging.getLogger(__name__)
 
+CLOCK_INTERVAL = 30_000_000  # microseconds
+
 _CHANGING = ("swap", "claim")
 
 
@@ -30,6 +32,7 @@ class Store:
         self._clock = clock
         self._observers = observers
         self._names = names
+        self._clock_read_at: int | None = None
         self._down_since: float | None = None
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
@@ -56,9 +59,15 @@ class Store:
         async with self._call("next_ready", (queue.name for queue in queues)):
             return await self._repository.next_ready(queues, after=after)
 
-    async def clock(self) -> int | None:
-        async with self._call("clock", ()):
-            return await self._repository.clock()
+    async def follow_clock(self) -> None:
+        """Read the server's clock, if it has one and the last reading is old."""
+        now = self._clock.now()
+        if self._clock_read_at is None or abs(now - self._clock_read_at) >= CLOCK_INTERVAL:
+            async with self._call("clock", ()):
+                server_time = await self._repository.clock()
+            if server_time is not None:
+                self._clock.discipline(server_time)
+            self._clock_read_at = self._clock.now()
 
     @asynccontextmanager
     async def _call(self, operation: str, queues: Iterable[str]) -> AsyncIterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -86,11 +86,15 @@ class Awaited(Write):
 
 
 class Writer:
-    """Stores the writes of one app context, one batch at a time."""
+    """Stores the writes of one app context, one batch at a time.
+
+    :ivar on_stored: called with the moment at which a record that was just stored may be claimed.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self.on_stored: Callable[[int], None] = lambda ready_at: None
         self._waiting: deque[Write] = deque()
         self._in_flight = 0
         self._arrived = anyio.Event()
@@ -155,6 +159,7 @@ class Writer:
 
     async def _store_batch(self, batch: Sequence[Write]) -> None:
         """Try each write once. What is not done afterwards met a conflict and is to be tried again."""
+        await self._store.follow_clock()
         await self._refresh([write for write in batch if not write.fresh])
         now = self._clock.now()
         writes: list[Write] = []
@@ -197,6 +202,8 @@ class Writer:
     def _applied(self, write: Write, new: Record | None) -> None:
         write.fresh, write.sent = True, None
         write.stored(new)
+        if new is not None:
+            self.on_stored(new.ready_at)
         self._finish(write, None)
 
     def _conflict(self, write: Write) -> None:

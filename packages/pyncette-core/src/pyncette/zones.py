@@ -20,6 +20,7 @@ DAY = 86_400
 
 # A window spans 2**26 seconds, about two years: its table takes half a millisecond to find.
 WINDOW_BITS = 26
+_A_RECENT_WINDOW = 26
 # A local time is less than a day away from its moment, so a table that reaches a few days beyond both ends of its
 # window answers every question about a moment or a local time inside it.
 _MARGIN = 4 * DAY
@@ -135,6 +136,10 @@ def _dateutil(name: str) -> tzinfo | None:
         # gettz would take the timezone of the machine, which differs between processes.
         return None
     try:
-        return dateutil.tz.gettz(name)
+        found = dateutil.tz.gettz(name)
+        if found is not None:
+            # "UTC+25" is a zone, until one asks it for an offset.
+            offsets_near(Zone(found), _A_RECENT_WINDOW)
     except (ValueError, OSError):
         return None
+    return found
