@@ -56,7 +56,7 @@ class CleanEnvironment:
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
             pins.write(ours + without_hashes(LOCK.read_text()))
             pins.flush()
-            return self.pip("install", "--find-links", str(self.wheels), "-c", pins.name, *arguments)
+            return self.pip("install", "--no-compile", "--find-links", str(self.wheels), "-c", pins.name, *arguments)
 
     def pip(self, command: str, *arguments: str) -> str:
         """One call of the outer pip on this environment; what it said.
