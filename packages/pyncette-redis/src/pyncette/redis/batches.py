@@ -1,0 +1,222 @@
+"""Turns batches of the repository interface into calls of scripts, and their replies into records. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pyncette.errors import RecordRefusedException
+from pyncette.record import Change, QueueClaim, Record, Ref
+
+from . import codec, scripts
+from .keys import Keys, QueueKeys
+from .wire import Call, bulk
+
+MAX_PARTS = 5000
+MAX_BYTES = 8 * 1024 * 1024
+"""A server does nothing else while a script runs, so what is larger goes as several scripts, in the same round trip."""
+
+_ONE, _ZERO = bulk(b"1"), bulk(b"0")
+_STATIC, _DYNAMIC = bulk(b"static"), bulk(b"dynamic")
+_CHANGE = b"$%d\r\n%b\r\n" * 4
+
+
+def number(value: int) -> bytes:
+    return bulk(b"%d" % value)
+
+
+@dataclass(slots=True)
+class Section:
+    """The part of a batch that concerns one queue; each part is one record's arguments."""
+
+    queue: QueueKeys
+    parts: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What goes into one call.
+
+    :ivar positions: of the parts in what the repository was asked, in the order of the reply.
+    :ivar grows: whether it makes the stored data grow.
+    """
+
+    slot: int
+    sections: list[Section] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    size: int = 0
+    grows: bool = False
+
+    def takes(self, slot: int, size: int) -> bool:
+        return self.slot == slot and len(self.positions) < MAX_PARTS and self.size + size <= MAX_BYTES
+
+    def add(self, queue: QueueKeys, position: int, part: bytes, *, grows: bool = False) -> None:
+        if not self.sections or self.sections[-1].queue is not queue:
+            self.sections.append(Section(queue))
+        self.sections[-1].parts.append(part)
+        self.positions.append(position)
+        self.size += len(part)
+        self.grows |= grows
+
+    def read(self) -> Call:
+        keys = [section.queue.rows for section in self.sections]
+        arguments = [piece for section in self.sections for piece in (number(len(section.parts)), *section.parts)]
+        return Call(scripts.READ, self.slot, keys, arguments, len(arguments))
+
+    def swap(self) -> Call:
+        keys: list[bytes] = []
+        arguments: list[bytes] = []
+        for section in self.sections:
+            queue = section.queue
+            keys += (queue.rows, queue.ready, queue.order)
+            arguments += (number(len(section.parts)), _ONE if queue.ordered else _ZERO, *section.parts)
+        count = 2 * len(self.sections) + 4 * len(self.positions)
+        return Call(scripts.INSERT if self.grows else scripts.SETTLE, self.slot, keys, arguments, count)
+
+
+def reads(keys: Keys, refs: Sequence[Ref]) -> list[Batch]:
+    batches: list[Batch] = []
+    for queue, places in _by_queue(keys, refs):
+        for position, member in places:
+            part = bulk(member)
+            _batch(batches, queue.slot, len(part)).add(queue, position, part)
+    return batches
+
+
+def swaps(keys: Keys, changes: Sequence[Change], max_row: int) -> list[Batch]:
+    """
+    :param max_row: how many bytes a row may have.
+    :raises RecordRefusedException: a record is larger.
+    """
+    batches: list[Batch] = []
+    for queue, places in _by_queue(keys, [change.ref for change in changes]):
+        for position, member in places:
+            part, grows = _change(changes[position], member, max_row)
+            _batch(batches, queue.slot, len(part)).add(queue, position, part, grows=grows)
+    return batches
+
+
+def _by_queue(keys: Keys, refs: Iterable[Ref]) -> list[tuple[QueueKeys, list[tuple[int, bytes]]]]:
+    """Positions and members of each queue; queues of one slot next to each other."""
+    queues: dict[bytes, tuple[QueueKeys, list[tuple[int, bytes]]]] = {}
+    for position, ref in enumerate(refs):
+        if ref.queue == ref.key:
+            queue, member = keys.static, ref.key.encode()
+        else:
+            queue, member = keys.dynamic(ref.queue), codec.member_of(ref.queue, ref.key)
+        queues.setdefault(queue.rows, (queue, []))[1].append((position, member))
+    return sorted(queues.values(), key=lambda entry: entry[0].slot)
+
+
+def _batch(batches: list[Batch], slot: int, size: int) -> Batch:
+    if not batches or not batches[-1].takes(slot, size):
+        batches.append(Batch(slot))
+    return batches[-1]
+
+
+def _change(change: Change, member: bytes, max_row: int) -> tuple[bytes, bool]:
+    """The four arguments of a change, and whether it makes the data grow. A spec that stays is not sent."""
+    old, new = change.old, change.new
+    row = ready_at = b""
+    grows = False
+    if new is None:
+        kind = b"-"
+    else:
+        row, ready_at = codec.header(new), codec.score(new.ready_at)
+        kind = b"="
+        if old is None or old.spec != new.spec:
+            kind, grows = b"!", True
+            row += _spec(new, max_row - len(row))
+    condition = b"+" if old is None else kind + old.revision.encode()
+    part = _CHANGE % (len(member), member, len(condition), condition, len(row), row, len(ready_at), ready_at)
+    return part, grows
+
+
+def _spec(record: Record, most: int) -> bytes:
+    spec = record.spec.encode()
+    if len(spec) > most:
+        raise RecordRefusedException(
+            f"The schedule and arguments of {record.key!r} take {len(spec):,} bytes; this Redis takes {most:,} at most "
+            "(proto-max-bulk-len)."
+        )
+    return spec
+
+
+def claims_by_slot(keys: Keys, claims: Iterable[QueueClaim]) -> dict[int, list[QueueClaim]]:
+    slots: dict[int, list[QueueClaim]] = {}
+    for claim in claims:
+        if claim.limit > 0:
+            queue = keys.static if claim.queue.static else keys.dynamic(claim.queue.name)
+            slots.setdefault(queue.slot, []).append(claim)
+    return slots
+
+
+@dataclass(slots=True)
+class Question:
+    """A call about queues, all of one slot.
+
+    :ivar queues: names of the dynamic ones, in the order of the reply's numbers from 1 on.
+    """
+
+    keys: list[bytes] = field(default_factory=list)
+    arguments: list[bytes] = field(default_factory=list)
+    queues: list[str] = field(default_factory=list)
+
+    def call(self, script: scripts.Script, slot: int, *first: bytes) -> Call:
+        arguments = [*map(bulk, first), *self.arguments]
+        return Call(script, slot, self.keys, arguments, len(arguments))
+
+    def records(self, reply: bytes) -> Iterator[Record]:
+        for queue_number, found in codec.pages(reply):
+            if queue_number == 0:
+                for member, row in found:
+                    key = member.decode()
+                    yield codec.record(key, key, row)
+            else:
+                queue = self.queues[queue_number - 1]
+                for member, row in found:
+                    yield codec.record(queue, codec.key_of(queue, member), row)
+
+
+def ask_about(keys: Keys, claims: Sequence[QueueClaim], tails: dict[int, bytes] | None = None) -> Question:
+    """
+    Queues that have all but the name in common become one run, since the usual call is about hundreds of them.
+
+    :param tails: of the headers of rows that are leased, by the end of the lease.
+    """
+    question = Question()
+    run: list[str] = []
+    for position, claim in enumerate(claims):
+        run.append(claim.queue.name)
+        following = claims[position + 1] if position + 1 < len(claims) else None
+        if following is None or not _alike(claim, following):
+            _add_run(question, keys, claim, run, tails[claim.locked_until] if tails else b"")
+            run = []
+    return question
+
+
+def _alike(one: QueueClaim, other: QueueClaim) -> bool:
+    return (
+        one.queue.static == other.queue.static
+        and one.locked_until == other.locked_until
+        and (one.limit == other.limit or one.queue.static)
+    )
+
+
+def _add_run(question: Question, keys: Keys, claim: QueueClaim, names: list[str], tail: bytes) -> None:
+    joined = b""
+    if claim.queue.static:
+        question.keys += (keys.static.rows, keys.static.ready)
+        joined = "\0".join(names).encode()
+    else:
+        for queue in map(keys.dynamic, names):
+            question.keys += (queue.rows, queue.ready)
+        question.queues += names
+    question.arguments += (
+        _STATIC if claim.queue.static else _DYNAMIC,
+        number(len(names)),
+        number(claim.limit),
+        bulk(codec.score(claim.locked_until)),
+        bulk(tail),
+        bulk(joined),
+    )

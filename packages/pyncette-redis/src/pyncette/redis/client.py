@@ -1,0 +1,165 @@
+"""Executes scripts where their keys are, and repeats a call only if the server said that it did not carry it out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from pyncette.errors import RepositoryException
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, ResponseError, TryAgainError
+
+from .failures import TRANSPORT, Failures
+from .node import Node
+from .router import Router
+from .wire import ASKING, Call, command, load
+
+MAX_ROUNDS = 16
+PAUSE = 0.05
+"""Seconds before a call is repeated that came while its slot was being moved."""
+
+
+class _Attempt:
+    """One call on its way to a result.
+
+    :ivar result: the reply, or the error that it ended with.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.result: Any = None
+        self.done = False
+        self.wait = False
+        self._node: Node | None = None
+        self._asking = False
+        self._loading = False
+
+    def node(self, router: Router) -> Node:
+        return self._node or router.node(self.call.slot)
+
+    def commands(self) -> list[bytes]:
+        """What to send; the last reply is the call's."""
+        before = [load(self.call.script)] if self._loading else []
+        return [*before, ASKING, self.call.pack()] if self._asking else [*before, self.call.pack()]
+
+    def take(self, reply: Any, node: Node, router: Router) -> None:
+        """Decide what a reply means. Each of the errors that lead to another attempt says that nothing was done."""
+        self.result = reply
+        self.wait = False
+        if isinstance(reply, NoScriptError) and not self._loading:
+            self._loading, self._node = True, node
+            return
+        if isinstance(reply, AskError):
+            self._asking = not isinstance(reply, MovedError)
+            self._loading = False
+            self._node = router.redirected(reply, node)
+            self.done = self._node is None
+            return
+        if isinstance(reply, TryAgainError | ClusterDownError):
+            router.suspect(node)
+            self._node, self._asking, self.wait = None, False, True
+            return
+        self.done = True
+
+    def fail(self, error: BaseException) -> None:
+        self.result, self.done = error, True
+
+
+class Client:
+    """The scripts of one repository. May be called concurrently."""
+
+    def __init__(self, router: Router, failures: Failures, *, address: str, timeout: float) -> None:
+        self._router = router
+        self._failures = failures
+        self._address = address
+        self._timeout = timeout
+
+    async def one(self, call: Call) -> Any:
+        """:raises RepositoryException: it failed. RepositoryUnavailableException: the outcome is unknown."""
+        (reply,) = await self.all([call])
+        return reply
+
+    async def all(self, calls: Sequence[Call]) -> list[Any]:
+        """The same for several calls at once, of which those to the same server share a round trip."""
+        results = await self.each(calls)
+        for result in results:
+            if isinstance(result, RepositoryException):
+                raise result
+        return results
+
+    async def each(self, calls: Sequence[Call]) -> list[Any]:
+        """The same, but errors are among the results."""
+        attempts = [_Attempt(call) for call in calls]
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        for _ in range(MAX_ROUNDS):
+            pending = [attempt for attempt in attempts if not attempt.done]
+            if not pending or asyncio.get_running_loop().time() > deadline:
+                break
+            if any(attempt.wait for attempt in pending):
+                await asyncio.sleep(PAUSE)
+            await self._round(pending)
+        return [self._outcome(attempt) for attempt in attempts]
+
+    async def masters(self, commands: Sequence[bytes]) -> list[list[Any]]:
+        """Replies to commands of every server that takes writes, errors of the server among them.
+
+        :raises RepositoryException: a server can't be reached.
+        """
+        try:
+            await self._router.prepare()
+            return [await node.run(commands) for node in self._router.masters()]
+        except TRANSPORT as error:
+            raise self._failures.translate(error, self._address) from error
+
+    async def plain(self, slot: int, *words: str) -> Any:
+        """The reply to a command, of the server with the slot."""
+        try:
+            await self._router.prepare()
+            (reply,) = await self._router.node(slot).run([command(*words)])
+            if isinstance(reply, ResponseError):
+                raise reply
+        except TRANSPORT as error:
+            raise self._failures.translate(error, self._address) from error
+        return reply
+
+    async def aclose(self) -> None:
+        await self._router.aclose()
+
+    async def _round(self, attempts: Sequence[_Attempt]) -> None:
+        groups: dict[Node, list[_Attempt]] = {}
+        try:
+            await self._router.prepare()
+        except TRANSPORT as error:
+            for attempt in attempts:
+                attempt.fail(error)
+            return
+        for attempt in attempts:
+            try:
+                groups.setdefault(attempt.node(self._router), []).append(attempt)
+            except ClusterDownError as error:
+                attempt.fail(error)
+        if len(groups) == 1:
+            ((node, group),) = groups.items()
+            await self._send(node, group)
+        else:
+            await asyncio.gather(*(self._send(node, group) for node, group in groups.items()))
+
+    async def _send(self, node: Node, group: Sequence[_Attempt]) -> None:
+        batches = [attempt.commands() for attempt in group]
+        try:
+            replies = await node.run([packed for batch in batches for packed in batch])
+        except TRANSPORT as error:
+            self._router.suspect(node)
+            for attempt in group:
+                attempt.fail(error)
+            return
+        at = -1
+        for attempt, batch in zip(group, batches, strict=True):
+            at += len(batch)
+            attempt.take(replies[at], node, self._router)
+
+    def _outcome(self, attempt: _Attempt) -> Any:
+        result = attempt.result
+        if isinstance(result, BaseException):
+            return self._failures.translate(result, self._address)
+        return result

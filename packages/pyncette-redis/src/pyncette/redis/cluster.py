@@ -1,0 +1,126 @@
+"""Redis Cluster: which server has which slot, learned from the servers.
+
+The driver has a client for clusters, which is not used here: it sends ASKING and the command that needs it over
+different connections when several are open, and closes connections under calls of others whenever one call fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
+
+from .failures import TRANSPORT
+from .node import Node
+from .options import Settings
+from .router import Router, connection_options
+from .wire import command
+
+REFRESH_INTERVAL = 0.5
+"""Seconds that pass at least between two looks at the cluster's map."""
+
+_SLOTS = command("CLUSTER", "SLOTS")
+_PATIENCE = 0.25
+"""Part of the timeout after which another server is asked for the map."""
+
+
+class Cluster(Router):
+    """Keeps a map of all slots, which is looked at again after a call failed or was redirected."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._options = connection_options(settings)
+        self._nodes: dict[tuple[str, int], Node] = {}
+        self._slots: dict[int, Node] = {}
+        self._in_doubt = True
+        self._next_look = 0.0
+        self._suspect: Node | None = None
+        self._lock = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        if not self._due_for_a_look():
+            return
+        async with self._lock:
+            if self._due_for_a_look():
+                await self._look()
+                self._in_doubt, self._suspect = False, None
+                self._next_look = asyncio.get_running_loop().time() + REFRESH_INTERVAL
+
+    def node(self, slot: int) -> Node:
+        node = self._slots.get(slot)
+        if node is None:
+            self._in_doubt = True
+            raise ClusterDownError(f"no server has the slot {slot}")
+        return node
+
+    def masters(self) -> Sequence[Node]:
+        return list(dict.fromkeys(self._slots.values()))
+
+    def suspect(self, node: Node) -> None:
+        self._in_doubt, self._suspect = True, node
+
+    def redirected(self, error: AskError, node: Node) -> Node | None:
+        address = (error.host or self._host_of(node), error.port)
+        target = self._node(address)
+        if isinstance(error, MovedError):
+            self._slots[error.slot_id] = target
+            self._in_doubt = True
+        return target
+
+    async def aclose(self) -> None:
+        for node in self._nodes.values():
+            await node.aclose()
+
+    def _due_for_a_look(self) -> bool:
+        return self._in_doubt and (not self._slots or asyncio.get_running_loop().time() >= self._next_look)
+
+    async def _look(self) -> None:
+        """Ask one server after the other for the map; keep the old one if nobody answers, and there is one."""
+        error: BaseException | None = None
+        for address in self._candidates():
+            try:
+                node = self._node(address)
+                (reply,) = await node.run([_SLOTS], timeout=self._settings.timeout * _PATIENCE)
+            except TRANSPORT as failure:
+                error = failure
+                continue
+            if isinstance(reply, ResponseError):
+                raise reply
+            if reply:
+                await self._learn(reply, address[0])
+                return
+            error = ClusterDownError("the cluster has no slots yet")
+        if error is not None and not self._slots:
+            raise error
+
+    def _candidates(self) -> Iterator[tuple[str, int]]:
+        serving = set(self._slots.values())
+        known = [address for address, node in self._nodes.items() if node in serving and node is not self._suspect]
+        random.shuffle(known)
+        yield from dict.fromkeys([*known, *self._settings.hosts])
+
+    async def _learn(self, reply: Sequence[Any], asked: str) -> None:
+        slots: dict[int, Node] = {}
+        for first, last, master, *_ in reply:
+            node = self._node((master[0].decode() if master[0] else asked, master[1]))
+            slots.update(dict.fromkeys(range(first, last + 1), node))
+        self._slots = slots
+        serving = set(slots.values())
+        for node in self._nodes.values():
+            if node not in serving:
+                await node.forget()
+
+    def _node(self, address: tuple[str, int]) -> Node:
+        node = self._nodes.get(address)
+        if node is None:
+            host, port = address
+            pool = ConnectionPool(max_connections=self._settings.connections, **self._options, host=host, port=port)
+            node = self._nodes[address] = Node(f"{host}:{port}", pool, timeout=self._settings.timeout)
+        return node
+
+    def _host_of(self, node: Node) -> str:
+        return next(host for (host, _), known in self._nodes.items() if known is node)

@@ -1,0 +1,103 @@
+"""What the driver and the server report, as exceptions of Pyncette that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
+from redis import exceptions as driver
+from redis.asyncio.sentinel import MasterNotFoundError
+
+TRANSPORT = (driver.RedisError, OSError, EOFError)
+"""All that a call of the driver may raise; ``TimeoutError`` is an ``OSError``."""
+
+_TRANSIENT = {
+    "BUSY": "runs somebody's slow script",
+    "MISCONF": "can't persist, and so takes no writes",
+    "NOREPLICAS": "has too few replicas to take writes",
+    "UNBLOCKED": "changed its role during the call",
+}
+
+
+class Failures:
+    """Translates errors of one repository.
+
+    :ivar starting: whether it is being opened. What is refused then is a mistake in the configuration; later it is an
+        outage that somebody may mend.
+    """
+
+    def __init__(self, secrets: Sequence[str], timeout: float) -> None:
+        self._secrets = secrets
+        self._timeout = timeout
+        self.starting = True
+
+    def translate(self, error: BaseException, address: str) -> RepositoryException:
+        self._mask(error)
+        where = f"Redis at {address}"
+        kind, text = self._judge(error, where)
+        translated = kind(text)
+        translated.__cause__ = error
+        return translated
+
+    def _judge(self, error: BaseException, where: str) -> tuple[type[RepositoryException], str]:
+        lasting = RepositoryException if self.starting else RepositoryUnavailableException
+        if isinstance(error, (driver.AuthenticationError, driver.AuthorizationError)):
+            return lasting, f"{where} refuses the user or password in redis_url: {error}"
+        if isinstance(error, driver.NoPermissionError):
+            return lasting, f"{where} does not permit the user what Pyncette needs (see its documentation): {error}"
+        if isinstance(
+            error, driver.ConnectionError | driver.TimeoutError | driver.InvalidResponse | OSError | EOFError
+        ):
+            return self._judge_transport(error, where, lasting)
+        code = str(error).partition(" ")[0]
+        if isinstance(error, driver.OutOfMemoryError):
+            return RepositoryUnavailableException, (
+                f"{where} has reached its maxmemory and takes no new data; give it more memory: {error}"
+            )
+        if isinstance(error, driver.ReadOnlyError):
+            return RepositoryUnavailableException, f"{where} is a replica, or became one: {error}"
+        if isinstance(error, driver.ClusterDownError | driver.AskError | driver.TryAgainError):
+            return RepositoryUnavailableException, f"{where} is a cluster that is being rearranged or repaired: {error}"
+        if code in _TRANSIENT:
+            return RepositoryUnavailableException, f"{where} {_TRANSIENT[code]}: {error}"
+        return RepositoryException, f"{where} refused a request: {error}{_hint(str(error))}"
+
+    def _judge_transport(
+        self, error: BaseException, where: str, lasting: type[RepositoryException]
+    ) -> tuple[type[RepositoryException], str]:
+        unavailable = RepositoryUnavailableException
+        if isinstance(error, driver.TimeoutError | TimeoutError):
+            return unavailable, f"{where} did not answer within {self._timeout:g} s (redis_timeout)."
+        if isinstance(error, driver.BusyLoadingError):
+            return unavailable, f"{where} is still loading its data."
+        if isinstance(error, MasterNotFoundError):
+            return unavailable, (
+                f"No master is known for {where}: {error}. Either a failover is under way, or redis_sentinel_service "
+                "or the addresses of the sentinels are wrong."
+            )
+        if isinstance(error, driver.InvalidResponse):
+            return lasting, f"What answers as {where} does not speak Redis's protocol: {error}"
+        return unavailable, f"{where} can't be reached, or closed the connection: {error}{_hint(str(error))}"
+
+    def _mask(self, error: BaseException | None) -> None:
+        """Some servers repeat a password in the error that refuses it."""
+        while error is not None:
+            if any(secret in str(error) for secret in self._secrets):
+                error.args = tuple(self._masked(part) for part in error.args)
+            error = error.__cause__ or error.__context__
+
+    def _masked(self, part: object) -> object:
+        text = str(part)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text if text != str(part) else part
+
+
+def _hint(text: str) -> str:
+    if "unknown command" in text.lower() and "sentinel" in text.lower():
+        return " (this is no sentinel; for the server itself use redis_mode='single')"
+    if "WRONG_VERSION_NUMBER" in text:
+        return " (it does not speak TLS on this port; use redis:// or another port)"
+    if "DB index is out of range" in text:
+        return " (choose another database at the end of redis_url)"
+    return ""

@@ -1,0 +1,79 @@
+"""Names of keys. All keys of a queue lie in one slot of a cluster, and those of all static tasks do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from redis.crc import key_slot
+
+from .wire import bulk
+
+MAX_NAMESPACE = 128
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.:/@-]*")
+
+
+def check_namespace(namespace: object) -> str:
+    """:raises TypeError: it is no string.
+    :raises ValueError: it can't be a part of a key."""
+    if not isinstance(namespace, str):
+        raise TypeError(f"redis_namespace must be a string, not {type(namespace).__name__}.")
+    if len(namespace) > MAX_NAMESPACE or not _NAMESPACE.fullmatch(namespace):
+        raise ValueError(
+            f"redis_namespace={namespace[:60]!r} can't be used: write up to {MAX_NAMESPACE} ASCII letters, digits and "
+            "_ . : / @ -, for example 'myapp' or 'myapp:staging'."
+        )
+    return namespace
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """Where the records of a queue are.
+
+    :ivar slot: 0 where there are no slots.
+    :ivar rows, ready, order: keys, packed by :func:`~pyncette.redis.wire.bulk`.
+    :ivar ordered: whether ``order`` is used; static tasks are not listed.
+    """
+
+    slot: int
+    rows: bytes
+    ready: bytes
+    order: bytes
+    ordered: bool = True
+
+
+class Keys:
+    """The keys of one namespace.
+
+    What stands between the braces decides on the slot. A brace in a queue's name may cut that short, but it does so in
+    the same way in all keys of the queue.
+    """
+
+    def __init__(self, namespace: str, *, slots: bool) -> None:
+        self._namespace = namespace
+        self._slots = slots
+        self._queues: dict[str, QueueKeys] = {}
+        tag = f"pyncette:{{{namespace}|}}:"
+        rows, ready = f"{tag}static".encode(), f"{tag}static-ready".encode()
+        self.static = QueueKeys(self._slot(rows), bulk(rows), bulk(ready), bulk(ready), ordered=False)
+        self.marker = f"{tag}schema"
+
+    def known(self, queue: str) -> bool:
+        return queue in self._queues
+
+    def dynamic(self, queue: str) -> QueueKeys:
+        keys = self._queues.get(queue)
+        if keys is None:
+            tag = f"pyncette:{{{self._namespace}|{queue}}}:".encode()
+            keys = QueueKeys(self._slot(tag), bulk(tag + b"rows"), bulk(tag + b"ready"), bulk(tag + b"order"))
+            self._queues[queue] = keys
+        return keys
+
+    def _slot(self, key: bytes) -> int:
+        return key_slot(key) if self._slots else 0
+
+    def legacy(self, queue: str | None = None) -> str:
+        """The index that version 1 kept: of its static tasks, or of the instances of a template or partition."""
+        index = f"pyncette:{self._namespace}:index"
+        return index if queue is None else f"{index}:{queue}"

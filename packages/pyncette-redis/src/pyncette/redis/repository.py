@@ -1,0 +1,200 @@
+"""Stores records in Redis. Each method is one round trip to each server concerned; the scripts are in ``lua/``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pyncette.errors import RepositoryException
+from pyncette.record import NEVER, Change, Queue, QueueClaim, Record, Ref
+from pyncette.repository import Repository
+from redis.exceptions import OutOfMemoryError
+
+from . import batches, codec, scripts
+from .client import Client
+from .keys import Keys
+from .startup import legacy_data
+from .wire import Call, bulk
+
+logger = logging.getLogger(__name__)
+
+
+class RedisRepository(Repository):
+    """Records in Redis or Valkey: one server, one with sentinels, or a cluster.
+
+    In a cluster each slot is asked by itself, and a call about several slots is carried out for some even if it fails
+    for others. ``due``, ``claim`` and ``next_ready`` then answer for those that could be reached.
+    """
+
+    def __init__(self, client: Client, keys: Keys, *, max_row: int, namespace: str, may_be_legacy: bool) -> None:
+        self._client = client
+        self._keys = keys
+        self._max_row = max_row
+        self._namespace = namespace
+        self._may_be_legacy = may_be_legacy
+        self._lame = False
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        await self._admit(ref.queue for ref in refs if not ref.static)
+        plan = batches.reads(self._keys, refs)
+        replies = await self._client.all([batch.read() for batch in plan])
+        records: list[Record | None] = [None] * len(refs)
+        for batch, reply in zip(plan, replies, strict=True):
+            for position, row in zip(batch.positions, codec.rows(reply), strict=True):
+                if row:
+                    records[position] = codec.record(refs[position].queue, refs[position].key, row)
+        return records
+
+    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+        """A server that is full refuses new records and larger ones; it goes on to settle those that are there."""
+        await self._admit(change.ref.queue for change in changes if not change.ref.static)
+        applied = [False] * len(changes)
+        plan = batches.swaps(self._keys, changes, self._max_row)
+        results = await self._client.each([batch.swap() for batch in plan])
+        refused: RepositoryException | None = None
+        settling: list[int] = []
+        for batch, result in zip(plan, results, strict=True):
+            if isinstance(result, RepositoryException):
+                refused = result
+                if isinstance(result.__cause__, OutOfMemoryError):
+                    settling += [position for position in batch.positions if not _grows(changes[position])]
+            else:
+                for position, outcome in zip(batch.positions, result, strict=True):
+                    applied[position] = outcome == ord("1")
+        if settling:
+            smaller = batches.swaps(self._keys, [changes[position] for position in settling], self._max_row)
+            await self._client.each([batch.swap() for batch in smaller])
+        if refused is not None:
+            raise refused
+        return applied
+
+    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+        questions = await self._questions([replace(claim, limit=min(claim.limit, limit)) for claim in claims])
+        calls = [
+            question.call(scripts.DUE, slot, codec.score_until(now), b"%d" % limit) for slot, question in questions
+        ]
+        found: dict[str, list[Record]] = {}
+        for record in self._records(questions, await self._client.each(calls)):
+            found.setdefault(record.queue, []).append(record)
+        return [record for claim in claims for record in found.get(claim.queue.name, ())][:limit]
+
+    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+        if queue.static:
+            found = await self.read([Ref(queue.name, queue.name)])
+            return [one for one in found if one and limit > 0 and (after is None or one.key > after)]
+        await self._admit([queue.name])
+        keys = self._keys.dynamic(queue.name)
+        start = b"-" if after is None else b"(" + codec.member_of(queue.name, after)
+        call = Call(scripts.SCAN, keys.slot, [keys.rows, keys.order], [bulk(start), batches.number(limit)], 2)
+        reply = await self._client.one(call)
+        return [codec.record(queue.name, codec.key_of(queue.name, member), row) for member, row in codec.pairs(reply)]
+
+    async def claim(
+        self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
+    ) -> list[Record]:
+        """In a cluster, a claim that wants more than ``limit`` first asks each slot how much is ready there, so that
+        queues are served in the order given and no more than ``limit`` are taken."""
+        chosen = await self._within(claims, now, limit)
+        tails = {end: codec.leased_tail(token, end, holder) for end in {claim.locked_until for claim in chosen}}
+        questions = await self._questions(chosen, tails)
+        length = codec.leased_length(next(iter(tails.values()))) if tails else b""
+        first = (codec.score_until(now), codec.time(now), b"%d" % limit, length)
+        calls = [question.call(scripts.CLAIM, slot, *first) for slot, question in questions]
+        return self._records(questions, await self._client.each(calls))
+
+    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
+        await self._admit(queue.name for queue in queues if not queue.static)
+        start = bulk(b"-inf" if after is None else b"(" + codec.score(after))
+        names = "\0".join(queue.name for queue in queues if queue.static).encode()
+        slots: dict[int, list[bytes]] = {}
+        for queue in queues:
+            if not queue.static:
+                keys = self._keys.dynamic(queue.name)
+                slots.setdefault(keys.slot, []).append(keys.ready)
+        calls = []
+        if names:
+            static = self._keys.static
+            slots.setdefault(static.slot, []).append(static.ready)
+        for slot, ready in slots.items():
+            asked = names if names and slot == self._keys.static.slot else b""
+            calls.append(Call(scripts.NEXT_READY, slot, ready, [start, bulk(asked)], 2))
+        moments = [int(reply) for reply in self._reached(await self._client.each(calls)) if reply is not None]
+        return min([*moments, NEVER]) if moments else None
+
+    async def clock(self) -> int | None:
+        """The time of the server that has the static tasks."""
+        seconds, microseconds = await self._client.plain(self._keys.static.slot, "TIME")
+        return int(seconds) * 1_000_000 + int(microseconds)
+
+    async def _within(self, claims: Sequence[QueueClaim], now: int, limit: int) -> list[QueueClaim]:
+        """What to claim so that it can't become more than ``limit`` in all."""
+        if limit <= 0:
+            return []
+        wanted = [replace(claim, limit=min(claim.limit, limit)) if claim.limit > limit else claim for claim in claims]
+        slots = batches.claims_by_slot(self._keys, wanted)
+        if len(slots) <= 1 or sum(1 if claim.queue.static else claim.limit for claim in wanted) <= limit:
+            return wanted
+        questions = await self._questions(wanted)
+        calls = [
+            question.call(scripts.COUNT, slot, codec.score_until(now), b"%d" % limit) for slot, question in questions
+        ]
+        replies = await self._client.each(calls)
+        self._reached(replies)
+        ready: dict[str, int] = {}
+        for (slot, _), reply in zip(questions, replies, strict=True):
+            if not isinstance(reply, RepositoryException):
+                counts = codec.counts(reply)
+                ready.update(zip((claim.queue.name for claim in slots[slot]), counts, strict=True))
+        chosen = []
+        for claim in wanted:
+            share = min(limit, claim.limit, ready.get(claim.queue.name, 0))
+            if share > 0:
+                chosen.append(replace(claim, limit=share))
+                limit -= share
+        return chosen
+
+    async def _questions(
+        self, claims: Sequence[QueueClaim], tails: dict[int, bytes] | None = None
+    ) -> list[tuple[int, batches.Question]]:
+        await self._admit(claim.queue.name for claim in claims if not claim.queue.static)
+        slots = batches.claims_by_slot(self._keys, claims)
+        return [(slot, batches.ask_about(self._keys, some, tails)) for slot, some in slots.items()]
+
+    def _records(self, questions: Sequence[tuple[int, batches.Question]], replies: Sequence[Any]) -> list[Record]:
+        self._reached(replies)
+        return [
+            record
+            for (_, question), reply in zip(questions, replies, strict=True)
+            if not isinstance(reply, RepositoryException)
+            for record in question.records(reply)
+        ]
+
+    def _reached(self, replies: Sequence[Any]) -> list[Any]:
+        """The replies that are no errors; if there are none, the first error is raised.
+
+        Servers that could be reached must not wait for the others. That some could not is logged once.
+        """
+        fine = [reply for reply in replies if not isinstance(reply, RepositoryException)]
+        errors = [reply for reply in replies if isinstance(reply, RepositoryException)]
+        if errors and not fine:
+            raise errors[0]
+        if errors and not self._lame:
+            logger.warning("A part of the cluster fails; its tasks wait until it is back: %s", errors[0])
+        self._lame = bool(errors)
+        return fine
+
+    async def _admit(self, queues: Iterable[str]) -> None:
+        """Look once at each dynamic queue, whether version 1 has left instances of it."""
+        unknown = {queue for queue in queues if not self._keys.known(queue)}
+        if unknown and self._may_be_legacy:
+            found = await self._client.plain(0, "EXISTS", *map(self._keys.legacy, unknown))
+            if found:
+                raise legacy_data(self._namespace)
+        for queue in unknown:
+            self._keys.dynamic(queue)
+
+
+def _grows(change: Change) -> bool:
+    return change.new is not None and (change.old is None or change.old.spec != change.new.spec)
