@@ -57,8 +57,7 @@ DELETE FROM "{table}" WHERE queue = ? AND key = ? AND revision = ?;
 
 -- name: ready_queues
 SELECT wanted.key FROM json_each(:queues) AS wanted
-WHERE EXISTS (SELECT 1 FROM "{table}" WHERE queue = wanted.value AND ready_at <= :now)
-ORDER BY wanted.key;
+WHERE EXISTS (SELECT 1 FROM "{table}" WHERE queue = wanted.value AND ready_at <= :now);
 
 -- name: due
 SELECT queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec

@@ -139,10 +139,10 @@ class Store:
         return cursor.rowcount == 1
 
     def _ready(self, cursor: sqlite3.Cursor, claims: Sequence[QueueClaim], now: int) -> list[QueueClaim]:
-        """Those whose queue has something that is due."""
+        """Those whose queue has something that is due, in the order given."""
         queues = json.dumps([claim.queue.name for claim in claims])
         rows = cursor.execute(self._sql["ready_queues"], {"queues": queues, "now": now})
-        return [claims[index] for (index,) in rows if claims[index].limit > 0]
+        return [claims[index] for (index,) in sorted(rows) if claims[index].limit > 0]
 
     def _configure(self, connection: sqlite3.Connection) -> None:
         if not self.location.in_memory:

@@ -1,0 +1,136 @@
+"""How the repository does its work, seen from inside; on asyncio, where no bridge is between."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
+from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.sqlite import SqliteRepository, sqlite_repository
+from pyncette.sqlite.location import Location
+from pyncette.sqlite.session import Operation, run
+from pyncette.sqlite.store import load_statements
+
+RECORD = Record("task", "task:a", 1, 1, None, None, "r", 0, 0, "{}")
+QUEUE = Queue("task")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "pyncette.db"
+
+
+@pytest.fixture
+async def repository(database: Path) -> AsyncIterator[SqliteRepository]:
+    async with sqlite_repository(sqlite_database=database) as repository:
+        assert isinstance(repository, SqliteRepository)
+        yield repository
+
+
+async def on(connection: Any, function: Callable[[sqlite3.Connection], Any]) -> Any:
+    """The result of a function that is called in the connection's thread."""
+    (result,) = await run(connection, Operation(Location.checked("any", "any"), lambda c: [function(c)]))
+    return result
+
+
+async def pragma(connection: Any, name: str) -> Any:
+    return await on(connection, lambda c: c.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+async def test_acknowledged_writes_survive_a_power_cut(repository: SqliteRepository) -> None:
+    """As far as SQLite can see to it: in WAL mode a commit is synced with FULL (2) only."""
+    assert await pragma(repository._writer, "journal_mode") == "wal"
+    assert await pragma(repository._writer, "synchronous") == 2
+    assert await pragma(repository._writer, "fullfsync") == 1
+    assert await pragma(repository._reader, "query_only") == 1
+
+
+async def test_a_full_disk(repository: SqliteRepository) -> None:
+    """Nothing of the batch is written, and all is well once there is room."""
+    await pragma(repository._writer, "max_page_count = 8")
+    changes = [Change(None, replace(RECORD, key=f"task:{number}", spec="x" * 1000)) for number in range(100)]
+    with pytest.raises(RepositoryUnavailableException, match="disk is full"):
+        await repository.swap(changes)
+    assert await repository.scan(QUEUE, after=None, limit=1) == []
+    await pragma(repository._writer, "max_page_count = 100000")
+    assert all(await repository.swap(changes))
+
+
+async def test_a_record_that_is_too_large(repository: SqliteRepository) -> None:
+    """The error says how large it may be; by default that is a gigabyte."""
+    assert await on(repository._writer, lambda c: c.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)) == 10**9
+    await on(repository._writer, lambda c: c.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000))
+    large = replace(RECORD, spec="x" * 100_001)
+    with pytest.raises(RecordRefusedException, match="100,000 bytes"):
+        await repository.swap([Change(None, RECORD), Change(None, replace(large, key="task:b"))])
+    assert await repository.swap([Change(None, RECORD)]) == [True]
+    with pytest.raises(RecordRefusedException, match="100,000 bytes"):
+        await repository.swap([Change(RECORD, large)])
+
+
+async def test_text_that_is_none(repository: SqliteRepository) -> None:
+    with pytest.raises(RecordRefusedException):
+        await repository.swap([Change(None, replace(RECORD, spec="\ud800"))])
+
+
+async def test_one_crossing_for_each_call(repository: SqliteRepository, caplog: pytest.LogCaptureFixture) -> None:
+    """aiosqlite logs each function that it runs in the connection's thread."""
+    claims = [QueueClaim(QUEUE, 100, 1000), *(QueueClaim(Queue(f"s{n}", static=True), 1, 1000) for n in range(50))]
+    changes = [Change(None, replace(RECORD, key=f"task:{number}")) for number in range(50)]
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "swap": lambda: repository.swap(changes),
+        "read": lambda: repository.read([change.ref for change in changes]),
+        "due": lambda: repository.due(claims, now=1, limit=100),
+        "next_ready": lambda: repository.next_ready([claim.queue for claim in claims]),
+        "scan": lambda: repository.scan(QUEUE, after=None, limit=100),
+        "claim": lambda: repository.claim(claims, now=1, limit=100, token="t", holder="h"),
+    }
+    for name, call in calls.items():
+        with caplog.at_level(logging.DEBUG, "aiosqlite"):
+            caplog.clear()
+            await call()
+        assert sum("executing" in message for message in caplog.messages) == 1, name
+
+
+async def test_an_idle_claim_does_not_write(repository: SqliteRepository, database: Path) -> None:
+    await repository.swap([Change(None, RECORD)])
+    log = database.with_name("pyncette.db-wal")
+    size = log.stat().st_size
+    assert await repository.claim([QueueClaim(QUEUE, 9, 9)], now=0, limit=9, token="t", holder="h") == []
+    assert log.stat().st_size == size
+    assert await repository.claim([QueueClaim(QUEUE, 9, 9)], now=1, limit=9, token="t", holder="h") != []
+    assert log.stat().st_size > size
+
+
+@pytest.mark.parametrize("name", ["read", "update", "delete", "ready_queues", "due", "claimed", "claim", "scan"])
+async def test_statements_use_an_index(repository: SqliteRepository, database: Path, name: str) -> None:
+    """None looks at rows that it does not need, and none sorts."""
+    sql = load_statements("pyncette_tasks")[name]
+    with closing(sqlite3.connect(database)) as connection:
+        parameters: Any = dict.fromkeys(("queue", "queues", "now", "limit", "until", "holder", "token", "after"), "1")
+        if ":" not in sql:
+            parameters = ["1"] * sql.count("?")
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    assert any("SEARCH pyncette_tasks USING" in step for step in plan), plan
+    assert not [step for step in plan if "SCAN pyncette_tasks" in step or "TEMP B-TREE" in step], plan
+
+
+async def test_next_ready_seeks_in_the_index(repository: SqliteRepository, database: Path) -> None:
+    sql = load_statements("pyncette_tasks")["next_ready"]
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", {"queues": "[]", "after": 0})
+        plan = " ".join(row[3] for row in rows)
+    assert "SEARCH pyncette_tasks USING COVERING INDEX pyncette_tasks_ready (queue=? AND ready_at>?)" in plan

@@ -1,0 +1,248 @@
+"""What is found when a database is opened: other versions, other files, no permission, other processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.from_thread
+import pytest
+
+from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.record import Change, Record
+from pyncette.sqlite import session as session_module
+from pyncette.sqlite import sqlite_repository
+
+PYNCETTE_1 = """
+    CREATE TABLE pyncette_tasks (name PRIMARY KEY, parent_name, locked_until timestamp, locked_by,
+        execute_after timestamp, task_spec);
+    CREATE INDEX due_tasks_pyncette_tasks
+        ON pyncette_tasks (parent_name, MAX(COALESCE(locked_until, 0), COALESCE(execute_after, 0)));
+    INSERT INTO pyncette_tasks (name, execute_after) VALUES ('hello', 1700000000.5);
+"""
+
+RECORD = Record("task", "task:a", 1, 1, None, None, "r", 0, 0, "{}")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "pyncette.db"
+
+
+def script(database: Path, text: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(text)
+
+
+def overwrite(database: Path, content: bytes, *, at: int = 0) -> None:
+    database.touch()
+    with database.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+async def opened(database: Path, table: str = "pyncette_tasks") -> None:
+    async with sqlite_repository(sqlite_database=database, sqlite_table_name=table):
+        pass
+
+
+async def refused(database: Path, error: type[Exception], hint: str) -> Exception:
+    """Opening fails with one clear error, and leaves every file in the folder as it was."""
+
+    def files() -> dict[str, str]:
+        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in database.parent.iterdir() if p.is_file()}
+
+    before = files()
+    with pytest.raises(error, match=hint) as caught:
+        await opened(database)
+    assert files() == before
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:  # aiosqlite's; it has been told to end
+            thread.join(10)
+            assert not thread.is_alive()
+    return caught.value
+
+
+async def test_a_table_of_pyncette_1_is_refused_and_left_alone(database: Path) -> None:
+    script(database, PYNCETTE_1)
+    await refused(database, StorageVersionException, r"Pyncette 1\.x.*Give another sqlite_table_name")
+
+
+async def test_beside_a_table_of_pyncette_1(database: Path) -> None:
+    script(database, PYNCETTE_1)
+    await opened(database, "tasks_2")
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT * FROM pyncette_tasks").fetchall() == [
+            ("hello", None, None, None, 1700000000.5, None)
+        ]
+
+
+async def test_a_newer_table_is_refused_and_left_alone(database: Path) -> None:
+    await opened(database)
+    script(database, "UPDATE pyncette_schema SET version = 99")
+    await refused(database, StorageVersionException, "newer version.*schema 99.*Upgrade pyncette-sqlite")
+
+
+async def test_a_newer_table_with_more_columns_is_refused_and_left_alone(database: Path) -> None:
+    await opened(database)
+    script(database, "UPDATE pyncette_schema SET version = 2; ALTER TABLE pyncette_tasks ADD COLUMN more TEXT")
+    await refused(database, StorageVersionException, "newer version")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE pyncette_schema",
+        "DELETE FROM pyncette_schema",
+        "ALTER TABLE pyncette_tasks ADD COLUMN note TEXT",
+        "ALTER TABLE pyncette_tasks DROP COLUMN attempt",
+    ],
+)
+async def test_a_table_that_somebody_changed_is_refused_and_left_alone(database: Path, change: str) -> None:
+    await opened(database)
+    script(database, change)
+    await refused(database, StorageVersionException, "was not made by Pyncette, or was changed")
+
+
+async def test_somebody_elses_table_is_refused_and_left_alone(database: Path) -> None:
+    script(database, "CREATE TABLE pyncette_tasks (id INTEGER PRIMARY KEY)")
+    await refused(database, StorageVersionException, "was not made by Pyncette")
+
+
+async def test_a_dropped_table_is_made_again(database: Path) -> None:
+    await opened(database)
+    script(database, "DROP TABLE pyncette_tasks")
+    await opened(database)
+    await opened(database)
+
+
+async def test_names_of_tables_do_not_depend_on_case(database: Path) -> None:
+    await opened(database, "Tasks")
+    script(database, "UPDATE pyncette_schema SET version = 99")
+    with pytest.raises(StorageVersionException, match="newer"):
+        await opened(database, "tASKS")
+
+
+async def test_tables_of_one_file_are_independent(database: Path) -> None:
+    async with (
+        sqlite_repository(sqlite_database=database, sqlite_table_name="a") as first,
+        sqlite_repository(sqlite_database=database, sqlite_table_name="b") as second,
+    ):
+        assert await first.swap([Change(None, RECORD)]) == [True]
+        assert await second.read([RECORD.ref]) == [None]
+        assert await second.swap([Change(None, RECORD)]) == [True]
+
+
+async def test_many_clients_make_the_table_at_once(database: Path) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(opened, database)
+
+
+async def test_not_a_database(database: Path) -> None:
+    overwrite(database, b"Dear diary, " * 100)
+    await refused(database, RepositoryException, "not an SQLite database")
+
+
+async def test_a_damaged_database(database: Path) -> None:
+    await opened(database)
+    overwrite(database, os.urandom(3996), at=100)
+    await refused(database, RepositoryException, "is damaged; restore it from a backup")
+
+
+async def test_a_missing_directory(tmp_path: Path) -> None:
+    with pytest.raises(RepositoryException, match=r"does not exist; create '.*not' first"):
+        await opened(tmp_path / "not" / "there.db")
+
+
+async def test_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(RepositoryException, match="is a directory; give the path of a file in it"):
+        await opened(tmp_path)
+
+
+def open_as_nobody(database: Path) -> str:
+    """Open it in a process that is not root, for whom nothing is forbidden."""
+    program = f"""
+import os, anyio
+from pyncette.sqlite import sqlite_repository
+
+async def main():
+    async with sqlite_repository():
+        pass  # so that all is imported: it may be where others can't read
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    try:
+        async with sqlite_repository(sqlite_database={str(database)!r}):
+            print("opened")
+    except Exception as error:
+        print(type(error).__name__, error)
+
+anyio.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
+    return done.stdout
+
+
+@contextmanager
+def permissions(tmp_path: Path, *, file: int, folder: int) -> Iterator[Path]:
+    """A database in a folder with these permissions, which others can reach."""
+    for path in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        path.chmod(0o755)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    database = inner / "pyncette.db"
+    with anyio.from_thread.start_blocking_portal() as portal:
+        portal.call(opened, database)
+    database.chmod(file)
+    inner.chmod(folder)
+    yield database
+    inner.chmod(0o755)
+
+
+def test_with_all_permissions(tmp_path: Path) -> None:
+    with permissions(tmp_path, file=0o666, folder=0o777) as database:
+        assert open_as_nobody(database) == "opened\n"
+
+
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    with permissions(tmp_path, file=0o000, folder=0o777) as database:
+        assert "RepositoryException There is no permission to read" in open_as_nobody(database)
+
+
+def test_a_read_only_file(tmp_path: Path) -> None:
+    with permissions(tmp_path, file=0o444, folder=0o777) as database:
+        assert "is read-only; Pyncette needs to write to it" in open_as_nobody(database)
+
+
+def test_a_read_only_directory(tmp_path: Path) -> None:
+    with permissions(tmp_path, file=0o666, folder=0o555) as database:
+        assert "keeps files of its own (-wal, -shm) beside the database" in open_as_nobody(database)
+
+
+async def test_a_database_that_another_process_holds(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "LOCK_TIMEOUT", 0.2)
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.executescript("CREATE TABLE other (id); BEGIN EXCLUSIVE")
+        with pytest.raises(RepositoryUnavailableException, match="locked by another process"):
+            await opened(database)
+        connection.execute("ROLLBACK")
+    await opened(database)
+
+
+async def test_a_database_that_another_process_lets_go(database: Path) -> None:
+    with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
+        connection.executescript("CREATE TABLE other (id); BEGIN EXCLUSIVE")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(opened, database)
+            await anyio.sleep(0.1)
+            connection.execute("ROLLBACK")
