@@ -10,18 +10,25 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 def check_duration(name: str, value: object) -> int:
     """``value`` in microseconds.
 
-    :raises ValueError: it is not a positive ``timedelta``.
+    :raises TypeError: it is no ``timedelta``.
+    :raises ValueError: it is not positive.
     """
     if not isinstance(value, datetime.timedelta):
-        raise ValueError(f"{name} must be a timedelta, not {value!r}: write datetime.timedelta(seconds=…).")
+        raise TypeError(f"{name} must be a timedelta, not {value!r}: write datetime.timedelta(seconds=…).")
     if value < _MICROSECOND:
         raise ValueError(f"{name} must be positive, not {value!r}.")
     return value // _MICROSECOND
 
 
 def check_count(name: str, value: object) -> int:
-    """:raises ValueError: ``value`` is not a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    """``value``, if it is a whole number of at least 1.
+
+    :raises TypeError: it is no whole number.
+    :raises ValueError: it is less than 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, not {value!r}.")
+    if value < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
     return value
 

@@ -10,10 +10,11 @@ MAX_CANONICAL_BYTES = 1024
 def check_name(name: object, what: str = "task") -> str:
     """``name`` if it can name a task or an instance.
 
-    :raises ValueError: it is no string, or holds NUL or a lone surrogate.
+    :raises TypeError: it is no string.
+    :raises ValueError: it holds NUL or a lone surrogate.
     """
     if not isinstance(name, str):
-        raise ValueError(f"The name of a {what} must be a string, not {type(name).__name__}: write {str(name)!r}.")
+        raise TypeError(f"The name of a {what} must be a string, not {type(name).__name__}: write {str(name)!r}.")
     if "\0" in name:
         raise ValueError(
             f"The {what} name {name!r} contains the NUL character, which databases can't store: remove it."

@@ -75,9 +75,10 @@ def bind(
     for_repository = {name: shared[name] for name in repository.names if name in shared} | dict(from_url)
     if repository.takes_any:
         for_repository |= own
-    if missing := [name for name in repository.required if name not in for_repository]:
-        raise TypeError(f"The repository needs the option {missing[0]!r}: Pyncette(…, {missing[0]}=…).")
-    return Options(loop, for_repository, {name: shared[name] for name in executor.names if name in shared})
+    for_executor = {name: shared[name] for name in executor.names if name in shared}
+    _refuse_missing("repository", repository.required, for_repository)
+    _refuse_missing("executor", executor.required, for_executor)
+    return Options(loop, for_repository, for_executor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,12 @@ def _parameters(function: Callable[..., Any]) -> _Parameters:
         tuple(p.name for p in named if p.default is p.empty),
         any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
+
+
+def _refuse_missing(what: str, required: tuple[str, ...], given: Mapping[str, Any]) -> None:
+    for name in required:
+        if name not in given:
+            raise TypeError(f"The {what} needs the option {name!r}: Pyncette(…, {name}=…).")
 
 
 def _refuse_unknown(options: Mapping[str, Any], valid: tuple[str, ...]) -> None:

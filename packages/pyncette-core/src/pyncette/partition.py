@@ -64,7 +64,7 @@ class PartitionedTask(Task):
     ) -> None:
         check_count("partition_count", partition_count)
         if not callable(partition_selector):
-            raise ValueError("partition_selector must be a function of partition_count and the instance's name.")
+            raise TypeError("partition_selector must be a function of partition_count and the instance's name.")
         super().__init__(name, task_func, dynamic=True, **kwargs)
         self.partition_count = partition_count
         self.partition_selector = partition_selector

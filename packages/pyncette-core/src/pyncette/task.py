@@ -65,12 +65,16 @@ class Policies(NamedTuple):
         return self.lease_duration // _MICROSECOND
 
     def check(self) -> None:
-        """:raises ValueError: the policies contradict each other or are of a wrong type."""
+        """Refuse what can't be executed.
+
+        :raises TypeError: a policy is of a wrong type.
+        :raises ValueError: the policies contradict each other, or the lease has no duration.
+        """
         for name, kind in (("failure_mode", FailureMode), ("execution_mode", ExecutionMode), ("fast_forward", bool)):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 hint = "True or False" if kind is bool else " or ".join(f"{kind.__name__}.{m.name}" for m in kind)
-                raise ValueError(f"{name} is {value!r}: write {hint}.")
+                raise TypeError(f"{name} is {value!r}: write {hint}.")
         check_duration("lease_duration", self.lease_duration)
         if self.execution_mode is ExecutionMode.AT_MOST_ONCE and self.failure_mode is not FailureMode.NONE:
             raise ValueError(
@@ -275,7 +279,7 @@ def split_kwargs(kwargs: dict[str, Any], parameters: Sequence[str]) -> tuple[dic
             )
     explicit = kwargs.get("args") or {}
     if not isinstance(explicit, dict) or not all(isinstance(key, str) for key in explicit):
-        raise ValueError(f"args must be a dictionary with string keys, not {explicit!r}.")
+        raise TypeError(f"args must be a dictionary with string keys, not {explicit!r}.")
     if both := args.keys() & explicit.keys():
         raise TypeError(f"The argument {min(both)!r} is given twice, as a keyword and in args.")
     return known, {**args, **explicit}

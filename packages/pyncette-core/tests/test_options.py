@@ -1,0 +1,133 @@
+"""Options: each arrives where it belongs, and none is ignored."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from pyncette import Pyncette
+from pyncette.memory import MemoryRepository
+from pyncette.repository import Repository
+
+SECOND = datetime.timedelta(seconds=1)
+
+
+class Recorder:
+    """A factory that remembers the options that it was given."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+
+    def __call__(self, *, shelf_url: str, shelf_size: int = 5) -> AbstractAsyncContextManager[Repository]:
+        self.options = {"shelf_url": shelf_url, "shelf_size": shelf_size}
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Repository]:
+        yield MemoryRepository()
+
+
+async def test_options_of_the_repository() -> None:
+    factory = Recorder()
+    app = Pyncette(repository_factory=factory, shelf_url="here", batch_size=7)
+    async with app.create():
+        assert factory.options == {"shelf_url": "here", "shelf_size": 5}
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_and_all_valid_ones() -> None:
+    with pytest.raises(TypeError, match=r"Unknown option 'shelf_siz'; did you mean 'shelf_size'\?") as e:
+        Pyncette(repository_factory=Recorder(), shelf_url="here", shelf_siz=3)
+    for name in ("shelf_url", "shelf_size", "batch_size", "concurrency_limit", "drain_timeout", "poll_interval"):
+        assert name in str(e.value)
+
+
+def test_an_option_of_another_backend_is_unknown() -> None:
+    with pytest.raises(TypeError, match="Unknown option 'redis_url'"):
+        Pyncette(redis_url="redis://localhost")
+
+
+def test_a_misspelt_setting() -> None:
+    with pytest.raises(TypeError, match="did you mean 'poll_interval'"):
+        Pyncette(pol_interval=SECOND)
+
+
+def test_a_required_option() -> None:
+    with pytest.raises(TypeError, match="needs the option 'shelf_url'"):
+        Pyncette(repository_factory=Recorder())
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number"),
+        ({"concurrency_limit": 0}, "concurrency_limit must be a whole number"),
+        ({"poll_interval": datetime.timedelta()}, "poll_interval must be positive"),
+        ({"drain_timeout": -SECOND}, "drain_timeout must be positive"),
+    ],
+)
+def test_impossible_values(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Pyncette(**options)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"batch_size": 1.5}, "batch_size must be a whole number"),
+        ({"concurrency_limit": True}, "concurrency_limit must be a whole number"),
+        ({"poll_interval": 1}, "poll_interval must be a timedelta"),
+        ({"clock": 5}, "clock must be"),
+    ],
+)
+def test_values_of_a_wrong_type(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        Pyncette(**options)
+
+
+class Custom:
+    """An executor with an option of its own."""
+
+    made: dict[str, Any]
+
+    def __init__(self, colour: str, concurrency_limit: int = 3) -> None:
+        type(self).made = {"colour": colour, "concurrency_limit": concurrency_limit}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def spawn_task(self, task: Any) -> None:
+        await task
+
+
+async def test_options_of_the_executor() -> None:
+    app = Pyncette(executor_cls=Custom, colour="red", concurrency_limit=9)
+    async with app.create() as context:
+        context.shutdown()
+        await context.run()
+    assert Custom.made == {"colour": "red", "concurrency_limit": 9}
+
+
+def test_an_option_of_the_executor_that_is_missing() -> None:
+    with pytest.raises(TypeError, match="needs the option 'colour'"):
+        Pyncette(executor_cls=Custom)
+
+
+async def test_a_factory_that_takes_anything() -> None:
+    seen: dict[str, Any] = {}
+
+    @asynccontextmanager
+    async def anything(**options: Any) -> AsyncIterator[Repository]:
+        seen.update(options)
+        yield MemoryRepository()
+
+    async with Pyncette(repository_factory=anything, some_thing=1).create():
+        assert seen == {"some_thing": 1}
