@@ -1,11 +1,11 @@
-"""The contract of all backends, on a single server."""
+"""The contract of all backends, on every kind of server."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,11 +14,52 @@ from pyncette.repository import Repository
 from pyncette.testing import Capabilities, RepositoryContract
 from tests.servers.model import Server
 
+Factory = Callable[[], AbstractAsyncContextManager[Repository]]
+
+
+def sharing(**options: Any) -> Factory:
+    namespace = uuid.uuid4().hex
+    return lambda: redis_repository(redis_namespace=namespace, **options)
+
 
 class TestRedisContract(RepositoryContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
     @pytest.fixture
-    def repository_factory(self, redis_server: Server) -> Callable[[], AbstractAsyncContextManager[Repository]]:
-        namespace = uuid.uuid4().hex
-        return lambda: redis_repository(redis_url=redis_server.url, redis_namespace=namespace)
+    def repository_factory(self, redis_server: Server) -> Factory:
+        return sharing(redis_url=redis_server.url)
+
+
+class TestClusterContract(RepositoryContract):
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+
+    @pytest.fixture
+    def repository_factory(self, redis_cluster: Server) -> Factory:
+        return sharing(redis_url=redis_cluster.url, redis_mode="cluster")
+
+
+class TestSentinelContract(RepositoryContract):
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+
+    @pytest.fixture
+    def repository_factory(self, redis_sentinel: Server) -> Factory:
+        hosts = ",".join(f"{sentinel.host}:{sentinel.port}" for sentinel in redis_sentinel.sentinels)
+        return sharing(
+            redis_url=f"redis://{hosts}", redis_mode="sentinel", redis_sentinel_service=redis_sentinel.service
+        )
+
+
+class TestRedis8Contract(RepositoryContract):
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+
+    @pytest.fixture
+    def repository_factory(self, redis8_server: Server) -> Factory:
+        return sharing(redis_url=redis8_server.url)
+
+
+class TestValkeyContract(RepositoryContract):
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+
+    @pytest.fixture
+    def repository_factory(self, valkey_server: Server) -> Factory:
+        return sharing(redis_url=valkey_server.url)

@@ -57,7 +57,7 @@ def redis_repository(
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Repository]:
-    failures = Failures(settings.secrets, settings.timeout)
+    failures = Failures(settings)
     keys = Keys(settings.namespace, slots=settings.mode is Mode.CLUSTER)
     client = Client(_router(settings), failures, address=settings.address, timeout=settings.timeout)
     try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from redis import exceptions as driver
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import MasterNotFoundError
+
+from .options import Settings
 
 TRANSPORT = (driver.RedisError, OSError, EOFError)
 """All that a call of the driver may raise; ``TimeoutError`` is an ``OSError``."""
+
+_BROKEN = (driver.ConnectionError, driver.TimeoutError, driver.InvalidResponse, OSError, EOFError)
 
 _TRANSIENT = {
     "BUSY": "runs somebody's slow script",
@@ -26,9 +29,8 @@ class Failures:
         outage that somebody may mend.
     """
 
-    def __init__(self, secrets: Sequence[str], timeout: float) -> None:
-        self._secrets = secrets
-        self._timeout = timeout
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.starting = True
 
     def translate(self, error: BaseException, address: str) -> RepositoryException:
@@ -45,9 +47,7 @@ class Failures:
             return lasting, f"{where} refuses the user or password in redis_url: {error}"
         if isinstance(error, driver.NoPermissionError):
             return lasting, f"{where} does not permit the user what Pyncette needs (see its documentation): {error}"
-        if isinstance(
-            error, driver.ConnectionError | driver.TimeoutError | driver.InvalidResponse | OSError | EOFError
-        ):
+        if isinstance(error, _BROKEN):
             return self._judge_transport(error, where, lasting)
         code = str(error).partition(" ")[0]
         if isinstance(error, driver.OutOfMemoryError):
@@ -60,6 +60,8 @@ class Failures:
             return RepositoryUnavailableException, f"{where} is a cluster that is being rearranged or repaired: {error}"
         if code in _TRANSIENT:
             return RepositoryUnavailableException, f"{where} {_TRANSIENT[code]}: {error}"
+        if isinstance(error, driver.NoScriptError):
+            return RepositoryUnavailableException, f"{where} forgets scripts faster than they can be used: {error}"
         return RepositoryException, f"{where} refused a request: {error}{_hint(str(error))}"
 
     def _judge_transport(
@@ -67,35 +69,47 @@ class Failures:
     ) -> tuple[type[RepositoryException], str]:
         unavailable = RepositoryUnavailableException
         if isinstance(error, driver.TimeoutError | TimeoutError):
-            return unavailable, f"{where} did not answer within {self._timeout:g} s (redis_timeout)."
+            hint = (
+                " Does it speak TLS on this port? If not, write redis://." if self._over_tls and self.starting else ""
+            )
+            return unavailable, f"{where} did not answer within {self._settings.timeout:g} s (redis_timeout).{hint}"
         if isinstance(error, driver.BusyLoadingError):
             return unavailable, f"{where} is still loading its data."
         if isinstance(error, MasterNotFoundError):
+            reason = "Some of them can't be reached. " if " - " in str(error) else ""
             return unavailable, (
-                f"No master is known for {where}: {error}. Either a failover is under way, or redis_sentinel_service "
-                "or the addresses of the sentinels are wrong."
+                f"No sentinel names a master for {where}. {reason}Either a failover is under way, or "
+                "redis_sentinel_service or the addresses of the sentinels in redis_url are wrong."
             )
         if isinstance(error, driver.InvalidResponse):
             return lasting, f"What answers as {where} does not speak Redis's protocol: {error}"
         return unavailable, f"{where} can't be reached, or closed the connection: {error}{_hint(str(error))}"
 
+    @property
+    def _over_tls(self) -> bool:
+        return self._settings.connection.get("connection_class") is SSLConnection
+
     def _mask(self, error: BaseException | None) -> None:
         """Some servers repeat a password in the error that refuses it."""
         while error is not None:
-            if any(secret in str(error) for secret in self._secrets):
+            if any(secret in str(error) for secret in self._settings.secrets):
                 error.args = tuple(self._masked(part) for part in error.args)
             error = error.__cause__ or error.__context__
 
     def _masked(self, part: object) -> object:
         text = str(part)
-        for secret in self._secrets:
+        for secret in self._settings.secrets:
             text = text.replace(secret, "***")
         return text if text != str(part) else part
 
 
 def _hint(text: str) -> str:
-    if "unknown command" in text.lower() and "sentinel" in text.lower():
+    if "unknown command" in text and "SENTINEL" in text:
         return " (this is no sentinel; for the server itself use redis_mode='single')"
+    if "unknown command" in text and "CLUSTER" in text:
+        return " (this is no server of a cluster)"
+    if "cluster support disabled" in text:
+        return " (use redis_mode='single')"
     if "WRONG_VERSION_NUMBER" in text:
         return " (it does not speak TLS on this port; use redis:// or another port)"
     if "DB index is out of range" in text:

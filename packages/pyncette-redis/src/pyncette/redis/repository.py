@@ -72,9 +72,8 @@ class RedisRepository(Repository):
 
     async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
         questions = await self._questions([replace(claim, limit=min(claim.limit, limit)) for claim in claims])
-        calls = [
-            question.call(scripts.DUE, slot, codec.score_until(now), b"%d" % limit) for slot, question in questions
-        ]
+        first = (codec.score_until(now), b"%d" % limit)
+        calls = [question.call(scripts.DUE, slot, *first) for slot, question in questions]
         found: dict[str, list[Record]] = {}
         for record in self._records(questions, await self._client.each(calls)):
             found.setdefault(record.queue, []).append(record)
@@ -137,9 +136,8 @@ class RedisRepository(Repository):
         if len(slots) <= 1 or sum(1 if claim.queue.static else claim.limit for claim in wanted) <= limit:
             return wanted
         questions = await self._questions(wanted)
-        calls = [
-            question.call(scripts.COUNT, slot, codec.score_until(now), b"%d" % limit) for slot, question in questions
-        ]
+        first = (codec.score_until(now), b"%d" % limit)
+        calls = [question.call(scripts.COUNT, slot, *first) for slot, question in questions]
         replies = await self._client.each(calls)
         self._reached(replies)
         ready: dict[str, int] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyncette.errors import RepositoryException, StorageVersionException
@@ -52,14 +52,17 @@ async def start(client: Client, keys: Keys, settings: Settings, failures: Failur
     settings_asked = [command("CONFIG", "GET", name) for name in _CONFIGURATION]
     loaded = [load(script) for script in scripts.ALL]
     largest = DEFAULT_BULK
+    warnings: set[str] = set()
     for hello, memory, persistence, *more in await client.masters([*commands, *settings_asked, *loaded]):
         _check_server(hello, settings)
         configuration = _configuration(more[: len(_CONFIGURATION)])
         for reply in more[len(_CONFIGURATION) :]:
             if isinstance(reply, ResponseError):
                 raise failures.translate(reply, settings.address) from reply
-        _warn(_info(memory), _info(persistence), configuration, settings.address)
+        warnings.update(_warnings(_info(memory), _info(persistence), configuration))
         largest = min(largest, int(configuration.get("proto-max-bulk-len", DEFAULT_BULK)))
+    for warning in sorted(warnings):
+        logger.warning("Redis at %s %s", settings.address, warning)
     await _check_namespace(client, keys, settings)
     return largest
 
@@ -110,30 +113,24 @@ def _configuration(replies: Sequence[Any]) -> Mapping[str, str]:
     return found
 
 
-def _warn(
-    memory: Mapping[str, str], persistence: Mapping[str, str], configuration: Mapping[str, str], address: str
-) -> None:
+def _warnings(
+    memory: Mapping[str, str], persistence: Mapping[str, str], configuration: Mapping[str, str]
+) -> Iterator[str]:
+    """What may lose data."""
     policy = memory.get("maxmemory_policy") or configuration.get("maxmemory-policy", "")
     if policy.startswith("allkeys-"):
-        logger.warning(
-            "Redis at %s has the maxmemory-policy %s: when it reaches its maxmemory (%s), it may evict tasks, which "
-            "are lost then without a trace. Use noeviction.",
-            address,
-            policy,
-            memory.get("maxmemory_human", "unknown"),
+        yield (
+            f"has the maxmemory-policy {policy}: when it reaches its maxmemory, it may evict tasks, which are lost then "
+            "without a trace. Use noeviction."
         )
     if persistence.get("aof_enabled") != "0":
         return
     if configuration.get("save") == "":
-        logger.warning(
-            "Redis at %s persists nothing (appendonly no, save ''): when it restarts, all instances are lost.",
-            address,
-        )
+        yield "persists nothing (appendonly no, save ''): when it restarts, all dynamic instances are lost."
     else:
-        logger.info(
-            "Redis at %s has no append-only file (appendonly no): when it restarts, it returns to its last snapshot. "
-            "What was scheduled since then is lost, and what was executed since then is executed again.",
-            address,
+        yield (
+            "keeps no append-only file (appendonly no): a restart takes it back to its last snapshot. What was "
+            "scheduled since then is lost, and what was executed since then is executed again."
         )
 
 
