@@ -11,7 +11,7 @@ from pathlib import Path
 from devtool import checks, lock, release
 from devtool.compat import check_compatibility
 from devtool.environment import Environment
-from devtool.layout import ROOT, closure, distributions, groups, script_requirements
+from devtool.layout import ROOT, closure, distributions, example_requirements, groups, script_requirements
 from devtool.matrix import RESOLUTIONS, environment_for
 from devtool.problem import Problem
 from devtool.types import check_types
@@ -79,8 +79,7 @@ def environment() -> Environment:
 def test_requirements() -> list[str]:
     """All distributions with all extras, the test tools, and what the examples need."""
     every = [f"{d.name}[{','.join(d.extras)}]" if d.extras else d.name for d in distributions().values()]
-    examples = [r for script in sorted((ROOT / "examples").glob("*.py")) for r in script_requirements(script)]
-    return [*every, *examples, *groups()["test"], *groups()["package"]]
+    return [*every, *example_requirements(), *groups()["test"], *groups()["package"]]
 
 
 def prepared(*requirements: str, within: Environment | None = None) -> Environment:
@@ -108,7 +107,7 @@ def coverage(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def check_all(options: argparse.Namespace, _rest: list[str]) -> int:
-    ready = prepared(*test_requirements(), *groups()["check"])
+    ready = prepared(*test_requirements(), *groups()["lint"], *groups()["mypy"])
     return checks.check(ready, fix=options.fix)
 
 
@@ -117,7 +116,7 @@ def compat(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def verify_types(_options: argparse.Namespace, _rest: list[str]) -> int:
-    return check_types(prepared(*groups()["package"], *groups()["types"]))
+    return check_types(prepared(*groups()["package"], *groups()["pyright"]))
 
 
 def docs(_options: argparse.Namespace, _rest: list[str]) -> int:

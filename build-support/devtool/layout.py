@@ -12,8 +12,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "packages"
+EXAMPLES = ROOT / "examples"
 LOCK = ROOT / "3rdparty" / "lock.txt"
-REQUIREMENTS = ROOT / "3rdparty" / "requirements.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,11 @@ def closure(requirements: Iterable[str]) -> tuple[set[str], set[str]]:
         for extra in extras_of(requirement):
             pending += distribution.extras[extra]
     return ours, others
+
+
+def example_requirements() -> list[str]:
+    """What the examples declare to need."""
+    return [requirement for script in sorted(EXAMPLES.glob("*.py")) for requirement in script_requirements(script)]
 
 
 def extras_of(requirement: str) -> list[str]:

@@ -1,31 +1,43 @@
-"""Makes 3rdparty/requirements.txt (what is asked for) and 3rdparty/lock.txt (what that resolves to)."""
+"""Makes the lock files under 3rdparty/: beside each, the requirements that it was resolved from."""
 
 from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from devtool.environment import Environment, tail
-from devtool.layout import LOCK, REQUIREMENTS, distributions, groups, is_ours, name_of
+from devtool.layout import LOCK, distributions, example_requirements, groups, is_ours, name_of
 from devtool.problem import Problem
 
-HEADER = "# Made by `./dev lock` from the pyproject.toml files: the union of what they ask for.\n"
+HEADER = "# Made by `./dev lock` from the pyproject.toml files and examples: what they ask for.\n"
+PANTS_LOCK = LOCK.parent / "pants" / "lock.txt"
+
+# The groups that each lock serves, beside what the distributions and examples need. Pants installs all of its lock
+# for each of its own tools, so that one is small.
+LOCKS: dict[Path, Collection[str]] = {
+    LOCK: groups().keys() - {"pants"},
+    PANTS_LOCK: {"test", "mypy", "pants"},
+}
 
 
-def requirements_text() -> str:
-    """All requirements of the distributions and the tools, those on our own distributions left out."""
-    asked = {r for d in distributions().values() for r in d.requirements if not is_ours(r)}
-    asked |= {r for group in groups().values() for r in group}
-    return HEADER + "".join(f"{line}\n" for line in sorted(asked, key=lambda r: (name_of(r), r)))
+def requirements_text(names: Collection[str]) -> str:
+    """All requirements of the distributions, the examples and the named groups, but those on our own distributions."""
+    asked = {r for d in distributions().values() for r in d.requirements} | set(example_requirements())
+    asked |= {r for name in names for r in groups()[name]}
+    wanted = sorted((name_of(r), r) for r in asked if not is_ours(r))
+    return HEADER + "".join(f"{requirement}\n" for _, requirement in wanted)
 
 
 def write(environment: Environment) -> None:
-    """Writes both files; the lock holds hashes and names no index."""
-    REQUIREMENTS.parent.mkdir(exist_ok=True)
-    REQUIREMENTS.write_text(requirements_text())
-    options = ("--universal", "--python-version=3.11", "--generate-hashes")
-    LOCK.write_text(compile_pins(environment, REQUIREMENTS.read_text(), *options))
+    """Writes requirements and locks; these hold hashes and name no index. What is in several has one version."""
+    options = ["--universal", "--python-version=3.11", "--generate-hashes"]
+    for lock, names in LOCKS.items():
+        text = requirements_text(names)
+        lock.with_name("requirements.txt").write_text(text)
+        lock.write_text(compile_pins(environment, text, *options))
+        options.append(f"--constraints={LOCK}")
 
 
 def compile_pins(environment: Environment, requirements: str, *options: str) -> str:

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 from devtool import wheels
 from devtool.environment import Environment, say
@@ -72,7 +73,7 @@ def make(plan: list[Release], environment: Environment) -> None:
 
 def entry(release: Release) -> str:
     today = datetime.date.today().isoformat()  # noqa: DTZ011 -- the date where the release is made
-    notes = "".join(f"- {fragment.read_text().strip()}\n" for fragment in release.fragments)
+    notes = "".join(f"- {indent(fragment.read_text().strip(), '  ').lstrip()}\n" for fragment in release.fragments)
     return f"\n## {release.distribution.name} {release.version} ({today})\n\n{notes}"
 
 
