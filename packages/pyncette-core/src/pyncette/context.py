@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Context:
     scheduled_at: datetime.datetime
     args: dict[str, Any]
     fencing_token: int
-    heartbeat: Callable[[], Awaitable[None]]
+    heartbeat: Callable[[], Coroutine[Any, Any, None]]
 
     if TYPE_CHECKING:
 
@@ -66,7 +66,7 @@ class NextFunc(Protocol):
 class MiddlewareFunc(Protocol):
     """Wraps every execution; what it raises counts as the task's failure."""
 
-    def __call__(self, context: Context, next: NextFunc, /) -> Awaitable[None]: ...  # noqa: A002 - the published name
+    def __call__(self, context: Context, next: NextFunc, /) -> Awaitable[None]: ...
 
 
 class FixtureFunc(Protocol):

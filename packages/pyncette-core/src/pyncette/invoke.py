@@ -21,6 +21,7 @@ async def invoke(func: Callable[[Context], Any], context: Context) -> None:
         return
     app_context = context.app_context
     with app_context.clock.busy(changes=True):
-        result = await anyio.to_thread.run_sync(func, context, limiter=app_context.threads)
+        # In a tuple: a function that turns out to return a coroutine is none that a thread may return on trio.
+        (result,) = await anyio.to_thread.run_sync(lambda: (func(context),), limiter=app_context.threads)
     if inspect.isawaitable(result):
         await result

@@ -17,6 +17,9 @@ from pyncette.record import NEVER
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
+_QUIET_ITERATIONS = 4
+"""Iterations of asyncio's loop without a runnable task: callbacks, which no task shows, may yet wake one."""
+
 
 class ManualClock(Clock):
     """Drives an app in virtual time: ``Pyncette(clock=ManualClock())``.
@@ -146,8 +149,8 @@ class _Sleeper:
 async def _all_asyncio_tasks_blocked() -> None:
     """As :func:`anyio.wait_all_tasks_blocked`, which on asyncio sleeps for a tenth of a second between two looks."""
     me = asyncio.current_task()
-    while True:
+    quiet = 0
+    while quiet < _QUIET_ITERATIONS:
         await asyncio.sleep(0)
         waiting = (getattr(task, "_fut_waiter", None) for task in asyncio.all_tasks() if task is not me)
-        if all(future is not None and not future.done() for future in waiting):
-            return
+        quiet = quiet + 1 if all(future is not None and not future.done() for future in waiting) else 0

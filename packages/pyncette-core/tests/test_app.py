@@ -1,0 +1,328 @@
+"""What surrounds executions: fixtures, middlewares, executors, threads, cancellation."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.from_thread
+import pytest
+
+from pyncette import Context, ExecutionMode, FailureMode, Pyncette, PyncetteContext, TaskState
+from pyncette.context import NextFunc
+from pyncette.executor import SynchronousExecutor
+from pyncette.testing import ManualClock
+
+SECOND = datetime.timedelta(seconds=1)
+MINUTE = datetime.timedelta(minutes=1)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def app(clock: ManualClock) -> Pyncette:
+    return Pyncette(clock=clock)
+
+
+@asynccontextmanager
+async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
+    """The app at work; shut down gracefully at the end."""
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        yield context
+        context.shutdown()
+
+
+async def test_fixtures_and_middlewares_in_order(app: Pyncette, clock: ManualClock) -> None:
+    log: list[str] = []
+
+    def fixture(name: str) -> Callable[[PyncetteContext], AsyncIterator[str]]:
+        async def make(app_context: PyncetteContext) -> AsyncIterator[str]:
+            log.append(f"set up {name}")
+            yield f"value of {name}"
+            log.append(f"tear down {name}")
+
+        return make
+
+    def middleware(name: str) -> Callable[[Context, NextFunc], Awaitable[None]]:
+        async def wrap(context: Context, next: NextFunc) -> None:
+            log.append(f"enter {name}")
+            context.extra = name
+            await next()
+            log.append(f"leave {name}")
+
+        return wrap
+
+    for name in ("one", "two"):
+        app.use_fixture(name, fixture(name))
+        app.use_middleware(middleware(name))
+
+    @app.task(interval=MINUTE, colour="red")
+    async def task(context: Context) -> None:
+        log.append(f"{context.one}, {context.two}, {context.args}, {context.extra}, {context.added}")
+
+    async with running(app) as context:
+        context.add_to_context("added", 5)
+        await clock.advance(MINUTE)
+    assert log == [
+        "set up one",
+        "set up two",
+        "enter one",
+        "enter two",
+        "value of one, value of two, {'colour': 'red'}, two, 5",
+        "leave two",
+        "leave one",
+        "tear down two",
+        "tear down one",
+    ]
+
+
+async def test_add_to_context_refuses_names(app: Pyncette) -> None:
+    async with app.create() as context:
+        context.add_to_context("x", 1)
+        with pytest.raises(ValueError, match="already has a value or fixture called 'x'"):
+            context.add_to_context("x", 2)
+        with pytest.raises(ValueError, match="reserved name"):
+            context.add_to_context("task", 2)
+
+
+async def test_fixtures_are_torn_down_after_the_last_execution(app: Pyncette, clock: ManualClock) -> None:
+    log: list[str] = []
+
+    @app.fixture()
+    async def resource(app_context: PyncetteContext) -> AsyncIterator[None]:
+        yield
+        log.append("torn down")
+
+    @app.task(interval=MINUTE)
+    async def slow(context: Context) -> None:
+        await context.app_context.clock.sleep(10)
+        log.append("executed")
+
+    async with app.create() as context:
+        async with anyio.create_task_group() as group:
+            group.start_soon(context.run)
+            await clock.advance(MINUTE)
+            context.shutdown()
+            await clock.advance(MINUTE)
+    assert log == ["executed", "torn down"]
+
+
+async def test_errors_arrive_as_themselves(app: Pyncette) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with app.create():
+            raise ZeroDivisionError
+
+    @app.fixture()
+    async def broken(app_context: PyncetteContext) -> AsyncIterator[None]:
+        if app_context.last_tick is None:
+            raise KeyError("set-up")
+        yield
+
+    with pytest.raises(KeyError, match="set-up"):
+        async with app.create():
+            pass
+
+
+async def test_a_middleware_that_raises_fails_the_task(clock: ManualClock) -> None:
+    app = Pyncette(clock=clock)
+    runs: list[datetime.datetime] = []
+
+    @app.middleware
+    async def guard(context: Context, next: NextFunc) -> None:
+        await next()
+        if len(runs) == 1:
+            raise ValueError("no")
+
+    @app.task(interval=MINUTE, failure_mode=FailureMode.UNLOCK)
+    async def task(context: Context) -> None:
+        runs.append(context.scheduled_at)
+
+    async with running(app):
+        await clock.advance(MINUTE)
+        await clock.advance(SECOND)
+    assert len(runs) == 2
+    assert runs[0] == runs[1]
+
+
+async def test_synchronous_functions_run_in_threads_of_their_own_limit(clock: ManualClock) -> None:
+    app = Pyncette(clock=clock, concurrency_limit=3)
+    threads: set[int] = set()
+    together = threading.Barrier(3, timeout=30)
+
+    for i in range(3):
+
+        @app.task(name=f"task{i}", interval=MINUTE)
+        def blocking(context: Context) -> None:
+            threads.add(threading.get_ident())
+            together.wait()
+
+    async with running(app) as context:
+        assert context.threads.total_tokens == 3
+        await clock.advance(MINUTE)
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
+
+
+async def test_a_heartbeat_from_a_thread(clock: ManualClock, app: Pyncette) -> None:
+    beaten: list[TaskState | None] = []
+
+    @app.task(interval=MINUTE, lease_duration=MINUTE)
+    def blocking(context: Context) -> None:
+        anyio.from_thread.run(context.heartbeat)
+        beaten.append(anyio.from_thread.run(context.app_context.get_task, context.task))
+
+    async with running(app):
+        await clock.advance(MINUTE)
+    [state] = beaten
+    assert state is not None
+    assert state.locked_until == clock.time + MINUTE
+
+
+async def test_a_plain_function_may_return_an_awaitable(clock: ManualClock, app: Pyncette) -> None:
+    runs: list[int] = []
+
+    async def work(context: Context) -> None:
+        runs.append(threading.get_ident())
+
+    def choose(context: Context) -> Awaitable[None]:
+        return work(context)
+
+    app.task(interval=MINUTE)(choose)
+    async with running(app):
+        await clock.advance(MINUTE)
+    assert runs == [threading.get_ident()]
+
+
+async def test_at_most_the_concurrency_limit_runs_and_is_claimed(clock: ManualClock) -> None:
+    app = Pyncette(clock=clock, concurrency_limit=2)
+    running_now = most = 0
+
+    @app.dynamic_task(lease_duration=datetime.timedelta(hours=1))
+    async def work(context: Context) -> None:
+        nonlocal running_now, most
+        running_now += 1
+        most = max(most, running_now)
+        await context.app_context.clock.sleep(60)
+        running_now -= 1
+
+    async with running(app) as context:
+        for i in range(5):
+            await context.schedule_task(work, str(i), execute_at=clock.time)
+        await clock.advance(SECOND)
+        states = (await context.list_tasks(work)).tasks
+        assert sum(state.locked_until is not None for state in states) == 2
+        await clock.advance(5 * MINUTE)
+        assert (await context.list_tasks(work)).tasks == []
+    assert most == 2
+
+
+async def test_the_synchronous_executor_runs_one_after_the_other(clock: ManualClock) -> None:
+    app = Pyncette(clock=clock, executor_cls=SynchronousExecutor)
+    log: list[str] = []
+
+    @app.dynamic_task(lease_duration=datetime.timedelta(hours=1))
+    async def work(context: Context) -> None:
+        log.append(f"begin {context.task.name}")
+        await context.app_context.clock.sleep(5)
+        log.append(f"end {context.task.name}")
+
+    async with running(app) as context:
+        for name in "ab":
+            await context.schedule_task(work, name, execute_at=clock.time)
+        await clock.advance(MINUTE)
+    assert log in (["begin a", "end a", "begin b", "end b"], ["begin b", "end b", "begin a", "end a"])
+
+
+async def test_cancelling_run_cancels_executions_and_leaves_their_leases(clock: ManualClock, app: Pyncette) -> None:
+    ended: list[str] = []
+
+    @app.task(interval=MINUTE)
+    async def endless(context: Context) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cancelled")
+
+    async with app.create() as context:
+        async with anyio.create_task_group() as group:
+            group.start_soon(context.run)
+            await clock.advance(MINUTE)
+            group.cancel_scope.cancel()
+        assert ended == ["cancelled"]
+        state = await context.get_task(endless)
+        assert state is not None
+        assert state.locked_until == clock.time + MINUTE
+
+
+async def test_run_ends_at_once_after_a_shutdown(app: Pyncette) -> None:
+    async with app.create() as context:
+        context.shutdown()
+        context.shutdown()
+        await context.run()
+
+
+async def test_last_tick(app: Pyncette, clock: ManualClock) -> None:
+    async with running(app) as context:
+        assert context.last_tick is None
+        await clock.advance(MINUTE)
+        assert context.last_tick == clock.time
+
+
+async def test_disabled_tasks_and_partitions_do_not_run(app: Pyncette, clock: ManualClock) -> None:
+    runs: list[str] = []
+
+    async def body(context: Context) -> None:
+        runs.append(context.task.name)
+
+    off = app.task(name="off", interval=MINUTE, enabled=False)(body)
+    late = app.task(name="late", interval=MINUTE)(body)
+    parts = app.partitioned_task(name="parts", partition_count=2, partition_selector=lambda count, name: int(name))(
+        body
+    )
+    late.enabled = False
+    parts.enabled_partitions = [1]
+    async with running(app) as context:
+        for name in "01":
+            await context.schedule_task(parts, name, interval=MINUTE)
+        await clock.advance(MINUTE)
+        assert await context.get_task(off) is None
+    assert runs == ["1"]
+
+
+async def test_at_most_once_is_advanced_before_it_runs(app: Pyncette, clock: ManualClock) -> None:
+    seen: list[object] = []
+
+    @app.task(interval=MINUTE, execution_mode=ExecutionMode.AT_MOST_ONCE)
+    async def once(context: Context) -> None:
+        state = await context.app_context.get_task(once)
+        assert state is not None
+        seen.append((state.locked_until, state.scheduled_at - context.scheduled_at))
+        await context.heartbeat()
+
+    async with running(app):
+        await clock.advance(MINUTE)
+    assert seen == [(None, MINUTE)]
+
+
+async def test_failures_are_logged_with_the_name(
+    app: Pyncette, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(interval=MINUTE)
+    async def broken(context: Context) -> None:
+        raise ZeroDivisionError
+
+    with caplog.at_level(logging.INFO, "pyncette"):
+        async with running(app):
+            await clock.advance(MINUTE)
+    [record] = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert record.getMessage() == "Task broken failed."
+    assert record.exc_info is not None
+    assert vars(record)["task"] == "broken"
