@@ -76,6 +76,7 @@ def _configure(suite: str, home: Path, config: Path) -> None:
         "Dir::State::Lists": home / "lists",
         "Dir::State::status": "/dev/null",  # nothing is installed, so every dependency counts
         "Dir::Cache": home / "cache",
+        "Dir::Cache::srcpkgcache": "",  # saves 50 MB, costs nothing here
         "APT::Architecture": architecture(),
         "APT::Architectures": architecture(),
         "APT::Install-Recommends": "false",

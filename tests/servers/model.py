@@ -38,7 +38,7 @@ class Server:
     url: str = field(repr=False)  # it has the password in it
     host: str
     port: int
-    control: Control = field(repr=False)
+    control: Control = field(repr=False, compare=False)
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str | None = None

@@ -52,10 +52,15 @@ class Pool:
         """Start a server for one test alone, with additional command line options; it goes with its data afterwards.
 
         :raises Unavailable: it cannot be had, or servers of this kind are somebody else's.
+        :raises RuntimeError: it starts without these options only.
         """
         if external.given(kind):
             raise Unavailable(f"{external.variable(kind)} names a server, and this needs one of its own")
-        server = self._attempt(kind, lambda: self._start(kind, *options))
+        try:
+            server = self._start(kind, *options)
+        except (Unavailable, OSError) as error:
+            self.shared(kind)
+            raise RuntimeError(f"{kind} does not start with {' '.join(options)}") from error
         try:
             yield server
         finally:

@@ -35,6 +35,13 @@ SETTINGS = {
 }
 # As most servers in use this database sorts by the rules of a language, not by code points.
 CREATE_DATABASE = f"CREATE DATABASE {DATABASE} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'\n"
+# A container has no user namespaces as a rule. There root becomes a user who may enter any folder, so that neither the
+# cache nor the session's folder has to be opened to all; without the securebit access(2) would ignore that capability.
+ANY_FOLDER = "--inh-caps=+dac_override --ambient-caps=+dac_override --securebits=+no_setuid_fixup"
+WAYS_WITHOUT_ROOT = (
+    "unshare --user --map-user=1000 --map-group=1000",
+    f"setpriv --reuid=65534 --regid=65534 --clear-groups {ANY_FOLDER}",
+)
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -89,19 +96,10 @@ class Postgres:
 
 @functools.cache
 def without_root() -> tuple[str, ...]:
-    """Return the start of a command line that hides from a program that it runs as root, which PostgreSQL refuses.
-
-    A user namespace can be had almost everywhere but in a container; there the user becomes another one that
-    may enter any folder, so that the cache and the session's folder need not be opened to all.
-    """
+    """Return the start of a command line that hides from a program that it runs as root, which PostgreSQL refuses."""
     if os.geteuid() != 0:
         return ()
-    capability = "+dac_override"
-    ways = (
-        "unshare --user --map-user=1000 --map-group=1000",
-        f"setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps={capability} --ambient-caps={capability}",
-    )
-    for way in ways:
+    for way in WAYS_WITHOUT_ROOT:
         with contextlib.suppress(Unavailable):
             run(*way.split(), "true")
             return tuple(way.split())

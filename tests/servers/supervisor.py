@@ -22,9 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PARENT_CHECK_SECONDS = 1.0
 LAST_GRACE_SECONDS = 5.0
+
+LIBC = ctypes.CDLL(None)
 
 # pid -> the signal by which the server is ended when the session ends
 servers: dict[int, int] = {}
@@ -35,7 +38,15 @@ def spawn(argv: list[str], cwd: str, env: dict[str, str], log: str, last_signal:
     with open(log, "ab") as output:
         # The supervisor waits for every child by itself, hence the object is of no use beyond the pid.
         child = subprocess.Popen(
-            argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            # If the supervisor itself is killed, at least the servers' first processes end with it.
+            preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - it has one thread only
         )
     child.returncode = 0  # or its destructor warns of a process still running
     servers[child.pid] = last_signal
@@ -171,7 +182,7 @@ def end_all() -> None:
 
 def main(folder: str, parent: int) -> None:
     # Children of a killed server become the supervisor's own, and so none gets lost.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -36,7 +36,7 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """Return a folder for tests with an empty cache, on a machine without any program."""
     for name in ("CI", "PYTEST_ADDOPTS", *map(external.variable, ("redis", "redis-cluster", "postgres"))):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     monkeypatch.setenv("PATH", str(pytester.path))
     pytester.makepyfile(TESTS)

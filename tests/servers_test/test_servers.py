@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +17,8 @@ import pytest
 import redis.asyncio
 
 from tests.servers.model import Server
-from tests.servers.plugin import StartServer
+from tests.servers.plugin import FIXTURES, StartServer
+from tests.servers.postgres import WAYS_WITHOUT_ROOT, without_root
 
 pytestmark = pytest.mark.anyio
 
@@ -124,6 +126,20 @@ async def test_postgres_sorts_by_language(postgres_server: Server) -> None:
         assert await query("SELECT string_agg(c, '' ORDER BY c) FROM (VALUES ('a'), ('B'), ('c')) AS t (c)") == "aBc"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs to become another user")
+@pytest.mark.parametrize("way", WAYS_WITHOUT_ROOT, ids=lambda way: way.split()[0])
+async def test_postgres_as_root(way: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.servers.postgres.WAYS_WITHOUT_ROOT", (way,))
+    without_root.cache_clear()
+    try:
+        with start_server("postgres") as server:
+            server.restart(kill=True)
+            async with connect(server) as query:
+                assert await query("SELECT 1") == 1
+    finally:
+        without_root.cache_clear()
+
+
 async def test_mysql_speaks_tls(mysql_server: Server) -> None:
     if mysql_server.certificate_authority is None:
         pytest.skip("the certificate of a server that others run is not known here")
@@ -143,15 +159,22 @@ async def test_options_of_a_private_server(start_server: StartServer) -> None:
             assert await query("SELECT @@performance_schema") == 0
 
 
+async def test_wrong_options_are_an_error(start_server: StartServer, redis_server: Server) -> None:
+    with pytest.raises(RuntimeError, match="redis does not start with --no-such-option 1"):
+        with start_server("redis", "--no-such-option", "1"):
+            pass
+    assert redis_server
+
+
 async def test_dynamodb(dynamodb_server: Server) -> None:
     session = aioboto3.Session(aws_access_key_id="any", aws_secret_access_key="any", region_name="eu-west-1")
     async with session.client("dynamodb", endpoint_url=dynamodb_server.endpoint) as client:
         assert "TableNames" in await client.list_tables()
 
 
-async def test_only_loopback_is_open(
-    redis_server: Server, postgres_server: Server, mysql_server: Server, mariadb_server: Server, dynamodb_server: Server
-) -> None:
-    for server in (redis_server, postgres_server, mysql_server, mariadb_server, dynamodb_server):
-        assert len(listeners(server)) == 1
-        assert listeners(server) <= LOOPBACK
+@pytest.mark.parametrize("fixture", FIXTURES)
+async def test_only_loopback_is_open(fixture: str, request: pytest.FixtureRequest) -> None:
+    server: Server = request.getfixturevalue(fixture)
+    for each in (server, *server.nodes, *server.sentinels):
+        assert len(listeners(each)) == 1
+        assert listeners(each) <= LOOPBACK

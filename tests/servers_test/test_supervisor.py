@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.servers.process import Session
+from tests.servers.providers import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20.0
@@ -71,6 +75,20 @@ def test_all_is_gone(end: str, tmp_path: Path) -> None:
         time.sleep(0.05)
     for child in servers_below(tmp_path):
         os.kill(child, 9)
+
+
+@pytest.mark.usefixtures("redis_server", "postgres_server")  # so that what they need is in the cache
+def test_servers_end_with_a_killed_supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    session = Session()
+    servers = [PROVIDERS[kind].start(session) for kind in ("redis", "postgres")]
+    assert len(servers_below(tmp_path)) >= len(servers)
+    session._supervisor.kill()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while left := servers_below(tmp_path):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    session.close()
 
 
 def test_processes_are_seen(tmp_path: Path) -> None:
