@@ -8,7 +8,7 @@ from dataclasses import replace
 from pyncette.record import NEVER, Change, Queue, QueueClaim, Record
 from pyncette.repository import Repository
 
-from .base import MINUTE, NOW, TASK, ContractBase, fresh, insert, numbered, record, static, stored, want
+from .base import MINUTE, NOW, SECOND, TASK, ContractBase, fresh, insert, numbered, record, static, stored, want
 
 
 class DueContract(ContractBase):
@@ -70,7 +70,7 @@ class DueContract(ContractBase):
         one, other = numbered(2)
         await insert(repository, [one, other])
         await self.shows_due(repository, want(TASK), [one, other])
-        for ready_at, due in ((NOW + MINUTE, False), (NOW, True), (NEVER, False), (NOW - MINUTE, True)):
+        for ready_at, due in ((NOW + MINUTE, False), (NOW - SECOND, True), (NEVER, False), (NOW - MINUTE, True)):
             moved = replace(one, ready_at=ready_at, revision=fresh(), locked_until=ready_at, locked_by="me")
             assert await repository.swap([Change(one, moved)]) == [True]
             expected = sorted([moved, other], key=lambda each: each.ready_at) if due else [other]

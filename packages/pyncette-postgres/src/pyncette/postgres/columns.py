@@ -1,0 +1,97 @@
+"""Batches as columns: each statement gets one array for each column, however many records there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pyncette.errors import RecordRefusedException
+from pyncette.record import Change, QueueClaim, Record, Ref
+
+from .failures import LARGEST_SPEC, largest
+
+MOST_ROWS = 5000
+"""Rows in one statement. More would hold their locks for long."""
+
+MOST_TEXT = 16 * 1024 * 1024
+"""Characters of ``spec`` in one statement, if it has more than one row: the server holds them several times over."""
+
+Columns = tuple[list[Any], ...]
+
+
+def read_columns(refs: Sequence[Ref]) -> Columns:
+    return [ref.queue for ref in refs], [ref.key for ref in refs]
+
+
+def claim_columns(claims: Sequence[QueueClaim]) -> Columns:
+    """Queue, whether it is static, limit, lease end."""
+    return (
+        [claim.queue.name for claim in claims],
+        [claim.queue.static for claim in claims],
+        [claim.limit for claim in claims],
+        [claim.locked_until for claim in claims],
+    )
+
+
+def swap_columns(changes: Sequence[Change]) -> Columns:
+    """What ``swap`` takes, one row for each change: queue, key, revision of ``old``, and the columns of ``new``."""
+    return tuple(map(list, zip(*map(_row, changes), strict=True)))
+
+
+def batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """Cut a batch into parts that one statement can take.
+
+    :raises RecordRefusedException: a record is too large.
+    """
+    start = text = 0
+    for place, change in enumerate(changes):
+        size = len(_new_spec(change) or "")
+        if size > LARGEST_SPEC // 4:
+            _check_size(change)
+        text += size
+        if place > start and (text > MOST_TEXT or place - start >= MOST_ROWS):
+            yield changes[start:place]
+            start, text = place, size
+    yield changes[start:]
+
+
+def _row(change: Change) -> tuple[Any, ...]:
+    old, new = change.old, change.new
+    if new is None:
+        ref = change.ref
+        return ref.queue, ref.key, old and old.revision, *_NOTHING
+    return (
+        new.queue,
+        new.key,
+        old and old.revision,
+        new.due_at,
+        new.ready_at,
+        new.locked_until,
+        new.locked_by,
+        new.revision,
+        new.fence,
+        new.attempt,
+        _new_spec(change),
+    )
+
+
+_NOTHING = (None,) * 8
+
+
+def _new_spec(change: Change) -> str | None:
+    """The text to be stored; None if it stays as it is, which spares sending it, and rewriting a large one."""
+    old, new = change.old, change.new
+    if new is None or (old is not None and old.spec == new.spec):
+        return None
+    return new.spec
+
+
+def _check_size(change: Change) -> None:
+    size = len((_new_spec(change) or "").encode(errors="surrogatepass"))
+    if size > LARGEST_SPEC:
+        raise RecordRefusedException(f"{change.ref.key!r} has {size:,} bytes, PostgreSQL can't take it. {largest()}")
+
+
+def record(row: Sequence[Any]) -> Record:
+    """A record from its columns in the order that all statements return them."""
+    return Record(*row)

@@ -1,0 +1,19 @@
+-- The numbers come first: they are aligned, so nothing is lost to padding.
+CREATE TABLE {table} (
+    due_at bigint NOT NULL,
+    ready_at bigint NOT NULL,
+    locked_until bigint,
+    fence bigint NOT NULL,
+    attempt bigint NOT NULL,
+    queue text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    revision text COLLATE "C" NOT NULL,
+    locked_by text COLLATE "C",
+    spec text COLLATE "C" NOT NULL,
+    CONSTRAINT {key_index} PRIMARY KEY (queue, key)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+
+CREATE INDEX {ready_index} ON {table} (queue, ready_at);
+
+-- Static tasks, each of which is a queue of its own.
+CREATE INDEX {static_index} ON {table} (ready_at) WHERE queue = key;
