@@ -54,27 +54,31 @@ SELECT asked.n FROM {asked} WHERE {now} >= (
 SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.ready_at LIMIT 1)
 
 -- MariaDB reads every part of a UNION to its own limit, and keeps the lock on the entry at which a range ends. So the
--- queues are taken one by one, those with nothing due are left alone, and no more is asked for than is there.
+-- queues are taken one by one, those with nothing due are left alone, and no more is asked for than is there. The
+-- index begins with entries that were claimed a moment ago and are not purged yet: they are walked over once.
 -- name: lease_in_turn
 BEGIN NOT ATOMIC
 DECLARE room INT DEFAULT {limit};
 DECLARE n INT;
 FOR q IN (
-SELECT asked.queue, asked.lease_end, asked.most FROM {asked} WHERE {now} >= (
-SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.ready_at LIMIT 1)
-ORDER BY asked.n
+SELECT asked.queue, asked.lease_end, asked.most, (
+SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.ready_at LIMIT 1) AS first
+FROM {asked} HAVING first <= {now} ORDER BY asked.n
 ) DO
 IF room > 0 THEN
 SET n = LEAST(room, q.most);
 SELECT COUNT(*) INTO n FROM (
-SELECT 1 FROM {table} FORCE INDEX (due) WHERE queue = q.queue AND ready_at <= {now} LIMIT n) AS ready;
-UPDATE (
-SELECT queue, `key` FROM {table} FORCE INDEX (due)
-WHERE queue = q.queue AND ready_at <= {now} ORDER BY ready_at, `key` LIMIT n FOR UPDATE SKIP LOCKED) AS picked
-STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = picked.queue AND t.`key` = picked.`key`
-SET t.ready_at = q.lease_end, t.locked_until = q.lease_end, t.locked_by = {holder}, t.revision = {token},
-t.fence = GREATEST(t.fence + 1, {now}), t.attempt = t.attempt + 1;
-SET room = room - ROW_COUNT();
+SELECT 1 FROM {table} FORCE INDEX (due)
+WHERE queue = q.queue AND ready_at BETWEEN q.first AND {now} LIMIT n) AS ready;
+FOR picked IN (
+SELECT `key` FROM {table} FORCE INDEX (due)
+WHERE queue = q.queue AND ready_at BETWEEN q.first AND {now} ORDER BY ready_at, `key` LIMIT n
+FOR UPDATE SKIP LOCKED
+) DO
+UPDATE {table} SET ready_at = q.lease_end, locked_until = q.lease_end, locked_by = {holder}, revision = {token},
+fence = GREATEST(fence + 1, {now}), attempt = attempt + 1 WHERE queue = q.queue AND `key` = picked.`key`;
+SET room = room - 1;
+END FOR;
 END IF;
 END FOR;
 SET @pyncette_claimed = {limit} - room;
