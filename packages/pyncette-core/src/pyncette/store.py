@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from .clock import Clock
-from .errors import RecordRefusedException
+from .errors import RecordRefusedException, RepositoryException
 from .observer import Observers
 from .record import Change, Queue, QueueClaim, Record, Ref
 from .repository import Repository
@@ -98,12 +98,12 @@ class Store:
         if self._down_since is None:
             self._down_since = time.monotonic()
             logger.error(
-                "The storage failed in %s (%s: %s). Trying on; this is said once until it works again.",
+                "The storage failed in %s: %s (%s). It is tried on; this is said once.",
                 operation,
-                type(error).__name__,
                 error,
+                type(error).__name__,
                 extra={"operation": operation},
-                exc_info=error if not isinstance(error, OSError) else None,
+                exc_info=None if isinstance(error, RepositoryException) else error,
             )
 
     def _outage_ends(self) -> None:

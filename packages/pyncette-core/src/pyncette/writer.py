@@ -178,7 +178,11 @@ class Writer:
         if write.sent is not None and write.arrived(write.sent):
             self._applied(write, write.known)
             return None
-        write.sent = write.decide(now)
+        try:
+            write.sent = write.decide(now)
+        except Exception as e:  # noqa: BLE001 - a fault of this write, not of its mates
+            self._finish(write, e)
+            return None
         if write.sent is None:
             self._finish(write, None)
         return write.sent

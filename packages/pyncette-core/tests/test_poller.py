@@ -1,0 +1,306 @@
+"""The loop: when it wakes, what it asks the storage, and what it does when that fails."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any, Self
+
+import anyio
+import pytest
+
+from pyncette import Context, Pyncette, PyncetteContext
+from pyncette.memory import MemoryRepository
+from pyncette.observer import Observer
+from pyncette.repository import Repository
+from pyncette.testing import FaultPlan, FaultyRepository, ManualClock, fail
+
+SECOND = datetime.timedelta(seconds=1)
+MINUTE = datetime.timedelta(minutes=1)
+
+
+class Lab:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.plan = FaultPlan()
+        self.repository = FaultyRepository(MemoryRepository(), self.plan)
+
+    def app(self, **options: Any) -> Pyncette:
+        def factory() -> AbstractAsyncContextManager[Repository]:
+            return nullcontext(self.repository)
+
+        return Pyncette(repository_factory=factory, clock=self.clock, **options)
+
+    async def look(self, times: int = 1) -> None:
+        """Let the poll interval pass, one look of the loop at a time."""
+        for _ in range(times):
+            await self.clock.advance(SECOND)
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+@asynccontextmanager
+async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        yield context
+        context.shutdown()
+
+
+async def _body(context: Context) -> None: ...
+
+
+async def test_an_idle_loop_asks_once_per_poll_interval(lab: Lab) -> None:
+    app = lab.app()
+    for i in range(500):
+        app.task(name=f"static{i}", schedule="0 0 1 1 *")(_body)
+    template = app.dynamic_task()(_body)
+    async with running(app) as context:
+        await context.schedule_tasks(template, ((str(i), {"interval": 1000 * MINUTE}) for i in range(2000)))
+        await lab.look(2)
+        lab.plan.calls.clear()
+        await lab.look(60)
+        assert lab.plan.calls["next_ready"] == 60
+        assert lab.plan.calls["clock"] <= 2
+        assert set(lab.plan.calls) <= {"next_ready", "clock"}
+
+
+async def test_it_wakes_when_something_is_due_whatever_the_poll_interval(lab: Lab) -> None:
+    app = lab.app(poll_interval=10 * MINUTE)
+    lags: list[datetime.timedelta] = []
+
+    async def body(context: Context) -> None:
+        lags.append(lab.clock.time - context.scheduled_at)
+
+    app.task(interval=7 * SECOND)(body)
+    template = app.dynamic_task(name="later")(body)
+    async with running(app) as context:
+        await lab.clock.advance(MINUTE)
+        assert lags == [datetime.timedelta()] * 8
+        await context.schedule_task(template, "x", execute_at=lab.clock.time + SECOND)
+        await lab.clock.advance(SECOND)
+        assert lags == [datetime.timedelta()] * 9
+
+
+async def test_what_another_process_schedules_is_seen_within_the_poll_interval(lab: Lab) -> None:
+    runs: list[datetime.datetime] = []
+
+    async def body(context: Context) -> None:
+        runs.append(lab.clock.time)
+
+    worker, other = lab.app(), lab.app()
+    worker.dynamic_task(name="t")(body)
+    template = other.dynamic_task(name="t")(body)
+    async with running(worker), other.create() as elsewhere:
+        await lab.clock.advance(MINUTE)
+        at = lab.clock.time
+        await elsewhere.schedule_task(template, "x", execute_at=at)
+        await lab.clock.advance(MINUTE)
+    [ran] = runs
+    assert ran - at <= SECOND
+
+
+async def test_a_full_executor_does_not_spin(lab: Lab) -> None:
+    app = lab.app(concurrency_limit=1)
+    go = anyio.Event()
+
+    @app.dynamic_task(lease_duration=60 * MINUTE)
+    async def work(context: Context) -> None:
+        await go.wait()
+
+    async with running(app) as context:
+        for i in range(3):
+            await context.schedule_task(work, str(i), execute_at=lab.clock.time)
+        await lab.look()
+        lab.plan.calls.clear()
+        await lab.look(30)
+        assert lab.plan.calls["claim"] == lab.plan.calls["next_ready"] == 0
+        go.set()
+        await lab.clock.settle()
+        assert (await context.list_tasks(work)).tasks == []
+
+
+async def test_a_slot_that_comes_free_is_used_at_once(lab: Lab) -> None:
+    app = lab.app(concurrency_limit=1)
+    ends: list[datetime.datetime] = []
+
+    @app.dynamic_task(lease_duration=60 * MINUTE)
+    async def work(context: Context) -> None:
+        await lab.clock.sleep(0.1)
+        ends.append(lab.clock.time)
+
+    async with running(app) as context:
+        start = lab.clock.time
+        for i in range(5):
+            await context.schedule_task(work, str(i), execute_at=start)
+        await lab.clock.advance(MINUTE)
+    assert [end - start for end in ends] == [datetime.timedelta(milliseconds=100 * i) for i in range(1, 6)]
+
+
+async def test_an_outage_is_logged_once_and_overcome(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    app, runs = lab.app(), list[datetime.datetime]()
+
+    @app.task(interval=10 * SECOND)
+    async def task(context: Context) -> None:
+        runs.append(context.scheduled_at)
+
+    start = lab.clock.time
+    with caplog.at_level(logging.INFO, "pyncette"):
+        async with running(app):
+            await lab.look(11)
+            lab.plan.always(fail())
+            await lab.look(45)
+            assert len(runs) == 1
+            lab.plan.clear()
+            await lab.look(5)
+    assert runs == [start + 10 * i * SECOND for i in range(1, 7)]
+    begins = [r for r in caplog.records if "The storage failed" in r.getMessage()]
+    ends = [r for r in caplog.records if "works again" in r.getMessage()]
+    assert (len(begins), len(ends)) == (1, 1)
+
+
+async def test_an_outage_at_the_start_is_waited_out(lab: Lab) -> None:
+    app, runs = lab.app(), list[datetime.datetime]()
+
+    @app.task(interval=10 * SECOND)
+    async def task(context: Context) -> None:
+        runs.append(context.scheduled_at)
+
+    lab.plan.always(fail())
+    async with running(app) as context:
+        await lab.look(5)
+        assert context.last_tick is None
+        lab.plan.clear()
+        await lab.look(20)
+    assert runs
+
+
+async def test_a_shutdown_during_an_outage_ends(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    app = lab.app()
+    app.task(interval=10 * SECOND)(_body)
+    lab.plan.always(fail())
+    async with running(app):
+        await lab.look(5)
+
+
+@pytest.mark.parametrize("others", [1, 3])
+async def test_a_million_overdue_instances_hold_nobody_back(lab: Lab, others: int) -> None:
+    """A thousand stand for them: ten times what can run."""
+    app = lab.app()
+    order: list[str] = []
+
+    async def body(context: Context) -> None:
+        order.append(context.task.template.name)
+        await lab.clock.sleep(60)
+
+    crowd = app.dynamic_task(name="crowd", lease_duration=60 * MINUTE)(body)
+    rest = [app.dynamic_task(name=f"other{i}", lease_duration=60 * MINUTE)(body) for i in range(others)]
+    async with app.create() as context:
+        long_ago = lab.clock.time - 60 * MINUTE
+        await context.schedule_tasks(crowd, ((str(i), {"execute_at": long_ago}) for i in range(1000)))
+        for other in rest:
+            await context.schedule_task(other, "x", execute_at=lab.clock.time)
+        async with anyio.create_task_group() as group:
+            group.start_soon(context.run)
+            await lab.clock.advance(SECOND)
+            assert len(order) == 100
+            assert {other.name for other in rest} < set(order)
+            group.cancel_scope.cancel()
+
+
+async def test_two_crowds_share_the_slots(lab: Lab) -> None:
+    app = lab.app()
+    order: list[str] = []
+
+    async def body(context: Context) -> None:
+        order.append(context.task.template.name)
+        await lab.clock.sleep(60)
+
+    crowds = [app.dynamic_task(name=name, lease_duration=60 * MINUTE)(body) for name in "ab"]
+    async with app.create() as context:
+        for crowd in crowds:
+            await context.schedule_tasks(crowd, ((str(i), {"execute_at": lab.clock.time}) for i in range(500)))
+        async with anyio.create_task_group() as group:
+            group.start_soon(context.run)
+            await lab.clock.advance(5 * MINUTE)
+            group.cancel_scope.cancel()
+    assert 0.4 < order.count("a") / len(order) < 0.6
+
+
+async def test_what_waited_too_long_is_given_back(lab: Lab) -> None:
+    """Claimed together, executed one after the other: the last ones would start with a stale lease."""
+    app = lab.app(executor_cls=_OneByOne)
+    runs: list[str] = []
+
+    @app.dynamic_task(lease_duration=MINUTE)
+    async def work(context: Context) -> None:
+        runs.append(context.task.name)
+        await lab.clock.sleep(40)
+
+    async with running(app) as context:
+        await context.schedule_tasks(work, ((str(i), {"execute_at": lab.clock.time}) for i in range(3)))
+        await lab.clock.advance(10 * SECOND)
+        states = (await context.list_tasks(work)).tasks
+        assert [state.locked_until is not None for state in states] == [True] * 3
+        await lab.clock.advance(5 * MINUTE)
+    assert sorted(runs) == ["0", "1", "2"]
+
+
+class _OneByOne:
+    """Claims as if it could run three, but runs one after the other."""
+
+    concurrency_limit = 3
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def spawn_task(self, task: object) -> None:
+        await task  # type: ignore[misc]  # an awaitable; the protocol is not under test
+
+
+class Ticks(Observer):
+    def __init__(self) -> None:
+        self.errors: list[BaseException | None] = []
+
+    def tick_finished(self, *, duration: float, error: BaseException | None) -> None:
+        self.errors.append(error)
+
+
+async def test_observers_hear_of_failed_ticks(lab: Lab) -> None:
+    app, ticks = lab.app(), Ticks()
+    app.use_observer(ticks)
+    app.task(interval=MINUTE)(_body)
+    async with running(app):
+        await lab.look(3)
+        lab.plan.always(fail())
+        await lab.look(3)
+        lab.plan.clear()
+        await lab.look(3)
+    assert ticks.errors[0] is None
+    assert any(ticks.errors)
+    assert ticks.errors[-1] is None
+
+
+async def test_an_observer_that_raises_harms_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Observer):
+        def tick_started(self) -> None:
+            raise ZeroDivisionError
+
+    app, runs = lab.app(), list[str]()
+    app.use_observer(Broken())
+
+    @app.task(interval=SECOND)
+    async def task(context: Context) -> None:
+        runs.append(context.task.name)
+
+    async with running(app):
+        await lab.look(5)
+    assert len(runs) == 5
+    assert len([r for r in caplog.records if "Observer" in r.getMessage()]) == 1

@@ -1,0 +1,238 @@
+"""Group commit: what leaves together, in which order, and what becomes of it when the storage fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from pyncette.clock import SystemClock
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+from pyncette.memory import MemoryRepository
+from pyncette.observer import Observer, Observers
+from pyncette.record import Change, Record, Ref
+from pyncette.repository import Repository
+from pyncette.store import Store
+from pyncette.testing import Call, FaultPlan, FaultyRepository, delay, fail, lose_reply, refuse
+from pyncette.writer import MAX_BATCH, MAX_CONFLICTS, Awaited, Write, Writer
+
+FIRST = Record("q", "q:x", 1, 1, None, None, "r0", 0, 0, "{}")
+
+
+class Put(Awaited):
+    """Creates the record, or counts its attempts up."""
+
+    made = 0
+
+    def __init__(self, key: str = "q:x", *, patient: bool = False) -> None:
+        super().__init__(Ref("q", key), None)
+        self.patient = patient
+        self.decisions = 0
+
+    def decide(self, now: int) -> Change | None:
+        self.decisions += 1
+        Put.made += 1
+        revision = f"r{Put.made}"
+        if self.known is None:
+            return Change(None, replace(FIRST, key=self.ref.key, revision=revision, attempt=1))
+        return Change(self.known, replace(self.known, revision=revision, attempt=self.known.attempt + 1))
+
+
+class Delete(Awaited):
+    def __init__(self) -> None:
+        super().__init__(Ref("q", "q:x"), None, fresh=False)
+
+    def decide(self, now: int) -> Change | None:
+        return None if self.known is None else Change(self.known, None)
+
+
+class Batches(Observer):
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def settled(self, *, batch: int) -> None:
+        self.sizes.append(batch)
+
+
+class Lab:
+    def __init__(self) -> None:
+        self.repository = MemoryRepository()
+        self.plan = FaultPlan()
+        self.batches = Batches()
+        observers = Observers()
+        observers.add(self.batches)
+        faulty: Repository = FaultyRepository(self.repository, self.plan)
+        self.writer = Writer(Store(faulty, SystemClock(), observers, {}), SystemClock())
+
+    async def attempts(self, key: str = "q:x") -> int | None:
+        [record] = await self.repository.read([Ref("q", key)])
+        return None if record is None else record.attempt
+
+    async def put(self, *writes: Write) -> None:
+        for write in writes:
+            self.writer.submit(write)
+        await self.writer.drained()
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Lab]:
+    async with _lab() as lab:
+        yield lab
+
+
+@asynccontextmanager
+async def _lab() -> AsyncIterator[Lab]:
+    lab = Lab()
+    async with anyio.create_task_group() as group:
+        group.start_soon(lab.writer.run)
+        yield lab
+        assert lab.writer.stop() == 0
+
+
+async def test_what_arrives_during_a_batch_leaves_in_the_next(lab: Lab) -> None:
+    lab.plan.script("swap", delay(before=0.01))
+    lab.writer.submit(Put("q:first"))
+    await anyio.wait_all_tasks_blocked()
+    await lab.put(*(Put(f"q:{i}") for i in range(50)))
+    assert lab.batches.sizes == [1, 50]
+
+
+async def test_batches_have_a_bound(lab: Lab) -> None:
+    await lab.put(*(Put(f"q:{i}") for i in range(MAX_BATCH + 1)))
+    assert lab.batches.sizes == [MAX_BATCH, 1]
+
+
+async def test_writes_to_one_key_are_stored_one_after_the_other(lab: Lab) -> None:
+    await lab.put(Put(), Put("q:y"), Delete(), Put(), Put())
+    assert await lab.attempts() == 2
+    assert await lab.attempts("q:y") == 1
+
+
+async def test_a_conflict_is_decided_about_anew(lab: Lab) -> None:
+    await lab.repository.swap([Change(None, FIRST)])
+    write = Put()
+    await lab.put(write)
+    await write.wait()
+    assert write.decisions == 2
+    assert await lab.attempts() == 1
+
+
+async def test_a_conflict_again_and_again(lab: Lab) -> None:
+    async def rival(call: Call) -> object:
+        [stored] = await lab.repository.read([FIRST.ref])
+        await lab.repository.swap([Change(stored, replace(stored or FIRST, revision=f"rival {call.method} {rivals}"))])
+        rivals.append(1)
+        return await call()
+
+    rivals: list[int] = []
+    lab.plan.always(rival, "swap")
+    write = Put()
+    await lab.put(write)
+    with pytest.raises(RepositoryException, match="again and again"):
+        await write.wait()
+    assert write.decisions == MAX_CONFLICTS + 1
+
+
+async def test_a_lost_reply_is_found_out(lab: Lab) -> None:
+    for _ in range(2):
+        lab.plan.script("swap", lose_reply())
+        write = Put()
+        await lab.put(write)
+        await write.wait()
+    assert await lab.attempts() == 2
+
+
+async def test_a_lost_reply_to_a_deletion(lab: Lab) -> None:
+    await lab.put(Put())
+    lab.plan.script("swap", lose_reply())
+    write = Delete()
+    await lab.put(write)
+    await write.wait()
+    assert await lab.attempts() is None
+
+
+async def test_who_waits_is_told_after_the_second_failure(lab: Lab) -> None:
+    lab.plan.always(fail())
+    patient, impatient = Put("q:patient", patient=True), Put("q:impatient")
+    lab.writer.submit(patient)
+    lab.writer.submit(impatient)
+    with pytest.raises(RepositoryUnavailableException):
+        await impatient.wait()
+    assert lab.writer.pending == 1
+    lab.plan.clear()
+    await patient.wait()
+    assert await lab.attempts("q:patient") == 1
+    assert await lab.attempts("q:impatient") is None
+
+
+async def test_a_refused_write_does_not_fail_its_mates(lab: Lab) -> None:
+    lab.plan.always(refuse(lambda record: record.key in {"q:13", "q:77"}), "swap")
+    writes = [Put(f"q:{i}") for i in range(100)]
+    await lab.put(*writes)
+    refused = []
+    for write in writes:
+        try:
+            await write.wait()
+        except RecordRefusedException:
+            refused.append(write.ref.key)
+    assert refused == ["q:13", "q:77"]
+    assert len([i for i in range(100) if await lab.attempts(f"q:{i}") == 1]) == 98
+
+
+async def test_a_batch_that_was_stored_in_spite_of_its_error_is_not_stored_twice(lab: Lab) -> None:
+    lab.plan.script("swap", lose_reply(lambda: ZeroDivisionError("a backend's bug")))
+    writes = [Put(f"q:{i}") for i in range(10)]
+    await lab.put(*writes)
+    for write in writes:
+        await write.wait()
+    assert {await lab.attempts(f"q:{i}") for i in range(10)} == {1}
+
+
+async def test_an_error_of_the_deciding_code_stops_nobody_else(lab: Lab) -> None:
+    class Broken(Put):
+        def decide(self, now: int) -> Change | None:
+            raise ZeroDivisionError
+
+    broken, sound = Broken("q:broken"), Put("q:sound")
+    await lab.put(broken, sound)
+    await sound.wait()
+    with pytest.raises(ZeroDivisionError):
+        await broken.wait()
+
+
+async def test_who_is_cancelled_leaves_the_write_under_way(lab: Lab) -> None:
+    lab.plan.script("swap", delay(before=0.01))
+    write = Put()
+    lab.writer.submit(write)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await write.wait()
+    assert scope.cancelled_caught
+    await lab.writer.drained()
+    assert await lab.attempts() == 1
+
+
+async def test_stop_says_how_many_writes_are_lost() -> None:
+    lab = Lab()
+    lab.plan.always(fail())
+    async with anyio.create_task_group() as group:
+        group.start_soon(lab.writer.run)
+        for i in range(3):
+            lab.writer.submit(Put(f"q:{i}", patient=True))
+        await anyio.wait_all_tasks_blocked()
+        assert lab.writer.stop() == 3
+
+
+async def test_the_writer_outlives_cancellation_around_it() -> None:
+    lab = Lab()
+    async with anyio.create_task_group() as group:
+        group.start_soon(lab.writer.run)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await lab.put(Put())
+            assert await lab.attempts() == 1
+            lab.writer.stop()
