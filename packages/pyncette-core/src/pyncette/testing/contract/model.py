@@ -160,6 +160,17 @@ class History:
             assert {one.key for one in taken} == set(before)
         self._earlier.update({one.ref: before[one.key] for one in taken})
         assert all(await self._model.swap([Change(before[one.key], one) for one in taken]))
+        await self._set_apart(taken)
+
+    async def _set_apart(self, taken: Sequence[Record]) -> None:
+        """Leases that end at the same moment may be found in any order."""
+        ends = [one.ready_at + number for number, one in enumerate(taken)]
+        changes = [
+            Change(one, replace(one, ready_at=end, locked_until=end, revision=fresh()))
+            for one, end in zip(taken, ends, strict=True)
+        ]
+        assert all(await self._model.swap(changes))
+        assert all(await self._repository.swap(changes))
 
     async def _compare_everything(self) -> None:
         assert await self._repository.read(REFS) == await self._model.read(REFS)
