@@ -26,6 +26,7 @@ SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "64MB",
     "jit": "off",
+    "dynamic_shared_memory_type": "mmap",  # in files beside the data, which go with them
     # Nothing needs to outlive the machine; what a killed server has acknowledged is kept all the same.
     "fsync": "off",
     "full_page_writes": "off",
