@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
-import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -13,40 +13,68 @@ import anyio
 
 from .app_context import PyncetteContext
 from .background import background
+from .errors import RepositoryException
+from .signals import StopSignals
 
 logger = logging.getLogger(__name__)
 
 Create = Callable[[], AbstractAsyncContextManager[PyncetteContext]]
 
+BACKENDS = ("asyncio", "trio")
+
 
 def main(create: Create, backend: str) -> None:
-    """Run an app until a signal ends it."""
-    logging.basicConfig(
-        level=os.environ.get("LOG_LEVEL", "INFO").upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    anyio.run(_run, create, backend=backend, backend_options=_backend_options(backend))
+    """Run an app until a signal ends it.
+
+    :raises ValueError: the backend, or an environment variable, is not valid.
+    :raises SystemExit: with status 1, the storage can't be used; it is logged why.
+    """
+    options = _backend_options(backend)
+    _set_up_logging()
+    with StopSignals() as signals:
+        try:
+            anyio.run(_run, create, signals, backend=backend, backend_options=options)
+        except RepositoryException as e:
+            logger.critical("%s", e, exc_info=e if logger.isEnabledFor(logging.DEBUG) else None)
+            raise SystemExit(1) from e
+
+
+def _set_up_logging() -> None:
+    level = os.environ.get("LOG_LEVEL", "INFO").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ValueError(f"LOG_LEVEL is {level!r}: write DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s")
 
 
 def _backend_options(backend: str) -> dict[str, Any]:
-    if backend == "asyncio" and os.environ.get("USE_UVLOOP"):
-        import uvloop
+    if backend not in BACKENDS:
+        raise ValueError(f"The backend of main() is 'asyncio' or 'trio', not {backend!r}.")
+    if backend == "trio" and importlib.util.find_spec("trio") is None:
+        raise ValueError("trio is not installed: pip install pyncette-core[trio].")
+    if os.environ.get("USE_UVLOOP", "").lower() in ("", "0", "no", "false"):
+        return {}
+    if backend != "asyncio":
+        raise ValueError("USE_UVLOOP is set, but uvloop is for asyncio: unset it, or call main() without a backend.")
+    if importlib.util.find_spec("uvloop") is None:
+        raise ValueError("USE_UVLOOP is set, but uvloop is not installed: pip install pyncette-core[uvloop].")
+    return {"use_uvloop": True}
 
-        return {"loop_factory": uvloop.new_event_loop}
-    return {}
+
+async def _run(create: Create, signals: StopSignals) -> None:
+    async with background() as group:
+        starting = anyio.CancelScope()
+        running: list[PyncetteContext] = []
+        group.start_soon(_stop, signals, starting, running)
+        with starting:
+            async with create() as context:
+                running.append(context)
+                await context.run()
 
 
-async def _run(create: Create) -> None:
-    async with create() as context, background() as group:
-        await group.start(_watch_signals, context)
-        await context.run()
-
-
-async def _watch_signals(context: PyncetteContext, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            if context.stopping:
-                logger.critical("Terminating at once.")
-                logging.shutdown()
-                os._exit(1)
-            context.shutdown()
+async def _stop(signals: StopSignals, starting: anyio.CancelScope, running: list[PyncetteContext]) -> None:
+    await signals.wait()
+    if running:
+        running[0].shutdown()
+    else:
+        logger.info("Told to stop before the storage was open.")
+        starting.cancel()

@@ -1,0 +1,58 @@
+"""Tells a program to stop: the first signal politely, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import anyio
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """Handles SIGINT and SIGTERM while it is entered.
+
+    The handlers are Python's own rather than an event loop's: they stand before the loop starts (a process with the
+    id 1, as in a container, would ignore the signals until then), and the second signal ends the process even if a
+    task blocks the loop. A socket carries the first one into whichever loop runs.
+    """
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("main() handles signals and must be called in the main thread; elsewhere await run().")
+        for number in SIGNALS:
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._receiver.close()
+        self._sender.close()
+
+    async def wait(self) -> None:
+        """Return as soon as the first signal has come."""
+        await anyio.wait_readable(self._receiver)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._received += 1
+        if self._received > 1:
+            # Not by way of logging, whose locks the interrupted code may hold.
+            os.write(sys.stderr.fileno(), b"Terminating at once.\n")
+            os._exit(128 + number)
+        self._sender.send(b"\0")

@@ -1,0 +1,216 @@
+"""``main()`` as real processes see it: signals, logging, exit statuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyncette import Pyncette
+
+LOOPS = {"asyncio": ("asyncio", ""), "uvloop": ("asyncio", "1"), "trio": ("trio", "")}
+
+PREAMBLE = """
+import datetime, sys, time
+import anyio
+from pyncette import Context, Pyncette
+
+app = Pyncette(**OPTIONS)
+
+def say(text):
+    print(text, flush=True)
+"""
+
+
+class Program:
+    """A Python program that runs an app, and what it says on standard output."""
+
+    def __init__(self, path: Path, loop: str, body: str, options: str = "{}") -> None:
+        backend, uvloop = LOOPS[loop]
+        path.write_text(PREAMBLE.replace("OPTIONS", options) + textwrap.dedent(body) + f"\napp.main({backend!r})\n")
+        self.process = subprocess.Popen(
+            [sys.executable, str(path)],
+            env={**os.environ, "USE_UVLOOP": uvloop, "LOG_LEVEL": "INFO"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def read_until(self, line: str) -> None:
+        assert self.process.stdout is not None
+        for said in self.process.stdout:
+            if said.strip() == line:
+                return
+        raise AssertionError(self.process.communicate())
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture(params=LOOPS)
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    programs: list[Program] = []
+
+    def _start(body: str, options: str = "{}") -> Program:
+        programs.append(Program(tmp_path / "program.py", request.param, body, options))
+        return programs[-1]
+
+    yield _start
+    for program in programs:
+        program.process.kill()
+        program.process.communicate()
+
+
+SLOW_TASK = """
+@app.task(interval=datetime.timedelta(milliseconds=1))
+async def slow(context: Context) -> None:
+    say("began")
+    await anyio.sleep(0.3)
+    say("ended")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_lets_executions_end(start: Callable[..., Program], number: signal.Signals) -> None:
+    program = start(SLOW_TASK)
+    program.read_until("began")
+    program.process.send_signal(number)
+    status, out, err = program.end()
+    assert (status, out) == (0, "ended\n")
+    assert "INFO     pyncette" in err
+    assert "Shutting down gracefully." in err
+    assert "Traceback" not in err
+
+
+def test_the_second_signal_ends_it_at_once(start: Callable[..., Program]) -> None:
+    program = start(
+        """
+        @app.task(interval=datetime.timedelta(milliseconds=1))
+        async def endless(context: Context) -> None:
+            say("began")
+            try:
+                while not context.app_context.stopping:
+                    await anyio.sleep(0.01)
+            finally:
+                say("stopping")
+            await anyio.sleep_forever()
+        """
+    )
+    program.read_until("began")
+    program.process.terminate()
+    program.read_until("stopping")
+    program.process.terminate()
+    status, _, err = program.end()
+    assert status == 128 + signal.SIGTERM
+    assert "Terminating at once." in err
+
+
+def test_the_second_signal_ends_a_loop_that_is_blocked(start: Callable[..., Program]) -> None:
+    program = start(
+        """
+        import signal, threading, os
+
+        @app.task(interval=datetime.timedelta(milliseconds=1))
+        async def blocking(context: Context) -> None:
+            say("began")
+            while True:
+                time.sleep(0.01)
+        """
+    )
+    program.read_until("began")
+    program.process.send_signal(signal.SIGINT)
+    # Two signals of one number that are pending at once are one; another number can't be lost.
+    program.process.send_signal(signal.SIGTERM)
+    status, _, _ = program.end()
+    assert status in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+def test_a_drain_deadline_gives_leases_back(start: Callable[..., Program]) -> None:
+    program = start(
+        """
+        @app.task(interval=datetime.timedelta(milliseconds=1))
+        async def endless(context: Context) -> None:
+            say("began")
+            try:
+                await anyio.sleep_forever()
+            finally:
+                say("cancelled")
+        """,
+        options="dict(drain_timeout=__import__('datetime').timedelta(milliseconds=100))",
+    )
+    program.read_until("began")
+    program.process.terminate()
+    status, out, err = program.end()
+    assert (status, out) == (0, "cancelled\n")
+    assert "outlast the drain deadline" in err
+
+
+def test_a_signal_before_the_storage_is_open(start: Callable[..., Program]) -> None:
+    program = start(
+        """
+        @app.fixture()
+        async def never(app_context):
+            say("setting up")
+            await anyio.sleep_forever()
+            yield
+        """
+    )
+    program.read_until("setting up")
+    program.process.terminate()
+    status, _, err = program.end()
+    assert status == 0
+    assert "Told to stop" in err
+
+
+def test_a_storage_that_cant_be_used_is_one_clear_line(start: Callable[..., Program]) -> None:
+    program = start(
+        """
+        from contextlib import asynccontextmanager
+        from pyncette.errors import RepositoryException
+
+        @asynccontextmanager
+        async def broken():
+            raise RepositoryException("The shelf has collapsed: put up a new one.")
+            yield
+
+        app = Pyncette(repository_factory=broken)
+        """
+    )
+    status, _, err = program.end()
+    assert status == 1
+    assert "CRITICAL pyncette.main: The shelf has collapsed: put up a new one." in err
+    assert "Traceback" not in err
+
+
+def test_a_backend_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match="'asyncio' or 'trio', not 'curio'"):
+        Pyncette().main(backend="curio")
+
+
+@pytest.mark.parametrize(
+    "name, value, backend, says",
+    [("LOG_LEVEL", "LOUD", "asyncio", "LOG_LEVEL is 'LOUD'"), ("USE_UVLOOP", "1", "trio", "uvloop is for asyncio")],
+)
+def test_environment_variables_that_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, backend: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=says):
+        Pyncette().main(backend)
+
+
+@pytest.mark.parametrize(
+    "module, backend, says", [("uvloop", "asyncio", "pyncette-core.uvloop."), ("trio", "trio", "trio is not")]
+)
+def test_a_loop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, module: str, backend: str, says: str) -> None:
+    monkeypatch.setenv("USE_UVLOOP", "1" if module == "uvloop" else "")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=says):
+        Pyncette().main(backend)
