@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 from devtool.environment import Environment, tail
@@ -12,29 +12,40 @@ from devtool.layout import LOCK, distributions, example_requirements, groups, is
 from devtool.problem import Problem
 
 HEADER = "# Made by `./dev lock` from the pyproject.toml files and examples: what they ask for.\n"
-PANTS_LOCK = LOCK.parent / "pants" / "lock.txt"
-
-# The groups that each lock serves, beside what the distributions and examples need. Pants installs all of its lock
-# for each of its own tools, so that one is small.
-LOCKS: dict[Path, Collection[str]] = {
-    LOCK: groups().keys() - {"pants"},
-    PANTS_LOCK: {"test", "mypy", "pants"},
-}
+PANTS = LOCK.parent / "pants"
 
 
-def requirements_text(names: Collection[str]) -> str:
-    """All requirements of the distributions, the examples and the named groups, but those on our own distributions."""
-    asked = {r for d in distributions().values() for r in d.requirements} | set(example_requirements())
-    asked |= {r for name in names for r in groups()[name]}
-    wanted = sorted((name_of(r), r) for r in asked if not is_ours(r))
+def for_code() -> set[str]:
+    """What the distributions and the examples need of others."""
+    return {r for d in distributions().values() for r in d.requirements} | set(example_requirements())
+
+
+def for_groups(*names: str) -> set[str]:
+    """What the named groups of the root pyproject.toml ask for."""
+    return {requirement for name in names for requirement in groups()[name]}
+
+
+def asked() -> dict[Path, set[str]]:
+    """What each lock file is resolved from. Pants installs all of a lock for each use, so that its locks are small."""
+    return {
+        LOCK: for_code() | for_groups(*groups().keys() - {"pants"}),
+        PANTS / "code" / "lock.txt": for_code() | for_groups("test", "mypy"),
+        PANTS / "tools" / "lock.txt": for_groups("mypy", "pants"),
+    }
+
+
+def requirements_text(requirements: Iterable[str]) -> str:
+    """The requirements in order, but those on our own distributions."""
+    wanted = sorted((name_of(r), r) for r in requirements if not is_ours(r))
     return HEADER + "".join(f"{requirement}\n" for _, requirement in wanted)
 
 
 def write(environment: Environment) -> None:
     """Writes requirements and locks; these hold hashes and name no index. What is in several has one version."""
     options = ["--universal", "--python-version=3.11", "--generate-hashes"]
-    for lock, names in LOCKS.items():
-        text = requirements_text(names)
+    for lock, requirements in asked().items():
+        text = requirements_text(requirements)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         lock.with_name("requirements.txt").write_text(text)
         lock.write_text(compile_pins(environment, text, *options))
         options.append(f"--constraints={LOCK}")
