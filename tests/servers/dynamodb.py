@@ -110,7 +110,7 @@ class DynamoDB:
 @functools.cache
 def _runs(java: str) -> bool:
     try:
-        run(java, "-version")
+        run(java, "-XX:-UsePerfData", "-version")
     except Unavailable:
         return False
     return True
