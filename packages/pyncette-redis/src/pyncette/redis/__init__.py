@@ -59,7 +59,7 @@ def redis_repository(
 async def _open(settings: Settings) -> AsyncIterator[Repository]:
     failures = Failures(settings)
     keys = Keys(settings.namespace, slots=settings.mode is Mode.CLUSTER)
-    client = Client(_router(settings), failures, address=settings.address, timeout=settings.timeout)
+    client = Client(_router(settings), failures, timeout=settings.timeout)
     try:
         max_row = await start(client, keys, settings, failures)
         failures.starting = False

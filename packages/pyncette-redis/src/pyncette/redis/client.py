@@ -68,10 +68,9 @@ class _Attempt:
 class Client:
     """The scripts of one repository. May be called concurrently."""
 
-    def __init__(self, router: Router, failures: Failures, *, address: str, timeout: float) -> None:
+    def __init__(self, router: Router, failures: Failures, *, timeout: float) -> None:
         self._router = router
         self._failures = failures
-        self._address = address
         self._timeout = timeout
 
     async def one(self, call: Call) -> Any:
@@ -109,7 +108,7 @@ class Client:
             await self._router.prepare()
             return [await node.run(commands) for node in self._router.masters()]
         except TRANSPORT as error:
-            raise self._failures.translate(error, self._address) from error
+            raise self._failures.translate(error) from error
 
     async def plain(self, slot: int, *words: str) -> Any:
         """The reply to a command, of the server with the slot."""
@@ -119,7 +118,7 @@ class Client:
             if isinstance(reply, ResponseError):
                 raise reply
         except TRANSPORT as error:
-            raise self._failures.translate(error, self._address) from error
+            raise self._failures.translate(error) from error
         return reply
 
     async def aclose(self) -> None:
@@ -161,5 +160,5 @@ class Client:
     def _outcome(self, attempt: _Attempt) -> Any:
         result = attempt.result
         if isinstance(result, BaseException):
-            return self._failures.translate(result, self._address)
+            return self._failures.translate(result)
         return result

@@ -33,10 +33,9 @@ class Failures:
         self._settings = settings
         self.starting = True
 
-    def translate(self, error: BaseException, address: str) -> RepositoryException:
+    def translate(self, error: BaseException) -> RepositoryException:
         self._mask(error)
-        where = f"Redis at {address}"
-        kind, text = self._judge(error, where)
+        kind, text = self._judge(error, f"Redis at {self._settings.address}")
         translated = kind(text)
         translated.__cause__ = error
         return translated
@@ -46,7 +45,10 @@ class Failures:
         if isinstance(error, (driver.AuthenticationError, driver.AuthorizationError)):
             return lasting, f"{where} refuses the user or password in redis_url: {error}"
         if isinstance(error, driver.NoPermissionError):
-            return lasting, f"{where} does not permit the user what Pyncette needs (see its documentation): {error}"
+            return lasting, (
+                f"{where} does not permit the user what Pyncette needs: {error}. It needs the keys pyncette:* and the "
+                "commands that its documentation lists."
+            )
         if isinstance(error, _BROKEN):
             return self._judge_transport(error, where, lasting)
         code = str(error).partition(" ")[0]
@@ -69,9 +71,8 @@ class Failures:
     ) -> tuple[type[RepositoryException], str]:
         unavailable = RepositoryUnavailableException
         if isinstance(error, driver.TimeoutError | TimeoutError):
-            hint = (
-                " Does it speak TLS on this port? If not, write redis://." if self._over_tls and self.starting else ""
-            )
+            in_doubt = self.starting and self._settings.connection.get("connection_class") is SSLConnection
+            hint = " Does it speak TLS on this port? If not, write redis://." if in_doubt else ""
             return unavailable, f"{where} did not answer within {self._settings.timeout:g} s (redis_timeout).{hint}"
         if isinstance(error, driver.BusyLoadingError):
             return unavailable, f"{where} is still loading its data."
@@ -84,10 +85,6 @@ class Failures:
         if isinstance(error, driver.InvalidResponse):
             return lasting, f"What answers as {where} does not speak Redis's protocol: {error}"
         return unavailable, f"{where} can't be reached, or closed the connection: {error}{_hint(str(error))}"
-
-    @property
-    def _over_tls(self) -> bool:
-        return self._settings.connection.get("connection_class") is SSLConnection
 
     def _mask(self, error: BaseException | None) -> None:
         """Some servers repeat a password in the error that refuses it."""

@@ -177,8 +177,8 @@ def _split(url: str) -> tuple[str, str, list[str], str]:
     end = min((at for at in map(after.find, "/?#") if at >= 0), default=len(after))
     login, at_sign, hosts = after[:end].rpartition("@")
     rest = after[end:]
-    if "#" in rest or ("@" in rest.partition("?")[0] and scheme != "unix"):
-        raise _unreadable()
+    if "#" in rest or (scheme != "unix" and not at_sign and "@" in rest):
+        raise _unreadable()  # a password ends in the wrong place, and nothing of it may be repeated
     path = rest.partition("?")[0].strip("/")
     if scheme != "unix" and path and not path.isdecimal():
         raise ValueError(f"The path in redis_url must be the number of a database, as in {_EXAMPLE!r}.")

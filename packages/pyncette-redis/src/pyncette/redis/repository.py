@@ -71,7 +71,8 @@ class RedisRepository(Repository):
         return applied
 
     async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        questions = await self._questions([replace(claim, limit=min(claim.limit, limit)) for claim in claims])
+        await self._admit(claim.queue.name for claim in claims if not claim.queue.static)
+        questions = self._questions([replace(claim, limit=min(claim.limit, limit)) for claim in claims])
         first = (codec.score_until(now), b"%d" % limit)
         calls = [question.call(scripts.DUE, slot, *first) for slot, question in questions]
         found: dict[str, list[Record]] = {}
@@ -95,9 +96,10 @@ class RedisRepository(Repository):
     ) -> list[Record]:
         """In a cluster, a claim that wants more than ``limit`` first asks each slot how much is ready there, so that
         queues are served in the order given and no more than ``limit`` are taken."""
+        await self._admit(claim.queue.name for claim in claims if not claim.queue.static)
         chosen = await self._within(claims, now, limit)
         tails = {end: codec.leased_tail(token, end, holder) for end in {claim.locked_until for claim in chosen}}
-        questions = await self._questions(chosen, tails)
+        questions = self._questions(chosen, tails)
         length = codec.leased_length(next(iter(tails.values()))) if tails else b""
         first = (codec.score_until(now), codec.time(now), b"%d" % limit, length)
         calls = [question.call(scripts.CLAIM, slot, *first) for slot, question in questions]
@@ -135,7 +137,7 @@ class RedisRepository(Repository):
         slots = batches.claims_by_slot(self._keys, wanted)
         if len(slots) <= 1 or sum(1 if claim.queue.static else claim.limit for claim in wanted) <= limit:
             return wanted
-        questions = await self._questions(wanted)
+        questions = self._questions(wanted)
         first = (codec.score_until(now), b"%d" % limit)
         calls = [question.call(scripts.COUNT, slot, *first) for slot, question in questions]
         replies = await self._client.each(calls)
@@ -153,10 +155,9 @@ class RedisRepository(Repository):
                 limit -= share
         return chosen
 
-    async def _questions(
+    def _questions(
         self, claims: Sequence[QueueClaim], tails: dict[int, bytes] | None = None
     ) -> list[tuple[int, batches.Question]]:
-        await self._admit(claim.queue.name for claim in claims if not claim.queue.static)
         slots = batches.claims_by_slot(self._keys, claims)
         return [(slot, batches.ask_about(self._keys, some, tails)) for slot, some in slots.items()]
 

@@ -58,7 +58,7 @@ async def start(client: Client, keys: Keys, settings: Settings, failures: Failur
         configuration = _configuration(more[: len(_CONFIGURATION)])
         for reply in more[len(_CONFIGURATION) :]:
             if isinstance(reply, ResponseError):
-                raise failures.translate(reply, settings.address) from reply
+                raise failures.translate(reply) from reply
         warnings.update(_warnings(_info(memory), _info(persistence), configuration))
         largest = min(largest, int(configuration.get("proto-max-bulk-len", DEFAULT_BULK)))
     for warning in sorted(warnings):
@@ -120,8 +120,8 @@ def _warnings(
     policy = memory.get("maxmemory_policy") or configuration.get("maxmemory-policy", "")
     if policy.startswith("allkeys-"):
         yield (
-            f"has the maxmemory-policy {policy}: when it reaches its maxmemory, it may evict tasks, which are lost then "
-            "without a trace. Use noeviction."
+            f"has the maxmemory-policy {policy}: when it reaches its maxmemory, it may evict tasks, which are lost "
+            "then without a trace. Use noeviction."
         )
     if persistence.get("aof_enabled") != "0":
         return

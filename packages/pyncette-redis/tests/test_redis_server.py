@@ -1,0 +1,451 @@
+"""What a single server and its moods do to the repository: round trips, restarts, pauses, full memory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyncette import lease
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+from pyncette.record import Change, Queue, Record
+from pyncette.redis import redis_repository
+from pyncette.redis.options import DEFAULT_CONNECTIONS
+from pyncette.repository import Repository
+from pyncette.testing.contract.base import (
+    MINUTE,
+    NOW,
+    TASK,
+    all_of,
+    fresh,
+    insert,
+    numbered,
+    record,
+    static,
+    stored,
+    want,
+)
+from tests.servers.model import Server
+from tests.servers.plugin import StartServer
+from tests.servers.redis import command
+
+TIMEOUT = 0.5
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Iterator[Server]:
+    """One that a test may do anything to."""
+    with start_server("redis") as server:
+        yield server
+
+
+@asynccontextmanager
+async def opened(server: Server, **options: Any) -> AsyncIterator[Repository]:
+    async with redis_repository(redis_url=server.url, **options) as repository:
+        yield repository
+
+
+async def claim(repository: Repository, *queues: Queue, limit: int = 100, now: int = NOW) -> list[Record]:
+    claims = want(*(queues or [TASK]), limit=limit, locked_until=now + MINUTE)
+    return await repository.claim(claims, now=now, limit=limit, token=fresh(), holder="me")
+
+
+def settled(taken: list[Record]) -> list[Change]:
+    return [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
+
+
+def calls(server: Server) -> dict[str, int]:
+    """How often each command was executed since the statistics were reset, within scripts too."""
+    lines = command(server.port, "INFO", "commandstats").splitlines()[1:]
+    return {name.removeprefix("cmdstat_"): int(rest.split("=")[1].split(",")[0]) for name, rest in map(_halves, lines)}
+
+
+def _halves(line: str) -> tuple[str, str]:
+    name, _, rest = line.partition(":")
+    return name, rest
+
+
+def connections(server: Server) -> int:
+    return len(command(server.port, "CLIENT", "LIST", "TYPE", "NORMAL").splitlines()) - 1
+
+
+async def test_round_trips(server: Server) -> None:
+    """Each call is one script, also for many queues; a queue that is new to the process is looked at once."""
+    queues = [*(Queue(f"static{n}", static=True) for n in range(500)), *(Queue(f"task{n}") for n in range(20))]
+    async with opened(server) as repository:
+        await insert(repository, [static(queue.name) for queue in queues[:500]])
+        await insert(repository, [one for queue in queues[500:] for one in numbered(10, queue.name)])
+        assert calls(server)["exists"] == 2  # one of them for the 20 dynamic queues
+        command(server.port, "CONFIG", "RESETSTAT")
+        taken = await claim(repository, *queues, limit=1000)
+        assert len(taken) == 700
+        assert calls(server)["evalsha"] == 1
+        mixed = [*settled(taken[:300]), *(Change(one, None) for one in taken[300:])]
+        mixed += [Change(None, one) for one in numbered(300, "task3", step=7)[:-10]]
+        assert await repository.swap(mixed)
+        assert calls(server)["evalsha"] == 2
+        await stored(repository, taken)
+        assert calls(server)["evalsha"] == 3
+        await repository.next_ready(queues, after=NOW)
+        assert calls(server)["evalsha"] == 4
+        await repository.scan(Queue("task3"), after=None, limit=200)
+        assert calls(server)["evalsha"] == 5
+        await repository.due(want(*queues), now=NOW, limit=1000)
+        assert calls(server)["evalsha"] == 6
+        await repository.clock()
+        assert calls(server)["time"] == 1
+    inside_scripts = {"hmget", "hset", "hdel", "zadd", "zrem", "zcount", "zmscore", "zrangebyscore", "zrangebylex"}
+    assert set(calls(server)) - inside_scripts == {"evalsha", "time", "info", "config|resetstat"}
+
+
+async def test_idle_calls_are_cheap(server: Server) -> None:
+    """With 500 static tasks and 100,000 instances that are not due, a poll is two scripts that touch no record."""
+    queues = [*(Queue(f"static{n}", static=True) for n in range(500)), TASK]
+    async with opened(server) as repository:
+        await insert(repository, [static(queue.name, ready_at=NOW + MINUTE) for queue in queues[:-1]])
+        for start in range(0, 100_000, 1000):
+            await insert(repository, [record(name=str(start + n), ready_at=NOW + MINUTE + n) for n in range(1000)])
+        command(server.port, "CONFIG", "RESETSTAT")
+        for _ in range(10):
+            assert await claim(repository, *queues) == []
+            assert await repository.next_ready(queues) == NOW + MINUTE
+    counted = calls(server)
+    assert counted["evalsha"] == 20
+    assert counted["zcount"] == 10  # one for all static tasks
+    assert counted["zmscore"] == 10
+    assert "hmget" not in counted
+    assert "zadd" not in counted
+
+
+async def test_claim_touches_what_it_takes(server: Server) -> None:
+    async with opened(server) as repository:
+        await insert(repository, numbered(1000))
+        command(server.port, "CONFIG", "RESETSTAT")
+        assert len(await claim(repository, limit=5)) == 5
+    counted = calls(server)
+    assert (counted["zrangebyscore"], counted["hmget"], counted["hset"], counted["zadd"]) == (1, 1, 1, 1)
+
+
+async def test_large_batches_are_several_scripts_in_one_round_trip(server: Server) -> None:
+    large = [record(name=f"{n:02}", spec="x" * 400_000) for n in range(50)]
+    async with opened(server) as repository:
+        await insert(repository, [record("other")])
+        command(server.port, "CONFIG", "RESETSTAT")
+        await insert(repository, large)
+        assert calls(server)["evalsha"] == 3  # of 8 MiB each
+        assert await all_of(repository, TASK) == large
+
+
+async def test_scripts_that_the_server_forgot(server: Server) -> None:
+    async with opened(server) as repository:
+        await insert(repository, numbered(10))
+        for _ in range(3):
+            command(server.port, "SCRIPT", "FLUSH")
+            taken = await claim(repository, limit=3)
+            assert len(taken) == 3
+            command(server.port, "SCRIPT", "FLUSH")
+            assert await repository.swap(settled(taken)) == [True] * 3
+            command(server.port, "SCRIPT", "FLUSH")
+            results = await asyncio.gather(*(stored(repository, taken) for _ in range(20)))
+            assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_restart(server: Server, kill: bool) -> None:
+    """While the server is away all calls say so at once; afterwards the same repository works, and nothing is lost."""
+    async with opened(server) as repository:
+        records = numbered(20)
+        await insert(repository, records)
+        await asyncio.gather(*(stored(repository, records) for _ in range(8)))  # several connections are open
+        server.stop(kill=kill)
+        for _ in range(3):
+            with pytest.raises(RepositoryUnavailableException, match="can't be reached"):
+                await stored(repository, records)
+            with pytest.raises(RepositoryUnavailableException):
+                await claim(repository)
+        server.start()
+        assert await asyncio.gather(*(stored(repository, records) for _ in range(8))) == [records] * 8
+        assert len(await claim(repository)) == 20
+
+
+async def test_restart_under_load(server: Server) -> None:
+    """Whoever gets an answer may trust it; what got none is as before or as wanted; no call hangs."""
+    kept: dict[str, Record] = {}
+    failures = 0
+    done = asyncio.Event()
+
+    async def write(repository: Repository, number: int) -> None:
+        nonlocal failures
+        current: Record | None = None
+        while not done.is_set():
+            new = record(name=str(number), spec=fresh())
+            try:
+                (applied,) = await repository.swap([Change(current, new)])
+                assert applied
+                current = new
+            except RepositoryUnavailableException:
+                failures += 1
+                await asyncio.sleep(0.01)
+                current = await _found(repository, {current, new}, new)
+        assert current is not None
+        kept[current.key] = current
+
+    async def _found(repository: Repository, possible: set[Record | None], one: Record) -> Record | None:
+        while True:
+            try:
+                (found,) = await repository.read([one.ref])
+            except RepositoryUnavailableException:
+                await asyncio.sleep(0.01)
+            else:
+                assert found in possible
+                return found
+
+    async with opened(server, redis_timeout=TIMEOUT) as repository, asyncio.timeout(60):
+        tasks = [asyncio.create_task(write(repository, number)) for number in range(30)]
+        for kill in (True, False, True):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(server.restart, kill=kill)
+        await asyncio.sleep(0.3)
+        done.set()
+        await asyncio.gather(*tasks)
+        assert failures >= 3
+        assert {one.key: one for one in await all_of(repository, TASK)} == kept
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+async def test_restart_on_uvloop(server: Server, anyio_backend: object) -> None:
+    pytest.importorskip("uvloop")
+    await test_restart_under_load(server)
+    command(server.port, "FLUSHALL")
+    await test_restart(server, kill=True)
+
+
+async def test_server_that_hangs(server: Server) -> None:
+    """A call ends after ``redis_timeout``; what comes late is nobody's answer."""
+    async with opened(server, redis_timeout=TIMEOUT) as repository:
+        records = numbered(5)
+        await insert(repository, records)
+        server.pause()
+        try:
+            started = time.monotonic()
+            with pytest.raises(RepositoryUnavailableException, match=r"did not answer within 0.5 s"):
+                await repository.read([records[0].ref])
+            assert time.monotonic() - started < 3 * TIMEOUT
+            results = await asyncio.gather(
+                *(stored(repository, records) for _ in range(40)), return_exceptions=True
+            )  # also those that wait for a connection
+            assert all(isinstance(result, RepositoryUnavailableException) for result in results)
+            assert time.monotonic() - started < 6 * TIMEOUT
+        finally:
+            server.resume()
+        assert await stored(repository, records[1:3]) == records[1:3]
+        assert await asyncio.gather(*(stored(repository, [one]) for one in records)) == [[one] for one in records]
+
+
+async def test_cancelled_while_the_server_hangs(server: Server) -> None:
+    """The late answer to a cancelled call is not taken for that of another, and no connection is lost."""
+    async with opened(server) as repository:
+        records = numbered(40)
+        await insert(repository, records)
+        for _ in range(5):
+            server.pause()
+            tasks = [asyncio.create_task(stored(repository, [one])) for one in records]
+            await asyncio.sleep(0.05)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(result, asyncio.CancelledError) for result in results)
+            server.resume()
+            assert await asyncio.gather(*(stored(repository, [one]) for one in records)) == [[one] for one in records]
+        assert connections(server) <= DEFAULT_CONNECTIONS
+    assert connections(server) == 0
+
+
+async def test_connections_are_bounded(server: Server) -> None:
+    async with opened(server) as repository:
+        one = record()
+        await insert(repository, [one])
+        assert await asyncio.gather(*(stored(repository, [one]) for _ in range(500))) == [[one]] * 500
+        assert 1 < connections(server) <= DEFAULT_CONNECTIONS
+    async with redis_repository(redis_url=f"{server.url}?max_connections=2") as repository:
+        await asyncio.gather(*(stored(repository, [one]) for _ in range(100)))
+        assert connections(server) == 2
+    assert connections(server) == 0
+
+
+async def test_replica_at_run_time(server: Server) -> None:
+    """A server that became a replica answers nothing, since it may not know what was acknowledged elsewhere."""
+    async with opened(server) as repository:
+        one = record()
+        await insert(repository, [one])
+        command(server.port, "REPLICAOF", "127.0.0.1", "1")
+        for call in (lambda: repository.read([one.ref]), lambda: claim(repository), lambda: insert(repository, [one])):
+            with pytest.raises(RepositoryUnavailableException, match="replica"):
+                await call()
+        assert connections(server) == 0  # the name may lead to the new master by now
+        command(server.port, "REPLICAOF", "NO", "ONE")
+        assert await stored(repository, [one]) == [one]
+
+
+async def test_memory_is_full(server: Server) -> None:
+    """A full server refuses what is new, says so, and loses nothing; what is there is executed, settled and deleted."""
+    async with opened(server) as repository:
+        records = numbered(100)
+        await insert(repository, records)
+        command(server.port, "CONFIG", "SET", "maxmemory", "1mb")
+        new = [record(name=f"new{n}") for n in range(50)]
+        with pytest.raises(RepositoryUnavailableException, match="maxmemory"):
+            await repository.swap([Change(None, one) for one in new])
+        assert await stored(repository, new) == [None] * 50
+        assert await all_of(repository, TASK) == records
+        taken = await claim(repository)
+        assert len(taken) == 100
+        changes = settled(taken[:50])
+        assert await repository.swap(changes) == [True] * 50
+        # A batch that holds both is refused as a whole, but its settlements take place.
+        mixed = settled(taken[50:98])
+        with pytest.raises(RepositoryUnavailableException, match="maxmemory"):
+            await repository.swap([*mixed, *(Change(None, one) for one in new)])
+        assert await stored(repository, taken[50:98]) == [change.new for change in mixed]
+        assert await repository.swap([Change(one, None) for one in taken[98:]]) == [True, True]
+        assert len(await all_of(repository, TASK)) == 98
+        command(server.port, "CONFIG", "SET", "maxmemory", "0")
+        await insert(repository, new)
+        assert len(await all_of(repository, TASK)) == 148
+
+
+async def test_disk_is_full(start_server: StartServer, tmp_path: Path) -> None:
+    """A server that can't persist takes no writes; it is asked again until it can."""
+    options = ("--appendonly", "no", "--save", "3600 1", "--enable-protected-configs", "yes")
+    with start_server("redis", *options) as server:
+        async with opened(server) as repository:
+            one = record()
+            await insert(repository, [one])
+            folder = tmp_path / "gone"
+            folder.mkdir()
+            command(server.port, "CONFIG", "SET", "dir", str(folder))
+            folder.rmdir()
+            await bgsave(server, "err")
+            with pytest.raises(RepositoryUnavailableException, match="can't persist"):
+                await claim(repository)
+            command(server.port, "CONFIG", "SET", "dir", str(tmp_path))
+            await bgsave(server, "ok")
+            assert len(await claim(repository)) == 1
+
+
+async def bgsave(server: Server, outcome: str) -> None:
+    command(server.port, "BGSAVE")
+    async with asyncio.timeout(10):
+        while True:
+            info = command(server.port, "INFO", "persistence")
+            if "rdb_bgsave_in_progress:0" in info and f"rdb_last_bgsave_status:{outcome}" in info:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_server_that_loads_its_data(server: Server) -> None:
+    async with opened(server, redis_timeout=30) as repository:
+        one = record()
+        await insert(repository, [one])
+        command(server.port, "DEBUG", "POPULATE", "3000")
+        command(server.port, "CONFIG", "SET", "key-load-delay", "300")
+        command(server.port, "CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
+        reloading = threading.Thread(target=command, args=(server.port, "DEBUG", "RELOAD"))
+        reloading.start()
+        try:
+            while True:
+                try:
+                    assert await stored(repository, [one]) == [one]
+                except RepositoryUnavailableException as error:
+                    assert "loading its data" in str(error)  # noqa: PT017 - the loop is over then
+                    break
+        finally:
+            await asyncio.to_thread(reloading.join)
+        assert await stored(repository, [one]) == [one]
+
+
+async def test_largest_record(start_server: StartServer) -> None:
+    """What the server would answer with a closed connection is refused before it is sent, with the reason."""
+    with start_server("redis", "--proto-max-bulk-len", "1mb") as server:
+        async with opened(server) as repository:
+            most = 2**20 - 200
+            fits = record(spec="x" * most)
+            await insert(repository, [fits])
+            assert await stored(repository, [fits]) == [fits]
+            with pytest.raises(RecordRefusedException, match=r"this Redis takes 1,048,\d+ at most"):
+                await repository.swap([Change(None, record(name="large", spec="x" * (2**20 + 1)))])
+            assert await stored(repository, [fits]) == [fits]
+
+
+async def test_namespaces_are_apart(redis_server: Server) -> None:
+    names = [f"{uuid.uuid4().hex}{end}" for end in ("", ":a", ":a:b", "-", ".")]
+    for name in names:
+        async with opened(redis_server, redis_namespace=name) as repository:
+            await insert(repository, [record(spec=name), static("static", spec=name)])
+    for name in names:
+        async with opened(redis_server, redis_namespace=name) as repository:
+            assert [one.spec for one in await all_of(repository, TASK)] == [name]
+            taken = await claim(repository, TASK, Queue("static", static=True))
+            assert [one.spec for one in taken] == [name, name]
+            assert await repository.swap([Change(one, None) for one in taken]) == [True, True]
+        keys = command(redis_server.port, "KEYS", f"pyncette:{{{name}|*")
+        assert keys == [f"pyncette:{{{name}|}}:schema"]  # nothing is left behind by what is gone
+
+
+async def test_index_that_somebody_damaged(server: Server) -> None:
+    """Members without a record are skipped, and a claim removes them, so that they are in nobody's way."""
+    async with opened(server) as repository:
+        records = numbered(10)
+        await insert(repository, records)
+        keys = "pyncette:{|task}:"
+        for one in records[:4]:
+            command(server.port, "HDEL", f"{keys}rows", one.key.removeprefix("task"))
+        assert await all_of(repository, TASK, page=3) == records[4:]
+        assert await repository.due(want(TASK), now=NOW, limit=5) == records[4:5]
+        assert len(await claim(repository, limit=5)) == 1
+        assert len(await claim(repository, limit=5)) == 5
+        assert command(server.port, "ZCARD", f"{keys}ready") == 6
+
+
+async def test_keys_that_are_somebody_elses(server: Server) -> None:
+    async with opened(server) as repository:
+        command(server.port, "SET", "pyncette:{|task}:rows", "x")
+        with pytest.raises(RepositoryException, match="WRONGTYPE") as caught:
+            await insert(repository, [record()])
+        assert type(caught.value) is RepositoryException
+        assert command(server.port, "GET", "pyncette:{|task}:rows") == "x"
+
+
+async def test_memory_for_each_instance(server: Server) -> None:
+    """The figure that the documentation gives: recurring, with 64 bytes of arguments."""
+    count = 20_000
+    spec = '{"v":1,"every":3600000000,"args":{"text":"' + "x" * 53 + '"}}'
+    assert len(spec.partition('"args":')[2]) - 1 == 64
+    async with opened(server) as repository:
+        await insert(repository, [record("report", "0")])
+        before = memory(server)
+        for start in range(0, count, 1000):
+            records = [
+                record("report", f"user-{start + n}", ready_at=NOW + n, revision=fresh()[:16], spec=spec)
+                for n in range(1000)
+            ]
+            await insert(repository, records)
+        each = (memory(server) - before) / count
+    assert 380 < each < 480, f"{each:.0f} bytes"
+
+
+def memory(server: Server) -> int:
+    (line,) = (line for line in command(server.port, "INFO", "memory").splitlines() if line.startswith("used_memory:"))
+    return int(line.split(":")[1])

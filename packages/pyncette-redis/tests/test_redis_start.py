@@ -1,0 +1,290 @@
+"""What is checked when a repository is opened, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from pyncette import lease
+from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.record import Change, Queue
+from pyncette.redis import redis_repository
+from pyncette.repository import Repository
+from pyncette.testing.contract.base import MINUTE, NOW, TASK, all_of, fresh, insert, numbered, static, stored, want
+from tests.servers.model import Server
+from tests.servers.plugin import StartServer
+from tests.servers.redis import command
+
+SECRET = "s3cret"
+USER = "pyncette-test"
+
+# What the documentation tells users to grant.
+GRANTS = (
+    "~pyncette:*",
+    "+evalsha",
+    "+script|load",
+    *("+hmget", "+hset", "+hdel", "+zadd", "+zrem", "+zcount", "+zmscore", "+zrangebyscore", "+zrangebylex"),
+    *("+get", "+set", "+exists", "+time", "+hello", "+select", "+info"),
+)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def namespace() -> str:
+    return uuid.uuid4().hex
+
+
+async def error_of(**options: Any) -> RepositoryException:
+    """The error with which the repository does not open; nothing secret is in it or its causes."""
+    with pytest.raises(RepositoryException) as caught:
+        async with redis_repository(**options):
+            pass
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert SECRET not in repr(error)
+        assert SECRET not in str(error)
+        error = error.__cause__ or error.__context__
+    return caught.value
+
+
+@asynccontextmanager
+async def answering(reply: bytes) -> AsyncIterator[str]:
+    """Something that is no Redis: it sends ``reply`` whatever it is asked. Yields a URL with a password."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(reply)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://:{SECRET}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_wrong_password(redis_server: Server) -> None:
+    address = f"{redis_server.host}:{redis_server.port}"
+    for login in (f":{SECRET}", f"nobody:{SECRET}"):
+        error = await error_of(redis_url=f"redis://{login}@{address}")
+        assert type(error) is RepositoryException
+        assert f"Redis at {address} refuses the user or password in redis_url" in str(error)
+        assert error.__cause__ is not None
+
+
+async def test_wrong_password_repeated_by_the_server() -> None:
+    async with answering(f"-ERR unknown command 'AUTH', with args beginning with: '{SECRET}'\r\n".encode()) as url:
+        error = await error_of(redis_url=url)
+    assert "beginning with: '***'" in str(error)
+
+
+@pytest.mark.parametrize("mode", ["single", "cluster", "sentinel"])
+async def test_nobody_there(mode: str) -> None:
+    service = "mymaster" if mode == "sentinel" else None
+    for host in ("127.0.0.1:1", "no-such-host.invalid"):
+        error = await error_of(redis_url=f"redis://:{SECRET}@{host}", redis_mode=mode, redis_sentinel_service=service)
+        assert isinstance(error, RepositoryUnavailableException)
+        assert host in str(error)
+
+
+async def test_not_a_redis() -> None:
+    async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        error = await error_of(redis_url=url)
+    assert type(error) is RepositoryException
+    assert "does not speak Redis's protocol" in str(error)
+
+
+async def test_silence() -> None:
+    async with answering(b"") as url:
+        error = await error_of(redis_url=url, redis_timeout=0.3)
+        assert isinstance(error, RepositoryUnavailableException)
+        assert "did not answer within 0.3 s (redis_timeout)" in str(error)
+        error = await error_of(redis_url=url.replace("redis:", "rediss:"), redis_timeout=0.3)
+        assert "TLS" in str(error)
+
+
+async def test_tls_where_there_is_none() -> None:
+    async with answering(b"+OK\r\n") as url:
+        error = await error_of(redis_url=url.replace("redis:", "rediss:"))
+    assert isinstance(error, RepositoryUnavailableException)
+    assert "does not speak TLS on this port; use redis://" in str(error)
+
+
+async def test_database_that_does_not_exist(redis_server: Server) -> None:
+    error = await error_of(redis_url=f"redis://{redis_server.host}:{redis_server.port}/99")
+    assert type(error) is RepositoryException
+    assert "choose another database" in str(error)
+
+
+async def test_mode_that_does_not_fit(redis_server: Server, redis_cluster: Server, redis_sentinel: Server) -> None:
+    single = f"redis://{redis_server.host}:{redis_server.port}"
+    cluster = f"redis://{redis_cluster.host}:{redis_cluster.port}"
+    watcher = redis_sentinel.sentinels[0]
+    sentinel = f"redis://{watcher.host}:{watcher.port}"
+    for url, options, says in (
+        (cluster, {}, "use redis_mode='cluster'"),
+        (sentinel, {}, "use redis_mode='sentinel'"),
+        (single, {"redis_mode": "cluster"}, "use redis_mode='single'"),
+        (sentinel, {"redis_mode": "cluster"}, "no server of a cluster"),
+        (single, {"redis_mode": "sentinel", "redis_sentinel_service": "mymaster"}, "use redis_mode='single'"),
+        (sentinel, {"redis_mode": "sentinel", "redis_sentinel_service": "other"}, "No sentinel names a master"),
+    ):
+        assert says in str(await error_of(redis_url=url, **options))
+
+
+async def test_replica(redis_sentinel: Server) -> None:
+    roles = [(command(node.port, "ROLE")[0], node) for node in redis_sentinel.nodes]
+    (replica,) = (node for role, node in roles if role == "slave")
+    error = await error_of(redis_url=replica.url)
+    assert "is a replica" in str(error)
+    assert "redis_mode='sentinel'" in str(error)
+
+
+@pytest.fixture
+def user(redis_server: Server) -> Iterator[str]:
+    """The URL of a user who is granted exactly what the documentation says."""
+    command(redis_server.port, "ACL", "SETUSER", USER, "reset", "on", f">{SECRET}", *GRANTS)
+    yield f"redis://{USER}:{SECRET}@{redis_server.host}:{redis_server.port}/0"
+    command(redis_server.port, "ACL", "DELUSER", USER)
+
+
+async def use(repository: Repository) -> None:
+    """Call every method, with a static and dynamic queues."""
+    records = [*numbered(5), static("static")]
+    queue = Queue("static", static=True)
+    await insert(repository, records)
+    assert await repository.due(want(TASK, queue), now=NOW, limit=10) == records
+    taken = await repository.claim(want(TASK, queue), now=NOW, limit=10, token=fresh(), holder="me")
+    settled = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
+    assert await repository.swap(settled) == [True] * 6
+    assert await stored(repository, records) == [change.new for change in settled]
+    assert await all_of(repository, TASK) == [change.new for change in settled[:5]]
+    assert await repository.next_ready([TASK, queue]) == NOW + MINUTE
+    assert await repository.clock() is not None
+    assert await repository.swap([Change(change.new, None) for change in settled]) == [True] * 6
+
+
+async def test_documented_permissions_suffice(user: str, namespace: str) -> None:
+    async with redis_repository(redis_url=user, redis_namespace=namespace) as repository:
+        await use(repository)
+
+
+@pytest.mark.parametrize("rule", [grant for grant in GRANTS if grant.startswith("+")])
+async def test_missing_permission_is_named(redis_server: Server, user: str, namespace: str, rule: str) -> None:
+    """All that is needed is missed at once, not at the first write; what only helps to warn is not needed."""
+    command(redis_server.port, "ACL", "SETUSER", USER, f"-{rule[1:]}")
+    if rule in ("+hello", "+info", "+select"):  # HELLO and INFO help to find mistakes
+        async with redis_repository(redis_url=user, redis_namespace=namespace) as repository:
+            await use(repository)
+    else:
+        error = await error_of(redis_url=user, redis_namespace=namespace)
+        assert type(error) is RepositoryException
+        assert rule[1:].partition("|")[0] in str(error).lower()
+
+
+async def test_missing_key_permission(redis_server: Server, user: str) -> None:
+    command(redis_server.port, "ACL", "SETUSER", USER, "resetkeys", "~other:*")
+    error = await error_of(redis_url=user)
+    assert type(error) is RepositoryException
+    assert "keys pyncette:*" in str(error)
+
+
+async def test_data_of_version_1_of_static_tasks(redis_server: Server, namespace: str) -> None:
+    index = f"pyncette:{namespace}:index"
+    command(redis_server.port, "ZADD", index, 0, f"2026-01-01T00:00:00+00:00_pyncette:{namespace}:task:hello")
+    error = await error_of(redis_url=redis_server.url, redis_namespace=namespace)
+    assert isinstance(error, StorageVersionException)
+    assert f"'{namespace}-v2'" in str(error)
+    assert command(redis_server.port, "KEYS", f"*{namespace}*") == [index]
+    assert command(redis_server.port, "ZCARD", index) == 1
+
+
+async def test_data_of_version_1_of_dynamic_tasks(redis_server: Server, namespace: str) -> None:
+    """Their templates' names are known only when they are used; nothing is written before."""
+    index = f"pyncette:{namespace}:index:old"
+    command(redis_server.port, "ZADD", index, 0, f"2026-01-01T00:00:00+00:00_pyncette:{namespace}:task:old:1")
+    async with redis_repository(redis_url=redis_server.url, redis_namespace=namespace) as repository:
+        (one,) = numbered(1, "old")
+        for _ in range(2):
+            with pytest.raises(StorageVersionException, match="pyncette 1"):
+                await repository.swap([Change(None, one)])
+            with pytest.raises(StorageVersionException, match="pyncette 1"):
+                await repository.claim(want(Queue("new"), Queue("old")), now=NOW, limit=1, token=fresh(), holder="me")
+            with pytest.raises(StorageVersionException, match="pyncette 1"):
+                await repository.next_ready([Queue("old")])
+            with pytest.raises(StorageVersionException, match="pyncette 1"):
+                await repository.scan(Queue("old"), after=None, limit=1)
+            with pytest.raises(StorageVersionException, match="pyncette 1"):
+                await repository.read([one.ref])
+        await insert(repository, numbered(1, "new"))
+    keys = set(command(redis_server.port, "KEYS", f"*{namespace}*"))
+    assert not any("|old" in key for key in keys)
+    assert command(redis_server.port, "ZCARD", index) == 1
+
+
+@pytest.mark.parametrize("schema", ["3", "1", "27b", ""])
+async def test_other_schema(redis_server: Server, namespace: str, schema: str) -> None:
+    marker = f"pyncette:{{{namespace}|}}:schema"
+    command(redis_server.port, "SET", marker, schema)
+    error = await error_of(redis_url=redis_server.url, redis_namespace=namespace)
+    assert isinstance(error, StorageVersionException)
+    assert "left as it is" in str(error)
+    assert command(redis_server.port, "GET", marker) == schema
+
+
+async def test_marker_that_is_somebody_elses(redis_server: Server, namespace: str) -> None:
+    command(redis_server.port, "SADD", f"pyncette:{{{namespace}|}}:schema", "x")
+    error = await error_of(redis_url=redis_server.url, redis_namespace=namespace)
+    assert type(error) is RepositoryException
+    assert "WRONGTYPE" in str(error)
+
+
+async def test_every_process_finds_the_same_namespace(redis_server: Server, namespace: str) -> None:
+    for _ in range(3):
+        async with redis_repository(redis_url=redis_server.url, redis_namespace=namespace):
+            assert command(redis_server.port, "GET", f"pyncette:{{{namespace}|}}:schema") == "2"
+
+
+async def warnings_of(caplog: pytest.LogCaptureFixture, **options: Any) -> str:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "pyncette.redis"):
+        async with redis_repository(**options):
+            pass
+    return caplog.text
+
+
+async def test_warning_of_eviction(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+    with start_server("redis", "--maxmemory", "100mb") as server:
+        for policy, warns in (
+            ("noeviction", False),
+            ("volatile-lru", False),  # nothing of Pyncette's expires
+            ("allkeys-lru", True),
+            ("allkeys-random", True),
+        ):
+            command(server.port, "CONFIG", "SET", "maxmemory-policy", policy)
+            said = await warnings_of(caplog, redis_url=server.url)
+            assert ("may evict" in said) is warns, policy
+            assert (policy in said) is warns
+        # Whichever of INFO and CONFIG the user may run is asked; if neither, nothing can be said.
+        url = f"redis://{USER}:{SECRET}@{server.host}:{server.port}"
+        for rules, warns in ((["+info"], True), (["-info", "+config|get"], True), (["-info"], False)):
+            command(server.port, "ACL", "SETUSER", USER, "reset", "on", f">{SECRET}", *GRANTS, *rules)
+            assert ("may evict" in await warnings_of(caplog, redis_url=url)) is warns, rules
+
+
+async def test_warning_of_missing_persistence(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+    with start_server("redis") as server:
+        assert not await warnings_of(caplog, redis_url=server.url)
+        command(server.port, "CONFIG", "SET", "appendonly", "no")
+        assert "persists nothing" in await warnings_of(caplog, redis_url=server.url)
+        command(server.port, "CONFIG", "SET", "save", "3600 1")
+        assert "back to its last snapshot" in await warnings_of(caplog, redis_url=server.url)
