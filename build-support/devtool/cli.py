@@ -107,7 +107,7 @@ def coverage(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def check_all(options: argparse.Namespace, _rest: list[str]) -> int:
-    ready = prepared(*test_requirements(), *groups()["lint"], *groups()["mypy"])
+    ready = prepared(*test_requirements(), *groups()["bench"], *groups()["lint"], *groups()["mypy"])
     return checks.check(ready, fix=options.fix)
 
 
@@ -125,7 +125,7 @@ def docs(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def bench(_options: argparse.Namespace, rest: list[str]) -> int:
-    return prepared(*test_requirements()).run("-m", "tests.benchmarks", *rest)
+    return prepared(*test_requirements(), *groups()["bench"]).run("-m", "benchmarks", *rest)
 
 
 def lock_all(_options: argparse.Namespace, _rest: list[str]) -> int:

@@ -29,7 +29,7 @@ def asked() -> dict[Path, set[str]]:
     """What each lock file is resolved from. Pants installs all of a lock for each use, so that its locks are small."""
     return {
         LOCK: for_code() | for_groups(*groups().keys() - {"pants"}),
-        PANTS / "code" / "lock.txt": for_code() | for_groups("test", "mypy"),
+        PANTS / "code" / "lock.txt": for_code() | for_groups("test", "bench", "mypy"),
         PANTS / "tools" / "lock.txt": for_groups("mypy", "pants"),
     }
 
