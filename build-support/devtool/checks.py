@@ -20,7 +20,7 @@ def check(environment: Environment, *, fix: bool) -> int:
     steps = {
         "lint": ("-m", "ruff", "check"),
         "format": ("-m", "ruff", "format", "--check"),
-        "types": ("-m", "mypy", *typed),
+        "types": ("-m", "mypy", "--python-version=3.11", *typed),
         "layers and ceilings": ("-m", "pytest", "-q", "tests/architecture"),
     }
     failed = []
