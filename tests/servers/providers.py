@@ -7,6 +7,7 @@ from typing import Protocol
 from .dynamodb import DynamoDB
 from .model import Server
 from .mysql import MARIADB_10, MYSQL_9, MariaDB, MySQL
+from .pgbouncer import PGBOUNCER, PGBOUNCER_1_18, PgBouncer
 from .postgres import POSTGRES_15, POSTGRES_18, Postgres
 from .process import Session
 from .redis import REDIS_7, REDIS_8, VALKEY, Redis
@@ -37,6 +38,8 @@ PROVIDERS: dict[str, Provider] = {
     "valkey": Redis("valkey", VALKEY),
     "postgres": Postgres("postgres", POSTGRES_15),
     "postgres18": Postgres("postgres18", POSTGRES_18),
+    "pgbouncer": PgBouncer("pgbouncer", PGBOUNCER),
+    "pgbouncer1.18": PgBouncer("pgbouncer1.18", PGBOUNCER_1_18),
     "mysql": MySQL("mysql", MYSQL_9),
     "mariadb": MariaDB("mariadb", MARIADB_10),
     "dynamodb": DynamoDB("dynamodb"),
