@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def unwrapped(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """``manager``, which holds a task group; but what the block raises is not wrapped in an exception group."""
+    error: Exception | None = None
+    async with manager as value:
+        try:
+            yield value
+        except Exception as e:  # noqa: BLE001 - raised below, where the task group can't wrap it
+            error = e
+    if error is not None:
+        raise error
 
 
 @asynccontextmanager
 async def background() -> AsyncIterator[TaskGroup]:
     """A task group that is cancelled at the end of the block. What the block raises is not wrapped in a group."""
-    error: Exception | None = None
-    async with anyio.create_task_group() as group:
+    async with unwrapped(anyio.create_task_group()) as group:
         try:
             yield group
-        except Exception as e:  # noqa: BLE001 - raised below, where the task group can't wrap it
-            error = e
-        group.cancel_scope.cancel()
-    if error is not None:
-        raise error
+        finally:
+            group.cancel_scope.cancel()

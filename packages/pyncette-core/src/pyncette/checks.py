@@ -36,3 +36,16 @@ def check_count(name: str, value: object) -> int:
 def is_index(value: object, count: int) -> bool:
     """Whether ``value`` is a whole number from 0 to ``count - 1``."""
     return isinstance(value, int) and 0 <= value < count
+
+
+def check_port(name: str, value: object) -> int:
+    """``value``, if it is a port number.
+
+    :raises TypeError: it is no whole number.
+    :raises ValueError: it is not from 0 to 65,535.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, not {value!r}.")
+    if not 0 <= value <= 65_535:
+        raise ValueError(f"{name} must be from 0 to 65535, not {value!r}.")
+    return value

@@ -88,6 +88,8 @@ class Coordinator:
             homes = [home for home in homes if counts.get(home.canonical_name, 0) >= share and home.dynamic]
             share = limit
         self._busy_queues = len(served)
+        oldest = min((lease.record.due_at for lease in held), default=self._clock.now())
+        self._observers.claimed(count=len(held), lag=max(0, self._clock.now() - oldest) / 1_000_000)
         for queue in served:
             self._homes[queue] = self._homes.pop(queue)
         return held, bool(homes) or limit <= 0

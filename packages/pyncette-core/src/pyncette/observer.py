@@ -32,6 +32,9 @@ class Observer:
     ) -> None:
         """The repository method has returned or raised."""
 
+    def claimed(self, *, count: int, lag: float) -> None:
+        """A tick claimed so many occurrences, of which the oldest was due ``lag`` ago; 0 when there is none."""
+
     def execution_started(self, *, task: Task, lag: float) -> None:
         """An execution begins, ``lag`` after the moment when it was due."""
 
@@ -80,6 +83,9 @@ class Observers(Observer):
         self, *, operation: str, task_name: str, duration: float, error: BaseException | None
     ) -> None:
         self._tell("operation_finished", operation=operation, task_name=task_name, duration=duration, error=error)
+
+    def claimed(self, *, count: int, lag: float) -> None:
+        self._tell("claimed", count=count, lag=lag)
 
     def execution_started(self, *, task: Task, lag: float) -> None:
         self._tell("execution_started", task=task, lag=lag)

@@ -1,0 +1,145 @@
+"""Metrics of a running app, read by Prometheus' own parser."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pyncette import Context, Pyncette, PyncetteContext
+from pyncette.memory import memory_repository
+from pyncette.prometheus import use_prometheus
+from pyncette.testing import FaultPlan, ManualClock, fail
+
+SECOND = datetime.timedelta(seconds=1)
+MINUTE = datetime.timedelta(minutes=1)
+
+
+@asynccontextmanager
+async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        yield context
+        context.shutdown()
+
+
+def scrape(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Each sample's values by its labels, as a Prometheus server would read them."""
+    samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            samples.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return samples
+
+
+async def test_all_families() -> None:
+    clock, registry, plan = ManualClock(), CollectorRegistry(), FaultPlan()
+    app = Pyncette(repository_factory=plan.wrap(memory_repository), clock=clock)
+    use_prometheus(app, registry=registry)
+
+    @app.task(interval=MINUTE)
+    async def static(context: Context) -> None:
+        raise ZeroDivisionError
+
+    @app.dynamic_task(lease_duration=10 * SECOND)
+    async def dynamic(context: Context) -> None:
+        if context.task.name == "lost":
+            await context.app_context.unschedule_task(context.task)
+
+    async with running(app) as context:
+        await context.schedule_task(dynamic, "lost", execute_at=clock.time + SECOND)
+        await context.schedule_task(dynamic, "other", execute_at=clock.time + SECOND)
+        await clock.advance(MINUTE)
+        plan.always(fail())
+        await clock.advance(SECOND)
+        plan.clear()
+        await clock.advance(SECOND)
+    found = scrape(registry)
+
+    def task(name: str) -> tuple[tuple[str, str], ...]:
+        return (("task_name", name),)
+
+    assert found["pyncette_tasks_total"] == {task("static"): 1, task("dynamic"): 2}
+    assert found["pyncette_tasks_in_progress"] == {task("static"): 0, task("dynamic"): 0}
+    assert found["pyncette_tasks_failures_total"] == {
+        (("exception_type", "ZeroDivisionError"), ("task_name", "static")): 1
+    }
+    assert found["pyncette_tasks_duration_seconds_count"] == {task("static"): 1, task("dynamic"): 2}
+    assert found["pyncette_tasks_staleness_seconds_count"] == {task("static"): 1, task("dynamic"): 2}
+    assert found["pyncette_leases_lost_total"] == {task("dynamic"): 1}
+    assert found["pyncette_ticks_total"][()] > 1
+    assert found["pyncette_ticks_in_progress"] == {(): 0}
+    assert found["pyncette_ticks_failures_total"] == {(("exception_type", "RepositoryUnavailableException"),): 1}
+    assert found["pyncette_ticks_duration_seconds_count"] == found["pyncette_ticks_total"]
+    assert found["pyncette_due_lag_seconds"] == {(): 0}
+    assert found["pyncette_settlement_batch_size_count"][()] > 1
+    operations = found["pyncette_repository_ops_total"]
+    assert operations[("operation", "claim"), ("task_name", "")] > 0
+    assert operations[("operation", "swap"), ("task_name", "dynamic")] > 0
+    assert found["pyncette_repository_ops_in_progress"] == dict.fromkeys(operations, 0)
+    assert found["pyncette_repository_ops_duration_seconds_count"] == operations
+    assert sum(found["pyncette_repository_ops_failures_total"].values()) == 1
+
+
+@pytest.mark.parametrize("measured", ["repository", "ticks", "tasks"])
+async def test_each_part_can_be_left_out(measured: str) -> None:
+    clock, registry = ManualClock(), CollectorRegistry()
+    app = Pyncette(clock=clock)
+    use_prometheus(
+        app,
+        measure_repository=measured == "repository",
+        measure_ticks=measured == "ticks",
+        measure_tasks=measured == "tasks",
+        registry=registry,
+    )
+
+    @app.task(interval=MINUTE)
+    async def static(context: Context) -> None: ...
+
+    async with running(app):
+        await clock.advance(MINUTE)
+    found = scrape(registry)
+    counted = {
+        "repository": bool(found.get("pyncette_repository_ops_total")),
+        "ticks": found["pyncette_ticks_total"] != {(): 0},
+        "tasks": bool(found.get("pyncette_tasks_total")),
+    }
+    assert counted == {part: part == measured for part in counted}
+
+
+async def test_two_apps_share_a_registry() -> None:
+    clock, registry = ManualClock(), CollectorRegistry()
+    for _ in range(2):
+        app = Pyncette(clock=clock)
+        use_prometheus(app, registry=registry)
+
+        @app.task(interval=MINUTE)
+        async def static(context: Context) -> None: ...
+
+        async with running(app):
+            await clock.advance(MINUTE)
+    assert scrape(registry)["pyncette_tasks_total"] == {(("task_name", "static"),): 2}
+
+
+async def test_a_cancelled_execution_is_no_failure() -> None:
+    clock, registry = ManualClock(), CollectorRegistry()
+    app = Pyncette(clock=clock)
+    use_prometheus(app, registry=registry)
+
+    @app.task(interval=MINUTE)
+    async def endless(context: Context) -> None:
+        await anyio.sleep_forever()
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await clock.advance(MINUTE)
+        assert scrape(registry)["pyncette_tasks_in_progress"] == {(("task_name", "endless"),): 1}
+        group.cancel_scope.cancel()
+    found = scrape(registry)
+    assert found["pyncette_tasks_in_progress"] == {(("task_name", "endless"),): 0}
+    assert "pyncette_tasks_failures_total" not in found
