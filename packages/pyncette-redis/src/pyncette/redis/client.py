@@ -100,15 +100,24 @@ class Client:
         return [self._outcome(attempt) for attempt in attempts]
 
     async def masters(self, commands: Sequence[bytes]) -> list[list[Any]]:
-        """Replies to commands of every server that takes writes, errors of the server among them.
+        """Replies to commands of every server that takes writes and can be reached, errors of the server among them.
 
-        :raises RepositoryException: a server can't be reached.
+        :raises RepositoryException: none can be reached.
         """
+        found: list[list[Any]] = []
         try:
             await self._router.prepare()
-            return [await node.run(commands) for node in self._router.masters()]
+            nodes = self._router.masters()
+            for number, node in enumerate(nodes, 1):
+                try:
+                    found.append(await node.run(commands))
+                except TRANSPORT:
+                    self._router.suspect(node)
+                    if number == len(nodes) and not found:
+                        raise
         except TRANSPORT as error:
             raise self._failures.translate(error) from error
+        return found
 
     async def plain(self, slot: int, *words: str) -> Any:
         """The reply to a command, of the server with the slot."""
