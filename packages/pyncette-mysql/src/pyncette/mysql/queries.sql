@@ -21,12 +21,12 @@ WHERE t.queue = {queue} AND t.ready_at <= {now} ORDER BY t.ready_at, t.`key` LIM
 (SELECT {columns} FROM {asked}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (due) ON t.queue = asked.queue AND t.ready_at <= {now} LIMIT {limit})
 
--- Reads one entry of the index: the smallest value of a constant range.
 -- name: next_of_instances
-(SELECT MIN(ready_at) AS ready_at FROM {table} FORCE INDEX (due) WHERE queue = {queue}{after})
+(SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = {queue}{after} ORDER BY t.ready_at LIMIT 1)
 
 -- name: next_of_statics
-(SELECT MIN(ready_at) AS ready_at FROM {table} FORCE INDEX (due) WHERE queue IN ({queues}){after})
+(SELECT MIN(t.ready_at) AS ready_at FROM {asked}
+STRAIGHT_JOIN {table} AS t FORCE INDEX (due) ON t.queue = asked.queue{after})
 
 -- name: next_ready
 SELECT MIN(ready_at) FROM ({parts}) AS parts
@@ -48,10 +48,11 @@ SET t.ready_at = picked.lease_end, t.locked_until = picked.lease_end, t.locked_b
 t.fence = GREATEST(t.fence + 1, {now}), t.attempt = t.attempt + 1;
 SET @pyncette_claimed = ROW_COUNT()
 
--- Which of the queues have something due: reads one entry of the index for each.
+-- Which of the queues have something due: reads one entry of the index for each. (MySQL sorts the whole queue when it is
+-- asked for the order of ready_at alone.)
 -- name: due_queues
 SELECT asked.n FROM {asked} WHERE {now} >= (
-SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.ready_at LIMIT 1)
+SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.queue, t.ready_at LIMIT 1)
 
 -- MariaDB reads every part of a UNION to its own limit, and keeps the lock on the entry at which a range ends. So the
 -- queues are taken one by one, those with nothing due are left alone, and no more is asked for than is there. The
@@ -62,7 +63,7 @@ DECLARE room INT DEFAULT {limit};
 DECLARE n INT;
 FOR q IN (
 SELECT asked.queue, asked.lease_end, asked.most, (
-SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.ready_at LIMIT 1) AS first
+SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.queue, t.ready_at LIMIT 1) AS first
 FROM {asked} HAVING first <= {now} ORDER BY asked.n
 ) DO
 IF room > 0 THEN

@@ -57,13 +57,15 @@ class Found:
     """What there is before we begin.
 
     :ivar max_packet: the largest packet that the server takes, in bytes.
-    :ivar engine: of the table, None if there is no table.
+    :ivar exists: whether there is a table, or a view, of that name.
+    :ivar engine: of the table, None of a view.
     :ivar columns: the table's columns with their types.
     :ivar indexes: the table's indexes with their columns.
     """
 
     version: str
     max_packet: int
+    exists: bool
     engine: str | None
     comment: str
     columns: dict[str, str]
@@ -85,7 +87,7 @@ async def prepare(connections: Connections, settings: Settings) -> Found:
         async with connections.lend() as connection:
             found = await _inspect(connection, settings)
             _check_server(found)
-            if found.engine is None and not settings.skip_table_create:
+            if not found.exists and not settings.skip_table_create:
                 await _create(connection, settings)
                 found = await _inspect(connection, settings)
     except DRIVER_ERRORS as error:
@@ -98,7 +100,7 @@ async def _inspect(connection: Connection, settings: Settings) -> Found:
     server, table, columns, indexes = await execute(connection, _INSPECT.format(name=settings.table_name))
     version, max_packet = server[0]
     engine, comment = table[0] if table else (None, "")
-    return Found(version, int(max_packet), engine, comment, _types(columns), _ordered(indexes))
+    return Found(version, int(max_packet), bool(table), engine, comment, _types(columns), _ordered(indexes))
 
 
 def _types(rows: Rows) -> dict[str, str]:
@@ -134,7 +136,7 @@ def _check_server(found: Found) -> None:
 
 def _check_table(found: Found, settings: Settings) -> None:
     table = f"The table {settings.table_name!r} in the MySQL database {settings.database!r}"
-    if found.engine is None:
+    if not found.exists:
         raise RepositoryException(
             f"{table} does not exist, and mysql_skip_table_create=True forbids to create it. Create it with:\n"
             f"{SCHEMA.format(table=f'`{settings.table_name}`')}"

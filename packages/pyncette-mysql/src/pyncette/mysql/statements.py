@@ -52,9 +52,9 @@ class Statements:
         return ";".join(f"{' UNION ALL '.join(chunk)} LIMIT {limit}" for chunk in chunks(parts, BRANCHES))
 
     def next_ready(self, queues: Sequence[Queue], after: int | None) -> str:
-        condition = "" if after is None else f" AND ready_at > {after}"
+        condition = "" if after is None else f" AND t.ready_at > {after}"
         parts = [
-            self.fill("next_of_statics", queues=",".join(text(q.name) for q in chunk), after=condition)
+            self.fill("next_of_statics", asked=self._asked(("queue",), (text(q.name) for q in chunk)), after=condition)
             for chunk in chunks([q for q in queues if q.static], ROWS)
         ]
         parts += [self.fill("next_of_instances", queue=text(q.name), after=condition) for q in queues if not q.static]

@@ -1,0 +1,216 @@
+"""A claim locks what it takes and nothing else, and no statement reads more than it has to."""
+# ruff: noqa: S608 - names of tables that the tests made themselves
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import pytest
+from asyncmy.connection import Connection
+
+from pyncette.mysql.changes import batches
+from pyncette.mysql.sql import Dialect
+from pyncette.mysql.statements import Statements
+from pyncette.record import Change, Queue, QueueClaim, Record, Ref
+from tests.mysql_lab import Lab
+from tests.servers.plugin import StartServer
+
+NOW = 1_800_000_000_000_000
+LATER = NOW + 60_000_000
+
+
+def record(queue: str, name: str, ready_at: int) -> Record:
+    key = name if name == queue else f"{queue}:{name}"
+    return Record(queue, key, ready_at, ready_at, None, None, uuid.uuid4().hex, 0, 0, '{"v": 1}')
+
+
+def contents() -> list[Record]:
+    """Of every queue some records are due and some are not; the names put due records next to others in the index."""
+    records = [record(name, f"{n:02}", NOW - 100 + 10 * n) for name in "bdf" for n in range(20)]
+    records += [record(f"{name}{n:02}", f"{name}{n:02}", NOW - n % 2 * 5 + 1) for name in "ace" for n in range(20)]
+    return records
+
+
+def statements(lab: Lab) -> Statements:
+    return Statements(lab.table, Dialect.MARIADB if lab.server.kind == "mariadb" else Dialect.MYSQL)
+
+
+def claim(lab: Lab, claims: Sequence[QueueClaim], limit: int, token: str = "t") -> str:
+    """The script of a claim, less its commit."""
+    script = statements(lab).claim(claims, now=NOW, limit=limit, token=token, holder=token)
+    return script.removesuffix(";COMMIT")
+
+
+def want(*names: str, limit: int = 100) -> list[QueueClaim]:
+    """Queues with a number in their names are static."""
+    return [QueueClaim(Queue(name, static=name[-1].isdigit()), limit, LATER) for name in names]
+
+
+def keys(rows: Sequence[tuple[Any, ...]]) -> set[str]:
+    return {row[0].decode() for row in rows}
+
+
+async def locked(lab: Lab, somebody: Connection, index: str) -> set[str]:
+    """The keys of the records that another client can't lock by this index."""
+    script = (
+        f"START TRANSACTION; SELECT `key` FROM {lab.table};"
+        f"SELECT `key` FROM {lab.table} FORCE INDEX ({index}) WHERE queue >= '' FOR UPDATE SKIP LOCKED; ROLLBACK"
+    )
+    _, everything, free, _ = await lab.send(somebody, script)
+    return keys(everything) - keys(free)
+
+
+@pytest.mark.parametrize(
+    "claims, limit, taken",
+    [
+        (want("b", limit=4), 100, 4),
+        (want("b", limit=11), 100, 11),
+        (want("b"), 100, 11),
+        (want("b"), 5, 5),
+        (want("nothing"), 100, 0),
+        (want("b", "d", "f"), 100, 33),
+        (want("f", "b", "d", limit=7), 16, 16),
+        (want("d", "b"), 12, 12),
+        (want(*(f"c{n:02}" for n in range(20))), 100, 10),
+        (want(*(f"c{n:02}" for n in reversed(range(20)))), 3, 3),
+        (want("f", *(f"c{n:02}" for n in range(20)), "b", limit=4), 12, 12),
+        (want("a00", "b", "c01", "c02", "d", "e01", limit=3), 100, 8),
+        (want("a00", "c02", "e04"), 100, 0),
+    ],
+)
+async def test_claims_lock_what_they_take(lab: Lab, claims: list[QueueClaim], limit: int, taken: int) -> None:
+    """Neither what is not due, nor what a limit leaves out, nor the neighbours: by the key and by the index alike."""
+    async with lab.open() as repository, lab.connect() as claimant, lab.connect() as somebody:
+        assert all(await repository.swap([Change(None, one) for one in contents()]))
+        *_, rows = await lab.send(claimant, claim(lab, claims, limit))
+        assert len(rows) == taken
+        mine = {row[1].decode() for row in rows}
+        assert await locked(lab, somebody, "PRIMARY") == mine
+        assert await locked(lab, somebody, "due") == mine
+        await claimant.rollback()
+
+
+async def test_others_are_not_held_up(lab: Lab) -> None:
+    """While one client is in the middle of its claim, others claim and write all the rest."""
+    async with lab.open() as repository, lab.connect() as claimant:
+        records = contents()
+        assert all(await repository.swap([Change(None, one) for one in records]))
+        *_, rows = await lab.send(claimant, claim(lab, want("b", "d", limit=6), 9))
+        mine = {row[1].decode() for row in rows}
+        assert len(mine) == 9
+        with anyio.fail_after(3):
+            names = sorted({one.queue for one in records})
+            taken = await repository.claim(want(*names), now=NOW, limit=100, token="other", holder="other")
+            due = {one.key for one in records if one.ready_at <= NOW}
+            assert {one.key for one in taken} == due - mine
+            rest = [one for one in records if one.ready_at > NOW]
+            moved = [Change(one, record(one.queue, one.key.removeprefix(f"{one.queue}:"), LATER)) for one in rest]
+            assert all(await repository.swap(moved))
+            assert all(await repository.swap([Change(one, None) for one in taken]))
+        await lab.send(claimant, "COMMIT")
+        assert {one.key for one in await repository.due(want("b", "d"), now=LATER, limit=100)} >= mine
+
+
+async def test_claims_that_meet_share(lab: Lab) -> None:
+    """Two claims of the same queue at the same time: the second takes what comes after, up to its own limit."""
+    async with lab.open() as repository, lab.connect() as first, lab.connect() as second:
+        assert all(await repository.swap([Change(None, one) for one in contents()]))
+        *_, one = await lab.send(first, claim(lab, want("b", limit=4), 100, "first"))
+        *_, two = await lab.send(second, claim(lab, want("b", limit=4), 100, "second"))
+        assert [row[1].decode() for row in one] == [f"b:{n:02}" for n in range(4)]
+        assert [row[1].decode() for row in two] == [f"b:{n:02}" for n in range(4, 8)]
+        await first.rollback()
+        await second.rollback()
+
+
+async def test_what_the_server_says_of_locks(start_server: StartServer) -> None:
+    """MySQL's own list: for each record taken one lock in each index, of the record alone and never of a gap."""
+    with start_server("mysql", "--performance-schema=ON") as server:
+        lab = Lab(server)
+        async with lab.open() as repository, lab.connect() as claimant:
+            assert all(await repository.swap([Change(None, one) for one in contents()]))
+            claims = want("b", *(f"c{n:02}" for n in range(20)), "f", limit=5)
+            *_, rows = await lab.send(claimant, claim(lab, claims, 17))
+            locks = await lab.ask(
+                "SELECT index_name, lock_mode, COUNT(DISTINCT lock_data) FROM performance_schema.data_locks "
+                f"WHERE object_name = '{lab.table}' AND lock_type = 'RECORD' GROUP BY index_name, lock_mode"
+            )
+            await claimant.rollback()
+    assert len(rows) == 17
+    assert {(index, mode) for index, mode, _ in locks} == {("PRIMARY", "X,REC_NOT_GAP"), ("due", "X,REC_NOT_GAP")}
+    # The index has the entry that was found; the new one, at the end of the lease, has a lock of its own only if asked.
+    assert {number for index, _, number in locks if index == "PRIMARY"} == {17}
+    assert {number for index, _, number in locks if index == "due"} <= {17, 34}
+
+
+async def reads(lab: Lab, connection: Connection, script: str) -> tuple[int, int]:
+    """How many index entries and rows a script makes the server read, and how many it sorts."""
+    await lab.send(connection, "FLUSH STATUS")
+    await lab.send(connection, script)
+    rows = (await lab.send(connection, "SHOW SESSION STATUS WHERE variable_name REGEXP '^(Handler_read|Sort_rows)'"))[0]
+    count = {name: int(value) for name, value in rows}
+    sorted_rows = count.pop("Sort_rows")
+    return sum(
+        value for name, value in count.items() if re.fullmatch("Handler_read_(first|key|next|prev|last)", name)
+    ), sorted_rows
+
+
+SIZE = 20_000
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_reads_are_bounded(lab: Lab, analyzed: bool) -> None:
+    """In a queue with 10,000 records that are due and 10,000 that are not, beside an equally large one, every
+    statement reads about as much as it returns, whatever the server's statistics say."""
+    records = [record(queue, f"{n:06}", NOW + n - SIZE // 2) for queue in ("big", "other") for n in range(SIZE)]
+    statics = [record(f"s{n:03}", f"s{n:03}", NOW + 1) for n in range(300)]
+    many = [Queue(one.queue, static=True) for one in statics] + [Queue("big"), Queue("empty"), Queue("other")]
+    claims = [QueueClaim(queue, 10, LATER) for queue in many]
+    idle = [QueueClaim(queue, 10, LATER) for queue in many if queue.static]
+    made = statements(lab)
+    found: dict[str, tuple[int, int]] = {}
+    most: dict[str, tuple[int, int]] = {}
+    async with lab.open() as repository, lab.connect() as connection:
+        assert all(await repository.swap([Change(None, one) for one in [*records, *statics]]))
+        if analyzed:
+            await lab.ask(f"ANALYZE TABLE {lab.table}")
+        refs = [one.ref for one in records[:100]]
+        for name, script, most_read, most_sorted in (
+            ("read", made.read(refs), 100, 0),
+            ("read nothing", made.read([Ref("big", "none")]), 1, 0),
+            ("scan", made.scan(Queue("big"), "big:010000", 50), 51, 0),
+            ("due", made.due(claims, NOW, 15), 650, 0),
+            ("next", made.next_ready(many, None), 650, 0),
+            ("next after", made.next_ready(many, NOW), 650, 0),
+            ("next of one", made.next_ready([Queue("big")], NOW), 1, 0),
+            ("due queues", made.due_queues(claims, NOW), 650, 0),
+            ("no due queues", made.due_queues(claims, NOW - SIZE), 650, 0),
+            # The records that are taken are read to be picked, to be written, and to be returned.
+            ("claim", made.claim(claims, now=NOW, limit=20, token="a", holder="h"), 1100, 310),
+            ("claim nothing", made.claim(idle, now=NOW, limit=20, token="b", holder="h"), 650, 310),
+            ("claim of few", made.claim(claims[-3:], now=NOW, limit=20, token="c", holder="h"), 150, 3),
+        ):
+            found[name] = await reads(lab, connection, script)
+            most[name] = (most_read, most_sorted)
+    assert not {n: (found[n], most[n]) for n in most if found[n][0] > most[n][0] or found[n][1] > most[n][1]}
+
+
+async def test_swaps_read_what_they_write(lab: Lab) -> None:
+    """Nothing but the records of the batch, whether they are applied or not."""
+    records = [record("big", f"{n:06}", NOW + n) for n in range(SIZE)]
+    again = [record("big", one.key[4:], LATER) for one in records]
+    batch = [Change(one, new) for one, new in zip(records[:100], again, strict=False)]
+    batch += [Change(one, None) for one in records[100:200]]
+    batch += [Change(None, one) for one in again[200:300]]
+    batch += [Change(one, None) for one in again[300:400]]
+    (made,) = batches(batch, 2**24)
+    async with lab.open() as repository, lab.connect() as connection:
+        assert all(await repository.swap([Change(None, one) for one in records]))
+        read, sorted_rows = await reads(lab, connection, made.script(statements(lab)))
+        assert read < 2000
+        assert sorted_rows == 0
+        assert await repository.read([change.ref for change in batch]) == again[:100] + [None] * 100 + records[200:400]

@@ -1,0 +1,306 @@
+"""Opening the storage: the table is made, or recognised; what is in the way is said."""
+# ruff: noqa: S608 - names of tables that the tests made themselves
+
+from __future__ import annotations
+
+import logging
+import ssl
+import traceback
+import uuid
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import anyio
+import pytest
+
+from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.mysql.schema import Found, _check_server
+from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.repository import Repository
+from tests.mysql_lab import Lab
+from tests.servers.model import Server
+from tests.servers.plugin import StartServer
+
+NOW = 1_800_000_000_000_000
+TASK = Queue("task")
+
+
+def record(name: str, **fields: Any) -> Record:
+    values = {"due_at": NOW, "ready_at": NOW, "locked_until": None, "locked_by": None} | fields
+    return Record("task", f"task:{name}", revision=uuid.uuid4().hex, fence=0, attempt=0, spec="{}", **values)
+
+
+async def opening(manager: AbstractAsyncContextManager[Repository]) -> None:
+    async with manager:
+        pass
+
+
+async def works(repository: Repository) -> None:
+    """One instance lives its life."""
+    one = record("one")
+    assert await repository.swap([Change(None, one)]) == [True]
+    assert await repository.due([QueueClaim(TASK, 1, NOW + 1)], now=NOW, limit=1) == [one]
+    claims = [QueueClaim(TASK, 1, NOW + 1)]
+    (taken,) = await repository.claim(claims, now=NOW, limit=1, token="t", holder="h")
+    assert await repository.next_ready([TASK]) == NOW + 1
+    assert await repository.scan(TASK, after=None, limit=5) == [taken]
+    assert await repository.read([one.ref]) == [taken]
+    moved = record("one", ready_at=NOW + 5)
+    assert await repository.swap([Change(taken, moved)]) == [True]
+    assert await repository.swap([Change(moved, None)]) == [True]
+    assert await repository.clock()
+
+
+async def refused(
+    manager: AbstractAsyncContextManager[Repository], error: type[RepositoryException], *words: str
+) -> RepositoryException:
+    """Opening fails with exactly this error, which has the driver's for its cause and nothing secret in it."""
+    with pytest.raises(RepositoryException) as caught:
+        await opening(manager)
+    assert type(caught.value) is error
+    for word in words:
+        assert word in str(caught.value)
+    assert "test-pw" not in "".join(traceback.format_exception(caught.value))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"mysql_password": "wrong"}, RepositoryException, ["denied", "mysql_user", "mysql_password"]),
+        ({"mysql_password": "\u6f22\u00fc"}, RepositoryException, ["denied"]),
+        ({"mysql_password": None}, RepositoryException, ["denied"]),
+        ({"mysql_user": "nobody"}, RepositoryException, ["denied", "nobody"]),
+        ({"mysql_database": "nowhere"}, RepositoryException, ["nowhere", "mysql_database"]),
+        ({"mysql_host": "nowhere.invalid"}, RepositoryUnavailableException, ["nowhere.invalid"]),
+        ({"mysql_port": 1}, RepositoryUnavailableException, ["127.0.0.1:1"]),
+    ],
+)
+async def test_cannot_connect(
+    lab: Lab, options: dict[str, Any], error: type[RepositoryException], words: list[str]
+) -> None:
+    assert (await refused(lab.open(**options), error, *words)).__cause__ is not None
+
+
+async def test_passwords_are_utf8(lab: Lab) -> None:
+    """A password of any characters works, as the server's own clients send it."""
+    user, password = f"u{uuid.uuid4().hex[:20]}", "\u6f22\u00fc'\\\"%s"
+    quoted = f"_utf8mb4 0x{password.encode().hex()}"
+    async with lab.connect() as connection:
+        await lab.send(connection, "SET NAMES utf8mb4")
+        escaped = password.replace("\\", "\\\\").replace("'", "\\'")
+        await lab.send(
+            connection,
+            f"CREATE USER {user}@'%' IDENTIFIED BY '{escaped}'; GRANT ALL ON {lab.server.database}.* TO {user}@'%'",
+        )
+        assert (await lab.send(connection, f"SELECT {quoted} = '{escaped}'"))[0] == ((1,),)
+        try:
+            async with lab.open(mysql_user=user, mysql_password=password) as repository:
+                await works(repository)
+        finally:
+            await lab.send(connection, f"DROP USER {user}@'%'")
+
+
+async def test_the_table_is_made_once(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Ten clients open at the same time; all of them work, and the driver has nothing to warn about."""
+    with caplog.at_level(logging.WARNING):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(opening, lab.open())
+        async with lab.open() as repository:
+            await works(repository)
+    assert not caplog.records
+    found = await lab.ask(f"SELECT table_comment FROM information_schema.tables WHERE table_name = '{lab.table}'")
+    assert found == (("pyncette schema 1",),)
+
+
+async def test_skipped_creation(lab: Lab) -> None:
+    """Nothing is created then; the error has the statement that creates the table, and it is the right one."""
+    error = await refused(lab.open(mysql_skip_table_create=True), RepositoryException, lab.table)
+    assert await lab.ask(f"SHOW TABLES LIKE '{lab.table}'") == ()
+    await lab.ask(str(error).partition(":\n")[2])
+    async with lab.open(mysql_skip_table_create=True) as repository:
+        await works(repository)
+
+
+async def test_privileges(lab: Lab) -> None:
+    """Without CREATE the error says what to do; SELECT, INSERT, UPDATE and DELETE on the table are enough."""
+    user = f"u{uuid.uuid4().hex[:20]}"
+    other = {"mysql_user": user, "mysql_password": "pw"}
+    async with lab.connect() as connection:
+        await lab.send(connection, f"CREATE USER {user}@'%' IDENTIFIED BY 'pw'")
+        try:
+            await refused(lab.open(**other), RepositoryException, "denied", "mysql_database")
+            where = f"{lab.server.database}.{lab.table}"
+            await lab.send(connection, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {lab.server.database}.* TO {user}@'%'")
+            await refused(lab.open(**other), RepositoryException, user, "CREATE", "mysql_skip_table_create=True")
+            await opening(lab.open())
+            await lab.send(
+                connection,
+                f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {user}@'%';"
+                f"GRANT SELECT, INSERT, UPDATE, DELETE ON {where} TO {user}@'%'",
+            )
+            async with lab.open(mysql_skip_table_create=True, **other) as repository:
+                await works(repository)
+        finally:
+            await lab.send(connection, f"DROP USER {user}@'%'")
+
+
+OF_1_1_0 = """CREATE TABLE {} (name VARCHAR(256) PRIMARY KEY, parent_name VARCHAR(256), locked_until DOUBLE,
+locked_by VARCHAR(256), execute_after DOUBLE, task_spec TEXT)"""
+
+
+@pytest.mark.parametrize(
+    "table, change, error, words",
+    [
+        (OF_1_1_0, "", StorageVersionException, ["Pyncette 1", "mysql_table_name"]),
+        ("CREATE TABLE {} (id INT PRIMARY KEY)", "", RepositoryException, ["not one of Pyncette's"]),
+        ("CREATE VIEW {} AS SELECT 1 AS x", "", RepositoryException, ["not one of Pyncette's"]),
+        (None, "COMMENT = 'pyncette schema 2'", StorageVersionException, ["version 2", "version 1"]),
+        (None, "COMMENT = ''", RepositoryException, ["not one of Pyncette's"]),
+        (None, "DROP INDEX due", RepositoryException, ["index due is on nothing"]),
+        (None, "DROP PRIMARY KEY, ADD PRIMARY KEY (`key`)", RepositoryException, ["index PRIMARY is on key"]),
+        (None, "MODIFY spec TEXT", RepositoryException, ["column spec is text, not longtext"]),
+        (None, "DROP COLUMN fence", RepositoryException, ["column fence is missing"]),
+        (None, "MODIFY revision VARCHAR(255)", RepositoryException, ["column revision is varchar(255)"]),
+        (None, "ENGINE = MyISAM, DROP PRIMARY KEY, DROP INDEX due", RepositoryException, ["MyISAM, not InnoDB"]),
+    ],
+)
+async def test_tables_that_are_not_ours(
+    lab: Lab, table: str | None, change: str, error: type[RepositoryException], words: list[str]
+) -> None:
+    """What another version wrote, what somebody else owns, and what was altered: refused, and left as it is."""
+    if table:
+        await lab.ask(table.format(lab.table))
+    else:
+        await opening(lab.open())
+        await lab.ask(f"ALTER TABLE {lab.table} {change}")
+    before = await lab.ask(f"SHOW CREATE TABLE {lab.table}")
+    await refused(lab.open(), error, lab.table, *words)
+    assert await lab.ask(f"SHOW CREATE TABLE {lab.table}") == before
+    if table and "VIEW" in table:
+        await lab.ask(f"DROP VIEW {lab.table}")
+
+
+async def test_more_columns_are_fine(lab: Lab) -> None:
+    """Somebody may add a column that fills itself."""
+    await opening(lab.open())
+    await lab.ask(f"ALTER TABLE {lab.table} ADD written_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP")
+    async with lab.open() as repository:
+        await works(repository)
+
+
+@pytest.mark.parametrize(
+    "version, fine",
+    [
+        ("9.7.4-2", True),
+        ("8.0.19", True),
+        ("8.0.18", False),
+        ("5.7.44-log", False),
+        ("8.0.11-TiDB-v7.5.0", False),
+        ("10.6.0-MariaDB", True),
+        ("5.5.5-10.11.19-MariaDB-0+deb12u1", True),
+        ("10.5.29-MariaDB-log", False),
+        ("11.8.2-MariaDB", True),
+    ],
+)
+def test_old_servers_are_refused(version: str, fine: bool) -> None:
+    found = Found(version, 2**24, False, None, "", {}, {})
+    if fine:
+        _check_server(found)
+        return
+    with pytest.raises(RepositoryException, match="Pyncette needs"):
+        _check_server(found)
+
+
+async def cipher(lab: Lab, **options: Any) -> str:
+    """How the connections of a repository are encrypted; it works, too."""
+    async with lab.open(**options) as repository:
+        await works(repository)
+        ((_, name),) = (await repository._database.run("SHOW STATUS LIKE 'Ssl_cipher'"))[0]  # type: ignore[attr-defined]
+        return str(name)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_caching_sha2_password(mysql_server: Server, encrypted: bool) -> None:
+    """The server's standard method works over TLS and over plain TCP, also when the server has not seen the password
+    since it started, and then wants all of it."""
+    lab = Lab(mysql_server)
+    found = await lab.ask(f"SELECT plugin FROM mysql.user WHERE user = '{mysql_server.user}'")
+    assert found == (("caching_sha2_password",),)
+    await lab.ask("FLUSH PRIVILEGES")  # forgets the passwords
+    for _ in range(2):
+        assert bool(await cipher(lab, mysql_ssl=encrypted)) is encrypted
+    await lab.ask(f"DROP TABLE {lab.table}")
+
+
+async def test_certificates_are_checked(mysql_server: Server) -> None:
+    """With a context of one's own the certificate has to be good; the error says how to trust an authority."""
+    lab = Lab(mysql_server)
+    if mysql_server.certificate_authority is None:
+        pytest.skip("the server's certificate authority is not known")
+    words = ["certificate", "ssl.create_default_context(cafile="]
+    await refused(lab.open(mysql_ssl=ssl.create_default_context()), RepositoryUnavailableException, *words)
+    trusting = ssl.create_default_context(cafile=mysql_server.certificate_authority)
+    trusting.check_hostname = False  # the server makes certificates that have no name
+    assert await cipher(lab, mysql_ssl=trusting)
+    await lab.ask(f"DROP TABLE {lab.table}")
+
+
+async def test_server_without_tls(mariadb_server: Server) -> None:
+    lab = Lab(mariadb_server)
+    if (await lab.ask("SELECT @@have_ssl"))[0][0] == "YES":
+        pytest.skip("this MariaDB speaks TLS")
+    await refused(lab.open(mysql_ssl=True), RepositoryUnavailableException, "TLS", "mysql_ssl")
+
+
+async def test_server_that_insists_on_tls(start_server: StartServer) -> None:
+    with start_server("mysql", "--require-secure-transport=ON") as server:
+        lab = Lab(server)
+        await refused(lab.open(), RepositoryException, "mysql_ssl=True")
+        assert await cipher(lab, mysql_ssl=True)
+
+
+STRANGE = (
+    "--sql-mode=ANSI,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH",
+    "--transaction-isolation=SERIALIZABLE",
+    "--autocommit=0",
+    "--character-set-server=latin1",
+    "--collation-server=latin1_swedish_ci",
+    "--default-time-zone=+05:45",
+    "--default-storage-engine=MyISAM",
+    "--lower-case-table-names=0",
+    "--innodb-lock-wait-timeout=50",
+    "--max-sort-length=8",
+    "--eq-range-index-dive-limit=1",
+    "--init-connect=SET NAMES latin1; SET sql_select_limit=1, sql_safe_updates=1",
+)
+
+
+@pytest.mark.parametrize("kind", ["mysql", "mariadb"])
+async def test_settings_of_the_server_do_not_matter(start_server: StartServer, kind: str) -> None:
+    """SQL modes, isolation, autocommit, character sets, time zone and engine are those that each session needs."""
+    options = [one for one in STRANGE if kind == "mysql" or "PAD_CHAR" not in one]
+    if kind == "mariadb":
+        options.append("--sql-mode=ANSI,NO_BACKSLASH_ESCAPES,ORACLE")
+    with start_server(kind, *options) as server:
+        lab = Lab(server)
+        user = "CREATE USER plain@'%' IDENTIFIED BY 'pw'; GRANT ALL ON test.* TO plain@'%'; COMMIT"
+        await lab.ask(user)  # init-connect is not for administrators
+        async with lab.open(mysql_user="plain", mysql_password="pw") as repository:
+            await works(repository)
+            before = await repository.clock()
+            names = ["a", "A", "a ", "\u00e4", "\\", "'", '"', "\\'", "\U0001f600", "x'41'", "--"]
+            records = [record(name, locked_by=name, locked_until=-1) for name in names]
+            assert await repository.swap([Change(None, one) for one in records]) == [True] * len(names)
+            assert await repository.read([one.ref for one in records]) == records
+            found = await repository.scan(TASK, after=None, limit=100)
+            assert sorted(found, key=lambda one: names.index(one.key.removeprefix("task:"))) == records
+            claims = [QueueClaim(TASK, 100, NOW + 1)]
+            taken = await repository.claim(claims, now=NOW, limit=100, token="t", holder="h")
+            assert len(taken) == len(names)
+            assert await repository.swap([Change(one, None) for one in records]) == [False] * len(names)
+            assert await repository.swap([Change(one, None) for one in taken]) == [True] * len(names)
+            assert 0 <= int(await repository.clock() or 0) - int(before or 0) < 60_000_000
+            (seconds,) = (await lab.ask("SELECT UNIX_TIMESTAMP()"))[0]
+            assert abs(int(before or 0) // 1_000_000 - seconds) < 60

@@ -1,0 +1,132 @@
+"""What the tests of the MySQL storage look at it with: a table of their own, and a proxy that loses connections."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncmy
+from asyncmy.connection import Connection
+
+from pyncette.mysql import mysql_repository
+from pyncette.repository import Repository
+from tests.servers.model import Server
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One table on one server."""
+
+    server: Server
+    table: str = field(default_factory=lambda: f"lab_{uuid.uuid4().hex}")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "mysql_host": self.server.host,
+            "mysql_port": self.server.port,
+            "mysql_user": self.server.user,
+            "mysql_password": self.server.password,
+            "mysql_database": self.server.database,
+            "mysql_table_name": self.table,
+        }
+
+    def open(self, **options: Any) -> AbstractAsyncContextManager[Repository]:
+        return mysql_repository(**self.options | options)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection]:
+        """Somebody else on the server, who reads what is committed."""
+        connection = await asyncmy.connect(
+            host=self.server.host,
+            port=self.server.port,
+            user=self.server.user,
+            password=self.server.password,
+            database=self.server.database,
+            autocommit=True,
+            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        )
+        try:
+            yield connection
+        finally:
+            await connection.ensure_closed()
+
+    async def ask(self, script: str) -> Rows:
+        """The rows of the last statement of a script, on a connection of its own."""
+        async with self.connect() as connection:
+            return (await self.send(connection, script))[-1]
+
+    async def send(self, connection: Connection, script: str) -> list[Rows]:
+        """The rows of each statement of a script."""
+        cursor = connection.cursor()
+        await cursor.execute(script)
+        replies: list[Rows] = [await cursor.fetchall()]
+        while await cursor.nextset():
+            replies.append(await cursor.fetchall())
+        return replies
+
+
+class Proxy:
+    """Stands between a client and a server, counts round trips, and can make the connection fail.
+
+    :ivar round_trips: how often the client spoke after the server had.
+    :ivar lose_replies: end the connection instead of passing on what the server answers.
+    :ivar silent: pass nothing on, in either direction, as a firewall does that forgot the connection.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.round_trips = 0
+        self.lose_replies = False
+        self.silent = False
+        self.port = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Proxy]:
+        listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = listener.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            listener.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        from_server, to_server = await asyncio.open_connection(*self._target)
+        spoke = ["server"]
+        try:
+            await asyncio.wait(
+                [
+                    asyncio.ensure_future(self._pass_on(reader, to_server, spoke, "client")),
+                    asyncio.ensure_future(self._pass_on(from_server, writer, spoke, "server")),
+                ],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            writer.close()
+            to_server.close()
+            self._tasks.discard(task)
+
+    async def _pass_on(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, spoke: list[str], who: str
+    ) -> None:
+        while data := await source.read(2**16):
+            if who == "client" and spoke[0] == "server":
+                self.round_trips += 1
+            spoke[0] = who
+            if who == "server" and self.lose_replies:
+                return
+            if not self.silent:
+                target.write(data)
