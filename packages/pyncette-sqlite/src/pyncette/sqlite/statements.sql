@@ -24,7 +24,8 @@ CREATE TABLE "{table}" (
 ) STRICT;
 
 -- name: create_index
-CREATE INDEX "{table}_ready" ON "{table}" (queue, ready_at, key);
+-- Of those that are ready at the same time the one that was stored first comes first.
+CREATE INDEX "{table}_ready" ON "{table}" (queue, ready_at);
 
 -- name: columns
 SELECT name FROM pragma_table_info('{table}');
@@ -61,19 +62,19 @@ WHERE EXISTS (SELECT 1 FROM "{table}" WHERE queue = wanted.value AND ready_at <=
 
 -- name: due
 SELECT queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec
-FROM "{table}" WHERE queue = :queue AND ready_at <= :now ORDER BY ready_at, key LIMIT :limit;
+FROM "{table}" WHERE queue = :queue AND ready_at <= :now ORDER BY ready_at LIMIT :limit;
 
 -- name: claimed
 -- The records that "claim" is going to write, as they will be: RETURNING would lose the order.
 SELECT queue, key, due_at, :until, :until, :holder, :token, max(fence + 1, :now), attempt + 1, spec
-FROM "{table}" WHERE queue = :queue AND ready_at <= :now ORDER BY ready_at, key LIMIT :limit;
+FROM "{table}" WHERE queue = :queue AND ready_at <= :now ORDER BY ready_at LIMIT :limit;
 
 -- name: claim
 UPDATE "{table}"
 SET ready_at = :until, locked_until = :until, locked_by = :holder, revision = :token,
     fence = max(fence + 1, :now), attempt = attempt + 1
 WHERE rowid IN (
-    SELECT rowid FROM "{table}" WHERE queue = :queue AND ready_at <= :now ORDER BY ready_at, key LIMIT :limit
+    SELECT rowid FROM "{table}" WHERE queue = :queue AND ready_at <= :now ORDER BY ready_at LIMIT :limit
 );
 
 -- name: scan
