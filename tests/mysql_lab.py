@@ -77,7 +77,6 @@ class Proxy:
 
     :ivar round_trips: how often the client spoke after the server had.
     :ivar lose_replies: end the connection instead of passing on what the server answers.
-    :ivar silent: pass nothing on, in either direction, as a firewall does that forgot the connection.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -85,7 +84,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.round_trips = 0
         self.lose_replies = False
-        self.silent = False
+        self._forgotten = 0
+        self._connections = 0
         self.port = 0
 
     @asynccontextmanager
@@ -100,17 +100,22 @@ class Proxy:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def forget(self) -> None:
+        """Pass nothing more on between those that are connected now, as a firewall does that lost its memory."""
+        self._forgotten = self._connections
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         from_server, to_server = await asyncio.open_connection(*self._target)
-        spoke = ["server"]
+        self._connections += 1
+        number, spoke = self._connections, ["server"]
         try:
             await asyncio.wait(
                 [
-                    asyncio.ensure_future(self._pass_on(reader, to_server, spoke, "client")),
-                    asyncio.ensure_future(self._pass_on(from_server, writer, spoke, "server")),
+                    asyncio.ensure_future(self._pass_on(reader, to_server, spoke, "client", number)),
+                    asyncio.ensure_future(self._pass_on(from_server, writer, spoke, "server", number)),
                 ],
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -120,7 +125,7 @@ class Proxy:
             self._tasks.discard(task)
 
     async def _pass_on(
-        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, spoke: list[str], who: str
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, spoke: list[str], who: str, number: int
     ) -> None:
         while data := await source.read(2**16):
             if who == "client" and spoke[0] == "server":
@@ -128,5 +133,5 @@ class Proxy:
             spoke[0] = who
             if who == "server" and self.lose_replies:
                 return
-            if not self.silent:
+            if number > self._forgotten:
                 target.write(data)

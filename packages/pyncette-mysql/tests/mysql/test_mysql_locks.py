@@ -39,9 +39,9 @@ def statements(lab: Lab) -> Statements:
     return Statements(lab.table, Dialect.MARIADB if lab.server.kind == "mariadb" else Dialect.MYSQL)
 
 
-def claim(lab: Lab, claims: Sequence[QueueClaim], limit: int, token: str = "t") -> str:
+def claim(lab: Lab, claims: Sequence[QueueClaim], limit: int, name: str = "mine") -> str:
     """The script of a claim, less its commit."""
-    script = statements(lab).claim(claims, now=NOW, limit=limit, token=token, holder=token)
+    script = statements(lab).claim(claims, now=NOW, limit=limit, token=name, holder=name)
     return script.removesuffix(";COMMIT")
 
 
