@@ -50,6 +50,13 @@ def test_each_kind_is_declared_by_its_parameter() -> None:
     )
 
 
+def test_the_limits_are_accepted() -> None:
+    assert make_schedule(interval=timedelta(microseconds=1)) == Interval(1)
+    assert make_schedule(interval=timedelta(days=365_250)) == Interval(365_250 * DAY)
+    assert make_schedule(execute_at=datetime.max.replace(tzinfo=UTC)) == Once(LAST)
+    assert make_schedule(execute_at=datetime.min.replace(tzinfo=UTC)) == Once(-62_135_596_800 * SECOND)
+
+
 @pytest.mark.usefixtures("berlin_time")
 def test_a_naive_moment_is_local_time() -> None:
     assert make_schedule(execute_at=datetime(2030, 7, 1, 12)) == Once(  # noqa: DTZ001 - naive is the point
@@ -72,7 +79,7 @@ def test_a_naive_moment_is_local_time() -> None:
         ({"schedule": "* * * * *", "timezone": "Mars/Olympus"}, "unknown timezone 'Mars/Olympus'"),
         ({"interval": timedelta(0)}, r"interval must be positive, like timedelta\(minutes=5\)"),
         ({"interval": timedelta(seconds=-1)}, "interval must be positive"),
-        ({"interval": timedelta.max}, "interval must be at most 1,000 years"),
+        ({"interval": timedelta(days=365_250, microseconds=1)}, "interval must be at most 1,000 years"),
         (
             {"execute_at": datetime(1, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo"))},
             "execute_at must be within the years 1 to 9999",

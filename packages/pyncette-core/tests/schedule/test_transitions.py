@@ -217,6 +217,15 @@ def shown(count: int = 4, **parameters: Any) -> list[str]:
             "2026-03-29T00:30",
             ["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"],
         ),
+        # back to the very time of the last run, with the next match a year away
+        (
+            "Europe/Berlin",
+            "0 2/24 25 10 *",
+            "2026-10-24T12:00",
+            ["2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00", "2027-10-25T02:00:00+02:00"],
+        ),
+        # until 2006 New York skipped this hour on the first Sunday in April, each year
+        ("America/New_York", "0 2/24 * 4 SUN#1", "1990-01-01T00:00", ["2007-04-01T02:00:00-04:00"]),
         # negative DST: the standard time of Dublin is the one in summer
         (
             "Europe/Dublin",
