@@ -1,0 +1,184 @@
+"""Every example does what it says, as a program of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from .programs import EXAMPLES, Program, free_port
+
+RUN_TO_THEIR_END = {
+    "dynamic_tasks": ["Hello, Ada!", "Hello, Grace!", "Grace is greeted next at"],
+    "delay_queue": ["sending after 1 s", "sending after 2 s", "^0 left"],
+    "bulk": ["^5001 users", "^scheduled 5000", "refused user x because interval must be positive", "^unscheduled"],
+    "manual_clock": ["^31 runs", "2026-03-29T03:00:00"],
+    "partitioned_tasks": ["report for user 9"],
+}
+RUN_UNTIL_STOPPED = {
+    "basic": ["^cron: ", "^interval:"],
+    "persistence": ["^cron: ", "^interval:"],
+    "fixtures_and_middlewares": ["^count: 2", r"count took 0\.\d+ s"],
+    "heartbeats": ["^automatic:", "^cooperative:"],
+    "fencing_token": ["^refused", "^written"],
+    "with_trio": ["^tick"],
+    "synchronous": ["^crunched"],
+}
+NEED_A_SERVER = ["on_redis", "on_postgres", "on_mysql", "on_dynamodb"]
+OF_THEIR_OWN = ["healthcheck", "prometheus", "web_application"]
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    programs: list[Program] = []
+
+    def _start(*arguments: str, environment: Mapping[str, str] | None = None) -> Program:
+        programs.append(Program(arguments, tmp_path, environment or {}))
+        return programs[-1]
+
+    yield _start
+    for program in programs:
+        program.kill()
+
+
+def path(name: str) -> str:
+    return str(EXAMPLES / f"{name}.py")
+
+
+def wait_for_all(program: Program, patterns: list[str]) -> None:
+    for pattern in patterns:
+        program.wait_for(partial(program.matches, pattern))
+
+
+def test_every_example_is_tested() -> None:
+    tested = [*RUN_TO_THEIR_END, *RUN_UNTIL_STOPPED, *NEED_A_SERVER, *OF_THEIR_OWN]
+    assert sorted(tested) == sorted(example.stem for example in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", RUN_TO_THEIR_END)
+def test_it_runs_to_its_end(start: Start, name: str) -> None:
+    program = start(path(name))
+    wait_for_all(program, RUN_TO_THEIR_END[name])
+    assert program.end() == 0, program.lines
+
+
+@pytest.mark.parametrize("name", RUN_UNTIL_STOPPED)
+def test_it_runs_until_it_is_stopped(start: Start, name: str) -> None:
+    program = start(path(name))
+    wait_for_all(program, RUN_UNTIL_STOPPED[name])
+    assert program.end(signal.SIGINT) == 0, program.lines
+    assert not program.matches("Traceback")
+
+
+def test_persistence_goes_on_where_it_was(start: Start) -> None:
+    first = start(path("persistence"))
+    first.wait_for(lambda: len(first.matches("^interval:")) >= 2)
+    assert first.end(signal.SIGINT) == 0
+    second = start(path("persistence"))
+    second.wait_for(lambda: second.matches("^interval:"))
+    assert second.end(signal.SIGINT) == 0
+    runs = [line.split(maxsplit=1)[1] for line in first.matches("^interval:") + second.matches("^interval:")]
+    assert len(set(runs)) == len(runs)
+    fractions = {run.partition(".")[2] for run in runs}
+    assert len(fractions) == 1  # one grid: the second process did not begin anew
+
+
+def _mysql(url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    return {
+        "MYSQL_HOST": parts.hostname or "",
+        "MYSQL_PORT": str(parts.port),
+        "MYSQL_USER": parts.username or "",
+        "MYSQL_PASSWORD": parts.password or "",
+        "MYSQL_DATABASE": parts.path.lstrip("/"),
+    }
+
+
+SERVERS: dict[str, tuple[str, Callable[[Any], dict[str, str]]]] = {
+    "on_redis": ("redis_server", lambda server: {"REDIS_URL": server.url}),
+    "on_postgres": ("postgres_server", lambda server: {"POSTGRES_URL": server.url}),
+    "on_mysql": ("mysql_server", lambda server: _mysql(server.url)),
+    "on_dynamodb": (
+        "dynamodb_server",
+        lambda server: {
+            "DYNAMODB_ENDPOINT": server.endpoint,
+            "AWS_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEED_A_SERVER)
+def test_two_processes_share_a_server(start: Start, request: pytest.FixtureRequest, name: str) -> None:
+    fixture, environment_of = SERVERS[name]
+    environment = environment_of(request.getfixturevalue(fixture))
+    programs = [start(path(name), environment=environment) for _ in range(2)]
+    for program in programs:
+        program.wait_for(partial(program.matches, "Running 1 tasks"))
+    programs[0].wait_for(lambda: sum(len(program.matches("^tick")) for program in programs) >= 3)
+    assert [program.end(signal.SIGTERM) for program in programs] == [0, 0]
+    ticks = [line for program in programs for line in program.matches("^tick")]
+    assert len(set(ticks)) == len(ticks)
+
+
+def test_healthcheck(start: Start) -> None:
+    port = free_port()
+    program = start(path("healthcheck"), environment={"PORT": str(port)})
+    program.wait_for(lambda: program.matches("^tick"))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/")
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert program.end(signal.SIGTERM) == 0
+
+
+def test_prometheus(start: Start) -> None:
+    port = free_port()
+    program = start(path("prometheus"), environment={"PORT": str(port)})
+    program.wait_for(lambda: program.matches("^tick"))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    families = {family.name for family in text_string_to_metric_families(text)}
+    for kind in ("tasks", "ticks", "repository_ops"):
+        assert {
+            f"pyncette_{kind}",
+            f"pyncette_{kind}_duration_seconds",
+            f"pyncette_{kind}_failures",
+            f"pyncette_{kind}_in_progress",
+        } <= families
+    assert "pyncette_tasks_staleness_seconds" in families
+    assert program.end(signal.SIGTERM) == 0
+
+
+def test_web_application(start: Start) -> None:
+    port = free_port()
+    program = start(
+        *("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "web_application:web"),
+    )
+    program.wait_for(lambda: program.matches("Uvicorn running"))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/reminders", json.dumps({"name": "tea", "seconds": 0.2, "text": "drink tea"}))
+    assert connection.getresponse().status == 201
+    connection.close()
+    program.wait_for(lambda: program.matches("^reminder: drink tea"))
+    program.process.send_signal(signal.SIGINT)
+    try:
+        program.process.wait(30)
+    except subprocess.TimeoutExpired:
+        pytest.fail("\n".join(program.lines))
+    assert not program.matches("Traceback")
