@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from pyncette.testing import RepositoryContract, contract
+from pyncette.testing import AppContract, RepositoryContract, contract
 from pyncette.testing.contract.base import ContractBase, contract_tests, missing_tests
 
 ANY_TEST = "test_read_of_nothing"
+SUITES = (RepositoryContract, AppContract)
 
 
 async def replacement(self: object) -> None:
@@ -76,16 +77,16 @@ def test_every_part_is_in_the_suite_and_no_name_is_used_twice() -> None:
     folder = Path(contract.__file__).parent
     names = [
         node.name
-        for path in folder.glob("*.py")
+        for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef) and node.name.startswith("test_")
     ]
     assert len(set(names)) == len(names)
-    assert set(names) == set(contract_tests(RepositoryContract))
+    assert set(names) == {*contract_tests(RepositoryContract), *contract_tests(AppContract)}
 
 
 def test_every_test_says_what_it_demands() -> None:
-    assert [name for name, test in contract_tests(RepositoryContract).items() if not test.__doc__] == []
+    assert [name for suite in SUITES for name, test in contract_tests(suite).items() if not test.__doc__] == []
 
 
 def test_the_base_alone_has_only_the_guard() -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from pyncette.memory import MemoryRepository
 from pyncette.repository import Repository
-from pyncette.testing import RepositoryContract
+from pyncette.testing import AppContract, RepositoryContract
 
 
-class TestMemory(RepositoryContract):
+class TestMemory(RepositoryContract, AppContract):
     """Clients of one storage are references to one repository here."""
 
     @pytest.fixture

@@ -40,8 +40,8 @@ class Register(Awaited):
             revision=new_revision(),
             force=self._force,
         )
-        if change is not None and change.new is not None:
-            self.due_at = change.new.due_at
+        # Decided anew after a conflict: what was decided before no longer counts.
+        self.due_at = None if change is None or change.new is None else change.new.due_at
         return change
 
     async def wait(self) -> None:

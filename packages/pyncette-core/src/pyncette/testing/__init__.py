@@ -13,9 +13,10 @@ from .clock import ManualClock
 from .faults import Call, Fault, FaultPlan, FaultyRepository, cancel_at, delay, fail, lose_reply, refuse
 
 if TYPE_CHECKING:
-    from .contract import RepositoryContract
+    from .contract import AppContract, RepositoryContract
 
 __all__ = [
+    "AppContract",
     "Call",
     "Capabilities",
     "Fault",
@@ -30,7 +31,7 @@ __all__ = [
     "refuse",
 ]
 
-_CONTRACTS = ("RepositoryContract",)
+_CONTRACTS = ("AppContract", "RepositoryContract")
 
 
 def __dir__() -> list[str]:

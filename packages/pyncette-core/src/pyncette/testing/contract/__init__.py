@@ -14,6 +14,7 @@ except ImportError as error:
 
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
+from .app_suite import AppContract  # noqa: E402 - after the registration that makes its asserts explain themselves
 from .suite import RepositoryContract  # noqa: E402 - after the registration that makes its asserts explain themselves
 
-__all__ = ["RepositoryContract"]
+__all__ = ["AppContract", "RepositoryContract"]

@@ -1,0 +1,1 @@
+"""How a whole app behaves on a repository, in virtual time."""

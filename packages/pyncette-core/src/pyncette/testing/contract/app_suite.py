@@ -1,0 +1,28 @@
+"""The whole suite of app tests."""
+
+from __future__ import annotations
+
+from .app.failing import FailureContract
+from .app.faulty import FaultContract
+from .app.leasing import LeaseContract
+from .app.listing import ListingContract
+from .app.occurring import OccurrenceContract
+from .app.redefining import RedefinitionContract
+from .app.scheduling import SchedulingContract
+from .app.sharing import SharingContract
+
+
+class AppContract(
+    OccurrenceContract,
+    FailureContract,
+    LeaseContract,
+    SchedulingContract,
+    ListingContract,
+    RedefinitionContract,
+    SharingContract,
+    FaultContract,
+):
+    """What an app promises, on a repository, in virtual time.
+
+    Subclass it as :class:`RepositoryContract`, with the same fixture and capabilities, or inherit both.
+    """
