@@ -153,7 +153,7 @@ async def test_lost_replies(lab: Lab, proxy: Proxy) -> None:
             repository.clock,
         ):
             with pytest.raises(RepositoryUnavailableException) as caught:
-                await call()  # type: ignore[no-untyped-call]
+                await call()
             assert caught.value.__cause__ is not None
         proxy.lose_replies = False
         (found,) = await repository.read([first.ref])
