@@ -165,19 +165,22 @@ class _Crossing(Generic[T]):
         self._context = _asyncio_context()
 
     def start(self, finished: Callable[[_Crossing[T]], object]) -> None:
+        def finish(task: asyncio.Task[T]) -> None:
+            self.task = None  # it holds an error, whose traceback is going to refer to this object
+            finished(self)
+            if task.cancelled():
+                self.reply.give(None, asyncio.CancelledError())
+            elif (error := task.exception()) is not None:
+                self.reply.give(None, error)
+            else:
+                self.reply.give(task.result())
+
         self.task = asyncio.get_running_loop().create_task(self._call(), context=self._context)
-        self.task.add_done_callback(lambda _: finished(self))
-        self.task.add_done_callback(self._give)
+        self.task.add_done_callback(finish)
 
     def cancel(self) -> None:
         if self.task is not None:
             self.task.cancel()
-
-    def _give(self, task: asyncio.Task[T]) -> None:
-        try:
-            self.reply.give(task.result())
-        except BaseException as error:  # noqa: BLE001 - raised again in the task that waits for the reply
-            self.reply.give(None, error)
 
 
 class _Bridge(AbstractAsyncContextManager[Repository]):
@@ -203,7 +206,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         try:
             return _bridged(await self._opened.wait(self._cancel), self.call)
         except BaseException:
-            await self._end()
+            await self._end(patience=0)  # it has ended, or has been given its time to
             raise
 
     async def __aexit__(
@@ -213,7 +216,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
 
         # The repository's side knows a cancellation by the name of asyncio's only.
         self._body_error = asyncio.CancelledError() if isinstance(error, trio.Cancelled) else error
-        if not await self._end():
+        if not await self._end(patience=CLOSE_TIMEOUT):
             return None
         raised = self._ended.error
         if raised is not None and (raised is self._body_error or isinstance(raised, asyncio.CancelledError)):
@@ -230,30 +233,31 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
             if self._refusal is not None:
                 raise RepositoryException(self._refusal)
             self._crossings.add(crossing)
-            self._loop.call_soon_threadsafe(crossing.start, self._crossings.discard)
+            self._post(crossing.start, self._crossings.discard)
         return await crossing.reply.wait(lambda: self._post(crossing.cancel))
 
-    def _post(self, callback: Callable[[], object]) -> None:
+    def _post(self, callback: Callable[..., object], *args: object) -> None:
         try:
-            self._loop.call_soon_threadsafe(callback)
+            self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
             logger.debug("The repository's event loop has ended already.")
 
     def _cancel(self) -> None:
         self._post(self._main.cancel)
 
-    async def _end(self) -> bool:
-        """Have the repository closed and its thread ended, cancelled or not.
+    async def _end(self, *, patience: float) -> bool:
+        """Have the repository closed and its thread ended, whether the caller is cancelled or not.
 
+        :param patience: seconds until closing is cancelled.
         :return: False if it had to be left behind.
         """
         with self._lock:
             self._refusal = self._refusal or "The repository is closed."
         self._post(self._closing.set)
-        if not await self._ended.wait_shielded(CLOSE_TIMEOUT):
+        if not await self._ended.wait_shielded(patience):
             self._cancel()
             if not await self._ended.wait_shielded(CANCEL_GRACE):
-                logger.error("The repository did not close in %s s; it is left open.", CLOSE_TIMEOUT + CANCEL_GRACE)
+                logger.error("The repository did not close in time; it is left open, together with its thread.")
                 return False
         self._thread.join()
         return True
