@@ -146,6 +146,26 @@ class FaultContract(AppBase):
             await bench.advance(91)
         assert bench.log.due() == [120, 180]
 
+    async def test_at_most_once_when_another_worker_was_faster(self, bench: Bench) -> None:
+        """A worker that could not record the start, and then finds the one-off gone, doesn't take that for its own
+        doing: somebody else has executed it."""
+        plan = FaultPlan()
+        hampered = bench.app(repository_factory=plan.wrap(bench.factory))
+        healthy = bench.app(poll_interval=duration(0.01))
+        options = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(0.03)}
+        templates = [app.dynamic_task(name="template", **options)(bench.log.note) for app in (hampered, healthy)]
+        async with bench.running(hampered) as worker:
+            await worker.context.schedule_task(templates[0], "a", execute_at=moment(10))
+            await bench.advance(9)
+            plan.script("swap", fail())
+            plan.script("claim", None)
+            plan.always(fail(), "claim")
+            await bench.advance(1)
+            assert bench.log.runs == []
+            async with bench.running(healthy):
+                await bench.advance(5)
+        assert len(bench.log.runs) == 1
+
     async def test_at_most_once_never_runs_twice(self, bench: Bench) -> None:
         """Whatever fails and however, an instance is executed once at most."""
         plan = FaultPlan()

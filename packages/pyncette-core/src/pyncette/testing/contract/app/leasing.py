@@ -269,6 +269,24 @@ class LeaseContract(AppBase):
         assert len(tokens) >= 10
         assert tokens == sorted(set(tokens))
 
+    async def test_fencing_tokens_of_one_moment(self, bench: Bench) -> None:
+        """Tokens grow also if an instance is claimed several times within one microsecond."""
+        app = bench.app()
+
+        @app.dynamic_task()
+        async def template(context: Context) -> None:
+            bench.log.begin(context)
+            if len(bench.log.runs) < 5:
+                schedule = context.app_context.schedule_task
+                await schedule(template, "a", force=True, execute_at=bench.clock.time)
+
+        async with bench.running(app) as worker:
+            await worker.context.schedule_task(template, "a", execute_at=bench.clock.time)
+            await bench.advance(0)
+        assert bench.log.at() == [0] * 5
+        tokens = [run.token for run in bench.log.runs]
+        assert tokens == sorted(set(tokens))
+
     async def test_a_lease_that_is_half_spent(self, bench: Bench) -> None:
         """What was claimed but can't start in time is given back, not started: the next claim has a whole lease."""
         app = bench.app(executor_cls=OneByOne)

@@ -74,10 +74,11 @@ class SharingContract(AppBase):
         assert [log.most_running for log in logs] == [3, 3]
         assert sorted(logs[0].names() + logs[1].names()) == [f"template:{number}" for number in range(8)]
 
-    async def test_a_slot_that_comes_free_is_used_at_once(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("execution_mode", ExecutionMode, ids=lambda mode: mode.name)
+    async def test_a_slot_that_comes_free_is_used_at_once(self, bench: Bench, execution_mode: ExecutionMode) -> None:
         """Work that waits for a slot does not wait for the poll interval."""
         app = bench.app(concurrency_limit=2, poll_interval=duration(1000))
-        template = app.dynamic_task(name="template")(bench.log.lasting(10))
+        template = app.dynamic_task(name="template", execution_mode=execution_mode)(bench.log.lasting(10))
         async with bench.running(app) as worker:
             for number in range(6):
                 await worker.context.schedule_task(template, f"{number}", execute_at=moment(0))
