@@ -6,7 +6,7 @@ The driver does on one connection what somebody would write by hand for speed: a
 and an UPDATE joined to arrays for the settlement, which looks at no outcomes. Both work in turns on tables that are
 the same, indexes included; the figures are medians. The tables are dropped in the end.
 """
-# ruff: noqa: S608, T201 - the statements are made of constants; it is a script
+# ruff: noqa: S608 - the statements are made of constants; it is a script
 
 from __future__ import annotations
 

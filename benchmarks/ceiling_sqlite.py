@@ -6,7 +6,7 @@ The driver is Python's sqlite3, called without threads and with the same durabil
 write by hand for speed: they compare nothing and look at no outcomes. Each batch is two transactions, each of which is
 synced to the disk, so the disk of the folder sets the pace: its sync is measured too. The figures are medians.
 """
-# ruff: noqa: T201 - it is a script
+
 
 from __future__ import annotations
 

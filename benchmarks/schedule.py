@@ -14,7 +14,7 @@ The last lines tell what fast-forwarding over ten million missed seconds costs, 
 before, and how much memory 100,000 instances with 100 different expressions take.
 """
 
-# ruff: noqa: T201 - it is a script
+
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 
 def edit_distance(a: str, b: str) -> int:
@@ -20,7 +21,8 @@ def edit_distance(a: str, b: str) -> int:
     return row[-1]
 
 
-def near_miss(word: str, known: Iterable[str]) -> str | None:
+@lru_cache(maxsize=1024)  # asked for every argument of every instance
+def near_miss(word: str, known: tuple[str, ...]) -> str | None:
     """The known word that ``word`` was very probably meant to be, None if it may well mean something else.
 
     One edit is a near miss, two are one for words of eight letters and more. Words of four letters have too many
@@ -30,7 +32,11 @@ def near_miss(word: str, known: Iterable[str]) -> str | None:
         tolerance = 2 if len(candidate) >= 8 else 1
         if len(candidate) <= 4 and word[:1] != candidate[:1]:
             continue
-        if word != candidate and edit_distance(word.lower(), candidate) <= tolerance:
+        if (
+            abs(len(word) - len(candidate)) <= tolerance
+            and word != candidate
+            and edit_distance(word.lower(), candidate) <= tolerance
+        ):
             return candidate
     return None
 

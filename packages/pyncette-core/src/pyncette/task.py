@@ -106,10 +106,12 @@ class Task:
         enabled: bool = True,
         parent_task: Task | None = None,
         timezone: str | None = None,
+        args_text: str | None = None,
     ) -> None:
         self.name = name
         self.task_func = task_func
         self.extra_args = args
+        self._args_text = args_text
         self.policies = policies
         self.dynamic = dynamic
         self.parent_task = parent_task
@@ -189,7 +191,14 @@ class Task:
         if self._schedule is None:
             raise ValueError(f"{self.name!r} has no schedule.")
         # The arguments of a static task are those of the code that runs.
-        return Spec(self._schedule) if self.parent_task is None else Spec(self._schedule, encode_args(self.extra_args))
+        return Spec(self._schedule) if self.parent_task is None else Spec(self._schedule, self.args_text)
+
+    @property
+    def args_text(self) -> str:
+        """The arguments as JSON."""
+        if self._args_text is None:
+            self._args_text = encode_args(self.extra_args)
+        return self._args_text
 
     def instantiate(self, name: str, **kwargs: Any) -> Task:
         """A concrete instance of this template, as :meth:`~pyncette.PyncetteContext.schedule_task` stores it.
@@ -203,8 +212,8 @@ class Task:
         home = self.home_of(names.check_name(name, "task instance"))
         timing, args = split_instance_kwargs(kwargs)
         schedule = make_schedule(**self._with_defaults(timing))
-        encode_args(args)
-        return home.restore(name, schedule, {**self.extra_args, **args})
+        merged = {**self.extra_args, **args}
+        return home.restore(name, schedule, merged, encode_args(merged))
 
     def home_of(self, name: str) -> Task:
         """The task under which the instance ``name`` is stored: this template, or the instance's partition."""
@@ -214,9 +223,17 @@ class Task:
             )
         return self
 
-    def restore(self, name: str, schedule: Schedule | None, args: dict[str, Any]) -> Task:
-        """An instance of this template from checked or stored values."""
-        return Task(name, self.task_func, schedule=schedule, args=args, policies=self.policies, parent_task=self)
+    def restore(self, name: str, schedule: Schedule | None, args: dict[str, Any], args_text: str | None = None) -> Task:
+        """An instance of this template from checked or stored values; ``args_text`` is ``args`` as JSON, if known."""
+        return Task(
+            name,
+            self.task_func,
+            schedule=schedule,
+            args=args,
+            policies=self.policies,
+            parent_task=self,
+            args_text=args_text,
+        )
 
     def name_in(self, canonical_name: str) -> str:
         """The name of the instance of this template or partition that is stored under ``canonical_name``."""
@@ -224,7 +241,7 @@ class Task:
 
     def fresh_args(self) -> dict[str, Any]:
         """A copy of the arguments, as they would arrive from the storage."""
-        return decode_args(encode_args(self.extra_args)) if self.extra_args else {}
+        return decode_args(self.args_text) if self.extra_args else {}
 
     def _with_defaults(self, timing: dict[str, Any]) -> dict[str, Any]:
         """The timing of an instance; what it leaves out comes from the template."""

@@ -1,0 +1,142 @@
+"""What is measured: each case returns figures of one run of one version on one storage."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .subjects import Storage, Version
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKER = Path(__file__).with_name("worker.py")
+
+Figures = dict[str, float]
+
+
+class Process:
+    """A worker process."""
+
+    def __init__(self, version: Version, job: dict[str, Any]) -> None:
+        self.count = 0
+        self.result: dict[str, Any] = {}
+        self._ready = threading.Event()
+        self._popen = subprocess.Popen(
+            [version.python, str(WORKER), json.dumps(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None  # noqa: S101 - it is a pipe
+        for line in self._popen.stdout:
+            if line.startswith("ready"):
+                self._ready.set()
+            elif line.startswith("{"):
+                self.result = json.loads(line)
+            else:
+                self.count = int(line)
+        self._ready.set()
+
+    def begin(self) -> None:
+        """Let it begin as soon as it is ready."""
+        self._ready.wait()
+        assert self._popen.stdin is not None  # noqa: S101 - it is a pipe
+        self._popen.stdin.write("begin\n")
+        self._popen.stdin.flush()
+
+    def ready(self) -> None:
+        self._ready.wait()
+
+    def end(self) -> dict[str, Any]:
+        """What it measured."""
+        assert self._popen.stdin is not None  # noqa: S101 - it is a pipe
+        self._popen.stdin.close()
+        self._popen.wait()
+        self._reader.join()
+        if not self.result:
+            raise RuntimeError(f"a worker failed with status {self._popen.returncode}: {self._popen.args!r}")
+        return self.result
+
+
+def execute(
+    version: Version, storage: Storage, load: dict[str, Any], processes: int, enough: Callable[[int, float], bool]
+) -> list[dict[str, Any]]:
+    """Run workers on one storage, whose instances the first one schedules, until ``enough(executions, seconds)``."""
+    job = {"case": "execute", "backend": storage.backend, "options": storage.options()}
+    crew = [Process(version, {**job, "load": load})]
+    crew[0].ready()
+    crew += [Process(version, job) for _ in range(processes - 1)]
+    for process in crew[1:]:
+        process.ready()
+    for process in crew:
+        process.begin()
+    began = time.monotonic()
+    while not enough(sum(process.count for process in crew), time.monotonic() - began):
+        time.sleep(0.01)
+    return [process.end() for process in crew]
+
+
+def burst(version: Version, storage: Storage, count: int, processes: int = 1) -> Figures:
+    """``count`` one-off instances are overdue: how many are executed a second, and what each costs."""
+    load = {"kind": "overdue", "count": count}
+    results = execute(version, storage, load, processes, lambda done, seconds: done >= count or seconds > 120)
+    done = sum(result["count"] for result in results)
+    elapsed = max(result["last"] for result in results) - min(result["began"] for result in results)
+    return {"fires/s": done / elapsed, "CPU us/fire": 1e6 * sum(result["cpu"] for result in results) / done}
+
+
+def lag(version: Version, storage: Storage) -> Figures:
+    """100 one-off instances, spread over 10 s: how late they begin."""
+    load = {"kind": "spread", "count": 100, "seconds": 10}
+    [result] = execute(version, storage, load, 1, lambda done, seconds: done >= 100 or seconds > 60)
+    lags = sorted(result["lags"])
+    return {"p50 ms": 1000 * statistics.median(lags), "p99 ms": 1000 * lags[int(0.99 * len(lags))]}
+
+
+def steady(version: Version, storage: Storage, start: int) -> Figures:
+    """Instances that are due each second, twice as many in each step: the highest rate at which half begin in time."""
+    rate = best = start
+    while rate <= 64_000:
+        [result] = execute(version, storage, {"kind": "steady", "count": rate}, 1, lambda done, seconds: seconds > 6)
+        late = result["lags"][-rate:]
+        if len(result["lags"]) < 4 * rate or statistics.median(late) > 1:
+            break
+        best, rate = rate, rate * 2
+    return {"steady fires/s": float(best)}
+
+
+def register(version: Version, storage: Storage, count: int, *, bulk: bool) -> Figures:
+    """Instances scheduled a second, one by one or in bulk (1.1.0: 100 calls at a time)."""
+    job = {"case": "register", "backend": storage.backend, "options": storage.options(), "count": count, "bulk": bulk}
+    process = Process(version, job)
+    process.begin()
+    return {"bulk/s" if bulk else "one by one/s": process.end()["rate"]}
+
+
+def idle(version: Version, storage: Storage, count: int) -> Figures:
+    """What an app with ``count`` instances that are not due costs in a minute."""
+    seconds = 20.0
+    before = 0
+    settled = 3.0  # the start is over by then
+
+    def enough(done: int, elapsed: float) -> bool:
+        nonlocal before
+        if elapsed < settled and storage.trips is not None:
+            before = storage.trips()
+        return elapsed > seconds + settled
+
+    [result] = execute(version, storage, {"kind": "later", "count": count}, 1, enough)
+    figures = {"CPU ms/min": 1000 * result["cpu"] * 60 / (seconds + settled)}
+    if storage.trips is not None:
+        figures["commands/min"] = (storage.trips() - before) * 60 / seconds
+    return figures

@@ -1,0 +1,152 @@
+"""The process that is measured: the same code on pyncette 1.1.0 and on this version, by the public API.
+
+Argument: a JSON object with the case, the backend and its options. Says "ready", begins at a line on standard input,
+says how far it is, ends at the end of standard input, and says what it measured, as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import importlib
+import json
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+UTC = datetime.timezone.utc  # noqa: UP017 - 1.1.0 is measured with the same code
+LEASE = datetime.timedelta(seconds=60)
+
+
+class Subject:
+    """The app under test, and what it has executed."""
+
+    def __init__(self, backend: str, options: dict[str, Any]) -> None:
+        from pyncette import Context, Pyncette
+
+        if backend == "memory":
+            self.app = Pyncette(**options)
+        else:
+            factory = getattr(importlib.import_module(f"pyncette.{backend}"), f"{backend}_repository")
+            self.app = Pyncette(repository_factory=factory, **options)
+        self.count = 0
+        self.last = 0.0
+        self.lags: list[float] = []
+
+        @self.app.dynamic_task(lease_duration=LEASE)
+        async def work(context: Context) -> None:
+            now = time.time()
+            self.count += 1
+            self.last = now
+            self.lags.append(now - context.scheduled_at.timestamp())
+
+        self.work = work
+
+
+async def lines() -> AsyncIterator[str]:
+    """The lines of standard input."""
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        yield line
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def execute(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
+    """Run the app from the signal to begin until the end of standard input."""
+    async with subject.app.create() as context:
+        if "load" in job:
+            await load(subject, context, job["load"])
+        print("ready", flush=True)
+        commands = lines()
+        await anext(commands)
+        began, cpu = time.time(), cpu_seconds()
+        running = asyncio.ensure_future(context.run())
+        teller = asyncio.ensure_future(tell(subject))
+        async for _ in commands:
+            pass
+        spent = cpu_seconds() - cpu
+        context.shutdown()
+        teller.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await teller
+        await running
+        return {"began": began, "last": subject.last, "count": subject.count, "cpu": spent, "lags": subject.lags}
+
+
+async def tell(subject: Subject) -> None:
+    told = -1
+    while True:
+        if subject.count != told:
+            told = subject.count
+            print(told, flush=True)
+        await asyncio.sleep(0.02)
+
+
+async def load(subject: Subject, context: Any, plan: dict[str, Any]) -> None:
+    """Schedule the instances that the case needs."""
+    now = datetime.datetime.now(UTC)
+    count = plan["count"]
+    each: list[dict[str, Any]]
+    if plan["kind"] == "overdue":
+        each = [{"execute_at": now - datetime.timedelta(seconds=1)} for _ in range(count)]
+    elif plan["kind"] == "spread":
+        seconds = plan["seconds"]
+        each = [{"execute_at": now + datetime.timedelta(seconds=2 + seconds * i / count)} for i in range(count)]
+    elif plan["kind"] == "steady":
+        each = [{"interval": datetime.timedelta(seconds=1)} for _ in range(count)]
+    else:
+        each = [{"execute_at": now + datetime.timedelta(days=365)} for _ in range(count)]
+    await schedule_all(subject, context, [(f"instance{i}", kwargs) for i, kwargs in enumerate(each)])
+
+
+async def schedule_all(subject: Subject, context: Any, instances: list[tuple[str, dict[str, Any]]]) -> None:
+    """In bulk, or with 100 calls at a time where there is no bulk call."""
+    if hasattr(context, "schedule_tasks"):
+        result = await context.schedule_tasks(subject.work, instances)
+        if result.refused:
+            raise result.refused[0][1]
+        return
+    pending = iter(instances)
+
+    async def schedule() -> None:
+        for name, kwargs in pending:
+            await context.schedule_task(subject.work, name, **kwargs)
+
+    await asyncio.gather(*(schedule() for _ in range(100)))
+
+
+async def register(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
+    """Schedule instances one by one, or as fast as the version can."""
+    count = job["count"]
+    at = datetime.datetime.now(UTC) + datetime.timedelta(days=365)
+    kwargs: dict[str, Any] = {"execute_at": at, "data": "x" * 64}
+    instances = [(f"instance{i}", kwargs) for i in range(count)]
+    async with subject.app.create() as context:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        began = time.perf_counter()
+        if job["bulk"]:
+            await schedule_all(subject, context, instances)
+        else:
+            for name, kwargs in instances:
+                await context.schedule_task(subject.work, name, **kwargs)
+        elapsed = time.perf_counter() - began
+    return {"rate": count / elapsed}
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    subject = Subject(job["backend"], job["options"])
+    case = register if job["case"] == "register" else execute
+    print(json.dumps(asyncio.run(case(subject, job))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
