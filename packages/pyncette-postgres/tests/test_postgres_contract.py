@@ -12,13 +12,13 @@ import pytest
 
 from pyncette.postgres import postgres_repository
 from pyncette.repository import Repository
-from pyncette.testing import Capabilities, RepositoryContract
+from pyncette.testing import AppContract, Capabilities, RepositoryContract
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
 
 
-class TestPostgres(RepositoryContract):
+class TestPostgres(RepositoryContract, AppContract):
     capabilities = Capabilities(server_clock=True)
     statement_cache_size: ClassVar[int] = 100
 

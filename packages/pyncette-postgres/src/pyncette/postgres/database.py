@@ -39,9 +39,9 @@ _SESSION = {
     # must be good for millions of rows. The statements are written so that the indexes serve all that they do.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_sort": "off",
     "jit": "off",
     # At a higher level, records that others have just changed would be errors instead of lost races.
     "default_transaction_isolation": "read committed",
@@ -130,7 +130,7 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
         statement_cache_size=settings.statement_cache_size,
         command_timeout=COMMAND_TIMEOUT,
         timeout=CONNECT_TIMEOUT,
-        server_settings=_session(settings),
+        server_settings=session_settings(settings),
         reset=_leave_as_it_is,
     )
     try:
@@ -142,7 +142,7 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
             await connector.close()
 
 
-def _session(settings: Settings) -> dict[str, str]:
+def session_settings(settings: Settings) -> dict[str, str]:
     """What is set for each session. Proxies refuse most of it, and there each statement is planned anew anyway."""
     if settings.behind_proxy:
         return {}

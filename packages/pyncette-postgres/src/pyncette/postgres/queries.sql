@@ -1,4 +1,6 @@
 -- {table} is the quoted name of the table. Every statement here is one implicit transaction.
+-- 9223372036854775807 is the moment that never comes. What is ready at some time comes before it: only statements that
+-- say so may use the index of ready times, so that the server can't take it for any other.
 
 -- name: read
 SELECT g.place, t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec
@@ -70,7 +72,7 @@ FROM wanted AS w
 CROSS JOIN LATERAL (
     SELECT t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec
     FROM {table} AS t
-    WHERE t.queue = w.queue AND t.ready_at <= $4
+    WHERE t.queue = w.queue AND t.ready_at <= $4 AND t.ready_at < 9223372036854775807
     ORDER BY t.ready_at
     LIMIT w.most
 ) AS r
@@ -92,7 +94,7 @@ held AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT t.ctid AS row, t.ready_at
         FROM {table} AS t
-        WHERE t.queue = w.queue AND t.ready_at <= $4
+        WHERE t.queue = w.queue AND t.ready_at <= $4 AND t.ready_at < 9223372036854775807
         ORDER BY t.ready_at
         LIMIT w.most
         FOR UPDATE SKIP LOCKED
@@ -127,7 +129,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT t.ready_at
         FROM {table} AS t
-        WHERE t.queue = w.queue AND t.ready_at >= $3
+        WHERE t.queue = w.queue AND t.ready_at >= $3 AND t.ready_at < 9223372036854775807
         ORDER BY t.ready_at
         LIMIT 1
     ) AS r

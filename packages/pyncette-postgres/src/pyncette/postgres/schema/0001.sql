@@ -13,7 +13,9 @@ CREATE TABLE {table} (
     CONSTRAINT {key_index} PRIMARY KEY (queue, key)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
-CREATE INDEX {ready_index} ON {table} (queue, ready_at);
+-- Without what is never ready, and so of no use to statements that do not ask for a time: where a queue has few records
+-- the server would take it for finding one by its key as well, and stay with that when there are millions.
+CREATE INDEX {ready_index} ON {table} (queue, ready_at) WHERE ready_at < 9223372036854775807;
 
 -- Static tasks, each of which is a queue of its own.
 CREATE INDEX {static_index} ON {table} (ready_at) WHERE queue = key;
