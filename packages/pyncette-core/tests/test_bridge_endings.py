@@ -375,7 +375,7 @@ def test_the_event_loop_ends_before_the_repository(repository: ScriptedRepositor
     trio.run(manager.__aenter__)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "pyncette-repository"]
     assert thread.daemon
-    manager._manager._post(manager._manager._closing.set)  # type: ignore[attr-defined]  # nobody else could end it now
+    manager.manager._post(manager.manager._closing.set)  # type: ignore[attr-defined]  # nobody else could end it now
 
 
 # Signals

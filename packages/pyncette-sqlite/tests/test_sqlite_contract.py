@@ -11,16 +11,16 @@ import pytest
 
 from pyncette.repository import Repository
 from pyncette.sqlite import sqlite_repository
-from pyncette.testing import Capabilities, RepositoryContract
+from pyncette.testing import AppContract, Capabilities, RepositoryContract
 
 
-class TestSqliteFile(RepositoryContract):
+class TestSqliteFile(RepositoryContract, AppContract):
     @pytest.fixture
     def repository_factory(self, tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Repository]]:
         return partial(sqlite_repository, sqlite_database=tmp_path / "pyncette.db")
 
 
-class TestSqliteInMemory(RepositoryContract):
+class TestSqliteInMemory(RepositoryContract, AppContract):
     capabilities = Capabilities(shared=False, persistent=False)
 
     @pytest.fixture

@@ -63,6 +63,17 @@ def asyncio_only(
     return make
 
 
+def wrap_inside(
+    manager: AbstractAsyncContextManager[Repository],
+    wrap: Callable[[AbstractAsyncContextManager[Repository]], AbstractAsyncContextManager[Repository]],
+) -> AbstractAsyncContextManager[Repository]:
+    """What a factory has made, with ``wrap`` applied where the repository lives: if it is bridged, on its side of the
+    bridge. For tests and instruments that have to be near the driver."""
+    if isinstance(manager, _OnEither):
+        return _OnEither(wrap(manager.manager))
+    return wrap(manager)
+
+
 def _on_trio() -> bool:
     if "trio" not in sys.modules:
         return False
@@ -75,17 +86,17 @@ class _OnEither(AbstractAsyncContextManager[Repository]):
     """Which event loop runs is known only when the repository is opened, not yet when its factory is called."""
 
     def __init__(self, manager: AbstractAsyncContextManager[Repository]) -> None:
-        self._manager = manager
+        self.manager = manager
 
     async def __aenter__(self) -> Repository:
         if _on_trio():
-            self._manager = _Bridge(self._manager)
-        return await self._manager.__aenter__()
+            self.manager = _Bridge(self.manager)
+        return await self.manager.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        return await self._manager.__aexit__(kind, error, traceback)
+        return await self.manager.__aexit__(kind, error, traceback)
 
 
 class _Reply(Generic[T]):

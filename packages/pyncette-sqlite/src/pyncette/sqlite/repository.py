@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiosqlite
-import anyio
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
@@ -20,7 +18,7 @@ from pyncette.repository import Repository
 
 from .failures import translated
 from .location import MEMORY, Location
-from .session import Operation, Session, run
+from .session import Operation, Session, completed, run
 from .store import Store
 
 T = TypeVar("T")
@@ -111,13 +109,14 @@ async def _opened(location: Location) -> AsyncIterator[Repository]:
 async def _session(
     location: Location, prepare: Callable[[sqlite3.Connection], list[None]]
 ) -> AsyncIterator[aiosqlite.Connection]:
+    # A connection that is half opened, or half closed, would leave its thread behind.
     connection = aiosqlite.connect(location.database, factory=Session, isolation_level=None, timeout=0)
     try:
-        await _completed(_connect(connection, location))
+        await completed(_connect(connection, location))
         await run(connection, Operation(location, prepare))
         yield connection
     finally:
-        await _completed(connection.close())
+        await completed(connection.close())
 
 
 async def _connect(connection: aiosqlite.Connection, location: Location) -> None:
@@ -125,18 +124,3 @@ async def _connect(connection: aiosqlite.Connection, location: Location) -> None
         _ = await connection
     except sqlite3.Error as error:
         raise translated(error, location, max_size=0) from error
-
-
-async def _completed(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` to its end even when cancelled: a connection that is half opened would leave its thread behind."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled
-    task.result()

@@ -6,14 +6,17 @@ Its public hook is ``factory``: the class of the :mod:`sqlite3` connection that 
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
+import anyio
 
 from .failures import LOCK_TIMEOUT, is_contention, translated
 from .location import Location
@@ -50,12 +53,27 @@ class Operation(Generic[T]):
     def __init__(self, location: Location, function: Callable[[sqlite3.Connection], list[T]]) -> None:
         self._location = location
         self._function = function
-        self.abandoned = False
+        self._abandoned = False
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def run(self, connection: sqlite3.Connection) -> list[T]:
+        if not self._ended.set_running_or_notify_cancel():
+            return []
+        try:
+            return self._run(connection)
+        finally:
+            self._ended.set_result(None)
+
+    async def abandon(self) -> None:
+        """See to it that the operation does not begin; if it has begun, wait until it has ended."""
+        self._abandoned = True
+        if not self._ended.cancel():
+            await completed(asyncio.wrap_future(self._ended))
+
+    def _run(self, connection: sqlite3.Connection) -> list[T]:
         deadline = time.monotonic() + LOCK_TIMEOUT
         pause = 0.001
-        while not self.abandoned:
+        while not self._abandoned:
             try:
                 return self._function(connection)
             except (sqlite3.Error, OverflowError, UnicodeError) as error:
@@ -71,12 +89,29 @@ class Operation(Generic[T]):
 async def run(connection: aiosqlite.Connection, operation: Operation[T]) -> list[T]:
     """Run the operation in the connection's thread.
 
-    If the caller is cancelled, an operation that has not begun is not begun; one that has begun ends by itself.
+    If the caller is cancelled, an operation that has begun comes to its end first, so that nothing is written later.
+    It no longer waits for other connections then.
     """
     try:
         return cast(list[T], await connection.execute_fetchall(_RUN, (operation,)))
-    finally:
-        operation.abandoned = True
+    except asyncio.CancelledError:
+        await operation.abandon()
+        raise
+
+
+async def completed(work: Awaitable[None]) -> None:
+    """Await ``work`` to its end, even when cancelled."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()
 
 
 @contextmanager
