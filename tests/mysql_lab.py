@@ -13,6 +13,7 @@ import asyncmy
 from asyncmy.connection import Connection
 
 from pyncette.mysql import mysql_repository
+from pyncette.mysql.connections import SESSION
 from pyncette.repository import Repository
 from tests.servers.model import Server
 
@@ -42,7 +43,7 @@ class Lab:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
-        """Somebody else on the server, who reads what is committed."""
+        """A connection with the settings of the storage's own."""
         connection = await asyncmy.connect(
             host=self.server.host,
             port=self.server.port,
@@ -50,7 +51,7 @@ class Lab:
             password=self.server.password,
             database=self.server.database,
             autocommit=True,
-            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            init_command=SESSION,
         )
         try:
             yield connection

@@ -12,7 +12,7 @@ import pytest
 
 from pyncette.mysql import mysql_repository
 from pyncette.repository import Repository
-from pyncette.testing import Capabilities, RepositoryContract
+from pyncette.testing import AppContract, Capabilities, RepositoryContract
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
@@ -31,7 +31,7 @@ def on(server: Server) -> Factory:
     )
 
 
-class TestMySQLContract(RepositoryContract):
+class TestMySQLContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
     @pytest.fixture
@@ -39,7 +39,7 @@ class TestMySQLContract(RepositoryContract):
         return on(mysql_server)
 
 
-class TestMariaDBContract(RepositoryContract):
+class TestMariaDBContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
     @pytest.fixture

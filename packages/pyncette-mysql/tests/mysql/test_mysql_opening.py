@@ -27,7 +27,8 @@ TASK = Queue("task")
 
 def record(name: str, **fields: Any) -> Record:
     values = {"due_at": NOW, "ready_at": NOW, "locked_until": None, "locked_by": None} | fields
-    return Record("task", f"task:{name}", revision=uuid.uuid4().hex, fence=0, attempt=0, spec="{}", **values)
+    spec = '{"\u6f22": "\\u0000 \' \U0001f600"}'
+    return Record("task", f"task:{name}", revision=uuid.uuid4().hex, fence=0, attempt=0, spec=spec, **values)
 
 
 async def opening(manager: AbstractAsyncContextManager[Repository]) -> None:

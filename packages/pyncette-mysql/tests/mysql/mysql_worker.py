@@ -1,0 +1,62 @@
+"""A process of the test of several processes: claims and completes records until all of them are done.
+
+Arguments: the options of the storage as JSON, the moment to which records are advanced. Writes "claimed KEY FENCE" for
+what it has claimed and "completed KEY" for what it knows to be settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from typing import Any
+
+from pyncette import lease
+from pyncette.errors import RepositoryUnavailableException
+from pyncette.mysql import mysql_repository
+from pyncette.record import Queue, QueueClaim
+from pyncette.repository import Repository
+
+TASK = Queue("task")
+BATCH = 20
+LEASE = 1_000_000
+PAUSE_SECONDS = 0.02
+
+
+def say(lines: list[str]) -> None:
+    sys.stdout.writelines(line + "\n" for line in lines)
+    sys.stdout.flush()
+
+
+async def one_batch(repository: Repository, advanced_to: int) -> bool:
+    """Whether there is more to do."""
+    now = await repository.clock()
+    assert now is not None
+    token = uuid.uuid4().hex
+    claims = [QueueClaim(TASK, BATCH, now + LEASE)]
+    taken = await repository.claim(claims, now=now, limit=BATCH, token=token, holder=token)
+    say([f"claimed {one.key} {one.fence}" for one in taken])
+    if not taken:
+        await asyncio.sleep(PAUSE_SECONDS)
+        first = await repository.next_ready([TASK])
+        return first is not None and first < advanced_to
+    changes = [lease.complete(one, next_due=advanced_to, revision=uuid.uuid4().hex) for one in taken]
+    outcomes = await repository.swap(changes)
+    say([f"completed {one.key}" for one, applied in zip(taken, outcomes, strict=True) if applied])
+    return True
+
+
+async def work(options: dict[str, Any], advanced_to: int) -> None:
+    async with mysql_repository(**options) as repository:
+        say(["ready"])
+        while True:
+            try:
+                if not await one_batch(repository, advanced_to):
+                    return
+            except RepositoryUnavailableException:
+                await asyncio.sleep(PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    asyncio.run(work(json.loads(sys.argv[1]), int(sys.argv[2])))
