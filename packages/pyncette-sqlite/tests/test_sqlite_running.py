@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-from collections import Counter
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -91,20 +91,18 @@ async def test_cancelled_while_waiting_for_another_writer(repository: Repository
 async def test_nothing_is_written_after_a_cancelled_call(repository: Repository) -> None:
     chance = random.Random(0)
     records = [record(f"{number:03}") for number in range(100)]
+    started = time.monotonic()
     assert all(await repository.swap([Change(None, one) for one in records]))
-    outcomes = Counter[str]()
+    usual = time.monotonic() - started
     for attempt in range(60):
         new = [replace(one, revision=str(attempt)) for one in records]
-        with anyio.move_on_after(chance.random() * 0.01):
+        with anyio.move_on_after(chance.random() * 2 * usual):
             await repository.swap([Change(*pair) for pair in zip(records, new, strict=True)])
         found = await repository.read([one.ref for one in records])
         await anyio.sleep(0.01)
         assert await repository.read([one.ref for one in records]) == found
         assert found in (records, new)
-        outcomes["written" if found == new else "not written"] += 1
         records = [one for one in found if one]
-    assert outcomes["written"]
-    assert outcomes["not written"]
 
 
 async def test_closing_while_calls_wait_for_another_writer(database: Path) -> None:
