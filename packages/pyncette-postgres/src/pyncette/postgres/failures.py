@@ -17,6 +17,11 @@ LARGEST_SPEC = 128 * 1024 * 1024
 NOTHING_DONE = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the server has undone the statement, so it may be sent again."""
 
+LACKS_RIGHTS = (
+    "the user of postgres_url lacks a permission; it needs USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE "
+    "on the table"
+)
+
 _PROXY = "set postgres_statement_cache_size=0, which keeps Pyncette from leaving anything behind on a connection"
 
 # SQLSTATE codes, and classes of them (the first two characters), after which trying again later may succeed.
@@ -42,8 +47,7 @@ _PERMANENT = {
     "28P01": "it refuses the user or the password of postgres_url",
     "3D000": "there is no such database; create it, or correct postgres_url",
     "3F000": "there is no such schema; create it (CREATE SCHEMA), or correct postgres_table_name",
-    "42501": "the user of postgres_url lacks a permission; it needs USAGE on the schema and SELECT, INSERT, UPDATE and "
-    "DELETE on the table",
+    "42501": LACKS_RIGHTS,
     "42P01": "the table is gone; it is made when an app starts",
     "42P05": f"a prepared statement is there already: a proxy in between gives each transaction another connection. "
     f"To go on, {_PROXY}",

@@ -17,7 +17,7 @@ import asyncpg
 from pyncette.errors import RepositoryException, StorageVersionException
 
 from .database import Database
-from .failures import DRIVER_ERRORS, translated
+from .failures import DRIVER_ERRORS, LACKS_RIGHTS, translated
 from .queries import schema_steps
 from .settings import Settings, Table
 
@@ -35,7 +35,8 @@ _COLUMNS_OF_1_1_0 = {"name", "parent_name", "locked_until", "locked_by", "execut
 
 _LOOK = """
 SELECT obj_description(c.oid, 'pg_class') AS comment, c.relkind::text AS kind,
-       ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0) AS columns
+       ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0) AS columns,
+       (SELECT bool_and(has_table_privilege(c.oid, r)) FROM unnest($2::text[]) AS r) AS usable
 FROM pg_class AS c
 WHERE c.oid = to_regclass($1)
 """
@@ -117,8 +118,13 @@ async def _version(connection: Any, schema: Schema, where: str) -> int:
         raise RepositoryException(
             f"{where} has the encoding {encoding}, which can't store all names; use a database with ENCODING 'UTF8'."
         )
-    rows = await connection.fetch(_LOOK, schema.table.sql)
-    return recognised(schema, rows[0]["comment"], rows[0]["kind"], rows[0]["columns"], where) if rows else 0
+    rows = await connection.fetch(_LOOK, schema.table.sql, ["SELECT", "INSERT", "UPDATE", "DELETE"])
+    if not rows:
+        return 0
+    version = recognised(schema, rows[0]["comment"], rows[0]["kind"], rows[0]["columns"], where)
+    if not rows[0]["usable"]:
+        raise RepositoryException(f"{where}: {LACKS_RIGHTS} ({schema.table}).")
+    return version
 
 
 def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence[str], where: str) -> int:

@@ -1,0 +1,317 @@
+"""What an app hears when it starts: options that can't be right, servers that can't be used, tables of others."""
+
+# ruff: noqa: S608 -- the statements are made of constants and of names that the tests make
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.postgres import backend, postgres_repository, schema_sql
+from pyncette.postgres.database import connected
+from pyncette.postgres.schema import Schema, prepare
+from pyncette.postgres.settings import Settings, Table
+from pyncette.record import Change
+from tests import postgres_kit
+from tests.postgres_kit import fresh, record
+from tests.servers.model import Server
+
+SECRET = "hunter2"
+
+TABLE_OF_1_1_0 = """
+CREATE TABLE {table} (
+    name text PRIMARY KEY, parent_name text, locked_until timestamptz, locked_by uuid, execute_after timestamptz,
+    task_spec json
+)
+"""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def table(postgres_server: Server) -> Iterator[str]:
+    with postgres_kit.table(postgres_server.url) as name:
+        yield name
+
+
+@pytest.fixture
+async def other(postgres_server: Server) -> AsyncIterator[Any]:
+    """A connection of somebody else."""
+    async with postgres_kit.connection(postgres_server.url) as connection:
+        yield connection
+
+
+async def start(url: str, table: str = "pyncette_tasks", **options: Any) -> None:
+    async with postgres_repository(postgres_url=url, postgres_table_name=table, **options) as repository:
+        one = record(fresh())
+        assert await repository.swap([Change(None, one)]) == [True]
+        assert await repository.swap([Change(one, None)]) == [True]
+
+
+def changed(url: str, **parts: Any) -> str:
+    return urlsplit(url)._replace(**parts).geturl()
+
+
+def with_login(url: str, user: str, password: str) -> str:
+    return changed(url, netloc=f"{quote(user)}:{quote(password)}@{urlsplit(url).netloc.rpartition('@')[2]}")
+
+
+@pytest.mark.parametrize(
+    "options, error, said",
+    [
+        ({"postgres_url": 1}, TypeError, "postgres_url must be text"),
+        ({"postgres_url": "mysql://host/db"}, ValueError, "postgresql://user:password@host:port/database"),
+        ({"postgres_url": "postgresql:host/db"}, ValueError, "begin with postgresql://"),
+        ({"postgres_url": "host=a dbname=b"}, ValueError, "begin with postgresql://"),
+        ({"postgres_url": "postgresql://host:port/db"}, ValueError, "host or port"),
+        ({"postgres_url": "postgresql://host:99999/db"}, ValueError, "host or port"),
+        ({"postgres_url": "postgresql://[::1/db"}, ValueError, "no valid URL"),
+        ({"postgres_url": "postgresql://::1/db"}, ValueError, "host or port"),
+        ({"postgres_url": "postgresql://host/a/b"}, ValueError, "name of a database"),
+        ({"postgres_url": "postgresql://host/db?sslmode"}, ValueError, "no valid URL"),
+        ({"postgres_table_name": "My-Table"}, ValueError, "lower-case letters"),
+        ({"postgres_table_name": "a.b.c"}, ValueError, "schema.table"),
+        ({"postgres_table_name": ".a"}, ValueError, "schema.table"),
+        ({"postgres_table_name": "1a"}, ValueError, "beginning with a digit"),
+        ({"postgres_table_name": "a; DROP TABLE b"}, ValueError, "lower-case letters"),
+        ({"postgres_table_name": "t\n"}, ValueError, "lower-case letters"),
+        ({"postgres_table_name": "ß"}, ValueError, "lower-case letters"),
+        ({"postgres_table_name": "t" * 57}, ValueError, "at most 56"),
+        ({"postgres_table_name": None}, TypeError, "must be text"),
+        ({"postgres_skip_table_create": "yes"}, TypeError, "True or False"),
+        ({"postgres_pool_size": 0}, ValueError, "at least 1"),
+        ({"postgres_pool_size": 2.5}, TypeError, "whole number"),
+        ({"postgres_pool_size": True}, TypeError, "whole number"),
+        ({"postgres_statement_cache_size": -1}, ValueError, "at least 0"),
+    ],
+)
+def test_options_that_cannot_be_right(options: dict[str, Any], error: type[Exception], said: str) -> None:
+    """They are refused when the factory is called, before anything is done."""
+    with pytest.raises(error, match=said):
+        postgres_repository(**{"postgres_url": "postgresql://host/db", **options})
+
+
+@pytest.mark.parametrize("character", "@#/?")
+def test_password_that_is_not_encoded(character: str) -> None:
+    """The message says what to do, and shows nothing of the password, of which the parser takes a part for a host."""
+    for password in (f"{SECRET}{character}x", f"12{character}{SECRET}", f"x{character}{SECRET}"):
+        url = f"postgresql://user:{password}@host/db"
+        for check in (backend.options_from_url, lambda url: postgres_repository(postgres_url=url)):
+            with pytest.raises(ValueError, match="percent-encoded") as caught:
+                check(url)
+            assert SECRET not in "".join(traceback.format_exception_only(caught.value))
+            assert caught.value.__context__ is None or caught.value.__suppress_context__
+        postgres_repository(postgres_url=f"postgresql://user:{quote(password, safe='')}@host/db")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://",
+        "postgresql://host",
+        "postgresql://user@/db",
+        "postgresql://u:p@[::1]:5432/db",
+        "postgresql://u:p@one:5432,two:5433/db?target_session_attrs=read-write",
+        "postgresql:///db?host=/run/postgresql",
+    ],
+)
+def test_urls_that_the_driver_understands(url: str) -> None:
+    assert backend.options_from_url(url) == {"postgres_url": url}
+    postgres_repository(postgres_url=url)
+
+
+async def test_wrong_password(postgres_server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(RepositoryException, match="refuses the user or the password of postgres_url") as caught:
+        await start(with_login(postgres_server.url, "test", SECRET))
+    assert not isinstance(caught.value, RepositoryUnavailableException)
+    assert caught.value.__cause__ is not None
+    assert SECRET not in f"{caught.value} {caught.value.__cause__} {caplog.text}"
+
+
+async def test_unknown_host() -> None:
+    with pytest.raises(RepositoryUnavailableException, match=r"database\.example\.invalid") as caught:
+        await start(f"postgresql://user:{SECRET}@database.example.invalid/db")
+    assert isinstance(caught.value.__cause__, OSError)
+    assert SECRET not in str(caught.value)
+
+
+async def test_nobody_listens(unused_port: int) -> None:
+    with pytest.raises(
+        RepositoryUnavailableException, match=f"127.0.0.1:{unused_port}, database 'db' can't be reached"
+    ):
+        await start(f"postgresql://user:{SECRET}@127.0.0.1:{unused_port}/db")
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+async def test_missing_database(postgres_server: Server) -> None:
+    with pytest.raises(RepositoryException, match="no such database; create it"):
+        await start(changed(postgres_server.url, path="/nowhere"))
+
+
+async def test_unusable_parameters(postgres_server: Server) -> None:
+    with pytest.raises(RepositoryException, match="sslmode"):
+        await start(changed(postgres_server.url, query="sslmode=perhaps"))
+    with pytest.raises(RepositoryException, match="connect_timeout"):
+        await start(changed(postgres_server.url, query="connect_timeout=3"))
+
+
+async def test_missing_schema(postgres_server: Server) -> None:
+    with pytest.raises(RepositoryException, match="no such schema; create it"):
+        await start(postgres_server.url, "nowhere.tasks")
+
+
+async def test_table_in_a_schema_of_its_own(postgres_server: Server, other: Any, table: str) -> None:
+    await other.execute(f"CREATE SCHEMA {table}")
+    try:
+        for name in (f"{table}.order", f"{table}.{'t' * 56}"):
+            await start(postgres_server.url, name)
+            await start(postgres_server.url, name)
+    finally:
+        await other.execute(f"DROP SCHEMA {table} CASCADE")
+
+
+async def test_server_that_is_not_in_utf8(postgres_server: Server, other: Any, table: str) -> None:
+    await other.execute(f"CREATE DATABASE {table} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(RepositoryException, match=r"encoding LATIN1.*ENCODING 'UTF8'"):
+            await start(changed(postgres_server.url, path=f"/{table}"))
+    finally:
+        await other.execute(f"DROP DATABASE {table}")
+
+
+async def test_rights(postgres_server: Server, other: Any, table: str) -> None:
+    """Whoever may not make the table is told how to get it, and needs no more than to read and write it."""
+    user = f"user_{fresh()}"
+    url = with_login(postgres_server.url, user, SECRET)
+    await other.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{SECRET}'")
+    try:
+        await other.execute(f"REVOKE CREATE ON SCHEMA public FROM {user}, PUBLIC")
+        with pytest.raises(RepositoryException, match=r"may not make .*GRANT CREATE ON SCHEMA .*schema_sql\("):
+            await start(url, table)
+        await other.execute(schema_sql(table))
+        with pytest.raises(RepositoryException, match="lacks a permission; it needs USAGE on the schema"):
+            async with postgres_repository(postgres_url=url, postgres_table_name=table):
+                pass
+        await other.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {user}")
+        await start(url, table)
+        await start(url, table, postgres_skip_table_create=True)
+    finally:
+        await other.execute(f"DROP TABLE IF EXISTS {table}; DROP ROLE {user}")
+
+
+async def test_table_that_is_not_to_be_made(postgres_server: Server, other: Any, table: str) -> None:
+    with pytest.raises(RepositoryException, match=f"schema_sql\\('{table}'\\)"):
+        await start(postgres_server.url, table, postgres_skip_table_create=True)
+    assert await other.fetchval("SELECT to_regclass($1)", table) is None
+    await other.execute(schema_sql(table))
+    await start(postgres_server.url, table, postgres_skip_table_create=True)
+
+
+@pytest.mark.parametrize("version", [-1, 1, 7])
+def test_schema_sql_of_an_impossible_version(version: int) -> None:
+    with pytest.raises(ValueError, match="from_version must be from 0 to 0"):
+        schema_sql(from_version=version)
+
+
+async def test_many_start_at_once(postgres_server: Server, table: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One of them makes the table."""
+    with caplog.at_level(logging.INFO, "pyncette.postgres"):
+        await asyncio.gather(*(start(postgres_server.url, table, postgres_pool_size=2) for _ in range(16)))
+    assert [one.message for one in caplog.records] == [f"The table {table} is now of schema version 1 (before: 0)."]
+
+
+async def test_table_of_1_1_0(postgres_server: Server, other: Any, table: str) -> None:
+    await other.execute(TABLE_OF_1_1_0.format(table=table))
+    await other.execute(f"INSERT INTO {table} (name) VALUES ('kept')")
+    for options in ({}, {"postgres_skip_table_create": True}):
+        with pytest.raises(StorageVersionException, match=r"written by Pyncette 1\.x.*RENAME TO"):
+            await start(postgres_server.url, table, **options)
+    assert await other.fetchval(f"SELECT name FROM {table}") == "kept"
+    rename = next(part for part in await refusal(postgres_server.url, table) if part.startswith("ALTER TABLE"))
+    await other.execute(rename)
+    await start(postgres_server.url, table)
+    await other.execute(f"DROP TABLE {table}_1x")
+
+
+async def refusal(url: str, table: str) -> list[str]:
+    """The sentences of the refusal."""
+    with pytest.raises(StorageVersionException) as caught:
+        await start(url, table)
+    return str(caught.value).replace(": ", ". ").split(". ")
+
+
+async def test_table_of_others(postgres_server: Server, other: Any, table: str) -> None:
+    await other.execute(f"CREATE TABLE {table} (queue text); COMMENT ON TABLE {table} IS 'Our queue'")
+    assert "It was left as it is" in await refusal(postgres_server.url, table)
+
+
+async def test_table_whose_comment_was_lost(postgres_server: Server, other: Any, table: str) -> None:
+    """What the message says brings it back."""
+    await start(postgres_server.url, table)
+    await other.execute(f"COMMENT ON TABLE {table} IS NULL")
+    with pytest.raises(StorageVersionException) as caught:
+        await start(postgres_server.url, table)
+    await other.execute(str(caught.value).partition("restore it: ")[2])
+    await start(postgres_server.url, table)
+
+
+async def test_newer_table(postgres_server: Server, other: Any, table: str) -> None:
+    await start(postgres_server.url, table)
+    comment = await other.fetchval("SELECT obj_description($1::regclass)", table)
+    await other.execute(f"COMMENT ON TABLE {table} IS '{comment.replace('version 1', 'version 2')}'")
+    assert any("has schema version 2; this release" in part for part in await refusal(postgres_server.url, table))
+
+
+async def upgrade(url: str, table: str, *steps: str, skip: bool = False) -> None:
+    """Start as a release would that has more steps."""
+    settings = Settings(
+        url=url, table=Table.parse(table), skip_table_create=skip, pool_size=1, statement_cache_size=100
+    )
+    async with connected(settings) as database:
+        await prepare(database, settings, Schema(settings.table, (*Schema.of(settings.table).steps, *steps)))
+
+
+async def test_upgrade(postgres_server: Server, other: Any, table: str) -> None:
+    """Each step is carried out once, however many start at once, and apps that are running go on."""
+    url, steps = postgres_server.url, ["ALTER TABLE {table} ADD COLUMN b int;", "ALTER TABLE {table} ADD COLUMN c int;"]
+    async with postgres_repository(postgres_url=url, postgres_table_name=table) as running:
+        one = record("one")
+        assert await running.swap([Change(None, one)]) == [True]
+        await asyncio.gather(*(upgrade(url, table, steps[0]) for _ in range(8)))
+        await asyncio.gather(*(upgrade(url, table, *steps) for _ in range(8)))
+        assert await running.read([one.ref]) == [one]
+        assert await other.fetchval(f"SELECT b IS NULL AND c IS NULL FROM {table}")
+        assert await running.swap([Change(one, None)]) == [True]
+    assert any("has schema version 3; this release" in part for part in await refusal(url, table))
+
+
+async def test_upgrade_that_is_not_to_be_made(postgres_server: Server, table: str) -> None:
+    await start(postgres_server.url, table)
+    with pytest.raises(StorageVersionException, match=f"schema_sql\\('{table}', from_version=1\\)"):
+        await upgrade(postgres_server.url, table, "ALTER TABLE {table} ADD COLUMN b int;", skip=True)
+
+
+async def test_upgrade_that_fails(postgres_server: Server, table: str) -> None:
+    """Nothing of it remains."""
+    await start(postgres_server.url, table)
+    with pytest.raises(RepositoryException, match="nonsense"):
+        await upgrade(postgres_server.url, table, "ALTER TABLE {table} ADD COLUMN b int; nonsense;")
+    await start(postgres_server.url, table)
