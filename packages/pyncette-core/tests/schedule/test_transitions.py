@@ -313,6 +313,17 @@ def test_known_traps(zone: str, text: str, after: str, expected: list[str]) -> N
     assert shown(len(expected), schedule=text, timezone=zone, after=after) == expected
 
 
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("0 3 * * *", "2026-10-25T03:00:00+01:00"),
+        ("59 2 * * * 59", "2026-10-26T02:59:59+01:00"),
+    ],
+)
+def test_from_the_second_pass_on_the_first_new_time_is_next(text: str, expected: str) -> None:
+    assert shown(1, schedule=text, timezone="Europe/Berlin", after="2026-10-25T01:30") == [expected]
+
+
 def test_a_moment_in_the_second_pass_does_not_bring_back_the_first() -> None:
     second_pass = datetime(2026, 10, 25, 1, 0, tzinfo=UTC)  # 02:00 in Berlin for the second time
     fixed = next(upcoming(schedule="30 2 * * *", timezone="Europe/Berlin", after=second_pass))
