@@ -114,7 +114,7 @@ class KeepingContract(ContractBase):
         records = [record(name=f"{number:02}", spec=f"{number}" + "x" * (size - 2)) for number in range(40)]
         await insert(repository, records)
         assert await stored(repository, records) == records
-        assert await all_of(repository, Queue("task")) == records
+        assert sorted(await all_of(repository, Queue("task")), key=lambda one: one.key) == records
         taken = await self.take(repository, want(Queue("task")), expect=40)
         assert {len(one.spec) for one in taken} == {len(one.spec) for one in records}
         assert await repository.swap([Change(one, None) for one in taken]) == [True] * 40
