@@ -1,0 +1,158 @@
+"""The connection: how requests get to DynamoDB and what comes back when it is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import aioboto3
+import anyio
+from aiobotocore.config import AioConfig
+from botocore.exceptions import ClientError
+
+from pyncette.errors import RepositoryException
+
+from .failures import DRIVER_ERRORS, is_server_fault, is_throttled, translated
+from .settings import Settings
+
+T = TypeVar("T")
+
+CONNECTIONS = 32
+"""Requests that are under way at the same time, at most; more of them wait."""
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to wait for a connection."""
+
+READ_TIMEOUT = 15.0
+"""Seconds to wait for an answer."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds that closing may take."""
+
+ATTEMPTS = 10
+"""How often something is sent that is too much for the table at the moment: about 3 seconds in all."""
+
+MOST_SKEW = 5.0
+"""Seconds that this machine's clock may differ from DynamoDB's."""
+
+_BACKOFF = 0.025
+_MOST_BACKOFF = 1.0
+
+
+class Database:
+    """One table.
+
+    :ivar where: the table, for people to read.
+    """
+
+    def __init__(self, client: Any, settings: Settings) -> None:
+        self._client = client
+        self.where = settings.where
+        self.table = settings.table
+        self._answered = (0.0, 0.0, "")  # the last answer: when it was asked for, when it came, its date
+
+    async def send(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Send a request once. The driver's errors come out as they are."""
+        asked = time.time()
+        try:
+            answer: dict[str, Any] = await getattr(self._client, operation)(**parameters)
+        except ClientError as error:
+            self._note(asked, error.response)
+            raise
+        self._note(asked, answer)
+        return answer
+
+    async def ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Send a request that changes nothing, again and again if DynamoDB fails or has too much to do.
+
+        :raises RepositoryException: as :func:`~pyncette.dynamodb.failures.translated` has it.
+        """
+        attempt = 1
+        while True:
+            try:
+                return await self.send(operation, **parameters)
+            except DRIVER_ERRORS as error:
+                if attempt == ATTEMPTS or not (is_throttled(error) or is_server_fault(error)):
+                    raise translated(error, self.where) from error
+            await pause(attempt)
+            attempt += 1
+
+    def _note(self, asked: float, answer: dict[str, Any]) -> None:
+        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+        self._answered = (asked, time.time(), date)
+
+    def check_clock(self) -> None:
+        """Compare this machine's clock with DynamoDB's, as the last answer showed it: to the second.
+
+        :raises RepositoryException: they differ by more than :data:`MOST_SKEW`.
+        """
+        skew = _skew(*self._answered)
+        if abs(skew) > MOST_SKEW:
+            raise RepositoryException(
+                f"This machine's clock is at least {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that of "
+                f"DynamoDB; at most {MOST_SKEW:.0f} s are tolerated, for leases are judged by it. Synchronise it, for "
+                "example with chrony or systemd-timesyncd."
+            )
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Database]:
+    """The driver's client, open as long as the block lasts. Connections are made when they are needed.
+
+    :raises RepositoryException: no region is known, or the profile is.
+    """
+    config = AioConfig(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        max_pool_connections=CONNECTIONS,
+        parameter_validation=False,  # it costs more than all the rest, and our requests have one shape
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        user_agent_extra="pyncette",
+    )
+    try:
+        opening = aioboto3.Session().client(
+            "dynamodb", region_name=settings.region, endpoint_url=settings.endpoint, config=config
+        )
+        client = await opening.__aenter__()
+    except DRIVER_ERRORS as error:
+        raise translated(error, settings.where) from error
+    try:
+        yield Database(client, settings)
+    finally:
+        # Shielded, as a cancelled app has to close its connections as well.
+        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await opening.__aexit__(None, None, None)
+
+
+async def together(requests: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all, and raise the first error when all have ended, so that nothing goes on behind the caller's back."""
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results  # type: ignore[return-value]  # no exceptions are left in it
+
+
+async def pause(attempt: int) -> None:
+    """Wait before the next attempt; longer each time, and never as long as others who failed at the same moment."""
+    longest = min(_BACKOFF * 2**attempt, _MOST_BACKOFF)
+    await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 -- spreads retries, no secret
+
+
+def _skew(asked: float, answered: float, date: str) -> float:
+    """Seconds by which our clock is ahead of the server's for sure, negative if it is behind; 0 if that is unknown.
+
+    The server's date has no fractions, and was taken at some moment between question and answer.
+    """
+    try:
+        server = parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return 0.0
+    if asked > server + 1:
+        return asked - server - 1
+    return min(answered - server, 0.0)

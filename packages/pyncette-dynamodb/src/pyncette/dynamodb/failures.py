@@ -1,0 +1,149 @@
+"""The errors of the driver and of DynamoDB as Pyncette's."""
+
+from __future__ import annotations
+
+import enum
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as DriverConnectionError
+
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+
+from .layout import LARGEST_SPEC
+
+DRIVER_ERRORS = (ClientError, BotoCoreError, OSError)
+"""All that the driver raises."""
+
+SERVER_ERROR = 500
+
+_SOURCES = (
+    "Credentials are taken from where AWS's tools look: the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a "
+    "profile (AWS_PROFILE), or the role of the machine or container."
+)
+
+# Codes of errors, those of a request without "Exception" at their ends.
+_THROTTLED = frozenset(
+    {"ProvisionedThroughputExceeded", "RequestLimitExceeded", "Throttling", "ThrottlingError", "TransactionConflict"}
+)
+_LOST = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
+
+_PERMANENT = {
+    "AccessDenied": "a permission is missing. The documentation of pyncette-dynamodb has the policy that is needed",
+    "IncompleteSignature": f"it refuses the credentials. {_SOURCES}",
+    "InvalidClientTokenId": f"it refuses the credentials. {_SOURCES}",
+    "InvalidSignature": "it refuses the signature of a request: the secret access key is wrong, or this machine's "
+    "clock is",
+    "MissingAuthenticationToken": f"it refuses the credentials. {_SOURCES}",
+    "ResourceNotFound": "it is gone; it is made when an app starts",
+    "SignatureDoesNotMatch": "it refuses the signature of a request: the secret access key is wrong, or this machine's "
+    "clock is",
+    "UnrecognizedClient": f"it refuses the credentials. {_SOURCES}",
+}
+
+
+class Outcome(enum.Enum):
+    """What became of one statement of a batch."""
+
+    APPLIED = "applied"
+    LOST = "lost"
+    """Its condition did not hold: somebody else was faster."""
+    THROTTLED = "throttled"
+    """It was not tried."""
+    UNKNOWN = "unknown"
+
+
+def outcome(code: str | None) -> Outcome | None:
+    """What an error code of a statement says; None if it says that the statement can't be carried out at all."""
+    if code is None:
+        return Outcome.APPLIED
+    if code in _LOST:
+        return Outcome.LOST
+    if code in _THROTTLED:
+        return Outcome.THROTTLED
+    return Outcome.UNKNOWN if code == "InternalServerError" else None
+
+
+def is_throttled(error: Exception) -> bool:
+    """Whether DynamoDB has refused a request as one too many, and done nothing of it."""
+    return isinstance(error, ClientError) and _code(error) in _THROTTLED
+
+
+def is_server_fault(error: Exception) -> bool:
+    """Whether DynamoDB has failed, so that sending the same once more may succeed."""
+    return isinstance(error, ClientError) and _status(error) >= SERVER_ERROR
+
+
+def translated(error: Exception, where: str) -> RepositoryException:
+    """The exception to raise from ``error``.
+
+    :param where: the table, for people to read.
+    """
+    if isinstance(error, ClientError):
+        return _answered(error, where)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return RepositoryException(f"{where}: there are no credentials for AWS. {_SOURCES}")
+    if isinstance(error, CredentialRetrievalError | SSOError | TokenRetrievalError):
+        return RepositoryUnavailableException(f"{where}: credentials for AWS can't be had now ({_said(error)}).")
+    if isinstance(error, NoRegionError):
+        return RepositoryException(
+            f"{where}: no region is known. Give dynamodb_region_name, or set AWS_REGION. (DynamoDB Local takes any.)"
+        )
+    if isinstance(error, ProfileNotFound):
+        return RepositoryException(f"{where}: {_said(error)}.")
+    if isinstance(error, DriverConnectionError | HTTPClientError | OSError):
+        return RepositoryUnavailableException(
+            f"{where} can't be reached ({_said(error)}). If this goes on, look at dynamodb_region_name and at "
+            "dynamodb_endpoint."
+        )
+    return RepositoryException(f"{where}: the driver failed ({_said(error)}).")
+
+
+def refused(code: str, message: str, where: str) -> RepositoryException:
+    """The exception for a statement, or for a request, that can't be carried out."""
+    if code.startswith("Validation") and "size" in message.lower():
+        return RecordRefusedException(f"{where} can't take a record ({message}). {largest()}")
+    if code in _PERMANENT:
+        return RepositoryException(f"{where}: {_PERMANENT[code]} ({message}).")
+    return RepositoryException(f"{where} refused an operation ({code}: {message}).")
+
+
+def largest() -> str:
+    return f"Schedule and arguments of an instance may have {LARGEST_SPEC:,} bytes."
+
+
+def _answered(error: ClientError, where: str) -> RepositoryException:
+    code, message = _code(error), _said(error)
+    if code in _THROTTLED:
+        return RepositoryUnavailableException(f"{where} is asked for more than its capacity ({message}).")
+    if code in {"ExpiredToken", "RequestExpired"}:
+        return RepositoryUnavailableException(f"{where}: the credentials have expired, renew them ({message}).")
+    if _status(error) >= SERVER_ERROR:
+        return RepositoryUnavailableException(f"{where} can't be used for now ({code}: {message}).")
+    return refused(code, message, where)
+
+
+def _code(error: ClientError) -> str:
+    code: str = error.response.get("Error", {}).get("Code", "")
+    return code.removesuffix("Exception")
+
+
+def _status(error: ClientError) -> int:
+    status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status
+
+
+def _said(error: Exception) -> str:
+    """What the error says, in one line."""
+    text = error.response.get("Error", {}).get("Message", "") if isinstance(error, ClientError) else str(error)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__

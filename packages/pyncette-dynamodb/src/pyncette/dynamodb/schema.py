@@ -1,0 +1,169 @@
+"""The table: made if it is not there, recognised if it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+
+from .database import Database
+from .failures import DRIVER_ERRORS, translated
+from .layout import INDEX, PROJECTED
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 300.0
+"""Seconds to wait for a table that is being made."""
+
+_LOOK_AGAIN = 1.0  # seconds
+
+_ONE_OF_OURS = re.compile(r"pyncette-ready-(\d+)")
+_VERSION = int(INDEX.rpartition("-")[2])
+
+_KEYS = [("pk", "HASH", "S"), ("sk", "RANGE", "S")]
+_INDEX_KEYS = [("pk", "HASH", "S"), ("ready_at", "RANGE", "N")]
+_KEYS_OF_1_1_0 = [("partition_id", "HASH", "S"), ("task_id", "RANGE", "S")]
+
+_Keys = list[tuple[str, str, str]]
+
+
+def table_definition(table_name: str = "pyncette_tasks") -> dict[str, Any]:
+    """What ``aws dynamodb create-table --cli-input-json`` takes, and boto3's ``create_table`` as keywords."""
+    return {
+        "TableName": table_name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            {"AttributeName": name, "AttributeType": kind} for name, _, kind in (*_KEYS, _INDEX_KEYS[1])
+        ],
+        "KeySchema": [{"AttributeName": name, "KeyType": role} for name, role, _ in _KEYS],
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": INDEX,
+                "KeySchema": [{"AttributeName": name, "KeyType": role} for name, role, _ in _INDEX_KEYS],
+                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(PROJECTED)},
+            }
+        ],
+    }
+
+
+async def prepare(database: Database, settings: Settings) -> None:
+    """See that the table is there and ready; make it, unless that is to be skipped. Several processes may do this at
+    the same time.
+
+    :raises StorageVersionException: it is not ours, or of a version that this one can't handle. It is left as it is.
+    :raises RepositoryException: it is not there and can't be made, DynamoDB can't be used, or this machine's clock is
+        wrong.
+    """
+    table = await _look(database)
+    database.check_clock()
+    if table is None and settings.skip_table_create:
+        raise RepositoryException(
+            f"{database.where} is not there, and it is not to be made. Make it as "
+            f"pyncette.dynamodb.table_definition({settings.table!r}) says, leave out dynamodb_skip_table_create, or "
+            "correct dynamodb_table_name or dynamodb_region_name."
+        )
+    if table is None:
+        await _make(database, settings.table)
+    deadline = time.monotonic() + PATIENCE
+    while table is None or not _is_ready(table, database.where):
+        if time.monotonic() > deadline:
+            raise RepositoryUnavailableException(f"{database.where} is still not ready after {PATIENCE:.0f} s.")
+        await asyncio.sleep(_LOOK_AGAIN if table else _LOOK_AGAIN / 10)
+        table = await _look(database)
+
+
+async def _look(database: Database) -> dict[str, Any] | None:
+    """The table's description, None if there is no table."""
+    try:
+        answer = await database.send("describe_table", TableName=database.table)
+    except DRIVER_ERRORS as error:
+        if _is(error, "ResourceNotFoundException"):
+            return None
+        if _is(error, "InvalidSignatureException"):
+            database.check_clock()
+        raise translated(error, database.where) from error
+    table: dict[str, Any] = answer["Table"]
+    return table
+
+
+async def _make(database: Database, name: str) -> None:
+    try:
+        await database.send("create_table", **table_definition(name))
+    except DRIVER_ERRORS as error:
+        if _is(error, "ResourceInUseException"):  # others were faster
+            return
+        if _is(error, "AccessDeniedException"):
+            raise RepositoryException(
+                f"{database.where} is not there, and the credentials don't allow to make it. Allow "
+                "dynamodb:CreateTable, or have somebody make it who may, as "
+                f"pyncette.dynamodb.table_definition({name!r}) says."
+            ) from error
+        raise translated(error, database.where) from error
+    logger.info("The table %s is being made.", name)
+
+
+def _is_ready(table: dict[str, Any], where: str) -> bool:
+    """Whether a table of ours can be used now; False if that takes a moment yet.
+
+    :raises StorageVersionException: it is not ours.
+    """
+    status = table["TableStatus"]
+    if status == "DELETING":
+        raise RepositoryUnavailableException(f"{where} is being deleted.")
+    index = recognised(table, where)
+    if status not in {"CREATING", "ACTIVE", "UPDATING"}:
+        raise RepositoryException(f"{where} can't be used, its status is {status}.")
+    return status != "CREATING" and index.get("IndexStatus") not in {"CREATING", "DELETING"}
+
+
+def recognised(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The index of a table of ours.
+
+    :raises StorageVersionException: it is another table, or one of another version of Pyncette.
+    """
+    indexes: dict[str, dict[str, Any]] = {
+        index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", [])
+    }
+    keys = _keys(table, table)
+    if keys == _KEYS_OF_1_1_0:
+        raise StorageVersionException(
+            f"{where} was written by Pyncette 1.x, and this release can't read it. It was left as it is. Give another "
+            "dynamodb_table_name, and schedule the instances anew."
+        )
+    versions = [int(found[1]) for found in map(_ONE_OF_OURS.fullmatch, indexes) if found]
+    newer = [version for version in versions if version > _VERSION]
+    if newer and INDEX not in indexes:
+        raise StorageVersionException(
+            f"{where} has schema version {max(newer)}; this release of pyncette-dynamodb knows versions up to "
+            f"{_VERSION}. It was left as it is. Upgrade pyncette-dynamodb, or give another dynamodb_table_name."
+        )
+    index = indexes.get(INDEX)
+    if keys != _KEYS or index is None or _keys(index, table) != _INDEX_KEYS or not _projects(index):
+        raise StorageVersionException(
+            f"{where} is there, but is no table of Pyncette. It was left as it is. Give another dynamodb_table_name, "
+            "or make it as pyncette.dynamodb.table_definition() says, with all keys and the index."
+        )
+    return index
+
+
+def _keys(keyed: dict[str, Any], table: dict[str, Any]) -> _Keys:
+    """Names, roles and types of the keys of a table or of its index."""
+    types = {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]}
+    return [(key["AttributeName"], key["KeyType"], types[key["AttributeName"]]) for key in keyed["KeySchema"]]
+
+
+def _projects(index: dict[str, Any]) -> bool:
+    """Whether the index holds what claims need."""
+    projection = index["Projection"]
+    return projection["ProjectionType"] == "ALL" or set(projection.get("NonKeyAttributes", ())) >= set(PROJECTED)
+
+
+def _is(error: Exception, code: str) -> bool:
+    return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") == code

@@ -1,0 +1,195 @@
+"""Conditional writes, as statements of which DynamoDB takes a batch in one request, each with an outcome of its own.
+
+The classic batch requests take no conditions, and transactions are all or nothing at twice the price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+from pyncette.record import Change, Record
+
+from .database import ATTEMPTS, Database, pause, together
+from .failures import DRIVER_ERRORS, Outcome, is_throttled, largest, outcome, refused, translated
+from .layout import LARGEST_SPEC, Entry, Item, Layout, Value, number, text
+
+MOST_STATEMENTS = 25
+"""In one request, by DynamoDB's rules."""
+
+MOST_TEXT = 500_000
+"""Bytes of specs in one request, if it has more than one statement. DynamoDB takes 16 MB, but the driver writes a
+request to the network at once, and warns of those above 1 MB."""
+
+_FIELDS = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
+_CLAIMED = ("ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One conditional write.
+
+    :ivar size: about as many bytes its spec takes in a request.
+    """
+
+    text: str
+    parameters: Sequence[Value]
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of a batch.
+
+    :ivar of: one outcome for each statement.
+    :ivar items: what each statement returned, if anything.
+    :ivar error: what went wrong with those whose outcome is neither applied nor lost.
+    """
+
+    of: list[Outcome]
+    items: list[Item | None]
+    error: RepositoryException | None = field(default=None)
+
+    def fail(self, error: RepositoryException) -> None:
+        """Take note of an error; one that will not pass by itself counts more than one that may."""
+        if self.error is None or isinstance(self.error, RepositoryUnavailableException):
+            self.error = error
+
+
+class Statements:
+    """Writes statements for one table."""
+
+    def __init__(self, table: str, layout: Layout) -> None:
+        self._layout = layout
+        condition = 'WHERE "pk"=? AND "sk"=? AND "revision"=?'
+        self._insert = f'INSERT INTO "{table}" VALUE {{{_list("pk", "sk", *_FIELDS, "spec")}}}'
+        self._update = f'UPDATE "{table}" {_set(*_FIELDS)} {condition}'
+        self._rewrite = f'UPDATE "{table}" {_set(*_FIELDS, "spec")} {condition}'
+        self._claim = f'UPDATE "{table}" {_set(*_CLAIMED)} {condition} RETURNING ALL NEW *'
+        # Deleting what is not there is a success; only what was deleted comes back.
+        self._delete = f'DELETE FROM "{table}" {condition} RETURNING ALL OLD *'  # noqa: S608 -- its name was checked
+
+    def change(self, change: Change) -> Statement:
+        """
+        :raises RecordRefusedException: the record is too large.
+        """
+        old, new = change.old, change.new
+        place = self._place(change.ref.key, self._layout.place(change.ref))
+        if new is None:
+            return Statement(self._delete, [*place, text(old.revision if old else None)])
+        if old is None:
+            return Statement(self._insert, [*place, *_values(new), text(_checked(new))], _size(new.spec))
+        if old.spec == new.spec:
+            return Statement(self._update, [*_values(new), *place, text(old.revision)])
+        return Statement(
+            self._rewrite, [*_values(new), text(_checked(new)), *place, text(old.revision)], _size(new.spec)
+        )
+
+    def claim(self, entry: Entry, *, now: int, locked_until: int, token: str, holder: str) -> Statement:
+        """What :func:`pyncette.lease.claim` says, of the fields that it changes."""
+        values = (
+            number(locked_until),
+            number(locked_until),
+            text(holder),
+            text(token),
+            number(max(entry.fence + 1, now)),
+            number(entry.attempt + 1),
+        )
+        place = self._place(entry.ref.key, self._layout.place(entry.ref))
+        return Statement(self._claim, [*values, *place, text(entry.revision)])
+
+    @staticmethod
+    def _place(key: str, place: str) -> tuple[Value, Value]:
+        return text(place), text(key)
+
+
+async def carry_out(database: Database, statements: Sequence[Statement], *, attempts: int = ATTEMPTS) -> Outcomes:
+    """Send the statements, all requests at the same time, and those that were too much for the table once more.
+
+    A request that fails spoils no other one.
+    """
+    outcomes = Outcomes([Outcome.THROTTLED] * len(statements), [None] * len(statements))
+    left: Sequence[int] = range(len(statements))
+    for attempt in range(1, attempts + 1):
+        await together(_send(database, statements, part, outcomes) for part in _parts(statements, left))
+        left = [place for place in left if outcomes.of[place] is Outcome.THROTTLED]
+        if not left:
+            return outcomes
+        if attempt < attempts:
+            await pause(attempt)
+    outcomes.fail(RepositoryUnavailableException(f"{database.where} is asked for more than its capacity."))
+    return outcomes
+
+
+async def _send(database: Database, statements: Sequence[Statement], part: Sequence[int], outcomes: Outcomes) -> None:
+    request = [{"Statement": statements[place].text, "Parameters": statements[place].parameters} for place in part]
+    try:
+        answer = await database.send("batch_execute_statement", Statements=request)
+    except DRIVER_ERRORS as error:
+        if is_throttled(error):
+            return
+        for place in part:
+            outcomes.of[place] = Outcome.UNKNOWN
+        failure = translated(error, database.where)
+        failure.__cause__ = error
+        outcomes.fail(failure)
+        return
+    for place, response in zip(part, answer["Responses"], strict=True):
+        outcomes.items[place] = response.get("Item")
+        outcomes.of[place] = _outcome(database, response.get("Error", {}), outcomes)
+
+
+def _outcome(database: Database, error: dict[str, Any], outcomes: Outcomes) -> Outcome:
+    found = outcome(error.get("Code"))
+    if found is None:
+        outcomes.fail(refused(error["Code"], error.get("Message", ""), database.where))
+        return Outcome.UNKNOWN
+    if found is Outcome.UNKNOWN:
+        outcomes.fail(RepositoryUnavailableException(f"{database.where} has failed; what it has done is unknown."))
+    return found
+
+
+def _parts(statements: Sequence[Statement], places: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Cut into what one request takes."""
+    start = size = 0
+    for end, place in enumerate(places):
+        size += statements[place].size
+        if end > start and (end - start == MOST_STATEMENTS or size > MOST_TEXT):
+            yield places[start:end]
+            start, size = end, statements[place].size
+    if start < len(places):
+        yield places[start:]
+
+
+def _values(record: Record) -> tuple[Value, ...]:
+    return (
+        number(record.due_at),
+        number(record.ready_at),
+        number(record.locked_until),
+        text(record.locked_by),
+        text(record.revision),
+        number(record.fence),
+        number(record.attempt),
+    )
+
+
+def _checked(record: Record) -> str:
+    if len(record.spec) > LARGEST_SPEC // 4:
+        size = len(record.spec.encode(errors="surrogatepass"))
+        if size > LARGEST_SPEC:
+            raise RecordRefusedException(f"{record.key!r} has {size:,} bytes, DynamoDB can't take it. {largest()}")
+    return record.spec
+
+
+def _size(spec: str) -> int:
+    return len(spec) if spec.isascii() else 6 * len(spec)  # as the escapes of JSON
+
+
+def _list(*names: str) -> str:
+    return ", ".join(f"'{name}': ?" for name in names)
+
+
+def _set(*names: str) -> str:
+    return " ".join(f'SET "{name}"=?' for name in names)
