@@ -6,7 +6,7 @@ The driver does what somebody would write by hand: a locking SELECT, an UPDATE o
 joined to a table of values for the settlement, without looking at outcomes. Both work on tables of the same shape, in
 turns; the figures are medians. The tables are dropped in the end.
 """
-# ruff: noqa: S608, T201 - the statements are made of constants and of values that the driver quotes; it is a script
+# ruff: noqa: S608 - the statements are made of constants and of values that the driver quotes; it is a script
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ _moments = count(NOW)
 
 def records(number: int) -> list[Record]:
     return [
-        Record("task", f"task:{n:08}", NOW - n, NOW - n, None, None, uuid.uuid4().hex, 0, 0, SPEC) for n in range(number)
+        Record("task", f"task:{n:08}", NOW - n, NOW - n, None, None, uuid.uuid4().hex, 0, 0, SPEC)
+        for n in range(number)
     ]
 
 
@@ -64,7 +65,8 @@ async def send(connection: Connection, script: str) -> list[Any]:
 
 async def by_driver(connection: Connection) -> int:
     """One batch."""
-    table, quote, now = TABLES[0], connection.escape, next(_moments)
+    table, now = TABLES[0], next(_moments)
+    quote: Callable[[object], str] = connection.escape
     (_, rows) = await send(
         connection,
         f"START TRANSACTION; SELECT queue, `key`, due_at, fence, spec FROM {table} WHERE queue = 'task' "
@@ -77,11 +79,12 @@ async def by_driver(connection: Connection) -> int:
     keys = ",".join(quote(row[1]) for row in rows)
     await send(
         connection,
-        f"UPDATE {table} SET ready_at = {now + LEASE}, locked_until = {now + LEASE}, locked_by = '{token}', revision = '{token}', "
-        f"fence = GREATEST(fence + 1, {now}), attempt = attempt + 1 WHERE queue = 'task' AND `key` IN ({keys}); COMMIT",
+        f"UPDATE {table} SET ready_at = {now + LEASE}, locked_until = {now + LEASE}, locked_by = '{token}', "
+        f"revision = '{token}', fence = GREATEST(fence + 1, {now}), attempt = attempt + 1 "
+        f"WHERE queue = 'task' AND `key` IN ({keys}); COMMIT",
     )
     values = [f"({quote(row[1])},'{uuid.uuid4().hex}',{NEXT})" for row in rows]
-    if "MariaDB" in connection.get_server_info():
+    if "MariaDB" in str(connection.get_server_info()):
         new = f"(WITH v (k, r, d) AS (VALUES {','.join(values)}) SELECT * FROM v) AS n"
     else:
         new = f"(VALUES {','.join(f'ROW{value}' for value in values)}) AS n (k, r, d)"

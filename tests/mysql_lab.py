@@ -4,20 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import asyncmy
 from asyncmy.connection import Connection
 
 from pyncette.mysql import mysql_repository
 from pyncette.mysql.connections import SESSION
+from pyncette.record import Change, Queue, QueueClaim, Record
 from pyncette.repository import Repository
 from tests.servers.model import Server
 
 Rows = Sequence[tuple[Any, ...]]
+
+NOW = 1_800_000_000_000_000
+MINUTE = 60_000_000
+TASK = Queue("task")
+
+
+def fresh() -> str:
+    return uuid.uuid4().hex
+
+
+def record(name: str, **fields: Any) -> Record:
+    """An instance of the task that is due."""
+    values: dict[str, Any] = {"due_at": NOW, "ready_at": NOW, "locked_until": None, "locked_by": None, "spec": "{}"}
+    values |= {"revision": fresh(), "fence": 0, "attempt": 0} | fields
+    return Record("task", f"task:{name}", **values)
+
+
+def numbered(count: int) -> list[Record]:
+    return [record(f"{n:05}") for n in range(count)]
+
+
+async def insert(repository: Repository, records: Sequence[Record]) -> None:
+    assert await repository.swap([Change(None, one) for one in records]) == [True] * len(records)
+
+
+def claim(repository: Repository, limit: int = 10) -> Awaitable[list[Record]]:
+    token = fresh()
+    claims = [QueueClaim(TASK, limit, NOW + MINUTE)]
+    return repository.claim(claims, now=NOW, limit=limit, token=token, holder=token)
+
+
+async def becomes(probe: Callable[[], Awaitable[int]], expected: int) -> None:
+    """Wait until the server has noticed as well."""
+    with anyio.fail_after(20):
+        while await probe() != expected:  # noqa: ASYNC110 - the server tells nobody
+            await anyio.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -57,6 +95,25 @@ class Lab:
             yield connection
         finally:
             await connection.ensure_closed()
+
+    async def own_user(self) -> dict[str, str]:
+        """Options for a user that nobody else is, so that its connections can be told from others."""
+        user = "pyncette_client"
+        await self.ask(f"CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY 'pw'; GRANT ALL ON *.* TO {user}@'%'")
+        return {"mysql_user": user, "mysql_password": "pw"}
+
+    async def own_connections(self) -> set[int]:
+        """The server's numbers of the connections of that user."""
+        rows = await self.ask("SELECT id FROM information_schema.processlist WHERE user = 'pyncette_client'")
+        return {number for (number,) in rows}
+
+    async def connected(self) -> int:
+        return len(await self.own_connections())
+
+    async def transactions(self) -> int:
+        """How many transactions of that user are open."""
+        rows = await self.ask("SELECT trx_mysql_thread_id FROM information_schema.innodb_trx")
+        return len({number for (number,) in rows} & await self.own_connections())
 
     async def ask(self, script: str) -> Rows:
         """The rows of the last statement of a script, on a connection of its own."""

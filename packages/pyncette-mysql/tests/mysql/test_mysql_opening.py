@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.mysql import MySQLRepository
 from pyncette.mysql.schema import Found, _check_server
 from pyncette.record import Change, Queue, QueueClaim, Record
 from pyncette.repository import Repository
@@ -218,7 +219,8 @@ async def cipher(lab: Lab, **options: Any) -> str:
     """How the connections of a repository are encrypted; it works, too."""
     async with lab.open(**options) as repository:
         await works(repository)
-        ((_, name),) = (await repository._database.run("SHOW STATUS LIKE 'Ssl_cipher'"))[0]  # type: ignore[attr-defined]
+        assert isinstance(repository, MySQLRepository)
+        ((_, name),) = (await repository._database.run("SHOW STATUS LIKE 'Ssl_cipher'"))[0]
         return str(name)
 
 

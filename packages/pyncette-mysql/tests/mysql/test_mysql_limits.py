@@ -1,0 +1,74 @@
+"""Records that the server does not take; the connection and the others are not affected."""
+
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from pyncette.errors import RecordRefusedException, RepositoryException
+from pyncette.record import Change
+from tests.mysql_lab import TASK, Lab, claim, insert, record
+from tests.servers.model import Server
+from tests.servers.plugin import StartServer
+
+
+async def test_errors_of_the_server_cost_no_connection(lab: Lab) -> None:
+    """After an error the transaction is rolled back, and the connection used again."""
+    one = record("one")
+    async with lab.open(mysql_pool_size=1, **await lab.own_user()) as repository:
+        await insert(repository, [one])
+        ids = await lab.own_connections()
+        with pytest.raises(RecordRefusedException, match="too long"):
+            await repository.swap([Change(None, record("other")), Change(one, record("one", locked_by="x" * 300))])
+        assert await lab.transactions() == 0
+        assert await repository.scan(TASK, after=None, limit=9) == [one]
+        assert await lab.own_connections() == ids
+        await lab.ask(f"RENAME TABLE {lab.table} TO {lab.table}_away")
+        with pytest.raises(RepositoryException, match="doesn't exist") as caught:
+            await claim(repository)
+        assert type(caught.value) is RepositoryException
+        await lab.ask(f"RENAME TABLE {lab.table}_away TO {lab.table}")
+        assert len(await claim(repository)) == 1
+        assert await lab.own_connections() == ids
+
+
+async def test_lone_surrogates_are_refused(lab: Lab) -> None:
+    """They are no text; JSON as the application writes it has none."""
+    async with lab.open() as repository:
+        with pytest.raises(RecordRefusedException, match="surrogates"):
+            await repository.swap([Change(None, record("one", spec='"\ud800"'))])
+        await insert(repository, [record("one")])
+
+
+@pytest.mark.parametrize("kind", ["mysql", "mariadb"])
+async def test_the_largest_spec(start_server: StartServer, kind: str) -> None:
+    """The error tells the largest size that is taken: so much is, one byte more is not, and others are not affected."""
+    with start_server(kind, "--max-allowed-packet=2M") as server:
+        async with Lab(server).open() as repository:
+            with pytest.raises(RecordRefusedException, match="max_allowed_packet is 2097152") as caught:
+                await repository.swap([Change(None, record("large", spec="x" * 2**22))])
+            most = int(str(caught.value).partition("at most ")[2].split()[0])
+            assert 1_000_000 < most < 2**20
+            largest = record("large", spec="\u00fc" * (most // 2) + "x" * (most % 2))
+            with pytest.raises(RecordRefusedException, match=f"take {most + 1} bytes"):
+                await repository.swap([Change(None, record("large", spec=largest.spec + "x"))])
+            await insert(repository, [record("small"), largest])
+            (found,) = await repository.read([largest.ref])
+            assert found == largest
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(repository.clock)
+            changed = record("large", spec=largest.spec[:-20])
+            assert await repository.swap([Change(largest, changed)]) == [True]
+            assert {one.spec for one in await claim(repository)} == {"{}", changed.spec}
+
+
+async def test_specs_of_many_packets(mysql_server: Server) -> None:
+    """A record that is larger than one packet of the protocol, 16 MB."""
+    lab = Lab(mysql_server)
+    async with lab.open() as repository:
+        one = record("one", spec="x" * (20 * 2**20))
+        await insert(repository, [one])
+        assert await repository.read([one.ref]) == [one]
+        assert [each.spec for each in await claim(repository)] == [one.spec]
+    await lab.ask(f"DROP TABLE {lab.table}")
