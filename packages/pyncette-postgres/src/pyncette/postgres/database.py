@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import asyncpg
 
-from .failures import DRIVER_ERRORS, NOTHING_DONE, translated
+from .failures import DRIVER_ERRORS, NOTHING_DONE, is_out_of_step, translated
 from .settings import Settings
 
 CONNECT_TIMEOUT = 10.0
@@ -164,4 +164,4 @@ def _ends_connections(error: Exception) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""
         return code.startswith("08") or code in _SERVER_IS_GONE
-    return isinstance(error, OSError)
+    return isinstance(error, OSError) or is_out_of_step(error)

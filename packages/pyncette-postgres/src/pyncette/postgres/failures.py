@@ -11,8 +11,8 @@ from pyncette.errors import RecordRefusedException, RepositoryException, Reposit
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """All that the driver raises; timeouts are ``OSError`` too."""
 
-LARGEST_SPEC = 128 * 1024 * 1024
-"""Bytes of UTF-8 that a record's spec may have."""
+LARGEST_SPEC = 64 * 1024 * 1024
+"""Bytes of UTF-8 that a record's spec may have. The server could take more, but not in good time."""
 
 NOTHING_DONE = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the server has undone the statement, so it may be sent again."""
@@ -77,9 +77,15 @@ def translated(error: Exception, where: str) -> RepositoryException:
         return RepositoryUnavailableException(f"{where} can't be reached ({said}).")
     if isinstance(error, asyncpg.ClientConfigurationError):
         return RepositoryException(f"{where}: postgres_url can't be used as it is ({said}).")
-    if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
+    if is_out_of_step(error):
         return RepositoryUnavailableException(f"The connection to {where} was lost ({said}).")
     return RepositoryException(f"{where} refused an operation ({said}).")
+
+
+def is_out_of_step(error: Exception) -> bool:
+    """Whether the driver says that it can't use a connection, such as one that the server has just ended."""
+    misuse = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
+    return misuse or isinstance(error, asyncpg.InternalClientError)
 
 
 def largest() -> str:

@@ -1,0 +1,93 @@
+"""Behind PgBouncer, which gives each transaction another connection: the older one knows no prepared statements."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+
+from pyncette.errors import RepositoryException
+from pyncette.postgres import postgres_repository
+from pyncette.postgres.database import session_settings
+from pyncette.postgres.settings import Settings, Table
+from pyncette.record import Change
+from tests import postgres_kit
+from tests.postgres_kit import MINUTE, NOW, TASK, fresh, record, want
+from tests.servers.model import Server
+from tests.servers.plugin import StartServer
+
+PROXIES = ["pgbouncer", "pgbouncer1.18"]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def table(postgres_server: Server) -> Iterator[str]:
+    with postgres_kit.table(postgres_server.url) as name:
+        yield name
+
+
+@pytest.fixture
+def target(postgres_server: Server) -> str:
+    return f"{postgres_server.host}:{postgres_server.port}"
+
+
+@pytest.mark.parametrize("kind", PROXIES)
+async def test_without_statement_cache(start_server: StartServer, target: str, table: str, kind: str) -> None:
+    """All of it works, on more clients than there are connections, and no prepared statement is left behind."""
+    with start_server(kind, target) as proxy:
+        async with postgres_repository(
+            postgres_url=proxy.url, postgres_table_name=table, postgres_statement_cache_size=0
+        ) as repository:
+            records = [record(f"{number}") for number in range(200)]
+
+            async def work(number: int) -> int:
+                part = records[number::20]
+                assert all(await repository.swap([Change(None, one) for one in part]))
+                assert await repository.next_ready([TASK]) == NOW
+                taken = await repository.claim(want(TASK), now=NOW, limit=10, token=fresh(), holder="me")
+                settled = [Change(one, replace(one, ready_at=NOW + MINUTE, revision=fresh())) for one in taken]
+                assert all(await repository.swap(settled))
+                return len(taken)
+
+            for _ in range(3):
+                assert sum(await asyncio.gather(*(work(number) for number in range(20)))) == 200
+                found = await repository.scan(TASK, after=None, limit=1000)
+                assert len(found) == 200
+                assert all(await repository.swap([Change(one, None) for one in found]))
+        async with AsyncExitStack() as stack:
+            for _ in range(3):  # as many as the proxy has to the server
+                connection = await stack.enter_async_context(postgres_kit.connection(proxy.url))
+                await connection.execute("BEGIN")
+                await connection.execute("DO 'BEGIN ASSERT NOT EXISTS (SELECT FROM pg_prepared_statements); END'")
+
+
+@pytest.mark.parametrize("kind", PROXIES)
+async def test_with_statement_cache(start_server: StartServer, target: str, table: str, kind: str) -> None:
+    """The start says what to set."""
+    with start_server(kind, target) as proxy:
+        with pytest.raises(RepositoryException, match="set postgres_statement_cache_size=0"):
+            await use(proxy.url, table)
+
+
+async def test_prepared_statements_on_another_connection(start_server: StartServer, target: str, table: str) -> None:
+    """So does a call that fails later, where the proxy was told to ignore what it does not know."""
+    settings = Settings(
+        url="postgresql://", table=Table.parse(table), skip_table_create=False, pool_size=1, statement_cache_size=1
+    )
+    ignored = f"ignore_startup_parameters={','.join(session_settings(settings))}"
+    with start_server("pgbouncer1.18", target, ignored) as proxy:
+        with pytest.raises(RepositoryException, match="set postgres_statement_cache_size=0"):
+            await use(proxy.url, table)
+
+
+async def use(url: str, table: str) -> None:
+    async with postgres_repository(postgres_url=url, postgres_table_name=table) as repository:
+        for _ in range(10):
+            await asyncio.gather(*(repository.clock() for _ in range(10)))
