@@ -11,7 +11,7 @@ import pytest
 
 from pyncette.redis import redis_repository
 from pyncette.repository import Repository
-from pyncette.testing import Capabilities, RepositoryContract
+from pyncette.testing import AppContract, Capabilities, RepositoryContract
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
@@ -22,7 +22,7 @@ def sharing(**options: Any) -> Factory:
     return lambda: redis_repository(redis_namespace=namespace, **options)
 
 
-class TestRedisContract(RepositoryContract):
+class TestRedisContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
     @pytest.fixture
@@ -30,7 +30,7 @@ class TestRedisContract(RepositoryContract):
         return sharing(redis_url=redis_server.url)
 
 
-class TestClusterContract(RepositoryContract):
+class TestClusterContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
     @pytest.fixture
@@ -38,7 +38,7 @@ class TestClusterContract(RepositoryContract):
         return sharing(redis_url=redis_cluster.url, redis_mode="cluster")
 
 
-class TestSentinelContract(RepositoryContract):
+class TestSentinelContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
     @pytest.fixture
@@ -49,7 +49,7 @@ class TestSentinelContract(RepositoryContract):
         )
 
 
-class TestRedis8Contract(RepositoryContract):
+class TestRedis8Contract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
     @pytest.fixture
@@ -57,7 +57,7 @@ class TestRedis8Contract(RepositoryContract):
         return sharing(redis_url=redis8_server.url)
 
 
-class TestValkeyContract(RepositoryContract):
+class TestValkeyContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
     @pytest.fixture

@@ -56,7 +56,7 @@ class _Attempt:
             self.done = self._node is None
             return
         if isinstance(reply, TryAgainError | ClusterDownError):
-            router.suspect(node)
+            router.doubt()
             self._node, self._asking, self.wait = None, False, True
             return
         self.done = True
@@ -112,7 +112,7 @@ class Client:
                 try:
                     found.append(await node.run(commands))
                 except TRANSPORT:
-                    self._router.suspect(node)
+                    await self._router.suspect(node)
                     if number == len(nodes) and not found:
                         raise
         except TRANSPORT as error:
@@ -157,7 +157,7 @@ class Client:
         try:
             replies = await node.run([packed for batch in batches for packed in batch])
         except TRANSPORT as error:
-            self._router.suspect(node)
+            await self._router.suspect(node)
             for attempt in group:
                 attempt.fail(error)
             return

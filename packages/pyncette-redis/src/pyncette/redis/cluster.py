@@ -11,13 +11,13 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
 from .failures import TRANSPORT
 from .node import Node
 from .options import Settings
-from .router import Router, connection_options
+from .router import Router, connecting
 from .wire import command
 
 REFRESH_INTERVAL = 0.5
@@ -33,7 +33,6 @@ class Cluster(Router):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._options = connection_options(settings)
         self._nodes: dict[tuple[str, int], Node] = {}
         self._slots: dict[int, Node] = {}
         self._in_doubt = True
@@ -60,8 +59,12 @@ class Cluster(Router):
     def masters(self) -> Sequence[Node]:
         return list(dict.fromkeys(self._slots.values()))
 
-    def suspect(self, node: Node) -> None:
+    async def suspect(self, node: Node) -> None:
+        await super().suspect(node)
         self._in_doubt, self._suspect = True, node
+
+    def doubt(self) -> None:
+        self._in_doubt = True
 
     def redirected(self, error: AskError, node: Node) -> Node | None:
         address = (error.host or self._host_of(node), error.port)
@@ -117,9 +120,13 @@ class Cluster(Router):
     def _node(self, address: tuple[str, int]) -> Node:
         node = self._nodes.get(address)
         if node is None:
-            host, port = address
-            pool = ConnectionPool(max_connections=self._settings.connections, **self._options, host=host, port=port)
-            node = self._nodes[address] = Node(f"{host}:{port}", pool, timeout=self._settings.timeout)
+            settings, (host, port) = self._settings, address
+
+            async def connect() -> AbstractConnection:
+                return connecting(settings, host, port)
+
+            node = Node(f"{host}:{port}", connect, connections=settings.connections, timeout=settings.timeout)
+            self._nodes[address] = node
         return node
 
     def _host_of(self, node: Node) -> str:

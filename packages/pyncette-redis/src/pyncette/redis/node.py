@@ -1,13 +1,20 @@
-"""One Redis server: a bounded pool of connections, and pipelined commands over one of them."""
+"""One Redis server: a bounded set of connections, and pipelined commands over one of them.
+
+The driver's pools are not used: they close idle connections for good reasons (a failover), but slowly enough that
+others take these meanwhile, and have them closed under their hands.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
+
+Connect = Callable[[], Awaitable[AbstractConnection]]
 
 
 class Node:
@@ -19,38 +26,58 @@ class Node:
     :ivar address: for messages.
     """
 
-    def __init__(self, address: str, pool: ConnectionPool, *, timeout: float) -> None:
+    def __init__(self, address: str, connect: Connect, *, connections: int, timeout: float) -> None:
+        """``connect`` makes connections; what it returns need not be connected yet."""
         self.address = address
-        self._pool = pool
+        self._connect = connect
         self._timeout = timeout
-        self._free = asyncio.Semaphore(pool.max_connections)
+        self._free = asyncio.Semaphore(connections)
+        self._idle: list[AbstractConnection] = []
+        self._open = True
 
     async def run(self, commands: Sequence[bytes], *, timeout: float | None = None) -> list[Any]:
         """Send packed commands together, and return their replies; those that are errors as ``ResponseError``.
 
-        A call that fails or is cancelled leaves no connection with replies that nobody has read.
+        A connection whose call failed or was cancelled is closed: it may hold replies that nobody has read.
 
         :raises redis.RedisError, OSError: transport errors, after which it is unknown what was carried out.
         :raises TimeoutError: the deadline has passed; the same.
         """
         async with asyncio.timeout(self._timeout if timeout is None else timeout), self._free:
-            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call] # the driver's
+            connection = await self._usable()
             try:
+                await connection.connect()  # type: ignore[no-untyped-call] # the driver's
                 await connection.send_packed_command(commands)
                 replies = [await _reply(connection) for _ in commands]
-            finally:
-                # Never waits: nobody holds the pool's lock while waiting for something.
-                await self._pool.release(connection)
+            except BaseException:
+                await _close(connection)
+                raise
+            if self._open:
+                self._idle.append(connection)
+            else:
+                await _close(connection)
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             await self.forget()
         return replies
 
     async def forget(self) -> None:
         """Close idle connections. The address may lead to another server by now."""
-        await self._pool.disconnect(inuse_connections=False)
+        while self._idle:
+            await _close(self._idle.pop())
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        """Close all connections; one that is in use as soon as its call has ended."""
+        self._open = False
+        await self.forget()
+
+    async def _usable(self) -> AbstractConnection:
+        """The connection that was used last, if the server has not closed it."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not await _has_ended(connection):
+                return connection
+            await _close(connection)
+        return await self._connect()
 
 
 async def _reply(connection: AbstractConnection) -> Any:
@@ -58,3 +85,16 @@ async def _reply(connection: AbstractConnection) -> Any:
         return await connection.read_response()
     except ResponseError as error:
         return error
+
+
+async def _has_ended(connection: AbstractConnection) -> bool:
+    """Whether there is something to read where nothing is expected: the end, or the server's word of farewell."""
+    try:
+        return await connection.can_read()
+    except (OSError, RedisConnectionError):
+        return True
+
+
+async def _close(connection: AbstractConnection) -> None:
+    """Never waits, so that it works for who is cancelled as well."""
+    await connection.disconnect(nowait=True)

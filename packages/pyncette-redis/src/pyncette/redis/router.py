@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio.connection import ConnectionPool, SSLConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -30,9 +30,13 @@ class Router(ABC):
     @abstractmethod
     def masters(self) -> Sequence[Node]: ...
 
+    async def suspect(self, node: Node) -> None:
+        """A call to this server failed. Its other connections are likely to be of no use either."""
+        await node.forget()
+
     @abstractmethod
-    def suspect(self, node: Node) -> None:
-        """A call to this server failed."""
+    def doubt(self) -> None:
+        """The servers disagree about where the data is."""
 
     @abstractmethod
     def redirected(self, error: AskError, node: Node) -> Node | None:
@@ -42,15 +46,18 @@ class Router(ABC):
     async def aclose(self) -> None: ...
 
 
-def connection_options(settings: Settings) -> dict[str, Any]:
-    """Arguments of the driver's connections. RESP2: all replies are single strings, and its handshake is shorter."""
-    return {
+def connecting(settings: Settings, host: str = "", port: int = 0) -> AbstractConnection:
+    """A connection that is yet to be opened. RESP2: replies are single strings, and its handshake is shorter."""
+    options: dict[str, Any] = {
         **settings.connection,
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": None,
-        "socket_connect_timeout": settings.timeout,  # bounds the closing of connections as well
+        "socket_connect_timeout": settings.timeout,
     }
+    make = options.pop("connection_class", Connection)
+    made: AbstractConnection = make(**options) if "path" in options else make(host=host, port=port, **options)
+    return made
 
 
 class OneNode(Router):
@@ -62,30 +69,22 @@ class OneNode(Router):
 
     @classmethod
     def single(cls, settings: Settings) -> OneNode:
-        options = connection_options(settings)
-        if "path" not in options:
-            options["host"], options["port"] = settings.hosts[0]
-        pool = ConnectionPool(max_connections=settings.connections, **options)
-        return cls(Node(settings.address, pool, timeout=settings.timeout))
+        async def connect() -> AbstractConnection:
+            return connecting(settings, *settings.hosts[0])
+
+        return cls(Node(settings.address, connect, connections=settings.connections, timeout=settings.timeout))
 
     @classmethod
     def sentinel(cls, settings: Settings) -> OneNode:
-        """A connection asks the sentinels for the master each time before it connects."""
-        options = connection_options(settings)
-        tls = options.pop("connection_class", None) is SSLConnection
-        patience = settings.timeout / (len(settings.hosts) + 1)  # a dead sentinel must leave time for the others
-        asking = {
-            **{name: value for name, value in options.items() if name.startswith("ssl_")},
-            **settings.sentinel,
-            "ssl": tls,
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),
-            "socket_timeout": patience,
-            "socket_connect_timeout": patience,
-        }
-        sentinel = Sentinel(settings.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call] # the driver's
-        master = sentinel.master_for(settings.service or "", max_connections=settings.connections, ssl=tls, **options)
-        return cls(Node(settings.address, master.connection_pool, timeout=settings.timeout), sentinel)
+        """The sentinels are asked for the master each time before a connection is opened."""
+        sentinel = _sentinels(settings)
+
+        async def connect() -> AbstractConnection:
+            host, port = await sentinel.discover_master(settings.service or "")
+            return connecting(settings, host, port)
+
+        node = Node(settings.address, connect, connections=settings.connections, timeout=settings.timeout)
+        return cls(node, sentinel)
 
     async def prepare(self) -> None:
         pass
@@ -96,7 +95,7 @@ class OneNode(Router):
     def masters(self) -> Sequence[Node]:
         return [self._node]
 
-    def suspect(self, node: Node) -> None:
+    def doubt(self) -> None:
         pass
 
     def redirected(self, error: AskError, node: Node) -> Node | None:
@@ -107,3 +106,18 @@ class OneNode(Router):
         if self._sentinel is not None:
             for sentinel in self._sentinel.sentinels:
                 await sentinel.aclose()
+
+
+def _sentinels(settings: Settings) -> Sentinel:
+    patience = settings.timeout / (len(settings.hosts) + 1)  # a dead one must leave time for the others
+    tls = {name: value for name, value in settings.connection.items() if name.startswith("ssl_")}
+    options = {
+        **tls,
+        **settings.sentinel,
+        "ssl": settings.connection.get("connection_class") is SSLConnection,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": patience,
+        "socket_connect_timeout": patience,
+    }
+    return Sentinel(settings.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call] # the driver's

@@ -1,0 +1,191 @@
+"""Sentinels: failovers that are planned, and those that are not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from pyncette import lease
+from pyncette.errors import RepositoryUnavailableException
+from pyncette.record import Record
+from pyncette.redis import redis_repository
+from pyncette.repository import Repository
+from pyncette.testing.contract.base import (
+    MINUTE,
+    NOW,
+    SECOND,
+    TASK,
+    all_of,
+    fresh,
+    insert,
+    numbered,
+    record,
+    stored,
+    want,
+)
+from tests.servers.model import Server
+from tests.servers.plugin import StartServer
+from tests.servers.redis import command
+
+TIMEOUT = 0.5
+PATIENCE = 100
+
+
+pytestmark = pytest.mark.timeout(300)  # sentinels lose half a minute when a machine is slow
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def sentinels(start_server: StartServer) -> Iterator[Server]:
+    """A set that a test may do anything to."""
+    with start_server("redis-sentinel") as sentinels:
+        yield sentinels
+
+
+@asynccontextmanager
+async def opened(sentinels: Server, **options: Any) -> AsyncIterator[Repository]:
+    hosts = ",".join(f"{sentinel.host}:{sentinel.port}" for sentinel in sentinels.sentinels)
+    options = {"redis_namespace": uuid.uuid4().hex, "redis_timeout": TIMEOUT, **options}
+    async with redis_repository(
+        redis_url=f"redis://{hosts}", redis_mode="sentinel", redis_sentinel_service=sentinels.service, **options
+    ) as repository:
+        yield repository
+
+
+def master(sentinels: Server) -> Server:
+    """The one that the sentinels name."""
+    _, port = command(sentinels.sentinels[-1].port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinels.service or "")
+    return next(node for node in sentinels.nodes if node.port == int(port))
+
+
+async def caught_up(sentinels: Server) -> None:
+    """Wait until the replica has everything."""
+    reached = await asyncio.to_thread(command, master(sentinels).port, "WAIT", 1, 5000)
+    assert reached == 1
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(0.05)
+
+
+async def until_it_works(repository: Repository, records: list[Record]) -> list[Record | None]:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await stored(repository, records)
+            except RepositoryUnavailableException:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", ["killed", "hanging"])
+async def test_failover(sentinels: Server, how: str) -> None:
+    """Calls fail while there is no master. Then the same repository works with the new one, and what was replicated is
+    there. The old master, when it returns and still takes itself for one, is not written to."""
+    async with opened(sentinels) as repository:
+        records = numbered(50)
+        await insert(repository, records)
+        await asyncio.gather(*(stored(repository, records) for _ in range(10)))  # all connections are open
+        await caught_up(sentinels)
+        old = master(sentinels)
+        old.pause() if how == "hanging" else old.stop(kill=True)
+        with pytest.raises(RepositoryUnavailableException):
+            await stored(repository, records)
+        await until(lambda: master(sentinels) is not old)
+        assert await until_it_works(repository, records) == records
+        assert command(master(sentinels).port, "ROLE")[0] == "master"
+        new = await repository.claim(want(TASK), now=NOW, limit=50, token=fresh(), holder="me")
+        assert len(new) == 50
+        old.resume() if how == "hanging" else old.start()
+        assert await asyncio.gather(*(stored(repository, new) for _ in range(10))) == [new] * 10
+        settled = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in new]
+        assert await repository.swap(settled) == [True] * 50
+
+
+async def test_planned_failover(sentinels: Server) -> None:
+    """The old master goes on answering until it is told; the repository follows, with an error at most."""
+    async with opened(sentinels) as repository:
+        records = numbered(50)
+        await insert(repository, records)
+        await caught_up(sentinels)
+        old = master(sentinels)
+        await asyncio.to_thread(command, sentinels.sentinels[0].port, "SENTINEL", "FAILOVER", sentinels.service or "")
+        await until(lambda: command(old.port, "ROLE")[0] == "slave")
+        assert await until_it_works(repository, records) == records
+        assert len(await repository.claim(want(TASK), now=NOW, limit=50, token=fresh(), holder="me")) == 50
+        assert len(await repository.claim(want(TASK), now=NOW + MINUTE, limit=9, token=fresh(), holder="me")) == 9
+
+
+async def test_failover_under_load(sentinels: Server) -> None:
+    """Workers go on by themselves. A write that got its answer may be lost with the old master; a lease that was taken
+    again meanwhile is seen, so no record is settled by two."""
+    settlements: dict[str, list[int]] = {}
+    done = asyncio.Event()
+    outage = 0.0
+
+    async def work(repository: Repository, number: int) -> None:
+        nonlocal outage
+        last = time.monotonic()
+        while not done.is_set():
+            try:
+                now = time.time_ns() // 1000
+                claims = want(TASK, limit=10, locked_until=now + 2 * SECOND)
+                taken = await repository.claim(claims, now=now, limit=10, token=fresh(), holder=f"worker {number}")
+                settled = [lease.complete(one, next_due=now + SECOND, revision=fresh()) for one in taken]
+                for one, won in zip(taken, await repository.swap(settled), strict=True):
+                    if won:
+                        settlements.setdefault(one.key, []).append(one.fence)
+            except RepositoryUnavailableException:
+                await asyncio.sleep(0.02)
+            else:
+                outage = max(outage, time.monotonic() - last)
+                last = time.monotonic()
+
+    async with opened(sentinels) as repository, asyncio.timeout(60):
+        records = [record(name=f"{n}", ready_at=n) for n in range(200)]
+        await insert(repository, records)
+        await caught_up(sentinels)
+        workers = [asyncio.create_task(work(repository, number)) for number in range(4)]
+        await asyncio.sleep(1)
+        await asyncio.to_thread(master(sentinels).stop, kill=True)
+        before = {key: len(fences) for key, fences in settlements.items()}
+        await asyncio.sleep(8)
+        done.set()
+        await asyncio.gather(*workers)
+        found = await all_of(repository, TASK)
+    assert {one.key for one in found} == {one.key for one in records}
+    assert all(len(settlements[one.key]) > before[one.key] for one in records), "all are executed after the failover"
+    assert all(len(set(fences)) == len(fences) for fences in settlements.values()), "a lease is settled once"
+    assert 0.4 < outage < 6
+
+
+async def test_sentinels_that_are_away(sentinels: Server) -> None:
+    """One that answers is enough; open connections need none."""
+    async with opened(sentinels, redis_timeout=5) as repository:
+        records = numbered(5)
+        await insert(repository, records)
+        dead, hanging, alive = sentinels.sentinels
+        dead.stop(kill=True)
+        hanging.pause()
+        try:
+            async with opened(sentinels, redis_timeout=5):
+                assert await stored(repository, records) == records
+            alive.pause()
+            assert await stored(repository, records) == records
+            with pytest.raises(RepositoryUnavailableException):
+                async with opened(sentinels, redis_timeout=1):
+                    pass
+        finally:
+            hanging.resume()
+            alive.resume()
