@@ -40,29 +40,30 @@ async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
         context.shutdown()
 
 
+def logged_fixture(log: list[str], name: str) -> Callable[[PyncetteContext], AsyncIterator[str]]:
+    async def make(app_context: PyncetteContext) -> AsyncIterator[str]:
+        log.append(f"set up {name}")
+        yield f"value of {name}"
+        log.append(f"tear down {name}")
+
+    return make
+
+
+def logged_middleware(log: list[str], name: str) -> Callable[[Context, NextFunc], Awaitable[None]]:
+    async def wrap(context: Context, next: NextFunc) -> None:
+        log.append(f"enter {name}")
+        context.extra = name
+        await next()
+        log.append(f"leave {name}")
+
+    return wrap
+
+
 async def test_fixtures_and_middlewares_in_order(app: Pyncette, clock: ManualClock) -> None:
     log: list[str] = []
-
-    def fixture(name: str) -> Callable[[PyncetteContext], AsyncIterator[str]]:
-        async def make(app_context: PyncetteContext) -> AsyncIterator[str]:
-            log.append(f"set up {name}")
-            yield f"value of {name}"
-            log.append(f"tear down {name}")
-
-        return make
-
-    def middleware(name: str) -> Callable[[Context, NextFunc], Awaitable[None]]:
-        async def wrap(context: Context, next: NextFunc) -> None:
-            log.append(f"enter {name}")
-            context.extra = name
-            await next()
-            log.append(f"leave {name}")
-
-        return wrap
-
     for name in ("one", "two"):
-        app.use_fixture(name, fixture(name))
-        app.use_middleware(middleware(name))
+        app.use_fixture(name, logged_fixture(log, name))
+        app.use_middleware(logged_middleware(log, name))
 
     @app.task(interval=MINUTE, colour="red")
     async def task(context: Context) -> None:

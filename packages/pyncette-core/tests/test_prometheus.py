@@ -37,8 +37,9 @@ def scrape(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str],
     return samples
 
 
-async def test_all_families() -> None:
-    clock, registry, plan = ManualClock(), CollectorRegistry(), FaultPlan()
+async def measured_run(registry: CollectorRegistry) -> None:
+    """A failure, a lost lease, an instance that is executed, and a tick that fails."""
+    clock, plan = ManualClock(), FaultPlan()
     app = Pyncette(repository_factory=plan.wrap(memory_repository), clock=clock)
     use_prometheus(app, registry=registry)
 
@@ -59,18 +60,23 @@ async def test_all_families() -> None:
         await clock.advance(SECOND)
         plan.clear()
         await clock.advance(SECOND)
+
+
+def task(name: str) -> tuple[tuple[str, str], ...]:
+    return (("task_name", name),)
+
+
+async def test_all_families() -> None:
+    registry = CollectorRegistry()
+    await measured_run(registry)
     found = scrape(registry)
-
-    def task(name: str) -> tuple[tuple[str, str], ...]:
-        return (("task_name", name),)
-
-    assert found["pyncette_tasks_total"] == {task("static"): 1, task("dynamic"): 2}
-    assert found["pyncette_tasks_in_progress"] == {task("static"): 0, task("dynamic"): 0}
-    assert found["pyncette_tasks_failures_total"] == {
-        (("exception_type", "ZeroDivisionError"), ("task_name", "static")): 1
-    }
-    assert found["pyncette_tasks_duration_seconds_count"] == {task("static"): 1, task("dynamic"): 2}
-    assert found["pyncette_tasks_staleness_seconds_count"] == {task("static"): 1, task("dynamic"): 2}
+    executed = {task("static"): 1, task("dynamic"): 2}
+    failed = {(("exception_type", "ZeroDivisionError"), ("task_name", "static")): 1}
+    assert found["pyncette_tasks_total"] == executed
+    assert found["pyncette_tasks_in_progress"] == dict.fromkeys(executed, 0)
+    assert found["pyncette_tasks_failures_total"] == failed
+    assert found["pyncette_tasks_duration_seconds_count"] == executed
+    assert found["pyncette_tasks_staleness_seconds_count"] == executed
     assert found["pyncette_leases_lost_total"] == {task("dynamic"): 1}
     assert found["pyncette_ticks_total"][()] > 1
     assert found["pyncette_ticks_in_progress"] == {(): 0}
