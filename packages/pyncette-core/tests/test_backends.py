@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
@@ -105,3 +106,8 @@ def test_a_sqlite_option_selects_sqlite(install: Callable[..., None]) -> None:
     install(sqlite="shelf")
     with pytest.raises(TypeError, match="Unknown option 'sqlite_database'"):  # memory_repository stands in for it
         Pyncette(sqlite_database="x")
+
+
+def test_the_module_of_the_mongodb_backend_says_what_to_do() -> None:
+    with pytest.raises(ImportError, match="Choose another backend"):
+        importlib.import_module("pyncette.mongodb")

@@ -2,5 +2,5 @@
 
 raise ImportError(
     "MongoDB is not supported since version 2. Choose another backend (pyncette-sqlite, -redis, -postgres, -mysql, "
-    "-dynamodb), or stay on pyncette 1.1.0; the page 'Coming from pyncette 1.1.0' of the documentation tells how to move."
+    "-dynamodb), or stay on pyncette 1.1.0; 'Coming from pyncette 1.1.0' in the documentation tells how to move."
 )
