@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyncette.testing import AppContract, Capabilities, RepositoryContract
+from pyncette.testing import Capabilities, RepositoryContract
 from pyncette.testing.contract.base import contract_tests
 
 PAGE = (Path(__file__).parents[2] / "docs" / "writing_a_backend.md").read_text()

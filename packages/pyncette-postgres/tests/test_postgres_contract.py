@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import ClassVar
@@ -13,6 +12,7 @@ import pytest
 from pyncette.postgres import postgres_repository
 from pyncette.repository import Repository
 from pyncette.testing import AppContract, Capabilities, RepositoryContract
+from tests import postgres_kit
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
@@ -23,13 +23,14 @@ class TestPostgres(RepositoryContract, AppContract):
     statement_cache_size: ClassVar[int] = 100
 
     @pytest.fixture
-    def repository_factory(self, postgres_server: Server) -> Factory:
-        return partial(
-            postgres_repository,
-            postgres_url=postgres_server.url,
-            postgres_table_name=f"contract_{uuid.uuid4().hex}",
-            postgres_statement_cache_size=self.statement_cache_size,
-        )
+    def repository_factory(self, postgres_server: Server) -> Iterator[Factory]:
+        with postgres_kit.table(postgres_server.url) as table:
+            yield partial(
+                postgres_repository,
+                postgres_url=postgres_server.url,
+                postgres_table_name=table,
+                postgres_statement_cache_size=self.statement_cache_size,
+            )
 
 
 class TestPostgresWithoutStatementCache(TestPostgres):

@@ -17,6 +17,8 @@ from pyncette.repository import Repository
 from pyncette.testing.clock import ManualClock
 from pyncette.testing.contract.base import ContractBase, Factory, fresh
 
+from .catching_up import catching_up
+
 START = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
 """A Monday, midnight. Tests count in seconds from here."""
 
@@ -152,12 +154,11 @@ class Bench:
     :ivar log: what is executed.
     """
 
-    def __init__(self, factory: Factory, repository: Repository, lag: float) -> None:
+    def __init__(self, factory: Factory, repository: Repository) -> None:
         self.factory = factory
         self.repository = repository
         self.clock = ManualClock(START)
         self.log = Log(self.clock)
-        self._lag = lag
 
     def app(self, **options: Any) -> Pyncette:
         """An app on this storage and clock."""
@@ -180,10 +181,6 @@ class Bench:
         """Let so many seconds pass."""
         with anyio.fail_after(PATIENCE):
             await self.clock.advance(duration(by))
-            if self._lag:
-                # What was missed because the index was behind is found now, without time passing.
-                await anyio.sleep(self._lag)
-                await self.clock.advance(duration(0))
 
     async def advance_to(self, second: float) -> None:
         now = seconds(self.clock.time)
@@ -220,4 +217,6 @@ class AppBase(ContractBase):
             return nullcontext(repository)
 
         factory = repository_factory if self.capabilities.shared else same
-        return Bench(factory, repository, 0 if self.capabilities.immediate_index else 0.2)
+        if not self.capabilities.immediate_index:
+            factory = catching_up(factory, self.capabilities.index_lag)
+        return Bench(factory, repository)
