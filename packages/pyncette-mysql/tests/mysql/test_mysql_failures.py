@@ -1,6 +1,5 @@
 """Servers and connections that end, hang or forget: the repository goes on when they are there again."""
 
-
 from __future__ import annotations
 
 import asyncio

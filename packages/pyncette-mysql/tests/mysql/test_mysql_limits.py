@@ -1,6 +1,5 @@
 """Records that the server does not take; the connection and the others are not affected."""
 
-
 from __future__ import annotations
 
 import anyio

@@ -264,6 +264,18 @@ async def test_server_that_insists_on_tls(start_server: StartServer) -> None:
         assert await cipher(lab, mysql_ssl=True)
 
 
+@pytest.mark.parametrize("kind", ["mysql", "mariadb"])
+async def test_servers_that_replicate(start_server: StartServer, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """With a binary log in the server's own format, nothing is unsafe for the replicas."""
+    with start_server(kind, "--skip-skip-log-bin", "--log-bin=log", "--server-id=1") as server:
+        lab = Lab(server)
+        assert await lab.ask("SELECT @@log_bin") == ((1,),)
+        with caplog.at_level(logging.WARNING):
+            async with lab.open() as repository:
+                await works(repository)
+        assert not caplog.records
+
+
 STRANGE = (
     "--sql-mode=ANSI,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH",
     "--transaction-isolation=SERIALIZABLE",

@@ -33,6 +33,12 @@ def number(error: BaseException) -> int:
     return first if isinstance(first, int) else 0
 
 
+def words(error: BaseException) -> str:
+    """What the server or the driver says, as a sentence."""
+    text = str(error.args[1] if number(error) and len(error.args) > 1 else error).rstrip(".")
+    return f"{text} (error {number(error)})." if number(error) else f"{text}."
+
+
 def lost_connection(error: BaseException) -> bool:
     """Whether the error did not come from the server, so that the connection can't be used any more."""
     return number(error) == 0 or _FIRST_OF_CLIENT <= number(error) <= _LAST_OF_CLIENT
@@ -43,7 +49,7 @@ def translated(error: Exception) -> RepositoryException:
     if isinstance(error, TimeoutError):
         return RepositoryUnavailableException("The MySQL server did not answer in time.")
     if lost_connection(error) or number(error) in _UNAVAILABLE:
-        return RepositoryUnavailableException(f"The MySQL server can't be used at the moment: {error}")
+        return RepositoryUnavailableException(f"The MySQL server can't be used at the moment: {words(error)}")
     if number(error) in _REFUSED:
-        return RecordRefusedException(f"The MySQL server can't store this: {error}")
-    return RepositoryException(f"The MySQL server refused a statement: {error}")
+        return RecordRefusedException(f"The MySQL server can't store this: {words(error)}")
+    return RepositoryException(f"The MySQL server refused a statement: {words(error)}")

@@ -19,6 +19,7 @@ from .failures import (
     UNKNOWN_DATABASE,
     number,
     translated,
+    words,
 )
 from .settings import Settings
 from .sql import SCHEMA, Dialect
@@ -179,7 +180,7 @@ def _at_start(error: Exception, settings: Settings) -> RepositoryException:
     server = f"the MySQL server at {settings.host}:{settings.port}"
     if number(error) in ACCESS_DENIED:
         return RepositoryException(
-            f"Access to {server} was denied: {error} "
+            f"Access to {server} was denied: {words(error)} "
             "Check mysql_user and mysql_password, and what the user may do in mysql_database."
         )
     if number(error) == UNKNOWN_DATABASE:
@@ -188,7 +189,7 @@ def _at_start(error: Exception, settings: Settings) -> RepositoryException:
         )
     if number(error) in COMMAND_DENIED:
         return RepositoryException(
-            f"The user {settings.user!r} may not create the table {settings.table_name!r} on {server}: {error} "
+            f"The user {settings.user!r} may not create the table {settings.table_name!r} on {server}: {words(error)} "
             "Grant CREATE, or create the table as the documentation says and give mysql_skip_table_create=True."
         )
     ours = translated(error)
