@@ -17,6 +17,7 @@ from pyncette.sqlite import backend, sqlite_repository
     [
         ({"sqlite_database": ""}, ValueError, ":memory:"),
         ({"sqlite_database": "a\0b"}, ValueError, "NUL"),
+        ({"sqlite_database": "~/a.db"}, ValueError, "expanduser"),
         ({"sqlite_database": "file:a.db?mode=ro"}, ValueError, "not a file: URI"),
         ({"sqlite_database": "sqlite:///a.db"}, ValueError, "repository_factory"),
         ({"sqlite_database": 3}, TypeError, "not int"),

@@ -172,6 +172,7 @@ class _Crossing(Generic[T]):
     def __init__(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self.reply = _Reply[T]()
         self.task: asyncio.Task[T] | None = None
+        self._cancelled = False
         self._call = call
         self._context = _asyncio_context()
 
@@ -186,12 +187,16 @@ class _Crossing(Generic[T]):
             else:
                 self.reply.give(task.result())
 
-        self.task = asyncio.get_running_loop().create_task(self._call(), context=self._context)
-        self.task.add_done_callback(finish)
+        if not self._cancelled:
+            self.task = asyncio.get_running_loop().create_task(self._call(), context=self._context)
+            self.task.add_done_callback(finish)
 
     def cancel(self) -> None:
+        self._cancelled = True
         if self.task is not None:
             self.task.cancel()
+        else:
+            self.reply.give(None, asyncio.CancelledError())
 
 
 class _Bridge(AbstractAsyncContextManager[Repository]):
@@ -283,7 +288,8 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         except BaseException as e:  # noqa: BLE001 - raised again in the tasks that wait for it
             error = e
         with self._lock:
-            self._refusal = self._refusal or f"The event loop of the repository has ended: {error!r}"
+            if error is not None:
+                self._refusal = f"The event loop of the repository has ended: {error!r}"
             left = list(self._crossings)
         for crossing in left:
             lost = RepositoryUnavailableException("The event loop of the repository ended during the call.")
@@ -302,7 +308,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         self._opened.give(repository)
         try:
             await self._closing.wait()
-        except asyncio.CancelledError as cancelled:
+        except asyncio.CancelledError as cancelled:  # the caller has lost patience, or the event loop breaks down
             self._body_error = cancelled
         await self._cancel_crossings()
         error = self._body_error
@@ -312,9 +318,11 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
 
     async def _cancel_crossings(self) -> None:
         with self._lock:
-            tasks = [crossing.task for crossing in self._crossings if crossing.task is not None]
-        for task in tasks:
-            task.cancel()
+            self._refusal = self._refusal or "The repository is closed."
+            crossings = list(self._crossings)
+        tasks = [crossing.task for crossing in crossings if crossing.task is not None]
+        for crossing in crossings:
+            crossing.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CANCEL_GRACE)
 

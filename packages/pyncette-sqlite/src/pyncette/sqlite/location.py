@@ -102,6 +102,8 @@ def _checked_database(database: str | os.PathLike[str]) -> str:
         raise ValueError('sqlite_database is empty; give the path of a file, or ":memory:".')
     if "\0" in path:
         raise ValueError("sqlite_database must not contain NUL.")
+    if path.startswith("~"):
+        raise ValueError(f"sqlite_database {path!r}: '~' is not expanded; pass os.path.expanduser({path!r}).")
     if path.startswith("file:"):
         raise ValueError("sqlite_database is a path, not a file: URI; leave 'file:' and what follows '?' out.")
     if path.startswith("sqlite:"):
