@@ -298,6 +298,17 @@ async def test_disabled_tasks_and_partitions_do_not_run(app: Pyncette, clock: Ma
     assert runs == ["1"]
 
 
+async def test_a_static_task_is_not_unscheduled(app: Pyncette, clock: ManualClock) -> None:
+    @app.task(interval=MINUTE)
+    async def static(context: Context) -> None: ...
+
+    async with running(app) as context:
+        await clock.advance(SECOND)
+        with pytest.raises(ValueError, match="set its enabled to False"):
+            await context.unschedule_task(static)
+        assert await context.get_task(static) is not None
+
+
 async def test_at_most_once_is_advanced_before_it_runs(app: Pyncette, clock: ManualClock) -> None:
     seen: list[object] = []
 

@@ -134,6 +134,36 @@ def test_no_function_at_all() -> None:
         Pyncette().task(interval=MINUTE)("body")  # type: ignore[arg-type]  # the mistake under test
 
 
+def test_functions_that_take_other_arguments() -> None:
+    app = Pyncette()
+
+    async def no_context() -> None: ...
+
+    async def two(context: Context, more: int) -> None: ...
+
+    async def one(context: Context) -> None: ...
+
+    for task in (no_context, two):
+        with pytest.raises(TypeError, match=rf"can't be called with context .*: write def {task.__name__}\(context\)"):
+            app.task(interval=MINUTE)(task)  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(TypeError, match=r"write def one\(context, next\)"):
+        app.middleware(one)  # type: ignore[type-var]  # the mistake under test
+    with pytest.raises(TypeError, match=r"write def no_context\(app_context\)"):
+        app.fixture()(no_context)  # type: ignore[type-var]  # the mistake under test
+    with pytest.raises(TypeError, match="must be an async generator"):
+        app.use_fixture("one", one)  # type: ignore[arg-type]  # the mistake under test
+    app.task(interval=MINUTE)(print)  # takes anything
+
+
+def test_decorators_without_parentheses() -> None:
+    app = Pyncette()
+    for name in ("task", "dynamic_task", "fixture"):
+        with pytest.raises(TypeError, match=rf"Write @app.{name}\(\), with parentheses"):
+            getattr(app, name)(body)
+    with pytest.raises(TypeError, match="keywords only"):
+        app.task("* * * * *")  # type: ignore[arg-type]  # the mistake under test
+
+
 def test_a_name_can_be_given_once() -> None:
     app = Pyncette()
     app.task(interval=MINUTE)(body)

@@ -232,6 +232,25 @@ async def test_two_crowds_share_the_slots(lab: Lab) -> None:
     assert 0.4 < order.count("a") / len(order) < 0.6
 
 
+async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(lab: Lab) -> None:
+    app, runs = lab.app(), list[str]()
+
+    async def body(context: Context) -> None:
+        runs.append(context.task.name)
+
+    crowd = app.dynamic_task(name="crowd")(body)
+    app.dynamic_task(name="other")(body)
+    async with app.create() as context:
+        await context.schedule_tasks(crowd, ((str(i), {"execute_at": lab.clock.time}) for i in range(80)))
+        lab.plan.script("claim", None, fail())
+        async with anyio.create_task_group() as group:
+            group.start_soon(context.run)
+            await lab.look(3)
+            context.shutdown()
+    assert len(runs) == 80
+    assert lab.plan.calls["claim"] >= 3
+
+
 async def test_what_waited_too_long_is_given_back(lab: Lab) -> None:
     """Claimed together, executed one after the other: the last ones would start with a stale lease."""
     app = lab.app(executor_cls=_OneByOne)

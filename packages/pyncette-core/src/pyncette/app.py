@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 from . import main as entry
 from .app_context import PyncetteContext
 from .backends import Factory, choose
-from .checks import check_duration
+from .checks import check_duration, check_function
 from .context import FixtureFunc, MiddlewareFunc, TaskFunc, check_attribute_name
 from .executor import DefaultExecutor
 from .names import check_name, escape, join, partition_of
@@ -57,7 +58,7 @@ class Pyncette:
         self._middlewares: list[MiddlewareFunc] = []
         self._observers = Observers()
 
-    def task(self, **kwargs: Any) -> Callable[[TaskFunc | Task], Task]:
+    def task(self, *misplaced: Never, **kwargs: Any) -> Callable[[TaskFunc | Task], Task]:
         """Declares a static task. Needs ``schedule`` or ``interval``.
 
         Parameters: ``name``, ``schedule``, ``interval``, ``timezone``, ``enabled``, ``fast_forward``,
@@ -66,6 +67,7 @@ class Pyncette:
         :raises ValueError: at once or when the function is decorated; says what to write instead.
         :raises TypeError: a keyword is misspelt.
         """
+        _need_parentheses("task", *misplaced)
 
         def declare(name: str, func: TaskFunc, timing: dict[str, Any], settings: dict[str, Any]) -> Task:
             if timing.get("execute_at") is not None:
@@ -77,11 +79,12 @@ class Pyncette:
 
         return self._declare(kwargs, declare)
 
-    def dynamic_task(self, **kwargs: Any) -> Callable[[TaskFunc | Task], Task]:
+    def dynamic_task(self, *misplaced: Never, **kwargs: Any) -> Callable[[TaskFunc | Task], Task]:
         """Declares a template; instances are scheduled at run time with :meth:`PyncetteContext.schedule_task`.
 
         Takes the parameters of :meth:`task`; schedule, timezone and arguments are the defaults of the instances.
         """
+        _need_parentheses("dynamic_task", *misplaced)
 
         def declare(name: str, func: TaskFunc, timing: dict[str, Any], settings: dict[str, Any]) -> Task:
             _check_template_name(name)
@@ -132,8 +135,7 @@ class Pyncette:
 
         def decorate(func: TaskFunc | Task) -> TaskT:
             function = func.task_func if isinstance(func, Task) else func
-            if not callable(function):
-                raise TypeError(f"A task must be a function that takes a context, not {function!r}.")
+            check_function("task", function, "context")
             task = make(self._free_name(given.get("name"), function), function, timing, settings)
             self._tasks.append(task)
             return task
@@ -159,12 +161,16 @@ class Pyncette:
         :raises ValueError: the name is reserved or taken.
         """
         check_attribute_name(fixture_name, "fixture")
+        check_function("fixture", func, "app_context")
+        if inspect.iscoroutinefunction(func) or inspect.isgeneratorfunction(func):
+            raise TypeError(f"The fixture {fixture_name!r} must be an async generator: async def with one yield in it.")
         if fixture_name in self._fixtures:
             raise ValueError(f"There is a fixture called {fixture_name!r} already: choose another name.")
         self._fixtures[fixture_name] = func
 
     def fixture(self, name: str | None = None) -> Callable[[FixtureT], FixtureT]:
         """Decorator for :meth:`use_fixture`; the function's name is the default."""
+        _need_parentheses("fixture", name)
 
         def decorate(func: FixtureT) -> FixtureT:
             self.use_fixture(str(name or getattr(func, "__name__", "")), func)
@@ -174,6 +180,7 @@ class Pyncette:
 
     def use_middleware(self, func: MiddlewareFunc) -> None:
         """Adds a middleware. They wrap each execution in the order in which they were added, the first outermost."""
+        check_function("middleware", func, "context", "next")
         self._middlewares.append(func)
 
     def middleware(self, func: MiddlewareT) -> MiddlewareT:
@@ -219,6 +226,14 @@ class Pyncette:
 
 
 TaskT = TypeVar("TaskT", bound=Task)
+
+
+def _need_parentheses(decorator: str, *arguments: object) -> None:
+    """``@app.task`` without parentheses passes the function as an argument."""
+    if any(callable(argument) for argument in arguments):
+        raise TypeError(f"Write @app.{decorator}(), with parentheses.")
+    if any(argument is not None for argument in arguments) and decorator != "fixture":
+        raise TypeError(f"@app.{decorator}() takes keywords only: write schedule='…' or interval=….")
 
 
 def _check_template_name(name: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from .errors import PyncetteException
-from .instances import locate
+from .instances import instance_ref
 from .registration import Register, Remove
 from .task import Task
 from .writer import MAX_BATCH, Awaited, Writer
@@ -51,7 +51,7 @@ async def unschedule_many(
     writer: Writer, task: Task, names: Iterable[str] | AsyncIterable[str], *, progress: Progress | None
 ) -> BulkResult:
     def prepare(name: str) -> tuple[str, Remove]:
-        return name, Remove(locate(task, name)[1])
+        return name, Remove(instance_ref(task, name))
 
     return await _Bulk(writer, prepare, str, progress).run(names)
 

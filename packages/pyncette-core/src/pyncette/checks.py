@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -36,6 +37,21 @@ def check_count(name: str, value: object) -> int:
 def is_index(value: object, count: int) -> bool:
     """Whether ``value`` is a whole number from 0 to ``count - 1``."""
     return isinstance(value, int) and 0 <= value < count
+
+
+def check_function(what: str, value: object, *arguments: str) -> None:
+    """:raises TypeError: ``value`` can't be called with ``arguments``."""
+    form = f"write def {getattr(value, '__name__', 'name')}({', '.join(arguments)})"
+    if not callable(value):
+        raise TypeError(f"A {what} must be a function, not {value!r}: {form}.")
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # some builtins have none
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as e:
+        raise TypeError(f"The {what} {value!r} can't be called with {' and '.join(arguments)} ({e}): {form}.") from None
 
 
 def check_port(name: str, value: object) -> int:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 
 from .clock import Clock
+from .errors import RepositoryException
 from .held import Advance, Extend, HeldLease, Outcome, Settle, new_revision
 from .observer import Observers
 from .record import QueueClaim, Record
@@ -78,7 +79,12 @@ class Coordinator:
         share = -(-limit // (self._busy_queues or max(1, len(homes))))
         served: set[str] = set()
         while homes and limit > 0:
-            records = await self._claim(homes, share, limit)
+            try:
+                records = await self._claim(homes, share, limit)
+            except RepositoryException:
+                if not held:
+                    raise
+                return held, True  # what the first round leased is not lost to the failure of the second
             counts: dict[str, int] = {}
             for record in records:
                 counts[record.queue] = counts.get(record.queue, 0) + 1

@@ -69,8 +69,7 @@ class Instances:
         return concrete
 
     async def unschedule(self, task: Task, name: str | None) -> None:
-        _, ref = locate(task, name)
-        write = Remove(ref)
+        write = Remove(instance_ref(task, name))
         self._writer.submit(write)
         await write.wait()
 
@@ -133,6 +132,16 @@ def locate(task: Task, name: str | None) -> tuple[Task, Ref]:
     if name is not None:
         raise ValueError(f"{task.name!r} is not a dynamic task: leave the instance name {name!r} out.")
     return task.parent_task or task, task.ref
+
+
+def instance_ref(task: Task, name: str | None) -> Ref:
+    """Where the record of an instance is, given as itself or by its template and name.
+
+    :raises ValueError: it is a static task, or the name is missing, or there is one too many.
+    """
+    if not task.dynamic and task.parent_task is None:
+        raise ValueError(f"{task.name!r} is a static task and can't be unscheduled: set its enabled to False instead.")
+    return locate(task, name)[1]
 
 
 def _encode_token(queue: int, after: str | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import anyio
 
@@ -84,21 +85,31 @@ class Poller:
         while not self._stopping:
             look_again = self._clock.now() + self._poll_interval
             self._idle_until = None
-            began, error = time.perf_counter(), None
-            self._observers.tick_started()
             try:
-                tick = self._clock.now()
-                await self._coordinator.follow_clock()
-                if not started:
-                    await self._coordinator.start(chosen)
-                    started = True
-                look_again = min(look_again, await self._pass(executor))
-                self.last_tick = tick
+                with self._observed_tick():
+                    tick = self._clock.now()
+                    await self._coordinator.follow_clock()
+                    if not started:
+                        await self._coordinator.start(chosen)
+                        started = True
+                    look_again = min(look_again, await self._pass(executor))
+                    self.last_tick = tick
             except Exception as e:
-                error = e
                 logger.debug("A tick failed.", exc_info=e)
-            self._observers.tick_finished(duration=time.perf_counter() - began, error=error)
             await self._sleep(look_again)
+
+    @contextmanager
+    def _observed_tick(self) -> Iterator[None]:
+        began = time.perf_counter()
+        error: BaseException | None = None
+        self._observers.tick_started()
+        try:
+            yield
+        except BaseException as e:
+            error = e
+            raise
+        finally:
+            self._observers.tick_finished(duration=time.perf_counter() - began, error=error)
 
     async def _sleep(self, until: int) -> None:
         """Until the deadline, or the moment of a local schedule, or until there is room for work that waits."""
