@@ -75,7 +75,7 @@ def test_every_transition_of_every_zone(iana: Sequence[Any], changes: Changes, o
     checked = 0
     for number, (names, change) in enumerate(every_change):
         low, high = around(change)
-        share = 1 if full_run else 12 if change in expected else 4
+        share = 1 if full_run else 24 if change in expected else 8
         # Zones that change together show the same local times around the change.
         known = expected.setdefault(change, {})
         for text in TEXTS[number % share :: share]:
@@ -85,7 +85,7 @@ def test_every_transition_of_every_zone(iana: Sequence[Any], changes: Changes, o
             assert found == known[text], (text, names, datetime.fromtimestamp(change.at, UTC))
             checked += len(found)
     assert len(every_change) > 25_000
-    assert checked > 500_000
+    assert checked > 200_000
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def days() -> st.SearchStrategy[str]:
     return st.one_of(every, every, of_month, of_week, either)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     clock=st.one_of(times_of_day(fixed=True), times_of_day(fixed=False)),
     days=days(),
