@@ -20,8 +20,6 @@ from pyncette.memory import MemoryRepository
 from pyncette.record import Record, Ref
 from pyncette.repository import Repository
 
-Step = Callable[[], object]
-
 
 class DriverError(Exception):
     """What the driver of these tests raises."""
