@@ -14,8 +14,6 @@ The last lines tell what fast-forwarding over ten million missed seconds costs, 
 before, and how much memory 100,000 instances with 100 different expressions take.
 """
 
-
-
 from __future__ import annotations
 
 import argparse
