@@ -61,15 +61,20 @@ async def error_of(**options: Any) -> RepositoryException:
 async def answering(reply: bytes) -> AsyncIterator[str]:
     """Something that is no Redis: it sends ``reply`` whatever it is asked. Yields a URL with a password."""
 
+    handlers: list[asyncio.Task[None] | None] = []
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.current_task())
         await reader.read(1)
         writer.write(reply)
         await reader.read()
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         yield f"redis://:{SECRET}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*(task for task in handlers if task))
 
 
 async def test_wrong_password(redis_server: Server) -> None:
@@ -136,7 +141,7 @@ async def test_mode_that_does_not_fit(redis_server: Server, redis_cluster: Serve
         (single, {"redis_mode": "cluster"}, "use redis_mode='single'"),
         (sentinel, {"redis_mode": "cluster"}, "no server of a cluster"),
         (single, {"redis_mode": "sentinel", "redis_sentinel_service": "mymaster"}, "use redis_mode='single'"),
-        (sentinel, {"redis_mode": "sentinel", "redis_sentinel_service": "other"}, "No sentinel names a master"),
+        (sentinel, {"redis_mode": "sentinel", "redis_sentinel_service": "other"}, "sentinels don't know this service"),
     ):
         assert says in str(await error_of(redis_url=url, **options))
 

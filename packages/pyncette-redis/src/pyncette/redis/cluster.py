@@ -15,9 +15,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
 from .failures import TRANSPORT
-from .node import Node
+from .node import Node, connecting
 from .options import Settings
-from .router import Router, connecting
+from .router import Router
 from .wire import command
 
 REFRESH_INTERVAL = 0.5
@@ -123,7 +123,7 @@ class Cluster(Router):
             settings, (host, port) = self._settings, address
 
             async def connect() -> AbstractConnection:
-                return connecting(settings, host, port)
+                return connecting(settings.connection, settings.timeout, host, port)
 
             node = Node(f"{host}:{port}", connect, connections=settings.connections, timeout=settings.timeout)
             self._nodes[address] = node

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from redis import exceptions as driver
 from redis.asyncio.connection import SSLConnection
-from redis.asyncio.sentinel import MasterNotFoundError
 
 from .options import Settings
+
+
+class NoMasterError(driver.ConnectionError):
+    """No sentinel names a master."""
+
 
 TRANSPORT = (driver.RedisError, OSError, EOFError)
 """All that a call of the driver may raise; ``TimeoutError`` is an ``OSError``."""
@@ -76,12 +80,8 @@ class Failures:
             return unavailable, f"{where} did not answer within {self._settings.timeout:g} s (redis_timeout).{hint}"
         if isinstance(error, driver.BusyLoadingError):
             return unavailable, f"{where} is still loading its data."
-        if isinstance(error, MasterNotFoundError):
-            reason = "Some of them can't be reached. " if " - " in str(error) else ""
-            return unavailable, (
-                f"No sentinel names a master for {where}. {reason}Either a failover is under way, or "
-                "redis_sentinel_service or the addresses of the sentinels in redis_url are wrong."
-            )
+        if isinstance(error, NoMasterError):
+            return unavailable, f"No master is known for {where}: {error}."
         if isinstance(error, driver.InvalidResponse):
             return lasting, f"What answers as {where} does not speak Redis's protocol: {error}"
         return unavailable, f"{where} can't be reached, or closed the connection: {error}{_hint(str(error))}"

@@ -7,14 +7,35 @@ others take these meanwhile, and have them closed under their hands.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
 Connect = Callable[[], Awaitable[AbstractConnection]]
+
+
+def connecting(options: Mapping[str, Any], timeout: float, host: str, port: int) -> AbstractConnection:
+    """
+    A connection that is yet to be opened. RESP2: all replies are single strings, and its handshake is shorter.
+
+    :param options: arguments of the driver's connections.
+    :param timeout: seconds that closing it may take.
+    """
+    given: dict[str, Any] = {
+        **options,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,
+        "socket_connect_timeout": timeout,
+    }
+    make = given.pop("connection_class", Connection)
+    made: AbstractConnection = make(**given) if "path" in given else make(host=host, port=port, **given)
+    return made
 
 
 class Node:
@@ -66,9 +87,10 @@ class Node:
             await _close(self._idle.pop())
 
     async def aclose(self) -> None:
-        """Close all connections; one that is in use as soon as its call has ended."""
+        """Close all connections, and wait until they are; one that is in use closes as soon as its call has ended."""
         self._open = False
-        await self.forget()
+        while self._idle:
+            await self._idle.pop().disconnect()
 
     async def _usable(self) -> AbstractConnection:
         """The connection that was used last, if the server has not closed it."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError
 
-from .node import Node
+from .node import Node, connecting
 from .options import Settings
+from .sentinel import Sentinels
 
 
 class Router(ABC):
@@ -46,45 +43,30 @@ class Router(ABC):
     async def aclose(self) -> None: ...
 
 
-def connecting(settings: Settings, host: str = "", port: int = 0) -> AbstractConnection:
-    """A connection that is yet to be opened. RESP2: replies are single strings, and its handshake is shorter."""
-    options: dict[str, Any] = {
-        **settings.connection,
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": None,
-        "socket_connect_timeout": settings.timeout,
-    }
-    make = options.pop("connection_class", Connection)
-    made: AbstractConnection = make(**options) if "path" in options else make(host=host, port=port, **options)
-    return made
-
-
 class OneNode(Router):
     """A single server, or the master of a set that sentinels watch."""
 
-    def __init__(self, node: Node, sentinel: Sentinel | None = None) -> None:
+    def __init__(self, node: Node, sentinels: Sentinels | None = None) -> None:
         self._node = node
-        self._sentinel = sentinel
+        self._sentinels = sentinels
 
     @classmethod
     def single(cls, settings: Settings) -> OneNode:
         async def connect() -> AbstractConnection:
-            return connecting(settings, *settings.hosts[0])
+            return connecting(settings.connection, settings.timeout, *settings.hosts[0])
 
         return cls(Node(settings.address, connect, connections=settings.connections, timeout=settings.timeout))
 
     @classmethod
     def sentinel(cls, settings: Settings) -> OneNode:
         """The sentinels are asked for the master each time before a connection is opened."""
-        sentinel = _sentinels(settings)
+        sentinels = Sentinels(settings)
 
         async def connect() -> AbstractConnection:
-            host, port = await sentinel.discover_master(settings.service or "")
-            return connecting(settings, host, port)
+            return connecting(settings.connection, settings.timeout, *await sentinels.master())
 
         node = Node(settings.address, connect, connections=settings.connections, timeout=settings.timeout)
-        return cls(node, sentinel)
+        return cls(node, sentinels)
 
     async def prepare(self) -> None:
         pass
@@ -103,21 +85,5 @@ class OneNode(Router):
 
     async def aclose(self) -> None:
         await self._node.aclose()
-        if self._sentinel is not None:
-            for sentinel in self._sentinel.sentinels:
-                await sentinel.aclose()
-
-
-def _sentinels(settings: Settings) -> Sentinel:
-    patience = settings.timeout / (len(settings.hosts) + 1)  # a dead one must leave time for the others
-    tls = {name: value for name, value in settings.connection.items() if name.startswith("ssl_")}
-    options = {
-        **tls,
-        **settings.sentinel,
-        "ssl": settings.connection.get("connection_class") is SSLConnection,
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": patience,
-        "socket_connect_timeout": patience,
-    }
-    return Sentinel(settings.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call] # the driver's
+        if self._sentinels is not None:
+            await self._sentinels.aclose()
