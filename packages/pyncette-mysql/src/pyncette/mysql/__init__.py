@@ -71,5 +71,5 @@ async def _open(settings: Settings) -> AsyncIterator[Repository]:
         await connections.close()
 
 
-backend = Backend(factory=mysql_repository, options_from_url=options_from_url)
+backend: Backend = Backend(factory=mysql_repository, options_from_url=options_from_url)
 """What ``mysql://`` stands for."""

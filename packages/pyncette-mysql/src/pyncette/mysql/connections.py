@@ -10,7 +10,7 @@ from typing import Any
 import asyncmy
 from asyncmy.connection import Connection
 
-from .failures import DRIVER_ERRORS, lost_connection
+from .failures import DRIVER_ERRORS, lost_connection, not_supported
 from .settings import Settings
 
 Rows = Sequence[tuple[Any, ...]]
@@ -143,7 +143,18 @@ async def _works(connection: Connection) -> bool:
 
 async def _connect(settings: Settings) -> Connection:
     async with asyncio.timeout(CONNECT_SECONDS):
-        connection = await asyncmy.connect(
+        connection = await _log_in(settings)
+        try:
+            await execute(connection, SESSION)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+async def _log_in(settings: Settings) -> Connection:
+    try:
+        return await asyncmy.connect(
             host=settings.host,
             port=settings.port,
             user=settings.user,
@@ -155,9 +166,5 @@ async def _connect(settings: Settings) -> Connection:
             program_name="pyncette",
             ssl=settings.tls or None,
         )
-        try:
-            await execute(connection, SESSION)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    except RuntimeError as error:
+        raise not_supported(error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncmy.errors import MySQLError
+from asyncmy.errors import MySQLError, NotSupportedError
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 
@@ -18,10 +18,19 @@ NOTHING_APPLIED = frozenset({1205, 1213, 3101})
 """Lock wait timeout, deadlock, and a commit that a replication group turned down: what was done is undone."""
 
 _REFUSED = frozenset({1118, 1153, 1264, 1301, 1366, 1406})
-_UNAVAILABLE = frozenset(
-    {1021, 1030, 1037, 1038, 1040, 1041, 1042, 1047, 1053, 1077, 1078, 1079, 1080, 1114, 1129, 1135, 1152, 1158, 1159}
-    | {1160, 1161, 1184, 1203, 1205, 1213, 1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 3032, 3101, 3168, 3169, 4031}
-)
+"""Too large for a row, a packet or a column, out of range, or no text."""
+
+_NO_ROOM = frozenset({1021, 1037, 1038, 1040, 1041, 1114, 1129, 1135, 1203, 1226})
+_GOING_DOWN_OR_NOT_THE_PRIMARY = frozenset({1047, 1053, 1077, 1078, 1079, 1080, 1290, 1792, 1836, 3032, 3168})
+_ENDED_FROM_OUTSIDE = frozenset({1042, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927, 1969, 3024, 3169, 4031})
+_UNKNOWN = frozenset({1030, 1105})
+"""Errors of the engine, and those without a number of their own: a statement that a shutdown ends is one of these."""
+
+_UNAVAILABLE = _NO_ROOM | _GOING_DOWN_OR_NOT_THE_PRIMARY | _ENDED_FROM_OUTSIDE | _UNKNOWN | NOTHING_APPLIED
+
+_NOT_SUPPORTED = frozenset({2059, 2061})
+"""The server wants a method of authentication that the driver does not know."""
+
 _FIRST_OF_CLIENT = 2000
 _LAST_OF_CLIENT = 2999
 """Errors that the client makes itself: it can't connect, or the connection is gone."""
@@ -44,10 +53,17 @@ def lost_connection(error: BaseException) -> bool:
     return number(error) == 0 or _FIRST_OF_CLIENT <= number(error) <= _LAST_OF_CLIENT
 
 
+def not_supported(error: RuntimeError) -> NotSupportedError:
+    """What the driver raises as if it were a bug: it lacks a library for the method of authentication."""
+    return NotSupportedError(min(_NOT_SUPPORTED), str(error))
+
+
 def translated(error: Exception) -> RepositoryException:
     """Ours for the driver's error; to be raised ``from`` it."""
     if isinstance(error, TimeoutError):
         return RepositoryUnavailableException("The MySQL server did not answer in time.")
+    if number(error) in _NOT_SUPPORTED:
+        return RepositoryException(f"The driver can't log in to the MySQL server: {words(error)}")
     if lost_connection(error) or number(error) in _UNAVAILABLE:
         return RepositoryUnavailableException(f"The MySQL server can't be used at the moment: {words(error)}")
     if number(error) in _REFUSED:

@@ -120,7 +120,7 @@ STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
 ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.old
 
 -- Looks only when the counts say that something was not applied; within the transaction, before anybody else can
--- write over what was.
+-- write over what was. A change that is sent again because its answer was lost, and is in the table, counts as applied.
 -- name: find_refused
 SELECT changes.n, 0 FROM {changes}
 LEFT JOIN {table} AS t FORCE INDEX (PRIMARY)

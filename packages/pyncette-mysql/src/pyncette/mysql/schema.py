@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from asyncmy.connection import Connection
@@ -193,7 +192,7 @@ def _at_start(error: Exception, settings: Settings) -> RepositoryException:
             "Grant CREATE, or create the table as the documentation says and give mysql_skip_table_create=True."
         )
     ours = translated(error)
-    hint = _TLS_HINTS[settings.tls is None or settings.tls is False](error)
+    hint = _hint_with_tls(error) if settings.tls else _hint_without_tls(error)
     return type(ours)(f"Could not open the storage on {server}. {ours}{hint}")
 
 
@@ -212,6 +211,3 @@ def _hint_without_tls(error: Exception) -> str:
     if "secure transport" in str(error).lower():
         return " The server takes encrypted connections only: give mysql_ssl=True or an ssl.SSLContext."
     return ""
-
-
-_TLS_HINTS: dict[bool, Callable[[Exception], str]] = {False: _hint_with_tls, True: _hint_without_tls}
