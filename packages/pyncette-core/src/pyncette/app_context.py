@@ -26,7 +26,7 @@ from .store import Store
 from .task import Task, to_datetime
 from .writer import Writer
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SETTLE_TIMEOUT = 10.0
 """Seconds that the end waits for the storage to confirm what has been executed."""
@@ -51,7 +51,7 @@ class PyncetteContext:
         make_executor: Callable[[], AbstractAsyncContextManager[Executor]],
     ) -> None:
         self.clock: Clock = options.clock
-        self.threads = anyio.CapacityLimiter(options.concurrency_limit)
+        self.threads: anyio.CapacityLimiter = anyio.CapacityLimiter(options.concurrency_limit)
         self.poll_interval = poll_interval
         self._tasks = tasks
         self._concurrency_limit = options.concurrency_limit

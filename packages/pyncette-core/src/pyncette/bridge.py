@@ -23,7 +23,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from .errors import RepositoryException, RepositoryUnavailableException
 from .repository import Repository
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from .store import Store
 from .task import ExecutionMode, FailureMode, Task
 from .writer import Write, Writer
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Coordinator:

@@ -19,7 +19,7 @@ from .invoke import invoke
 from .observer import Observers
 from .task import ExecutionMode, to_datetime
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Execution:
@@ -55,7 +55,7 @@ class Executions:
         self._observers = observers
         self._middlewares = tuple(reversed(middlewares))
         self.items: dict[str, Any] = {}
-        self.active = 0
+        self.active: int = 0
         self.on_end: Callable[[], None] = lambda: None
         self.drained_out = False
 

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import anyio
 from anyio.abc import TaskGroup
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Executor(Protocol):

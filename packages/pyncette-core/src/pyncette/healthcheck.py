@@ -23,7 +23,7 @@ from .checks import check_port
 from .errors import PyncetteException
 from .task import to_datetime
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.1
 """Seconds that closing the server takes at most."""

@@ -15,7 +15,7 @@ from .errors import LeaseLostException, RepositoryException
 from .invoke import invoke
 from .task import Task
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def with_heartbeat(

@@ -31,11 +31,11 @@ class HeldLease:
     __slots__ = ("args", "lost", "record", "spec", "task")
 
     def __init__(self, record: Record, task: Task, spec: Spec, args: dict[str, Any]) -> None:
-        self.record = record
-        self.task = task
-        self.spec = spec
-        self.args = args
-        self.lost = False
+        self.record: Record = record
+        self.task: Task = task
+        self.spec: Spec = spec
+        self.args: dict[str, Any] = args
+        self.lost: bool = False
 
     def rebase(self, stored: Record | None) -> bool:
         """Go on from what is stored now; False if the lease is lost."""

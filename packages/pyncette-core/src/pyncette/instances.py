@@ -22,7 +22,7 @@ from .store import Store
 from .task import Task, to_datetime
 from .writer import MAX_BATCH, Writer
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

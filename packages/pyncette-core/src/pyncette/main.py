@@ -16,7 +16,7 @@ from .background import background
 from .errors import RepositoryException
 from .signals import StopSignals
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Create = Callable[[], AbstractAsyncContextManager[PyncetteContext]]
 

@@ -70,7 +70,7 @@ class PartitionedTask(Task):
         self.partition_selector = partition_selector
         self._enabled_partitions: frozenset[int] | None = None
         self.enabled_partitions = enabled_partitions
-        self.partitions = [Partition(self, i) for i in range(partition_count)]
+        self.partitions: list[Partition] = [Partition(self, i) for i in range(partition_count)]
 
     @property
     def enabled_partitions(self) -> Collection[int] | None:

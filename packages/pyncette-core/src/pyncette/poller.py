@@ -17,7 +17,7 @@ from .observer import Observers
 from .record import NEVER
 from .task import Task
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 UNSETTLED_FACTOR = 4
 """Claims pause while more than this many times the concurrency limit of writes is waiting for the storage."""

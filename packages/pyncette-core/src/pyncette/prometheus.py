@@ -15,8 +15,10 @@ from .task import Task
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-except ImportError as e:
-    raise ImportError("pyncette.prometheus needs prometheus-client: pip install 'pyncette-core[prometheus]'.") from e
+except ImportError as _error:
+    raise ImportError(
+        "pyncette.prometheus needs prometheus-client: pip install 'pyncette-core[prometheus]'."
+    ) from _error
 
 MetricT = TypeVar("MetricT", Counter, Gauge, Histogram)
 
@@ -109,28 +111,28 @@ class Metrics:
     """The metrics of one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.tasks = _Family("tasks", ("task_name",), registry)
-        self.ticks = _Family("ticks", (), registry)
-        self.operations = _Family("repository_ops", ("operation", "task_name"), registry)
-        self.staleness = Histogram(
+        self.tasks: _Family = _Family("tasks", ("task_name",), registry)
+        self.ticks: _Family = _Family("ticks", (), registry)
+        self.operations: _Family = _Family("repository_ops", ("operation", "task_name"), registry)
+        self.staleness: Histogram = Histogram(
             "pyncette_tasks_staleness_seconds",
             "Time in seconds from the moment an occurrence was due to the start of its execution",
             ("task_name",),
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
-        self.due_lag = Gauge(
+        self.due_lag: Gauge = Gauge(
             "pyncette_due_lag_seconds",
             "How long the oldest occurrence that the last tick claimed had been due, in seconds",
             registry=registry,
         )
-        self.leases_lost = Counter(
+        self.leases_lost: Counter = Counter(
             "pyncette_leases_lost_total",
             "Number of leases lost before the execution was settled",
             ("task_name",),
             registry=registry,
         )
-        self.batch_size = Histogram(
+        self.batch_size: Histogram = Histogram(
             "pyncette_settlement_batch_size",
             "Number of writes that went to the storage together",
             buckets=_BATCH_BUCKETS,

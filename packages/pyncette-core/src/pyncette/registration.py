@@ -13,7 +13,7 @@ from .spec import Spec, UndecodableSpec, decode, encode
 from .task import Task, to_datetime
 from .writer import Awaited, Write
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Register(Awaited):
@@ -60,7 +60,7 @@ class Remove(Awaited):
 
     def __init__(self, ref: Ref) -> None:
         super().__init__(ref, None, fresh=False)
-        self.existed = False
+        self.existed: bool = False
 
     def decide(self, now: int) -> Change | None:
         if self.known is None:

@@ -16,7 +16,7 @@ from .observer import Observers
 from .record import Change, Queue, QueueClaim, Record, Ref
 from .repository import Repository
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CLOCK_INTERVAL = 30_000_000  # microseconds
 

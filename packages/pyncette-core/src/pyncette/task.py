@@ -115,7 +115,7 @@ class Task:
         self.policies = policies
         self.dynamic = dynamic
         self.parent_task = parent_task
-        self.canonical_name = self._canonical_name()
+        self.canonical_name: str = self._canonical_name()
         self.enabled = enabled
         self._schedule = schedule
         # A template may name a timezone alone, for instances that bring a cron text of their own.

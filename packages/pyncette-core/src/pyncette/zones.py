@@ -66,7 +66,7 @@ class Zone:
     __slots__ = ("_epoch", "tzinfo")
 
     def __init__(self, tz: tzinfo) -> None:
-        self.tzinfo = tz
+        self.tzinfo: tzinfo = tz
         # As `fromutc` wants it: a time in UTC that is labelled with the zone.
         self._epoch = _EPOCH.replace(tzinfo=tz)
 

@@ -160,7 +160,7 @@ class FaultyRepository(Repository):
 
     def __init__(self, repository: Repository, plan: FaultPlan | None = None) -> None:
         self._inner = repository
-        self.plan = plan or FaultPlan()
+        self.plan: FaultPlan = plan or FaultPlan()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         return await self._call("read", lambda: self._inner.read(refs))

@@ -8,4 +8,4 @@ from .settings import options_from_url
 
 __all__ = ["DynamoDBRepository", "backend", "dynamodb_repository", "table_definition"]
 
-backend = Backend(factory=dynamodb_repository, options_from_url=options_from_url)
+backend: Backend = Backend(factory=dynamodb_repository, options_from_url=options_from_url)

@@ -52,8 +52,8 @@ class Database:
 
     def __init__(self, client: Any, settings: Settings) -> None:
         self._client = client
-        self.where = settings.where
-        self.table = settings.table
+        self.where: str = settings.where
+        self.table: str = settings.table
         self._answered = (0.0, 0.0, "")  # the last answer: when it was asked for, when it came, its date
 
     async def send(self, operation: str, **parameters: Any) -> dict[str, Any]:

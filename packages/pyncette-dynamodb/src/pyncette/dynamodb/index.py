@@ -42,7 +42,7 @@ class Index:
     def __init__(self, database: Database, layout: Layout) -> None:
         self._database = database
         self._layout = layout
-        self.outdated = Outdated()
+        self.outdated: Outdated = Outdated()
 
     async def ready(
         self, place: str, *, now: int, limit: int | None = None, start: Item | None = None

@@ -53,7 +53,7 @@ class Layout:
 
     def __init__(self, prefix: str) -> None:
         escaped = prefix.replace(":", "::")
-        self.static = f"{escaped}:static"
+        self.static: str = f"{escaped}:static"
         self._shards = [f"{escaped}:{shard}:" for shard in range(SHARDS)]
         self._cut = len(self._shards[0])
 

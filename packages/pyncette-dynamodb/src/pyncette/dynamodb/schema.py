@@ -17,7 +17,7 @@ from .failures import DRIVER_ERRORS, translated
 from .layout import INDEX, PROJECTED
 from .settings import Settings
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PATIENCE = 300.0
 """Seconds to wait for a table that is being made."""

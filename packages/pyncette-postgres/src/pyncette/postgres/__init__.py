@@ -8,4 +8,4 @@ from .settings import options_from_url
 
 __all__ = ["PostgresRepository", "backend", "postgres_repository", "schema_sql"]
 
-backend = Backend(factory=postgres_repository, options_from_url=options_from_url)
+backend: Backend = Backend(factory=postgres_repository, options_from_url=options_from_url)

@@ -21,7 +21,7 @@ from .failures import DRIVER_ERRORS, LACKS_RIGHTS, translated
 from .queries import schema_steps
 from .settings import Settings, Table
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 OLDEST_SERVER = (14, 0)
 

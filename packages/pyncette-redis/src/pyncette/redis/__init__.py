@@ -85,4 +85,4 @@ def _router(settings: Settings) -> Router:
             return Cluster(settings)
 
 
-backend = Backend(factory=redis_repository, options_from_url=options.options_from_url)
+backend: Backend = Backend(factory=redis_repository, options_from_url=options.options_from_url)

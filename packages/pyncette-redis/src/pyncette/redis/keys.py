@@ -56,8 +56,8 @@ class Keys:
         self._queues: dict[str, QueueKeys] = {}
         tag = f"pyncette:{{{namespace}|}}:"
         rows, ready = f"{tag}static".encode(), f"{tag}static-ready".encode()
-        self.static = QueueKeys(self._slot(rows), bulk(rows), bulk(ready), bulk(ready), ordered=False)
-        self.marker = f"{tag}schema"
+        self.static: QueueKeys = QueueKeys(self._slot(rows), bulk(rows), bulk(ready), bulk(ready), ordered=False)
+        self.marker: str = f"{tag}schema"
 
     def known(self, queue: str) -> bool:
         return queue in self._queues

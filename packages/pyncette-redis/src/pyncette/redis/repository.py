@@ -18,7 +18,7 @@ from .keys import Keys
 from .startup import legacy_data
 from .wire import Call, bulk
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class RedisRepository(Repository):

@@ -16,7 +16,7 @@ from .keys import Keys
 from .options import Mode, Settings
 from .wire import Call, bulk, command, load
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SCHEMA = 2
 """Version of what is stored. Version 1, that of pyncette 1.1.0, left no mark."""

@@ -7,4 +7,4 @@ from .repository import SqliteRepository, sqlite_repository
 
 __all__ = ["SqliteRepository", "backend", "sqlite_repository"]
 
-backend = Backend(factory=sqlite_repository, options_from_url=options_from_url)
+backend: Backend = Backend(factory=sqlite_repository, options_from_url=options_from_url)

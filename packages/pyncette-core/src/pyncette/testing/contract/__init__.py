@@ -7,10 +7,10 @@ import pkgutil
 try:
     import hypothesis as _hypothesis  # noqa: F401 - to say at once what is missing
     import pytest
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
-        f"The contract suite needs {error.name}. Install the extra: pip install 'pyncette-core[testing]'"
-    ) from error
+        f"The contract suite needs {_error.name}. Install the extra: pip install 'pyncette-core[testing]'"
+    ) from _error
 
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from pyncette.record import NEVER, Record
 
@@ -21,7 +22,7 @@ LOOKALIKES = (
 """Names that somebody's collation, pattern or padding may take for one another, or for something else."""
 
 _characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-texts = st.text(_characters)
+texts: SearchStrategy[str] = st.text(_characters)
 
 
 def within(limit: int) -> st.SearchStrategy[str]:
@@ -39,14 +40,18 @@ def _cut(text: str, limit: int) -> str:
     return text.encode()[:limit].decode(errors="ignore")
 
 
-times = st.one_of(
+times: SearchStrategy[int] = st.one_of(
     st.integers(NOW - 10**12, NOW + 10**12),
     st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999),
     st.sampled_from([NEVER, -1, 0, 1, 2**31, 2**32, 2**53 - 1, 2**53, 2**53 + 1]),
 )
-tokens = st.text("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_", min_size=1, max_size=64)
-fences = st.one_of(st.integers(0, 2**62), st.sampled_from([0, 1, 2**53, 2**53 + 1, 2**62 - 1, 2**62]))
-specs = st.one_of(
+tokens: SearchStrategy[str] = st.text(
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_", min_size=1, max_size=64
+)
+fences: SearchStrategy[int] = st.one_of(
+    st.integers(0, 2**62), st.sampled_from([0, 1, 2**53, 2**53 + 1, 2**62 - 1, 2**62])
+)
+specs: SearchStrategy[str] = st.one_of(
     texts,
     st.builds(lambda piece, count: piece * count, st.text(_characters, min_size=1, max_size=5), st.integers(0, 2000)),
     st.sampled_from(["{}", "null", "\\u0000", '{"a": "\\ud800"}', " leading and trailing ", "\r\n", "\n"]),

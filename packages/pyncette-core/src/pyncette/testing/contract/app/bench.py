@@ -157,8 +157,8 @@ class Bench:
     def __init__(self, factory: Factory, repository: Repository) -> None:
         self.factory = factory
         self.repository = repository
-        self.clock = ManualClock(START)
-        self.log = Log(self.clock)
+        self.clock: ManualClock = ManualClock(START)
+        self.log: Log = Log(self.clock)
 
     def app(self, **options: Any) -> Pyncette:
         """An app on this storage and clock."""

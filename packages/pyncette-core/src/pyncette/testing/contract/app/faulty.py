@@ -20,7 +20,7 @@ class Attempt:
     def __init__(self, call: Callable[[], Awaitable[object]]) -> None:
         self._call = call
         self.error: Exception | None = None
-        self.ended = False
+        self.ended: bool = False
 
     async def run(self) -> None:
         try:
