@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from devtool.environment import Environment, say
-from devtool.layout import ROOT, distributions
+from devtool.layout import ROOT, closure, distributions, example_requirements
 from devtool.wheels import CleanEnvironment, build
 
 # Public types must be known to the last symbol; `--ignoreexternal` leaves out what a driver without types lacks.
@@ -22,7 +22,7 @@ def check_types(environment: Environment) -> int:
         wheels = Path(scratch) / "wheels"
         build(environment.interpreter, [d.folder for d in distributions().values()], wheels)
         clean = CleanEnvironment(Path(scratch) / "venv", environment.interpreter, wheels).create()
-        clean.install("pyncette[all]", "pyncette-core[testing]")
+        clean.install("pyncette[all]", "pyncette-core[testing]", *closure(example_requirements())[1])
         say("pyright on the built wheels ...")
         # --verifytypes takes no --pythonpath: it looks for the first Python on the path.
         environ = {**os.environ, "PATH": f"{Path(clean.interpreter).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -30,6 +30,6 @@ def check_types(environment: Environment) -> int:
         verified = subprocess.run([*pyright, *VERIFY], cwd=scratch, env=environ, check=False).returncode
         shutil.copytree(ROOT / "examples", Path(scratch) / "examples")
         settings = Path(scratch) / "pyrightconfig.json"
-        settings.write_text('{"typeCheckingMode": "strict", "include": ["examples"]}')
+        settings.write_text('{"typeCheckingMode": "standard", "include": ["examples"]}')
         used = subprocess.run([*pyright, "--project", str(settings)], cwd=scratch, env=environ, check=False).returncode
     return verified or used

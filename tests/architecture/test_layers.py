@@ -8,7 +8,10 @@ from tests.architecture.sources import Import, imports, module_name, run_time_fi
 
 # Core, from the bottom to the top: a module imports only from layers below its own (for types alone, from anywhere).
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("words and values", frozenset({"errors", "record", "names", "checks", "suggest", "cron", "zones", "clock", "signals", "mongodb"})),
+    (
+        "words and values",
+        frozenset({"errors", "record", "names", "checks", "suggest", "cron", "zones", "clock", "signals", "mongodb"}),
+    ),
     ("what users and observers are given", frozenset({"context", "observer"})),
     ("decisions", frozenset({"schedule", "lease"})),
     ("what is stored, and by whom", frozenset({"spec", "repository", "options"})),
