@@ -99,7 +99,7 @@ class SharingContract(AppBase):
 
     @pytest.mark.parametrize("workers", [1, 2])
     async def test_a_crowded_task_does_not_hold_back_the_others(self, bench: Bench, workers: int) -> None:
-        """A template with hundreds of overdue instances leaves room for the other tasks."""
+        """A template with many overdue instances leaves room for the other tasks."""
         app = bench.app(concurrency_limit=8, batch_size=8)
         crowded = app.dynamic_task(name="crowded")(bench.log.lasting(1))
         other = app.dynamic_task(name="other")(bench.log.note)
@@ -107,20 +107,20 @@ class SharingContract(AppBase):
         async with bench.running(app):
             await bench.advance(1)
         async with app.create() as context:
-            result = await context.schedule_tasks(crowded, [(f"{n}", {"execute_at": moment(-n)}) for n in range(400)])
-            assert result.done == 400
+            result = await context.schedule_tasks(crowded, [(f"{n}", {"execute_at": moment(-n)}) for n in range(180)])
+            assert result.done == 180
             await context.schedule_task(other, "a", interval=duration(5))
         await bench.advance(10)
         async with AsyncExitStack() as stack:
             for _ in range(workers):
                 await stack.enter_async_context(bench.running(app))
-            await bench.advance(14)
+            await bench.advance(9)
         for name, first in (("static", 5), ("other:a", 6)):
             due = bench.log.due(name)
-            assert due == [*range(first, 26, 5)]
+            assert due == [*range(first, 21, 5)]
             assert all(run.at - max(run.due, 11) <= 2 for run in bench.log.of(name))
         assert bench.log.most_running == 8 * workers
-        assert len([name for name in bench.log.names() if name.startswith("crowded")]) >= 70 * workers
+        assert len([name for name in bench.log.names() if name.startswith("crowded")]) >= 50 * workers
 
     async def test_retries_do_not_hold_back_the_others(self, bench: Bench) -> None:
         """Instances that fail again and again leave room for the others."""
@@ -129,7 +129,7 @@ class SharingContract(AppBase):
         failing = app.dynamic_task(name="failing", **options)(bench.log.fail)
         fine = app.dynamic_task(name="fine")(bench.log.note)
         async with bench.running(app) as worker:
-            for number in range(20):
+            for number in range(10):
                 await worker.context.schedule_task(failing, f"{number}", execute_at=moment(0))
             for number in range(4):
                 await worker.context.schedule_task(fine, f"{number}", interval=duration(4))
