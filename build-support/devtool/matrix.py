@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from devtool.environment import Environment
-from devtool.layout import closure, groups
+from devtool.layout import closure, distributions, groups
 from devtool.lock import compile_pins
-from devtool.pythons import choose
+from devtool.pythons import Interpreter, choose
 
 RESOLUTIONS = ("locked", "lowest", "newest")
 
@@ -13,8 +15,7 @@ RESOLUTIONS = ("locked", "lowest", "newest")
 def environment_for(python: str | None, resolution: str, requirements: list[str], usual: Environment) -> Environment:
     """The environment for a Python and a resolution; `usual` itself where neither is asked for.
 
-    `lowest` takes the lowest version that each of the requirements itself allows, and the newest of what those need
-    in turn; `newest` the newest of all.
+    `lowest` takes the lowest versions that the distributions allow, `newest` the newest of all.
     """
     if python is None and resolution == "locked":
         return usual
@@ -26,6 +27,15 @@ def environment_for(python: str | None, resolution: str, requirements: list[str]
         return Environment(folder, chosen.path, None)
     usual.prepare([], groups()["lock"])
     pins = folder.with_name(f"{folder.name}.txt")
-    wanted = "\n".join(sorted(closure(requirements)[1]))
-    pins.write_text(compile_pins(usual, wanted, "--resolution=lowest-direct", f"--python={chosen.path}"))
+    write_lowest(pins, usual, requirements, chosen)
     return Environment(folder, chosen.path, pins)
+
+
+def write_lowest(pins: Path, usual: Environment, requirements: list[str], chosen: Interpreter) -> None:
+    """The lowest version of what our distributions and tests require themselves, the newest of all else."""
+    python = f"--python={chosen.path}"
+    own = {requirement for distribution in distributions().values() for requirement in distribution.requirements}
+    direct = "\n".join(closure([*own, *groups()["test"]])[1])
+    pins.write_text(compile_pins(usual, direct, "--resolution=lowest-direct", python))
+    everything = "\n".join(closure(requirements)[1])
+    pins.write_text(compile_pins(usual, everything, f"--constraints={pins}", python))
