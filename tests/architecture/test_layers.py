@@ -42,7 +42,7 @@ PURE_IMPORTS = frozenset(
 PURE_EXCEPTIONS = {("schedule", "time")}  # the moment that `upcoming` starts from when none is given
 
 # The rest is written for anyio. Backends may: their drivers speak asyncio only.
-KNOWS_ASYNCIO = frozenset({"bridge", "main"})
+KNOWS_ASYNCIO = frozenset({"background", "bridge", "main"})
 ASYNCIO = frozenset({"asyncio", "uvloop"})
 
 MODULES = {module_name(path): imports(path) for path in run_time_files()}

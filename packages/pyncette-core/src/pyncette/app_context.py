@@ -177,7 +177,7 @@ class PyncetteContext:
         """Cancel executions that outlast the drain deadline; they give their leases back."""
         if self._drain_timeout is not None:
             await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
-            logger.warning("%d executions outlast the drain deadline; cancelling them.", self._executions.active)
+            logger.warning("%d executions outlast the drain deadline; cancelling them.", len(self._executions.active))
             self._executions.drained_out = True
             scope.cancel()
 

@@ -1,7 +1,9 @@
-"""Task groups for background work that don't change how errors of the foreground look."""
+"""Task groups for background work that don't change how errors of the foreground look, and who cancels whom."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
@@ -33,3 +35,14 @@ async def background() -> AsyncIterator[TaskGroup]:
             yield group
         finally:
             group.cancel_scope.cancel()
+
+
+def is_cancelled() -> bool:
+    """Whether somebody cancels the current task, be it by a cancel scope or in asyncio's own way."""
+    if anyio.current_effective_deadline() == -math.inf:
+        return True
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # on trio there are cancel scopes only
+        return False
+    return task is not None and task.cancelling() > 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any
 
 import anyio
 
+from .background import is_cancelled
 from .clock import Clock
 from .context import Context, MiddlewareFunc
 from .coordinator import Coordinator
@@ -22,23 +23,39 @@ from .task import ExecutionMode, to_datetime
 logger: logging.Logger = logging.getLogger(__name__)
 
 
-class Execution:
-    """An awaitable that executes one lease. Unlike a coroutine it may be dropped without ever being awaited."""
+class Execution(Coroutine[Any, Any, None]):
+    """A coroutine that executes one lease. Unlike others it may be dropped without ever being awaited."""
 
-    __slots__ = ("_executions", "_held")
+    __slots__ = ("_begun", "_executions", "_held")
 
     def __init__(self, executions: Executions, held: HeldLease) -> None:
         self._executions = executions
         self._held = held
+        self._begun: Coroutine[Any, Any, None] | None = None
+
+    def _body(self) -> Coroutine[Any, Any, None]:
+        if self._begun is None:
+            self._begun = self._executions.execute(self._held)
+        return self._begun
 
     def __await__(self) -> Generator[Any, Any, None]:
-        return self._executions.execute(self._held).__await__()
+        return self._body().__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._body().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._body().throw(*error)
+
+    def close(self) -> None:
+        if self._begun is not None:
+            self._begun.close()
 
 
 class Executions:
     """Executes leases, each with a context of its own.
 
-    :ivar active: how many executions have not ended.
+    :ivar active: leases whose execution has not ended; each takes a slot.
     :ivar drained_out: set when the drain deadline has passed: what is cancelled now is given back to others.
     """
 
@@ -55,7 +72,7 @@ class Executions:
         self._observers = observers
         self._middlewares = tuple(reversed(middlewares))
         self.items: dict[str, Any] = {}
-        self.active: int = 0
+        self.active: set[HeldLease] = set()
         self.on_end: Callable[[], None] = lambda: None
         self.drained_out = False
 
@@ -69,7 +86,8 @@ class Executions:
                 self._coordinator.settle(held, Outcome.CUT_OFF)
             raise
         finally:
-            self.active -= 1
+            held.ended = True
+            self.active.discard(held)
             self.on_end()
 
     async def _may_start(self, held: HeldLease) -> bool:
@@ -97,12 +115,11 @@ class Executions:
         error: BaseException | None = None
         try:
             await self._call(held)
-        except Exception as e:
-            error = e
-            logger.warning("Task %s failed.", task, exc_info=e, extra={"task": task.canonical_name})
         except BaseException as e:
             error = e
-            raise
+            if not _is_failure(e):
+                raise
+            logger.warning("Task %s failed.", task, exc_info=e, extra={"task": task.canonical_name})
         finally:
             self._observers.execution_finished(task=task, duration=time.perf_counter() - started, error=error)
         if held.lost:
@@ -130,4 +147,16 @@ class Executions:
 
     async def _heartbeat(self, held: HeldLease) -> None:
         if held.task.policies.execution_mode is ExecutionMode.AT_LEAST_ONCE:
+            if held.ended:  # a heartbeat from something that outlives the execution would put off the next one
+                raise LeaseLostException(held.task)
             await self._coordinator.extend(held)
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether the task failed, rather than its execution being cut short.
+
+    A cancellation that nobody asked for is a failure: the function waited for something else that was cancelled.
+    """
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return not is_cancelled()
+    return isinstance(error, Exception)

@@ -26,9 +26,10 @@ class HeldLease:
 
     :ivar record: the record as this process last knew it in storage.
     :ivar lost: whether the lease is known to be somebody else's, or gone.
+    :ivar ended: whether the execution has ended.
     """
 
-    __slots__ = ("args", "lost", "record", "spec", "task")
+    __slots__ = ("args", "ended", "lost", "record", "spec", "task")
 
     def __init__(self, record: Record, task: Task, spec: Spec, args: dict[str, Any]) -> None:
         self.record: Record = record
@@ -36,6 +37,7 @@ class HeldLease:
         self.spec: Spec = spec
         self.args: dict[str, Any] = args
         self.lost: bool = False
+        self.ended: bool = False
 
     def rebase(self, stored: Record | None) -> bool:
         """Go on from what is stored now; False if the lease is lost."""

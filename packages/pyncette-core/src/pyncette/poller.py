@@ -13,6 +13,7 @@ from .clock import Clock
 from .coordinator import Coordinator
 from .execution import Execution, Executions
 from .executor import Executor
+from .held import HeldLease
 from .observer import Observers
 from .record import NEVER
 from .task import Task
@@ -81,7 +82,7 @@ class Poller:
         self._limit = limit
         started = False
         chosen = list(tasks)
-        self._executions.active = 0
+        self._executions.active.clear()
         while not self._stopping:
             look_again = self._clock.now() + self._poll_interval
             self._idle_until = None
@@ -138,14 +139,21 @@ class Poller:
         self._local = None
         held, more = await self._coordinator.claim(free)
         for lease in held:
-            self._executions.active += 1
-            await executor.spawn_task(Execution(self._executions, lease))
+            await self._spawn(executor, lease)
         if more:
             self._known = now
             self._starved = self._free() <= 0
             return poll if self._starved else now
         self._known = await self._coordinator.next_ready(after=now)
         return self._deadline(poll)
+
+    async def _spawn(self, executor: Executor, lease: HeldLease) -> None:
+        self._executions.active.add(lease)
+        try:
+            await executor.spawn_task(Execution(self._executions, lease))
+        except Exception:
+            self._executions.active.discard(lease)
+            logger.exception("The executor failed to take %s; it will be tried when its lease expires.", lease.task)
 
     def _is_due(self, now: int) -> bool:
         return any(moment is not None and moment <= now for moment in (self._known, self._local))
@@ -160,4 +168,4 @@ class Poller:
 
     def _free(self) -> int:
         unsettled = UNSETTLED_FACTOR * self._limit - self._coordinator.unsettled
-        return min(self._limit - self._executions.active, unsettled)
+        return min(self._limit - len(self._executions.active), unsettled)

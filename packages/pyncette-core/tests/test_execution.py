@@ -1,0 +1,129 @@
+"""One execution: who ends it, what outlives it, and the executors that it is handed to."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import anyio
+import pytest
+
+from pyncette import Context, FailureMode, Pyncette, PyncetteContext
+from pyncette.errors import LeaseLostException
+from pyncette.executor import DefaultExecutor, SynchronousExecutor
+from pyncette.testing import ManualClock
+
+SECOND = datetime.timedelta(seconds=1)
+MINUTE = datetime.timedelta(minutes=1)
+HOUR = datetime.timedelta(hours=1)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@asynccontextmanager
+async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        yield context
+        context.shutdown()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio has no cancellation without a scope
+@pytest.mark.parametrize("executor", [DefaultExecutor, SynchronousExecutor])
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure(clock: ManualClock, executor: type) -> None:
+    app = Pyncette(clock=clock, executor_cls=executor)
+    runs: list[datetime.datetime] = []
+
+    @app.task(interval=MINUTE, failure_mode=FailureMode.COMMIT)
+    async def impatient(context: Context) -> None:
+        runs.append(context.scheduled_at)
+        other = asyncio.ensure_future(asyncio.Event().wait())
+        other.cancel()
+        await other
+
+    async with running(app):
+        await clock.advance(3 * MINUTE)
+    assert len(runs) == 3
+
+
+class _Refusing(DefaultExecutor):
+    async def spawn_task(self, task: Awaitable[None]) -> None:
+        raise OSError("no room, says the test")
+
+
+async def test_an_executor_that_raises_is_told_of_and_keeps_no_slots(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Pyncette(clock=clock, executor_cls=_Refusing, concurrency_limit=1)
+    app.task(interval=HOUR, lease_duration=MINUTE)(_idle)
+    async with running(app):
+        await clock.advance(HOUR + 5 * MINUTE)
+    told = [record for record in caplog.records if "executor failed" in record.message]
+    assert len(told) == 6
+    assert all(record.levelno == logging.ERROR and record.exc_info for record in told)
+
+
+async def _idle(context: Context) -> None: ...
+
+
+class _Native:
+    """As somebody would write one who knows asyncio only."""
+
+    async def __aenter__(self) -> Self:
+        self._tasks: set[asyncio.Task[None]] = set()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+
+    async def spawn_task(self, task: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(task))
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_executor_may_make_tasks_of_its_own(clock: ManualClock) -> None:
+    app = Pyncette(clock=clock, executor_cls=_Native)
+    runs: list[datetime.datetime] = []
+
+    @app.task(interval=HOUR, lease_duration=MINUTE, failure_mode=FailureMode.COMMIT)
+    async def endless(context: Context) -> None:
+        runs.append(context.scheduled_at)
+        await anyio.sleep_forever()
+
+    async with app.create() as context:
+        async with anyio.create_task_group() as group:
+            group.start_soon(context.run)
+            await clock.advance(HOUR)
+            context.shutdown()
+        state = await context.get_task(endless)
+    assert state is not None
+    assert [state.scheduled_at] == runs  # it was cancelled, which is neither success nor failure
+    assert state.locked_until is not None
+
+
+async def test_a_heartbeat_after_the_end_harms_nothing(clock: ManualClock) -> None:
+    app = Pyncette(clock=clock)
+    leaked: list[Callable[[], Awaitable[None]]] = []
+
+    @app.task(interval=MINUTE, lease_duration=HOUR)
+    async def leaking(context: Context) -> None:
+        leaked.append(context.heartbeat)
+
+    async with running(app) as context:
+        await clock.advance(MINUTE)
+        with pytest.raises(LeaseLostException):
+            await leaked[0]()
+        state = await context.get_task(leaking)
+        assert state is not None
+        assert state.locked_until is None
+        await clock.advance(MINUTE)
+        assert len(leaked) == 2
