@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -39,6 +40,9 @@ ATTEMPTS = 10
 
 MOST_SKEW = 5.0
 """Seconds that this machine's clock may differ from DynamoDB's."""
+
+_LARGE_REQUEST = 2**20
+"""Bytes above which the driver warns of sending all at once."""
 
 _BACKOFF = 0.025
 _MOST_BACKOFF = 1.0
@@ -121,6 +125,7 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
         client = await opening.__aenter__()
     except DRIVER_ERRORS as error:
         raise translated(error, settings.where) from error
+    client.meta.events.register("before-send.dynamodb.BatchExecuteStatement", _send_piece_by_piece)
     try:
         yield Database(client, settings)
     finally:
@@ -142,6 +147,12 @@ async def pause(attempt: int) -> None:
     """Wait before the next attempt; longer each time, and never as long as others who failed at the same moment."""
     longest = min(_BACKOFF * 2**attempt, _MOST_BACKOFF)
     await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 -- spreads retries, no secret
+
+
+def _send_piece_by_piece(request: Any, **_: Any) -> None:
+    """A single record may make such a request, when all of its characters are escaped."""
+    if len(request.body) > _LARGE_REQUEST:
+        request.body = io.BytesIO(request.body)
 
 
 def _skew(asked: float, answered: float, date: str) -> float:

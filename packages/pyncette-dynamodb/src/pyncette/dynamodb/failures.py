@@ -38,17 +38,25 @@ _THROTTLED = frozenset(
 )
 _LOST = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
 
+_UNKNOWN_KEY = ("it refuses the credentials", _SOURCES)
+_WRONG_SIGNATURE = (
+    "it refuses the signature of a request",
+    "The secret access key is wrong, or this machine's clock is.",
+)
+
+# What is wrong, and what to do.
 _PERMANENT = {
-    "AccessDenied": "a permission is missing. The documentation of pyncette-dynamodb has the policy that is needed",
-    "IncompleteSignature": f"it refuses the credentials. {_SOURCES}",
-    "InvalidClientTokenId": f"it refuses the credentials. {_SOURCES}",
-    "InvalidSignature": "it refuses the signature of a request: the secret access key is wrong, or this machine's "
-    "clock is",
-    "MissingAuthenticationToken": f"it refuses the credentials. {_SOURCES}",
-    "ResourceNotFound": "it is gone; it is made when an app starts",
-    "SignatureDoesNotMatch": "it refuses the signature of a request: the secret access key is wrong, or this machine's "
-    "clock is",
-    "UnrecognizedClient": f"it refuses the credentials. {_SOURCES}",
+    "AccessDenied": (
+        "a permission is missing",
+        "The documentation of pyncette-dynamodb has the policy that is needed.",
+    ),
+    "IncompleteSignature": _UNKNOWN_KEY,
+    "InvalidClientTokenId": _UNKNOWN_KEY,
+    "InvalidSignature": _WRONG_SIGNATURE,
+    "MissingAuthenticationToken": _UNKNOWN_KEY,
+    "ResourceNotFound": ("it is gone", "It is made when an app starts."),
+    "SignatureDoesNotMatch": _WRONG_SIGNATURE,
+    "UnrecognizedClient": _UNKNOWN_KEY,
 }
 
 
@@ -114,7 +122,8 @@ def refused(code: str, message: str, where: str) -> RepositoryException:
     if code.startswith("Validation") and "size" in message.lower():
         return RecordRefusedException(f"{where} can't take a record ({message}). {largest()}")
     if code in _PERMANENT:
-        return RepositoryException(f"{where}: {_PERMANENT[code]} ({message}).")
+        what, advice = _PERMANENT[code]
+        return RepositoryException(f"{where}: {what} ({message}). {advice}")
     return RepositoryException(f"{where} refused an operation ({code}: {message}).")
 
 

@@ -1,0 +1,51 @@
+"""Tables, clients and the wire, for all tests of this distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from pyncette.repository import Repository
+from tests.dynamodb_kit import Wire, credentials, repository_of, table, wire
+from tests.servers.model import Server
+
+Factory = Callable[..., AbstractAsyncContextManager[Repository]]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The driver's event loop. The contract runs on both."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials(monkeypatch)
+
+
+@pytest.fixture
+def table_name(dynamodb_server: Server) -> Iterator[str]:
+    with table(dynamodb_server.endpoint) as name:
+        yield name
+
+
+@pytest.fixture
+def proxy(dynamodb_server: Server) -> Iterator[Wire]:
+    with wire(dynamodb_server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def direct(dynamodb_server: Server, table_name: str) -> Factory:
+    """Clients of one table, at the server itself."""
+    factory: Factory = repository_of(dynamodb_server.endpoint, table_name)
+    return factory
+
+
+@pytest.fixture
+def watched(proxy: Wire, table_name: str) -> Factory:
+    """Clients of the same table, through the proxy."""
+    factory: Factory = repository_of(proxy.endpoint, table_name)
+    return factory

@@ -1,0 +1,216 @@
+"""What tests of the DynamoDB storage share: tables of their own, bare requests, and a look at the wire."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from pyncette.dynamodb import dynamodb_repository
+from pyncette.record import Queue, QueueClaim, Record
+
+NOW = 1_800_000_000_000_000
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+REGION = "eu-west-1"
+SECRET = "not-to-be-shown"
+TASK = Queue("task")
+
+Body = dict[str, Any]
+
+
+def fresh() -> str:
+    return uuid.uuid4().hex
+
+
+def record(name: str, *, queue: str = "task", ready_at: int = NOW, spec: str = "{}") -> Record:
+    """A record that nobody holds; of a static task if the queue is the name."""
+    key = name if name == queue else f"{queue}:{name}"
+    return Record(queue, key, ready_at, ready_at, None, None, fresh(), 0, 0, spec)
+
+
+def numbered(count: int, queue: str = "task") -> list[Record]:
+    """Records that became ready one after the other, the last one now."""
+    return [record(f"{n:05}", queue=queue, ready_at=NOW - count + n + 1) for n in range(count)]
+
+
+def want(*queues: Queue, limit: int = 100) -> list[QueueClaim]:
+    return [QueueClaim(queue, limit, NOW + MINUTE) for queue in queues]
+
+
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some that DynamoDB Local takes, and nothing else of the machine's."""
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+
+
+def repository_of(endpoint: str, table: str, **options: Any) -> Any:
+    """A factory of clients of one table."""
+    return partial(
+        dynamodb_repository,
+        dynamodb_endpoint=endpoint,
+        dynamodb_region_name=REGION,
+        dynamodb_table_name=table,
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def table(endpoint: str) -> Iterator[str]:
+    """A name that no table has; what is made under it is dropped in the end."""
+    name = f"test_{fresh()}"
+    yield name
+    with contextlib.suppress(Refused):
+        call(endpoint, "DeleteTable", TableName=name)
+
+
+class Refused(Exception):
+    """DynamoDB answered with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of the server, or in its place."""
+
+    body: Body
+    status: int = 200
+    date: str | None = None
+
+    @classmethod
+    def error(cls, code: str, message: str = "injected", status: int = 400) -> Answer:
+        return cls({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": message}, status)
+
+
+def call(endpoint: str, operation: str, **parameters: Any) -> Body:
+    """A request outside of any event loop and library.
+
+    :raises Refused: the server's answer is an error.
+    """
+    parts = urlsplit(endpoint)
+    answer = _forward(http.client.HTTPConnection(parts.hostname or "", parts.port), operation, parameters)
+    if answer.status >= http.client.BAD_REQUEST:
+        raise Refused(answer.body)
+    return answer.body
+
+
+def _forward(connection: http.client.HTTPConnection, operation: str, body: Body) -> Answer:
+    with contextlib.closing(connection):
+        headers = {
+            "Authorization": f"AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/dynamodb/aws4_request, "
+            "SignedHeaders=host, Signature=test",
+            "Content-Type": "application/x-amz-json-1.0",
+            "X-Amz-Target": f"DynamoDB_20120810.{operation}",
+        }
+        connection.request("POST", "/", json.dumps(body), headers)
+        reply = connection.getresponse()
+        return Answer(json.loads(reply.read()), reply.status, reply.headers["Date"])
+
+
+class Cut(Exception):
+    """The connection is to be cut instead of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that passed the wire."""
+
+    operation: str
+    body: Body
+
+    def forward(self, endpoint: str, **changed: Any) -> Answer:
+        """Have the real server answer it."""
+        parts = urlsplit(endpoint)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+        return _forward(connection, self.operation, {**self.body, **changed})
+
+    @property
+    def statements(self) -> list[Body]:
+        """Of a batch."""
+        found: list[Body] = self.body["Statements"]
+        return found
+
+
+Script = Callable[[Request], Answer | None]
+"""What comes back in place of the server's answer; None for the server's own; may raise :class:`Cut`."""
+
+
+@dataclass
+class Wire:
+    """A proxy in front of DynamoDB Local that counts requests, and answers some of them itself.
+
+    :ivar server: the real server.
+    :ivar endpoint: of the proxy.
+    :ivar script: asked for each request; None: all go through.
+    """
+
+    server: str
+    endpoint: str = ""
+    requests: list[Request] = field(default_factory=list)
+    script: Script | None = None
+
+    def answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        script = self.script
+        scripted = script(request) if script else None
+        return request.forward(self.server) if scripted is None else scripted
+
+    def count(self) -> dict[str, int]:
+        """How many requests of each kind there were since the last time."""
+        counts = Counter(request.operation for request in self.requests)
+        self.requests.clear()
+        return dict(counts)
+
+
+@contextlib.contextmanager
+def wire(server: str) -> Iterator[Wire]:
+    """A proxy for as long as the block lasts."""
+    proxy = Wire(server)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            try:
+                answer = proxy.answer(Request(operation, body))
+            except (Cut, OSError):
+                self.close_connection = True
+                return
+            content = json.dumps(answer.body).encode()
+            self.send_response_only(answer.status)
+            self.send_header("Content-Type", "application/x-amz-json-1.0")
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Date", answer.date or self.date_time_string())
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
+        http_server.daemon_threads = True
+        proxy.endpoint = f"http://127.0.0.1:{http_server.server_port}"
+        thread = threading.Thread(target=partial(http_server.serve_forever, 0.05))
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            http_server.shutdown()
+            thread.join()
