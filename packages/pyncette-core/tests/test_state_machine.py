@@ -89,7 +89,8 @@ def complete(old: Record | None) -> Iterator[Change | None]:
 
 def retry(old: Record | None) -> Iterator[Change | None]:
     if is_held(old):
-        yield lease.retry(old, at=NOW + 1, revision=fresh())
+        for at in (NOW, NOW + 1):
+            yield lease.retry(old, at=at, revision=fresh())
 
 
 def release(old: Record | None) -> Iterator[Change | None]:
