@@ -270,6 +270,17 @@ async def test_run_ends_at_once_after_a_shutdown(app: Pyncette) -> None:
         await context.run()
 
 
+async def test_a_closed_context_says_so(app: Pyncette) -> None:
+    template = app.dynamic_task(name="t")(_body)
+    async with app.create() as context:
+        await context.schedule_task(template, "x", interval=MINUTE)
+    with anyio.fail_after(10), pytest.raises(RuntimeError, match="context is closed"):
+        await context.schedule_task(template, "y", interval=MINUTE)
+
+
+async def _body(context: Context) -> None: ...
+
+
 async def test_last_tick(app: Pyncette, clock: ManualClock) -> None:
     async with running(app) as context:
         assert context.last_tick is None

@@ -226,6 +226,22 @@ async def test_stop_says_how_many_writes_are_lost() -> None:
         assert lab.writer.stop() == 3
 
 
+async def test_who_waits_is_told_when_the_writer_stops() -> None:
+    lab = Lab()
+    lab.plan.always(delay(before=600))
+    under_way, waiting = Put("q:a"), Put("q:b")
+    async with anyio.create_task_group() as group:
+        group.start_soon(lab.writer.run)
+        lab.writer.submit(under_way)
+        await anyio.wait_all_tasks_blocked()
+        lab.writer.submit(waiting)
+        assert lab.writer.stop() == 2
+        with anyio.fail_after(10):
+            for write in (under_way, waiting):
+                with pytest.raises(RepositoryUnavailableException, match="was closed"):
+                    await write.wait()
+
+
 async def test_the_writer_outlives_cancellation_around_it() -> None:
     lab = Lab()
     async with anyio.create_task_group() as group:

@@ -96,7 +96,8 @@ class Writer:
         self._clock = clock
         self.on_stored: Callable[[int], None] = lambda ready_at: None
         self._waiting: deque[Write] = deque()
-        self._in_flight = 0
+        self._batch: list[Write] = []  # under way
+        self._stopped = False
         self._arrived = anyio.Event()
         self._idle = anyio.Event()
         self._scope = anyio.CancelScope(shield=True)
@@ -104,10 +105,15 @@ class Writer:
     @property
     def pending(self) -> int:
         """How many writes are waiting or under way."""
-        return len(self._waiting) + self._in_flight
+        return len(self._waiting) + len(self._batch)
 
     def submit(self, write: Write) -> None:
-        """Store it soon; ``write.finished`` tells the end."""
+        """Store it soon; ``write.finished`` tells the end.
+
+        :raises RuntimeError: :meth:`stop` was called.
+        """
+        if self._stopped:
+            raise RuntimeError("The app context is closed: use it inside of its block, async with app.create() as ….")
         self._waiting.append(write)
         self._arrived.set()
 
@@ -122,7 +128,7 @@ class Writer:
         with self._scope:
             while True:
                 await self._arrived.wait()
-                batch = self._next_batch()
+                batch = self._batch = self._next_batch()
                 try:
                     await self._store_batch(batch)
                     failures = 0
@@ -130,7 +136,7 @@ class Writer:
                     failures += 1
                     self._give_up_impatient(batch, e)
                 self._waiting.extendleft(write for write in reversed(batch) if not write.done)
-                self._in_flight = 0
+                self._batch = []
                 if failures:
                     await self._back_off(failures)
                 if not self._waiting:
@@ -139,9 +145,14 @@ class Writer:
                     self._idle = anyio.Event()
 
     def stop(self) -> int:
-        """End :meth:`run` at once; returns how many writes are lost by it."""
+        """End :meth:`run` at once; returns how many writes are lost by it. Who waits for one is told."""
+        self._stopped = True
         self._scope.cancel()
-        return self.pending
+        lost = self.pending
+        for write in (*self._batch, *self._waiting):
+            if not (write.done or write.patient):
+                self._finish(write, RepositoryUnavailableException("The app was closed before the storage confirmed."))
+        return lost
 
     def _next_batch(self) -> list[Write]:
         """The oldest writes, one for each key; a later one must see what the earlier one stored."""
@@ -154,7 +165,6 @@ class Writer:
             else:
                 batch[write.ref.key] = write
         self._waiting.extendleft(reversed(left))
-        self._in_flight = len(batch)
         return [batch[key] for key in sorted(batch)]
 
     async def _store_batch(self, batch: Sequence[Write]) -> None:
