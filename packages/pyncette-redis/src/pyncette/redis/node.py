@@ -16,6 +16,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
+_can_read = getattr(AbstractConnection, "can_read", None) or AbstractConnection.can_read_destructive
+"""Has another name before redis-py 8."""
+
 Connect = Callable[[], Awaitable[AbstractConnection]]
 
 
@@ -112,7 +115,7 @@ async def _reply(connection: AbstractConnection) -> Any:
 async def _has_ended(connection: AbstractConnection) -> bool:
     """Whether there is something to read where nothing is expected: the end, or the server's word of farewell."""
     try:
-        return await connection.can_read()
+        return bool(await _can_read(connection))
     except (OSError, RedisConnectionError):
         return True
 
