@@ -13,8 +13,8 @@ from pyncette.record import Queue
 from .database import Database, together
 from .layout import INDEX, Entry, Item, Layout, number, text
 
-MOST_OUTDATED = 10_000
-"""How many revisions are remembered as outdated."""
+MOST_OUTDATED = 20_000
+"""How many revisions are remembered as outdated: those of more writes than happen while the index catches up."""
 
 _FEW = 25
 """Entries that cost as much to read as a single one."""
@@ -24,16 +24,15 @@ class Outdated:
     """Revisions that this process knows to be no longer current, though the index may still show them."""
 
     def __init__(self) -> None:
-        self._revisions: dict[str, str] = {}
+        self._known: dict[tuple[str, str], None] = {}  # in the order in which they came
 
     def add(self, key: str, revision: str) -> None:
-        self._revisions.pop(key, None)
-        self._revisions[key] = revision
-        if len(self._revisions) > MOST_OUTDATED:
-            del self._revisions[next(iter(self._revisions))]
+        self._known[key, revision] = None
+        if len(self._known) > MOST_OUTDATED:
+            del self._known[next(iter(self._known))]
 
     def __contains__(self, entry: Entry) -> bool:
-        return self._revisions.get(entry.ref.key) == entry.revision
+        return (entry.ref.key, entry.revision) in self._known
 
 
 class Index:
