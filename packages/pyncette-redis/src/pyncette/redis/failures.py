@@ -75,8 +75,7 @@ class Failures:
     ) -> tuple[type[RepositoryException], str]:
         unavailable = RepositoryUnavailableException
         if isinstance(error, driver.TimeoutError | TimeoutError):
-            in_doubt = self.starting and self._settings.connection.get("connection_class") is SSLConnection
-            hint = " Does it speak TLS on this port? If not, write redis://." if in_doubt else ""
+            hint = " Does it speak TLS on this port? If not, write redis://." if self.starting and self._tls else ""
             return unavailable, f"{where} did not answer within {self._settings.timeout:g} s (redis_timeout).{hint}"
         if isinstance(error, driver.BusyLoadingError):
             return unavailable, f"{where} is still loading its data."
@@ -84,7 +83,14 @@ class Failures:
             return unavailable, f"No master is known for {where}: {error}."
         if isinstance(error, driver.InvalidResponse):
             return lasting, f"What answers as {where} does not speak Redis's protocol: {error}"
-        return unavailable, f"{where} can't be reached, or closed the connection: {error}{_hint(str(error))}"
+        hint = _hint(str(error))
+        if self.starting and not self._tls and "connecting to" not in str(error):  # there is somebody
+            hint = " (if it expects TLS, write rediss://)"
+        return unavailable, f"{where} can't be reached, or closed the connection: {error}{hint}"
+
+    @property
+    def _tls(self) -> bool:
+        return self._settings.connection.get("connection_class") is SSLConnection
 
     def _mask(self, error: BaseException | None) -> None:
         """Some servers repeat a password in the error that refuses it."""
