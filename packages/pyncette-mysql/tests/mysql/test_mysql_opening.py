@@ -198,8 +198,8 @@ async def test_more_columns_are_fine(lab: Lab) -> None:
     "version, fine",
     [
         ("9.7.4-2", True),
-        ("8.0.19", True),
-        ("8.0.18", False),
+        ("8.0.22", True),
+        ("8.0.21", False),
         ("5.7.44-log", False),
         ("8.0.11-TiDB-v7.5.0", False),
         ("10.6.0-MariaDB", True),

@@ -32,7 +32,7 @@ def mysql_repository(
     mysql_pool_size: int = 10,
     mysql_ssl: bool | ssl.SSLContext | None = None,
 ) -> AbstractAsyncContextManager[Repository]:
-    """A repository in a table of MySQL (8.0.19 or newer) or MariaDB (10.6 or newer).
+    """A repository in a table of MySQL (8.0.22 or newer) or MariaDB (10.6 or newer).
 
     :param mysql_table_name: created when the repository is opened and the table does not exist.
     :param mysql_skip_table_create: never create the table; opening fails if it does not exist.

@@ -25,7 +25,7 @@ from .sql import SCHEMA, Dialect
 
 VERSION = 1
 _COMMENT = re.compile(r"pyncette schema (\d+)")
-_OLDEST = {Dialect.MYSQL: (8, 0, 19), Dialect.MARIADB: (10, 6, 0)}
+_OLDEST = {Dialect.MYSQL: (8, 0, 22), Dialect.MARIADB: (10, 6, 0)}
 
 _COLUMNS = {
     "queue": "varbinary(1024)",
@@ -130,7 +130,7 @@ def _check_server(found: Found) -> None:
         needed = ".".join(map(str, oldest))
         raise RepositoryException(
             f"The server is {found.dialect.value} {found.version}; Pyncette needs {needed} or newer "
-            "(SELECT ... FOR UPDATE SKIP LOCKED, and tables of values)."
+            "(SKIP LOCKED, tables of values, and locking parts of a UNION)."
         )
 
 
