@@ -14,8 +14,18 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_fence_as_directive = ["mermaid"]  # GitHub draws the same fences
 myst_heading_anchors = 3
 
+# The reader's browser fetches the script that draws; without network it shows the text of the drawings.
+mermaid_height = "auto"
+mermaid_fullscreen_button = "+"
+
 html_theme = "furo"
 html_title = "Pyncette"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100

@@ -59,13 +59,21 @@ class Pyncette:
         self._observers = Observers()
 
     def task(self, *misplaced: Never, **kwargs: Any) -> Callable[[TaskFunc | Task], Task]:
-        """Declares a static task. Needs ``schedule`` or ``interval``.
+        """Declares a static task. Needs ``schedule`` or ``interval``; all parameters are keywords.
 
-        Parameters: ``name``, ``schedule``, ``interval``, ``timezone``, ``enabled``, ``fast_forward``,
-        ``failure_mode``, ``execution_mode``, ``lease_duration``; any other keyword is an argument of the task.
-
+        :param name: the task's name, under which it is stored; the function's name by default.
+        :param schedule: cron text: five fields, or six with seconds last.
+        :param interval: the time between two occurrences, a ``timedelta``.
+        :param timezone: of ``schedule``: an IANA name, or what ``dateutil.tz.gettz`` accepts; UTC by default.
+        :param enabled: whether this app executes the task; True by default.
+        :param fast_forward: whether occurrences that were missed are skipped; False by default.
+        :param failure_mode: what happens when an execution raises; :attr:`FailureMode.NONE` by default.
+        :param execution_mode: :attr:`ExecutionMode.AT_LEAST_ONCE` by default.
+        :param lease_duration: how long an execution may take until another worker repeats it; 60 seconds by default.
+        :param args: arguments of any name, a dictionary.
+        :param kwargs: any other keyword is an argument of the task, and has to be JSON.
         :raises ValueError: at once or when the function is decorated; says what to write instead.
-        :raises TypeError: a keyword is misspelt.
+        :raises TypeError: a keyword is misspelt, or a value is of a wrong type.
         """
         _need_parentheses("task", *misplaced)
 
@@ -83,6 +91,9 @@ class Pyncette:
         """Declares a template; instances are scheduled at run time with :meth:`PyncetteContext.schedule_task`.
 
         Takes the parameters of :meth:`task`; schedule, timezone and arguments are the defaults of the instances.
+
+        :raises ValueError: as :meth:`task`, or a name that ends in ``:``.
+        :raises TypeError: as :meth:`task`.
         """
         _need_parentheses("dynamic_task", *misplaced)
 
@@ -103,8 +114,12 @@ class Pyncette:
         """Declares a template whose instances are spread over ``partition_count`` queues.
 
         :param partition_count: must not change as long as instances are stored.
-        :param partition_selector: chooses an instance's partition by its name; evenly by default.
+        :param partition_selector: ``partition_selector(partition_count, name)`` is the partition of an instance, from
+            0 on; by a hash of the name by default. Must not change as long as instances are stored.
         :param enabled_partitions: the partitions that this app executes; all by default.
+        :param kwargs: as of :meth:`dynamic_task`.
+        :raises ValueError: ``partition_count`` is less than 1, or as :meth:`task`.
+        :raises TypeError: as :meth:`task`.
         """
 
         def declare(name: str, func: TaskFunc, timing: dict[str, Any], settings: dict[str, Any]) -> PartitionedTask:

@@ -15,11 +15,13 @@ class State(enum.Enum):
     """What a record is, at a given moment."""
 
     ABSENT = "absent"
+    """Does not exist."""
     WAITING = "waiting"
     """Not due yet, or due and backing off before a retry."""
     READY = "ready"
     """Can be claimed: due, or its lease has expired."""
     LEASED = "leased"
+    """Being executed: somebody holds the lease, and it has not expired."""
     PARKED = "parked"
     """Could not be decoded; kept out of the way until it is overwritten."""
 

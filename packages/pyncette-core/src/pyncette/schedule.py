@@ -228,13 +228,13 @@ def upcoming(
     timezone: str | None = None,
     after: datetime | None = None,
 ) -> Iterator[datetime]:
-    """Iterate over the occurrences after `after` (default: now), as aware datetimes in `timezone` (default: UTC).
+    """Iterate over the occurrences after ``after`` (default: now), as aware datetimes in ``timezone`` (default: UTC).
 
-    Takes either a cron text or an interval, like `make_schedule`, and is as strict, at the call. The iterator is lazy,
-    and ends where a year field or the year 9999 does. A naive `after` is local time.
+    Takes either a cron text or an interval. The iterator is lazy, and ends where a year field or the year 9999 does.
+    A naive ``after`` is local time.
 
-    :raises ValueError: as `make_schedule`.
-    :raises TypeError: as `make_schedule`.
+    :raises ValueError: at the call: neither or both are given, or a value that a task could not be declared with.
+    :raises TypeError: at the call: a value is of a wrong type.
     """
     start = _start(after)
     # A preview of the past or of the far future says nothing against a text that has matches after now.

@@ -88,6 +88,8 @@ class Task:
     Tasks are made by the decorators of :class:`pyncette.Pyncette` and by :meth:`instantiate`.
 
     :ivar name: the name; of an instance the one under its template.
+    :ivar canonical_name: the name in the storage, unique over all tasks: ``template:instance``, in a partition
+        ``template:partition:instance``. A ``:`` in a name is doubled.
     :ivar task_func: the decorated function.
     :ivar parent_task: the template or partition of an instance, otherwise None.
     :ivar extra_args: the arguments.
@@ -127,35 +129,42 @@ class Task:
 
     @property
     def schedule(self) -> str | None:
-        """The cron text."""
+        """The cron text, None if there is none."""
         return self._schedule.text if isinstance(self._schedule, Cron) else None
 
     @property
     def interval(self) -> datetime.timedelta | None:
+        """The time between occurrences, None if the task has another kind of schedule."""
         return self._schedule.period * _MICROSECOND if isinstance(self._schedule, Interval) else None
 
     @property
     def execute_at(self) -> datetime.datetime | None:
+        """The occurrence of a one-off instance, None for other tasks."""
         return to_datetime(self._schedule.at) if isinstance(self._schedule, Once) else None
 
     @property
     def timezone(self) -> str | None:
+        """The timezone as it was given, None if it was not."""
         return self._timezone
 
     @property
     def fast_forward(self) -> bool:
+        """Whether missed occurrences are skipped."""
         return self.policies.fast_forward
 
     @property
     def failure_mode(self) -> FailureMode:
+        """What happens when an execution raises."""
         return self.policies.failure_mode
 
     @property
     def execution_mode(self) -> ExecutionMode:
+        """At least once or at most once."""
         return self.policies.execution_mode
 
     @property
     def lease_duration(self) -> datetime.timedelta:
+        """How long an execution may take until another worker repeats it."""
         return self.policies.lease_duration
 
     @property
