@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -80,7 +81,7 @@ async def test_without_heartbeats_it_is_executed_again() -> None:
 
 
 @pytest.mark.parametrize("cancel", [True, False])
-async def test_a_lost_lease(cancel: bool) -> None:
+async def test_a_lost_lease(cancel: bool, caplog: pytest.LogCaptureFixture) -> None:
     clock, ends = ManualClock(), []
     app = Pyncette(clock=clock)
 
@@ -103,6 +104,9 @@ async def test_a_lost_lease(cancel: bool) -> None:
         await clock.advance(20 * MINUTE)
         assert await context.get_task(long, "x") is None
     assert ends == ["cancelled" if cancel else "ran to its end"]
+    told = [vars(record).get("task") for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 2  # by the heartbeat, and at the end
+    assert set(told) == {"long:x"}
 
 
 async def test_the_functions_error_arrives_as_itself() -> None:
@@ -126,7 +130,7 @@ async def test_the_functions_error_arrives_as_itself() -> None:
     assert len(errors) == 1
 
 
-async def test_a_heartbeat_that_fails_is_tried_again_soon() -> None:
+async def test_a_heartbeat_that_fails_is_tried_again_soon(caplog: pytest.LogCaptureFixture) -> None:
     clock, runs = ManualClock(), []
     repository = MemoryRepository()
     plan = FaultPlan()
@@ -148,6 +152,8 @@ async def test_a_heartbeat_that_fails_is_tried_again_soon() -> None:
         plan.script("swap", fail(), fail())
         await clock.advance(5 * MINUTE)
     assert len(runs) == 1
+    failed = [record for record in caplog.records if "heartbeat" in record.getMessage()]
+    assert {vars(record)["task"] for record in failed} == {"long"}
 
 
 async def test_a_synchronous_function() -> None:

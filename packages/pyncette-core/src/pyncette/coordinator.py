@@ -163,6 +163,7 @@ class Coordinator:
                 "The end of %s could not be stored; it will run again when its lease expires.",
                 held.task,
                 exc_info=error,
+                extra={"task": held.task.canonical_name},
             )
         elif held.lost:
             self.lease_lost(held)

@@ -91,18 +91,21 @@ class Executions:
             self.on_end()
 
     async def _may_start(self, held: HeldLease) -> bool:
+        extra = {"task": held.task.canonical_name}
         if held.is_half_spent(self._clock.now()):
-            logger.info("%s waited too long for a free slot; giving it back.", held.task)
+            logger.info("%s waited too long for a free slot; giving it back.", held.task, extra=extra)
             self._coordinator.settle(held, Outcome.NOT_STARTED)
             return False
         if held.task.policies.execution_mode is ExecutionMode.AT_MOST_ONCE:
             try:
                 await self._coordinator.advance(held)
             except LeaseLostException:
-                logger.warning("%s is not executed here: its lease was lost before it began.", held.task)
+                logger.warning("%s is not executed here: its lease was lost before it began.", held.task, extra=extra)
                 return False
             except RepositoryException as e:
-                logger.error("%s is not executed: whether its start was recorded is unknown (%s).", held.task, e)
+                logger.error(
+                    "%s is not executed: whether its start was recorded is unknown (%s).", held.task, e, extra=extra
+                )
                 return False
         return True
 

@@ -50,6 +50,7 @@ async def _beat(context: Context, ratio: float, cancel_on_lease_lost: bool, scop
     clock = context.app_context.clock
     period = round(context.task.policies.lease_microseconds * ratio)
     due = clock.now() + period
+    extra = {"task": context.task.canonical_name}
     while True:
         await clock.wait_until(due)
         due = max(due + period, clock.now())
@@ -57,12 +58,13 @@ async def _beat(context: Context, ratio: float, cancel_on_lease_lost: bool, scop
             await context.heartbeat()
         except LeaseLostException:
             if cancel_on_lease_lost:
-                logger.warning("The lease on %s is lost; cancelling it.", context.task)
+                logger.warning("The lease on %s is lost; cancelling it.", context.task, extra=extra)
                 scope.cancel()
             else:
-                logger.warning("The lease on %s is lost; it goes on all the same.", context.task)
+                logger.warning("The lease on %s is lost; it goes on all the same.", context.task, extra=extra)
             return
         except RepositoryException as e:
-            logger.warning("A heartbeat of %s failed (%s: %s); trying again.", context.task, type(e).__name__, e)
+            kind = type(e).__name__
+            logger.warning("A heartbeat of %s failed (%s: %s); trying again.", context.task, kind, e, extra=extra)
             # Soon, as long as something of the lease is left.
             due = clock.now() + max(period // 8, 1)

@@ -105,7 +105,12 @@ class Instances:
             except UndecodableSpec as e:
                 if record.key not in self._undecodable:
                     self._undecodable.add(record.key)
-                    logger.error("The record of %r can't be decoded (%s); it is left out of lists.", record.key, e)
+                    logger.error(
+                        "The record of %r can't be decoded (%s); it is left out of lists.",
+                        record.key,
+                        e,
+                        extra={"task": record.key},
+                    )
 
     def _state(self, home: Task, record: Record) -> TaskState:
         spec, args = decode(record.spec)

@@ -83,7 +83,8 @@ class Park(Write):
 
     def finished(self, error: Exception | None) -> None:
         if error is not None:
-            logger.warning("The record of %r could not be put out of the way: %s", self.ref.key, error)
+            key = self.ref.key
+            logger.warning("The record of %r could not be put out of the way: %s", key, error, extra={"task": key})
 
 
 class StoreSchedule(Awaited):
@@ -100,7 +101,8 @@ class StoreSchedule(Awaited):
             return lease.register(None, self.ref, due_at=due_at, spec=text, now=now, revision=new_revision())
         if self._is_stored(self.known):
             return None
-        logger.info("The schedule of task %r has changed in code; storing the new one.", self.ref.key)
+        key = self.ref.key
+        logger.info("The schedule of task %r has changed in code; storing the new one.", key, extra={"task": key})
         # Occurrences of the new schedule before this moment are not to be caught up with.
         text = encode(replace(self._spec, since=now))
         return lease.adopt(self.known, due_at=due_at, spec=text, now=now, revision=new_revision())
@@ -110,6 +112,9 @@ class StoreSchedule(Awaited):
             stored: Spec
             stored, _ = decode(record.spec)
         except UndecodableSpec as e:
-            logger.warning("The stored schedule of task %r can't be read (%s); replacing it.", record.key, e)
+            key = record.key
+            logger.warning(
+                "The stored schedule of task %r can't be read (%s); replacing it.", key, e, extra={"task": key}
+            )
             return False
         return stored.schedule == self._spec.schedule
