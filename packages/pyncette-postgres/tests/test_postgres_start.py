@@ -161,6 +161,13 @@ async def unused_port() -> int:
     return port
 
 
+async def test_several_hosts(postgres_server: Server, table: str, unused_port: int) -> None:
+    """The first that takes writes is used."""
+    login, _, address = urlsplit(postgres_server.url).netloc.rpartition("@")
+    hosts = f"{login}@127.0.0.1:{unused_port},{address}"
+    await start(changed(postgres_server.url, netloc=hosts, query="target_session_attrs=read-write"), table)
+
+
 async def test_missing_database(postgres_server: Server) -> None:
     with pytest.raises(RepositoryException, match="no such database; create it"):
         await start(changed(postgres_server.url, path="/nowhere"))
