@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.from_thread
@@ -349,3 +350,18 @@ async def test_failures_are_logged_with_the_name(
     assert record.getMessage() == "Task broken failed."
     assert record.exc_info is not None
     assert vars(record)["task"] == "broken"
+
+
+async def test_bulk_calls_of_the_wrong_form(app: Pyncette) -> None:
+    @app.dynamic_task()
+    async def work(context: Context) -> None: ...
+
+    async with app.create() as context:
+        with pytest.raises(TypeError, match=r"write \['abc'\]"):
+            await context.unschedule_tasks(work, "abc")
+        names: list[Any] = ["Al", ("Ada", 5)]
+        result = await context.schedule_tasks(work, names)
+        assert [str(error) for _, error in result.refused] == [
+            "Not a pair of instance name and keywords, ('name', {…}): 'Al'.",
+            "Not a pair of instance name and keywords, ('name', {…}): ('Ada', 5).",
+        ]

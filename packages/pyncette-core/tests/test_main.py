@@ -214,3 +214,8 @@ def test_a_loop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, module: s
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=says):
         Pyncette().main(backend)
+
+
+async def test_main_inside_of_an_event_loop() -> None:
+    with pytest.raises(RuntimeError, match=r"app\.create\(\)"):
+        Pyncette().main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -40,7 +40,9 @@ async def schedule_many(
     force: bool,
     progress: Progress | None,
 ) -> BulkResult:
-    def prepare(item: tuple[str, dict[str, Any]]) -> tuple[str, Register]:
+    def prepare(item: Any) -> tuple[str, Register]:
+        if not (isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], Mapping)):
+            raise TypeError(f"Not a pair of instance name and keywords, ('name', {{…}}): {item!r}.")
         name, kwargs = item
         return name, Register(task.instantiate(name, **kwargs), force=force)
 
@@ -73,6 +75,8 @@ class _Bulk(Generic[T, W]):
         self._result = BulkResult()
 
     async def run(self, items: Iterable[T] | AsyncIterable[T]) -> BulkResult:
+        if isinstance(items, str):
+            raise TypeError(f"A bulk call takes many instances, not one text: write [{items!r}].")
         batch: list[tuple[str, W]] = []
         async for item in _each(items):
             try:

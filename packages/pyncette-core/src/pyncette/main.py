@@ -27,8 +27,10 @@ def main(create: Create, backend: str) -> None:
     """Run an app until a signal ends it.
 
     :raises ValueError: the backend, or an environment variable, is not valid.
+    :raises RuntimeError: an event loop is running already, or this is not the main thread.
     :raises SystemExit: with status 1, the storage can't be used; it is logged why.
     """
+    _refuse_a_running_loop()
     options = _backend_options(backend)
     _set_up_logging()
     with StopSignals() as signals:
@@ -37,6 +39,17 @@ def main(create: Create, backend: str) -> None:
         except RepositoryException as e:
             logger.critical("%s", e, exc_info=e if logger.isEnabledFor(logging.DEBUG) else None)
             raise SystemExit(1) from e
+
+
+def _refuse_a_running_loop() -> None:
+    try:
+        anyio.get_cancelled_exc_class()
+    except RuntimeError:
+        return  # no event loop
+    raise RuntimeError(
+        "main() starts an event loop, and one is running already: "
+        "write async with app.create() as context: await context.run()"
+    )
 
 
 def _set_up_logging() -> None:

@@ -13,6 +13,7 @@ from .clock import Clock, SystemClock
 from .suggest import nearest
 
 _SETUP_NAMES = ("repository_factory", "executor_cls", "poll_interval")
+_BACKENDS = ("sqlite", "redis", "postgres", "mysql", "dynamodb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +110,18 @@ def _refuse_unknown(options: Mapping[str, Any], valid: tuple[str, ...]) -> None:
     for name in options:
         if name not in valid:
             known = sorted({*valid, *_SETUP_NAMES})
-            hint = nearest(name, known)
-            raise TypeError(
-                f"Unknown option {name!r}{f'; did you mean {hint!r}?' if hint else '.'} "
-                f"Valid options here are: {', '.join(known)}."
-            )
+            meant = nearest(name, known)
+            hint = f"; did you mean {meant!r}?" if meant else f".{_other_backend(name, known)}"
+            raise TypeError(f"Unknown option {name!r}{hint} Valid options here are: {', '.join(known)}.")
+
+
+def _other_backend(name: str, known: list[str]) -> str:
+    """What to write if ``name`` looks like an option of a backend that was not chosen."""
+    backend = name.partition("_")[0]
+    if backend not in _BACKENDS or any(other.startswith(f"{backend}_") for other in known):
+        return ""
+    factory = f"{backend}_repository"
+    return (
+        f" Options of {backend} go with repository_factory={factory} (from pyncette.{backend} import {factory}, "
+        f"of the distribution pyncette-{backend})."
+    )
