@@ -193,6 +193,10 @@ def wire(server: str) -> Iterator[Wire]:
             except (Cut, OSError):
                 self.close_connection = True
                 return
+            with contextlib.suppress(ConnectionError):  # the client did not wait
+                self.reply(answer)
+
+        def reply(self, answer: Answer) -> None:
             content = json.dumps(answer.body).encode()
             self.send_response_only(answer.status)
             self.send_header("Content-Type", "application/x-amz-json-1.0")

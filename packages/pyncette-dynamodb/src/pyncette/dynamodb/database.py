@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import aioboto3
 import anyio
 from aiobotocore.config import AioConfig
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from pyncette.errors import RepositoryException
 
@@ -37,6 +37,9 @@ CLOSE_TIMEOUT = 5.0
 
 ATTEMPTS = 10
 """How often something is sent that is too much for the table at the moment: about 3 seconds in all."""
+
+ATTEMPTS_WHEN_CUT = 3
+"""How often a request that changes nothing is sent when its connection is cut."""
 
 MOST_SKEW = 5.0
 """Seconds that this machine's clock may differ from DynamoDB's."""
@@ -72,7 +75,7 @@ class Database:
         return answer
 
     async def ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Send a request that changes nothing, again and again if DynamoDB fails or has too much to do.
+        """Send a request that changes nothing; again if DynamoDB fails, has too much to do, or hangs up.
 
         :raises RepositoryException: as :func:`~pyncette.dynamodb.failures.translated` has it.
         """
@@ -81,7 +84,7 @@ class Database:
             try:
                 return await self.send(operation, **parameters)
             except DRIVER_ERRORS as error:
-                if attempt == ATTEMPTS or not (is_throttled(error) or is_server_fault(error)):
+                if attempt >= _attempts(error):
                     raise translated(error, self.where) from error
             await pause(attempt)
             attempt += 1
@@ -147,6 +150,13 @@ async def pause(attempt: int) -> None:
     """Wait before the next attempt; longer each time, and never as long as others who failed at the same moment."""
     longest = min(_BACKOFF * 2**attempt, _MOST_BACKOFF)
     await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 -- spreads retries, no secret
+
+
+def _attempts(error: Exception) -> int:
+    """How often to send a request that changes nothing and fails so."""
+    if is_throttled(error) or is_server_fault(error):
+        return ATTEMPTS
+    return ATTEMPTS_WHEN_CUT if isinstance(error, ConnectionClosedError) else 1
 
 
 def _send_piece_by_piece(request: Any, **_: Any) -> None:

@@ -1,0 +1,188 @@
+"""DynamoDB goes away and comes back: nothing is lost, nothing is left behind, and nobody has to start anything anew."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from pyncette import Context, Pyncette
+from pyncette.dynamodb import database
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
+from pyncette.record import Change
+from pyncette.repository import Repository
+from tests.dynamodb_kit import NOW, TASK, Answer, Cut, Request, Wire, fresh, numbered, record, repository_of, want
+from tests.servers.model import Server
+
+Factory = Callable[..., AbstractAsyncContextManager[Repository]]
+StartServer = Callable[..., AbstractContextManager[Server]]
+
+pytestmark = pytest.mark.anyio
+
+
+def cut(_: Request) -> Answer:
+    raise Cut
+
+
+@contextmanager
+def hanging(proxy: Wire, operation: str) -> Iterator[None]:
+    """Requests of this kind get no answer as long as the block lasts."""
+    over = threading.Event()
+
+    def script(request: Request) -> Answer | None:
+        if request.operation == operation:
+            over.wait(30)
+        return None
+
+    proxy.script = script
+    try:
+        yield
+    finally:
+        proxy.script = None
+        over.set()
+
+
+class TestApp:
+    async def test_an_outage_under_load(self, watched: Factory, proxy: Wire) -> None:
+        """Requests and answers get lost again and again: each occurrence is executed, and settled."""
+        count = 300
+        app = Pyncette(repository_factory=watched, poll_interval=timedelta(seconds=0.1), concurrency_limit=20)
+        executed: Counter[str] = Counter()
+        chance, all_executed = random.Random(0), anyio.Event()
+
+        @app.dynamic_task(lease_duration=timedelta(seconds=3))
+        async def task(context: Context) -> None:
+            executed[context.task.name] += 1
+            if len(executed) == count:
+                all_executed.set()
+
+        def now_and_then(request: Request) -> Answer | None:
+            """Every fourth request is lost, half of them after they were carried out."""
+            dice = chance.random()
+            if dice < 0.125:
+                raise Cut
+            if dice < 0.25:
+                request.forward(proxy.server)
+                raise Cut
+            return None
+
+        overdue = datetime.now(UTC) - timedelta(minutes=1)
+        async with app.create() as context:
+            await context.schedule_tasks(task, ((f"{n}", {"execute_at": overdue}) for n in range(count)))
+            proxy.script = now_and_then
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(context.run)
+                with anyio.fail_after(60):
+                    await all_executed.wait()
+                proxy.script = cut
+                await anyio.sleep(0.5)
+                proxy.script = None
+                context.shutdown()
+            assert (await context.list_tasks(task)).tasks == [], "all are settled when it ends"
+
+    async def test_it_works_again_by_itself(self, watched: Factory, proxy: Wire) -> None:
+        async with watched() as repository:
+            one = record("a")
+            assert await repository.swap([Change(None, one)]) == [True]
+            proxy.script = cut
+            for call in (
+                lambda: repository.read([one.ref]),
+                lambda: repository.scan(TASK, after=None, limit=1),
+                lambda: repository.next_ready([TASK]),
+                lambda: repository.due(want(TASK), now=NOW, limit=1),
+                lambda: repository.claim(want(TASK), now=NOW, limit=1, token=fresh(), holder=fresh()),
+            ):
+                with pytest.raises(RepositoryUnavailableException, match="can't be reached") as caught:
+                    await call()
+                assert caught.value.__cause__ is not None
+            proxy.script = None
+            assert await repository.read([one.ref]) == [one]
+
+
+class TestHanging:
+    @pytest.mark.parametrize("operation", ["DescribeTable", "BatchExecuteStatement", "Query"])
+    async def test_no_answer(
+        self, direct: Factory, watched: Factory, proxy: Wire, operation: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Said after the time limit, at start and later."""
+        monkeypatch.setattr(database, "READ_TIMEOUT", 0.3)
+        async with direct():
+            pass  # the table is there
+
+        async def use() -> None:
+            async with watched() as repository:
+                await repository.next_ready([TASK])
+                await repository.swap([Change(None, record("a"))])
+
+        with hanging(proxy, operation):
+            started = time.monotonic()
+            with pytest.raises(RepositoryUnavailableException, match="Read timeout"):
+                await use()
+            assert time.monotonic() - started < 5
+
+    async def test_a_cancelled_call_leaves_nothing_behind(self, watched: Factory, proxy: Wire) -> None:
+        """More calls than there are connections, all cancelled while they wait; then as many that succeed."""
+        crowd = 2 * database.CONNECTIONS
+        async with watched() as repository:
+            records = numbered(crowd)
+            before = {task for task in asyncio.all_tasks() if not task.done()}
+            with hanging(proxy, "BatchExecuteStatement"):
+                with anyio.move_on_after(0.5):
+                    async with anyio.create_task_group() as tasks:
+                        for one in records:
+                            tasks.start_soon(repository.swap, [Change(None, one)])
+                assert {task for task in asyncio.all_tasks() if not task.done()} <= before
+            outcomes: list[bool] = []
+
+            async def rewrite(number: int) -> None:
+                (stored,) = await repository.read([records[number].ref])
+                outcomes.extend(await repository.swap([Change(stored, record(f"{number:05}"))]))
+
+            with anyio.fail_after(30):
+                async with anyio.create_task_group() as tasks:
+                    for number in range(crowd):
+                        tasks.start_soon(rewrite, number)
+            assert outcomes == [True] * crowd
+
+    async def test_closing_while_calls_are_under_way(self, watched: Factory, proxy: Wire) -> None:
+        """The app is cancelled: connections are closed, and no one complains of those that were not."""
+        with anyio.fail_after(20), anyio.CancelScope() as scope:
+            async with watched() as repository:
+                with hanging(proxy, "BatchExecuteStatement"):
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(repository.swap, [Change(None, record("a"))])
+                        await anyio.sleep(0.2)
+                        scope.cancel()
+        gc.collect()  # what is left open warns, and a warning is an error
+
+
+class TestServer:
+    """A server of its own, since its data are lost when it stops."""
+
+    async def test_it_is_stopped_and_comes_back_empty(self, start_server: StartServer) -> None:
+        with start_server("dynamodb") as server:
+            factory = repository_of(server.endpoint, "tasks")
+            async with factory() as repository:
+                one = record("a")
+                assert await repository.swap([Change(None, one)]) == [True]
+                await asyncio.to_thread(server.stop, kill=True)
+                with pytest.raises(RepositoryUnavailableException, match="can't be reached"):
+                    await repository.swap([Change(one, None)])
+                with pytest.raises(RepositoryUnavailableException, match="can't be reached"):
+                    async with factory():
+                        pass
+                await asyncio.to_thread(server.start)
+                with pytest.raises(RepositoryException, match="it is gone"):
+                    await repository.read([one.ref])
+                async with factory():
+                    assert await repository.read([one.ref]) == [None]
+                    assert await repository.swap([Change(None, one)]) == [True]
