@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -146,12 +148,12 @@ async def test_clients_that_claim_at_once_stay_within_limits(redis_cluster: Serv
 class Mover:
     """Moves a slot from its server to the next one, step by step as redis-cli does."""
 
-    def __init__(self, cluster: Server, slot: int) -> None:
+    def __init__(self, cluster: Server, slot: int, target: Server | None = None) -> None:
         self.cluster = cluster
         self.slot = slot
         self.source = owner_of(cluster, slot)
-        self.target = cluster.nodes[(cluster.nodes.index(self.source) + 1) % len(cluster.nodes)]
-        self.ids = {node.port: command(node.port, "CLUSTER", "MYID") for node in cluster.nodes}
+        self.target = target or cluster.nodes[(cluster.nodes.index(self.source) + 1) % len(cluster.nodes)]
+        self.ids = {node.port: command(node.port, "CLUSTER", "MYID") for node in (*cluster.nodes, self.target)}
 
     def open(self) -> None:
         self._set(self.target, "IMPORTING", self.ids[self.source.port])
@@ -269,14 +271,81 @@ async def test_a_server_that_is_away(cluster: Server, caplog: pytest.LogCaptureF
         with pytest.raises(RepositoryUnavailableException):
             await repository.claim(want(Queue(min(gone))), now=NOW, limit=1, token=fresh(), holder="me")
         lost.start()
-        found: list[Record | None] = []
-        async with asyncio.timeout(20):
-            while not found:
-                try:
-                    found = await stored(repository, records)
-                except RepositoryUnavailableException:
-                    await asyncio.sleep(0.1)
+        found = await until_it_works(repository, records)
         assert [one for one in found if one and one.queue in gone] == [one for one in records if one.queue in gone]
+
+
+@contextmanager
+def another_node(start_server: StartServer, cluster: Server) -> Iterator[Server]:
+    """A server that has joined the cluster, and has no slots."""
+    with socket.create_server(("127.0.0.1", 0)) as reservation:
+        bus = reservation.getsockname()[1]
+    settings = {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf", "cluster-node-timeout": "2000"}
+    options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    with start_server("redis", *options, "--cluster-port", str(bus)) as node:
+        first = cluster.nodes[0]
+        bus_of_first = command(first.port, "CONFIG", "GET", "cluster-port")[1]
+        command(node.port, "CLUSTER", "MEET", first.host, first.port, bus_of_first)
+        for each in (node, *cluster.nodes):
+            wait_for(lambda each=each: "cluster_known_nodes:4" in command(each.port, "CLUSTER", "INFO"))  # type: ignore[misc] # mypy can't infer a default's type
+            wait_for(lambda each=each: "cluster_state:ok" in command(each.port, "CLUSTER", "INFO"))  # type: ignore[misc] # mypy can't infer a default's type
+        yield node
+
+
+def replication(node: Server) -> dict[str, str]:
+    lines = command(node.port, "INFO", "replication").splitlines()
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+async def test_slot_that_moves_to_a_server_without_slots(cluster: Server, start_server: StartServer) -> None:
+    """That server is in no map of the cluster yet."""
+    with another_node(start_server, cluster) as node:
+        async with opened(cluster, redis_namespace="") as repository:
+            records = numbered(30)
+            await insert(repository, records)
+            mover = Mover(cluster, slot_of("task"), node)
+            mover.open()
+            mover.move(*mover.keys_left())
+            assert await stored(repository, records) == records
+            results = await asyncio.gather(*(stored(repository, records) for _ in range(20)))
+            assert all(result == records for result in results)
+            mover.close()
+            assert await stored(repository, records) == records
+
+
+async def test_replica_takes_over(cluster: Server, start_server: StartServer) -> None:
+    lost = cluster.nodes[1]
+    queue = next(queue for queue in PARTITIONS if owner_of(cluster, slot_of(queue.name)) is lost)
+    with another_node(start_server, cluster) as replica:
+        command(replica.port, "CLUSTER", "REPLICATE", command(lost.port, "CLUSTER", "MYID"))
+        async with opened(cluster, redis_namespace="", redis_timeout=1) as repository:
+            records = numbered(20, queue.name)
+            await insert(repository, records)
+            wait_for(lambda: replication(replica)["master_link_status"] == "up")
+            wait_for(lambda: replication(replica)["slave_repl_offset"] == replication(lost)["master_repl_offset"])
+            lost.stop(kill=True)
+            with pytest.raises(RepositoryUnavailableException):
+                await stored(repository, records)
+            assert await until_it_works(repository, records) == records
+            assert command(replica.port, "ROLE")[0] == "master"
+            taken = await repository.claim(want(queue), now=NOW, limit=100, token=fresh(), holder="me")
+            assert len(taken) == 20
+
+
+async def until_it_works(repository: Repository, records: list[Record]) -> list[Record | None]:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await stored(repository, records)
+            except RepositoryUnavailableException:
+                await asyncio.sleep(0.05)
 
 
 async def test_opens_when_some_servers_are_away(cluster: Server) -> None:

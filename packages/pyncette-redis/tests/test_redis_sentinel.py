@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -70,8 +71,12 @@ def master(sentinels: Server) -> Server:
 
 async def caught_up(sentinels: Server) -> None:
     """Wait until the replica has everything."""
-    reached = await asyncio.to_thread(command, master(sentinels).port, "WAIT", 1, 5000)
-    assert reached == 1
+
+    def offsets() -> set[str]:
+        infos = [command(node.port, "INFO", "replication") for node in sentinels.nodes]
+        return {re.findall(r"(?:master|slave)_repl_offset:(\d+)", info)[0] for info in infos}
+
+    await until(lambda: len(offsets()) == 1)
 
 
 async def until(condition: Callable[[], bool]) -> None:

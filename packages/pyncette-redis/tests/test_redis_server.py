@@ -300,6 +300,27 @@ async def test_connections_are_bounded(server: Server) -> None:
     await closed(server)
 
 
+async def test_connections_that_the_server_closed(server: Server) -> None:
+    """Servers close what was idle for long; that is noticed before a connection is used again."""
+    async with opened(server) as repository:
+        one = record()
+        await insert(repository, [one])
+        for _ in range(3):
+            await asyncio.gather(*(stored(repository, [one]) for _ in range(20)))
+            command(server.port, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await asyncio.sleep(0.1)  # for the end to arrive, over the loopback
+            assert await asyncio.gather(*(stored(repository, [one]) for _ in range(20))) == [[one]] * 20
+
+
+async def test_unix_socket(start_server: StartServer, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with start_server("redis", "--unixsocket", str(path)):
+        async with redis_repository(redis_url=f"unix://{path}?db=3") as repository:
+            one = record()
+            await insert(repository, [one])
+            assert await stored(repository, [one]) == [one]
+
+
 async def test_replica_at_run_time(server: Server) -> None:
     """A server that became a replica answers nothing, since it may not know what was acknowledged elsewhere."""
     async with opened(server) as repository:

@@ -6,15 +6,17 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from pyncette import lease
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
 from pyncette.record import Change, Queue
-from pyncette.redis import redis_repository
+from pyncette.redis import redis_repository, startup
+from pyncette.redis.options import check
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import MINUTE, NOW, TASK, all_of, fresh, insert, numbered, static, stored, want
 from tests.servers.model import Server
@@ -152,6 +154,33 @@ async def test_replica(redis_sentinel: Server) -> None:
     error = await error_of(redis_url=replica.url)
     assert "is a replica" in str(error)
     assert "redis_mode='sentinel'" in str(error)
+
+
+def hello(**about: str) -> list[bytes]:
+    """What a server answers to HELLO."""
+    return [word.encode() for pair in {"server": "redis", "version": "7.0.0", **about}.items() for word in pair]
+
+
+@pytest.mark.parametrize(
+    "about, fits",
+    [
+        ({}, True),
+        ({"version": "10.2.1"}, True),
+        ({"server": "valkey", "version": "9.0.0"}, True),
+        ({"server": "somebody's", "version": "1"}, True),
+        ({"version": "6.2.14"}, False),
+    ],
+)
+def test_version_of_the_server(about: dict[str, str], fits: bool) -> None:
+    settings = check(
+        redis_url="redis://", redis_namespace="", redis_timeout=1, redis_mode="single", redis_sentinel_service=None
+    )
+    with (
+        nullcontext() if fits else pytest.raises(RepositoryException, match=r"is Redis 6.2.14; Pyncette needs Redis 7")
+    ):
+        startup.check_server(hello(**about), settings)
+    with pytest.raises(RepositoryException, match="too old"):
+        startup.check_server(ResponseError("unknown command 'HELLO'"), settings)
 
 
 @pytest.fixture

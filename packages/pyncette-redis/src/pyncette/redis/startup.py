@@ -54,7 +54,7 @@ async def start(client: Client, keys: Keys, settings: Settings, failures: Failur
     largest = DEFAULT_BULK
     warnings: set[str] = set()
     for hello, memory, persistence, *more in await client.masters([*commands, *settings_asked, *loaded]):
-        _check_server(hello, settings)
+        check_server(hello, settings)
         configuration = _configuration(more[: len(_CONFIGURATION)])
         for reply in more[len(_CONFIGURATION) :]:
             if isinstance(reply, ResponseError):
@@ -71,7 +71,7 @@ DEFAULT_BULK = 512 * 1024 * 1024
 _CONFIGURATION = ("maxmemory-policy", "save", "proto-max-bulk-len")
 
 
-def _check_server(hello: Any, settings: Settings) -> None:
+def check_server(hello: Any, settings: Settings) -> None:
     """A server that keeps its kind to itself is believed to be the right one."""
     if isinstance(hello, NoPermissionError):
         return

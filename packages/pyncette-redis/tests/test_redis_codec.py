@@ -1,0 +1,85 @@
+"""How records and moments are written, without a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyncette import lease
+from pyncette.errors import RecordRefusedException
+from pyncette.record import NEVER, Record
+from pyncette.redis import codec
+from pyncette.testing.contract import strategies
+from pyncette.testing.contract.base import NOW, record
+
+EXACT = 2**53
+moments = st.one_of(strategies.times, st.integers(-(2**63), 2**63 - 1))
+
+
+@given(strategies.records())
+def test_rows(one: Record) -> None:
+    row = codec.header(one) + one.spec.encode()
+    assert codec.record(one.queue, one.key, row) == one
+
+
+@given(strategies.records(), strategies.tokens, strategies.tokens)
+def test_header_of_a_lease(one: Record, token: str, holder: str) -> None:
+    """The pieces that a claim sends are those of the header that the record has afterwards."""
+    until = NOW + 1
+    claimed = lease.claim(one, now=NOW, locked_until=until, token=token, holder=holder)
+    tail = codec.leased_tail(token, until, holder)
+    expected = codec.header(claimed)
+    assert codec.leased_length(tail) + expected[2:22] + tail == expected
+
+
+def test_a_record_that_waits_is_short() -> None:
+    waiting = record(ready_at=NOW, revision="0123456789abcdef")
+    assert len(codec.header(waiting)) == 39
+    assert len(codec.header(replace(waiting, locked_until=NOW, locked_by=""))) == 56
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"revision": "x" * 256}, {"attempt": 2**32}, {"locked_by": "x" * 60_001}],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_what_has_no_place_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(RecordRefusedException, match=r"\d"):
+        codec.header(replace(record(), **fields))  # type: ignore[arg-type] # names are checked at run time
+
+
+@given(moments, moments)
+def test_nothing_is_ready_early(ready_at: int, now: int) -> None:
+    """By the index, which holds doubles; and nothing is late between 1684 and 2255."""
+    by_index = float(codec.score(ready_at)) <= float(codec.score_until(now))
+    assert ready_at <= now or not by_index
+    if -EXACT <= ready_at <= EXACT:
+        assert by_index is (ready_at <= now)
+
+
+@given(moments, moments)
+def test_index_keeps_the_order(one: int, other: int) -> None:
+    if one <= other:
+        assert float(codec.score(one)) <= float(codec.score(other))
+
+
+def test_never() -> None:
+    assert float(codec.score(NEVER)) == 2.0**63
+
+
+@given(strategies.places())
+def test_members(place: tuple[str, str]) -> None:
+    queue, key = place
+    member = codec.member_of(queue, key)
+    assert codec.key_of(queue, member) == key
+    if key.startswith(f"{queue}:"):
+        assert len(member) == len(key.encode()) - len(queue.encode())
+
+
+@given(st.text(), st.text(), st.text())
+def test_members_are_different(queue: str, one: str, other: str) -> None:
+    names = {one, other, f"{queue}:{one}", f"{queue}{other}", f":{one}"}
+    assert len({codec.member_of(queue, name) for name in names}) == len(names)
