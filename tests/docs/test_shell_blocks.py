@@ -1,0 +1,48 @@
+"""What users are told to type exists: commands of ./dev, distributions and their extras, scripts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from devtool.cli import parser
+from devtool.layout import distributions
+
+from .pages import PAGES, ROOT, blocks
+
+COMMANDS = [(block, line) for block in blocks("bash") for line in block.code.splitlines() if line.strip()]
+MENTIONED = {command for page in PAGES for command in re.findall(r"\./dev (\w+)", page.read_text())}
+
+
+@pytest.mark.parametrize("block, line", COMMANDS, ids=[f"{block} {line[:40]}" for block, line in COMMANDS])
+def test_it_can_be_typed(block: object, line: str) -> None:
+    program, *arguments = shlex.split(line, comments=True)
+    match program:
+        case "./dev":
+            options, _ = parser().parse_known_args(arguments)
+            assert arguments[0] != "run" or (ROOT / options.script).is_file()
+        case "pip":
+            check_pip(arguments)
+        case "python" if arguments[0] == "-c":
+            assert subprocess.run([sys.executable, *arguments], capture_output=True, check=True).stdout
+        case _:
+            pytest.fail(f"{block} names a program that this test does not know: {line}")
+
+
+def check_pip(arguments: list[str]) -> None:
+    assert arguments[0] in {"install", "uninstall"}
+    for requirement in arguments[1:]:
+        name, _, extras = requirement.rstrip("]").partition("[")
+        assert set(filter(None, extras.split(","))) <= distributions()[name].extras.keys()
+
+
+def test_commands_of_dev() -> None:
+    assert set(re.findall(r"^    (\w+) ", parser().format_help(), re.MULTILINE)) >= MENTIONED
+    assert len(MENTIONED) >= 8
+
+
+def test_that_there_are_some() -> None:
+    assert len(COMMANDS) >= 20
