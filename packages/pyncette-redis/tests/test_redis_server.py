@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyncette import lease
-from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+from pyncette.errors import RepositoryUnavailableException
 from pyncette.record import Change, Queue, Record
 from pyncette.redis import redis_repository
 from pyncette.redis.options import DEFAULT_CONNECTIONS
@@ -195,48 +193,51 @@ async def test_restart(durable: Server, kill: bool) -> None:
         assert len(await claim(repository)) == 20
 
 
-async def test_restart_under_load(durable: Server) -> None:
-    """Whoever gets an answer may trust it; what got none is as before or as wanted; no call hangs."""
-    kept: dict[str, Record] = {}
-    failures = 0
-    done = asyncio.Event()
+class Writers:
+    """Write records again and again, each its own, and know at any time what may be stored."""
 
-    async def write(repository: Repository, number: int) -> None:
-        nonlocal failures
+    def __init__(self) -> None:
+        self.stop = False
+        self.kept: dict[str, Record] = {}
+        self.failures = 0
+
+    async def write(self, repository: Repository, number: int) -> None:
         current: Record | None = None
-        while not done.is_set():
+        while not self.stop:
             new = record(name=str(number), spec=fresh())
             try:
-                (applied,) = await repository.swap([Change(current, new)])
-                assert applied
+                assert await repository.swap([Change(current, new)]) == [True]
                 current = new
             except RepositoryUnavailableException:
-                failures += 1
-                await asyncio.sleep(0.01)
-                current = await _found(repository, {current, new}, new)
+                self.failures += 1
+                current = await self._found(repository, {current, new}, new)
         assert current is not None
-        kept[current.key] = current
+        self.kept[current.key] = current
 
+    @staticmethod
     async def _found(repository: Repository, possible: set[Record | None], one: Record) -> Record | None:
         while True:
-            try:
+            await asyncio.sleep(0.01)
+            with suppress(RepositoryUnavailableException):
                 (found,) = await repository.read([one.ref])
-            except RepositoryUnavailableException:
-                await asyncio.sleep(0.01)
-            else:
                 assert found in possible
                 return found
 
+
+async def test_restart_under_load(durable: Server) -> None:
+    """Whoever gets an answer may trust it; what got none is as before or as wanted; no call hangs."""
+    writers = Writers()
     async with opened(durable, redis_timeout=TIMEOUT) as repository, asyncio.timeout(60):
-        tasks = [asyncio.create_task(write(repository, number)) for number in range(30)]
-        for kill in (True, False, True):
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(30):
+                tasks.create_task(writers.write(repository, number))
+            for kill in (True, False, True):
+                await asyncio.sleep(0.3)
+                await asyncio.to_thread(durable.restart, kill=kill)
             await asyncio.sleep(0.3)
-            await asyncio.to_thread(durable.restart, kill=kill)
-        await asyncio.sleep(0.3)
-        done.set()
-        await asyncio.gather(*tasks)
-        assert failures >= 3
-        assert {one.key: one for one in await all_of(repository, TASK)} == kept
+            writers.stop = True
+        assert writers.failures >= 3
+        assert {one.key: one for one in await all_of(repository, TASK)} == writers.kept
 
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
@@ -333,155 +334,3 @@ async def test_replica_at_run_time(server: Server) -> None:
         await closed(server)  # the name may lead to the new master by now
         command(server.port, "REPLICAOF", "NO", "ONE")
         assert await stored(repository, [one]) == [one]
-
-
-async def test_memory_is_full(server: Server) -> None:
-    """A full server refuses what is new, says so, and loses nothing; what is there is executed, settled and deleted."""
-    async with opened(server) as repository:
-        records = numbered(100)
-        await insert(repository, records)
-        command(server.port, "CONFIG", "SET", "maxmemory", "1mb")
-        new = [record(name=f"new{n}") for n in range(50)]
-        with pytest.raises(RepositoryUnavailableException, match="maxmemory"):
-            await repository.swap([Change(None, one) for one in new])
-        assert await stored(repository, new) == [None] * 50
-        assert await all_of(repository, TASK) == records
-        taken = await claim(repository)
-        assert len(taken) == 100
-        changes = settled(taken[:50])
-        assert await repository.swap(changes) == [True] * 50
-        # A batch that holds both is refused as a whole, but its settlements take place.
-        mixed = settled(taken[50:98])
-        with pytest.raises(RepositoryUnavailableException, match="maxmemory"):
-            await repository.swap([*mixed, *(Change(None, one) for one in new)])
-        assert await stored(repository, taken[50:98]) == [change.new for change in mixed]
-        assert await repository.swap([Change(one, None) for one in taken[98:]]) == [True, True]
-        assert len(await all_of(repository, TASK)) == 98
-        command(server.port, "CONFIG", "SET", "maxmemory", "0")
-        await insert(repository, new)
-        assert len(await all_of(repository, TASK)) == 148
-
-
-async def test_disk_is_full(start_server: StartServer, tmp_path: Path) -> None:
-    """A server that can't persist takes no writes; it is asked again until it can."""
-    options = ("--appendonly", "no", "--save", "3600 1", "--enable-protected-configs", "yes")
-    with start_server("redis", *options) as server:
-        async with opened(server) as repository:
-            one = record()
-            await insert(repository, [one])
-            folder = tmp_path / "gone"
-            folder.mkdir()
-            command(server.port, "CONFIG", "SET", "dir", str(folder))
-            folder.rmdir()
-            await bgsave(server, "err")
-            with pytest.raises(RepositoryUnavailableException, match="can't persist"):
-                await claim(repository)
-            command(server.port, "CONFIG", "SET", "dir", str(tmp_path))
-            await bgsave(server, "ok")
-            assert len(await claim(repository)) == 1
-
-
-async def bgsave(server: Server, outcome: str) -> None:
-    command(server.port, "BGSAVE")
-    async with asyncio.timeout(10):
-        while True:
-            info = command(server.port, "INFO", "persistence")
-            if "rdb_bgsave_in_progress:0" in info and f"rdb_last_bgsave_status:{outcome}" in info:
-                return
-            await asyncio.sleep(0.01)
-
-
-async def test_server_that_loads_its_data(server: Server) -> None:
-    async with opened(server, redis_timeout=30) as repository:
-        one = record()
-        await insert(repository, [one])
-        command(server.port, "DEBUG", "POPULATE", "3000")
-        command(server.port, "CONFIG", "SET", "key-load-delay", "300")
-        command(server.port, "CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
-        reloading = threading.Thread(target=command, args=(server.port, "DEBUG", "RELOAD"))
-        reloading.start()
-        try:
-            while True:
-                try:
-                    assert await stored(repository, [one]) == [one]
-                except RepositoryUnavailableException as error:
-                    assert "loading its data" in str(error)  # noqa: PT017 - the loop is over then
-                    break
-        finally:
-            await asyncio.to_thread(reloading.join)
-        assert await stored(repository, [one]) == [one]
-
-
-async def test_largest_record(start_server: StartServer) -> None:
-    """What the server would answer with a closed connection is refused before it is sent, with the reason."""
-    with start_server("redis", "--proto-max-bulk-len", "1mb") as server:
-        async with opened(server) as repository:
-            most = 2**20 - 200
-            fits = record(spec="x" * most)
-            await insert(repository, [fits])
-            assert await stored(repository, [fits]) == [fits]
-            with pytest.raises(RecordRefusedException, match=r"this Redis takes 1,048,\d+ at most"):
-                await repository.swap([Change(None, record(name="large", spec="x" * (2**20 + 1)))])
-            assert await stored(repository, [fits]) == [fits]
-
-
-async def test_namespaces_are_apart(redis_server: Server) -> None:
-    names = [f"{uuid.uuid4().hex}{end}" for end in ("", ":a", ":a:b", "-", ".")]
-    for name in names:
-        async with opened(redis_server, redis_namespace=name) as repository:
-            await insert(repository, [record(spec=name), static("static", spec=name)])
-    for name in names:
-        async with opened(redis_server, redis_namespace=name) as repository:
-            assert [one.spec for one in await all_of(repository, TASK)] == [name]
-            taken = await claim(repository, TASK, Queue("static", static=True))
-            assert [one.spec for one in taken] == [name, name]
-            assert await repository.swap([Change(one, None) for one in taken]) == [True, True]
-        keys = command(redis_server.port, "KEYS", f"pyncette:{{{name}|*")
-        assert keys == [f"pyncette:{{{name}|}}:schema"]  # nothing is left behind by what is gone
-
-
-async def test_index_that_somebody_damaged(server: Server) -> None:
-    """Members without a record are skipped, and a claim removes them, so that they are in nobody's way."""
-    async with opened(server) as repository:
-        records = numbered(10)
-        await insert(repository, records)
-        keys = "pyncette:{|task}:"
-        for one in records[:4]:
-            command(server.port, "HDEL", f"{keys}rows", one.key.removeprefix("task"))
-        assert await all_of(repository, TASK, page=3) == records[4:]
-        assert await repository.due(want(TASK), now=NOW, limit=5) == records[4:5]
-        assert len(await claim(repository, limit=5)) == 1
-        assert len(await claim(repository, limit=5)) == 5
-        assert command(server.port, "ZCARD", f"{keys}ready") == 6
-
-
-async def test_keys_that_are_somebody_elses(server: Server) -> None:
-    async with opened(server) as repository:
-        command(server.port, "SET", "pyncette:{|task}:rows", "x")
-        with pytest.raises(RepositoryException, match="WRONGTYPE") as caught:
-            await insert(repository, [record()])
-        assert type(caught.value) is RepositoryException
-        assert command(server.port, "GET", "pyncette:{|task}:rows") == "x"
-
-
-async def test_memory_for_each_instance(server: Server) -> None:
-    """The figure that the documentation gives: recurring, with 64 bytes of arguments."""
-    count = 20_000
-    spec = '{"v":1,"every":3600000000,"args":{"text":"' + "x" * 53 + '"}}'
-    assert len(spec.partition('"args":')[2]) - 1 == 64
-    async with opened(server) as repository:
-        await insert(repository, [record("report", "0")])
-        before = memory(server)
-        for start in range(0, count, 1000):
-            records = [
-                record("report", f"user-{start + n}", ready_at=NOW + n, revision=fresh()[:16], spec=spec)
-                for n in range(1000)
-            ]
-            await insert(repository, records)
-        each = (memory(server) - before) / count
-    assert 380 < each < 480, f"{each:.0f} bytes"
-
-
-def memory(server: Server) -> int:
-    (line,) = (line for line in command(server.port, "INFO", "memory").splitlines() if line.startswith("used_memory:"))
-    return int(line.split(":")[1])
