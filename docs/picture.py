@@ -22,7 +22,7 @@ from pathlib import Path
 
 PICTURE = Path(__file__).with_name("_static") / "at_work.svg"
 COLOURS = {"worker 1": "#7dcfff", "worker 2": "#bb9af7", "": "#9ece6a"}
-LINE_HEIGHT, MARGIN, WIDTH = 20, 16, 760
+LINE_HEIGHT, MARGIN, WIDTH = 20, 16, 460
 
 WORKER = """
 import sys
@@ -74,8 +74,8 @@ def at_work(folder: Path) -> list[tuple[str, str]]:
     subprocess.run([sys.executable, program, "schedule"], cwd=folder, check=True)
     time.sleep(2.4)
     workers["worker 2"].kill()
-    said.put(("", "$ kill -9 %2     # worker 1 takes over: every second still runs"))
-    time.sleep(2.6)
+    said.put(("", "$ kill -9 %2     # worker 1 takes over"))
+    time.sleep(2.8)
     workers["worker 1"].terminate()
     for worker in workers.values():
         worker.wait()
