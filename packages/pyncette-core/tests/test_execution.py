@@ -73,6 +73,46 @@ async def test_an_executor_that_raises_is_told_of_and_keeps_no_slots(
 async def _idle(context: Context) -> None: ...
 
 
+@pytest.mark.parametrize("executor", [DefaultExecutor, SynchronousExecutor])
+async def test_the_drain_deadline_counts_from_the_shutdown(clock: ManualClock, executor: type) -> None:
+    app = Pyncette(clock=clock, executor_cls=executor, drain_timeout=MINUTE)
+
+    @app.task(interval=HOUR, lease_duration=HOUR)
+    async def endless(context: Context) -> None:
+        await anyio.sleep_forever()
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await clock.advance(HOUR)
+        context.shutdown()
+        await clock.advance(MINUTE - SECOND)
+        state = await context.get_task(endless)
+        assert state is not None
+        assert state.locked_until is not None
+        await clock.advance(SECOND)
+        state = await context.get_task(endless)
+        assert state is not None
+        assert state.locked_until is None
+
+
+async def test_an_executor_that_does_not_know_how_much_it_can_run(clock: ManualClock) -> None:
+    class Vague(SynchronousExecutor):
+        concurrency_limit = None  # type: ignore[assignment]  # the mistake
+
+    async with Pyncette(clock=clock, executor_cls=Vague).create() as context:
+        with anyio.fail_after(10), pytest.raises(TypeError, match="concurrency_limit must be a whole number"):
+            await context.run()
+
+
+async def test_one_loop_for_each_context(clock: ManualClock) -> None:
+    async with running(Pyncette(clock=clock)) as context:
+        await clock.advance(SECOND)
+        with anyio.fail_after(10), pytest.raises(RuntimeError, match="under way already"):
+            await context.run()
+        await clock.advance(SECOND)
+        assert context.last_tick == clock.time
+
+
 class _Native:
     """As somebody would write one who knows asyncio only."""
 

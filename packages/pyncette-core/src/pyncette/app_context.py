@@ -12,6 +12,7 @@ import anyio
 
 from .background import background
 from .bulk import BulkResult, Progress, schedule_many, unschedule_many
+from .checks import check_count
 from .clock import Clock
 from .context import MiddlewareFunc, check_attribute_name
 from .coordinator import Coordinator
@@ -68,6 +69,7 @@ class PyncetteContext:
         self._executions.items["app_context"] = self
         self._poller = Poller(coordinator, self._executions, self.clock, observers, poll_interval=interval)
         self._writer.on_stored = self._poller.expect
+        self._running = False
         self._instances = Instances(store, self._writer, self.clock, batch_size=options.batch_size)
 
     @property
@@ -159,16 +161,27 @@ class PyncetteContext:
         """Poll and execute until :meth:`shutdown`. Returns when all executions have ended and are settled.
 
         Cancelling it cancels the executions; they are neither committed nor unlocked, their leases expire.
+
+        :raises RuntimeError: it is under way already.
         """
+        if self._running:
+            raise RuntimeError("run() of this app context is under way already: app.create() makes another context.")
+        self._running = True
+        try:
+            await self._run()
+        finally:
+            self._running = False
+
+    async def _run(self) -> None:
         tasks = [task for task in self._tasks if task.enabled]
         logger.info("Running %d tasks.", len(tasks))
         try:
             async with background() as watch:
                 with anyio.CancelScope() as scope:
+                    watch.start_soon(self._cut_off, scope)
                     async with self._make_executor() as executor:
                         limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
-                        await self._poller.run(tasks, executor, limit)
-                        watch.start_soon(self._cut_off, scope)
+                        await self._poller.run(tasks, executor, check_count("concurrency_limit", limit))
         finally:
             await self._settle()
         logger.info("All executions have ended.")
@@ -176,6 +189,7 @@ class PyncetteContext:
     async def _cut_off(self, scope: anyio.CancelScope) -> None:
         """Cancel executions that outlast the drain deadline; they give their leases back."""
         if self._drain_timeout is not None:
+            await self._poller.stopped.wait()
             await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
             logger.warning("%d executions outlast the drain deadline; cancelling them.", len(self._executions.active))
             self._executions.drained_out = True

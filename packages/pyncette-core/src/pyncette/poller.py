@@ -27,6 +27,7 @@ UNSETTLED_FACTOR = 4
 class Poller:
     """Runs one app's poll loop. Its deadlines: the next due moment, and ``poll_interval`` at the latest.
 
+    :ivar stopped: set by :meth:`stop`.
     :ivar last_tick: microseconds; when the last pass that succeeded began, None before the first.
     """
 
@@ -45,7 +46,7 @@ class Poller:
         self._observers = observers
         self._poll_interval = poll_interval
         self._limit = 0
-        self._stopping = False
+        self.stopped = anyio.Event()
         self._wake = anyio.Event()
         self._starved = False
         self._known: int | None = None  # when the storage will have something, None if that has to be asked
@@ -57,12 +58,12 @@ class Poller:
 
     def stop(self) -> None:
         """Claim nothing more; :meth:`run` returns."""
-        self._stopping = True
+        self.stopped.set()
         self._wake.set()
 
     @property
     def stopping(self) -> bool:
-        return self._stopping
+        return self.stopped.is_set()
 
     def expect(self, when: int) -> None:
         """Something will be ready at ``when``: this process has just stored it."""
@@ -83,7 +84,7 @@ class Poller:
         started = False
         chosen = list(tasks)
         self._executions.active.clear()
-        while not self._stopping:
+        while not self.stopping:
             look_again = self._clock.now() + self._poll_interval
             self._idle_until = None
             try:
@@ -114,7 +115,7 @@ class Poller:
 
     async def _sleep(self, until: int) -> None:
         """Until the deadline, or the moment of a local schedule, or until there is room for work that waits."""
-        while not self._stopping:
+        while not self.stopping:
             local = NEVER if self._local is None or self._starved else self._local
             idle = None if self._idle_until is None else min(self._idle_until, local)
             self._wake = anyio.Event()
