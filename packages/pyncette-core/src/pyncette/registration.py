@@ -6,11 +6,12 @@ import logging
 from dataclasses import replace
 
 from . import lease
-from .errors import TaskLockedException
+from .errors import RepositoryUnavailableException, TaskLockedException
 from .held import new_revision
 from .record import Change, Record, Ref
+from .schedule import Once
 from .spec import Spec, UndecodableSpec, decode, encode
-from .task import Task, to_datetime
+from .task import ExecutionMode, Task, to_datetime
 from .writer import Awaited, Write
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -31,6 +32,11 @@ class Register(Awaited):
         self.due_at: int | None = None
 
     def decide(self, now: int) -> Change | None:
+        if self._may_have_run():
+            raise RepositoryUnavailableException(
+                f"The storage did not confirm {self.ref.key!r}, which is not stored (any more): either it never was, "
+                "or it has been executed. Being at most once, it is not scheduled again."
+            )
         change = lease.register(
             self.known,
             self.ref,
@@ -43,6 +49,13 @@ class Register(Awaited):
         # Decided anew after a conflict: what was decided before no longer counts.
         self.due_at = None if change is None or change.new is None else change.new.due_at
         return change
+
+    def _may_have_run(self) -> bool:
+        """Whether storing it again may execute an at-most-once, one-off instance twice."""
+        once = isinstance(self._spec.schedule, Once)
+        at_most_once = self._task.policies.execution_mode is ExecutionMode.AT_MOST_ONCE
+        unconfirmed = self.sent is not None and self.failures > 0
+        return once and at_most_once and unconfirmed and self.known is None
 
     async def wait(self) -> None:
         """:raises TaskLockedException: the instance is being executed, and ``force`` was not given."""
