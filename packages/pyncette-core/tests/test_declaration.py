@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from croniter import CroniterError
 
 from pyncette import Context, ExecutionMode, FailureMode, Pyncette, Task
+from pyncette.context import NextFunc
 from pyncette.partition import PartitionedTask
+from pyncette.utils import with_heartbeat
 
 MINUTE = datetime.timedelta(minutes=1)
 
@@ -132,6 +134,42 @@ def test_a_function_without_a_name() -> None:
 def test_no_function_at_all() -> None:
     with pytest.raises(TypeError, match="must be a function"):
         Pyncette().task(interval=MINUTE)("body")  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_generators() -> None:
+    app = Pyncette()
+
+    async def asynchronous(context: Context) -> AsyncIterator[None]:
+        yield
+
+    def synchronous(context: Context) -> Iterator[None]:
+        yield
+
+    async def around(context: Context, next: NextFunc) -> AsyncIterator[None]:
+        yield
+
+    for func in (asynchronous, synchronous):
+        with pytest.raises(TypeError, match="leave its yield out"):
+            app.task(interval=MINUTE)(func)
+        with pytest.raises(TypeError, match="leave its yield out"):
+            with_heartbeat()(func)
+    with pytest.raises(TypeError, match=r"write await next\(\)"):
+        app.use_middleware(around)  # type: ignore[arg-type]  # the mistake
+
+
+async def test_something_else_than_a_task() -> None:
+    mistake: Any = body
+    async with Pyncette().create() as context:
+        for call in (
+            lambda: context.schedule_task(mistake, "x", interval=MINUTE),
+            lambda: context.schedule_tasks(mistake, []),
+            lambda: context.unschedule_task(mistake, "x"),
+            lambda: context.unschedule_tasks(mistake, []),
+            lambda: context.get_task(mistake, "x"),
+            lambda: context.list_tasks(mistake),
+        ):
+            with pytest.raises(TypeError, match=r"what @app.dynamic_task\(\) .* returned, not <function body"):
+                await call()
 
 
 def test_functions_that_take_other_arguments() -> None:

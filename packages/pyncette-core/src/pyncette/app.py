@@ -11,7 +11,7 @@ from typing import Any, Never, TypeVar
 from . import main as entry
 from .app_context import PyncetteContext
 from .backends import Factory, choose
-from .checks import check_duration, check_function
+from .checks import check_duration, check_function, check_no_generator
 from .context import FixtureFunc, MiddlewareFunc, TaskFunc, check_attribute_name
 from .executor import DefaultExecutor
 from .names import check_name, escape, join, partition_of
@@ -151,6 +151,7 @@ class Pyncette:
         def decorate(func: TaskFunc | Task) -> TaskT:
             function = func.task_func if isinstance(func, Task) else func
             check_function("task", function, "context")
+            check_no_generator("task", function)
             task = make(self._free_name(given.get("name"), function), function, timing, settings)
             self._tasks.append(task)
             return task
@@ -196,6 +197,8 @@ class Pyncette:
     def use_middleware(self, func: MiddlewareFunc) -> None:
         """Adds a middleware. They wrap each execution in the order in which they were added, the first outermost."""
         check_function("middleware", func, "context", "next")
+        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+            raise TypeError(f"The middleware {func!r} must be a coroutine function: write await next(), not yield.")
         self._middlewares.append(func)
 
     def middleware(self, func: MiddlewareT) -> MiddlewareT:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from .errors import PyncetteException
 from .instances import instance_ref
 from .registration import Register, Remove
-from .task import Task
+from .task import Task, check_task
 from .writer import MAX_BATCH, Awaited, Writer
 
 T = TypeVar("T")
@@ -40,6 +40,8 @@ async def schedule_many(
     force: bool,
     progress: Progress | None,
 ) -> BulkResult:
+    check_task(task)
+
     def prepare(item: Any) -> tuple[str, Register]:
         if not (isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], Mapping)):
             raise TypeError(f"Not a pair of instance name and keywords, ('name', {{…}}): {item!r}.")
@@ -52,6 +54,8 @@ async def schedule_many(
 async def unschedule_many(
     writer: Writer, task: Task, names: Iterable[str] | AsyncIterable[str], *, progress: Progress | None
 ) -> BulkResult:
+    check_task(task)
+
     def prepare(name: str) -> tuple[str, Remove]:
         return name, Remove(instance_ref(task, name))
 

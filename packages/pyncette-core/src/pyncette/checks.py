@@ -54,6 +54,12 @@ def check_function(what: str, value: object, *arguments: str) -> None:
         raise TypeError(f"The {what} {value!r} can't be called with {' and '.join(arguments)} ({e}): {form}.") from None
 
 
+def check_no_generator(what: str, value: object) -> None:
+    """:raises TypeError: calling ``value`` would only make a generator, and run nothing of its body."""
+    if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
+        raise TypeError(f"The {what} {value!r} is a generator, whose body would never run: leave its yield out.")
+
+
 def check_port(name: str, value: object) -> int:
     """``value``, if it is a port number.
 

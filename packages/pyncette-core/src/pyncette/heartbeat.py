@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from .background import background
+from .checks import check_no_generator
 from .context import Context
 from .errors import LeaseLostException, RepositoryException
 from .invoke import invoke
@@ -34,6 +35,7 @@ def with_heartbeat(
     def decorate(func: Callable[[Context], Any]) -> Callable[[Context], Awaitable[None]]:
         if isinstance(func, Task):
             raise TypeError("Put @with_heartbeat() below the decorator that makes the task, not above it.")
+        check_no_generator("task", func)
 
         @functools.wraps(func)
         async def beating(context: Context) -> None:

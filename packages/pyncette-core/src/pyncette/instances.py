@@ -19,7 +19,7 @@ from .record import Record, Ref
 from .registration import Register, Remove
 from .spec import UndecodableSpec, decode
 from .store import Store
-from .task import Task, to_datetime
+from .task import Task, check_task, to_datetime
 from .writer import MAX_BATCH, Writer
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class Instances:
         self._undecodable: set[str] = set()
 
     async def schedule(self, task: Task, name: str, force: bool, kwargs: dict[str, Any]) -> Task:
+        check_task(task)
         concrete = task.instantiate(name, **kwargs)
         write = Register(concrete, force=force)
         self._writer.submit(write)
@@ -86,6 +87,7 @@ class Instances:
             ) from e
 
     async def page(self, task: Task, limit: int | None, token: str | None) -> ListTasksResponse:
+        check_task(task)
         if not task.dynamic:
             raise ValueError(f"{task.name!r} is not a dynamic task and has no instances to list; use get_task().")
         limit = self._batch_size if limit is None else check_count("limit", limit)
@@ -129,6 +131,7 @@ def locate(task: Task, name: str | None) -> tuple[Task, Ref]:
 
     :raises ValueError: a name is missing, or there is one too many.
     """
+    check_task(task)
     if task.dynamic:
         if name is None:
             raise ValueError(f"{task.name!r} is a dynamic task: name the instance as well.")
@@ -144,6 +147,7 @@ def instance_ref(task: Task, name: str | None) -> Ref:
 
     :raises ValueError: it is a static task, or the name is missing, or there is one too many.
     """
+    check_task(task)
     if not task.dynamic and task.parent_task is None:
         raise ValueError(f"{task.name!r} is a static task and can't be unscheduled: set its enabled to False instead.")
     return locate(task, name)[1]

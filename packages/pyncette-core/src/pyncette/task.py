@@ -284,6 +284,12 @@ class Task:
         return f"<{type(self).__name__} {self.canonical_name!r}>"
 
 
+def check_task(task: object) -> None:
+    """:raises TypeError: ``task`` is none."""
+    if not isinstance(task, Task):
+        raise TypeError(f"Pass the task, which is what @app.dynamic_task() or @app.task() returned, not {task!r}.")
+
+
 def to_datetime(microseconds: int, tz: datetime.tzinfo = datetime.UTC) -> datetime.datetime:
     """An aware datetime; exact, which ``fromtimestamp`` of a float is not."""
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
