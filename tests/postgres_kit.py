@@ -162,6 +162,7 @@ class Wire:
 
 async def sessions(own: Any, condition: str) -> int:
     """How many other sessions of the server meet a condition on pg_stat_activity."""
+    await own.execute("SELECT pg_stat_clear_snapshot()")  # in a transaction it would stay the same
     query = f"SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition}"  # noqa: S608 -- constants
     number: int = await own.fetchval(query)
     return number

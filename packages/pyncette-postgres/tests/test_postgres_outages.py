@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.postgres import columns, failures, postgres_repository
 from pyncette.record import Change, Record
 from pyncette.repository import Repository
+from pyncette.testing.faults import at_checkpoint
 from tests import postgres_kit
-from tests.postgres_kit import NOW, TASK, eventually, fresh, record, want
+from tests.postgres_kit import NOW, TASK, Wire, eventually, fresh, record, want
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 
@@ -217,10 +219,51 @@ async def test_cancelled_calls_leave_no_session_and_no_lock(postgres_server: Ser
                 await eventually(other, f"application_name = '{table}' AND state <> 'idle'", 0)
                 await other.execute("ROLLBACK")
         await use_all_connections(repository)
-        sessions = await other.fetch("SELECT state FROM pg_stat_activity WHERE application_name = $1", table)
-        assert len(sessions) <= 5
-        assert {one["state"] for one in sessions} == {"idle"}
+        await eventually(other, f"application_name = '{table}' AND state <> 'idle'", 0)
+        await eventually(other, f"application_name = '{table}'", 5)
     await eventually(other, f"application_name = '{table}'", 0)
+
+
+@pytest.mark.parametrize("cache_size", [0, 100])
+async def test_cancelled_at_any_step(postgres_server: Server, table: str, other: Any, cache_size: int) -> None:
+    """On a new connection, where a statement is prepared first, and on one that was used: no transaction is left."""
+    url = f"{postgres_server.url}?application_name={table}"
+    reached = True
+    step = 0
+    while reached:
+        step += 1
+        reached = False
+        async with postgres_repository(
+            postgres_url=url,
+            postgres_table_name=table,
+            postgres_pool_size=1,
+            postgres_statement_cache_size=cache_size,
+        ) as repository:
+            for _ in range(2):
+                with anyio.CancelScope() as scope:
+                    await at_checkpoint(step, scope.cancel, repository.read([record("one").ref]))
+                reached |= scope.cancel_called
+                await eventually(other, f"application_name = '{table}' AND state <> 'idle'", 0)
+            assert await repository.clock() is not None
+    assert step > 2
+
+
+async def test_a_statement_whose_client_has_gone(postgres_server: Server, table: str, other: Any) -> None:
+    """If the request to cancel it does not get through, it waits for a lock only as long as lock_timeout says."""
+    one = record("one")
+    async with Wire(postgres_server.url) as wire:
+        url = f"{wire.url}&application_name={table}&lock_timeout=1000"
+        async with postgres_repository(postgres_url=url, postgres_table_name=table) as repository:
+            await repository.swap([Change(None, one)])
+            await other.execute(f"BEGIN; SELECT FROM {table} FOR UPDATE")
+            swap = asyncio.create_task(repository.swap([Change(one, None)]))
+            await eventually(other, f"application_name = '{table}' AND wait_event_type = 'Lock'", 1)
+            wire.cut()
+            with pytest.raises(RepositoryUnavailableException):
+                await swap
+            await eventually(other, f"application_name = '{table}'", 0)
+            await other.execute("ROLLBACK")
+            assert await repository.read([one.ref]) == [one]
 
 
 async def test_what_the_server_will_never_take(postgres_server: Server, table: str) -> None:

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from pyncette.postgres import postgres_repository
-from pyncette.postgres.database import Database, session_settings
+from pyncette.postgres.database import Background, Database, session_settings
 from pyncette.postgres.queries import Queries
 from pyncette.postgres.repository import PostgresRepository
 from pyncette.postgres.settings import Settings, Table
@@ -115,7 +115,7 @@ class Explained(Database):
     """Collects the plans of the statements that it runs."""
 
     def __init__(self, pool: Any, table: str) -> None:
-        super().__init__(pool, "here")
+        super().__init__(pool, "here", Background())
         self.plans: list[Any] = []
         self._table = table
 

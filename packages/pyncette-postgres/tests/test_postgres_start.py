@@ -245,6 +245,18 @@ async def test_many_start_at_once(postgres_server: Server, table: str, caplog: p
     assert [one.message for one in caplog.records] == [f"The table {table} is now of schema version 1 (before: 0)."]
 
 
+async def test_start_waits_for_whoever_makes_the_table(postgres_server: Server, table: str, other: Any) -> None:
+    """However long that takes."""
+    lock = f"pyncette schema of {table}"
+    await other.execute("BEGIN")
+    await other.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", lock)
+    starting = asyncio.create_task(start(changed(postgres_server.url, query="lock_timeout=100"), table))
+    async with postgres_kit.connection(postgres_server.url) as watcher:
+        await postgres_kit.eventually(watcher, "wait_event = 'advisory' AND now() - query_start > '0.3s'", 1)
+    await other.execute("COMMIT")
+    await starting
+
+
 async def test_table_of_1_1_0(postgres_server: Server, other: Any, table: str) -> None:
     await other.execute(TABLE_OF_1_1_0.format(table=table))
     await other.execute(f"INSERT INTO {table} (name) VALUES ('kept')")

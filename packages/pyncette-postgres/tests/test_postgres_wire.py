@@ -153,7 +153,7 @@ async def test_idle_connections_that_were_cut_are_replaced(repository: Repositor
 async def test_a_server_that_does_not_answer(wire: Wire, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "COMMAND_TIMEOUT", 0.3)
     monkeypatch.setattr(database, "CONNECT_TIMEOUT", 0.3)
-    monkeypatch.setattr(database, "RELEASE_TIMEOUT", 0.2)
+    monkeypatch.setattr(database, "LEAVE_TIMEOUT", 0.2)
     async with postgres_repository(postgres_url=wire.url, postgres_table_name=table) as repository:
         await asyncio.gather(*(repository.clock() for _ in range(5)))
         wire.withhold_answers()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import asyncpg
 
-from .failures import DRIVER_ERRORS, NOTHING_DONE, is_out_of_step, translated
+from .failures import DRIVER_ERRORS, is_out_of_step, nothing_was_done, translated
 from .settings import Settings
 
 CONNECT_TIMEOUT = 10.0
@@ -21,7 +21,10 @@ CONNECT_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 30.0
 """Seconds to wait for the answer to a statement."""
 
-RELEASE_TIMEOUT = 5.0
+LOCK_TIMEOUT = 10.0
+"""Seconds that a statement waits for others, which hold the rows for milliseconds if they are Pyncette's."""
+
+LEAVE_TIMEOUT = 5.0
 """Seconds that a cancelled statement may take to end before its connection is cut."""
 
 CLOSE_TIMEOUT = 5.0
@@ -35,6 +38,7 @@ _BACKOFF = 0.01
 _SERVER_IS_GONE = frozenset({"25006", "57P01", "57P02", "57P03"})  # a standby by now, shut down, crashed, starting up
 
 _SESSION = {
+    "application_name": "pyncette",
     # Plans are made once for a connection and kept, maybe while the table is empty: whatever its size was then, they
     # must be good for millions of rows. The statements are written so that the indexes serve all that they do.
     "plan_cache_mode": "force_generic_plan",
@@ -43,9 +47,27 @@ _SESSION = {
     "enable_mergejoin": "off",
     "enable_sort": "off",
     "jit": "off",
+    # A statement whose client has gone does not wait for a lock for ever.
+    "lock_timeout": f"{LOCK_TIMEOUT:g}s",
     # At a higher level, records that others have just changed would be errors instead of lost races.
     "default_transaction_isolation": "read committed",
 }
+
+
+class Background:
+    """Tasks that nobody waits for until the end."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, job: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def ended(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class Database:
@@ -54,8 +76,9 @@ class Database:
     :ivar where: the server, for people to read.
     """
 
-    def __init__(self, pool: asyncpg.Pool, where: str) -> None:
+    def __init__(self, pool: asyncpg.Pool, where: str, background: Background) -> None:
         self._pool = pool
+        self._background = background
         self.where = where
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
@@ -70,7 +93,7 @@ class Database:
                     rows: list[Any] = await connection.fetch(query, *arguments)
                     return rows
             except DRIVER_ERRORS as error:
-                if attempt == ATTEMPTS or getattr(error, "sqlstate", None) not in NOTHING_DONE:
+                if attempt == ATTEMPTS or not nothing_was_done(error):
                     raise translated(error, self.where) from error
             await asyncio.sleep(random.uniform(0, _BACKOFF * 2**attempt))  # noqa: S311 -- spreads retries, no secret
             attempt += 1
@@ -79,18 +102,33 @@ class Database:
     async def connection(self) -> AsyncIterator[Any]:
         """A connection for as long as the block lasts; the driver's errors come out as they are.
 
-        When the server is lost the pool's other connections, most likely lost as well, are not tried any more.
+        When the server is lost the pool's other connections, most likely lost as well, are not tried any more. The
+        connection of a cancelled block is not used again: if a statement was just being prepared, the driver would
+        keep it as if it were idle, in the middle of a transaction that has locked the table against changes of it.
         """
         connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
         try:
             yield connection
-        except DRIVER_ERRORS as error:
+        except asyncio.CancelledError:
+            self._background.start(_leave(connection))
+            raise
+        except BaseException as error:
             if _ends_connections(error):
                 await self._pool.expire_connections()
+            await self._release(connection)
             raise
-        finally:
-            with suppress(*DRIVER_ERRORS):  # a connection that can't be released is cut by the pool, and replaced
-                await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+        await self._release(connection)
+
+    async def _release(self, connection: Any) -> None:
+        with suppress(*DRIVER_ERRORS):  # a connection that can't be released is cut by the pool, and replaced
+            await self._pool.release(connection, timeout=LEAVE_TIMEOUT)
+
+
+async def _leave(connection: Any) -> None:
+    """Have the statement that may be running cancelled, then close the connection."""
+    with suppress(*DRIVER_ERRORS):  # it is cut
+        async with asyncio.timeout(LEAVE_TIMEOUT):
+            await connection.close()
 
 
 class Connector:
@@ -100,31 +138,25 @@ class Connector:
     would leave a future behind whose exception nobody retrieves, which the event loop then complains of.
     """
 
-    def __init__(self) -> None:
-        self._attempts: set[asyncio.Task[Any]] = set()
+    def __init__(self, background: Background) -> None:
+        self._background = background
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
-        attempt = asyncio.create_task(asyncpg.connect(*args, **kwargs))
-        self._attempts.add(attempt)
-        attempt.add_done_callback(self._attempts.discard)
+        attempt = self._background.start(asyncpg.connect(*args, **kwargs))
         try:
             return await asyncio.shield(attempt)
         except asyncio.CancelledError:
             attempt.add_done_callback(_cut)
             raise
 
-    async def close(self) -> None:
-        """Wait for the attempts that are still under way, until their own time limit at most."""
-        await asyncio.gather(*self._attempts, return_exceptions=True)
-
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Database]:
     """The pool, open as long as the block lasts. Connections are made when they are first needed."""
-    connector = Connector()
+    background = Background()
     pool = await asyncpg.create_pool(
         settings.url,
-        connect=connector.connect,
+        connect=Connector(background).connect,
         min_size=0,
         max_size=settings.pool_size,
         statement_cache_size=settings.statement_cache_size,
@@ -134,20 +166,21 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
         reset=_leave_as_it_is,
     )
     try:
-        yield Database(pool, settings.where)
+        yield Database(pool, settings.where, background)
     finally:
         # Shielded, as a cancelled app has to take leave as well; the pool cuts its connections if time runs out.
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await pool.close()
-            await connector.close()
+            await background.ended()
 
 
 def session_settings(settings: Settings) -> dict[str, str]:
-    """What is set for each session. Proxies refuse most of it, and there each statement is planned anew anyway."""
+    """What is set for each session, unless the URL sets it. Proxies refuse most of it, and behind them each statement
+    is planned anew anyway."""
     if settings.behind_proxy:
         return {}
     given = parse_qs(urlsplit(settings.url).query)
-    return {**({} if "application_name" in given else {"application_name": "pyncette"}), **_SESSION}
+    return {name: value for name, value in _SESSION.items() if name not in given}
 
 
 async def _leave_as_it_is(_: Any) -> None:
@@ -159,7 +192,7 @@ def _cut(attempt: asyncio.Task[Any]) -> None:
         attempt.result().terminate()
 
 
-def _ends_connections(error: Exception) -> bool:
+def _ends_connections(error: BaseException) -> bool:
     """Whether the server, not just the statement, is in trouble."""
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""

@@ -14,8 +14,7 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 LARGEST_SPEC = 64 * 1024 * 1024
 """Bytes of UTF-8 that a record's spec may have. The server could take more, but not in good time."""
 
-NOTHING_DONE = frozenset({"40001", "40P01"})
-"""Serialization failure and deadlock: the server has undone the statement, so it may be sent again."""
+_UNDONE = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
 LACKS_RIGHTS = (
     "the user of postgres_url lacks a permission; it needs USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE "
@@ -82,7 +81,16 @@ def translated(error: Exception, where: str) -> RepositoryException:
     return RepositoryException(f"{where} refused an operation ({said}).")
 
 
-def is_out_of_step(error: Exception) -> bool:
+def nothing_was_done(error: Exception) -> bool:
+    """Whether it is certain that the statement had no effect, and likely that it succeeds when it is sent again.
+
+    The server undid it, or the driver did not send it, because the server has just ended the idle connection.
+    """
+    never_sent = isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error)
+    return never_sent or getattr(error, "sqlstate", None) in _UNDONE
+
+
+def is_out_of_step(error: BaseException) -> bool:
     """Whether the driver says that it can't use a connection, such as one that the server has just ended."""
     misuse = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     return misuse or isinstance(error, asyncpg.InternalClientError)

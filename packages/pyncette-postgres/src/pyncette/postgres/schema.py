@@ -175,12 +175,14 @@ async def _change(connection: Any, schema: Schema, where: str) -> None:
     """Make the table or bring it up to date, one process at a time."""
     try:
         async with connection.transaction(isolation="read_committed"):
+            await connection.execute("SET LOCAL lock_timeout = 0")  # whoever is faster may need long
             await connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
                 f"pyncette schema of {schema.table}",
                 timeout=_DDL_TIMEOUT,
             )
-            before = await _version(connection, schema, where)  # others may have been faster
+            await connection.execute("SET LOCAL lock_timeout TO DEFAULT")
+            before = await _version(connection, schema, where)
             if before < schema.version:
                 await connection.execute(schema.script(before), timeout=_DDL_TIMEOUT)
     except asyncpg.InsufficientPrivilegeError as error:
