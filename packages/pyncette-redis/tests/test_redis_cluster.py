@@ -72,14 +72,14 @@ def owner_of(cluster: Server, slot: int) -> Server:
 
 
 def slot_of(queue: str, namespace: str = "") -> int:
-    return Keys(namespace, slots=True).dynamic(queue).slot
+    return Keys(namespace, spread=True).dynamic(queue).slot
 
 
 @pytest.mark.parametrize("namespace", ["", "app:a"])
 def test_all_keys_of_a_queue_have_one_slot(namespace: str) -> None:
     """Whatever the queue's name holds, braces in particular, and never the same key as that of another queue."""
     names = [*strategies.LOOKALIKES, "}", "{", "}{", "{}", "a}", "}a", "{a}b", "x}:rows", "|", "static", "schema"]
-    keys = Keys(namespace, slots=True)
+    keys = Keys(namespace, spread=True)
     seen: Counter[bytes] = Counter({keys.static.rows: 1, keys.static.ready: 1, keys.marker.encode(): 1})
     for name in set(names):
         queue = keys.dynamic(name)

@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from pyncette import lease
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
 from pyncette.record import Change, Queue
 from pyncette.redis import redis_repository, startup
-from pyncette.redis.options import check
+from pyncette.redis.options import Mode, check
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import MINUTE, NOW, TASK, all_of, fresh, insert, numbered, static, stored, want
 from tests.servers.model import Server
@@ -86,6 +87,17 @@ async def test_wrong_password(redis_server: Server) -> None:
         assert type(error) is RepositoryException
         assert f"Redis at {address} refuses the user or password in redis_url" in str(error)
         assert error.__cause__ is not None
+
+
+async def test_missing_password(start_server: StartServer) -> None:
+    with start_server("redis", "--requirepass", "") as server:
+        command(server.port, "CONFIG", "SET", "requirepass", SECRET)
+        error = await error_of(redis_url=server.url)
+        assert type(error) is RepositoryException
+        assert "wants a password" in str(error)
+        url = server.url.replace("redis://", f"redis://:{SECRET}@")
+        async with redis_repository(redis_url=url) as repository:
+            await use(repository)
 
 
 async def test_wrong_password_repeated_by_the_server() -> None:
@@ -179,6 +191,11 @@ def test_version_of_the_server(about: dict[str, str], fits: bool) -> None:
         nullcontext() if fits else pytest.raises(RepositoryException, match=r"is Redis 6.2.14; Pyncette needs Redis 7")
     ):
         startup.check_server(hello(**about), settings)
+    by_sentinels = replace(settings, mode=Mode.SENTINEL)
+    for each, kind in ((settings, RepositoryException), (by_sentinels, RepositoryUnavailableException)):
+        with pytest.raises(RepositoryException, match="a replica") as caught:
+            startup.check_server(hello(role="replica"), each)
+        assert type(caught.value) is kind
     with pytest.raises(RepositoryException, match="too old"):
         startup.check_server(ResponseError("unknown command 'HELLO'"), settings)
 

@@ -58,7 +58,7 @@ def redis_repository(
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Repository]:
     failures = Failures(settings)
-    keys = Keys(settings.namespace, slots=settings.mode is Mode.CLUSTER)
+    keys = Keys(settings.namespace, spread=settings.mode is Mode.CLUSTER)
     client = Client(_router(settings), failures, timeout=settings.timeout)
     try:
         max_row = await start(client, keys, settings, failures)

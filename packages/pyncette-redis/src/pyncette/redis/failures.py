@@ -47,6 +47,8 @@ class Failures:
     def _judge(self, error: BaseException, where: str) -> tuple[type[RepositoryException], str]:
         lasting = RepositoryException if self.starting else RepositoryUnavailableException
         if isinstance(error, (driver.AuthenticationError, driver.AuthorizationError)):
+            if not self._settings.connection.get("password"):
+                return lasting, f"{where} wants a password: write redis://user:password@host in redis_url. {error}"
             return lasting, f"{where} refuses the user or password in redis_url: {error}"
         if isinstance(error, driver.NoPermissionError):
             return lasting, (

@@ -48,11 +48,13 @@ class Keys:
 
     What stands between the braces decides on the slot. A brace in a queue's name may cut that short, but it does so in
     the same way in all keys of the queue.
+
+    :ivar spread: whether the queues are spread over the slots of a cluster.
     """
 
-    def __init__(self, namespace: str, *, slots: bool) -> None:
+    def __init__(self, namespace: str, *, spread: bool) -> None:
         self._namespace = namespace
-        self._slots = slots
+        self.spread = spread
         self._queues: dict[str, QueueKeys] = {}
         tag = f"pyncette:{{{namespace}|}}:"
         rows, ready = f"{tag}static".encode(), f"{tag}static-ready".encode()
@@ -71,7 +73,7 @@ class Keys:
         return keys
 
     def _slot(self, key: bytes) -> int:
-        return key_slot(key) if self._slots else 0
+        return key_slot(key) if self.spread else 0
 
     def legacy(self, queue: str | None = None) -> str:
         """The index that version 1 kept: of its static tasks, or of the instances of a template or partition."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +23,10 @@ from .wire import Call, bulk
 logger: logging.Logger = logging.getLogger(__name__)
 
 
+REPEAT_SECONDS = 60
+"""How often it is said that a part of a cluster fails."""
+
+
 class RedisRepository(Repository):
     """Records in Redis or Valkey: one server, one with sentinels, or a cluster.
 
@@ -34,7 +40,7 @@ class RedisRepository(Repository):
         self._max_row = max_row
         self._namespace = namespace
         self._may_be_legacy = may_be_legacy
-        self._lame = False
+        self._said_at = -math.inf
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         await self._admit(ref.queue for ref in refs if not ref.static)
@@ -97,7 +103,7 @@ class RedisRepository(Repository):
         """In a cluster, a claim that wants more than ``limit`` first asks each slot how much is ready there, so that
         queues are served in the order given and no more than ``limit`` are taken."""
         await self._admit(claim.queue.name for claim in claims if not claim.queue.static)
-        chosen = await self._within(claims, now, limit)
+        chosen = await self._within(claims, now, limit) if self._keys.spread else claims
         tails = {end: codec.leased_tail(token, end, holder) for end in {claim.locked_until for claim in chosen}}
         questions = self._questions(chosen, tails)
         length = codec.leased_length(next(iter(tails.values()))) if tails else b""
@@ -130,9 +136,7 @@ class RedisRepository(Repository):
         return int(seconds) * 1_000_000 + int(microseconds)
 
     async def _within(self, claims: Sequence[QueueClaim], now: int, limit: int) -> list[QueueClaim]:
-        """What to claim so that it can't become more than ``limit`` in all."""
-        if limit <= 0:
-            return []
+        """What to claim of several slots so that it can't become more than ``limit`` in all."""
         wanted = [replace(claim, limit=min(claim.limit, limit)) if claim.limit > limit else claim for claim in claims]
         slots = batches.claims_by_slot(self._keys, wanted)
         if len(slots) <= 1 or sum(1 if claim.queue.static else claim.limit for claim in wanted) <= limit:
@@ -173,15 +177,16 @@ class RedisRepository(Repository):
     def _reached(self, replies: Sequence[Any]) -> list[Any]:
         """The replies that are no errors; if there are none, the first error is raised.
 
-        Servers that could be reached must not wait for the others. That some could not is logged once.
+        Servers that could be reached must not wait for the others.
         """
         fine = [reply for reply in replies if not isinstance(reply, RepositoryException)]
         errors = [reply for reply in replies if isinstance(reply, RepositoryException)]
         if errors and not fine:
             raise errors[0]
-        if errors and not self._lame:
+        now = time.monotonic()
+        if errors and now - self._said_at > REPEAT_SECONDS:
+            self._said_at = now
             logger.warning("A part of the cluster fails; its tasks wait until it is back: %s", errors[0])
-        self._lame = bool(errors)
         return fine
 
     async def _admit(self, queues: Iterable[str]) -> None:

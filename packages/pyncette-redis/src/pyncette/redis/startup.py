@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pyncette.errors import RepositoryException, StorageVersionException
+from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
 from redis.exceptions import NoPermissionError, ResponseError
 
 from . import scripts
@@ -89,6 +89,8 @@ def check_server(hello: Any, settings: Settings) -> None:
     if mode == "cluster" and settings.mode is not Mode.CLUSTER:
         raise RepositoryException(f"{where} belongs to a cluster: use redis_mode='cluster'.")
     if role not in ("", "master"):
+        if settings.mode is Mode.SENTINEL:
+            raise RepositoryUnavailableException(f"{where} is a replica for now; a failover seems to be under way.")
         raise RepositoryException(
             f"{where} is a replica, which takes no writes: use the address of its master, or redis_mode='sentinel'."
         )
