@@ -15,7 +15,7 @@ from pyncette import Context, Pyncette, PyncetteContext
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer
 from pyncette.repository import Repository
-from pyncette.testing import FaultPlan, FaultyRepository, ManualClock, fail
+from pyncette.testing import Call, FaultPlan, FaultyRepository, ManualClock, fail
 
 SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
@@ -103,6 +103,32 @@ async def test_what_another_process_schedules_is_seen_within_the_poll_interval(l
         await lab.clock.advance(MINUTE)
     [ran] = runs
     assert ran - at <= SECOND
+
+
+async def test_what_is_stored_during_a_look_is_seen_at_the_next(lab: Lab) -> None:
+    """The clock skips looks that can't find anything; this one could have, had it been a moment later."""
+    lags: list[datetime.timedelta] = []
+
+    async def body(context: Context) -> None:
+        lags.append(lab.clock.time - context.scheduled_at)
+
+    other = Pyncette(lambda: nullcontext(lab.repository), clock=lab.clock)
+    template = other.dynamic_task(name="t")(body)
+    worker = lab.app()
+    worker.dynamic_task(name="t")(body)
+    async with running(worker), other.create() as elsewhere:
+        await lab.look(2)
+
+        async def too_early(call: Call) -> Any:
+            answer = await call()
+            await elsewhere.schedule_task(template, "x", execute_at=lab.clock.time + SECOND)
+            return answer
+
+        lab.plan.script("next_ready", too_early)
+        await lab.look()
+        await lab.clock.advance(100 * SECOND)
+    [lag] = lags
+    assert lag <= SECOND
 
 
 async def test_a_full_executor_does_not_spin(lab: Lab) -> None:

@@ -41,6 +41,7 @@ class ManualClock(Clock):
         self._sleepers: list[_Sleeper] = []
         self._calls = 0
         self._changes = 0
+        self._seen = 0
         self._quiet = anyio.Event()
 
     def now(self) -> int:
@@ -56,7 +57,7 @@ class ManualClock(Clock):
             await anyio.lowlevel.checkpoint()
             return
         with anyio.CancelScope() as scope:
-            sleeper = _Sleeper(when, scope, idle_until, self._changes)
+            sleeper = _Sleeper(when, scope, idle_until, self._seen)
             self._sleepers.append(sleeper)
             try:
                 if event is None:
@@ -71,6 +72,8 @@ class ManualClock(Clock):
 
     @contextmanager
     def busy(self, *, changes: bool) -> Iterator[None]:
+        if not self._calls:
+            self._seen = self._changes  # what is changed while others look, they may have missed
         self._calls += 1
         self._changes += changes
         try:
@@ -134,7 +137,7 @@ def _on_asyncio() -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Sleeper:
-    """Somebody who waits, and what had been changed when it began to."""
+    """Somebody who waits, and how many changes it has certainly seen."""
 
     when: int
     scope: anyio.CancelScope
