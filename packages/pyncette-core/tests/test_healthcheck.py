@@ -107,6 +107,18 @@ async def test_a_handler_that_hangs(port: int, monkeypatch: pytest.MonkeyPatch) 
         assert (await request("GET", port))[0] == 500
 
 
+async def test_a_task_that_blocks_the_event_loop(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healthcheck, "ANSWER_TIMEOUT", 0.05)
+    app, answers = Pyncette(), []
+    use_healthcheck_server(app, port=port, bind_address=LOOPBACK)
+    async with running(app):
+        asking = threading.Thread(target=lambda: answers.append(_request("GET", port)[0]))
+        asking.start()
+        asking.join(10)  # on the event loop: nothing else happens there meanwhile
+        assert answers == [500]
+    asking.join()
+
+
 async def test_a_taken_port(port: int) -> None:
     app = Pyncette()
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK)

@@ -78,15 +78,25 @@ def use_healthcheck_server(
 
 def _is_healthy(portal: BlockingPortal, handler: Handler, app_context: PyncetteContext) -> bool:
     """Ask the handler, on the event loop, from a thread of the server."""
-    answer: Future[bool] | None = None
+    answer: Future[bool] = Future()
+    # Handing the question over waits for the event loop, without a limit: a thread of its own does that.
+    threading.Thread(target=_ask, args=[portal, handler, app_context, answer], name=__name__, daemon=True).start()
     try:
-        answer = portal.start_task_soon(handler, app_context)
-        return bool(answer.result(timeout=ANSWER_TIMEOUT))
+        return answer.result(timeout=ANSWER_TIMEOUT)
     except (Exception, CancelledError) as e:  # noqa: BLE001 - whatever keeps the handler from answering
         logger.warning("The health check failed: %s: %s", type(e).__name__, e)
-        if answer is not None:
-            answer.cancel()
         return False
+
+
+def _ask(portal: BlockingPortal, handler: Handler, app_context: PyncetteContext, answer: Future[bool]) -> None:
+    async def ask() -> bool:
+        with anyio.fail_after(ANSWER_TIMEOUT):
+            return bool(await handler(app_context))
+
+    try:
+        answer.set_result(portal.call(ask))
+    except BaseException as e:  # noqa: BLE001 - it is for the thread that waits
+        answer.set_exception(e)
 
 
 def _listen(bind_address: str | None, port: int) -> _Server:
