@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pyncette import lease
 from pyncette.dynamodb import dynamodb_repository
-from pyncette.record import Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.repository import Repository
 
 NOW = 1_800_000_000_000_000
 SECOND = 1_000_000
@@ -47,6 +49,23 @@ def numbered(count: int, queue: str = "task") -> list[Record]:
 
 def want(*queues: Queue, limit: int = 100) -> list[QueueClaim]:
     return [QueueClaim(queue, limit, NOW + MINUTE) for queue in queues]
+
+
+def inserts(records: list[Record]) -> list[Change]:
+    return [Change(None, one) for one in records]
+
+
+def settlements(records: list[Record]) -> list[Change]:
+    """Half of them are over, the others go on."""
+    return [
+        lease.complete(one, next_due=NOW + MINUTE if number % 2 else None, revision=fresh())
+        for number, one in enumerate(records)
+    ]
+
+
+async def claim(repository: Repository, limit: int = 100) -> list[Record]:
+    token = fresh()
+    return await repository.claim(want(TASK, limit=limit), now=NOW, limit=limit, token=token, holder=token)
 
 
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +194,29 @@ class Wire:
         counts = Counter(request.operation for request in self.requests)
         self.requests.clear()
         return dict(counts)
+
+
+def for_writes(script: Script) -> Script:
+    return lambda request: script(request) if request.operation == "BatchExecuteStatement" else None
+
+
+def failing(proxy: Wire, codes: Iterator[str | None], *, executed: bool = False) -> Script:
+    """Statement by statement an error in place of the outcome, None: none.
+
+    :param executed: whether the statement is carried out nevertheless.
+    """
+
+    def script(request: Request) -> Answer:
+        chosen = [next(codes) for _ in request.statements]
+        sent = [one for one, code in zip(request.statements, chosen, strict=True) if executed or code is None]
+        answers = iter(request.forward(proxy.server, Statements=sent).body["Responses"]) if sent else iter(())
+        responses: list[Body] = []
+        for code in chosen:
+            real = next(answers) if executed or code is None else {}
+            responses.append(real if code is None else {"Error": {"Code": code, "Message": "injected"}})
+        return Answer({"Responses": responses})
+
+    return for_writes(script)
 
 
 @contextlib.contextmanager

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import pytest
 
-from pyncette import lease
 from pyncette.dynamodb import database
 from pyncette.errors import (
-    RecordRefusedException,
     RepositoryException,
     RepositoryUnavailableException,
 )
-from pyncette.record import Change, Record, Ref
+from pyncette.record import Change, Ref
 from pyncette.repository import Repository
 from tests.dynamodb_kit import (
     MINUTE,
     NOW,
     TASK,
     Answer,
-    Body,
     Cut,
     Request,
     Script,
     Wire,
     call,
+    claim,
+    failing,
+    for_writes,
     fresh,
+    inserts,
     numbered,
     record,
+    settlements,
     want,
 )
 from tests.servers.model import Server
@@ -46,46 +48,6 @@ THROTTLED = ("ProvisionedThroughputExceeded", "ThrottlingError", "RequestLimitEx
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_BACKOFF", 0.001)
-
-
-def inserts(records: list[Record]) -> list[Change]:
-    return [Change(None, one) for one in records]
-
-
-def settlements(records: list[Record]) -> list[Change]:
-    """Half of them are over, the others go on."""
-    return [
-        lease.complete(one, next_due=NOW + MINUTE if number % 2 else None, revision=fresh())
-        for number, one in enumerate(records)
-    ]
-
-
-async def claim(repository: Repository, limit: int = 100) -> list[Record]:
-    token = fresh()
-    return await repository.claim(want(TASK, limit=limit), now=NOW, limit=limit, token=token, holder=token)
-
-
-def for_writes(script: Script) -> Script:
-    return lambda request: script(request) if request.operation == "BatchExecuteStatement" else None
-
-
-def failing(proxy: Wire, codes: Iterator[str | None], *, executed: bool = False) -> Script:
-    """Statement by statement an error in place of the outcome, None: none.
-
-    :param executed: whether the statement is carried out nevertheless.
-    """
-
-    def script(request: Request) -> Answer:
-        chosen = [next(codes) for _ in request.statements]
-        sent = [one for one, code in zip(request.statements, chosen, strict=True) if executed or code is None]
-        answers = iter(request.forward(proxy.server, Statements=sent).body["Responses"]) if sent else iter(())
-        responses: list[Body] = []
-        for code in chosen:
-            real = next(answers) if executed or code is None else {}
-            responses.append(real if code is None else {"Error": {"Code": code, "Message": "injected"}})
-        return Answer({"Responses": responses})
-
-    return for_writes(script)
 
 
 def half_and_then_none(proxy: Wire) -> Script:
@@ -304,132 +266,6 @@ class TestDeleting:
             proxy.script = for_writes(script)
             changes = [Change(one, None), Change(absent, None), Change(replace(other, revision=fresh()), None)]
             assert await repository.swap(changes) == [True, False, False]
-
-
-class TestSizes:
-    async def test_what_the_server_refuses(self, watched: Factory, proxy: Wire) -> None:
-        """Should DynamoDB count otherwise than we do."""
-        async with watched() as repository:
-            message = "Item size has exceeded the maximum allowed size"
-
-            def script(request: Request) -> Answer:
-                return Answer({"Responses": [{"Error": {"Code": "ValidationError", "Message": message}}]})
-
-            proxy.script = for_writes(script)
-            with pytest.raises(RecordRefusedException, match="may have 400,000 bytes"):
-                await repository.swap(inserts([record("large")]))
-            proxy.script = failing(proxy, iter(["ValidationError"]))
-            with pytest.raises(RepositoryException, match="ValidationError: injected"):
-                await repository.swap(inserts([record("odd")]))
-
-    @pytest.mark.parametrize("letter", ["x", '"', "ü", "あ", "\U0001f600"])
-    async def test_the_largest_record(self, direct: Factory, letter: str) -> None:
-        """400,000 bytes fit with the longest names and the largest numbers; one more is refused before it is sent."""
-        size = len(letter.encode())
-        queue, prefix = "q" * 510, "p:" * 127
-        spec = letter * (400_000 // size)
-        one = replace(
-            record(""),
-            queue=queue,
-            key=f"{queue}:{'k' * 513}",
-            due_at=2**63 - 1,
-            ready_at=NOW,
-            fence=2**62,
-            attempt=2**31,
-            revision="r" * 64,
-            spec=spec,
-        )
-        async with direct(dynamodb_partition_prefix=prefix) as repository:
-            assert await repository.swap(inserts([one])) == [True]
-            (taken,) = await repository.claim(
-                [replace(want(TASK)[0], queue=replace(TASK, name=queue))],
-                now=NOW,
-                limit=1,
-                token="t" * 64,
-                holder="h" * 300,
-            )
-            assert taken.spec == spec
-            with pytest.raises(RecordRefusedException, match="400,000 bytes"):
-                await repository.swap([Change(taken, replace(taken, spec=spec + letter, revision=fresh()))])
-            assert await repository.read([one.ref]) == [taken]
-
-    async def test_large_batches_are_cut(self, watched: Factory, proxy: Wire) -> None:
-        """Requests stay below what the driver writes to the network at once."""
-        async with watched() as repository:
-            proxy.requests.clear()
-            records = [record(f"{n}", spec="x" * 30_000) for n in range(40)]
-            assert await repository.swap(inserts(records)) == [True] * 40
-            assert [len(str(request.body)) < 2**20 for request in proxy.requests] == [True] * 3
-            assert await repository.swap([Change(one, None) for one in records]) == [True] * 40
-
-    async def test_answers_that_are_cut(self, direct: Factory) -> None:
-        """100 records of 300 KB are more than DynamoDB gives at once."""
-        records = [record(f"{n}", spec=f"{n:03}" + "x" * 300_000) for n in range(60)]
-        async with direct() as repository:
-            assert all(await repository.swap(inserts(records)))
-            assert await repository.read([one.ref for one in records]) == records
-            assert len(await repository.scan(TASK, after=None, limit=100)) == 60
-
-    async def test_records_that_the_server_has_no_time_for(self, watched: Factory, proxy: Wire) -> None:
-        """Keys that come back unprocessed are asked for again, also if all of them do."""
-        async with watched() as repository:
-            records = numbered(30)
-            await repository.swap(inserts(records))
-            table = proxy.requests[0].body["TableName"]
-            rounds = itertools.count()
-
-            def script(request: Request) -> Answer:
-                keys = request.body["RequestItems"][table]["Keys"]
-                served = [] if next(rounds) % 3 else keys[:7]
-                left = {table: {"Keys": keys[len(served) :], "ConsistentRead": True}}
-                if not served:
-                    return Answer({"Responses": {table: []}, "UnprocessedKeys": left})
-                items = {table: {"Keys": served, "ConsistentRead": True}}
-                body = request.forward(proxy.server, RequestItems=items).body
-                return Answer({**body, "UnprocessedKeys": left if keys[7:] else {}})
-
-            proxy.script = script
-            assert await repository.read([one.ref for one in records]) == records
-
-
-class TestRoundTrips:
-    """Requests that a call costs."""
-
-    async def test_of_every_method(self, watched: Factory, proxy: Wire) -> None:
-        async with watched() as repository:
-            proxy.requests.clear()
-            records = numbered(100)
-            await repository.swap(inserts(records))
-            assert proxy.count() == {"BatchExecuteStatement": 4}
-            taken = await claim(repository)
-            assert len(taken) == 100
-            assert proxy.count() == {"Query": 4, "BatchExecuteStatement": 4}
-            await repository.swap(settlements(taken))
-            assert proxy.count() == {"BatchExecuteStatement": 4}
-            await repository.next_ready([TASK])
-            assert proxy.count() == {"Query": 4}
-            await repository.read([one.ref for one in records] * 2)
-            assert proxy.count() == {"BatchGetItem": 1}
-            await repository.scan(TASK, after=None, limit=5)
-            assert proxy.count() == {"Query": 1}
-            await repository.clock()
-            assert await repository.swap([]) == []
-            assert await repository.read([]) == []
-            assert proxy.count() == {}
-
-    async def test_500_static_tasks_cost_one(self, watched: Factory, proxy: Wire) -> None:
-        async with watched() as repository:
-            statics = [record(f"static{n}", queue=f"static{n}", ready_at=NOW - n) for n in range(500)]
-            await repository.swap(inserts(statics))
-            queues = [replace(TASK, name=one.queue, static=True) for one in statics]
-            proxy.requests.clear()
-            assert await repository.next_ready(queues) == NOW - 499
-            assert proxy.count() == {"Query": 1}
-            assert await repository.claim(want(*queues), now=NOW - 1000, limit=100, token="t", holder="h") == []
-            assert proxy.count() == {"Query": 1}
-            taken = await repository.claim(want(*queues), now=NOW, limit=50, token="t", holder="h")
-            assert [one.key for one in taken] == [one.key for one in statics[:50]]
-            assert proxy.count() == {"Query": 1, "BatchExecuteStatement": 2}
 
 
 async def test_the_table_is_gone(direct: Factory, table_name: str, dynamodb_server: Server) -> None:

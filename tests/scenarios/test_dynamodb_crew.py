@@ -1,4 +1,4 @@
-"""Several processes on one table: each occurrence is executed by one of them, and what a killed one held by others."""
+"""Several processes on one DynamoDB table: each occurrence is executed by one, and what a killed one held by others."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.dynamodb_kit import REGION
-from tests.scenarios.crew import SECOND, Crew
+from tests.dynamodb_kit import REGION, credentials, table
 from tests.servers.model import Server
+
+from .crew import SECOND, Crew
 
 
 @pytest.fixture
-def crew(tmp_path: Path, dynamodb_server: Server, table_name: str) -> Iterator[Crew]:
-    url = f"dynamodb://{REGION}/{table_name}?endpoint={dynamodb_server.endpoint}"
-    crew = Crew(tmp_path, 2, {"url": url})
-    yield crew
-    crew.abandon()
+def crew(tmp_path: Path, dynamodb_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
+    credentials(monkeypatch)
+    with table(dynamodb_server.endpoint) as name:
+        url = f"dynamodb://{REGION}/{name}?endpoint={dynamodb_server.endpoint}"
+        crew = Crew(tmp_path, 2, {"url": url})
+        yield crew
+        crew.abandon()
 
 
 @pytest.mark.timeout(240)

@@ -1,0 +1,77 @@
+"""What the documentation says of the table, the permissions, the options and the costs is what the code does."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyncette.dynamodb import database, dynamodb_repository, layout, repository, statements, table_definition
+from pyncette.record import Change
+from pyncette.repository import Repository
+from tests.dynamodb_kit import NOW, TASK, Wire, record, want
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "backends" / "dynamodb.md"
+
+Factory = Callable[..., AbstractAsyncContextManager[Repository]]
+
+
+@pytest.fixture
+def page() -> str:
+    return PAGE.read_text("utf-8")
+
+
+def blocks(page: str) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+
+
+def test_the_table(page: str) -> None:
+    (stack,) = [block for block in blocks(page) if "Resources" in block]
+    assert stack["Resources"]["PyncetteTasks"]["Properties"] == table_definition("pyncette_tasks")
+
+
+def test_the_options(page: str) -> None:
+    options = dict(re.findall(r"(?m)^\| `(dynamodb_\w+)` \| `([^`]*)` \|", page))
+    parameters = inspect.signature(dynamodb_repository).parameters
+    assert options == {name: repr(one.default).replace("'", '"') for name, one in parameters.items()}
+
+
+def test_the_figures(page: str) -> None:
+    assert f"by more than {database.MOST_SKEW:.0f} s" in page
+    assert f"after {database.READ_TIMEOUT:.0f} s, an attempt to connect after {database.CONNECT_TIMEOUT:.0f} s" in page
+    assert f"in batches of {statements.MOST_STATEMENTS}" in page
+    assert f"{database.ATTEMPTS} times" in page
+    assert f"over {layout.SHARDS} places" in page
+    assert f"index `{layout.INDEX}`" in page
+    assert f"above {layout.LARGEST_SPEC:,} bytes" in page
+    assert f"from up to {repository.MOST_SPREAD} times as many" in page
+
+
+@pytest.mark.anyio
+async def test_the_permissions(page: str, watched: Factory, proxy: Wire) -> None:
+    """Those that the requests of all methods need, and no others."""
+    one, other = record("a"), record("b")
+    async with watched() as client:
+        await client.swap([Change(None, one), Change(None, other)])
+        (taken,) = await client.claim(want(TASK, limit=1), now=NOW, limit=1, token="t", holder="h")
+        await client.swap([Change(taken, None)])
+        await client.read([other.ref])
+        await client.due(want(TASK), now=NOW, limit=1)
+        await client.scan(TASK, after=None, limit=1)
+        await client.next_ready([TASK])
+        await client.clock()
+    verbs = {verb for request in proxy.requests for verb in _verbs(request.body)}
+    needed = {request.operation for request in proxy.requests} - {"BatchExecuteStatement"} | verbs
+    (policy,) = [block for block in blocks(page) if "Statement" in block]
+    (statement,) = policy["Statement"]
+    assert {action.removeprefix("dynamodb:") for action in statement["Action"]} == needed
+
+
+def _verbs(body: dict[str, Any]) -> set[str]:
+    return {f"PartiQL{one['Statement'].split()[0].title()}" for one in body.get("Statements", [])}
