@@ -189,6 +189,22 @@ def test_a_storage_that_cant_be_used_is_one_clear_line(start: Callable[..., Prog
     assert "Traceback" not in err
 
 
+def test_a_port_that_is_taken(start: Callable[..., Program]) -> None:
+    program = start(
+        """
+        import socket
+        from pyncette.healthcheck import use_healthcheck_server
+
+        taken = socket.create_server(("127.0.0.1", 0))
+        use_healthcheck_server(app, port=taken.getsockname()[1], bind_address="127.0.0.1")
+        """
+    )
+    status, _, err = program.end()
+    assert status == 1
+    assert "CRITICAL pyncette.main: The health check can't listen" in err
+    assert "Traceback" not in err
+
+
 def test_a_backend_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="'asyncio' or 'trio', not 'curio'"):
         Pyncette().main(backend="curio")

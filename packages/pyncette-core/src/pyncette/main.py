@@ -13,7 +13,7 @@ import anyio
 
 from .app_context import PyncetteContext
 from .background import background
-from .errors import RepositoryException
+from .errors import PyncetteException
 from .signals import StopSignals
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def main(create: Create, backend: str) -> None:
 
     :raises ValueError: the backend, or an environment variable, is not valid.
     :raises RuntimeError: an event loop is running already, or this is not the main thread.
-    :raises SystemExit: with status 1, the storage can't be used; it is logged why.
+    :raises SystemExit: with status 1, the storage, or the port of the health check, can't be used; it is logged why.
     """
     _refuse_a_running_loop()
     options = _backend_options(backend)
@@ -36,7 +36,7 @@ def main(create: Create, backend: str) -> None:
     with StopSignals() as signals:
         try:
             anyio.run(_run, create, signals, backend=backend, backend_options=options)
-        except RepositoryException as e:
+        except PyncetteException as e:
             logger.critical("%s", e, exc_info=e if logger.isEnabledFor(logging.DEBUG) else None)
             raise SystemExit(1) from e
 
