@@ -6,11 +6,9 @@ import asyncio
 import logging
 import socket
 import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from redis.crc import key_slot
@@ -23,6 +21,7 @@ from pyncette.redis.keys import Keys
 from pyncette.repository import Repository
 from pyncette.testing.contract import strategies
 from pyncette.testing.contract.base import MINUTE, NOW, all_of, fresh, insert, numbered, record, static, stored, want
+from tests.redis_kit import opened, until_it_works
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
@@ -40,13 +39,6 @@ def cluster(start_server: StartServer) -> Iterator[Server]:
     """One that a test may do anything to."""
     with start_server("redis-cluster") as cluster:
         yield cluster
-
-
-@asynccontextmanager
-async def opened(cluster: Server, **options: Any) -> AsyncIterator[Repository]:
-    options = {"redis_namespace": uuid.uuid4().hex, **options}
-    async with redis_repository(redis_url=cluster.url, redis_mode="cluster", **options) as repository:
-        yield repository
 
 
 def scripts(cluster: Server) -> list[int]:
@@ -95,7 +87,7 @@ async def test_partitions_scale_out_and_static_tasks_stay_together(redis_cluster
     statics = [static(f"static{n}") for n in range(50)]
     queues = [*PARTITIONS, *(Queue(one.queue, static=True) for one in statics)]
     slots = {slot_of(queue.name) for queue in PARTITIONS}
-    async with opened(redis_cluster) as repository:
+    async with opened(redis_cluster, redis_namespace=fresh()) as repository:
         records = [*statics, *(one for queue in PARTITIONS for one in numbered(10, queue.name))]
         await insert(repository, records)
         reset(redis_cluster)
@@ -114,7 +106,7 @@ async def test_claim_of_more_than_the_limit_asks_first(redis_cluster: Server) ->
     """Never more than the limit, in the order given, at the price of a second round trip; an idle one needs none."""
     a, b, c = (numbered(10, name) for name in ("a", "b", "c"))
     queues = [Queue(name) for name in ("nothing", "c", "a", "b")]
-    async with opened(redis_cluster) as repository:
+    async with opened(redis_cluster, redis_namespace=fresh()) as repository:
         await insert(repository, [*a, *b, *c, static("s", ready_at=NOW)])
         claims = [QueueClaim(queue, limit, NOW + MINUTE) for queue, limit in zip(queues, (9, 4, 9, 9), strict=True)]
         claims.insert(3, QueueClaim(Queue("s", static=True), 7, NOW + MINUTE))
@@ -139,7 +131,7 @@ async def test_clients_that_claim_at_once_stay_within_limits(redis_cluster: Serv
             settled = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
             assert all(await repository.swap(settled))
 
-    async with opened(redis_cluster) as repository, asyncio.timeout(60):
+    async with opened(redis_cluster, redis_namespace=fresh()) as repository, asyncio.timeout(60):
         await insert(repository, records)
         await asyncio.gather(*(work(repository) for _ in range(4)))
     assert executed == Counter(one.key for one in records)
@@ -339,15 +331,6 @@ async def test_replica_takes_over(cluster: Server, start_server: StartServer) ->
             assert len(taken) == 20
 
 
-async def until_it_works(repository: Repository, records: list[Record]) -> list[Record | None]:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return await stored(repository, records)
-            except RepositoryUnavailableException:
-                await asyncio.sleep(0.05)
-
-
 async def test_opens_when_some_servers_are_away(cluster: Server) -> None:
     async with opened(cluster, redis_namespace="a"):
         pass
@@ -372,7 +355,7 @@ def owner_of_known(nodes: list[Server], slot: int) -> bool:
 
 
 async def test_scripts_that_servers_forgot(redis_cluster: Server) -> None:
-    async with opened(redis_cluster) as repository:
+    async with opened(redis_cluster, redis_namespace=fresh()) as repository:
         records = [one for queue in PARTITIONS for one in numbered(2, queue.name)]
         await insert(repository, records)
         for node in redis_cluster.nodes:

@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pyncette import lease
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
-from pyncette.record import Change, Queue, Record
-from pyncette.redis import redis_repository
-from pyncette.repository import Repository
+from pyncette.record import Change, Queue
 from pyncette.testing.contract.base import (
-    MINUTE,
     NOW,
     TASK,
     all_of,
@@ -30,6 +24,7 @@ from pyncette.testing.contract.base import (
     stored,
     want,
 )
+from tests.redis_kit import claim, opened, settled
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
@@ -45,21 +40,6 @@ def server(start_server: StartServer) -> Iterator[Server]:
     """One that a test may do anything to."""
     with start_server("redis") as server:
         yield server
-
-
-@asynccontextmanager
-async def opened(server: Server, **options: Any) -> AsyncIterator[Repository]:
-    async with redis_repository(redis_url=server.url, **options) as repository:
-        yield repository
-
-
-async def claim(repository: Repository, *queues: Queue, limit: int = 100) -> list[Record]:
-    claims = want(*(queues or [TASK]), limit=limit)
-    return await repository.claim(claims, now=NOW, limit=limit, token=fresh(), holder="me")
-
-
-def settled(taken: list[Record]) -> list[Change]:
-    return [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
 
 
 async def test_memory_is_full(server: Server) -> None:

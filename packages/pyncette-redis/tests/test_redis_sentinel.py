@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from pyncette import lease
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.record import Record
-from pyncette.redis import redis_repository
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import (
     MINUTE,
@@ -30,12 +25,12 @@ from pyncette.testing.contract.base import (
     stored,
     want,
 )
+from tests.redis_kit import PATIENCE, claim, opened, settled, until_it_works
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
 
 TIMEOUT = 0.5
-PATIENCE = 100
 
 
 pytestmark = pytest.mark.timeout(300)  # sentinels lose half a minute when a machine is slow
@@ -51,16 +46,6 @@ def sentinels(start_server: StartServer) -> Iterator[Server]:
     """A set that a test may do anything to."""
     with start_server("redis-sentinel") as sentinels:
         yield sentinels
-
-
-@asynccontextmanager
-async def opened(sentinels: Server, **options: Any) -> AsyncIterator[Repository]:
-    hosts = ",".join(f"{sentinel.host}:{sentinel.port}" for sentinel in sentinels.sentinels)
-    options = {"redis_namespace": uuid.uuid4().hex, "redis_timeout": TIMEOUT, **options}
-    async with redis_repository(
-        redis_url=f"redis://{hosts}", redis_mode="sentinel", redis_sentinel_service=sentinels.service, **options
-    ) as repository:
-        yield repository
 
 
 def master(sentinels: Server) -> Server:
@@ -85,20 +70,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def until_it_works(repository: Repository, records: list[Record]) -> list[Record | None]:
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await stored(repository, records)
-            except RepositoryUnavailableException:
-                await asyncio.sleep(0.05)
-
-
 @pytest.mark.parametrize("how", ["killed", "hanging"])
 async def test_failover(sentinels: Server, how: str) -> None:
     """Calls fail while there is no master. Then the same repository works with the new one, and what was replicated is
     there. The old master, when it returns and still takes itself for one, is not written to."""
-    async with opened(sentinels) as repository:
+    async with opened(sentinels, redis_timeout=TIMEOUT) as repository:
         records = numbered(50)
         await insert(repository, records)
         await asyncio.gather(*(stored(repository, records) for _ in range(10)))  # all connections are open
@@ -110,17 +86,16 @@ async def test_failover(sentinels: Server, how: str) -> None:
         await until(lambda: master(sentinels) is not old)
         assert await until_it_works(repository, records) == records
         assert command(master(sentinels).port, "ROLE")[0] == "master"
-        new = await repository.claim(want(TASK), now=NOW, limit=50, token=fresh(), holder="me")
+        new = await claim(repository, limit=50)
         assert len(new) == 50
         old.resume() if how == "hanging" else old.start()
         assert await asyncio.gather(*(stored(repository, new) for _ in range(10))) == [new] * 10
-        settled = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in new]
-        assert await repository.swap(settled) == [True] * 50
+        assert await repository.swap(settled(new)) == [True] * 50
 
 
 async def test_planned_failover(sentinels: Server) -> None:
     """The old master goes on answering until it is told; the repository follows, with an error at most."""
-    async with opened(sentinels) as repository:
+    async with opened(sentinels, redis_timeout=TIMEOUT) as repository:
         records = numbered(50)
         await insert(repository, records)
         await caught_up(sentinels)
@@ -128,8 +103,8 @@ async def test_planned_failover(sentinels: Server) -> None:
         await asyncio.to_thread(command, sentinels.sentinels[0].port, "SENTINEL", "FAILOVER", sentinels.service or "")
         await until(lambda: command(old.port, "ROLE")[0] == "slave")
         assert await until_it_works(repository, records) == records
-        assert len(await repository.claim(want(TASK), now=NOW, limit=50, token=fresh(), holder="me")) == 50
-        assert len(await repository.claim(want(TASK), now=NOW + MINUTE, limit=9, token=fresh(), holder="me")) == 9
+        assert len(await claim(repository, limit=50)) == 50
+        assert len(await claim(repository, limit=9, now=NOW + MINUTE)) == 9
 
 
 async def test_failover_under_load(sentinels: Server) -> None:
@@ -147,8 +122,8 @@ async def test_failover_under_load(sentinels: Server) -> None:
                 now = time.time_ns() // 1000
                 claims = want(TASK, limit=10, locked_until=now + 2 * SECOND)
                 taken = await repository.claim(claims, now=now, limit=10, token=fresh(), holder=f"worker {number}")
-                settled = [lease.complete(one, next_due=now + SECOND, revision=fresh()) for one in taken]
-                for one, won in zip(taken, await repository.swap(settled), strict=True):
+                done_with = [lease.complete(one, next_due=now + SECOND, revision=fresh()) for one in taken]
+                for one, won in zip(taken, await repository.swap(done_with), strict=True):
                     if won:
                         settlements.setdefault(one.key, []).append(one.fence)
             except RepositoryUnavailableException:
@@ -157,7 +132,7 @@ async def test_failover_under_load(sentinels: Server) -> None:
                 outage = max(outage, time.monotonic() - last)
                 last = time.monotonic()
 
-    async with opened(sentinels) as repository, asyncio.timeout(2 * PATIENCE):
+    async with opened(sentinels, redis_timeout=TIMEOUT) as repository, asyncio.timeout(2 * PATIENCE):
         records = [record(name=f"{n}", ready_at=n) for n in range(200)]
         await insert(repository, records)
         await caught_up(sentinels)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pyncette import lease
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.record import Change, Queue, Record
 from pyncette.redis import redis_repository
@@ -30,6 +28,7 @@ from pyncette.testing.contract.base import (
     stored,
     want,
 )
+from tests.redis_kit import claim, opened, settled
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
@@ -54,21 +53,6 @@ def durable(start_server: StartServer) -> Iterator[Server]:
     """One that keeps what it acknowledged. With ``everysec`` even a mere crash of the process can lose two seconds."""
     with start_server("redis", "--appendfsync", "always") as server:
         yield server
-
-
-@asynccontextmanager
-async def opened(server: Server, **options: Any) -> AsyncIterator[Repository]:
-    async with redis_repository(redis_url=server.url, **options) as repository:
-        yield repository
-
-
-async def claim(repository: Repository, *queues: Queue, limit: int = 100, now: int = NOW) -> list[Record]:
-    claims = want(*(queues or [TASK]), limit=limit, locked_until=now + MINUTE)
-    return await repository.claim(claims, now=now, limit=limit, token=fresh(), holder="me")
-
-
-def settled(taken: list[Record]) -> list[Change]:
-    return [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
 
 
 def calls(server: Server) -> dict[str, int]:
