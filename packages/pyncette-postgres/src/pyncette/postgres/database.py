@@ -110,7 +110,7 @@ class Database:
         try:
             yield connection
         except asyncio.CancelledError:
-            self._background.start(_leave(connection))
+            _ = self._background.start(_leave(connection))
             raise
         except BaseException as error:
             if _ends_connections(error):
