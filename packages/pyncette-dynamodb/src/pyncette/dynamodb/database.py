@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -111,7 +112,7 @@ class Database:
 async def connected(settings: Settings) -> AsyncIterator[Database]:
     """The driver's client, open as long as the block lasts. Connections are made when they are needed.
 
-    :raises RepositoryException: no region is known, or the profile is.
+    :raises RepositoryException: no region is known, or the profile is not there.
     """
     config = AioConfig(
         connect_timeout=CONNECT_TIMEOUT,

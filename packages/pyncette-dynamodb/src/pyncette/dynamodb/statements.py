@@ -137,8 +137,9 @@ async def _send(database: Database, statements: Sequence[Statement], part: Seque
         outcomes.fail(failure)
         return
     for place, response in zip(part, answer["Responses"], strict=True):
-        outcomes.items[place] = response.get("Item")
         outcomes.of[place] = _outcome(database, response.get("Error", {}), outcomes)
+        if outcomes.of[place] is Outcome.APPLIED:
+            outcomes.items[place] = response.get("Item")
 
 
 def _outcome(database: Database, error: dict[str, Any], outcomes: Outcomes) -> Outcome:
