@@ -7,7 +7,6 @@ a pipeline of HSET and ZADD for the settlement, which looks at no outcomes and c
 the same number of records of the same size; the figures are medians. What was written is deleted in the end.
 """
 
-
 from __future__ import annotations
 
 import asyncio

@@ -7,7 +7,6 @@ write by hand for speed: they compare nothing and look at no outcomes. Each batc
 synced to the disk, so the disk of the folder sets the pace: its sync is measured too. The figures are medians.
 """
 
-
 from __future__ import annotations
 
 import asyncio
