@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from devtool.environment import Environment, say
-from devtool.layout import ROOT
+from devtool.layout import PACKAGES, ROOT
 
 PURE = ("schedule", "lease", "task", "spec")
 TYPED = ("packages", "tests", "examples", "benchmarks", "build-support", "docs", "conftest.py")
@@ -17,10 +17,14 @@ def check(environment: Environment, *, fix: bool) -> int:
         environment.run("-m", "ruff", "check", "--fix", "--quiet")
         environment.run("-m", "ruff", "format", "--quiet")
     typed = [name for name in TYPED if (ROOT / name).exists()]
+    # mypy calls the conftest.py of each package's tests `conftest`: one at a time.
+    conftests = sorted(str(path.relative_to(ROOT)) for path in PACKAGES.glob("*/tests/**/conftest.py"))
+    mypy = ("-m", "mypy", "--python-version=3.11")
     steps = {
         "lint": ("-m", "ruff", "check"),
         "format": ("-m", "ruff", "format", "--check"),
-        "types": ("-m", "mypy", "--python-version=3.11", *typed),
+        "types": (*mypy, r"--exclude=packages/.*/conftest\.py$", *typed),
+        **{f"types of {name}": (*mypy, name) for name in conftests},
         "layers and ceilings": ("-m", "pytest", "-q", "tests/architecture"),
     }
     failed = []

@@ -80,7 +80,7 @@ def test_lock_is_made_from_the_requirements(lock: Path) -> None:
 
 
 def test_names_of_test_modules_are_unique() -> None:
-    """`pyncette-redis` can't be part of a module's name, so that mypy calls a package's tests `tests.test_...`."""
-    inner = (path.relative_to(PACKAGES) for path in tracked() if path.suffix == ".py" and path.is_relative_to(PACKAGES))
-    count = Counter(Path(*path.parts[1:]) for path in inner if path.parts[1] == "tests")
-    assert not [str(path) for path in count if count[path] > 1 or (ROOT / path).exists()]
+    """mypy, and so Pants, knows the modules in a package's tests by their last names."""
+    inner = [path for path in tracked() if path.suffix == ".py" and path.is_relative_to(PACKAGES)]
+    names = Counter(path.name for path in inner if path.relative_to(PACKAGES).parts[1] == "tests")
+    assert {name for name, count in names.items() if count > 1} <= {"conftest.py", "__init__.py"}
