@@ -22,7 +22,7 @@ from pyncette.errors import RecordRefusedException, RepositoryException, Reposit
 
 from .layout import LARGEST_SPEC
 
-DRIVER_ERRORS = (ClientError, BotoCoreError, OSError)
+DRIVER_ERRORS: tuple[type[Exception], ...] = (ClientError, BotoCoreError, OSError)
 """All that the driver raises."""
 
 SERVER_ERROR = 500
