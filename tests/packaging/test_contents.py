@@ -31,12 +31,13 @@ def wheel(distribution: Distribution, built: Path) -> Path:
 def sources(distribution: Distribution) -> set[str]:
     """The files of the package, as paths below `src`."""
     top = distribution.folder / "src"
-    return {str(p.relative_to(top)) for p in top.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    files = (path for path in (top / "pyncette").rglob("*") if path.is_file())
+    return {str(path.relative_to(top)) for path in files if "__pycache__" not in path.parts}
 
 
 def metadata(distribution: Distribution, built: Path) -> Message:
     with zipfile.ZipFile(wheel(distribution, built)) as archive:
-        return email.message_from_bytes(archive.read(f"{stem(distribution)}.dist-info/METADATA"))
+        return email.message_from_string(archive.read(f"{stem(distribution)}.dist-info/METADATA").decode())
 
 
 @by_name

@@ -39,11 +39,11 @@ def uses(*backends: str) -> str:
     return PUBLIC + "".join(f"from pyncette.{name} import {name}_repository\n" for name in backends)
 
 
-# Imports all of core, but what only an extra makes importable.
+# Imports all of core, but what only an extra makes importable, and what says that it is gone.
 WALK = """
 import importlib, pkgutil, sys
 import pyncette
-skipped = {"pyncette.prometheus", "pyncette.testing"}
+skipped = {"pyncette.mongodb", "pyncette.prometheus", "pyncette.testing"}
 for module in pkgutil.iter_modules(pyncette.__path__, "pyncette."):
     if module.name not in skipped:
         importlib.import_module(module.name)
