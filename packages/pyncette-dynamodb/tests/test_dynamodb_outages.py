@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import anyio
 import pytest
@@ -34,12 +35,12 @@ def cut(_: Request) -> Answer:
 
 
 @contextmanager
-def hanging(proxy: Wire, operation: str) -> Iterator[None]:
-    """Requests of this kind get no answer as long as the block lasts."""
+def hanging(proxy: Wire, which: str | Callable[[Request], bool]) -> Iterator[None]:
+    """Requests of this operation, or those that are chosen, get no answer as long as the block lasts."""
     over = threading.Event()
 
     def script(request: Request) -> Answer | None:
-        if request.operation == operation:
+        if request.operation == which if isinstance(which, str) else which(request):
             over.wait(30)
         return None
 
@@ -128,6 +129,23 @@ class TestHanging:
             with pytest.raises(RepositoryUnavailableException, match="Read timeout"):
                 await use()
             assert time.monotonic() - started < 5
+
+    async def test_a_call_of_which_a_part_has_ended_is_cancelled(self, watched: Factory, proxy: Wire) -> None:
+        """One of its requests hangs, the others have their answers: who waits gets on at his deadline, unharmed."""
+
+        def first_place(request: Request) -> bool:
+            return ":0:task" in str(request.body)
+
+        async with watched() as repository:
+            await repository.swap([Change(None, one) for one in numbered(100)])
+            for call in (
+                partial(repository.next_ready, [TASK]),
+                partial(repository.claim, want(TASK), now=NOW, limit=1, token=fresh(), holder=fresh()),
+            ):
+                with hanging(proxy, first_place), anyio.move_on_after(0.3) as scope:
+                    await call()
+                assert scope.cancelled_caught
+            assert await repository.next_ready([TASK]) == NOW - 99
 
     async def test_a_cancelled_call_leaves_nothing_behind(self, watched: Factory, proxy: Wire) -> None:
         """More calls than there are connections, all cancelled while they wait; then as many that succeed."""

@@ -6,7 +6,7 @@ import asyncio
 import io
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -60,7 +60,7 @@ class Database:
 
     def __init__(self, client: Any, settings: Settings) -> None:
         self._client = client
-        self.where: str = settings.where
+        self.where: str = replace(settings, region=client.meta.region_name).where
         self.table: str = settings.table
         self._answered = (0.0, 0.0, "")  # the last answer: when it was asked for, when it came, its date
 
@@ -138,13 +138,26 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
             await opening.__aexit__(None, None, None)
 
 
-async def together(requests: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all, and raise the first error when all have ended, so that nothing goes on behind the caller's back."""
-    results = await asyncio.gather(*requests, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results  # type: ignore[return-value]  # no exceptions are left in it
+async def together(requests: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Run all, and raise the first error when all have ended, so that nothing goes on behind the caller's back.
+
+    Not by ``asyncio.gather``, which forgets who cancelled it if the last of them has ended before.
+    """
+    found: dict[int, T] = {}
+    errors: list[Exception] = []
+
+    async def run(place: int, request: Callable[[], Awaitable[T]]) -> None:
+        try:
+            found[place] = await request()
+        except Exception as error:  # noqa: BLE001 -- raised below
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for place, request in enumerate(requests):
+            tasks.start_soon(run, place, request)
+    if errors:
+        raise errors[0]
+    return [found[place] for place in range(len(found))]
 
 
 async def pause(attempt: int) -> None:

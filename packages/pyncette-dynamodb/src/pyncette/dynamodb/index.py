@@ -6,6 +6,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pyncette.record import Queue
@@ -55,9 +56,9 @@ class Index:
         """The earliest time of all records of these queues, of those greater than ``after`` if that is given."""
         static = {queue.name for queue in queues if queue.static}
         places = [place for queue in queues if not queue.static for place in self._layout.places(queue.name)]
-        requests = [self._first(place, after) for place in places]
+        requests = [partial(self._first, place, after) for place in places]
         if static:
-            requests.append(self._first(self._layout.static, after, static))
+            requests.append(partial(self._first, self._layout.static, after, static))
         return min((time for time in await together(requests) if time is not None), default=None)
 
     async def _first(self, place: str, after: int | None, keys: set[str] | None = None) -> int | None:
@@ -112,9 +113,9 @@ class Supply:
             don't all try for the same ones.
         """
         names = [name for name, count in counts.items() if count > 0 and name in self._dynamic]
-        work = [self._dynamic[name].take(counts[name], spread) for name in names]
+        work = [partial(self._dynamic[name].take, counts[name], spread) for name in names]
         if self._static is None and any(count > 0 and name in self._static_names for name, count in counts.items()):
-            work.append(self._load_static())
+            work.append(partial(self._load_static))
         found: dict[str, list[Entry]] = dict(zip(names, await together(work), strict=False))
         for name in counts.keys() & self._static_names:
             entry = (self._static or {}).pop(name, None) if counts[name] > 0 else None
@@ -181,7 +182,7 @@ class _Merged:
         while len(found) < count:
             hungry = [place for place in self._places if not place.entries and not place.exhausted]
             if hungry:
-                await together(place.fetch(page) for place in hungry)
+                await together(partial(place.fetch, page) for place in hungry)
                 continue
             first = min((place.entries for place in self._places if place.entries), key=_moment, default=None)
             if first is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
@@ -51,7 +52,11 @@ class DynamoDBRepository(Repository):
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         wanted = list({ref.key: ref for ref in refs}.values())
         parts = [wanted[start : start + MOST_KEYS] for start in range(0, len(wanted), MOST_KEYS)]
-        found = {record.key: record for part in await together(map(self._read, parts)) for record in part}
+        found = {
+            record.key: record
+            for part in await together(partial(self._read, part) for part in parts)
+            for record in part
+        }
         return [found.get(ref.key) for ref in refs]
 
     async def _read(self, refs: Sequence[Ref]) -> list[Record]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
@@ -113,7 +114,7 @@ async def carry_out(database: Database, statements: Sequence[Statement], *, atte
     outcomes = Outcomes([Outcome.THROTTLED] * len(statements), [None] * len(statements))
     left: Sequence[int] = range(len(statements))
     for attempt in range(1, attempts + 1):
-        await together(_send(database, statements, part, outcomes) for part in _parts(statements, left))
+        await together(partial(_send, database, statements, part, outcomes) for part in _parts(statements, left))
         left = [place for place in left if outcomes.of[place] is Outcome.THROTTLED]
         if not left:
             return outcomes
