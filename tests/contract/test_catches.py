@@ -12,6 +12,8 @@ import pytest
 from tests.contract import broken_claims, broken_writes
 from tests.contract.broken import Broken
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for all of them
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (broken_writes, broken_claims)
 CAUGHT = [
@@ -31,7 +33,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
         f"{name.rpartition('.')[0].replace('.', '/')}.py::{name.rpartition('.')[2]}::{test}" for name, test in CAUGHT
     ]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *ids]
-    run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    run = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout[-3000:] + run.stderr[-3000:]
     cases = ElementTree.parse(report).iter("testcase")  # noqa: S314 - written by pytest a moment ago
     return {
