@@ -46,7 +46,7 @@ class Poller:
         self._observers = observers
         self._poll_interval = poll_interval
         self._limit = 0
-        self.stopped = anyio.Event()
+        self.stopped: anyio.Event = anyio.Event()
         self._wake = anyio.Event()
         self._starved = False
         self._known: int | None = None  # when the storage will have something, None if that has to be asked
