@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,7 +11,13 @@ pytest_plugins = ["tests.servers.plugin"]
 
 
 def pytest_configure() -> None:
-    """In a sandbox of Pants only this process knows where the packages are: tell those that the tests start."""
+    """What the processes that tests start inherit.
+
+    A shell without job control starts what runs in its background with SIGINT ignored, and so would all our children.
+    In a sandbox of Pants only this process knows where the packages are.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("PYNCETTE_TEST_SANDBOX"):
         roots = {str(path) for path in map(Path.resolve, map(Path, sys.path)) if path.is_relative_to(Path.cwd())}
         os.environ["PYTHONPATH"] = os.pathsep.join(sorted(roots))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyncette.testing import AppContract, RepositoryContract, contract
-from pyncette.testing.contract.base import ContractBase, contract_tests, missing_tests
+from pyncette.testing.contract.base import ContractBase, assert_same, contract_tests, missing_tests
 
 ANY_TEST = "test_read_of_nothing"
 SUITES = (RepositoryContract, AppContract)
@@ -91,3 +91,15 @@ def test_every_test_says_what_it_demands() -> None:
 
 def test_the_base_alone_has_only_the_guard() -> None:
     assert set(contract_tests(ContractBase)) == {"test_nothing_of_the_contract_is_left_out"}
+
+
+def test_long_lists_differ_at_a_position() -> None:
+    found, expected = list(range(2500)), [*range(2000), *range(2001, 2500)]
+    with pytest.raises(pytest.fail.Exception) as failure:
+        assert_same(found, expected)
+    assert failure.value.msg == (
+        "2500 items, expected 2499. They differ first at position 2000:\nfound     2000\nexpected  2001"
+    )
+    with pytest.raises(pytest.fail.Exception, match="position 2:\nfound     nothing\nexpected  2$"):
+        assert_same([0, 1], [0, 1, 2])
+    assert_same(found, list(found))

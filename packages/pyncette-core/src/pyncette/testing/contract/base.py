@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, ClassVar, TypeVar
+from itertools import zip_longest
+from typing import Any, ClassVar, TypeVar, cast
 
 import anyio
 import anyio.from_thread
@@ -69,9 +70,26 @@ def want(*queues: Queue, limit: int = 100, locked_until: int = NOW + MINUTE) -> 
     return [QueueClaim(queue, limit, locked_until) for queue in queues]
 
 
+def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Assert that long lists are equal, and show where they begin to differ.
+
+    pytest would compare them line by line, which takes minutes for thousands of records; where ``CI`` is set it does
+    that to the end.
+    """
+    __tracebackhide__ = True
+    if found == expected:
+        return
+    pairs = enumerate(zip_longest(found, expected, fillvalue="nothing"))
+    position, (this, that) = next((at, (one, other)) for at, (one, other) in pairs if one != other)
+    pytest.fail(
+        f"{len(found)} items, expected {len(expected)}. They differ first at position {position}:\n"
+        f"found     {this}\nexpected  {that}"
+    )
+
+
 async def insert(repository: Repository, records: Iterable[Record]) -> None:
     changes = [Change(None, one) for one in records]
-    assert await repository.swap(changes) == [True] * len(changes)
+    assert_same(await repository.swap(changes), [True] * len(changes))
 
 
 async def stored(repository: Repository, records: Sequence[Record]) -> list[Record | None]:
@@ -149,6 +167,8 @@ class ContractBase:
                 while of(found) != expected:
                     await anyio.sleep(0.05)
                     found = await probe()
+        if isinstance(expected, list):
+            assert_same(cast("Any", of(found)), expected)
         assert of(found) == expected
         return found
 

@@ -9,7 +9,21 @@ from pyncette import lease
 from pyncette.record import NEVER, Change, Queue, QueueClaim, Record
 from pyncette.repository import Repository
 
-from .base import MINUTE, NOW, TASK, ContractBase, all_of, fresh, insert, numbered, record, static, stored, want
+from .base import (
+    MINUTE,
+    NOW,
+    TASK,
+    ContractBase,
+    all_of,
+    assert_same,
+    fresh,
+    insert,
+    numbered,
+    record,
+    static,
+    stored,
+    want,
+)
 
 
 def by_key(records: list[Record]) -> list[Record]:
@@ -159,10 +173,10 @@ class ClaimContract(ContractBase):
         records = numbered(1300)
         await insert(repository, records)
         taken = await self.take(repository, want(TASK, limit=1200), limit=5000, expect=1200)
-        assert {one.key for one in taken} == {one.key for one in records[:1200]}
+        assert_same(sorted(one.key for one in taken), [one.key for one in records[:1200]])
         left = {one.key: one for one in await all_of(repository, TASK)}
-        assert all(left[one.key] == one for one in taken)
-        assert [left[one.key] for one in records[1200:]] == records[1200:]
+        assert_same([left[one.key] for one in taken], taken)
+        assert_same([left[one.key] for one in records[1200:]], records[1200:])
 
     async def test_claim_moves_the_index(self, repository: Repository) -> None:
         """After a claim the record is due, and is next, at the end of its lease."""

@@ -14,7 +14,7 @@ from pyncette import lease
 from pyncette.record import Change, Queue, Record
 from pyncette.repository import Repository
 
-from .base import MINUTE, NOW, TASK, ContractBase, fresh, insert, numbered, record, static, stored, want
+from .base import MINUTE, NOW, TASK, ContractBase, assert_same, fresh, insert, numbered, record, static, stored, want
 
 _T = TypeVar("_T")
 
@@ -52,11 +52,11 @@ class RaceContract(ContractBase):
 
         shares = await self.race(clients, claim_all)
         everything = [one for share in shares for one in share]
-        assert Counter(one.key for one in everything) == Counter(one.key for one in records)
+        assert_same(sorted(one.key for one in everything), sorted(one.key for one in records))
         assert {one.attempt for one in everything} == {1}
         for number, share in enumerate(shares):
             assert {one.locked_by for one in share} <= {f"client {number}"}
-        assert await stored(clients[0], everything) == everything
+        assert_same(await stored(clients[0], everything), everything)
 
     async def test_race_of_claims_on_many_queues(self, clients: list[Repository]) -> None:
         """The same with 60 queues that the clients name in different orders, and settlements in between."""

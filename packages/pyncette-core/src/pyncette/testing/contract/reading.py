@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyncette.record import Change, Ref
 from pyncette.repository import Repository
 
-from .base import ContractBase, fresh, insert, numbered, record, static, stored
+from .base import ContractBase, assert_same, fresh, insert, numbered, record, static, stored
 
 
 class ReadContract(ContractBase):
@@ -29,7 +29,7 @@ class ReadContract(ContractBase):
         records = numbered(1200)
         await insert(repository, records[::2])
         expected = [one if number % 2 == 0 else None for number, one in enumerate(records)]
-        assert await stored(repository, records) == expected
+        assert_same(await stored(repository, records), expected)
 
     async def test_read_sees_the_writes_of_others(self, clients: list[Repository]) -> None:
         """A write that was acknowledged to one client is seen by all, at once."""

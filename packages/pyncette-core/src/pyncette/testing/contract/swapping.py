@@ -8,7 +8,7 @@ from dataclasses import replace
 from pyncette.record import Change, Record
 from pyncette.repository import Repository
 
-from .base import NOW, TASK, ContractBase, all_of, fresh, insert, numbered, record, static, stored
+from .base import NOW, TASK, ContractBase, all_of, assert_same, fresh, insert, numbered, record, static, stored
 
 
 def rewritten(old: Record, **fields: object) -> Record:
@@ -101,8 +101,8 @@ class SwapContract(ContractBase):
         records = numbered(2500)
         await insert(repository, records)
         changes, expected, after = _mixed_batch(records, numbered(1300, "other"))
-        assert await repository.swap(changes) == expected
-        assert await stored(repository, records) == after[: len(records)]
+        assert_same(await repository.swap(changes), expected)
+        assert_same(await stored(repository, records), after[: len(records)])
 
     async def test_swap_of_a_deleted_and_recreated_record_fails(self, repository: Repository) -> None:
         """Deleting and creating again can't bring an old revision back to life, whatever else is equal."""
