@@ -100,6 +100,6 @@ def test_long_lists_differ_at_a_position() -> None:
     assert failure.value.msg == (
         "2500 items, expected 2499. They differ first at position 2000:\nfound     2000\nexpected  2001"
     )
-    with pytest.raises(pytest.fail.Exception, match="position 2:\nfound     nothing\nexpected  2$"):
+    with pytest.raises(pytest.fail.Exception, match=r"position 2:\nfound     nothing\nexpected  2$"):
         assert_same([0, 1], [0, 1, 2])
     assert_same(found, list(found))
