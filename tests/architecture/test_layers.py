@@ -10,7 +10,8 @@ from tests.architecture.sources import Import, imports, module_name, run_time_fi
 LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     (
         "words and values",
-        frozenset({"errors", "record", "names", "checks", "suggest", "cron", "zones", "clock", "signals", "mongodb"}),
+        frozenset({"errors", "record", "names", "checks", "suggest", "cron", "zones", "clock", "signals"})
+        | {"eventloop", "mongodb"},
     ),
     ("what users and observers are given", frozenset({"context", "observer"})),
     ("decisions", frozenset({"schedule", "lease"})),
@@ -20,7 +21,7 @@ LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
     ("one lease", frozenset({"held"})),
     ("one registration", frozenset({"registration"})),
     ("the only caller of a repository", frozenset({"coordinator", "instances"})),
-    ("helpers of executions", frozenset({"invoke", "background", "bulk"})),
+    ("helpers of executions", frozenset({"invoke", "background", "bulk", "taskgroup"})),
     ("executions", frozenset({"executor", "execution", "heartbeat"})),
     ("the loop", frozenset({"poller", "utils"})),
     ("a running app", frozenset({"app_context"})),
@@ -42,7 +43,7 @@ PURE_IMPORTS = frozenset(
 PURE_EXCEPTIONS = {("schedule", "time")}  # the moment that `upcoming` starts from when none is given
 
 # The rest is written for anyio. Backends may: their drivers speak asyncio only.
-KNOWS_ASYNCIO = frozenset({"background", "bridge", "main"})
+KNOWS_ASYNCIO = frozenset({"background", "bridge", "main", "taskgroup"})
 ASYNCIO = frozenset({"asyncio", "uvloop"})
 
 MODULES = {module_name(path): imports(path) for path in run_time_files()}

@@ -52,11 +52,9 @@ def test_asserts_of_the_suite_explain_themselves(tmp_path: Path, way: str) -> No
     (tmp_path / "test_mine.py").write_text(
         f"{way}\n"
         "from pyncette.memory import MemoryRepository\n"
-        "from pyncette.testing.contract.base import insert, record\n"
+        "from pyncette.testing.contract.base import ContractBase\n"
         "async def test_it():\n"
-        "    one, store = record(), MemoryRepository()\n"
-        "    await insert(store, [one])\n"
-        "    await insert(store, [one])\n"
+        "    await ContractBase().shows(lambda: MemoryRepository().next_ready([]), 1)\n"
     )
     options = ["-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", ".", "-o", "anyio_mode=auto", "test_mine.py"]
     run = subprocess.run(
@@ -68,4 +66,4 @@ def test_asserts_of_the_suite_explain_themselves(tmp_path: Path, way: str) -> No
         check=False,
     )
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
-    assert "assert [False] == [True]" in run.stdout
+    assert "assert None == 1" in run.stdout

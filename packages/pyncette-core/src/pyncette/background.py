@@ -11,6 +11,8 @@ from typing import TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from .eventloop import on_trio
+
 T = TypeVar("T")
 
 
@@ -41,8 +43,7 @@ def is_cancelled() -> bool:
     """Whether somebody cancels the current task, be it by a cancel scope or in asyncio's own way."""
     if anyio.current_effective_deadline() == -math.inf:
         return True
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # on trio there are cancel scopes only
+    if on_trio():  # which has cancel scopes only
         return False
+    task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

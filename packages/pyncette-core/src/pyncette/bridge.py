@@ -12,7 +12,6 @@ import functools
 import inspect
 import logging
 import math
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from .errors import RepositoryException, RepositoryUnavailableException
+from .eventloop import on_trio
 from .repository import Repository
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -74,14 +74,6 @@ def wrap_inside(
     return wrap(manager)
 
 
-def _on_trio() -> bool:
-    if "trio" not in sys.modules:
-        return False
-    import sniffio  # a dependency of trio
-
-    return sniffio.current_async_library() == "trio"
-
-
 class _OnEither(AbstractAsyncContextManager[Repository]):
     """Which event loop runs is known only when the repository is opened, not yet when its factory is called."""
 
@@ -89,7 +81,7 @@ class _OnEither(AbstractAsyncContextManager[Repository]):
         self.manager = manager
 
     async def __aenter__(self) -> Repository:
-        if _on_trio():
+        if on_trio():
             self.manager = _Bridge(self.manager)
         return await self.manager.__aenter__()
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable
 from types import TracebackType
 from typing import Protocol, Self
 
-import anyio
-from anyio.abc import TaskGroup
-
-logger: logging.Logger = logging.getLogger(__name__)
+from .taskgroup import LoopTaskGroup, loop_task_group
 
 
 class Executor(Protocol):
@@ -41,10 +37,10 @@ class DefaultExecutor:
 
     def __init__(self, concurrency_limit: int = 100) -> None:
         self.concurrency_limit = concurrency_limit
-        self._group: TaskGroup | None = None
+        self._group: LoopTaskGroup | None = None
 
     async def __aenter__(self) -> Self:
-        self._group = anyio.create_task_group()
+        self._group = loop_task_group()
         await self._group.__aenter__()
         return self
 
@@ -57,11 +53,7 @@ class DefaultExecutor:
     async def spawn_task(self, task: Awaitable[None]) -> None:
         if self._group is None:
             raise RuntimeError("The executor takes tasks only while its context is open.")
-        self._group.start_soon(_wait, task)
-
-
-async def _wait(task: Awaitable[None]) -> None:
-    await task
+        self._group.start_soon(task)
 
 
 class SynchronousExecutor:

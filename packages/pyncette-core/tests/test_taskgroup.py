@@ -1,0 +1,195 @@
+"""Task groups of the event loop keep what anyio's promise about cancellation, errors and context variables."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from pyncette.taskgroup import loop_task_group
+
+pytestmark = pytest.mark.anyio
+
+Body = Callable[[], Awaitable[None]]
+
+
+async def cancelled_while_running(*bodies: Body) -> None:
+    """Run the bodies in a group, and cancel it when each waits for something."""
+    with anyio.CancelScope() as scope:
+        async with loop_task_group() as group:
+            for body in bodies:
+                group.start_soon(body())
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert scope.cancelled_caught
+
+
+async def test_it_waits_for_what_it_has_started() -> None:
+    done: list[int] = []
+
+    async def work(number: int) -> None:
+        await anyio.sleep(0.01 * number)
+        done.append(number)
+
+    async with loop_task_group() as group:
+        for number in (3, 1, 2):
+            group.start_soon(work(number))
+    assert done == [1, 2, 3]
+
+
+async def test_cancellation_comes_again_at_each_await() -> None:
+    cancelled = 0
+
+    async def stubborn() -> None:
+        nonlocal cancelled
+        for _ in range(3):
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class():
+                cancelled += 1
+
+    await cancelled_while_running(stubborn, anyio.sleep_forever)
+    assert cancelled == 3
+
+
+async def test_what_is_shielded_is_waited_for() -> None:
+    steps: list[str] = []
+
+    async def careful() -> None:
+        try:
+            with anyio.CancelScope(shield=True):
+                steps.append("begun")
+                await anyio.sleep(0.05)
+                steps.append("ended")
+            await anyio.sleep_forever()
+        finally:
+            steps.append("left")
+
+    await cancelled_while_running(careful)
+    assert steps == ["begun", "ended", "left"]
+
+
+async def test_what_has_not_begun_is_cancelled_at_its_first_await() -> None:
+    steps: list[str] = []
+
+    async def late() -> None:
+        steps.append("begun")
+        await anyio.sleep(0.01)
+        steps.append("not cancelled")
+
+    with anyio.CancelScope() as scope:
+        async with loop_task_group() as group:
+            group.start_soon(late())
+            scope.cancel()
+    assert steps == ["begun"]
+
+
+async def test_a_deadline_cancels_while_it_waits_at_the_end() -> None:
+    with anyio.move_on_after(0.01) as scope:
+        async with loop_task_group() as group:
+            group.start_soon(anyio.sleep_forever())
+    assert scope.cancelled_caught
+
+
+async def test_an_error_of_the_block_cancels_the_tasks() -> None:
+    ended: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    async def block() -> None:
+        async with loop_task_group() as group:
+            group.start_soon(work())
+            await anyio.wait_all_tasks_blocked()
+            raise ValueError("of the block")
+
+    with pytest.raises(ExceptionGroup) as failure:
+        await block()
+    assert failure.group_contains(ValueError, match="of the block", depth=1)
+    assert ended == [True]
+
+
+class Fatal(BaseException):
+    """Not an Exception, so that an execution does not take it for a failure of the task."""
+
+
+async def test_a_task_that_raises_cancels_the_others_and_the_block() -> None:
+    ended: list[str] = []
+
+    async def raising() -> None:
+        raise Fatal
+
+    async def waiting() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("task")
+
+    async def block() -> None:
+        async with loop_task_group() as group:
+            group.start_soon(waiting())
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(raising())
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended.append("block")
+
+    with pytest.raises(BaseExceptionGroup) as failure:
+        await block()
+    assert failure.group_contains(Fatal, depth=1)
+    assert sorted(ended) == ["block", "task"]
+
+
+async def test_each_task_has_its_own_context_variables_and_is_a_task_of_its_own() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="unset")
+    seen: list[tuple[str, int]] = []
+
+    async def work(value: str) -> None:
+        seen.append((variable.get(), anyio.get_current_task().id))
+        variable.set(value)
+        await anyio.lowlevel.checkpoint()
+        assert variable.get() == value
+
+    variable.set("of the block")
+    async with loop_task_group() as group:
+        for value in "abc":
+            group.start_soon(work(value))
+            await anyio.wait_all_tasks_blocked()
+    assert [value for value, _ in seen] == ["of the block"] * 3
+    assert variable.get() == "of the block"
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio has no cancellation without a scope
+@pytest.mark.parametrize("times", [1, 2])
+async def test_cancelled_in_the_way_of_asyncio(times: int) -> None:
+    steps: list[str] = []
+
+    async def careful() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05 if times == 1 else 3600)
+                steps.append("cleaned up")
+
+    async def block() -> None:
+        async with loop_task_group() as group:
+            group.start_soon(careful())
+
+    outer = asyncio.create_task(block())
+    for _ in range(times):
+        await anyio.wait_all_tasks_blocked()
+        outer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await outer
+    assert outer.cancelled()
+    # Who cancels twice does not want to wait for the clean-up.
+    assert steps == (["cleaned up"] if times == 1 else [])
