@@ -66,7 +66,8 @@ class _AsyncioGroup(LoopTaskGroup):
             await self._end(error)
         except BaseException as e:  # noqa: BLE001 - asyncio's group raises it, when all have ended
             error = e
-        return await self._group.__aexit__(type(error) if error else None, error, traceback)
+        await self._group.__aexit__(type(error) if error else None, error, traceback)
+        return None
 
     def start_soon(self, task: Awaitable[None]) -> None:
         started = self._group.create_task(self._run(task))
