@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import bisect
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from itertools import islice
+
+from sortedcontainers import SortedList
 
 from .record import Change, Queue, QueueClaim, Record, Ref
 from .repository import Repository
-
-_Entry = TypeVar("_Entry", str, tuple[int, str])
 
 
 class MemoryRepository(Repository):
@@ -22,8 +21,8 @@ class MemoryRepository(Repository):
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
-        self._by_ready: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-        self._by_key: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_ready: defaultdict[str, SortedList] = defaultdict(SortedList)  # (ready_at, key)
+        self._by_key: defaultdict[str, SortedList] = defaultdict(SortedList)
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         return [self._records.get(ref.key) for ref in refs]
@@ -34,49 +33,48 @@ class MemoryRepository(Repository):
     async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
         found: list[Record] = []
         for claim in claims:
-            index = self._by_ready.get(claim.queue.name, [])
-            ready = bisect.bisect_right(index, now, key=lambda entry: entry[0])
-            take = min(ready, claim.limit, limit - len(found))
-            found += [self._records[key] for _, key in index[:take]]
+            if (index := self._by_ready.get(claim.queue.name)) is not None:
+                ready = index.irange(maximum=(now + 1,), inclusive=(True, False))
+                take = min(claim.limit, limit - len(found))
+                found += [self._records[key] for _, key in islice(ready, take)]
         return found
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
-        keys = self._by_key.get(queue.name, [])
-        start = 0 if after is None else bisect.bisect_right(keys, after)
-        return [self._records[key] for key in keys[start : start + limit]]
+        index = self._by_key.get(queue.name)
+        keys = [] if index is None else islice(index.irange(minimum=after, inclusive=(False, True)), limit)
+        return [self._records[key] for key in keys]
 
     async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        first: int | None = None
+        moments: list[int] = []
         for queue in queues:
-            index = self._by_ready.get(queue.name, [])
-            start = 0 if after is None else bisect.bisect_right(index, after, key=lambda entry: entry[0])
-            if start < len(index) and (first is None or index[start][0] < first):
-                first = index[start][0]
-        return first
+            if (index := self._by_ready.get(queue.name)) is not None:
+                later = index.irange(minimum=None if after is None else (after + 1,))
+                moments += [ready_at for ready_at, _ in islice(later, 1)]
+        return min(moments, default=None)
 
     def _swap(self, change: Change) -> bool:
+        old, new = change.old, change.new
         stored = self._records.get(change.ref.key)
-        if (stored and stored.revision) != (change.old and change.old.revision):
+        if (stored and stored.revision) != (old and old.revision):
             return False
         if stored is not None:
-            self._unindex(self._by_ready, stored.queue, (stored.ready_at, stored.key))
-        new = change.new
-        if new is None:
-            del self._records[change.ref.key]
-            self._unindex(self._by_key, change.ref.queue, change.ref.key)
-            return True
-        self._records[new.key] = new
-        bisect.insort(self._by_ready[new.queue], (new.ready_at, new.key))
-        if stored is None:
-            bisect.insort(self._by_key[new.queue], new.key)
+            _remove(self._by_ready, stored.queue, (stored.ready_at, stored.key))
+        if new is not None:
+            self._records[new.key] = new
+            self._by_ready[new.queue].add((new.ready_at, new.key))
+            if stored is None:
+                self._by_key[new.queue].add(new.key)
+        elif stored is not None:
+            del self._records[stored.key]
+            _remove(self._by_key, stored.queue, stored.key)
         return True
 
-    @staticmethod
-    def _unindex(indexes: dict[str, list[_Entry]], queue: str, entry: _Entry) -> None:
-        index = indexes[queue]
-        del index[bisect.bisect_left(index, entry)]
-        if not index:
-            del indexes[queue]
+
+def _remove(indexes: dict[str, SortedList], queue: str, entry: object) -> None:
+    index = indexes[queue]
+    index.remove(entry)
+    if not index:
+        del indexes[queue]
 
 
 @asynccontextmanager

@@ -81,7 +81,7 @@ def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
         return
     pairs = enumerate(zip_longest(found, expected, fillvalue="nothing"))
     position, (this, that) = next((at, (one, other)) for at, (one, other) in pairs if one != other)
-    pytest.fail(
+    raise AssertionError(
         f"{len(found)} items, expected {len(expected)}. They differ first at position {position}:\n"
         f"found     {this}\nexpected  {that}"
     )
