@@ -11,6 +11,8 @@ from .schedule import Cron, Interval, Once, Schedule
 
 VERSION = 1
 
+_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
 
 class UndecodableSpec(ValueError):
     """The stored text is not a spec that this version understands."""
@@ -47,7 +49,7 @@ def encode(spec: Spec) -> str:
         fields["at"] = schedule.at
     if spec.since is not None:
         fields["since"] = spec.since
-    head = json.dumps(fields, separators=(",", ":"))
+    head = _JSON.encode(fields)
     return head if spec.args == "{}" else f'{head[:-1]},"args":{spec.args}}}'
 
 
@@ -85,7 +87,7 @@ def encode_args(args: Mapping[str, Any]) -> str:
     :raises ValueError: they are not strict JSON; says where.
     """
     try:
-        text = json.dumps(args, allow_nan=False, separators=(",", ":"))
+        text = _JSON.encode(args)
     except (TypeError, ValueError, RecursionError) as e:
         raise ValueError(_why_not_json(args) or f"The arguments can't be written as JSON: {e}.") from None
     problem = _why_not_json(args)

@@ -68,19 +68,22 @@ class Awaited(Write):
 
     def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
         super().__init__(ref, known, fresh=fresh)
-        self._end = anyio.Event()
+        self._end: anyio.Event | None = None  # made by who waits: most of a bulk call are done before that
         self._error: Exception | None = None
 
     def finished(self, error: Exception | None) -> None:
         self._error = error
-        self._end.set()
+        if self._end is not None:
+            self._end.set()
 
     async def wait(self) -> None:
         """Return when it is done. Who is cancelled meanwhile leaves the write under way.
 
         :raises RepositoryException: the storage failed; whether the write took place is unknown.
         """
-        await self._end.wait()
+        if not self.done:
+            self._end = self._end or anyio.Event()
+            await self._end.wait()
         if self._error is not None:
             raise self._error
 
