@@ -6,7 +6,6 @@ import datetime
 import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -17,6 +16,7 @@ from pyncette import Context, ExecutionMode, FailureMode, Pyncette, PyncetteCont
 from pyncette.context import NextFunc
 from pyncette.executor import SynchronousExecutor
 from pyncette.testing import ManualClock
+from tests.running import running
 
 SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
@@ -30,15 +30,6 @@ def clock() -> ManualClock:
 @pytest.fixture
 def app(clock: ManualClock) -> Pyncette:
     return Pyncette(clock=clock)
-
-
-@asynccontextmanager
-async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
-    """The app at work; shut down gracefully at the end."""
-    async with app.create() as context, anyio.create_task_group() as group:
-        group.start_soon(context.run)
-        yield context
-        context.shutdown()
 
 
 def logged_fixture(log: list[str], name: str) -> Callable[[PyncetteContext], AsyncIterator[str]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Self
 
 import anyio
 import pytest
 
-from pyncette import Context, FailureMode, Pyncette, PyncetteContext
+from pyncette import Context, FailureMode, Pyncette
 from pyncette.errors import LeaseLostException
 from pyncette.executor import DefaultExecutor, SynchronousExecutor
 from pyncette.testing import ManualClock
+from tests.running import running
 
 SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
@@ -25,14 +25,6 @@ HOUR = datetime.timedelta(hours=1)
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
-
-
-@asynccontextmanager
-async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
-    async with app.create() as context, anyio.create_task_group() as group:
-        group.start_soon(context.run)
-        yield context
-        context.shutdown()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio has no cancellation without a scope

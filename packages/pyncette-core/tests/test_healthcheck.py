@@ -6,8 +6,6 @@ import datetime
 import http.client
 import socket
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
 import anyio.to_thread
@@ -17,6 +15,7 @@ from pyncette import Pyncette, PyncetteContext, healthcheck
 from pyncette.errors import PyncetteException
 from pyncette.healthcheck import use_healthcheck_server
 from pyncette.testing import ManualClock
+from tests.running import running
 
 SECOND = datetime.timedelta(seconds=1)
 LOOPBACK = "127.0.0.1"
@@ -27,14 +26,6 @@ def port() -> int:
     with socket.create_server((LOOPBACK, 0)) as probe:
         number: int = probe.getsockname()[1]
         return number
-
-
-@asynccontextmanager
-async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
-    async with app.create() as context, anyio.create_task_group() as group:
-        group.start_soon(context.run)
-        yield context
-        context.shutdown()
 
 
 def _request(verb: str, port: int) -> tuple[int, bytes]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Self
 
 import anyio
 import pytest
 
-from pyncette import Context, Pyncette, PyncetteContext
+from pyncette import Context, Pyncette
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer
 from pyncette.repository import Repository
 from pyncette.testing import Call, FaultPlan, FaultyRepository, ManualClock, fail
+from tests.running import running
 
 SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
@@ -42,14 +42,6 @@ class Lab:
 @pytest.fixture
 def lab() -> Lab:
     return Lab()
-
-
-@asynccontextmanager
-async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
-    async with app.create() as context, anyio.create_task_group() as group:
-        group.start_soon(context.run)
-        yield context
-        context.shutdown()
 
 
 async def _body(context: Context) -> None: ...
@@ -258,8 +250,17 @@ async def test_two_crowds_share_the_slots(lab: Lab) -> None:
     assert 0.4 < order.count("a") / len(order) < 0.6
 
 
+class Claims(Observer):
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def claimed(self, *, count: int, lag: float) -> None:
+        self.counts.append(count)
+
+
 async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(lab: Lab) -> None:
-    app, runs = lab.app(), list[str]()
+    app, runs, claims = lab.app(), list[str](), Claims()
+    app.use_observer(claims)
 
     async def body(context: Context) -> None:
         runs.append(context.task.name)
@@ -275,6 +276,7 @@ async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(lab: 
             context.shutdown()
     assert len(runs) == 80
     assert lab.plan.calls["claim"] >= 3
+    assert sum(claims.counts) == 80
 
 
 async def test_what_waited_too_long_is_given_back(lab: Lab) -> None:

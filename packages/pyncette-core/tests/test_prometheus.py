@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pyncette import Context, Pyncette, PyncetteContext
+from pyncette import Context, Pyncette
 from pyncette.memory import memory_repository
 from pyncette.prometheus import use_prometheus
 from pyncette.testing import FaultPlan, ManualClock, fail
+from tests.running import running
 
 SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
-
-
-@asynccontextmanager
-async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
-    async with app.create() as context, anyio.create_task_group() as group:
-        group.start_soon(context.run)
-        yield context
-        context.shutdown()
 
 
 def scrape(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:

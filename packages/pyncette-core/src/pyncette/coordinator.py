@@ -84,7 +84,7 @@ class Coordinator:
             except RepositoryException:
                 if not held:
                     raise
-                return held, True  # what the first round leased is not lost to the failure of the second
+                break  # what the first round leased is not lost to the failure of the second
             counts: dict[str, int] = {}
             for record in records:
                 counts[record.queue] = counts.get(record.queue, 0) + 1
