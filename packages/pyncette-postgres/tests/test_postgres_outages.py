@@ -14,6 +14,7 @@ import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.postgres import columns, failures, postgres_repository
+from pyncette.postgres.database import Background
 from pyncette.record import Change, Record
 from pyncette.repository import Repository
 from pyncette.testing.faults import at_checkpoint
@@ -305,3 +306,15 @@ async def test_table_that_is_dropped_meanwhile(postgres_server: Server, table: s
         with pytest.raises(RepositoryException, match="the table is gone") as caught:
             await repository.read([record("one").ref])
         assert not isinstance(caught.value, RepositoryUnavailableException)
+
+
+async def test_jobs_in_the_background_end_at_the_deadline_of_who_waits_for_them() -> None:
+    """Also if others have ended before, whichever order they are in."""
+    jobs = Background()
+    hanging = jobs.start(asyncio.sleep(3600))
+    ended = [jobs.start(asyncio.sleep(0.01)) for _ in range(20)]
+    with anyio.move_on_after(0.2) as scope:
+        await jobs.ended()
+    assert scope.cancelled_caught
+    assert hanging.cancelled()
+    assert all(job.done() and not job.cancelled() for job in ended)

@@ -67,7 +67,19 @@ class Background:
         return task
 
     async def ended(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait for them; they are cancelled if the caller is.
+
+        Not by ``asyncio.gather``, which forgets who cancelled it if the last of them has ended before.
+        """
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            with anyio.CancelScope(shield=True):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
 
 
 class Database:
