@@ -1,4 +1,4 @@
-"""Measures this version against pyncette 1.1.0, side by side on the same servers: ``./dev bench --help``."""
+"""Measures this version against pyncette 1.1.0, side by side on the same servers, and against the drivers alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -15,49 +15,69 @@ from tests.servers.pool import Pool
 
 from . import cases
 from .cases import Figures
-from .subjects import STORAGES, Storage, Version, storage, versions
+from .subjects import STORAGES, THIS, Storage, Version, baseline, storage
 
-Measure = Callable[[Version, Storage], Figures]
+Pairs = dict[str, tuple[float, float]]
+"""The figures of one run: the baseline's, and this version's."""
+Measure = Callable[[Storage], Pairs]
 
-# 1.1.0 executes some hundred a second: it gets less to do, so that a run ends in reasonable time.
-BURST = {"this": 10_000, "1.1.0": 1_000}
-REGISTER = {"this": 500, "1.1.0": 500}
-BULK = {"this": 20_000, "1.1.0": 2_000}
-CASES = ("burst", "burst, 2 processes", "lag", "steady", "register", "register in bulk", "idle")
-LESS_IS_BETTER = ("CPU", "p50", "p99", "commands")
+LEGEND = 'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand.'
+IDLE = "idle"
+LESS_IS_BETTER = ("CPU", "p50", "p99", "commands", "transactions", "statements")
 
 
-def measures(chosen: list[str], idle_instances: int) -> Iterator[tuple[str, Measure]]:
-    every: dict[str, Measure] = {
-        "burst": lambda v, s: cases.burst(v, s, BURST[v.name]),
-        "burst, 2 processes": lambda v, s: cases.burst(v, s, BURST[v.name], processes=2),
+def count(usual: int, **others: int) -> Callable[[Storage], int]:
+    """How many instances there are, the same for both; fewer on a storage where it would take too long."""
+    return lambda where: others.get(where.name, usual)
+
+
+BURST = count(5_000, dynamodb=2_000)
+REGISTER = count(2_000, dynamodb=500)
+BULK = count(5_000, dynamodb=1_000)
+CEILING = count(10_000, dynamodb=2_000)
+
+
+def against_baseline(measure: Callable[[Version, Storage], Figures]) -> Measure:
+    def both(where: Storage) -> Pairs:
+        ours, theirs = measure(THIS, where), measure(baseline(), where)
+        return {figure: (theirs[figure], ours[figure]) for figure in ours}
+
+    return both
+
+
+def measures(idle_instances: int) -> Mapping[str, Measure]:
+    every: dict[str, Callable[[Version, Storage], Figures]] = {
+        "burst": lambda v, s: cases.burst(v, s, BURST(s)),
+        "burst, 2 processes": lambda v, s: cases.burst(v, s, BURST(s), processes=2),
         "lag": cases.lag,
-        "steady": lambda v, s: cases.steady(v, s, start=500 if v.name == "this" else 50),
-        "register": lambda v, s: cases.register(v, s, REGISTER[v.name], bulk=False),
-        "register in bulk": lambda v, s: cases.register(v, s, BULK[v.name], bulk=True),
-        "idle": lambda v, s: cases.idle(v, s, idle_instances),
+        # 1.1.0 starts lower, since each step takes its time; the last steps are as fine for both.
+        "steady": lambda v, s: cases.steady(v, s, start=500 if v is THIS else 50),
+        "register": lambda v, s: cases.register(v, s, REGISTER(s), bulk=False),
+        "register in bulk": lambda v, s: cases.register(v, s, BULK(s), bulk=True),
+        IDLE: lambda v, s: cases.idle(v, s, idle_instances),
     }
-    for name, measure in every.items():
-        if name in chosen:
-            yield name, measure
+    return {name: against_baseline(measure) for name, measure in every.items()} | {
+        "ceiling": lambda where: cases.ceiling(where, CEILING(where))
+    }
 
 
-def compare(measure: Measure, where: Storage, pair: tuple[Version, Version], runs: int) -> dict[str, dict[str, float]]:
-    """The medians of both versions, which take turns, and their ratio: how many times better this one is."""
-    figures: dict[str, list[Figures]] = {version.name: [] for version in pair}
-    for _ in range(runs):
-        for version in pair:
-            figures[version.name].append(measure(version, where))
+CASES = tuple(measures(0))
+NOT_IN_MEMORY = ("burst, 2 processes", "ceiling")
+
+
+def compare(measure: Measure, where: Storage, runs: int) -> dict[str, dict[str, float]]:
+    """The medians of the runs, and their ratio: how many times better this version is."""
+    found = [measure(where) for _ in range(runs)]
     table: dict[str, dict[str, float]] = {}
-    for figure in figures["this"][0]:
-        ours, theirs = (statistics.median(run[figure] for run in figures[version.name]) for version in pair)
+    for figure in found[0]:
+        theirs, ours = (statistics.median(run[figure][side] for run in found) for side in (0, 1))
         better = theirs / max(ours, 1e-9) if figure.startswith(LESS_IS_BETTER) else ours / max(theirs, 1e-9)
-        table[figure] = {"1.1.0": theirs, "this": ours, "ratio": better}
+        table[figure] = {"baseline": theirs, "this": ours, "ratio": better}
     return table
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("./dev bench", description=__doc__)
+    parser = argparse.ArgumentParser("./dev bench", description=f"{__doc__} {LEGEND}")
     parser.add_argument("--storage", action="append", choices=STORAGES, help="may be repeated; default: all")
     parser.add_argument("--case", action="append", choices=CASES, help="may be repeated; default: all but idle")
     parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the median counts (3)")
@@ -66,32 +86,33 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def tell(name: str, case: str, table: dict[str, dict[str, float]]) -> None:
+    for figure, row in table.items():
+        values = f"{row['baseline']:12,.1f} {row['this']:12,.1f} {row['ratio']:7.2f}x"
+        print(f"{name:10} {case:20} {figure:16} {values}", flush=True)
+
+
 def main() -> None:
     options = arguments()
-    pair = versions()
-    names = options.storage or list(STORAGES)
-    chosen = options.case or list(CASES[:-1])
+    chosen = options.case or [name for name in CASES if name != IDLE]
     report: dict[str, object] = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "versions": {name: version_of(name) for name in ("pyncette-core", "anyio", "croniter")},
+        "baseline": LEGEND,
     }
-    print(f"{'storage':10} {'case':20} {'figure':16} {'1.1.0':>12} {'this':>12} {'ratio':>8}")
+    print(LEGEND)
+    print(f"{'storage':10} {'case':20} {'figure':16} {'baseline':>12} {'this':>12} {'ratio':>8}")
     pool = Pool()
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            for name in names:
+            for name in options.storage or STORAGES:
                 where = storage(name, pool, Path(scratch))
-                for case, measure in measures(chosen, options.idle_instances):
-                    if name == "memory" and "2 processes" in case:
+                for case, measure in measures(options.idle_instances).items():
+                    if case not in chosen or (name == "memory" and case in NOT_IN_MEMORY):
                         continue
-                    table = compare(measure, where, pair, options.runs)
+                    table = compare(measure, where, options.runs)
                     report[f"{name}: {case}"] = table
-                    for figure, row in table.items():
-                        print(
-                            f"{name:10} {case:20} {figure:16} {row['1.1.0']:12,.1f} {row['this']:12,.1f} "
-                            f"{row['ratio']:7.1f}x",
-                            flush=True,
-                        )
+                    tell(name, case, table)
     finally:
         pool.close()
     if options.json:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .subjects import Storage, Version
+from .subjects import THIS, Storage, Version
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).with_name("worker.py")
 
 Figures = dict[str, float]
+
+HIGHEST_RATE = 64_000
+BISECTIONS = 2
 
 
 class Process:
@@ -104,15 +108,29 @@ def lag(version: Version, storage: Storage) -> Figures:
 
 
 def steady(version: Version, storage: Storage, start: int) -> Figures:
-    """Instances that are due each second, twice as many in each step: the highest rate at which half begin in time."""
-    rate = best = start
-    while rate <= 64_000:
-        [result] = execute(version, storage, {"kind": "steady", "count": rate}, 1, lambda done, seconds: seconds > 6)
-        late = result["lags"][-rate:]
-        if len(result["lags"]) < 4 * rate or statistics.median(late) > 1:
-            break
-        best, rate = rate, rate * 2
-    return {"steady fires/s": float(best)}
+    """Instances that are due each second: the highest rate at which half begin in time.
+
+    It is doubled until too many are late, and then narrowed down to a quarter of what lies between.
+    """
+    kept, rate = 0, start
+    while rate <= HIGHEST_RATE and keeps_up(version, storage, rate):
+        kept, rate = rate, 2 * rate
+    late = rate
+    if late <= HIGHEST_RATE:
+        for _ in range(BISECTIONS):
+            middle = (kept + late) // 2
+            if keeps_up(version, storage, middle):
+                kept = middle
+            else:
+                late = middle
+    return {"steady fires/s": float(kept)}
+
+
+def keeps_up(version: Version, storage: Storage, rate: int) -> bool:
+    """Whether half of the last second's instances begin at most a second late."""
+    [result] = execute(version, storage, {"kind": "steady", "count": rate}, 1, lambda done, seconds: seconds > 6)
+    lags = result["lags"]
+    return len(lags) >= 4 * rate and statistics.median(lags[-rate:]) <= 1
 
 
 def register(version: Version, storage: Storage, count: int, *, bulk: bool) -> Figures:
@@ -126,17 +144,39 @@ def register(version: Version, storage: Storage, count: int, *, bulk: bool) -> F
 def idle(version: Version, storage: Storage, count: int) -> Figures:
     """What an app with ``count`` instances that are not due costs in a minute."""
     seconds = 20.0
-    before = 0
-    settled = 3.0  # the start is over by then
+    settled = 12.0  # the start is over by then, and the server has counted it
+    marks: list[int] = []
 
     def enough(done: int, elapsed: float) -> bool:
-        nonlocal before
-        if elapsed < settled and storage.trips is not None:
-            before = storage.trips()
-        return elapsed > seconds + settled
+        over = elapsed > seconds + settled
+        if storage.trips is not None and (over or (not marks and elapsed > settled)):
+            marks.append(storage.trips.served())
+        return over
 
     [result] = execute(version, storage, {"kind": "later", "count": count}, 1, enough)
     figures = {"CPU ms/min": 1000 * result["cpu"] * 60 / (seconds + settled)}
     if storage.trips is not None:
-        figures["commands/min"] = (storage.trips() - before) * 60 / seconds
+        figures[f"{storage.trips.unit}/min"] = (marks[-1] - marks[0]) * 60 / seconds
     return figures
+
+
+def without_scheduler(storage: Storage, worker: str, count: int) -> Figures:
+    """Records claimed and settled by our storage, or by its driver ("storage", "driver"), in a process of its own."""
+    job = {"storage": storage.backend, "options": storage.options(), "worker": worker, "count": count}
+    command = [sys.executable, "-m", "benchmarks.ceilings", json.dumps(job)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    figures: Figures = json.loads(done.stdout)
+    return figures
+
+
+def ceiling(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
+    """How near our storage, and the whole scheduler on it, come to what the driver alone does by hand.
+
+    Each figure is a pair: the driver's, and ours.
+    """
+    driver, own = (without_scheduler(storage, worker, count) for worker in ("driver", "storage"))
+    return {
+        "storage/s": (driver["rate"], own["rate"]),
+        "CPU us/record": (driver["cpu"], own["cpu"]),
+        "burst, fires/s": (driver["rate"], burst(THIS, storage, count)["fires/s"]),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import string
@@ -15,6 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 from tests.servers.pool import Pool
 
+from . import trips
+from .trips import Trips
+
 BASELINE = "pyncette[all]==1.1.0"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "eu-west-1"}
 
@@ -25,15 +29,19 @@ class Version:
     python: str
 
 
-def versions() -> tuple[Version, Version]:
-    """This version, and 1.1.0 in an environment of its own that is made if there is none."""
+THIS = Version("this", sys.executable)
+
+
+@functools.cache
+def baseline() -> Version:
+    """1.1.0, in an environment of its own that is made if there is none."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyncette-benchmarks" / "1.1.0"
     python = cache / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not (cache / "complete").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(cache)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", BASELINE], check=True)
         (cache / "complete").touch()
-    return Version("this", sys.executable), Version("1.1.0", str(python))
+    return Version("1.1.0", str(python))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +50,13 @@ class Storage:
 
     :ivar backend: the module under ``pyncette``.
     :ivar options: makes the options of an app that sees nothing but itself.
-    :ivar trips: how many statements the server has served so far, None where that can't be asked.
+    :ivar trips: what the server counts, None where it can't be asked.
     """
 
     name: str
     backend: str
     options: Callable[[], dict[str, Any]]
-    trips: Callable[[], int] | None = None
+    trips: Trips | None = None
 
 
 def fresh() -> str:
@@ -73,19 +81,16 @@ def storage(name: str, pool: Pool, scratch: Path) -> Storage:
 
 
 def _redis(url: str) -> Storage:
-    import redis
-
-    client = redis.Redis.from_url(url)
-    return Storage(
-        "redis",
-        "redis",
-        lambda: {"redis_url": url, "redis_namespace": fresh()},
-        lambda: int(client.info("stats")["total_commands_processed"]),
-    )
+    return Storage("redis", "redis", lambda: {"redis_url": url, "redis_namespace": fresh()}, trips.of_redis(url))
 
 
 def _postgres(url: str) -> Storage:
-    return Storage("postgres", "postgres", lambda: {"postgres_url": url, "postgres_table_name": fresh()})
+    return Storage(
+        "postgres",
+        "postgres",
+        lambda: {"postgres_url": url, "postgres_table_name": fresh()},
+        trips.of_postgres(url),
+    )
 
 
 def _mysql(url: str) -> Storage:
@@ -97,7 +102,7 @@ def _mysql(url: str) -> Storage:
         "mysql_password": unquote(parts.password or ""),
         "mysql_database": parts.path.lstrip("/"),
     }
-    return Storage("mysql", "mysql", lambda: {**fixed, "mysql_table_name": fresh()})
+    return Storage("mysql", "mysql", lambda: {**fixed, "mysql_table_name": fresh()}, trips.of_mysql(fixed))
 
 
 def _dynamodb(url: str) -> Storage:

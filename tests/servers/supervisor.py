@@ -79,7 +79,11 @@ def stop(pid: int, signal_number: int, grace: float) -> None:
 
 
 def signal_family(pid: int, signal_number: int) -> None:
-    send(signal_number, family(pid))
+    """Send the signal; SIGSTOP has taken effect on return, also on threads that were at work on another core."""
+    everyone = family(pid)
+    send(signal_number, everyone)
+    while signal_number == signal.SIGSTOP and any(at_work(each) for each in everyone):
+        time.sleep(0.001)
 
 
 REQUESTS: dict[str, Callable[..., Any]] = {
@@ -112,6 +116,18 @@ def parents() -> dict[int, int]:
                 continue
             found[int(entry.name)] = int(fields[1])
     return found
+
+
+def at_work(pid: int) -> bool:
+    """Whether a thread of the process has neither stopped nor ended."""
+    try:
+        states = [
+            (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+    except OSError:  # one has ended meanwhile
+        return Path(f"/proc/{pid}").exists()
+    return any(state not in "TtZX" for state in states)
 
 
 def descendants(root: int, parent_of: dict[int, int]) -> set[int]:

@@ -109,6 +109,22 @@ async def test_connections_that_the_server_ended(lab: Lab) -> None:
         assert await lab.connected() == 1
 
 
+async def test_a_cancelled_app_takes_leave_of_the_server(lab: Lab) -> None:
+    """The server would write of aborted connections into its log; and the cancellation goes where it belongs."""
+    aborted = await lab.ask("SHOW GLOBAL STATUS LIKE 'Aborted_clients'")
+    user = await lab.own_user()
+    with anyio.CancelScope() as scope:
+        async with lab.open(**user) as repository:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(repository.clock)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    await becomes(lab.connected, 0)
+    assert await lab.ask("SHOW GLOBAL STATUS LIKE 'Aborted_clients'") == aborted
+
+
 async def test_connections_that_went_silent(lab: Lab, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that was idle for long is tested before a call is entrusted to it."""
     monkeypatch.setattr(connections, "TESTED_WHEN_IDLE_SECONDS", 0.0)

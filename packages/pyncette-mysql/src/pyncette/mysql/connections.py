@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import anyio
 import asyncmy
 from asyncmy.connection import Connection
 
@@ -83,14 +84,13 @@ class Connections:
         """Say goodbye to the server on all connections that are idle; those in use follow when they come back."""
         self._closed = True
         idle, self._idle = self._idle, []
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.gather(*(connection.ensure_closed() for connection in idle), return_exceptions=True)
-        except TimeoutError:
-            pass
-        finally:
-            for connection in idle:
-                connection.close()
+        # Shielded, as a cancelled app has to take leave as well.
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            async with anyio.create_task_group() as tasks:
+                for connection in idle:
+                    tasks.start_soon(_say_goodbye, connection)
+        for connection in idle:
+            connection.close()
 
     async def _take(self) -> Connection:
         while self._idle:
@@ -118,6 +118,11 @@ class Connections:
             raise
         else:
             self._give_back(connection)
+
+
+async def _say_goodbye(connection: Connection) -> None:
+    with suppress(*DRIVER_ERRORS):
+        await connection.ensure_closed()
 
 
 async def _works(connection: Connection) -> bool:
