@@ -27,6 +27,10 @@ CONTRACT_VERSION = 1
 """Grows when a backend that was written against the older interface would no longer be right."""
 
 
+CLAIM_ATTEMPTS = 3
+"""How often :meth:`Repository.claim` looks for something when others have taken all that it found."""
+
+
 class Repository(ABC):
     """Storage of task instances."""
 
@@ -66,13 +70,18 @@ class Repository(ABC):
         Each one becomes what :func:`pyncette.lease.claim` makes of it, atomically. Records that others are claiming at
         the same time may be left out. Stores that can, do it in one round trip.
         """
-        found = await self.due(claims, now=now, limit=limit)
         ends = {c.queue.name: c.locked_until for c in claims}
-        changes = [
-            Change(r, lease.claim(r, now=now, locked_until=ends[r.queue], token=token, holder=holder)) for r in found
-        ]
-        won = await self.swap(changes) if changes else []
-        return [c.new for c, ok in zip(changes, won, strict=True) if ok and c.new is not None]
+        for _ in range(CLAIM_ATTEMPTS):
+            found = await self.due(claims, now=now, limit=limit)
+            changes = [
+                Change(r, lease.claim(r, now=now, locked_until=ends[r.queue], token=token, holder=holder))
+                for r in found
+            ]
+            won = await self.swap(changes) if changes else []
+            taken = [c.new for c, ok in zip(changes, won, strict=True) if ok and c.new is not None]
+            if taken or not found:
+                return taken
+        return []
 
     @abstractmethod
     async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
