@@ -107,6 +107,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             for name in options.storage or STORAGES:
                 where = storage(name, pool, Path(scratch))
+                if name != "memory":
+                    cases.warm_up(where, CEILING(where))
                 for case, measure in measures(options.idle_instances).items():
                     if case not in chosen or (name == "memory" and case in NOT_IN_MEMORY):
                         continue

@@ -169,6 +169,12 @@ def without_scheduler(storage: Storage, worker: str, count: int) -> Figures:
     return figures
 
 
+def warm_up(storage: Storage, count: int) -> None:
+    """Let the server do what it does more slowly the first time; else whoever is measured first pays for it."""
+    for worker in ("storage", "driver"):
+        without_scheduler(storage, worker, count)
+
+
 def ceiling(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
     """How near our storage, and the whole scheduler on it, come to what the driver alone does by hand.
 

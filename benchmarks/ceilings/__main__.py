@@ -1,0 +1,30 @@
+"""The process that measures a storage, or its driver alone: claim 100, settle 100, until N records are done.
+
+Argument: a JSON object with the storage, its options, who works ("driver" or "storage") and the number of records.
+Prints the figures as JSON. Both work on the same number of records of the same size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from importlib import import_module
+
+from .common import Driver, run_driver, run_storage
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    # A storage's module imports its driver, which the other storages do not need.
+    driver: Driver = import_module(f".{job['storage']}", __package__).ByHand(job["options"])
+    if job["worker"] == "driver":
+        work = run_driver(driver, job["count"])
+    else:
+        work = run_storage(driver, job["storage"], job["count"])
+    print(json.dumps(asdict(asyncio.run(work))))
+
+
+if __name__ == "__main__":
+    main()
