@@ -22,7 +22,7 @@ Pairs = dict[str, tuple[float, float]]
 Measure = Callable[[Storage], Pairs]
 
 LEGEND = 'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand.'
-IDLE = "idle"
+STEADY, IDLE = "steady", "idle"
 LESS_IS_BETTER = ("CPU", "p50", "p99", "commands", "transactions", "statements")
 
 
@@ -35,6 +35,7 @@ BURST = count(5_000, dynamodb=2_000)
 REGISTER = count(2_000, dynamodb=500)
 BULK = count(5_000, dynamodb=1_000)
 CEILING = count(10_000, dynamodb=2_000)
+IDLE_INSTANCES = count(100_000, sqlite=20_000, dynamodb=5_000)
 
 
 def against_baseline(measure: Callable[[Version, Storage], Figures]) -> Measure:
@@ -45,23 +46,25 @@ def against_baseline(measure: Callable[[Version, Storage], Figures]) -> Measure:
     return both
 
 
-def measures(idle_instances: int) -> Mapping[str, Measure]:
+def measures() -> Mapping[str, Measure]:
     every: dict[str, Callable[[Version, Storage], Figures]] = {
         "burst": lambda v, s: cases.burst(v, s, BURST(s)),
         "burst, 2 processes": lambda v, s: cases.burst(v, s, BURST(s), processes=2),
         "lag": cases.lag,
         # 1.1.0 starts lower, since each step takes its time; the last steps are as fine for both.
-        "steady": lambda v, s: cases.steady(v, s, start=500 if v is THIS else 50),
+        STEADY: lambda v, s: cases.steady(v, s, start=8_000 if v is THIS else 400),
         "register": lambda v, s: cases.register(v, s, REGISTER(s), bulk=False),
         "register in bulk": lambda v, s: cases.register(v, s, BULK(s), bulk=True),
-        IDLE: lambda v, s: cases.idle(v, s, idle_instances),
+        IDLE: lambda v, s: cases.idle(v, s, IDLE_INSTANCES(s)),
     }
     return {name: against_baseline(measure) for name, measure in every.items()} | {
         "ceiling": lambda where: cases.ceiling(where, CEILING(where))
     }
 
 
-CASES = tuple(measures(0))
+CASES = tuple(measures())
+ONCE = (STEADY, IDLE)
+"""Cases that take minutes; the first consists of many measurements."""
 NOT_IN_MEMORY = ("burst, 2 processes", "ceiling")
 
 
@@ -79,9 +82,10 @@ def compare(measure: Measure, where: Storage, runs: int) -> dict[str, dict[str, 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("./dev bench", description=f"{__doc__} {LEGEND}")
     parser.add_argument("--storage", action="append", choices=STORAGES, help="may be repeated; default: all")
-    parser.add_argument("--case", action="append", choices=CASES, help="may be repeated; default: all but idle")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the median counts (3)")
-    parser.add_argument("--idle-instances", type=int, default=100_000, help="instances that are not due (100,000)")
+    parser.add_argument("--case", action="append", choices=CASES, help="may be repeated; default: all")
+    parser.add_argument(
+        "--runs", type=int, default=3, help=f"runs of each, of which the median counts (3); {' and '.join(ONCE)}: one"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     return parser.parse_args()
 
@@ -94,7 +98,7 @@ def tell(name: str, case: str, table: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     options = arguments()
-    chosen = options.case or [name for name in CASES if name != IDLE]
+    chosen = options.case or list(CASES)
     report: dict[str, object] = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "versions": {name: version_of(name) for name in ("pyncette-core", "anyio", "croniter")},
@@ -109,10 +113,10 @@ def main() -> None:
                 where = storage(name, pool, Path(scratch))
                 if name != "memory":
                     cases.warm_up(where, CEILING(where))
-                for case, measure in measures(options.idle_instances).items():
+                for case, measure in measures().items():
                     if case not in chosen or (name == "memory" and case in NOT_IN_MEMORY):
                         continue
-                    table = compare(measure, where, options.runs)
+                    table = compare(measure, where, 1 if case in ONCE else options.runs)
                     report[f"{name}: {case}"] = table
                     tell(name, case, table)
     finally:

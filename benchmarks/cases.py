@@ -110,19 +110,21 @@ def lag(version: Version, storage: Storage) -> Figures:
 def steady(version: Version, storage: Storage, start: int) -> Figures:
     """Instances that are due each second: the highest rate at which half begin in time.
 
-    It is doubled until too many are late, and then narrowed down to a quarter of what lies between.
+    From ``start`` it is doubled or halved until some rate is kept up with and twice as much is not, and then narrowed
+    down to a quarter of what lies between.
     """
-    kept, rate = 0, start
-    while rate <= HIGHEST_RATE and keeps_up(version, storage, rate):
-        kept, rate = rate, 2 * rate
-    late = rate
-    if late <= HIGHEST_RATE:
-        for _ in range(BISECTIONS):
-            middle = (kept + late) // 2
-            if keeps_up(version, storage, middle):
-                kept = middle
-            else:
-                late = middle
+    kept = start
+    while kept > 1 and not keeps_up(version, storage, kept):
+        kept //= 2
+    late = 2 * kept
+    while kept >= start and kept < HIGHEST_RATE and keeps_up(version, storage, late):
+        kept, late = late, 2 * late
+    for _ in range(BISECTIONS):
+        middle = (kept + late) // 2
+        if keeps_up(version, storage, middle):
+            kept = middle
+        else:
+            late = middle
     return {"steady fires/s": float(kept)}
 
 
