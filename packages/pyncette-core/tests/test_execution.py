@@ -159,3 +159,22 @@ async def test_a_heartbeat_after_the_end_harms_nothing(clock: ManualClock) -> No
         assert state.locked_until is None
         await clock.advance(MINUTE)
         assert len(leaked) == 2
+
+
+async def test_executors_are_told_what_uses_threads(clock: ManualClock) -> None:
+    """As the default one has to know: see ``LoopTaskGroup.start_soon``."""
+    told: list[tuple[str, bool]] = []
+
+    class Noting(DefaultExecutor):
+        async def spawn_task(self, task: Any) -> None:
+            told.append((str(task), task.uses_threads))
+            await super().spawn_task(task)
+
+    app = Pyncette(clock=clock, executor_cls=Noting)
+    app.task(name="plain", interval=MINUTE)(lambda context: None)
+    app.task(name="coroutine", interval=MINUTE)(_idle)
+    template = app.dynamic_task(name="template")(lambda context: None)
+    async with running(app) as context:
+        await context.schedule_task(template, "instance", interval=MINUTE)
+        await clock.advance(MINUTE)
+    assert sorted(told) == [("coroutine", False), ("plain", True), ("template:instance", True)]

@@ -7,9 +7,11 @@ from contextlib import nullcontext
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from pyncette import Context, ExecutionMode, Pyncette
+from pyncette.bulk import STEPS_AT_ONCE
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.memory import MemoryRepository
 from pyncette.testing import Call, FaultPlan, FaultyRepository, ManualClock, refuse
@@ -56,3 +58,29 @@ async def test_at_most_once_instances_whose_mate_is_refused() -> None:
         result = await context.schedule_tasks(work, ((str(i), {"execute_at": clock.time}) for i in range(8)))
     assert result.done == 7
     assert [name for name, _ in result.refused] == ["3"]
+
+
+async def test_a_bulk_call_lets_others_work() -> None:
+    """Also where the storage answers at once: executions and heartbeats get a turn all the time, not once a batch."""
+    app = Pyncette()
+    template = app.dynamic_task(name="t")(_never)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(other)
+        at = datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC)
+        await context.schedule_tasks(template, ((str(number), {"execute_at": at}) for number in range(10_000)))
+        scheduled = turns
+        await context.unschedule_tasks(template, (str(number) for number in range(10_000)))
+        group.cancel_scope.cancel()
+    assert scheduled > 10_000 / STEPS_AT_ONCE
+    assert turns - scheduled > 10_000 / STEPS_AT_ONCE
+
+
+async def _never(context: Context) -> None: ...

@@ -24,7 +24,10 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Execution(Coroutine[Any, Any, None]):
-    """A coroutine that executes one lease. Unlike others it may be dropped without ever being awaited."""
+    """A coroutine that executes one lease. Unlike others it may be dropped without ever being awaited.
+
+    :ivar uses_threads: whether it calls a plain function, which runs in a worker thread.
+    """
 
     __slots__ = ("_begun", "_executions", "_held")
 
@@ -32,6 +35,13 @@ class Execution(Coroutine[Any, Any, None]):
         self._executions = executions
         self._held = held
         self._begun: Coroutine[Any, Any, None] | None = None
+
+    @property
+    def uses_threads(self) -> bool:
+        return self._held.task.synchronous
+
+    def __str__(self) -> str:
+        return str(self._held.task)
 
     def _body(self) -> Coroutine[Any, Any, None]:
         if self._begun is None:

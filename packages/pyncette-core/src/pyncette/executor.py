@@ -25,7 +25,10 @@ class Executor(Protocol):
     ) -> bool | None: ...
 
     async def spawn_task(self, task: Awaitable[None]) -> None:
-        """Run ``task``; return as soon as the next one can be taken. ``task`` raises nothing but cancellation."""
+        """Run ``task``; return as soon as the next one can be taken. ``task`` raises nothing but cancellation.
+
+        Its attribute ``uses_threads`` tells whether it calls a plain function, which runs in a worker thread.
+        """
         ...
 
 
@@ -53,7 +56,7 @@ class DefaultExecutor:
     async def spawn_task(self, task: Awaitable[None]) -> None:
         if self._group is None:
             raise RuntimeError("The executor takes tasks only while its context is open.")
-        self._group.start_soon(task)
+        self._group.start_soon(task, uses_threads=getattr(task, "uses_threads", False))
 
 
 class SynchronousExecutor:

@@ -94,6 +94,7 @@ class Task:
     :ivar parent_task: the template or partition of an instance, otherwise None.
     :ivar extra_args: the arguments.
     :ivar enabled: whether this app executes the task; can be set until the loop runs.
+    :ivar synchronous: whether the function is a plain one, which runs in a worker thread.
     """
 
     def __init__(
@@ -112,6 +113,9 @@ class Task:
     ) -> None:
         self.name = name
         self.task_func = task_func
+        self.synchronous: bool = (
+            not inspect.iscoroutinefunction(task_func) if parent_task is None else parent_task.synchronous
+        )
         self.extra_args = args
         self._args_text = args_text
         self.policies = policies

@@ -36,8 +36,12 @@ class LoopTaskGroup(ABC):
     ) -> bool | None: ...
 
     @abstractmethod
-    def start_soon(self, task: Awaitable[None]) -> None:
-        """Run ``task`` in a task of its own, with a copy of the caller's context variables."""
+    def start_soon(self, task: Awaitable[None], *, uses_threads: bool = False) -> None:
+        """Run ``task`` in a task of its own, with a copy of the caller's context variables.
+
+        :param uses_threads: whether it calls worker threads. On asyncio anyio keeps idle ones for the tasks that
+            descend from one of its own: others may start a thread for each call.
+        """
 
 
 def loop_task_group() -> LoopTaskGroup:
@@ -46,33 +50,39 @@ def loop_task_group() -> LoopTaskGroup:
 
 
 class _AsyncioGroup(LoopTaskGroup):
-    """asyncio's own group knows only its own cancellation, which comes once and shields nothing. So each task has a
-    cancel scope, and asyncio's group cancels only when a task raises, or when the block is cancelled again."""
+    """asyncio's own group knows only asyncio's cancellation, which comes once and shields nothing. So this is a group
+    of anyio, in which one task stands for all the others: it ends when they have, and hands its cancellation on to
+    the scope of each."""
 
     def __init__(self) -> None:
-        self._group = asyncio.TaskGroup()
+        self._group = anyio.create_task_group()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scopes: set[anyio.CancelScope] = set()
+        self._errors: list[BaseException] = []
+        self._over = asyncio.Event()
+        self._left = False
         self._cancelled = False
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
+        self._group.start_soon(self._stand_for_all)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        try:
-            await self._end(error)
-        except BaseException as e:  # noqa: BLE001 - asyncio's group raises it, when all have ended
-            error = e
-        await self._group.__aexit__(type(error) if error else None, error, traceback)
-        return None
+        self._left = True
+        if not self._tasks:
+            self._over.set()
+        return await self._group.__aexit__(kind, error, traceback)
 
-    def start_soon(self, task: Awaitable[None]) -> None:
-        started = self._group.create_task(self._run(task))
+    def start_soon(self, task: Awaitable[None], *, uses_threads: bool = False) -> None:
+        if uses_threads:
+            self._group.start_soon(_wait, task)
+            return
+        started = asyncio.create_task(self._run(task))
         self._tasks.add(started)
-        started.add_done_callback(self._tasks.discard)
+        started.add_done_callback(self._ended)
 
     async def _run(self, task: Awaitable[None]) -> None:
         with anyio.CancelScope() as scope:
@@ -84,26 +94,29 @@ class _AsyncioGroup(LoopTaskGroup):
             finally:
                 self._scopes.discard(scope)
 
-    async def _end(self, error: BaseException | None) -> None:
-        if error is None:
-            try:
-                await self._wait()
-            except asyncio.CancelledError:
-                await self._cancel()
-                raise
-        else:
-            await self._cancel()
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._errors.append(error)
+            self._group.cancel_scope.cancel()
+        if self._left and not self._tasks:
+            self._over.set()
 
-    async def _cancel(self) -> None:
-        self._cancelled = True
-        for scope in self._scopes:
-            scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._wait()
-
-    async def _wait(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    async def _stand_for_all(self) -> None:
+        try:
+            await self._over.wait()
+        except asyncio.CancelledError:
+            self._cancelled = True
+            for scope in self._scopes:
+                scope.cancel()
+            with anyio.CancelScope(shield=True):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+            if len(self._errors) == 1:
+                raise self._errors[0] from None
+            if self._errors:
+                raise BaseExceptionGroup("several tasks raised", self._errors) from None
+            raise
 
 
 class _TrioGroup(LoopTaskGroup):
@@ -122,7 +135,7 @@ class _TrioGroup(LoopTaskGroup):
     ) -> bool | None:
         return await self._manager.__aexit__(kind, error, traceback)
 
-    def start_soon(self, task: Awaitable[None]) -> None:
+    def start_soon(self, task: Awaitable[None], *, uses_threads: bool = False) -> None:
         assert self._nursery is not None  # noqa: S101 - entered by the executor
         self._nursery.start_soon(_wait, task)
 

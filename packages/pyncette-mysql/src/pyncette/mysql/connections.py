@@ -85,12 +85,14 @@ class Connections:
         self._closed = True
         idle, self._idle = self._idle, []
         # Shielded, as a cancelled app has to take leave as well.
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            async with anyio.create_task_group() as tasks:
-                for connection in idle:
-                    tasks.start_soon(_say_goodbye, connection)
-        for connection in idle:
-            connection.close()
+        try:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                async with anyio.create_task_group() as tasks:
+                    for connection in idle:
+                        tasks.start_soon(_say_goodbye, connection)
+        finally:
+            for connection in idle:
+                connection.close()
 
     async def _take(self) -> Connection:
         while self._idle:
@@ -121,7 +123,7 @@ class Connections:
 
 
 async def _say_goodbye(connection: Connection) -> None:
-    with suppress(*DRIVER_ERRORS):
+    with suppress(Exception):  # whatever it is, the connection is closed afterwards
         await connection.ensure_closed()
 
 

@@ -27,6 +27,9 @@ LOCK_TIMEOUT = 10.0
 LEAVE_TIMEOUT = 5.0
 """Seconds that a cancelled statement may take to end before its connection is cut."""
 
+CANCEL_TIMEOUT = 1.0
+"""Seconds that jobs in the background get to end when they are cancelled."""
+
 CLOSE_TIMEOUT = 5.0
 """Seconds to take leave of the server."""
 
@@ -63,7 +66,7 @@ class Background:
     def start(self, job: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(job)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
 
     async def ended(self) -> None:
@@ -77,9 +80,14 @@ class Background:
         finally:
             for task in self._tasks:
                 task.cancel()
-            with anyio.CancelScope(shield=True):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+            if self._tasks:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait(self._tasks, timeout=CANCEL_TIMEOUT)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever started it was told; here it only counts as seen
 
 
 class Database:
@@ -182,8 +190,10 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
     finally:
         # Shielded, as a cancelled app has to take leave as well; the pool cuts its connections if time runs out.
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            await pool.close()
-            await background.ended()
+            try:
+                await pool.close()
+            finally:
+                await background.ended()
 
 
 def session_settings(settings: Settings) -> dict[str, str]:
