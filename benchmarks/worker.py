@@ -1,7 +1,8 @@
 """The process that is measured: the same code on pyncette 1.1.0 and on this version, by the public API.
 
 Argument: a JSON object with the case, the backend and its options. Says "ready", begins at a line on standard input,
-says how far it is, ends at the end of standard input, and says what it measured, as JSON.
+counts its CPU time anew at each further line, says how far it is, ends at the end of standard input, and says what it
+measured, as JSON.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ async def execute(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
         await anext(commands)
         began, cpu = time.time(), cpu_seconds()
         running = asyncio.ensure_future(context.run())
-        teller = asyncio.ensure_future(tell(subject))
+        teller = asyncio.ensure_future(tell(subject, job.get("tell", 0.02)))
         async for _ in commands:
-            pass
+            cpu = cpu_seconds()
         spent = cpu_seconds() - cpu
         context.shutdown()
         teller.cancel()
@@ -80,13 +81,13 @@ async def execute(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
         return {"began": began, "last": subject.last, "count": subject.count, "cpu": spent, "lags": subject.lags}
 
 
-async def tell(subject: Subject) -> None:
+async def tell(subject: Subject, pause: float) -> None:
     told = -1
     while True:
         if subject.count != told:
             told = subject.count
             print(told, flush=True)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
 
 
 async def load(subject: Subject, context: Any, plan: dict[str, Any]) -> None:
