@@ -72,11 +72,16 @@ class Process:
         return self.result
 
 
+def job_on(storage: Storage, case: str) -> dict[str, Any]:
+    """What a worker has to know, whatever it measures; where nobody else has been."""
+    return {"case": case, "backend": storage.backend, "options": storage.options()}
+
+
 def execute(
     version: Version, storage: Storage, load: dict[str, Any], processes: int, enough: Callable[[int, float], bool]
 ) -> list[dict[str, Any]]:
     """Run workers on one storage, whose instances the first one schedules, until ``enough(executions, seconds)``."""
-    job = {"case": "execute", "backend": storage.backend, "options": storage.options()}
+    job = job_on(storage, "execute")
     crew = [Process(version, {**job, "load": load})]
     crew[0].ready()
     crew += [Process(version, job) for _ in range(processes - 1)]
@@ -137,8 +142,7 @@ def keeps_up(version: Version, storage: Storage, rate: int) -> bool:
 
 def register(version: Version, storage: Storage, count: int, *, bulk: bool) -> Figures:
     """Instances scheduled a second, one by one or in bulk (1.1.0: 100 calls at a time)."""
-    job = {"case": "register", "backend": storage.backend, "options": storage.options(), "count": count, "bulk": bulk}
-    process = Process(version, job)
+    process = Process(version, {**job_on(storage, "register"), "count": count, "bulk": bulk})
     process.begin()
     return {"bulk/s" if bulk else "one by one/s": process.end()["rate"]}
 
@@ -147,8 +151,8 @@ def idle(version: Version, storage: Storage, count: int) -> Figures:
     """What an app with ``count`` instances that are not due costs in a minute."""
     seconds = 20.0
     settled = 12.0  # the start is over by then, and the server has counted it
-    job = {"case": "execute", "backend": storage.backend, "options": storage.options(), "tell": settled + seconds}
-    process = Process(version, {**job, "load": {"kind": "later", "count": count}})
+    load = {"kind": "later", "count": count}
+    process = Process(version, {**job_on(storage, "execute"), "load": load, "tell": settled + seconds})
     process.begin()
     time.sleep(settled)
     process.begin()  # once more: only what comes now is counted

@@ -14,7 +14,7 @@ import asyncmy
 from asyncmy.connection import Connection
 
 from pyncette.mysql import mysql_repository
-from pyncette.mysql.connections import SESSION
+from pyncette.mysql.connections import SESSION, execute
 from pyncette.record import Change, Queue, QueueClaim, Record
 from pyncette.repository import Repository
 from tests.servers.model import Server
@@ -122,12 +122,7 @@ class Lab:
 
     async def send(self, connection: Connection, script: str) -> list[Rows]:
         """The rows of each statement of a script."""
-        cursor = connection.cursor()
-        await cursor.execute(script)
-        replies: list[Rows] = [await cursor.fetchall()]
-        while await cursor.nextset():
-            replies.append(await cursor.fetchall())
-        return replies
+        return await execute(connection, script)
 
 
 class Proxy:

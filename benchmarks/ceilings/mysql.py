@@ -9,9 +9,10 @@ indexes included.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import asyncmy
+
+from pyncette.mysql.connections import execute
 
 from .common import BATCH, LEASE, NEXT, Driver, fill_storage, fresh, moments, opened
 
@@ -30,7 +31,7 @@ class ByHand(Driver):
         )
 
     async def close(self) -> None:
-        await self._send(f"DROP TABLE IF EXISTS {self._table}")
+        await execute(self._connection, f"DROP TABLE IF EXISTS {self._table}")
         self._connection.close()
 
     async def fill(self, number: int) -> None:
@@ -38,28 +39,31 @@ class ByHand(Driver):
             await fill_storage(repository, number)
 
     async def tidy(self) -> None:
-        await self._send(f"ANALYZE TABLE {self._table}")
+        await execute(self._connection, f"ANALYZE TABLE {self._table}")
 
     async def batch(self) -> int:
         now, token = next(moments), fresh()
-        (_, rows) = await self._send(
+        (_, rows) = await execute(
+            self._connection,
             f"START TRANSACTION; SELECT queue, `key`, due_at, fence, spec FROM {self._table} WHERE queue = 'task' "
-            f"AND ready_at <= {now} ORDER BY ready_at LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
+            f"AND ready_at <= {now} ORDER BY ready_at LIMIT {BATCH} FOR UPDATE SKIP LOCKED",
         )
         if not rows:
-            await self._send("COMMIT")
+            await execute(self._connection, "COMMIT")
             return 0
         quote: Callable[[object], str] = self._connection.escape
         keys = [quote(row[1]) for row in rows]
-        await self._send(
+        await execute(
+            self._connection,
             f"UPDATE {self._table} SET ready_at = {now + LEASE}, locked_until = {now + LEASE}, locked_by = '{token}', "
             f"revision = '{token}', fence = GREATEST(fence + 1, {now}), attempt = attempt + 1 "
-            f"WHERE queue = 'task' AND `key` IN ({','.join(keys)}); COMMIT"
+            f"WHERE queue = 'task' AND `key` IN ({','.join(keys)}); COMMIT",
         )
-        await self._send(
+        await execute(
+            self._connection,
             f"UPDATE {self._new(keys)} JOIN {self._table} AS t ON t.queue = 'task' AND t.`key` = n.k "
             f"AND t.revision = '{token}' SET t.due_at = n.d, t.ready_at = n.d, t.locked_until = NULL, "
-            "t.locked_by = NULL, t.revision = n.r, t.attempt = 0"
+            "t.locked_by = NULL, t.revision = n.r, t.attempt = 0",
         )
         return len(rows)
 
@@ -69,11 +73,3 @@ class ByHand(Driver):
         if "MariaDB" in str(self._connection.get_server_info()):
             return f"(WITH v (k, r, d) AS (VALUES {','.join(values)}) SELECT * FROM v) AS n"
         return f"(VALUES {','.join(f'ROW{value}' for value in values)}) AS n (k, r, d)"
-
-    async def _send(self, script: str) -> list[Any]:
-        cursor = self._connection.cursor()
-        await cursor.execute(script)
-        replies = [await cursor.fetchall()]
-        while await cursor.nextset():
-            replies.append(await cursor.fetchall())
-        return replies

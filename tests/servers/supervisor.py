@@ -105,26 +105,27 @@ def reap() -> None:
         exit_codes[pid] = os.waitstatus_to_exitcode(status)
 
 
+def status(entry: Path) -> list[str]:
+    """Return what /proc tells of a process or thread, from its state and its parent on."""
+    return (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
 def parents() -> dict[int, int]:
     """Return the parent of each process on the machine."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+                found[int(entry.name)] = int(status(entry)[1])
             except OSError:  # it has ended meanwhile
                 continue
-            found[int(entry.name)] = int(fields[1])
     return found
 
 
 def at_work(pid: int) -> bool:
     """Whether a thread of the process has neither stopped nor ended."""
     try:
-        states = [
-            (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-            for task in Path(f"/proc/{pid}/task").iterdir()
-        ]
+        states = [status(thread)[0] for thread in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:  # one has ended meanwhile
         return Path(f"/proc/{pid}").exists()
     return any(state not in "TtZX" for state in states)

@@ -27,7 +27,8 @@ class Executor(Protocol):
     async def spawn_task(self, task: Awaitable[None]) -> None:
         """Run ``task``; return as soon as the next one can be taken. ``task`` raises nothing but cancellation.
 
-        Its attribute ``uses_threads`` tells whether it calls a plain function, which runs in a worker thread.
+        Its text is the name of what is executed, and its attribute ``uses_threads`` tells whether that is a plain
+        function, which runs in a worker thread.
         """
         ...
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from itertools import zip_longest
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -168,8 +168,9 @@ class ContractBase:
                     await anyio.sleep(0.05)
                     found = await probe()
         if isinstance(expected, list):
-            assert_same(cast("Any", of(found)), expected)
-        assert of(found) == expected
+            assert_same(of(found), expected)
+        else:
+            assert of(found) == expected
         return found
 
     async def take(
