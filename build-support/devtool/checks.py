@@ -7,7 +7,7 @@ import time
 from devtool.environment import Environment, say
 from devtool.layout import PACKAGES, ROOT
 
-PURE = ("schedule", "lease", "task", "spec")
+PURE = ("schedule", "lease", "_schedules", "_tasks")
 TYPED = ("packages", "tests", "examples", "benchmarks", "build-support", "docs", "conftest.py")
 
 

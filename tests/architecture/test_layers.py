@@ -4,38 +4,16 @@ import sys
 
 import pytest
 
-from tests.architecture.sources import Import, imports, module_name, run_time_files
+from tests.architecture.house import BACKENDS, CORE, MODULES, room_of, rooms
+from tests.architecture.sources import Import
 
-# Core, from the bottom to the top: a module imports only from layers below its own (for types alone, from anywhere).
-LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    (
-        "words and values",
-        frozenset({"errors", "record", "names", "checks", "suggest", "cron", "zones", "clock", "signals"})
-        | {"eventloop", "mongodb"},
-    ),
-    ("what users and observers are given", frozenset({"context", "observer"})),
-    ("decisions", frozenset({"schedule", "lease"})),
-    ("what is stored, and by whom", frozenset({"spec", "repository", "options"})),
-    ("stores and tasks", frozenset({"memory", "bridge", "store", "task"})),
-    ("the way to the store", frozenset({"writer", "backends", "partition"})),
-    ("one lease", frozenset({"held"})),
-    ("one registration", frozenset({"registration"})),
-    ("the only caller of a repository", frozenset({"coordinator", "instances"})),
-    ("helpers of executions", frozenset({"invoke", "background", "bulk", "taskgroup"})),
-    ("executions", frozenset({"executor", "execution", "heartbeat"})),
-    ("the loop", frozenset({"poller", "utils"})),
-    ("a running app", frozenset({"app_context"})),
-    ("the console entry", frozenset({"main"})),
-    ("registration and wiring", frozenset({"app"})),
-    ("on top", frozenset({"prometheus", "healthcheck", ""})),  # "" is pyncette/__init__.py
-)
+ROOMS = [room.name for room in rooms()]
 
 # What a backend may import of core: the storage interface, and what binds its options.
-FOR_BACKENDS = frozenset({"repository", "record", "errors", "options", "bridge"})
-BACKENDS = frozenset({"sqlite", "redis", "postgres", "mysql", "dynamodb"})
+FOR_BACKENDS = frozenset({room.name for room in rooms() if room.audience == "backends"} | {"errors", "options"})
 
 # Decisions, without I/O: all that these modules may import from outside.
-PURE = frozenset({"record", "names", "suggest", "cron", "zones", "schedule", "lease", "spec"})
+PURE = ("record", "schedule", "_schedules", "lease", "_tasks.names", "_tasks.spec", "_validation.suggest")
 PURE_IMPORTS = frozenset(
     {"__future__", "bisect", "calendar", "collections", "croniter", "dataclasses", "datetime", "dateutil", "difflib"}
     | {"enum", "functools", "hashlib", "itertools", "json", "math", "re", "typing", "zoneinfo"}
@@ -43,71 +21,73 @@ PURE_IMPORTS = frozenset(
 PURE_EXCEPTIONS = {("schedule", "time")}  # the moment that `upcoming` starts from when none is given
 
 # The rest is written for anyio. Backends may: their drivers speak asyncio only.
-KNOWS_ASYNCIO = frozenset({"background", "bridge", "main", "taskgroup"})
+KNOWS_ASYNCIO = frozenset({"_concurrency.background", "bridge", "_app.console", "_concurrency.taskgroup"})
 ASYNCIO = frozenset({"asyncio", "uvloop"})
 
-MODULES = {module_name(path): imports(path) for path in run_time_files()}
+
+def inside(module: str) -> str:
+    """`_leases.held` for `pyncette._leases.held`."""
+    return module.partition(".")[2]
 
 
-def top(module: str) -> str:
-    """`lease` for `pyncette.lease`, the empty text for `pyncette` itself."""
-    return module.partition(".")[2].partition(".")[0]
+def is_pure(module: str) -> bool:
+    return any(inside(module) == name or inside(module).startswith(f"{name}.") for name in PURE)
 
 
 def root(name: str) -> str:
     return name.partition(".")[0]
 
 
-def of_ours(name: str) -> str | None:
-    """The part of Pyncette that an imported name belongs to; None for a name from outside."""
-    if root(name) != "pyncette":
-        return None
-    part = top(name)
-    return part if f"pyncette.{part}" in MODULES else ""
-
-
-def layer(part: str) -> int:
-    for number, (_, parts) in enumerate(LAYERS):
-        if part in parts:
-            return number
-    pytest.fail(f"pyncette.{part} has no place in LAYERS; put it where its imports and its users allow")
-
-
 def told(module: str, bad: list[Import], rule: str) -> str:
     return "\n".join(f"{module}:{found.line} imports {found.name}: {rule}" for found in bad)
 
 
-CORE = sorted(m for m in MODULES if top(m) not in BACKENDS | {"testing"})
+def test_every_room_is_in_the_table() -> None:
+    assert set(ROOMS) == {room_of(module) for module in CORE}, "docs/architecture.md lists the rooms"
 
 
 @pytest.mark.parametrize("module", CORE)
 def test_core_imports_run_downwards(module: str) -> None:
-    own = top(module)
+    own = room_of(module)
     bad = []
     for found in MODULES[module]:
-        part = of_ours(found.name)
-        if part is None or part == own or found.only_for_types:
+        used = room_of(found.name)
+        if used is None or used == own:
             continue
-        if part == "testing" or part in BACKENDS or layer(part) >= layer(own):
+        if used not in ROOMS or own not in ROOMS or ROOMS.index(used) <= ROOMS.index(own):
             bad.append(found)
-    assert not bad, told(module, bad, "not a layer below")
+    assert not bad, told(module, bad, "not a row below in docs/architecture.md")
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if top(m) in BACKENDS))
+@pytest.mark.parametrize("room", [name for name in ROOMS if name.startswith("_")])
+def test_no_circles_inside_of_a_room(room: str) -> None:
+    """Those between rooms can't be, as imports between them run downwards."""
+    own = {m for m in CORE if room_of(m) == room}
+    uses = {m: {other for other in own for found in MODULES[m] if _is_of(found.name, other)} - {m} for m in own}
+    while leaves := {m for m, used in uses.items() if not used}:
+        uses = {m: used - leaves for m, used in uses.items() if m not in leaves}
+    assert not uses, f"these import each other: {sorted(uses)}"
+
+
+def _is_of(name: str, module: str) -> bool:
+    return name == module or (name.startswith(f"{module}.") and module.count(".") > 1)
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if room_of(m) in BACKENDS))
 def test_backends_import_the_storage_interface_only(module: str) -> None:
-    allowed = FOR_BACKENDS | {top(module)}
-    bad = [found for found in MODULES[module] if (part := of_ours(found.name)) is not None and part not in allowed]
+    allowed = FOR_BACKENDS | {room_of(module)}
+    bad = [found for found in MODULES[module] if (used := room_of(found.name)) is not None and used not in allowed]
     assert not bad, told(module, bad, f"a backend may import {sorted(FOR_BACKENDS)} of core")
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if top(m) in PURE))
+@pytest.mark.parametrize("module", sorted(filter(is_pure, CORE)))
 def test_pure_modules_do_no_io(module: str) -> None:
     bad = [
         found
         for found in MODULES[module]
-        if of_ours(found.name) is None
+        if room_of(found.name) is None
         and (outside := root(found.name)) not in PURE_IMPORTS
-        and (top(module), outside) not in PURE_EXCEPTIONS
+        and (inside(module), outside) not in PURE_EXCEPTIONS
     ]
     assert not bad, told(module, bad, "this module decides and does no I/O")
 
@@ -115,7 +95,7 @@ def test_pure_modules_do_no_io(module: str) -> None:
 @pytest.mark.parametrize("module", CORE)
 def test_core_is_written_for_anyio(module: str) -> None:
     bad = [found for found in MODULES[module] if root(found.name) in ASYNCIO]
-    assert top(module) in KNOWS_ASYNCIO or not bad, told(module, bad, "use anyio")
+    assert inside(module) in KNOWS_ASYNCIO or not bad, told(module, bad, "use anyio")
 
 
 def test_core_imports_no_driver() -> None:
@@ -125,5 +105,5 @@ def test_core_imports_no_driver() -> None:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {top(module) for module in MODULES} >= {"lease", "schedule", "repository", *BACKENDS}
+    assert {room_of(module) for module in MODULES} >= {"lease", "schedule", "repository", *BACKENDS}
     assert "asyncio" in sys.stdlib_module_names

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pyncette import Pyncette, backends
+from pyncette import Pyncette
+from pyncette._config import backends
 from pyncette.memory import memory_repository
 from pyncette.repository import Backend
 

@@ -11,8 +11,8 @@ import pytest
 from croniter import CroniterError
 
 from pyncette import Context, ExecutionMode, FailureMode, Pyncette, Task
+from pyncette._tasks.partition import PartitionedTask
 from pyncette.context import NextFunc
-from pyncette.partition import PartitionedTask
 from pyncette.utils import with_heartbeat
 
 MINUTE = datetime.timedelta(minutes=1)

@@ -185,7 +185,7 @@ def test_a_storage_that_cant_be_used_is_one_clear_line(start: Callable[..., Prog
     )
     status, _, err = program.end()
     assert status == 1
-    assert "CRITICAL pyncette.main: The shelf has collapsed: put up a new one." in err
+    assert "CRITICAL pyncette._app.console: The shelf has collapsed: put up a new one." in err
     assert "Traceback" not in err
 
 
@@ -201,7 +201,7 @@ def test_a_port_that_is_taken(start: Callable[..., Program]) -> None:
     )
     status, _, err = program.end()
     assert status == 1
-    assert "CRITICAL pyncette.main: The health check can't listen" in err
+    assert "CRITICAL pyncette._app.console: The health check can't listen" in err
     assert "Traceback" not in err
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyncette import Context, Pyncette
-from pyncette.names import check_name, escape, join, partition_of
+from pyncette._tasks.names import check_name, escape, join, partition_of
 
 _MINUTE = datetime.timedelta(minutes=1)
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from pyncette import Context, ExecutionMode, Pyncette
-from pyncette.bulk import STEPS_AT_ONCE
+from pyncette._app.bulk import STEPS_AT_ONCE
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.memory import MemoryRepository
 from pyncette.testing import Call, FaultPlan, FaultyRepository, ManualClock, refuse

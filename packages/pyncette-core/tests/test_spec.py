@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyncette._tasks.spec import Spec, UndecodableSpec, decode, decode_args, encode, encode_args
 from pyncette.schedule import Cron, Interval, Once, Schedule
-from pyncette.spec import Spec, UndecodableSpec, decode, decode_args, encode, encode_args
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

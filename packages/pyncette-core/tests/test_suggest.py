@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyncette.suggest import edit_distance, near_miss, nearest
-from pyncette.task import TASK_PARAMETERS
+from pyncette._tasks.keywords import TASK_PARAMETERS
+from pyncette._validation.suggest import edit_distance, near_miss, nearest
 
 WORDS = st.text("abcd", max_size=8)
 

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from pyncette.taskgroup import loop_task_group
+from pyncette._concurrency.taskgroup import loop_task_group
 
 pytestmark = pytest.mark.anyio
 

@@ -9,15 +9,15 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from pyncette._leases.store import Store
+from pyncette._leases.writer import MAX_BATCH, MAX_CONFLICTS, Awaited, Write, Writer
 from pyncette.clock import SystemClock
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer, Observers
 from pyncette.record import Change, Record, Ref
 from pyncette.repository import Repository
-from pyncette.store import Store
 from pyncette.testing import Call, FaultPlan, FaultyRepository, delay, fail, lose_reply, refuse
-from pyncette.writer import MAX_BATCH, MAX_CONFLICTS, Awaited, Write, Writer
 
 FIRST = Record("q", "q:x", 1, 1, None, None, "r0", 0, 0, "{}")
 

@@ -6,12 +6,15 @@ from pkgutil import extend_path
 
 __path__ = extend_path(__path__, __name__)  # the backends are distributions of their own
 
-from .app import Pyncette
-from .app_context import PyncetteContext
-from .bulk import BulkResult
-from .context import Context
-from .instances import ListTasksResponse, TaskState
-from .task import ExecutionMode, FailureMode, Task
+from ._app.app import Pyncette
+from ._app.bulk import BulkResult
+from ._app.context import Context
+from ._app.instances import ListTasksResponse, TaskState
+from ._app.running import PyncetteContext
+from ._tasks.names import partition_of
+from ._tasks.partition import PartitionedTask
+from ._tasks.policies import ExecutionMode, FailureMode
+from ._tasks.task import PartitionSelector, Task
 
 __all__ = [
     "BulkResult",
@@ -19,8 +22,11 @@ __all__ = [
     "ExecutionMode",
     "FailureMode",
     "ListTasksResponse",
+    "PartitionSelector",
+    "PartitionedTask",
     "Pyncette",
     "PyncetteContext",
     "Task",
     "TaskState",
+    "partition_of",
 ]

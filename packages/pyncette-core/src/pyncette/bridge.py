@@ -19,8 +19,8 @@ from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from ._concurrency.eventloop import on_trio
 from .errors import RepositoryException, RepositoryUnavailableException
-from .eventloop import on_trio
 from .repository import Repository
 
 logger: logging.Logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import Protocol, Self
 
-from .taskgroup import LoopTaskGroup, loop_task_group
+from ._concurrency.taskgroup import LoopTaskGroup, loop_task_group
 
 
 class Executor(Protocol):

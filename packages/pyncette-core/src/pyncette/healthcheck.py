@@ -16,12 +16,12 @@ from typing import Any
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal
 
-from .app import Pyncette
-from .app_context import PyncetteContext
-from .background import unwrapped
-from .checks import check_port
+from ._app.app import Pyncette
+from ._app.running import PyncetteContext
+from ._concurrency.background import unwrapped
+from ._schedules.moments import to_datetime
+from ._validation.checks import check_port
 from .errors import PyncetteException
-from .task import to_datetime
 
 logger: logging.Logger = logging.getLogger(__name__)
 

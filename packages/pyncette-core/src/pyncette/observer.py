@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .task import Task
+    from ._tasks.task import Task
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .checks import check_count, check_duration
+from ._validation.checks import check_count, check_duration
+from ._validation.suggest import nearest
 from .clock import Clock, SystemClock
-from .suggest import nearest
 
 _SETUP_NAMES = ("repository_factory", "executor_cls", "poll_interval")
 _BACKENDS = ("sqlite", "redis", "postgres", "mysql", "dynamodb")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from .app import Pyncette
+from ._app.app import Pyncette
+from ._tasks.task import Task
 from .observer import Observer
-from .task import Task
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram

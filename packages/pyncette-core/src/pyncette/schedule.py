@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
-from .cron import CronError, Fields, parse
-from .zones import DAY, WINDOW_BITS, Zone, find_zone, offsets_near
+from ._schedules.cron import CronError, Fields, parse
+from ._schedules.zones import DAY, WINDOW_BITS, Zone, find_zone, offsets_near
 
 __all__ = ["Cron", "CronError", "Interval", "Once", "Schedule", "make_schedule", "upcoming", "upcoming_of"]
 

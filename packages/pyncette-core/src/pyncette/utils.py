@@ -2,6 +2,71 @@
 
 from __future__ import annotations
 
-from .heartbeat import with_heartbeat
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-__all__ = ["with_heartbeat"]
+import anyio
+
+from ._concurrency.background import background
+from ._loop.invoke import invoke
+from ._tasks.task import Task
+from ._validation.checks import check_no_generator
+from .context import Context
+from .errors import LeaseLostException, RepositoryException
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+
+def with_heartbeat(
+    lease_remaining_ratio: float = 0.5, cancel_on_lease_lost: bool = False
+) -> Callable[[Callable[[Context], Any]], Callable[[Context], Awaitable[None]]]:
+    """Decorates a task function, so that its lease is prolonged in the background for as long as it runs.
+
+    :param lease_remaining_ratio: the part of ``lease_duration`` that passes between heartbeats, between 0 and 1.
+    :param cancel_on_lease_lost: whether to cancel the function when its lease is lost. Otherwise it runs to its end,
+        possibly at the same time as another execution of the same occurrence.
+    :raises ValueError: the ratio is not between 0 and 1.
+    """
+    if not 0 < lease_remaining_ratio < 1:
+        raise ValueError(f"lease_remaining_ratio must lie between 0 and 1 (try 0.5), not be {lease_remaining_ratio!r}.")
+
+    def decorate(func: Callable[[Context], Any]) -> Callable[[Context], Awaitable[None]]:
+        if isinstance(func, Task):
+            raise TypeError("Put @with_heartbeat() below the decorator that makes the task, not above it.")
+        check_no_generator("task", func)
+
+        @functools.wraps(func)
+        async def beating(context: Context) -> None:
+            async with background() as group:
+                group.start_soon(_beat, context, lease_remaining_ratio, cancel_on_lease_lost, group.cancel_scope)
+                await invoke(func, context)
+
+        return beating
+
+    return decorate
+
+
+async def _beat(context: Context, ratio: float, cancel_on_lease_lost: bool, scope: anyio.CancelScope) -> None:
+    clock = context.app_context.clock
+    period = round(context.task.policies.lease_microseconds * ratio)
+    due = clock.now() + period
+    extra = {"task": context.task.canonical_name}
+    while True:
+        await clock.wait_until(due)
+        due = max(due + period, clock.now())
+        try:
+            await context.heartbeat()
+        except LeaseLostException:
+            if cancel_on_lease_lost:
+                logger.warning("The lease on %s is lost; cancelling it.", context.task, extra=extra)
+                scope.cancel()
+            else:
+                logger.warning("The lease on %s is lost; it goes on all the same.", context.task, extra=extra)
+            return
+        except RepositoryException as e:
+            kind = type(e).__name__
+            logger.warning("A heartbeat of %s failed (%s: %s); trying again.", context.task, kind, e, extra=extra)
+            # Soon, as long as something of the lease is left.
+            due = clock.now() + max(period // 8, 1)

@@ -14,7 +14,7 @@ from croniter import CroniterBadCronError, CroniterBadDateError, croniter
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pyncette.cron import Fields, parse
+from pyncette._schedules.cron import Fields, parse
 from pyncette.schedule import Cron, CronError, make_schedule
 
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week", "second", "year")
@@ -222,7 +222,7 @@ def test_a_text_that_only_fails_as_a_whole_is_refused_too(monkeypatch: pytest.Mo
         if text != "* * * * *" and text.count("*") < 4:
             raise ValueError("these don't go together")
 
-    monkeypatch.setattr("pyncette.cron.croniter", refuse)
+    monkeypatch.setattr("pyncette._schedules.cron.croniter", refuse)
     with pytest.raises(CronError, match="'1 2 3 4 5' can't be read: these don't go together"):
         parse.__wrapped__("1 2 3 4 5")
 

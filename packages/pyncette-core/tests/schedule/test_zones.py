@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyncette._schedules.zones import WINDOW_BITS, Zone, find_zone, offsets_near
 from pyncette.schedule import Cron, make_schedule
-from pyncette.zones import WINDOW_BITS, Zone, find_zone, offsets_near
 
 # Whole windows from 1880 to 2035; from 2037 on the files have a rule instead of single transitions.
 BEGIN, END = -42 << WINDOW_BITS, 31 << WINDOW_BITS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 
 from pyncette import PyncetteContext, Task
-from pyncette.instances import TaskState
-from pyncette.partition import PartitionedTask
+from pyncette._app.instances import TaskState
+from pyncette._tasks.partition import PartitionedTask
 
 from .bench import AppBase, Bench, duration, moment
 

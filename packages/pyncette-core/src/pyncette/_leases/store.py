@@ -10,11 +10,11 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from .clock import Clock
-from .errors import RecordRefusedException, RepositoryException
-from .observer import Observers
-from .record import Change, Queue, QueueClaim, Record, Ref
-from .repository import Repository
+from pyncette.clock import Clock
+from pyncette.errors import RecordRefusedException, RepositoryException
+from pyncette.observer import Observers
+from pyncette.record import Change, Queue, QueueClaim, Record, Ref
+from pyncette.repository import Repository
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import anyio
 
-from .app_context import PyncetteContext
-from .background import background
-from .errors import PyncetteException
+from pyncette._concurrency.background import background
+from pyncette.errors import PyncetteException
+
+from .running import PyncetteContext
 from .signals import StopSignals
 
 logger: logging.Logger = logging.getLogger(__name__)

@@ -9,11 +9,12 @@ from typing import Any, Generic, TypeVar
 
 import anyio.lowlevel
 
-from .errors import PyncetteException
+from pyncette._leases.registration import Register, Remove
+from pyncette._leases.writer import MAX_BATCH, Awaited, Writer
+from pyncette._tasks.task import Task, check_task
+from pyncette.errors import PyncetteException
+
 from .instances import instance_ref
-from .registration import Register, Remove
-from .task import Task, check_task
-from .writer import MAX_BATCH, Awaited, Writer
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Awaited)

@@ -8,11 +8,9 @@ from typing import Any
 
 import anyio.to_thread
 
-from .context import Context
 
-
-async def invoke(func: Callable[[Context], Any], context: Context) -> None:
-    """Run ``func`` to its end.
+async def invoke(func: Callable[[Any], Any], context: Any) -> None:
+    """Run ``func`` to its end. ``context`` is the :class:`pyncette.Context`, which knows the app that this belongs to.
 
     Worker threads are limited by the app's ``concurrency_limit``. They can't be cancelled: who cancels waits for them.
     """

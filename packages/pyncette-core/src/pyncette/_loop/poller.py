@@ -9,14 +9,15 @@ from contextlib import contextmanager
 
 import anyio
 
-from .clock import Clock
-from .coordinator import Coordinator
+from pyncette._leases.coordinator import Coordinator
+from pyncette._leases.held import HeldLease
+from pyncette._tasks.task import Task
+from pyncette.clock import Clock
+from pyncette.executor import Executor
+from pyncette.observer import Observers
+from pyncette.record import NEVER
+
 from .execution import Execution, Executions
-from .executor import Executor
-from .held import HeldLease
-from .observer import Observers
-from .record import NEVER
-from .task import Task
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -7,15 +7,17 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 
-from .clock import Clock
-from .errors import RepositoryException
+from pyncette._tasks.policies import ExecutionMode, FailureMode
+from pyncette._tasks.spec import UndecodableSpec, decode
+from pyncette._tasks.task import Task
+from pyncette.clock import Clock
+from pyncette.errors import RepositoryException
+from pyncette.observer import Observers
+from pyncette.record import QueueClaim, Record
+
 from .held import Advance, Extend, HeldLease, Outcome, Settle, new_revision
-from .observer import Observers
-from .record import QueueClaim, Record
 from .registration import Park, StoreSchedule
-from .spec import UndecodableSpec, decode
 from .store import Store
-from .task import ExecutionMode, FailureMode, Task
 from .writer import Write, Writer
 
 logger: logging.Logger = logging.getLogger(__name__)

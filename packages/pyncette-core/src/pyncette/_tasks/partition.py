@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from pyncette._validation.checks import check_count, is_index
+
 from . import names
-from .checks import check_count, is_index
 from .task import PartitionSelector, Task
 
 

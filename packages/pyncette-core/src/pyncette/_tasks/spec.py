@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .schedule import Cron, Interval, Once, Schedule
+from pyncette.schedule import Cron, Interval, Once, Schedule
 
 VERSION = 1
 

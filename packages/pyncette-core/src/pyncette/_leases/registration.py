@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from . import lease
-from .errors import RepositoryUnavailableException, TaskLockedException
+from pyncette import lease
+from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.policies import ExecutionMode
+from pyncette._tasks.spec import Spec, UndecodableSpec, decode, encode
+from pyncette._tasks.task import Task
+from pyncette.errors import RepositoryUnavailableException, TaskLockedException
+from pyncette.record import Change, Record, Ref
+from pyncette.schedule import Once
+
 from .held import new_revision
-from .record import Change, Record, Ref
-from .schedule import Once
-from .spec import Spec, UndecodableSpec, decode, encode
-from .task import ExecutionMode, Task, to_datetime
 from .writer import Awaited, Write
 
 logger: logging.Logger = logging.getLogger(__name__)

@@ -8,11 +8,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from . import lease
-from .errors import LeaseLostException
-from .record import Change, Record
-from .spec import Spec, UndecodableSpec, decode
-from .task import FailureMode, Task
+from pyncette import lease
+from pyncette._tasks.policies import FailureMode
+from pyncette._tasks.spec import Spec, UndecodableSpec, decode
+from pyncette._tasks.task import Task
+from pyncette.errors import LeaseLostException
+from pyncette.record import Change, Record
+
 from .writer import Awaited, Write
 
 

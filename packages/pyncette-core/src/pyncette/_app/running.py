@@ -10,22 +10,24 @@ from typing import Any
 
 import anyio
 
-from .background import background
+from pyncette._concurrency.background import background
+from pyncette._leases.coordinator import Coordinator
+from pyncette._leases.store import Store
+from pyncette._leases.writer import Writer
+from pyncette._loop.execution import Executions, Middleware
+from pyncette._loop.poller import Poller
+from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.task import Task
+from pyncette._validation.attributes import check_attribute_name
+from pyncette._validation.checks import check_count
+from pyncette.clock import Clock
+from pyncette.executor import Executor
+from pyncette.observer import Observers
+from pyncette.options import LoopOptions
+from pyncette.repository import Repository
+
 from .bulk import BulkResult, Progress, schedule_many, unschedule_many
-from .checks import check_count
-from .clock import Clock
-from .context import MiddlewareFunc, check_attribute_name
-from .coordinator import Coordinator
-from .execution import Executions
-from .executor import Executor
 from .instances import Instances, ListTasksResponse, TaskState
-from .observer import Observers
-from .options import LoopOptions
-from .poller import Poller
-from .repository import Repository
-from .store import Store
-from .task import Task, to_datetime
-from .writer import Writer
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ class PyncetteContext:
         repository: Repository,
         *,
         tasks: Sequence[Task],
-        middlewares: Sequence[MiddlewareFunc],
+        middlewares: Sequence[Middleware],
+        new_context: Callable[[], Any],
         observers: Observers,
         options: LoopOptions,
         poll_interval: datetime.timedelta,
@@ -65,7 +68,9 @@ class PyncetteContext:
         coordinator = Coordinator(
             store, self._writer, self.clock, observers, poll_interval=interval, batch_size=options.batch_size
         )
-        self._executions = Executions(coordinator, self.clock, observers, middlewares=middlewares)
+        self._executions = Executions(
+            coordinator, self.clock, observers, middlewares=middlewares, new_context=new_context
+        )
         self._executions.items["app_context"] = self
         self._poller = Poller(coordinator, self._executions, self.clock, observers, poll_interval=interval)
         self._writer.on_stored = self._poller.expect

@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from .memory import memory_repository
-from .repository import Backend, Repository
+from pyncette.memory import memory_repository
+from pyncette.repository import Backend, Repository
 
 GROUP = "pyncette.backends"
 

@@ -10,17 +10,21 @@ from typing import Any
 
 import anyio
 
-from .background import is_cancelled
-from .clock import Clock
-from .context import Context, MiddlewareFunc
-from .coordinator import Coordinator
-from .errors import LeaseLostException, RepositoryException
-from .held import HeldLease, Outcome
+from pyncette._concurrency.background import is_cancelled
+from pyncette._leases.coordinator import Coordinator
+from pyncette._leases.held import HeldLease, Outcome
+from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.policies import ExecutionMode
+from pyncette.clock import Clock
+from pyncette.errors import LeaseLostException, RepositoryException
+from pyncette.observer import Observers
+
 from .invoke import invoke
-from .observer import Observers
-from .task import ExecutionMode, to_datetime
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+Middleware = Callable[[Any, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""A :class:`pyncette.context.MiddlewareFunc`, seen from below the app."""
 
 
 class Execution(Coroutine[Any, Any, None]):
@@ -75,12 +79,14 @@ class Executions:
         clock: Clock,
         observers: Observers,
         *,
-        middlewares: Sequence[MiddlewareFunc],
+        middlewares: Sequence[Middleware],
+        new_context: Callable[[], Any],
     ) -> None:
         self._coordinator = coordinator
         self._clock = clock
         self._observers = observers
         self._middlewares = tuple(reversed(middlewares))
+        self._new_context = new_context
         self.items: dict[str, Any] = {}
         self.active: set[HeldLease] = set()
         self.on_end: Callable[[], None] = lambda: None
@@ -147,9 +153,9 @@ class Executions:
             enter = functools.partial(middleware, context, enter)
         await enter()
 
-    def _context(self, held: HeldLease) -> Context:
+    def _context(self, held: HeldLease) -> Any:
         task = held.task
-        context = Context()
+        context = self._new_context()
         vars(context).update(self.items)
         context.task = task
         context.scheduled_at = to_datetime(held.record.due_at, task.tz)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from .clock import Clock
-from .errors import RepositoryException, RepositoryUnavailableException
-from .record import Change, Record, Ref
+from pyncette.clock import Clock
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
+from pyncette.record import Change, Record, Ref
+
 from .store import Store
 
 MAX_BATCH = 1000

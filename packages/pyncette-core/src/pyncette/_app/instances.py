@@ -10,17 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from . import lease
-from .checks import check_count, is_index
-from .clock import Clock
-from .errors import RepositoryException
-from .names import check_name
-from .record import Record, Ref
-from .registration import Register, Remove
-from .spec import UndecodableSpec, decode
-from .store import Store
-from .task import Task, check_task, to_datetime
-from .writer import MAX_BATCH, Writer
+from pyncette import lease
+from pyncette._leases.registration import Register, Remove
+from pyncette._leases.store import Store
+from pyncette._leases.writer import MAX_BATCH, Writer
+from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.names import check_name
+from pyncette._tasks.spec import UndecodableSpec, decode
+from pyncette._tasks.task import Task, check_task
+from pyncette._validation.checks import check_count, is_index
+from pyncette.clock import Clock
+from pyncette.errors import RepositoryException
+from pyncette.record import Record, Ref
 
 logger: logging.Logger = logging.getLogger(__name__)
 

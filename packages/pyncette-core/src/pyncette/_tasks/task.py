@@ -3,83 +3,26 @@
 from __future__ import annotations
 
 import datetime
-import enum
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from pyncette._schedules.moments import to_datetime
+from pyncette.record import Queue, Ref
+from pyncette.schedule import Cron, Interval, Once, Schedule, make_schedule, upcoming_of
 
 from . import names
-from .checks import check_duration
-from .record import Queue, Ref
-from .schedule import Cron, Interval, Once, Schedule, make_schedule, upcoming_of
+from .keywords import split_instance_kwargs
+from .policies import ExecutionMode, FailureMode, Policies
 from .spec import Spec, decode_args, encode_args
-from .suggest import near_miss
-
-if TYPE_CHECKING:
-    from .context import Context
-
-SCHEDULE_PARAMETERS = ("schedule", "interval", "execute_at", "timezone")
-POLICY_PARAMETERS = ("enabled", "fast_forward", "failure_mode", "execution_mode", "lease_duration")
-PARTITION_PARAMETERS = ("partition_count", "partition_selector", "enabled_partitions")
-TASK_PARAMETERS = ("name", *SCHEDULE_PARAMETERS, *POLICY_PARAMETERS, *PARTITION_PARAMETERS)
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
-
-
-class ExecutionMode(enum.Enum):
-    """How often an occurrence may be executed when things go wrong."""
-
-    AT_LEAST_ONCE = 0
-    """Claimed, executed, committed: repeated if the worker dies before the commit."""
-    AT_MOST_ONCE = 1
-    """Claimed, advanced, then executed: lost if the worker dies during the execution."""
-
-
-class FailureMode(enum.Enum):
-    """What happens when an at-least-once execution raises."""
-
-    NONE = 0
-    """The lease stays; the occurrence is retried when it expires."""
-    UNLOCK = 1
-    """The occurrence is retried one ``poll_interval`` after the failure."""
-    COMMIT = 2
-    """The failure counts as success."""
 
 
 class PartitionSelector(Protocol):
     """Chooses the partition of an instance; must give the same answer for ever."""
 
     def __call__(self, partition_count: int, task_id: str, /) -> int: ...
-
-
-class Policies(NamedTuple):
-    """How occurrences of a task are executed. Not stored: those of the code that runs apply."""
-
-    fast_forward: bool = False
-    failure_mode: FailureMode = FailureMode.NONE
-    execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE
-    lease_duration: datetime.timedelta = datetime.timedelta(seconds=60)
-
-    @property
-    def lease_microseconds(self) -> int:
-        return self.lease_duration // _MICROSECOND
-
-    def check(self) -> None:
-        """Refuse what can't be executed.
-
-        :raises TypeError: a policy is of a wrong type.
-        :raises ValueError: the policies contradict each other, or the lease has no duration.
-        """
-        for name, kind in (("failure_mode", FailureMode), ("execution_mode", ExecutionMode), ("fast_forward", bool)):
-            value = getattr(self, name)
-            if not isinstance(value, kind):
-                hint = "True or False" if kind is bool else " or ".join(f"{kind.__name__}.{m.name}" for m in kind)
-                raise TypeError(f"{name} is {value!r}: write {hint}.")
-        check_duration("lease_duration", self.lease_duration)
-        if self.execution_mode is ExecutionMode.AT_MOST_ONCE and self.failure_mode is not FailureMode.NONE:
-            raise ValueError(
-                "failure_mode has no meaning with ExecutionMode.AT_MOST_ONCE, which never retries: leave one out."
-            )
 
 
 class Task:
@@ -100,7 +43,7 @@ class Task:
     def __init__(
         self,
         name: str,
-        task_func: Callable[[Context], Any],
+        task_func: Callable[[Any], Any],
         *,
         schedule: Schedule | None,
         args: dict[str, Any],
@@ -276,7 +219,7 @@ class Task:
             raise ValueError(f"{self.name!r} has no schedule of its own; ask one of its instances.")
         return upcoming_of(self._schedule, after)
 
-    async def __call__(self, context: Context) -> Any:
+    async def __call__(self, context: Any) -> Any:
         """Call the function as it is, without lease, fixtures or middlewares."""
         result = self.task_func(context)
         return await result if inspect.isawaitable(result) else result
@@ -292,44 +235,3 @@ def check_task(task: object) -> None:
     """:raises TypeError: ``task`` is none."""
     if not isinstance(task, Task):
         raise TypeError(f"Pass the task, which is what @app.dynamic_task() or @app.task() returned, not {task!r}.")
-
-
-def to_datetime(microseconds: int, tz: datetime.tzinfo = datetime.UTC) -> datetime.datetime:
-    """An aware datetime; exact, which ``fromtimestamp`` of a float is not."""
-    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    return (epoch + datetime.timedelta(microseconds=microseconds)).astimezone(tz)
-
-
-def split_kwargs(kwargs: dict[str, Any], parameters: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keywords that are ``parameters``, and the arguments of the task.
-
-    :raises TypeError: a keyword is a near miss of a parameter.
-    """
-    known = {name: value for name, value in kwargs.items() if name in parameters}
-    args = {name: value for name, value in kwargs.items() if name not in parameters and name != "args"}
-    for name in args:
-        if meant := near_miss(name, TASK_PARAMETERS):
-            raise TypeError(
-                f"{name!r} is not a task parameter; did you mean {meant!r}? "
-                f"If it is an argument of the task, write args={{{name!r}: …}}."
-            )
-    explicit = kwargs.get("args") or {}
-    if not isinstance(explicit, dict) or not all(isinstance(key, str) for key in explicit):
-        raise TypeError(f"args must be a dictionary with string keys, not {explicit!r}.")
-    if both := args.keys() & explicit.keys():
-        raise TypeError(f"The argument {min(both)!r} is given twice, as a keyword and in args.")
-    return known, {**args, **explicit}
-
-
-def split_instance_kwargs(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Timing and arguments of an instance.
-
-    :raises TypeError: a policy is given, or a keyword is misspelt.
-    """
-    for name in ("name", *POLICY_PARAMETERS, *PARTITION_PARAMETERS):
-        if name in kwargs:
-            raise TypeError(
-                f"{name!r} belongs to the template and can't be given for one instance: set it where the task is "
-                f"declared, or write args={{{name!r}: …}} if it is an argument of the task."
-            )
-    return split_kwargs(kwargs, SCHEDULE_PARAMETERS)

@@ -8,19 +8,23 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Never, TypeVar
 
-from . import main as entry
-from .app_context import PyncetteContext
-from .backends import Factory, choose
-from .checks import check_duration, check_function, check_no_generator
-from .context import FixtureFunc, MiddlewareFunc, TaskFunc, check_attribute_name
-from .executor import DefaultExecutor
-from .names import check_name, escape, join, partition_of
-from .observer import Observer, Observers
-from .options import bind
-from .partition import PartitionedTask
-from .schedule import make_schedule
-from .spec import encode_args
-from .task import POLICY_PARAMETERS, SCHEDULE_PARAMETERS, PartitionSelector, Policies, Task, split_kwargs
+from pyncette._config.backends import Factory, choose
+from pyncette._tasks.keywords import POLICY_PARAMETERS, SCHEDULE_PARAMETERS, split_kwargs
+from pyncette._tasks.names import check_name, escape, join, partition_of
+from pyncette._tasks.partition import PartitionedTask
+from pyncette._tasks.policies import Policies
+from pyncette._tasks.spec import encode_args
+from pyncette._tasks.task import PartitionSelector, Task
+from pyncette._validation.attributes import check_attribute_name
+from pyncette._validation.checks import check_duration, check_function, check_no_generator
+from pyncette.executor import DefaultExecutor
+from pyncette.observer import Observer, Observers
+from pyncette.options import bind
+from pyncette.schedule import make_schedule
+
+from . import console as entry
+from .context import Context, FixtureFunc, MiddlewareFunc, TaskFunc
+from .running import PyncetteContext
 
 MiddlewareT = TypeVar("MiddlewareT", bound=MiddlewareFunc)
 FixtureT = TypeVar("FixtureT", bound=FixtureFunc)
@@ -221,6 +225,7 @@ class Pyncette:
                 repository,
                 tasks=tuple(self._tasks),
                 middlewares=tuple(self._middlewares),
+                new_context=Context,
                 observers=self._observers,
                 options=self._options.loop,
                 poll_interval=self._poll_interval,

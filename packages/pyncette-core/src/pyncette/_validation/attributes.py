@@ -1,0 +1,14 @@
+"""Which names may become attributes of the context."""
+
+from __future__ import annotations
+
+RESERVED_NAMES = frozenset({"app_context", "task", "scheduled_at", "args", "fencing_token", "heartbeat", *dir(object)})
+
+
+def check_attribute_name(name: object, what: str) -> str:
+    """:raises ValueError: ``name`` can't become an attribute of the context."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"No name for the {what} to be found: give it one, name='…'.")
+    if name in RESERVED_NAMES:
+        raise ValueError(f"{name!r} is a reserved name of the context: choose another one for the {what}.")
+    return name
