@@ -6,7 +6,7 @@ project = "Pyncette"
 author = "Pyncette contributors"
 copyright = "Pyncette contributors"  # noqa: A001 -- the name that Sphinx reads
 
-exclude_patterns = ["README.md"]
+exclude_patterns = ["README.md", "changelog.d"]
 # Signatures name types of the standard library, whose inventory a build without network can not fetch.
 nitpicky = False
 

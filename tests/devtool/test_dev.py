@@ -130,7 +130,7 @@ def test_python_without_venv_support(tmp_path: Path) -> None:
 
 
 def test_release(dev: Dev, checkout: Path) -> None:
-    notes = checkout / "changelog.d"
+    notes = checkout / "docs" / "changelog.d"
     (notes / "pyncette-redis.test.md").write_text("Fixed: this\nand that.\n")
     (notes / "pyncette-core.test.md").unlink(missing_ok=True)
     for note in notes.glob("pyncette-mysql.*"):

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+NOTES = ROOT / "docs" / "changelog.d"  # entries of the changelog to come, no pages
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("packages/*/README.md")),
+    *(page for page in sorted(ROOT.glob("docs/**/*.md")) if page.parent != NOTES),
+]
 
 FRAGMENT = "<!-- fragment -->"
 _FENCE = re.compile(rf"^(?P<mark>{FRAGMENT}\n)?```(?P<language>\S*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""How fast a burst is executed on trio, compared with asyncio, side by side: ``python -m benchmarks.loops [runs]``."""
+"""How fast a burst runs on trio compared with asyncio, side by side: ``python -m tests.benchmarks.loops [runs]``."""
 
 from __future__ import annotations
 

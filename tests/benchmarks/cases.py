@@ -41,7 +41,7 @@ class Process:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._popen.stdout is not None  # noqa: S101 - it is a pipe
+        assert self._popen.stdout is not None
         for line in self._popen.stdout:
             if line.startswith("ready"):
                 self._ready.set()
@@ -54,7 +54,7 @@ class Process:
     def begin(self) -> None:
         """Let it begin as soon as it is ready."""
         self._ready.wait()
-        assert self._popen.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._popen.stdin is not None
         self._popen.stdin.write("begin\n")
         self._popen.stdin.flush()
 
@@ -63,7 +63,7 @@ class Process:
 
     def end(self) -> dict[str, Any]:
         """What it measured."""
-        assert self._popen.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._popen.stdin is not None
         self._popen.stdin.close()
         self._popen.wait()
         self._reader.join()
@@ -168,7 +168,7 @@ def idle(version: Version, storage: Storage, count: int) -> Figures:
 def without_scheduler(storage: Storage, worker: str, count: int) -> Figures:
     """Records claimed and settled by our storage, or by its driver ("storage", "driver"), in a process of its own."""
     job = {"storage": storage.backend, "options": storage.options(), "worker": worker, "count": count}
-    command = [sys.executable, "-m", "benchmarks.ceilings", json.dumps(job)]
+    command = [sys.executable, "-m", "tests.benchmarks.ceilings", json.dumps(job)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     figures: Figures = json.loads(done.stdout)
     return figures

@@ -1,4 +1,4 @@
-"""What the tests of all packages share."""
+"""pytest plugin: what the tests of all packages share."""
 
 from __future__ import annotations
 

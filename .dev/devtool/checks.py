@@ -8,7 +8,7 @@ from devtool.environment import Environment, say
 from devtool.layout import PACKAGES, ROOT
 
 PURE = ("schedule", "lease", "_schedules", "_tasks")
-TYPED = ("packages", "tests", "examples", "benchmarks", "build-support", "docs", "conftest.py")
+TYPED = ("packages", "tests", "examples", ".dev", "docs")
 
 
 def check(environment: Environment, *, fix: bool) -> int:

@@ -17,7 +17,7 @@ from devtool.problem import Problem
 from devtool.types import check_types
 
 EPILOG = """\
-Everything is set up on first use, in .venv (DEV_VENV names another place), with the versions of 3rdparty/lock.txt.
+Everything is set up on first use, in .venv (DEV_VENV names another place), with the versions of .dev/locks/lock.txt.
 """
 
 
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
     benchmark = add("bench", bench, "Measure against pyncette 1.1.0; its arguments: bench --help.", add_help=False)
     benchmark.set_defaults(passes_on=True)
-    add("lock", lock_all, "Resolve the newest versions of all dependencies into 3rdparty/lock.txt.")
+    add("lock", lock_all, "Resolve the newest versions of all dependencies into .dev/locks/lock.txt.")
     made = add("release", make_release, "Make version, changelog entry, wheel and sdist of releases; publish nothing.")
     made.add_argument("releases", nargs="+", metavar="NAME=VERSION", help="such as pyncette-redis=2.0.1")
     return top
@@ -125,7 +125,7 @@ def docs(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def bench(_options: argparse.Namespace, rest: list[str]) -> int:
-    return prepared(*test_requirements(), *groups()["bench"]).run("-m", "benchmarks", *rest)
+    return prepared(*test_requirements(), *groups()["bench"]).run("-m", "tests.benchmarks", *rest)
 
 
 def lock_all(_options: argparse.Namespace, _rest: list[str]) -> int:

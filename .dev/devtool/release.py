@@ -15,7 +15,7 @@ from devtool.layout import ROOT, Distribution, distributions
 from devtool.problem import Problem
 
 CHANGELOG = ROOT / "docs" / "changelog.md"
-FRAGMENTS = ROOT / "changelog.d"
+FRAGMENTS = ROOT / "docs" / "changelog.d"
 MARK = "<!-- releases below, newest first; ./dev release adds them -->\n"
 VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
 
@@ -29,7 +29,7 @@ class Release:
 
     @property
     def fragments(self) -> list[Path]:
-        """The notes that wait for this release: changelog.d/NAME.ANYTHING.md."""
+        """The notes that wait for this release: docs/changelog.d/NAME.ANYTHING.md."""
         return sorted(FRAGMENTS.glob(f"{self.distribution.name}.*.md"))
 
 
@@ -54,7 +54,7 @@ def make(plan: list[Release], environment: Environment) -> None:
     for release in plan:
         if not release.fragments:
             raise Problem(
-                f"Nothing to say on {release.distribution.name}: add changelog.d/{release.distribution.name}.*.md"
+                f"Nothing to say on {release.distribution.name}: add docs/changelog.d/{release.distribution.name}.*.md"
             )
     entries = "".join(entry(release) for release in plan)
     changelog = CHANGELOG.read_text()

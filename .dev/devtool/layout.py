@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "packages"
 EXAMPLES = ROOT / "examples"
-LOCK = ROOT / "3rdparty" / "lock.txt"
+LOCK = ROOT / ".dev" / "locks" / "lock.txt"
 
 
 @dataclass(frozen=True, slots=True)

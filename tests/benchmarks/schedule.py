@@ -3,7 +3,7 @@
 Needs `pyncette-core` (which brings croniter) and `cronsim`; run it on a machine that is otherwise idle:
 
     pip install cronsim
-    python benchmarks/schedule.py
+    python tests/benchmarks/schedule.py
 
 For each of ten typical expressions and two timezones it prints the time of one step: `following()` of a parsed
 schedule, `get_next()` of a croniter iterator that is kept, and `next()` of a CronSim. All three walk the same

@@ -60,7 +60,7 @@ class Storage:
 
 
 def fresh() -> str:
-    return "bench_" + "".join(random.choices(string.ascii_lowercase, k=12))  # noqa: S311 - a name
+    return "bench_" + "".join(random.choices(string.ascii_lowercase, k=12))
 
 
 def storage(name: str, pool: Pool, scratch: Path) -> Storage:
