@@ -29,3 +29,12 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", hide_misplaced)
+
+
+def hide_misplaced(app, what, name, obj, options, signature, annotation):
+    """The decorators take `*misplaced` only to say that they take no arguments by position."""
+    return (signature or "").replace("*misplaced: Never", "*") or None, annotation

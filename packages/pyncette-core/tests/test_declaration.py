@@ -287,8 +287,9 @@ class TestInstances:
         "keyword", ["lease_duration", "failure_mode", "execution_mode", "fast_forward", "enabled", "partition_count"]
     )
     def test_policies_are_the_templates(self, template: Task, keyword: str) -> None:
+        given: Any = {keyword: 1}
         with pytest.raises(TypeError, match=f"'{keyword}' belongs to the template"):
-            template.instantiate("x", **{keyword: 1})
+            template.instantiate("x", **given)
 
     def test_misspelt(self, template: Task) -> None:
         with pytest.raises(TypeError, match="did you mean 'execute_at'"):

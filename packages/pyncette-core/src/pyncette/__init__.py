@@ -13,7 +13,7 @@ from ._app.instances import ListTasksResponse, TaskState
 from ._app.running import PyncetteContext
 from ._tasks.names import partition_of
 from ._tasks.partition import PartitionedTask
-from ._tasks.policies import ExecutionMode, FailureMode
+from ._tasks.policies import ExecutionMode, FailureMode, Policies
 from ._tasks.task import PartitionSelector, Task
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ListTasksResponse",
     "PartitionSelector",
     "PartitionedTask",
+    "Policies",
     "Pyncette",
     "PyncetteContext",
     "Task",

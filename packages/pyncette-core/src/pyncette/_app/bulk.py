@@ -41,7 +41,7 @@ class BulkResult:
 async def schedule_many(
     writer: Writer,
     task: Task,
-    instances: Iterable[tuple[str, dict[str, Any]]] | AsyncIterable[tuple[str, dict[str, Any]]],
+    instances: Iterable[tuple[str, Mapping[str, Any]]] | AsyncIterable[tuple[str, Mapping[str, Any]]],
     *,
     force: bool,
     progress: Progress | None,

@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from pyncette import lease
 from pyncette._leases.registration import Register, Remove
@@ -62,13 +61,10 @@ class Instances:
         self._batch_size = batch_size
         self._undecodable: set[str] = set()
 
-    async def schedule(self, task: Task, name: str, force: bool, kwargs: dict[str, Any]) -> Task:
-        check_task(task)
-        concrete = task.instantiate(name, **kwargs)
-        write = Register(concrete, force=force)
+    async def schedule(self, instance: Task, force: bool) -> None:
+        write = Register(instance, force=force)
         self._writer.submit(write)
         await write.wait()
-        return concrete
 
     async def unschedule(self, task: Task, name: str | None) -> None:
         write = Remove(instance_ref(task, name))

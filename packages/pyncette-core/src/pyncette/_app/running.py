@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,8 @@ from pyncette._leases.writer import Writer
 from pyncette._loop.execution import Executions, Middleware
 from pyncette._loop.poller import Poller
 from pyncette._schedules.moments import to_datetime
-from pyncette._tasks.task import Task
+from pyncette._tasks.keywords import Argument, Timing
+from pyncette._tasks.task import Task, check_task
 from pyncette._validation.attributes import check_attribute_name
 from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
@@ -93,7 +94,20 @@ class PyncetteContext:
             raise ValueError(f"The context already has a value or fixture called {name!r}: choose another name.")
         self._executions.items[name] = value
 
-    async def schedule_task(self, task: Task, instance_name: str, force: bool = False, **kwargs: Any) -> Task:
+    async def schedule_task(
+        self,
+        task: Task,
+        /,
+        instance_name: str,
+        force: bool = False,
+        *,
+        schedule: str | None = None,
+        interval: datetime.timedelta | None = None,
+        execute_at: datetime.datetime | None = None,
+        timezone: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        **kwargs: Argument,
+    ) -> Task:
         """Schedule an instance of a dynamic task, or change it if it exists. Returns when it is safely stored.
 
         Changing an instance keeps the sooner of its old and new next occurrence.
@@ -102,19 +116,28 @@ class PyncetteContext:
         :param instance_name: the instance's name, unique under the template.
         :param force: overwrite an existing instance altogether, next occurrence and lease included; an execution
             under way then loses its lease.
-        :param kwargs: ``schedule``, ``interval`` or ``execute_at``, ``timezone``, and arguments of the task.
+        :param schedule: a cron expression. The template's schedule is the default of all three kinds.
+        :param interval: the time between two occurrences, the first of them counted from now.
+        :param execute_at: the only occurrence. A naive one is local time.
+        :param timezone: of ``schedule``; the template's by default.
+        :param args: arguments of any name.
+        :param kwargs: further arguments of the task; the template's are the defaults.
         :return: the concrete instance.
         :raises TaskLockedException: the instance is being executed, and ``force`` is not given.
         :raises ValueError: schedule, arguments or name are not valid.
         :raises TypeError: a policy is given, or a keyword is misspelt.
         :raises RepositoryException: the storage failed; whether the instance is stored is unknown.
         """
-        return await self._instances.schedule(task, instance_name, force, kwargs)
+        check_task(task)
+        timing = Timing(schedule=schedule, interval=interval, execute_at=execute_at, timezone=timezone)
+        concrete = task.instantiate(instance_name, **timing, args=args, **kwargs)
+        await self._instances.schedule(concrete, force)
+        return concrete
 
     async def schedule_tasks(
         self,
         task: Task,
-        instances: Iterable[tuple[str, dict[str, Any]]] | AsyncIterable[tuple[str, dict[str, Any]]],
+        instances: Iterable[tuple[str, Mapping[str, Any]]] | AsyncIterable[tuple[str, Mapping[str, Any]]],
         force: bool = False,
         progress: Progress | None = None,
     ) -> BulkResult:

@@ -2,47 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import datetime
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias, TypedDict
 
 from pyncette._validation.suggest import near_miss
 
-SCHEDULE_PARAMETERS = ("schedule", "interval", "execute_at", "timezone")
-POLICY_PARAMETERS = ("enabled", "fast_forward", "failure_mode", "execution_mode", "lease_duration")
+from .policies import POLICIES
+
+Argument: TypeAlias = str | int | float | bool | Sequence[object] | Mapping[str, object] | None
+"""An argument of a task, as a type: what JSON can hold. Most values of policies are something else, so type checkers
+find a misspelt policy; the others are found when the task is declared."""
+
+
+class Timing(TypedDict, total=False):
+    """When a task is due. Exactly one of the first three, and a timezone with ``schedule`` only."""
+
+    schedule: str | None
+    interval: datetime.timedelta | None
+    execute_at: datetime.datetime | None
+    timezone: str | None
+
+
+SCHEDULE_PARAMETERS = tuple(Timing.__annotations__)
+POLICY_PARAMETERS = ("enabled", *POLICIES)
 PARTITION_PARAMETERS = ("partition_count", "partition_selector", "enabled_partitions")
 TASK_PARAMETERS = ("name", *SCHEDULE_PARAMETERS, *POLICY_PARAMETERS, *PARTITION_PARAMETERS)
 
+FOREIGN_WORDS: dict[str, str] = {
+    **dict.fromkeys(
+        ("cron", "cron_expression", "cron_schedule", "cron_string", "crontab", "schedule_interval", "trigger"),
+        "schedule='*/5 * * * *', a cron expression, or interval=timedelta(minutes=5)",
+    ),
+    **dict.fromkeys(("every", "every_seconds", "interval_seconds", "run_every"), "interval=timedelta(minutes=5)"),
+    **dict.fromkeys(
+        ("countdown", "eta", "run_at", "run_date"),
+        "execute_at=… of an instance: @app.dynamic_task(), then context.schedule_task(task, 'name', execute_at=…)",
+    ),
+    **dict.fromkeys(("tz", "tzinfo"), "timezone='Europe/Berlin'"),
+    **dict.fromkeys(("disabled", "is_active", "is_enabled"), "enabled=False"),
+    **dict.fromkeys(("job_id", "job_name", "task_name"), "name='…'"),
+    **dict.fromkeys(("kwargs", "task_kwargs", "func_kwargs"), "args={'argument': …}"),
+    **dict.fromkeys(
+        ("max_active_runs", "max_concurrency", "max_concurrent", "max_instances", "max_running_jobs"),
+        "concurrency_limit=… where the app is made, Pyncette(…)",
+    ),
+    **{word: known.write for known in POLICIES.values() for word in known.words},
+}
+"""Words that other schedulers have for what a task declares here, and what to write instead."""
 
-def split_kwargs(kwargs: dict[str, Any], parameters: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keywords that are ``parameters``, and the arguments of the task.
+_PARAMETERS_OF_CALLS = ("self", "task", "name")
+_PARAMETERS_OF_INSTANCES = ("instance_name", "force")
 
-    :raises TypeError: a keyword is a near miss of a parameter.
+
+def declared_args(kwargs: Mapping[str, object], explicit: object) -> dict[str, Any]:
+    """The arguments of a task where it is declared: its further keywords, and what is in ``args``.
+
+    :raises TypeError: a keyword is a misspelt parameter, or a word that other schedulers have for one; or ``args`` is
+        no dictionary.
     """
-    known = {name: value for name, value in kwargs.items() if name in parameters}
-    args = {name: value for name, value in kwargs.items() if name not in parameters and name != "args"}
-    for name in args:
-        if meant := near_miss(name, TASK_PARAMETERS):
-            raise TypeError(
-                f"{name!r} is not a task parameter; did you mean {meant!r}? "
-                f"If it is an argument of the task, write args={{{name!r}: …}}."
-            )
-    explicit = kwargs.get("args") or {}
-    if not isinstance(explicit, dict) or not all(isinstance(key, str) for key in explicit):
+    for name in kwargs:
+        if problem := _in_a_declaration(name):
+            raise TypeError(problem)
+    return _merged(kwargs, explicit)
+
+
+def instance_args(kwargs: Mapping[str, object], explicit: object) -> dict[str, Any]:
+    """The arguments of an instance: its further keywords, and what is in ``args``.
+
+    :raises TypeError: a keyword is a policy or a misspelt parameter, or ``args`` is no dictionary.
+    """
+    for name in kwargs:
+        if problem := _of_an_instance(name):
+            raise TypeError(problem)
+    return _merged(kwargs, explicit)
+
+
+def _merged(kwargs: Mapping[str, object], explicit: object) -> dict[str, Any]:
+    if explicit is None:
+        return dict(kwargs)
+    if not isinstance(explicit, Mapping) or not all(isinstance(key, str) for key in explicit):
         raise TypeError(f"args must be a dictionary with string keys, not {explicit!r}.")
-    if both := args.keys() & explicit.keys():
+    if both := kwargs.keys() & explicit.keys():
         raise TypeError(f"The argument {min(both)!r} is given twice, as a keyword and in args.")
-    return known, {**args, **explicit}
+    return {**kwargs, **explicit}
 
 
-def split_instance_kwargs(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Timing and arguments of an instance.
+def _in_a_declaration(name: str) -> str | None:
+    if name in FOREIGN_WORDS:
+        return f"{name!r} is not a task parameter: write {FOREIGN_WORDS[name]}. {_as_an_argument(name)}"
+    if name in PARTITION_PARAMETERS:
+        return f"{name!r} is a parameter of @app.partitioned_task(). {_as_an_argument(name)}"
+    return _reserved(name, _PARAMETERS_OF_CALLS) or _misspelt(name)
 
-    :raises TypeError: a policy is given, or a keyword is misspelt.
-    """
-    for name in ("name", *POLICY_PARAMETERS, *PARTITION_PARAMETERS):
-        if name in kwargs:
-            raise TypeError(
-                f"{name!r} belongs to the template and can't be given for one instance: set it where the task is "
-                f"declared, or write args={{{name!r}: …}} if it is an argument of the task."
-            )
-    return split_kwargs(kwargs, SCHEDULE_PARAMETERS)
+
+@lru_cache(maxsize=1024)  # asked for every argument of every instance
+def _of_an_instance(name: str) -> str | None:
+    if name in POLICY_PARAMETERS or name in PARTITION_PARAMETERS:
+        return (
+            f"{name!r} belongs to the template and can't be given for one instance: set it where the task is "
+            f"declared. {_as_an_argument(name)}"
+        )
+    return _reserved(name, (*_PARAMETERS_OF_CALLS, *_PARAMETERS_OF_INSTANCES)) or _misspelt(name)
+
+
+def _reserved(name: str, parameters: tuple[str, ...]) -> str | None:
+    if name not in parameters:
+        return None
+    return f"{name!r} can't be passed as a keyword, as it is a parameter of its own. {_as_an_argument(name)}"
+
+
+def _misspelt(name: str) -> str | None:
+    meant = near_miss(name, TASK_PARAMETERS)
+    if meant is None:
+        return None
+    return f"{name!r} is not a task parameter; did you mean {meant!r}? {_as_an_argument(name)}"
+
+
+def _as_an_argument(name: str) -> str:
+    return f"If it is an argument of the task, write args={{{name!r}: …}}."

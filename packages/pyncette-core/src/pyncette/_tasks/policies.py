@@ -1,12 +1,18 @@
-"""How occurrences of a task are executed."""
+"""How occurrences of a task are executed: each policy with its default, its check and its documentation.
+
+The decorators repeat names, types, defaults and documentation, because type checkers and editors read nothing else; a
+test holds them to this module. All the rest follows from it.
+"""
 
 from __future__ import annotations
 
 import datetime
 import enum
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, get_type_hints
 
-from pyncette._validation.checks import check_duration
+from pyncette._validation.checks import check_choice, check_duration, check_flag
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -31,13 +37,69 @@ class FailureMode(enum.Enum):
     """The failure counts as success."""
 
 
-class Policies(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What there is to know of a policy beside its name, type and default.
+
+    :ivar doc: its line in the documentation.
+    :ivar check: called with the policy's name and value; raises TypeError or ValueError.
+    :ivar write: what to write instead of one of ``words``.
+    :ivar words: what other schedulers call it. They are refused where a task is declared.
+    """
+
+    doc: str
+    check: Callable[[str, object], object]
+    write: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
     """How occurrences of a task are executed. Not stored: those of the code that runs apply."""
 
-    fast_forward: bool = False
-    failure_mode: FailureMode = FailureMode.NONE
-    execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE
-    lease_duration: datetime.timedelta = datetime.timedelta(seconds=60)
+    fast_forward: Annotated[
+        bool,
+        Policy(
+            "whether occurrences that were missed are skipped; False by default.",
+            check=check_flag,
+            write="fast_forward=True",
+            words=("catchup", "coalesce", "misfire_grace_time", "misfire_policy", "skip_missed"),
+        ),
+    ] = False
+    failure_mode: Annotated[
+        FailureMode,
+        Policy(
+            "what happens when an execution raises; :attr:`FailureMode.NONE` by default.",
+            check=check_choice(FailureMode),
+            write="failure_mode=FailureMode.UNLOCK",
+            words=(
+                *("autoretry_for", "default_retry_delay", "max_attempts", "max_retries", "on_error", "on_failure"),
+                *("retries", "retry_backoff", "retry_delay", "retry_on", "retry_on_error", "retry_policy"),
+            ),
+        ),
+    ] = FailureMode.NONE
+    execution_mode: Annotated[
+        ExecutionMode,
+        Policy(
+            "how often an occurrence may be executed when things go wrong; "
+            ":attr:`ExecutionMode.AT_LEAST_ONCE` by default.",
+            check=check_choice(ExecutionMode),
+            write="execution_mode=ExecutionMode.AT_MOST_ONCE",
+            words=("acks_late", "at_least_once", "at_most_once", "delivery_mode", "exactly_once"),
+        ),
+    ] = ExecutionMode.AT_LEAST_ONCE
+    lease_duration: Annotated[
+        datetime.timedelta,
+        Policy(
+            "how long an execution may take until another worker repeats it; 60 seconds by default.",
+            check=check_duration,
+            write="lease_duration=timedelta(seconds=…)",
+            words=(
+                *("lease_seconds", "lease_time", "lease_timeout", "lease_ttl", "lock_duration", "lock_timeout"),
+                *("lock_ttl", "visibility_timeout"),
+            ),
+        ),
+    ] = datetime.timedelta(seconds=60)
 
     @property
     def lease_microseconds(self) -> int:
@@ -49,13 +111,15 @@ class Policies(NamedTuple):
         :raises TypeError: a policy is of a wrong type.
         :raises ValueError: the policies contradict each other, or the lease has no duration.
         """
-        for name, kind in (("failure_mode", FailureMode), ("execution_mode", ExecutionMode), ("fast_forward", bool)):
-            value = getattr(self, name)
-            if not isinstance(value, kind):
-                hint = "True or False" if kind is bool else " or ".join(f"{kind.__name__}.{m.name}" for m in kind)
-                raise TypeError(f"{name} is {value!r}: write {hint}.")
-        check_duration("lease_duration", self.lease_duration)
+        for name, described in POLICIES.items():
+            described.check(name, getattr(self, name))
         if self.execution_mode is ExecutionMode.AT_MOST_ONCE and self.failure_mode is not FailureMode.NONE:
             raise ValueError(
                 "failure_mode has no meaning with ExecutionMode.AT_MOST_ONCE, which never retries: leave one out."
             )
+
+
+POLICIES: dict[str, Policy] = {
+    name: hint.__metadata__[0] for name, hint in get_type_hints(Policies, include_extras=True).items()
+}
+"""By name, in the order of the documentation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pyncette._schedules.moments import to_datetime
@@ -12,7 +12,7 @@ from pyncette.record import Queue, Ref
 from pyncette.schedule import Cron, Interval, Once, Schedule, make_schedule, upcoming_of
 
 from . import names
-from .keywords import split_instance_kwargs
+from .keywords import Argument, Timing, instance_args
 from .policies import ExecutionMode, FailureMode, Policies
 from .spec import Spec, decode_args, encode_args
 
@@ -67,7 +67,7 @@ class Task:
         self.canonical_name: str = self._canonical_name()
         self.enabled = enabled
         self._schedule = schedule
-        # A template may name a timezone alone, for instances that bring a cron text of their own.
+        # A template may name a timezone alone, for instances that bring a cron expression of their own.
         self._timezone = schedule.timezone if isinstance(schedule, Cron) else timezone
 
     def _canonical_name(self) -> str:
@@ -76,7 +76,7 @@ class Task:
 
     @property
     def schedule(self) -> str | None:
-        """The cron text, None if there is none."""
+        """The cron expression, None if there is none."""
         return self._schedule.text if isinstance(self._schedule, Cron) else None
 
     @property
@@ -156,20 +156,35 @@ class Task:
             self._args_text = encode_args(self.extra_args)
         return self._args_text
 
-    def instantiate(self, name: str, **kwargs: Any) -> Task:
+    def instantiate(
+        self,
+        name: str,
+        /,
+        *,
+        schedule: str | None = None,
+        interval: datetime.timedelta | None = None,
+        execute_at: datetime.datetime | None = None,
+        timezone: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        **kwargs: Argument,
+    ) -> Task:
         """A concrete instance of this template, as :meth:`~pyncette.PyncetteContext.schedule_task` stores it.
 
         :param name: its name, unique under the template.
-        :param kwargs: ``schedule``, ``interval`` or ``execute_at``, ``timezone``, and arguments; the template's are the
-            defaults. ``args={…}`` passes arguments of any name.
+        :param schedule: a cron expression. The template's schedule is the default of all three kinds.
+        :param interval: the time between two occurrences.
+        :param execute_at: the only occurrence. A naive one is local time.
+        :param timezone: of ``schedule``; the template's by default.
+        :param args: arguments of any name.
+        :param kwargs: further arguments; the template's are the defaults.
         :raises ValueError: the task is no template, or schedule or arguments are not valid.
         :raises TypeError: a policy is given, or a keyword is misspelt.
         """
         home = self.home_of(names.check_name(name, "task instance"))
-        timing, args = split_instance_kwargs(kwargs)
-        schedule = make_schedule(**self._with_defaults(timing))
-        merged = {**self.extra_args, **args}
-        return home.restore(name, schedule, merged, encode_args(merged))
+        own = instance_args(kwargs, args)
+        timing = Timing(schedule=schedule, interval=interval, execute_at=execute_at, timezone=timezone)
+        merged = {**self.extra_args, **own}
+        return home.restore(name, make_schedule(**self._with_defaults(timing)), merged, encode_args(merged))
 
     def home_of(self, name: str) -> Task:
         """The task under which the instance ``name`` is stored: this template, or the instance's partition."""
@@ -199,10 +214,9 @@ class Task:
         """A copy of the arguments, as they would arrive from the storage."""
         return decode_args(self.args_text) if self.extra_args else {}
 
-    def _with_defaults(self, timing: dict[str, Any]) -> dict[str, Any]:
+    def _with_defaults(self, timing: Timing) -> Timing:
         """The timing of an instance; what it leaves out comes from the template."""
-        own = any(timing.get(kind) is not None for kind in ("schedule", "interval", "execute_at"))
-        if not own:
+        if all(timing.get(kind) is None for kind in ("schedule", "interval", "execute_at")):
             timing = {**timing, "schedule": self.schedule, "interval": self.interval, "execute_at": self.execute_at}
         if timing.get("schedule") is not None and timing.get("timezone") is None:
             timing = {**timing, "timezone": self._timezone}

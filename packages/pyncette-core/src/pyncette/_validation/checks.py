@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import inspect
+from collections.abc import Callable
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -19,6 +21,23 @@ def check_duration(name: str, value: object) -> int:
     if value < _MICROSECOND:
         raise ValueError(f"{name} must be positive, not {value!r}.")
     return value // _MICROSECOND
+
+
+def check_flag(name: str, value: object) -> None:
+    """:raises TypeError: ``value`` is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}: write True or False.")
+
+
+def check_choice(kind: type[enum.Enum]) -> Callable[[str, object], None]:
+    """A check that raises TypeError for what is no member of ``kind``."""
+
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, kind):
+            choices = " or ".join(f"{kind.__name__}.{member.name}" for member in kind)
+            raise TypeError(f"{name} is {value!r}: write {choices}.")
+
+    return check
 
 
 def check_count(name: str, value: object) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 
 def edit_distance(a: str, b: str) -> int:
@@ -21,7 +20,6 @@ def edit_distance(a: str, b: str) -> int:
     return row[-1]
 
 
-@lru_cache(maxsize=1024)  # asked for every argument of every instance
 def near_miss(word: str, known: tuple[str, ...]) -> str | None:
     """The known word that ``word`` was very probably meant to be, None if it may well mean something else.
 

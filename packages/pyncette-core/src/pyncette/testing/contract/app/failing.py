@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pyncette import Context, ExecutionMode, FailureMode
@@ -26,7 +28,7 @@ class FailureContract(AppBase):
     async def test_failure_mode_unlock(self, bench: Bench) -> None:
         """The occurrence is retried one poll interval after the failure, by whichever app."""
         app = bench.app(poll_interval=duration(4))
-        options = {"interval": duration(60), "failure_mode": FailureMode.UNLOCK}
+        options: dict[str, Any] = {"interval": duration(60), "failure_mode": FailureMode.UNLOCK}
         task = app.task(name="task", **options)(bench.log.failing(3))
         async with bench.running(app) as worker, bench.running(app):
             await bench.advance_to(61)
@@ -52,7 +54,7 @@ class FailureContract(AppBase):
     async def test_at_most_once(self, bench: Bench) -> None:
         """The occurrence is over before it is executed: no lease is held meanwhile, and a failure is not retried."""
         app = bench.app()
-        options = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(60)}
+        options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(60)}
         failing = app.task(name="failing", **options)(bench.log.fail)
         lasting = app.task(name="lasting", **options)(bench.log.lasting(30))
         async with bench.running(app) as worker:
@@ -80,7 +82,7 @@ class FailureContract(AppBase):
     async def test_at_most_once_may_overlap_itself(self, bench: Bench) -> None:
         """Since no lease is held, the next occurrence does not wait for the one before."""
         app = bench.app()
-        options = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(10)}
+        options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(10)}
         app.task(name="task", **options)(bench.log.lasting(25))
         async with bench.running(app):
             await bench.advance(50)
@@ -91,7 +93,11 @@ class FailureContract(AppBase):
     async def test_a_killed_worker(self, bench: Bench, failure_mode: FailureMode) -> None:
         """A cancelled execution is neither committed nor unlocked: another worker repeats it when its lease expires."""
         app = bench.app()
-        options = {"interval": duration(60), "lease_duration": duration(30), "failure_mode": failure_mode}
+        options: dict[str, Any] = {
+            "interval": duration(60),
+            "lease_duration": duration(30),
+            "failure_mode": failure_mode,
+        }
         task = app.task(name="task", **options)(bench.log.lasting(10))
         async with bench.running(app) as worker:
             await bench.advance(65)
@@ -108,7 +114,7 @@ class FailureContract(AppBase):
     async def test_a_killed_worker_at_most_once(self, bench: Bench) -> None:
         """What a killed worker had begun is not executed again."""
         app = bench.app()
-        options = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(60)}
+        options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(60)}
         app.task(name="task", **options)(bench.log.lasting(10))
         async with bench.running(app) as worker:
             await bench.advance(65)

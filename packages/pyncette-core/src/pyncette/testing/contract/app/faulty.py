@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -123,7 +124,7 @@ class FaultContract(AppBase):
         """If it turns out that the start was recorded, the occurrence is executed, once."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
-        options = {"interval": duration(60), "execution_mode": ExecutionMode.AT_MOST_ONCE}
+        options: dict[str, Any] = {"interval": duration(60), "execution_mode": ExecutionMode.AT_MOST_ONCE}
         app.task(name="task", **options)(bench.log.note)
         async with bench.running(app):
             await bench.advance(59)
@@ -135,7 +136,7 @@ class FaultContract(AppBase):
         """As long as nobody knows whether the start was recorded, the occurrence is not executed."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
-        options = {"interval": duration(60), "execution_mode": ExecutionMode.AT_MOST_ONCE}
+        options: dict[str, Any] = {"interval": duration(60), "execution_mode": ExecutionMode.AT_MOST_ONCE}
         app.task(name="task", **options)(bench.log.note)
         async with bench.running(app):
             await bench.advance(59)
@@ -152,7 +153,7 @@ class FaultContract(AppBase):
         plan = FaultPlan()
         hampered = bench.app(repository_factory=plan.wrap(bench.factory))
         healthy = bench.app(poll_interval=duration(0.01))
-        options = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(0.03)}
+        options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(0.03)}
         templates = [app.dynamic_task(name="template", **options)(bench.log.note) for app in (hampered, healthy)]
         async with bench.running(hampered) as worker:
             await worker.context.schedule_task(templates[0], "a", execute_at=moment(10))
@@ -170,7 +171,7 @@ class FaultContract(AppBase):
         """Whatever fails and however, an instance is executed once at most."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
-        options = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(10)}
+        options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(10)}
         template = app.dynamic_task(name="template", **options)(bench.log.note)
         async with bench.running(app) as worker, bench.running(app):
             for number in range(30):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import pytest
@@ -258,7 +258,7 @@ class LeaseContract(AppBase):
     async def test_fencing_tokens(self, bench: Bench) -> None:
         """Every claim of an instance has a larger token, by whichever worker, and after it was created again."""
         app = bench.app(poll_interval=duration(3))
-        options = {"lease_duration": duration(10), "failure_mode": FailureMode.UNLOCK}
+        options: dict[str, Any] = {"lease_duration": duration(10), "failure_mode": FailureMode.UNLOCK}
         template = app.dynamic_task(name="template", **options)(bench.log.failing(3))
         for _ in range(2):
             async with bench.running(app) as worker, bench.running(app):

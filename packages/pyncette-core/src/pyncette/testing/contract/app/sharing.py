@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ class SharingContract(AppBase):
     async def test_retries_do_not_hold_back_the_others(self, bench: Bench) -> None:
         """Instances that fail again and again leave room for the others."""
         app = bench.app(concurrency_limit=4, batch_size=4)
-        options = {"failure_mode": FailureMode.UNLOCK}
+        options: dict[str, Any] = {"failure_mode": FailureMode.UNLOCK}
         failing = app.dynamic_task(name="failing", **options)(bench.log.fail)
         fine = app.dynamic_task(name="fine")(bench.log.note)
         async with bench.running(app) as worker:

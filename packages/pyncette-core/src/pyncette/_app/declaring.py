@@ -1,0 +1,213 @@
+"""The decorators that declare tasks."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Never, TypeVar
+
+from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, Argument, Timing, declared_args
+from pyncette._tasks.names import check_name, escape, join, partition_of
+from pyncette._tasks.partition import PartitionedTask
+from pyncette._tasks.policies import POLICIES, ExecutionMode, FailureMode, Policies
+from pyncette._tasks.spec import encode_args
+from pyncette._tasks.task import PartitionSelector, Task
+from pyncette._validation.checks import check_flag, check_function, check_no_generator
+from pyncette.schedule import make_schedule
+
+from .context import TaskFunc
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+class Declarations:
+    """The tasks of an app, and the decorators that declare them.
+
+    The decorators name each parameter, as type checkers and editors read nothing else. Names, types, defaults and
+    documentation of policies are those of ``pyncette._tasks.policies``.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: list[Task] = []
+
+    def task(
+        self,
+        /,
+        *misplaced: Never,
+        name: str | None = None,
+        schedule: str | None = None,
+        interval: datetime.timedelta | None = None,
+        timezone: str | None = None,
+        enabled: bool = True,
+        fast_forward: bool = False,
+        failure_mode: FailureMode = FailureMode.NONE,
+        execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
+        lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
+        args: Mapping[str, Any] | None = None,
+        **kwargs: Argument,
+    ) -> Callable[[TaskFunc | Task], Task]:
+        """Declares a static task. Needs ``schedule`` or ``interval``; all parameters are keywords.
+
+        :param name: the task's name, under which it is stored; the function's name by default.
+        :param schedule: a cron expression: five fields, or six with seconds last.
+        :param interval: the time between two occurrences.
+        :param timezone: of ``schedule``: an IANA name, or what ``dateutil.tz.gettz`` accepts; UTC by default.
+        :param enabled: whether this app executes the task; True by default.
+        :param fast_forward: whether occurrences that were missed are skipped; False by default.
+        :param failure_mode: what happens when an execution raises; :attr:`FailureMode.NONE` by default.
+        :param execution_mode: how often an occurrence may be executed when things go wrong;
+            :attr:`ExecutionMode.AT_LEAST_ONCE` by default.
+        :param lease_duration: how long an execution may take until another worker repeats it; 60 seconds by default.
+        :param args: arguments of any name, those of parameters included.
+        :param kwargs: any other keyword is an argument of the task, and has to be JSON.
+        :raises ValueError: at once or when the function is decorated; says what to write instead.
+        :raises TypeError: a keyword is misspelt or a word of another scheduler, or a value is of a wrong type.
+        """
+        given = locals()  # each parameter by its name, so that a policy needs no further mention
+        _need_parentheses("task", *misplaced)
+        if kwargs.get("execute_at") is not None:
+            raise ValueError(
+                "execute_at is for instances of dynamic tasks: declare the task with @app.dynamic_task() and "
+                "schedule an instance, await context.schedule_task(task, 'name', execute_at=…)."
+            )
+
+        def make(name: str, func: TaskFunc, timing: Timing, settings: dict[str, Any]) -> Task:
+            return Task(name, func, schedule=make_schedule(**timing), **settings)
+
+        return self._declare(given, make)
+
+    def dynamic_task(
+        self,
+        /,
+        *misplaced: Never,
+        name: str | None = None,
+        schedule: str | None = None,
+        interval: datetime.timedelta | None = None,
+        execute_at: datetime.datetime | None = None,
+        timezone: str | None = None,
+        enabled: bool = True,
+        fast_forward: bool = False,
+        failure_mode: FailureMode = FailureMode.NONE,
+        execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
+        lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
+        args: Mapping[str, Any] | None = None,
+        **kwargs: Argument,
+    ) -> Callable[[TaskFunc | Task], Task]:
+        """Declares a template; instances are scheduled at run time with :meth:`PyncetteContext.schedule_task`.
+
+        Takes the parameters of :meth:`task`; schedule, timezone and arguments are the defaults of the instances.
+
+        :param execute_at: the moment of instances that run once.
+        :raises ValueError: as :meth:`task`, or a name that ends in ``:``.
+        :raises TypeError: as :meth:`task`.
+        """
+        given = locals()
+        _need_parentheses("dynamic_task", *misplaced)
+
+        def make(name: str, func: TaskFunc, timing: Timing, settings: dict[str, Any]) -> Task:
+            _check_template_name(name)
+            return Task(name, func, dynamic=True, **_template_schedule(timing), **settings)
+
+        return self._declare(given, make)
+
+    def partitioned_task(
+        self,
+        /,
+        *misplaced: Never,
+        partition_count: int,
+        partition_selector: PartitionSelector = partition_of,
+        enabled_partitions: Collection[int] | None = None,
+        name: str | None = None,
+        schedule: str | None = None,
+        interval: datetime.timedelta | None = None,
+        execute_at: datetime.datetime | None = None,
+        timezone: str | None = None,
+        enabled: bool = True,
+        fast_forward: bool = False,
+        failure_mode: FailureMode = FailureMode.NONE,
+        execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
+        lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
+        args: Mapping[str, Any] | None = None,
+        **kwargs: Argument,
+    ) -> Callable[[TaskFunc | Task], PartitionedTask]:
+        """Declares a template whose instances are spread over ``partition_count`` queues.
+
+        Takes the parameters of :meth:`dynamic_task` as well.
+
+        :param partition_count: must not change as long as instances are stored.
+        :param partition_selector: ``partition_selector(partition_count, name)`` is the partition of an instance, from
+            0 on; by a hash of the name by default. Must not change as long as instances are stored.
+        :param enabled_partitions: the partitions that this app executes; all by default.
+        :raises ValueError: ``partition_count`` is less than 1, or as :meth:`dynamic_task`.
+        :raises TypeError: as :meth:`task`.
+        """
+        given = locals()
+        _need_parentheses("partitioned_task", *misplaced)
+
+        def make(name: str, func: TaskFunc, timing: Timing, settings: dict[str, Any]) -> PartitionedTask:
+            _check_template_name(name)
+            return PartitionedTask(
+                name,
+                func,
+                partition_count=partition_count,
+                partition_selector=partition_selector,
+                enabled_partitions=enabled_partitions,
+                **_template_schedule(timing),
+                **settings,
+            )
+
+        return self._declare(given, make)
+
+    def _declare(
+        self, given: Mapping[str, Any], make: Callable[[str, TaskFunc, Timing, dict[str, Any]], TaskT]
+    ) -> Callable[[TaskFunc | Task], TaskT]:
+        args = declared_args(given["kwargs"], given["args"])
+        encode_args(args)
+        policies = Policies(**{name: given[name] for name in POLICIES})
+        policies.check()
+        check_flag("enabled", given["enabled"])
+        timing: Any = {name: given[name] for name in SCHEDULE_PARAMETERS if name in given}
+        settings = {"args": args, "policies": policies, "enabled": given["enabled"]}
+
+        def decorate(func: TaskFunc | Task) -> TaskT:
+            function = func.task_func if isinstance(func, Task) else func
+            check_function("task", function, "context")
+            check_no_generator("task", function)
+            task = make(self._free_name(given["name"], function), function, timing, settings)
+            self._tasks.append(task)
+            return task
+
+        return decorate
+
+    def _free_name(self, name: object, function: object) -> str:
+        chosen = getattr(function, "__name__", None) if name is None else name
+        if chosen is None or chosen == "":
+            raise ValueError("No name for the task to be found: give it one, name='…'.")
+        checked = check_name(chosen)
+        join(escape(checked))
+        if any(task.name == checked for task in self._tasks):
+            raise ValueError(f"There is a task called {checked!r} already: give this one another name, name='…'.")
+        return checked
+
+
+def _need_parentheses(decorator: str, *arguments: object) -> None:
+    """``@app.task`` without parentheses passes the function as an argument."""
+    if any(callable(argument) for argument in arguments):
+        raise TypeError(f"Write @app.{decorator}(), with parentheses.")
+    if arguments:
+        raise TypeError(f"@app.{decorator}() takes keywords only: write schedule='…' or interval=….")
+
+
+def _check_template_name(name: str) -> None:
+    if name.endswith(":"):
+        raise ValueError(f"The name of a dynamic task may not end in ':', as {name!r} does: choose another one.")
+
+
+def _template_schedule(timing: Timing) -> dict[str, Any]:
+    """Schedule and timezone of a template, which may leave either to its instances."""
+    if any(timing.get(name) is not None for name in ("schedule", "interval", "execute_at")):
+        return {"schedule": make_schedule(**timing)}
+    timezone = timing.get("timezone")
+    if timezone is not None:
+        make_schedule(schedule="* * * * *", timezone=timezone)  # an unknown zone is refused now, not later
+    return {"schedule": None, "timezone": timezone}

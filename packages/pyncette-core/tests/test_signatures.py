@@ -1,0 +1,71 @@
+"""What type checkers and editors read of the calls that declare and schedule is what is executed."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import pytest
+
+from pyncette import Policies, Pyncette, PyncetteContext, Task
+from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, TASK_PARAMETERS, Argument, Timing
+from pyncette._tasks.policies import POLICIES
+
+DECORATORS: list[Callable[..., Any]] = [Pyncette.task, Pyncette.dynamic_task, Pyncette.partitioned_task]
+FOR_INSTANCES: list[Callable[..., Any]] = [Task.instantiate, PyncetteContext.schedule_task]
+
+
+@pytest.mark.parametrize("decorator", DECORATORS, ids=lambda function: function.__name__)
+def test_decorators_have_each_policy(decorator: Callable[..., Any]) -> None:
+    expected = [
+        (field.name, field.default, get_type_hints(Policies)[field.name]) for field in dataclasses.fields(Policies)
+    ]
+    hints = get_type_hints(decorator)
+    parameters = inspect.signature(decorator).parameters
+    between = list(parameters)[list(parameters).index("enabled") + 1 : list(parameters).index("args")]
+    assert [(name, parameters[name].default, hints[name]) for name in between] == expected
+    assert hints["kwargs"] == Argument
+
+
+@pytest.mark.parametrize("function", [*DECORATORS, *FOR_INSTANCES], ids=lambda function: function.__name__)
+def test_the_schedule_is_given_by_keywords(function: Callable[..., Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    given = [name for name in SCHEDULE_PARAMETERS if function is not Pyncette.task or name != "execute_at"]
+    assert [name for name in parameters if name in SCHEDULE_PARAMETERS] == given
+    hints = get_type_hints(function)
+    for name in given:
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[name].default is None
+        assert hints[name] == get_type_hints(Timing)[name]
+
+
+@pytest.mark.parametrize("function", FOR_INSTANCES, ids=lambda function: function.__name__)
+def test_policies_can_not_be_given_for_an_instance(function: Callable[..., Any]) -> None:
+    assert not POLICIES.keys() & inspect.signature(function).parameters.keys()
+
+
+def test_every_parameter_is_known_to_the_search_for_misspelt_ones() -> None:
+    parameters = {name for decorator in DECORATORS for name in inspect.signature(decorator).parameters}
+    assert parameters - {"self", "misplaced", "args", "kwargs"} == set(TASK_PARAMETERS)
+
+
+def test_the_decorator_has_the_documentation_of_each_policy() -> None:
+    shown = documented(Pyncette.task)
+    assert {name: shown.get(name) for name in POLICIES} == {name: known.doc for name, known in POLICIES.items()}
+
+
+@pytest.mark.parametrize("function", [Pyncette.task, *FOR_INSTANCES], ids=lambda function: function.__name__)
+def test_every_parameter_is_documented(function: Callable[..., Any]) -> None:
+    assert list(documented(function)) == [
+        name for name in inspect.signature(function).parameters if name not in ("self", "misplaced")
+    ]
+
+
+def documented(function: Callable[..., Any]) -> dict[str, str]:
+    """The text of each `:param:` of a docstring, in one line."""
+    text = inspect.getdoc(function) or ""
+    found = re.findall(r"^:param (\w+): (.*(?:\n {4}.*)*)", text, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", words) for name, words in found}
