@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -11,8 +12,10 @@ from typing import Any, Self
 import pytest
 
 from pyncette import Pyncette
-from pyncette.memory import MemoryRepository
+from pyncette.executor import DefaultExecutor
+from pyncette.memory import MemoryRepository, memory_repository
 from pyncette.repository import Repository
+from pyncette.testing import ManualClock
 
 SECOND = datetime.timedelta(seconds=1)
 
@@ -131,3 +134,94 @@ async def test_a_factory_that_takes_anything() -> None:
 
     async with Pyncette(repository_factory=anything, some_thing=1).create():
         assert seen == {"some_thing": 1}
+
+
+async def test_an_executor_that_takes_anything() -> None:
+    made: dict[str, Any] = {}
+
+    class Anything(DefaultExecutor):
+        def __init__(self, **options: Any) -> None:
+            made.update(options)
+            super().__init__(options["concurrency_limit"])
+
+    app = Pyncette(repository_factory=Recorder(), executor_cls=Anything, shelf_url="here", concurrency_limit=3, tint=1)
+    async with app.create() as context:
+        context.shutdown()
+        await context.run()
+    assert made == {"concurrency_limit": 3, "tint": 1}
+
+
+async def test_options_bound_to_the_factory() -> None:
+    """The form that type checkers check."""
+    factory = Recorder()
+    async with Pyncette(functools.partial(factory, shelf_url="here")).create():
+        assert factory.options == {"shelf_url": "here", "shelf_size": 5}
+    with pytest.raises(TypeError, match="needs the option 'shelf_url'"):
+        Pyncette(functools.partial(factory, shelf_size=3))
+
+
+class TestOverriding:
+    """Tests of an app as it is declared."""
+
+    @pytest.fixture
+    def declared(self) -> Recorder:
+        return Recorder()
+
+    @pytest.fixture
+    def app(self, declared: Recorder) -> Pyncette:
+        return Pyncette(
+            repository_factory=declared, shelf_url="live", executor_cls=Custom, colour="red", concurrency_limit=9
+        )
+
+    async def test_the_clock(self, app: Pyncette) -> None:
+        clock = ManualClock()
+        async with app.create(clock=clock) as context:
+            assert context.clock is clock
+        async with app.create() as context:
+            assert context.clock is not clock
+
+    async def test_the_loop(self, app: Pyncette) -> None:
+        async with app.create(poll_interval=SECOND * 7, concurrency_limit=2, executor_cls=None) as context:
+            assert context.poll_interval == SECOND * 7
+            context.shutdown()
+            await context.run()
+        assert Custom.made == {"colour": "red", "concurrency_limit": 2}
+
+    async def test_one_option(self, app: Pyncette, declared: Recorder) -> None:
+        async with app.create(shelf_url="test"):
+            assert declared.options == {"shelf_url": "test", "shelf_size": 5}
+        async with app.create():
+            assert declared.options == {"shelf_url": "live", "shelf_size": 5}
+
+    async def test_another_repository_leaves_the_options_of_the_first_out(self, app: Pyncette) -> None:
+        async with app.create(repository_factory=memory_repository) as context:
+            context.shutdown()
+            await context.run()
+        assert Custom.made == {"colour": "red", "concurrency_limit": 9}
+
+    async def test_another_repository_of_the_same_kind_keeps_them(self, app: Pyncette, declared: Recorder) -> None:
+        other = Recorder()
+        async with app.create(repository_factory=other):
+            assert other.options == {"shelf_url": "live", "shelf_size": 5}
+        assert declared.options == {}
+
+    async def test_another_executor(self, app: Pyncette, declared: Recorder) -> None:
+        async with app.create(executor_cls=DefaultExecutor):
+            assert declared.options == {"shelf_url": "live", "shelf_size": 5}
+
+    def test_mistakes(self, app: Pyncette) -> None:
+        with pytest.raises(TypeError, match=r"Unknown option 'clok'; did you mean 'clock'\?"):
+            app.create(clok=ManualClock())
+        with pytest.raises(TypeError, match="Unknown option 'shelf_url'"):
+            app.create(repository_factory=memory_repository, shelf_url="x")
+        with pytest.raises(ValueError, match="poll_interval must be positive"):
+            app.create(poll_interval=-SECOND)
+        with pytest.raises(TypeError, match="batch_size must be a whole number"):
+            app.create(batch_size=1.5)  # type: ignore[arg-type]  # the mistake under test
+
+    def test_a_context_that_is_not_opened(self, app: Pyncette) -> None:
+        for name in ("run", "schedule_task", "shutdown"):
+            with pytest.raises(AttributeError, match=rf"async with app.create\(\) as context: context.{name}"):
+                getattr(app.create(), name)
+        with pytest.raises(AttributeError, match=r"app.create\(\) has no 'nonsense'"):
+            _ = app.create().nonsense  # type: ignore[attr-defined]  # the mistake under test

@@ -13,6 +13,7 @@ import pytest
 from pyncette import Policies, Pyncette, PyncetteContext, Task
 from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, TASK_PARAMETERS, Argument, Timing
 from pyncette._tasks.policies import POLICIES
+from pyncette.options import LoopOptions
 
 DECORATORS: list[Callable[..., Any]] = [Pyncette.task, Pyncette.dynamic_task, Pyncette.partitioned_task]
 FOR_INSTANCES: list[Callable[..., Any]] = [Task.instantiate, PyncetteContext.schedule_task]
@@ -69,3 +70,29 @@ def documented(function: Callable[..., Any]) -> dict[str, str]:
     text = inspect.getdoc(function) or ""
     found = re.findall(r"^:param (\w+): (.*(?:\n {4}.*)*)", text, re.MULTILINE)
     return {name: re.sub(r"\s+", " ", words) for name, words in found}
+
+
+def test_the_app_takes_each_option_of_the_loop() -> None:
+    of_app, of_create = (inspect.signature(function).parameters for function in (Pyncette, Pyncette.create))
+    loop = {field.name: field for field in dataclasses.fields(LoopOptions)}
+    explicit = [name for name, it in of_app.items() if it.kind is inspect.Parameter.KEYWORD_ONLY]
+    assert explicit == list(loop)
+    hints = get_type_hints(Pyncette.__init__)
+    assert {name: (of_app[name].default, hints[name]) for name in loop if name != "clock"} == {
+        name: (field.default, get_type_hints(LoopOptions)[name]) for name, field in loop.items() if name != "clock"
+    }
+    assert [name for name in of_create if name != "self"] == list(of_app)
+    overriding = get_type_hints(Pyncette.create)
+    for name in of_app:
+        if name != "options":
+            assert of_create[name].default is None
+            assert overriding[name] == hints[name] | None
+
+
+def test_options_of_the_app_are_documented() -> None:
+    assert list(documented(Pyncette)) == list(inspect.signature(Pyncette).parameters)
+    shown = {name: words.removesuffix(".") for name, words in documented(Pyncette).items()}
+    of_loop = re.findall(r"^:ivar (\w+): (.*(?:\n {4}.*)*)", inspect.getdoc(LoopOptions) or "", re.MULTILINE)
+    assert [name for name, _ in of_loop] == [field.name for field in dataclasses.fields(LoopOptions)]
+    for name, words in of_loop:
+        assert shown[name].startswith(re.sub(r"\s+", " ", words).removesuffix("."))

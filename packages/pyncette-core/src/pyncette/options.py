@@ -55,49 +55,59 @@ class Options:
 
 def bind(
     options: Mapping[str, Any],
+    loop: LoopOptions,
     factory: Callable[..., Any],
     executor_cls: Callable[..., Any],
     from_url: Mapping[str, Any],
 ) -> Options:
     """Sort ``options`` by the parameters of the factory and the executor. ``from_url`` are options of the factory.
 
+    Either gets ``batch_size`` and ``concurrency_limit`` of the loop as well if it has such a parameter. One that takes
+    any option gets those that nobody else takes, an executor ``concurrency_limit`` too.
+
     :raises TypeError: an option that nobody takes, one that is given twice, or a required one that is missing.
-    :raises ValueError: an option of the loop has an impossible value.
     """
-    repository = _parameters(factory)
-    executor = _parameters(executor_cls)
+    repository, executor = Parameters.of(factory), Parameters.of(executor_cls)
     if twice := from_url.keys() & options.keys():
         raise TypeError(f"The option {min(twice)!r} is given twice: by itself, and as a part of the repository URL.")
-    if not repository.takes_any:
-        _refuse_unknown(options, (*LOOP_NAMES, *repository.names, *executor.names))
-    loop = LoopOptions(**{name: options[name] for name in LOOP_NAMES if name in options})
+    others = {name: value for name, value in options.items() if name not in (*repository.names, *executor.names)}
+    if not (repository.takes_any or executor.takes_any):
+        _refuse_unknown(others, (*LOOP_NAMES, *repository.names, *executor.names))
     shared = {**options, "batch_size": loop.batch_size, "concurrency_limit": loop.concurrency_limit}
-    own = {name: value for name, value in options.items() if name not in LOOP_NAMES and name not in executor.names}
     for_repository = {name: shared[name] for name in repository.names if name in shared} | dict(from_url)
-    if repository.takes_any:
-        for_repository |= own
     for_executor = {name: shared[name] for name in executor.names if name in shared}
+    if executor.takes_any:
+        for_executor["concurrency_limit"] = loop.concurrency_limit
+    if repository.takes_any:
+        for_repository |= others
+    else:
+        for_executor |= others
     _refuse_missing("repository", repository.required, for_repository)
     _refuse_missing("executor", executor.required, for_executor)
     return Options(loop, for_repository, for_executor)
 
 
 @dataclass(frozen=True, slots=True)
-class _Parameters:
+class Parameters:
+    """The options that a function takes."""
+
     names: tuple[str, ...]
     required: tuple[str, ...]
     takes_any: bool
 
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Parameters:
+        keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        named = [p for p in parameters if p.kind in keyword]
+        return cls(
+            tuple(p.name for p in named),
+            tuple(p.name for p in named if p.default is p.empty),
+            any(p.kind is p.VAR_KEYWORD for p in parameters),
+        )
 
-def _parameters(function: Callable[..., Any]) -> _Parameters:
-    keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
-    named = [p for p in parameters if p.kind in keyword]
-    return _Parameters(
-        tuple(p.name for p in named),
-        tuple(p.name for p in named if p.default is p.empty),
-        any(p.kind is p.VAR_KEYWORD for p in parameters),
-    )
+    def take(self, name: str) -> bool:
+        return self.takes_any or name in self.names
 
 
 def _refuse_missing(what: str, required: tuple[str, ...], given: Mapping[str, Any]) -> None:
@@ -107,12 +117,11 @@ def _refuse_missing(what: str, required: tuple[str, ...], given: Mapping[str, An
 
 
 def _refuse_unknown(options: Mapping[str, Any], valid: tuple[str, ...]) -> None:
+    known = sorted({*valid, *_SETUP_NAMES})
     for name in options:
-        if name not in valid:
-            known = sorted({*valid, *_SETUP_NAMES})
-            meant = nearest(name, known)
-            hint = f"; did you mean {meant!r}?" if meant else f".{_other_backend(name, known)}"
-            raise TypeError(f"Unknown option {name!r}{hint} Valid options here are: {', '.join(known)}.")
+        meant = nearest(name, known)
+        hint = f"; did you mean {meant!r}?" if meant else f".{_other_backend(name, known)}"
+        raise TypeError(f"Unknown option {name!r}{hint} Valid options here are: {', '.join(known)}.")
 
 
 def _other_backend(name: str, known: list[str]) -> str:

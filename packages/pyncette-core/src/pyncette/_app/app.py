@@ -5,19 +5,22 @@ from __future__ import annotations
 import datetime
 import inspect
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
-from pyncette._config.backends import Factory, choose
+from pyncette._config.backends import Factory
+from pyncette._config.configuration import Configuration
 from pyncette._validation.attributes import check_attribute_name
-from pyncette._validation.checks import check_duration, check_function
+from pyncette._validation.checks import check_function
+from pyncette.clock import Clock, SystemClock
 from pyncette.executor import DefaultExecutor
 from pyncette.observer import Observer, Observers
-from pyncette.options import bind
+from pyncette.options import LoopOptions
 
 from . import console as entry
 from .context import Context, FixtureFunc, MiddlewareFunc
 from .declaring import Declarations
+from .opening import Opening
 from .running import PyncetteContext
 
 MiddlewareT = TypeVar("MiddlewareT", bound=MiddlewareFunc)
@@ -32,7 +35,12 @@ class Pyncette(Declarations):
     :param executor_cls: how tasks are executed; see :mod:`pyncette.executor`.
     :param poll_interval: how long the loop sleeps at most before it asks the storage for what other processes have
         scheduled. What is due is executed when it is due, whatever the poll interval.
-    :param options: options of the loop (:class:`pyncette.options.LoopOptions`), of the repository and of the executor.
+    :param batch_size: how many occurrences are claimed at most in one round trip, and instances listed in a page.
+    :param concurrency_limit: how many executions run at the same time at most.
+    :param drain_timeout: how long a graceful shutdown waits for executions before it cancels them and gives their
+        leases back; None waits until they end.
+    :param clock: where time comes from; for tests. The system's by default.
+    :param options: options of the repository, which are the parameters of its factory, and of the executor.
     :raises TypeError: an option is unknown or missing; nothing is ignored.
     :raises ValueError: an option has an impossible value.
     """
@@ -42,14 +50,26 @@ class Pyncette(Declarations):
         repository_factory: Factory | str | None = None,
         executor_cls: Callable[..., Any] = DefaultExecutor,
         poll_interval: datetime.timedelta = datetime.timedelta(seconds=1),
+        *,
+        batch_size: int = 100,
+        concurrency_limit: int = 100,
+        drain_timeout: datetime.timedelta | None = None,
+        clock: Clock | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
-        check_duration("poll_interval", poll_interval)
-        self._factory, from_url = choose(repository_factory, options)
-        self._options = bind(options, self._factory, executor_cls, from_url)
-        self._executor_cls = executor_cls
-        self._poll_interval = poll_interval
+        self._configuration = Configuration(
+            repository_factory=repository_factory,
+            executor_cls=executor_cls,
+            poll_interval=poll_interval,
+            loop=LoopOptions(
+                batch_size=batch_size,
+                concurrency_limit=concurrency_limit,
+                drain_timeout=drain_timeout,
+                clock=SystemClock() if clock is None else clock,
+            ),
+            options=options,
+        )
         self._fixtures: dict[str, FixtureFunc] = {}
         self._middlewares: list[MiddlewareFunc] = []
         self._observers = Observers()
@@ -97,22 +117,55 @@ class Pyncette(Declarations):
         """Adds an observer, which is told what happens inside."""
         self._observers.add(observer)
 
-    @asynccontextmanager
-    async def create(self) -> AsyncIterator[PyncetteContext]:
+    def create(
+        self,
+        *,
+        repository_factory: Factory | str | None = None,
+        executor_cls: Callable[..., Any] | None = None,
+        poll_interval: datetime.timedelta | None = None,
+        batch_size: int | None = None,
+        concurrency_limit: int | None = None,
+        drain_timeout: datetime.timedelta | None = None,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> AbstractAsyncContextManager[PyncetteContext]:
         """Opens the storage and sets up the fixtures; ``run()`` of the context starts the loop.
 
-        :raises RepositoryException: the storage can't be used; says why.
+        The parameters are those of :class:`Pyncette`, and override what the app was declared with, so that tests can
+        run it as it is, ``app.create(clock=ManualClock(), repository_factory=…)``. Options that only the overridden
+        repository factory or executor takes are left out.
+
+        :raises TypeError: an option is unknown or missing.
+        :raises ValueError: an option has an impossible value.
+        :raises RepositoryException: when it is entered: the storage can't be used; says why.
         """
-        async with self._factory(**self._options.repository) as repository:
+        configuration = self._configuration.overridden(
+            {
+                "batch_size": batch_size,
+                "concurrency_limit": concurrency_limit,
+                "drain_timeout": drain_timeout,
+                "clock": clock,
+            },
+            options,
+            repository_factory=repository_factory,
+            executor_cls=executor_cls,
+            poll_interval=poll_interval,
+        )
+        return Opening(self._open(configuration))
+
+    @asynccontextmanager
+    async def _open(self, configuration: Configuration) -> AsyncIterator[PyncetteContext]:
+        options = configuration.bound
+        async with configuration.factory(**options.repository) as repository:
             context = PyncetteContext(
                 repository,
                 tasks=tuple(self._tasks),
                 middlewares=tuple(self._middlewares),
                 new_context=Context,
                 observers=self._observers,
-                options=self._options.loop,
-                poll_interval=self._poll_interval,
-                make_executor=lambda: self._executor_cls(**self._options.executor),
+                options=options.loop,
+                poll_interval=configuration.poll_interval,
+                make_executor=lambda: configuration.executor_cls(**options.executor),
             )
             async with context.storing(), AsyncExitStack() as stack:
                 for name, func in self._fixtures.items():
