@@ -81,6 +81,23 @@ def test_mongodb_is_gone(install: Callable[..., None]) -> None:
         Pyncette("mongodb://h")
 
 
+@pytest.mark.parametrize(
+    "url, advice",
+    [
+        ("postgress://u:secret@h/d", r"Did you mean postgres://…\?"),
+        ("postgresql+asyncpg://u:secret@h/d", r"Leave the driver 'asyncpg' out: write postgresql://…"),
+        ("sqllite:///secret", r"Did you mean sqlite://…\?"),
+        ("shef://secret", r"Did you mean shelf://…\?"),
+        ("mongodb+srv://secret", "MongoDB is not supported since version 2"),
+    ],
+)
+def test_a_scheme_that_is_nearly_right(install: Callable[..., None], url: str, advice: str) -> None:
+    install(shelf="shelf")
+    with pytest.raises(ValueError, match=advice) as e:
+        Pyncette(url)
+    assert "secret" not in str(e.value)
+
+
 def test_no_url_at_all() -> None:
     with pytest.raises(ValueError, match="has no scheme"):
         Pyncette("pyncette.db")

@@ -22,6 +22,15 @@ MINUTE = datetime.timedelta(minutes=1)
 HOUR = datetime.timedelta(hours=1)
 
 
+def test_without_parentheses() -> None:
+    async def body(context: Context) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Write @with_heartbeat\(\), with parentheses"):
+        with_heartbeat(body)  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(TypeError, match=r"must be a number between 0 and 1, not '0\.5'"):
+        with_heartbeat("0.5")  # type: ignore[arg-type]  # the mistake under test
+
+
 @pytest.mark.parametrize("ratio", [0, 1, -0.5, 7])
 def test_a_ratio_outside_of_its_range(ratio: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):

@@ -28,7 +28,12 @@ def with_heartbeat(
     :param cancel_on_lease_lost: whether to cancel the function when its lease is lost. Otherwise it runs to its end,
         possibly at the same time as another execution of the same occurrence.
     :raises ValueError: the ratio is not between 0 and 1.
+    :raises TypeError: the ratio is no number, such as the function to decorate.
     """
+    if callable(lease_remaining_ratio):
+        raise TypeError("Write @with_heartbeat(), with parentheses.")
+    if isinstance(lease_remaining_ratio, bool) or not isinstance(lease_remaining_ratio, (int, float)):
+        raise TypeError(f"lease_remaining_ratio must be a number between 0 and 1, not {lease_remaining_ratio!r}.")
     if not 0 < lease_remaining_ratio < 1:
         raise ValueError(f"lease_remaining_ratio must lie between 0 and 1 (try 0.5), not be {lease_remaining_ratio!r}.")
 

@@ -6,6 +6,7 @@ import gc
 import pickle
 import re
 import string
+import traceback
 import tracemalloc
 from itertools import takewhile
 
@@ -213,8 +214,16 @@ def test_a_bad_field_is_named(text: str, field: str, advice: str) -> None:
 
 @pytest.mark.parametrize("text, count", [("", 0), ("* * * *", 4), ("1 2 3 4 5 6 7 8", 8), ("@reboot", 1)])
 def test_a_wrong_number_of_fields_is_told(text: str, count: int) -> None:
-    with pytest.raises(CronError, match=f"has {count} fields: write five fields"):
+    with pytest.raises(CronError, match=f"has {count} field{'s' * (count != 1)}: write five fields"):
         Cron(text)
+
+
+@pytest.mark.parametrize("text", ["61 * * * *", "* * * * x", "*"])
+def test_a_refusal_is_one_error(text: str) -> None:
+    """What croniter says is part of the message; its traceback says nothing more."""
+    with pytest.raises(CronError) as caught:
+        Cron(text)
+    assert "".join(traceback.format_exception(caught.value)).count("Traceback") == 1
 
 
 def test_a_text_that_only_fails_as_a_whole_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:

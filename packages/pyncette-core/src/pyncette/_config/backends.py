@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from pyncette._validation.suggest import nearest
 from pyncette.memory import memory_repository
 from pyncette.repository import Backend, Repository
 
@@ -58,13 +59,21 @@ def _load(scheme: str) -> Backend:
     if scheme in installed:
         return _loaded(installed[scheme])
     have = ", ".join(sorted(installed)) or "none"
-    if scheme == "mongodb":
-        advice = "MongoDB is not supported since version 2; the migration page of the documentation says what to do."
-    elif scheme in DISTRIBUTIONS:
-        advice = f"Install the distribution {DISTRIBUTIONS[scheme]}."
-    else:
-        advice = f"Known are also: {', '.join(sorted(set(DISTRIBUTIONS) - set(installed))) or 'no others'}."
-    raise ValueError(f"No backend for {scheme!r} is installed (installed: {have}). {advice}")
+    raise ValueError(f"No backend for {scheme!r} is installed (installed: {have}). {_advice(scheme, installed)}")
+
+
+def _advice(scheme: str, installed: Collection[str]) -> str:
+    plain, _, driver = scheme.partition("+")
+    if plain == "mongodb":
+        return "MongoDB is not supported since version 2; the migration page of the documentation says what to do."
+    if scheme in DISTRIBUTIONS:
+        return f"Install the distribution {DISTRIBUTIONS[scheme]}."
+    known = (*installed, *DISTRIBUTIONS)
+    if driver and plain in known:
+        return f"Leave the driver {driver!r} out: write {plain}://…"
+    if meant := nearest(scheme, known):
+        return f"Did you mean {meant}://…?"
+    return f"Known are also: {', '.join(sorted(set(DISTRIBUTIONS) - set(installed))) or 'no others'}."
 
 
 def _loaded(point: EntryPoint) -> Backend:

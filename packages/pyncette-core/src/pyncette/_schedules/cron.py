@@ -171,14 +171,14 @@ def parse(text: str) -> Fields:
     try:
         parsed = croniter(text, 0)
     except (ValueError, TypeError, LookupError) as error:
-        raise _explain(text, parts, error) from error
+        raise _explain(text, parts, error) from None  # says all that croniter's error does
     return _fields(text, parsed)
 
 
 def _explain(text: str, parts: Sequence[str], error: Exception) -> CronError:
     """Find the field that croniter objects to by trying each with all others open."""
     if not 5 <= len(parts) <= 7:
-        return CronError(f"schedule {text!r} has {len(parts)} fields: {_SHAPE}")
+        return CronError(f"schedule {text!r} has {len(parts)} {'field' if len(parts) == 1 else 'fields'}: {_SHAPE}")
     for position, part in enumerate(parts):
         alone = ["*"] * len(parts)
         alone[position] = part
