@@ -1,5 +1,7 @@
 """Settings of Sphinx, which builds this folder into a site: `./dev docs`."""
 
+from typing import Any
+
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid"]
 
 project = "Pyncette"
@@ -31,10 +33,11 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
 
-def setup(app):
+def setup(app: Any) -> None:
     app.connect("autodoc-process-signature", hide_misplaced)
 
 
-def hide_misplaced(app, what, name, obj, options, signature, annotation):
+def hide_misplaced(*event: Any) -> tuple[str | None, str | None]:
     """The decorators take `*misplaced` only to say that they take no arguments by position."""
-    return (signature or "").replace("*misplaced: Never", "*") or None, annotation
+    signature, annotation = event[-2:]
+    return signature and signature.replace("*misplaced: Never", "*"), annotation

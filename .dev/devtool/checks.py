@@ -25,6 +25,7 @@ def check(environment: Environment, *, fix: bool) -> int:
         "format": ("-m", "ruff", "format", "--check"),
         "types": (*mypy, r"--exclude=packages/.*/conftest\.py$", *typed),
         **{f"types of {name}": (*mypy, name) for name in conftests},
+        "types of the documentation": ("-m", "pytest", "-q", "tests/docs/test_typing.py"),
         "layers and ceilings": ("-m", "pytest", "-q", "tests/architecture"),
     }
     failed = []

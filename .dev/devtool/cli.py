@@ -61,7 +61,11 @@ def parser() -> argparse.ArgumentParser:
     check = add("check", check_all, "Lint, format, types, layers and ceilings: quick, before each commit.")
     check.add_argument("--fix", action="store_true", help="mend what can be mended first")
     add("compat", compat, "Run the backends' contract on the oldest core that they allow.")
-    add("types", verify_types, "Build the wheels, install them, and check their types as users see them, by pyright.")
+    add(
+        "types",
+        verify_types,
+        "Build and install the wheels, and check their types as users see them, by mypy and pyright.",
+    )
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
     benchmark = add("bench", bench, "Measure against pyncette 1.1.0; its arguments: bench --help.", add_help=False)
     benchmark.set_defaults(passes_on=True)
@@ -116,7 +120,7 @@ def compat(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def verify_types(_options: argparse.Namespace, _rest: list[str]) -> int:
-    return check_types(prepared(*groups()["package"], *groups()["pyright"]))
+    return check_types(prepared(*groups()["package"], *groups()["mypy"], *groups()["pyright"]))
 
 
 def docs(_options: argparse.Namespace, _rest: list[str]) -> int:

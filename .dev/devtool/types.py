@@ -1,4 +1,7 @@
-"""Types as users see them: pyright on the built wheels. On editable installs it can't resolve the shared package."""
+"""Types as users see them: mypy and pyright on the built wheels.
+
+On editable installs pyright can't resolve the shared package.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ VERIFY = ("--verifytypes", "pyncette", "--ignoreexternal")
 
 
 def check_types(environment: Environment) -> int:
-    """Installs all wheels with all extras, verifies the public types, and checks the examples against them."""
+    """Installs all wheels with all extras, verifies the public types, and checks examples and calls against them."""
     with tempfile.TemporaryDirectory() as scratch:
         wheels = Path(scratch) / "wheels"
         build(environment.interpreter, [d.folder for d in distributions().values()], wheels)
@@ -29,7 +32,11 @@ def check_types(environment: Environment) -> int:
         pyright = [environment.interpreter, "-m", "pyright"]
         verified = subprocess.run([*pyright, *VERIFY], cwd=scratch, env=environ, check=False).returncode
         shutil.copytree(ROOT / "examples", Path(scratch) / "examples")
+        shutil.copytree(ROOT / "tests" / "types", Path(scratch) / "calls")
         settings = Path(scratch) / "pyrightconfig.json"
-        settings.write_text('{"typeCheckingMode": "standard", "include": ["examples"]}')
+        settings.write_text('{"typeCheckingMode": "standard", "include": ["examples", "calls"]}')
         used = subprocess.run([*pyright, "--project", str(settings)], cwd=scratch, env=environ, check=False).returncode
-    return verified or used
+        say("mypy on the built wheels ...")
+        mypy = [environment.interpreter, "-m", "mypy", "--strict", "--python-executable", clean.interpreter]
+        called = subprocess.run([*mypy, "calls"], cwd=scratch, check=False).returncode
+    return verified or used or called
