@@ -1,5 +1,6 @@
 """Settings of Sphinx, which builds this folder into a site: `./dev docs`."""
 
+import re
 from typing import Any
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid"]
@@ -40,4 +41,4 @@ def setup(app: Any) -> None:
 def hide_misplaced(*event: Any) -> tuple[str | None, str | None]:
     """The decorators take `*misplaced` only to say that they take no arguments by position."""
     signature, annotation = event[-2:]
-    return signature and signature.replace("*misplaced: Never", "*"), annotation
+    return signature and re.sub(r"\*misplaced: [~\w.]+", "*", signature), annotation

@@ -27,7 +27,7 @@ def test_decorators_have_each_policy(decorator: Callable[..., Any]) -> None:
     hints = get_type_hints(decorator)
     parameters = inspect.signature(decorator).parameters
     between = list(parameters)[list(parameters).index("enabled") + 1 : list(parameters).index("args")]
-    assert [(name, parameters[name].default, hints[name]) for name in between] == expected
+    assert [(name, parameters[name].default, hints[name]) for name in between] == expected, "repeat Policies"
     assert hints["kwargs"] == Argument
 
 
