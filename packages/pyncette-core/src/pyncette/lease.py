@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import replace
 
-from .record import NEVER, Change, Record, Ref
+from .record import HELD, Band, Change, Record, Ref
 
 
 class State(enum.Enum):
@@ -22,15 +22,29 @@ class State(enum.Enum):
     """Can be claimed: due, or its lease has expired."""
     LEASED = "leased"
     """Being executed: somebody holds the lease, and it has not expired."""
-    PARKED = "parked"
-    """Could not be decoded; kept out of the way until it is overwritten."""
+    DEAD = "dead"
+    """Out of attempts; kept until it is retried, rescheduled or removed."""
+    PAUSED = "paused"
+    """Paused by itself, until it is resumed."""
+    COMPLETED = "completed"
+    """Has no further occurrence; kept for a while."""
+    UNREADABLE = "unreadable"
+    """Damaged; set aside until it is overwritten."""
+
+
+_HELD = {
+    Band.DEAD: State.DEAD,
+    Band.PAUSED: State.PAUSED,
+    Band.COMPLETED: State.COMPLETED,
+    Band.UNREADABLE: State.UNREADABLE,
+}
 
 
 def state_of(record: Record | None, now: int) -> State:
     if record is None:
         return State.ABSENT
-    if record.ready_at == NEVER:
-        return State.PARKED
+    if (band := Band.of(record.ready_at)) is not None:
+        return _HELD[band]
     if record.ready_at <= now:
         return State.READY
     return State.WAITING if record.locked_until is None else State.LEASED
@@ -58,20 +72,22 @@ def register(
         state = state_of(old, now)
         if state is State.LEASED:
             return None
-        if state is not State.PARKED and old.due_at <= due_at:
+        if old.ready_at < HELD and old.due_at <= due_at:
             due_at, ready_at, attempt = old.due_at, old.ready_at, old.attempt
-    new = Record(ref.queue, ref.key, due_at, ready_at, None, None, revision, old.fence if old else 0, attempt, spec)
+    fence, kept = (old.fence, old.state) if old else (0, "")
+    new = Record(ref.queue, ref.key, due_at, ready_at, None, None, revision, fence, attempt, spec, kept)
     return Change(old, new)
 
 
 def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str) -> Change:
     """A static task's schedule changed in code: store the new one, due at ``due_at``.
 
-    A lease that is held stays, its holder settles by the new schedule; an overdue occurrence stays due.
+    A lease that is held stays, its holder settles by the new schedule; an overdue occurrence stays due, and a task that
+    is paused, dead or completed stays so. One that was unreadable is so no longer.
     """
-    if state_of(old, now) is State.LEASED:
-        return Change(old, replace(old, spec=spec, revision=revision))
-    if old.due_at <= now and old.ready_at != NEVER:
+    state = state_of(old, now)
+    stays = state in {State.LEASED, State.PAUSED, State.DEAD, State.COMPLETED}
+    if stays or (old.due_at <= now and state is not State.UNREADABLE):
         return Change(old, replace(old, spec=spec, revision=revision))
     return Change(old, _waiting(old, due_at, revision, spec=spec))
 
@@ -98,9 +114,9 @@ def extend(record: Record, *, locked_until: int, revision: str) -> Change:
     return Change(record, replace(record, ready_at=until, locked_until=until, revision=revision))
 
 
-def complete(record: Record, *, next_due: int | None, revision: str) -> Change:
+def complete(record: Record, *, next_due: int | None, revision: str, state: str | None = None) -> Change:
     """The occurrence is done with, or (at most once) about to be executed: on to the next, or away with the record."""
-    return Change(record, None if next_due is None else _waiting(record, next_due, revision))
+    return Change(record, None if next_due is None else _waiting(record, next_due, revision, state=state))
 
 
 def retry(record: Record, *, at: int, revision: str) -> Change:
@@ -108,17 +124,22 @@ def retry(record: Record, *, at: int, revision: str) -> Change:
     return Change(record, replace(record, ready_at=at, locked_until=None, locked_by=None, revision=revision))
 
 
-def release(record: Record, *, revision: str) -> Change:
-    """The holder did not start the occurrence: give it back as if it had not been claimed. The fence stays."""
-    return Change(record, _waiting(record, record.due_at, revision, attempt=max(record.attempt - 1, 0)))
+def release(record: Record, *, revision: str, at: int | None = None) -> Change:
+    """The holder did not start the occurrence: give it back as if it had not been claimed, to be claimed again at
+    ``at``. The fence stays."""
+    back = _waiting(record, record.due_at, revision, attempt=max(record.attempt - 1, 0))
+    return Change(record, back if at is None else replace(back, ready_at=at))
 
 
-def park(record: Record, *, revision: str) -> Change:
-    """The record can't be decoded: keep it as it is, but never claim it again."""
-    return Change(record, replace(record, ready_at=NEVER, locked_until=None, locked_by=None, revision=revision))
+def hold(record: Record, band: Band, *, moment: int, revision: str) -> Change:
+    """Keep the record as it is, but let nobody claim it."""
+    ready_at = band.at(moment)
+    return Change(record, replace(record, ready_at=ready_at, locked_until=None, locked_by=None, revision=revision))
 
 
-def _waiting(record: Record, due_at: int, revision: str, *, attempt: int = 0, spec: str | None = None) -> Record:
+def _waiting(
+    record: Record, due_at: int, revision: str, *, attempt: int = 0, spec: str | None = None, state: str | None = None
+) -> Record:
     return replace(
         record,
         due_at=due_at,
@@ -128,4 +149,5 @@ def _waiting(record: Record, due_at: int, revision: str, *, attempt: int = 0, sp
         revision=revision,
         attempt=attempt,
         spec=record.spec if spec is None else spec,
+        state=record.state if state is None else state,
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
+from itertools import islice, takewhile
+from typing import cast
 
-from sortedcontainers import SortedList
+from sortedcontainers import SortedDict, SortedList
 
-from .record import Change, Queue, QueueClaim, Record, Ref
-from .repository import Repository
+from .record import HELD, LEAST, Change, Count, Look, Queue, Record, Ref, RunLine, Swap
+from .repository import Repository, RunLog
 
 
 class MemoryRepository(Repository):
@@ -23,40 +24,64 @@ class MemoryRepository(Repository):
         self._records: dict[str, Record] = {}
         self._by_ready: defaultdict[str, SortedList] = defaultdict(SortedList)  # (ready_at, key)
         self._by_key: defaultdict[str, SortedList] = defaultdict(SortedList)
+        self.run_log: MemoryRunLog = MemoryRunLog()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         return [self._records.get(ref.key) for ref in refs]
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         return [self._swap(change) for change in changes]
 
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        found: list[Record] = []
-        for claim in claims:
-            if (index := self._by_ready.get(claim.queue.name)) is not None:
-                ready = index.irange(maximum=(now + 1,), inclusive=(True, False))
-                take = min(claim.limit, limit - len(found))
-                found += [self._records[key] for _, key in islice(ready, take)]
-        return found
-
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
-        index = self._by_key.get(queue.name)
-        keys = [] if index is None else islice(index.irange(minimum=after, inclusive=(False, True)), limit)
-        return [self._records[key] for key in keys]
-
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
         moments: list[int] = []
+        since = LEAST if after is None else after + 1
         for queue in queues:
-            if (index := self._by_ready.get(queue.name)) is not None:
-                later = index.irange(minimum=None if after is None else (after + 1,))
-                moments += [ready_at for ready_at, _ in islice(later, 1)]
-        return min(moments, default=None)
+            moments += [ready_at for ready_at, _ in islice(self._range(queue, since, HELD), 1)]
+        return Look(min(moments, default=None), [self._records.get(ref.key) for ref in refs], None)
 
-    def _swap(self, change: Change) -> bool:
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        index = self._by_key.get(queue.name)
+        if index is None:
+            return []
+        beyond = after is not None and after >= prefix
+        keys = index.irange(minimum=after if beyond else prefix, inclusive=(not beyond, True))
+        return [self._records[key] for key in islice(takewhile(lambda key: key.startswith(prefix), keys), limit)]
+
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        return [self._records[key] for _, key in islice(self._range(queue, since, before, after), limit)]
+
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        return sorted(name for name in self._by_key if after is None or name > after)[:limit]
+
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        index = self._by_ready.get(queue.name)
+        value = 0 if index is None else index.bisect_left((before,)) - index.bisect_left((since,))
+        return Count(max(value, 0), exact=True)
+
+    def _range(
+        self, queue: Queue, since: int, before: int, after: tuple[int, str] | None = None
+    ) -> Iterable[tuple[int, str]]:
+        """The entries of the index by ``ready_at`` that lie within."""
+        index = self._by_ready.get(queue.name)
+        if index is None:
+            return ()
+        if after is not None and after >= (since,):
+            return cast(Iterable[tuple[int, str]], index.irange(after, (before,), (False, False)))
+        return cast(Iterable[tuple[int, str]], index.irange((since,), (before,), (True, False)))
+
+    def _swap(self, change: Change) -> Swap:
         old, new = change.old, change.new
         stored = self._records.get(change.ref.key)
         if (stored and stored.revision) != (old and old.revision):
-            return False
+            return Swap.CONFLICT
         if stored is not None:
             _remove(self._by_ready, stored.queue, (stored.ready_at, stored.key))
         if new is not None:
@@ -67,7 +92,49 @@ class MemoryRepository(Repository):
         elif stored is not None:
             del self._records[stored.key]
             _remove(self._by_key, stored.queue, stored.key)
-        return True
+        if change.run is not None:
+            self.run_log.append(change.run)
+        return Swap.APPLIED
+
+
+class MemoryRunLog(RunLog):
+    """Lines in the order of their time."""
+
+    def __init__(self) -> None:
+        self._lines: SortedDict = SortedDict()  # by (ended_at, id)
+
+    def append(self, line: RunLine) -> None:
+        self._lines[line.ended_at, line.id] = line
+
+    async def runs(
+        self,
+        *,
+        queues: Sequence[str] | None = None,
+        key: str | None = None,
+        outcomes: Sequence[str] | None = None,
+        since: int = LEAST,
+        before: int = HELD,
+        containing: str | None = None,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[RunLine]:
+        def fits(line: RunLine) -> bool:
+            return (
+                (queues is None or line.queue in queues)
+                and (key is None or line.key == key)
+                and (outcomes is None or line.outcome in outcomes)
+                and (containing is None or containing in line.text)
+            )
+
+        end = (before,) if after is None else min(after, (before,))
+        places = self._lines.irange((since,), end, inclusive=(True, False), reverse=True)
+        return list(islice(filter(fits, map(self._lines.__getitem__, places)), limit))
+
+    async def prune(self, *, before: int, limit: int) -> int:
+        old = list(islice(self._lines.irange(maximum=(before,), inclusive=(True, False)), limit))
+        for place in old:
+            del self._lines[place]
+        return len(old)
 
 
 def _remove(indexes: dict[str, SortedList], queue: str, entry: object) -> None:

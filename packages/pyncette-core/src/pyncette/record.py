@@ -5,10 +5,53 @@ All times are integers: microseconds since the epoch, in UTC.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
-NEVER = 2**63 - 1
-"""A ``ready_at`` that never comes: the largest integer that every store can hold."""
+LEAST = -(2**63)
+"""Before every moment: the smallest integer that every store can hold."""
+
+HELD = 2**62
+"""A record whose ``ready_at`` is this or more is held: it is never ready, whatever the time."""
+
+BAND_WIDTH = 2**59
+
+GRAIN = 1024
+"""Microseconds. Moments inside of a band are rounded down to it, so that a store whose index knows only doubles holds
+them exactly."""
+
+
+class Band(enum.Enum):
+    """Why a record is held. Each reason has a range of ``ready_at`` of its own, so that an index by ``ready_at`` also
+    finds, counts and orders what is held."""
+
+    DEAD = 0
+    """Out of attempts; the moment is that of its death."""
+    PAUSED = 1
+    """Paused by an operator or a policy; the moment is that of the pause."""
+    COMPLETED = 2
+    """Has no further occurrence; the moment is that of its clean-up."""
+    UNREADABLE = 3
+    """Damaged, set aside until it is overwritten; the moment is that at which it was found."""
+
+    @property
+    def since(self) -> int:
+        """The first ``ready_at`` of the band."""
+        return HELD + self.value * BAND_WIDTH
+
+    @property
+    def before(self) -> int:
+        """The first ``ready_at`` after the band."""
+        return self.since + BAND_WIDTH
+
+    def at(self, moment: int) -> int:
+        """The ``ready_at`` of what is held since (or until) ``moment``."""
+        return self.since + min(max(moment, 0), BAND_WIDTH - 1) // GRAIN * GRAIN
+
+    @classmethod
+    def of(cls, ready_at: int) -> Band | None:
+        """The band of a ``ready_at``, None if it is not held."""
+        return None if ready_at < HELD else cls(min((ready_at - HELD) // BAND_WIDTH, len(cls) - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +62,9 @@ class Queue:
     :ivar name: canonical name of the template, of the partition, or of the static task.
     :ivar static: whether the queue holds a single record, whose key is the queue's name. Stores that spread queues
         over nodes keep all static queues together.
+
+    The names of users' queues never begin with a single ``:``, which doubles in canonical names. Those that do are
+    reserved for core.
     """
 
     name: str
@@ -46,13 +92,17 @@ class Record:
     """One task instance as it is stored. :mod:`pyncette.lease` computes every field; stores only keep them.
 
     :ivar due_at: the occurrence that is due next.
-    :ivar ready_at: when the record may be claimed: ``due_at``, the end of the lease, or the time of a retry.
+    :ivar ready_at: when the record may be claimed: ``due_at``, the end of the lease, or the time of a retry; from
+        :data:`HELD` on, never.
     :ivar locked_until: end of the lease, or None when nobody holds it.
     :ivar locked_by: who holds the lease; different for each claim.
     :ivar revision: random token of the write that made this state; what compare-and-swap compares.
     :ivar fence: grows with every claim of the key; what tasks see as the fencing token.
     :ivar attempt: how often this occurrence has been claimed.
-    :ivar spec: schedule and arguments, as text that stores don't look into.
+    :ivar spec: what somebody scheduled: schedule and arguments, as text that stores don't look into. May be large, and
+        seldom changes.
+    :ivar state: what has happened to it, as text that stores don't look into. Empty until something has; changes with
+        almost every write.
     """
 
     queue: str
@@ -65,10 +115,29 @@ class Record:
     fence: int
     attempt: int
     spec: str
+    state: str = ""
 
     @property
     def ref(self) -> Ref:
         return Ref(self.queue, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A line of the run log: how an occurrence ended.
+
+    :ivar id: unique, and the same each time that the same line is made, so that storing it again is harmless.
+    :ivar ended_at: microseconds; lines are listed by it, newest first.
+    :ivar outcome: a word to filter by.
+    :ivar text: everything else, as text that stores don't look into, but may search.
+    """
+
+    id: str
+    queue: str
+    key: str
+    ended_at: int
+    outcome: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +146,13 @@ class Change:
 
     ``old=None`` inserts and fails if the key exists; ``new=None`` deletes. At least one of them is a record, and both
     have the same key and queue.
+
+    :ivar run: a line that a store with a run log appends if, and only if, the change is applied; others ignore it.
     """
 
     old: Record | None
     new: Record | None
+    run: RunLine | None = None
 
     @property
     def ref(self) -> Ref:
@@ -90,14 +162,54 @@ class Change:
         return record.ref
 
 
+class Swap(enum.Enum):
+    """What became of a change."""
+
+    APPLIED = "applied"
+    CONFLICT = "conflict"
+    """The stored revision is another one, or there is no record, or one that was to be new exists. Nothing was changed."""
+    BUSY = "busy"
+    """Another transaction has locked the record. Nothing was changed; trying again later may succeed."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueClaim:
-    """What is wanted of one queue in a claim.
+    """What is wanted of one queue in a claim: the earliest records with ``since <= ready_at < before`` that are ready.
 
-    :ivar limit: at most so many records of this queue.
+    A claim may name a queue several times, with windows that don't overlap and the same ``locked_until``: a share of
+    what has just come due, for example, and the oldest of the rest.
+
+    :ivar limit: at most this many records.
     :ivar locked_until: end of the leases that this claim takes.
     """
 
     queue: Queue
     limit: int
     locked_until: int
+    since: int = LEAST
+    before: int = HELD
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The answer to the question of an idle poll.
+
+    :ivar next_ready: the earliest ``ready_at`` asked for, None when there is none.
+    :ivar records: what is stored at the refs, in their order.
+    :ivar now: the store's time, None where it has no clock or can't tell within the same round trip.
+    """
+
+    next_ready: int | None
+    records: list[Record | None]
+    now: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many records there are.
+
+    :ivar exact: whether ``value`` is the number; otherwise it is an estimate or a lower bound.
+    """
+
+    value: int
+    exact: bool

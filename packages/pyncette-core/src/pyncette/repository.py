@@ -4,11 +4,14 @@ A repository stores records and compares revisions. It decides nothing: what a r
 :mod:`pyncette.lease`. Rules for all methods:
 
 * They take and return many records, in one round trip where the store can.
-* They use only the time that they are given, never the store's or the machine's clock (but for :meth:`clock`).
+* They use only the time that they are given, never the store's or the machine's clock (but for the time that
+  :meth:`Repository.clock` and :meth:`Repository.look` report).
 * They may be called concurrently, from one event loop.
 * A transport error is raised as :class:`~pyncette.errors.RepositoryUnavailableException`, a record that the store will
   never take as :class:`~pyncette.errors.RecordRefusedException`, both with the driver's error as ``__cause__``. The
   driver does not retry ``swap`` and ``claim`` by itself.
+* A record that was damaged in the store does not keep the others from being returned: it is returned with what can be
+  read of it and a ``spec`` that is not valid, and core sets it aside.
 * A cancelled call leaves no connection, lock or transaction behind; whether its write took place is unknown.
 """
 
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import lease
-from .record import Change, Queue, QueueClaim, Record, Ref
+from .record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 
 CONTRACT_VERSION = 1
 """Grows when a backend that was written against the older interface would no longer be right."""
@@ -32,65 +35,153 @@ CLAIM_ATTEMPTS = 3
 
 
 class Repository(ABC):
-    """Storage of task instances."""
+    """Storage of task instances.
+
+    :ivar run_log: the log of runs, None where the store keeps none.
+    """
+
+    run_log: RunLog | None = None
 
     @abstractmethod
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         """The records at ``refs``, in their order, None where there is none. Sees every write that was acknowledged."""
 
     @abstractmethod
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         """Apply each change if the stored revision is still that of its ``old`` record.
 
         Each change is atomic and durable by itself; the batch is not a transaction. All keys of a batch are different.
+        Never waits for a record that somebody else's transaction has locked: that change is answered
+        :attr:`~pyncette.record.Swap.BUSY` and the others proceed.
 
-        :return: for each change whether it was applied.
+        :return: for each change what became of it.
         :raises RepositoryUnavailableException: the outcome of every change is unknown.
         :raises RecordRefusedException: at least one new record can't be stored; the outcome of the others is unknown.
         """
 
     @abstractmethod
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        """Records with ``ready_at <= now``: of each queue the earliest, up to its limit; queues in the order given;
-        at most ``limit`` in all. May be served from an index that lags behind."""
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        """What an idle app asks at each poll, in one round trip where the store can.
+
+        :return: the earliest ``ready_at`` of all records of ``queues`` that is not held and, if ``after`` is given,
+            greater than it; what is stored at ``refs``; the store's time. The first may be served from an index that
+            lags behind, the second sees every write that was acknowledged.
+        """
 
     @abstractmethod
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
-        """The first ``limit`` records of the queue whose key is greater than ``after``, in the order of their keys.
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        """The first ``limit`` records of the queue whose key begins with ``prefix`` and is greater than ``after``, in
+        the order of their keys.
 
         The order is any total order of the store that does not change, so that a record that moves in time meanwhile
         is neither skipped nor repeated. Fewer than ``limit`` means that there are no more.
         """
 
+    @abstractmethod
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        """The first ``limit`` records of the queue with ``since <= ready_at < before``, in the order of ``ready_at``.
+
+        :param after: ``ready_at`` and key of the last record of the page before: go on behind it. Records with the same
+            ``ready_at`` come in an order of the store's own, which stays the same.
+
+        Its cost does not depend on the number of records outside of the range. May be served from an index that lags
+        behind; what is returned was stored at some moment since the call began. Fewer than ``limit`` means that there
+        are no more.
+        """
+
+    @abstractmethod
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        """The first ``limit`` names of queues greater than ``after``, in an order of the store's own.
+
+        Names every queue that holds a record, static ones and reserved ones included, without reading all records; may
+        also name queues that have become empty. Fewer than ``limit`` means that there are no more.
+        """
+
+    @abstractmethod
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        """How many records of the queue have ``since <= ready_at < before``.
+
+        Exact up to ``limit``; beyond that the store may answer with a lower bound or an estimate instead, and does so
+        if counting on would take time.
+        """
+
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        """Lease the records that :meth:`due` would return, and return them as stored now.
+        """Lease records that are ready: for each of ``claims`` the earliest, up to its limit; claims in the order given;
+        at most ``limit`` in all.
 
-        Each one becomes what :func:`pyncette.lease.claim` makes of it, atomically. Records that others are claiming at
-        the same time may be left out. Stores that can, do it in one round trip.
+        Each record becomes what :func:`pyncette.lease.claim` makes of it, atomically. Records that others are claiming
+        at the same time may be left out. Stores that can, do it in one round trip. May miss what an index that lags
+        behind does not show yet.
+
+        :return: the records as they were before the claim.
         """
         ends = {c.queue.name: c.locked_until for c in claims}
         for _ in range(CLAIM_ATTEMPTS):
-            found = await self.due(claims, now=now, limit=limit)
+            found = await self._ready(claims, now=now, limit=limit)
             changes = [
                 Change(r, lease.claim(r, now=now, locked_until=ends[r.queue], token=token, holder=holder))
                 for r in found
             ]
-            won = await self.swap(changes) if changes else []
-            taken = [c.new for c, ok in zip(changes, won, strict=True) if ok and c.new is not None]
+            swaps = await self.swap(changes) if changes else []
+            taken = [record for record, swap in zip(found, swaps, strict=True) if swap is Swap.APPLIED]
             if taken or not found:
                 return taken
         return []
 
-    @abstractmethod
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        """The earliest ``ready_at`` of all records of ``queues``, of those greater than ``after`` if that is given;
-        None when there is none. May be served from an index that lags behind."""
+    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+        found: list[Record] = []
+        for each in claims:
+            wanted = min(each.limit, limit - len(found))
+            if wanted > 0:
+                before = min(each.before, now + 1)
+                found += await self.scan_ready(each.queue, since=each.since, before=before, limit=wanted)
+        return found
 
     async def clock(self) -> int | None:
-        """The server's time, or None where the store has no clock."""
+        """The server's time in microseconds since the epoch, or None where the store has no clock."""
         return None
+
+
+class RunLog(ABC):
+    """How occurrences have ended. An optional part of a repository, whose :meth:`Repository.swap` appends the lines
+    that changes carry: together with the change where the store has transactions."""
+
+    @abstractmethod
+    async def runs(
+        self,
+        *,
+        queues: Sequence[str] | None = None,
+        key: str | None = None,
+        outcomes: Sequence[str] | None = None,
+        since: int = LEAST,
+        before: int = HELD,
+        containing: str | None = None,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[RunLine]:
+        """The newest ``limit`` lines that fit, newest first.
+
+        :param queues: of these queues; None for all.
+        :param key: of this instance.
+        :param outcomes: with one of these outcomes.
+        :param since, before: with ``since <= ended_at < before``.
+        :param containing: whose text contains this.
+        :param after: ``ended_at`` and id of the last line of the page before: go on behind it.
+        """
+
+    @abstractmethod
+    async def prune(self, *, before: int, limit: int) -> int:
+        """Delete at most ``limit`` lines with ``ended_at < before``; returns how many. Never keeps claims waiting."""
 
 
 class RepositoryFactory(Protocol):

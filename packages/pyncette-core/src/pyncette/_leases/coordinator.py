@@ -1,4 +1,4 @@
-"""Claims occurrences, and ends their leases. All decisions are made in :mod:`pyncette.lease`."""
+"""Claims occurrences, and ends their leases. What becomes of them is decided in :mod:`pyncette._lifecycle`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 
-from pyncette._tasks.policies import ExecutionMode, FailureMode
-from pyncette._tasks.spec import UndecodableSpec, decode
+from pyncette import lease
+from pyncette._lifecycle.end import AttemptEnd
+from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException
 from pyncette.observer import Observers
 from pyncette.record import QueueClaim, Record
 
-from .held import Advance, Extend, HeldLease, Outcome, Settle, new_revision
-from .registration import Park, StoreSchedule
+from .held import Advance, Extend, HeldLease, Settle, new_revision
+from .registration import GiveBack, SetAside, StoreSchedule
 from .store import Store
 from .writer import Write, Writer
 
@@ -35,9 +36,10 @@ class Coordinator:
         self._observers = observers
         self._poll_interval = poll_interval
         self._batch_size = batch_size
-        self._homes: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
+        self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._busy_queues = 0
         self.on_settled: Callable[[], None] = lambda: None
+        self._left: set[str] = set()  # keys of records that a later version wrote
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     @property
@@ -50,13 +52,13 @@ class Coordinator:
 
         :raises RepositoryException: a task could not be stored.
         """
-        homes = [home for task in tasks for home in task.queues if home.enabled]
-        writes = [StoreSchedule(home) for home in homes if not home.dynamic]
+        queued = [queued for task in tasks for queued in task.queues if queued.enabled]
+        writes = [StoreSchedule(task) for task in queued if not task.dynamic]
         for write in writes:
             self._writer.submit(write)
         for write in writes:
             await write.wait()
-        self._homes = {home.canonical_name: home for home in homes}
+        self._tasks = {task.canonical_name: task for task in queued}
 
     async def follow_clock(self) -> None:
         """Let the app's clock follow the storage's, from time to time."""
@@ -64,9 +66,10 @@ class Coordinator:
 
     async def next_ready(self, *, after: int | None = None) -> int | None:
         """The earliest moment when something may be claimed."""
-        if not self._homes:
+        if not self._tasks:
             return None
-        return await self._store.next_ready([home.queue for home in self._homes.values()], after=after)
+        looked = await self._store.look([task.queue for task in self._tasks.values()], (), after=after)
+        return looked.next_ready
 
     async def claim(self, free: int) -> tuple[list[HeldLease], bool]:
         """Lease at most ``free`` occurrences that are ready.
@@ -76,13 +79,13 @@ class Coordinator:
         :return: the leases, and whether more may be ready.
         """
         held: list[HeldLease] = []
-        homes: Sequence[Task] = list(self._homes.values())
+        tasks: Sequence[Task] = list(self._tasks.values())
         limit = min(free, self._batch_size)
-        share = -(-limit // (self._busy_queues or max(1, len(homes))))
+        share = -(-limit // (self._busy_queues or max(1, len(tasks))))
         served: set[str] = set()
-        while homes and limit > 0:
+        while tasks and limit > 0:
             try:
-                records = await self._claim(homes, share, limit)
+                records = await self._claim(tasks, share, limit)
             except RepositoryException:
                 if not held:
                     raise
@@ -93,26 +96,35 @@ class Coordinator:
             held += self._decode(records)
             limit -= len(records)
             served.update(counts)
-            homes = [home for home in homes if counts.get(home.canonical_name, 0) >= share and home.dynamic]
+            tasks = [task for task in tasks if counts.get(task.canonical_name, 0) >= share and task.dynamic]
             share = limit
         self._busy_queues = len(served)
-        oldest = min((lease.record.due_at for lease in held), default=self._clock.now())
+        oldest = min((held_lease.record.due_at for held_lease in held), default=self._clock.now())
         self._observers.claimed(count=len(held), lag=max(0, self._clock.now() - oldest) / 1_000_000)
         for queue in served:
-            self._homes[queue] = self._homes.pop(queue)
-        return held, bool(homes) or limit <= 0
+            self._tasks[queue] = self._tasks.pop(queue)
+        return held, bool(tasks) or limit <= 0
 
-    async def _claim(self, homes: Sequence[Task], share: int, limit: int) -> list[Record]:
+    async def _claim(self, tasks: Sequence[Task], share: int, limit: int) -> list[Record]:
+        """Claim, and return the records as they are stored now."""
         now, token = self._clock.now(), new_revision()
-        claims = [QueueClaim(home.queue, share, now + home.policies.lease_microseconds) for home in homes]
+        ends = {task.canonical_name: now + task.policies.lease_microseconds for task in tasks}
+        claims = [QueueClaim(task.queue, share, ends[task.canonical_name]) for task in tasks]
         holder = f"{self._worker}:{token}"
-        return await self._store.claim(claims, now=now, limit=limit, token=token, holder=holder)
+        before = await self._store.claim(claims, now=now, limit=limit, token=token, holder=holder)
+        return [
+            lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder)
+            for record in before
+        ]
 
     def _decode(self, records: Iterable[Record]) -> Iterable[HeldLease]:
+        claimed_at = self._clock.now()
         for record in records:
-            home = self._homes[record.queue]
+            task = self._tasks[record.queue]
             try:
-                yield self._held(home, record)
+                yield self._held(task, record, claimed_at)
+            except LaterSpec as e:
+                self._leave(task, record, e)
             except UndecodableSpec as e:
                 logger.error(
                     "The record of %r can't be decoded (%s). It is kept, but will not run until it is scheduled anew.",
@@ -120,14 +132,27 @@ class Coordinator:
                     e,
                     extra={"task": record.key},
                 )
-                self._writer.submit(Park(record))
+                self._writer.submit(SetAside(record))
+
+    def _leave(self, task: Task, record: Record, error: LaterSpec) -> None:
+        """Let a process of the later version execute it: only the lease is given back, with a delay."""
+        if record.key not in self._left:
+            self._left.add(record.key)
+            logger.warning(
+                "The record of %r is left to workers of a later version of Pyncette (%s).",
+                record.key,
+                error,
+                extra={"task": record.key},
+            )
+        self._writer.submit(GiveBack(record, delay=task.policies.lease_microseconds))
 
     @staticmethod
-    def _held(home: Task, record: Record) -> HeldLease:
+    def _held(task: Task, record: Record, claimed_at: int) -> HeldLease:
         spec, args = decode(record.spec)
-        if not home.dynamic:
-            return HeldLease(record, home, spec, home.fresh_args())
-        return HeldLease(record, home.restore(home.name_in(record.key), spec.schedule, args), spec, args)
+        if not task.dynamic:
+            return HeldLease(record, task, spec, task.fresh_args(), claimed_at=claimed_at)
+        instance = task.restore(task.name_in(record.key), spec.schedule, args)
+        return HeldLease(record, instance, spec, args, claimed_at=claimed_at)
 
     async def advance(self, held: HeldLease) -> None:
         """At most once: end the occurrence before it is executed.
@@ -149,14 +174,16 @@ class Coordinator:
         self._writer.submit(write)
         await write.wait()
 
-    def settle(self, held: HeldLease, outcome: Outcome) -> None:
-        """An execution has ended, or was not started. Returns at once; stored with the next batch."""
-        policies = held.task.policies
-        if policies.execution_mode is ExecutionMode.AT_MOST_ONCE and outcome is not Outcome.NOT_STARTED:
-            return  # its lease ended before it began
-        if outcome is Outcome.FAILED and policies.failure_mode is FailureMode.NONE:
-            return
-        self._writer.submit(Settle(held, outcome, self._clock.now() + self._poll_interval, self._settled))
+    def settle(self, held: HeldLease, attempt_end: AttemptEnd) -> None:
+        """An attempt has ended, or was not started. Returns at once; stored with the next batch."""
+        settle = Settle(
+            held,
+            attempt_end,
+            ended_at=self._clock.now(),
+            retry_delay=self._poll_interval,
+            on_end=self._settled,
+        )
+        self._writer.submit(settle)
 
     def _settled(self, held: HeldLease, error: Exception | None) -> None:
         self.on_settled()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import enum
 import os
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from pyncette import lease
-from pyncette._tasks.policies import FailureMode
+from pyncette._lifecycle.end import AttemptEnd, advance, end
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
+from pyncette._tasks.state import last_settled
 from pyncette._tasks.task import Task
 from pyncette.errors import LeaseLostException
 from pyncette.record import Change, Record
@@ -27,14 +27,16 @@ class HeldLease:
     """The right to execute one occurrence.
 
     :ivar record: the record as this process last knew it in storage.
+    :ivar claimed_at: microseconds; when the answer to the claim arrived.
     :ivar lost: whether the lease is known to be somebody else's, or gone.
     :ivar ended: whether the execution has ended.
     """
 
-    __slots__ = ("args", "ended", "lost", "record", "spec", "task")
+    __slots__ = ("args", "claimed_at", "ended", "lost", "record", "spec", "task")
 
-    def __init__(self, record: Record, task: Task, spec: Spec, args: dict[str, Any]) -> None:
+    def __init__(self, record: Record, task: Task, spec: Spec, args: dict[str, Any], *, claimed_at: int) -> None:
         self.record: Record = record
+        self.claimed_at = claimed_at
         self.task: Task = task
         self.spec: Spec = spec
         self.args: dict[str, Any] = args
@@ -56,14 +58,6 @@ class HeldLease:
         self.record = stored
         return True
 
-    def next_due(self, now: int) -> int | None:
-        return self.spec.following(self.record.due_at, now, fast_forward=self.task.policies.fast_forward)
-
-    def is_half_spent(self, now: int) -> bool:
-        """Whether less than half of the lease is left."""
-        left = (self.record.locked_until or 0) - now
-        return 2 * left < self.task.policies.lease_microseconds
-
 
 class LeaseWrite(Write):
     """A write by the holder of a lease. Writes of one lease are stored in the order of their submission."""
@@ -78,7 +72,7 @@ class LeaseWrite(Write):
         return None if self.held.lost else self.change(now)
 
     @abstractmethod
-    def change(self, now: int) -> Change:
+    def change(self, now: int) -> Change | None:
         """What to make of ``held.record``."""
 
     def stored(self, new: Record | None) -> None:
@@ -113,48 +107,57 @@ class Advance(AwaitedLeaseWrite):
     """At most once: the occurrence is over before it is executed."""
 
     def change(self, now: int) -> Change:
-        return lease.complete(self.held.record, next_due=self.held.next_due(now), revision=new_revision())
+        held = self.held
+        return advance(held.record, held.spec, held.task.policies, now=now, revision=new_revision())
 
     def arrived(self, sent: Change) -> bool:
         # That the record is gone doesn't prove that it was us who removed it.
-        return sent.new is not None and super().arrived(sent)
+        return sent.new is not None and (super().arrived(sent) or _is_settled(self))
 
     def stored(self, new: Record | None) -> None:
         """The lease has ended with the write; what ``held`` knows is kept for the execution."""
 
 
-class Outcome(enum.Enum):
-    """How an execution ended."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    NOT_STARTED = "not started"
-    CUT_OFF = "cut off"
-    """Cancelled at the drain deadline."""
-
-
 class Settle(LeaseWrite):
-    """The end of an at-least-once execution. Tried until it is stored: giving up means executing again."""
+    """The end of an attempt. Retried until it is stored: giving up means executing again."""
 
     patient = True
 
     def __init__(
-        self, held: HeldLease, outcome: Outcome, retry_at: int, on_end: Callable[[HeldLease, Exception | None], None]
+        self,
+        held: HeldLease,
+        attempt_end: AttemptEnd,
+        *,
+        ended_at: int,
+        retry_delay: int,
+        on_end: Callable[[HeldLease, Exception | None], None],
     ) -> None:
         super().__init__(held)
-        self._outcome = outcome
-        self._retry_at = retry_at
+        self._attempt_end = attempt_end
+        self._ended_at = ended_at
+        self._retry_delay = retry_delay
         self._on_end = on_end
 
-    def change(self, now: int) -> Change:
-        record, revision = self.held.record, new_revision()
-        if self._outcome is Outcome.NOT_STARTED:
-            return lease.release(record, revision=revision)
-        if self._outcome is Outcome.CUT_OFF:
-            return lease.retry(record, at=now, revision=revision)
-        if self._outcome is Outcome.FAILED and self.held.task.policies.failure_mode is FailureMode.UNLOCK:
-            return lease.retry(record, at=self._retry_at, revision=revision)
-        return lease.complete(record, next_due=self.held.next_due(now), revision=revision)
+    def change(self, now: int) -> Change | None:
+        held = self.held
+        return end(
+            held.record,
+            held.spec,
+            held.task.policies,
+            self._attempt_end,
+            ended_at=self._ended_at,
+            now=now,
+            retry_delay=self._retry_delay,
+            revision=new_revision(),
+        )
+
+    def arrived(self, sent: Change) -> bool:
+        return super().arrived(sent) or (sent.new is not None and _is_settled(self))
 
     def finished(self, error: Exception | None) -> None:
         self._on_end(self.held, error)
+
+
+def _is_settled(write: LeaseWrite) -> bool:
+    """Whether what is stored shows that the occurrence is over, though somebody else has claimed since."""
+    return write.known is not None and last_settled(write.known.state) == write.held.record.fence

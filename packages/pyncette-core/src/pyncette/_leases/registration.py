@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from dataclasses import replace
 
 from pyncette import lease
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.policies import ExecutionMode
-from pyncette._tasks.spec import Spec, UndecodableSpec, decode, encode
+from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
 from pyncette._tasks.task import Task
 from pyncette.errors import RepositoryUnavailableException, TaskLockedException
-from pyncette.record import Change, Record, Ref
+from pyncette.record import Band, Change, Record, Ref
 from pyncette.schedule import Once
 
 from .held import new_revision
@@ -44,7 +45,7 @@ class Register(Awaited):
             self.known,
             self.ref,
             due_at=self._spec.schedule.first(now),
-            spec=self._text,
+            spec=self._text if self.known is None else keep_unknown(self.known.spec, self._text),
             now=now,
             revision=new_revision(),
             force=self._force,
@@ -85,22 +86,44 @@ class Remove(Awaited):
         return Change(self.known, None)
 
 
-class Park(Write):
-    """A record that can't be decoded is put out of the way."""
+class _Unexecuted(Write):
+    """The lease on a record that this process can't execute is given back, unless somebody has changed it since."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(record.ref, record)
-        self._revision = record.revision
+        self._claimed = record
 
     def decide(self, now: int) -> Change | None:
-        if self.known is None or self.known.revision != self._revision:
-            return None  # somebody has mended it
-        return lease.park(self.known, revision=new_revision())
+        if self.known is None or self.known.revision != self._claimed.revision:
+            return None
+        return self.change(self.known, now)
+
+    @abstractmethod
+    def change(self, record: Record, now: int) -> Change:
+        """How it is given back."""
 
     def finished(self, error: Exception | None) -> None:
         if error is not None:
             key = self.ref.key
-            logger.warning("The record of %r could not be put out of the way: %s", key, error, extra={"task": key})
+            logger.warning("The lease on %r could not be given back: %s", key, error, extra={"task": key})
+
+
+class SetAside(_Unexecuted):
+    """A damaged record is kept, but not claimed again."""
+
+    def change(self, record: Record, now: int) -> Change:
+        return lease.hold(record, Band.UNREADABLE, moment=now, revision=new_revision())
+
+
+class GiveBack(_Unexecuted):
+    """A record that a later version wrote is left to workers of that version."""
+
+    def __init__(self, record: Record, *, delay: int) -> None:
+        super().__init__(record)
+        self._delay = delay
+
+    def change(self, record: Record, now: int) -> Change:
+        return lease.release(record, at=now + self._delay, revision=new_revision())
 
 
 class StoreSchedule(Awaited):
@@ -115,18 +138,23 @@ class StoreSchedule(Awaited):
         if self.known is None:
             text = encode(self._spec)
             return lease.register(None, self.ref, due_at=due_at, spec=text, now=now, revision=new_revision())
-        if self._is_stored(self.known):
-            return None
         key = self.ref.key
-        logger.info("The schedule of task %r has changed in code; storing the new one.", key, extra={"task": key})
+        if not self._is_stored(self.known):
+            logger.info("The schedule of task %r has changed in code; storing the new one.", key, extra={"task": key})
+        elif Band.of(self.known.ready_at) is Band.UNREADABLE:
+            logger.info("The record of task %r can be read again; it is scheduled anew.", key, extra={"task": key})
+        else:
+            return None
         # Occurrences of the new schedule before this moment are not to be caught up with.
-        text = encode(replace(self._spec, since=now))
+        text = keep_unknown(self.known.spec, encode(replace(self._spec, since=now)))
         return lease.adopt(self.known, due_at=due_at, spec=text, now=now, revision=new_revision())
 
     def _is_stored(self, record: Record) -> bool:
         try:
             stored: Spec
             stored, _ = decode(record.spec)
+        except LaterSpec:
+            return True  # the later version's; what it wrote is not overwritten
         except UndecodableSpec as e:
             key = record.key
             logger.warning(

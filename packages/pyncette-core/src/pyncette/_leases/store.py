@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException, RepositoryException
 from pyncette.observer import Observers
-from pyncette.record import Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import Change, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -39,11 +39,11 @@ class Store:
         async with self._call("read", (ref.queue for ref in refs)):
             return await self._repository.read(refs)
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         async with self._call("swap", (change.ref.queue for change in changes)):
-            applied = await self._repository.swap(changes)
+            swaps = await self._repository.swap(changes)
         self._observers.settled(batch=len(changes))
-        return applied
+        return swaps
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
@@ -51,13 +51,13 @@ class Store:
         async with self._call("claim", (claim.queue.name for claim in claims)):
             return await self._repository.claim(claims, now=now, limit=limit, token=token, holder=holder)
 
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         async with self._call("scan", [queue.name]):
-            return await self._repository.scan(queue, after=after, limit=limit)
+            return await self._repository.scan(queue, after=after, limit=limit, prefix=prefix)
 
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        async with self._call("next_ready", (queue.name for queue in queues)):
-            return await self._repository.next_ready(queues, after=after)
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        async with self._call("look", (queue.name for queue in queues)):
+            return await self._repository.look(queues, refs, after=after)
 
     async def follow_clock(self) -> None:
         """Read the server's clock, if it has one and the last reading is old."""

@@ -15,13 +15,17 @@ import anyio
 
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
-from pyncette.record import Change, Record, Ref
+from pyncette.record import LEAST, Change, Record, Ref, Swap
 
 from .store import Store
 
 MAX_BATCH = 1000
 MAX_BACKOFF = 1_000_000  # microseconds
 MAX_CONFLICTS = 50
+MAX_BUSY = 20
+
+BUSY_DELAY = 10_000
+"""Microseconds until a write whose record another transaction has locked is retried; doubles each time."""
 
 
 class Write(ABC):
@@ -30,7 +34,9 @@ class Write(ABC):
     :ivar known: the record as it was last seen; compare-and-swap goes against it.
     :ivar fresh: whether ``known`` can be trusted, or has to be read first.
     :ivar was_read: whether ``known`` comes from the storage.
-    :ivar patient: whether to go on trying while the storage is away. An impatient write fails after its second try.
+    :ivar patient: whether to keep retrying while the storage is unreachable. An impatient write fails after its second
+        try.
+    :ivar not_before: microseconds; it waits until then, because somebody else's transaction has locked the record.
     """
 
     patient = False
@@ -44,6 +50,8 @@ class Write(ABC):
         self.done = False
         self.failures = 0
         self.conflicts = 0
+        self.busy = 0
+        self.not_before = LEAST
 
     @abstractmethod
     def decide(self, now: int) -> Change | None:
@@ -133,6 +141,9 @@ class Writer:
             while True:
                 await self._arrived.wait()
                 batch = self._batch = self._next_batch()
+                if not batch:
+                    await self._until_not_busy()
+                    continue
                 try:
                     await self._store_batch(batch)
                     failures = 0
@@ -158,13 +169,23 @@ class Writer:
                 self._finish(write, RepositoryUnavailableException("The app was closed before the storage confirmed."))
         return lost
 
+    async def _until_not_busy(self) -> None:
+        """Every write that waits is delayed: sleep until the first one's time, or until another write arrives."""
+        arrived = self._arrived = anyio.Event()
+        await self._clock.wait_until(min(write.not_before for write in self._waiting), arrived)
+        arrived.set()
+
     def _next_batch(self) -> list[Write]:
         """The oldest writes, one for each key; a later one must see what the earlier one stored."""
         batch: dict[str, Write] = {}
         left: list[Write] = []
+        delayed: set[str] = set()
+        now = self._clock.now()
         while self._waiting and len(batch) < MAX_BATCH:
             write = self._waiting.popleft()
-            if write.ref.key in batch:
+            if write.not_before > now:
+                delayed.add(write.ref.key)
+            if write.ref.key in batch or write.ref.key in delayed:
                 left.append(write)
             else:
                 batch[write.ref.key] = write
@@ -205,17 +226,19 @@ class Writer:
         for write in writes:
             write.fresh = False  # until the answer is here, nobody knows what is stored
         try:
-            applied = await self._store.swap(changes)
+            swaps = await self._store.swap(changes)
         except RepositoryUnavailableException:
             raise
         except Exception as e:  # noqa: BLE001 - as above
             await self._split(writes, e)
             return
-        for write, change, ok in zip(writes, changes, applied, strict=True):
-            if ok:
+        for write, change, swap in zip(writes, changes, swaps, strict=True):
+            if swap is Swap.APPLIED:
                 self._applied(write, change.new)
-            else:
+            elif swap is Swap.CONFLICT:
                 self._conflict(write)
+            else:
+                self._is_busy(write)
 
     def _applied(self, write: Write, new: Record | None) -> None:
         write.fresh, write.sent = True, None
@@ -230,6 +253,16 @@ class Writer:
         write.conflicts += 1
         if write.conflicts > MAX_CONFLICTS:
             self._finish(write, RepositoryException(f"{write.ref.key!r} is changed by others again and again."))
+
+    def _is_busy(self, write: Write) -> None:
+        """Another transaction has locked the record: the write is retried later, and the others go on."""
+        write.sent = None
+        write.busy += 1
+        if write.busy > MAX_BUSY and not write.patient:
+            self._finish(write, RepositoryException(f"{write.ref.key!r} is locked by another transaction."))
+            return
+        delay = min(MAX_BACKOFF, BUSY_DELAY * 2 ** min(write.busy - 1, 10))
+        write.not_before = self._clock.now() + round(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
     async def _split(self, writes: Sequence[Write], error: Exception) -> None:
         """A batch was refused: find the culprit, so that its mates are stored all the same."""

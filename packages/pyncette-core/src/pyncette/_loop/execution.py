@@ -12,7 +12,9 @@ import anyio
 
 from pyncette._concurrency.background import is_cancelled
 from pyncette._leases.coordinator import Coordinator
-from pyncette._leases.held import HeldLease, Outcome
+from pyncette._leases.held import HeldLease
+from pyncette._lifecycle.begin import PutBack, begin
+from pyncette._lifecycle.end import AttemptEnd
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.policies import ExecutionMode
 from pyncette.clock import Clock
@@ -99,7 +101,7 @@ class Executions:
                 await self._run(held)
         except anyio.get_cancelled_exc_class():
             if self.drained_out and not held.lost:
-                self._coordinator.settle(held, Outcome.CUT_OFF)
+                self._coordinator.settle(held, AttemptEnd.CANCELLED)
             raise
         finally:
             held.ended = True
@@ -108,11 +110,12 @@ class Executions:
 
     async def _may_start(self, held: HeldLease) -> bool:
         extra = {"task": held.task.canonical_name}
-        if held.is_half_spent(self._clock.now()):
-            logger.info("%s waited too long for a free slot; giving it back.", held.task, extra=extra)
-            self._coordinator.settle(held, Outcome.NOT_STARTED)
+        decision = begin(held.task.policies, claimed_at=held.claimed_at, now=self._clock.now())
+        if isinstance(decision, PutBack):
+            logger.info("%s is given back: %s.", held.task, decision.reason, extra=extra)
+            self._coordinator.settle(held, AttemptEnd.RELEASED)
             return False
-        if held.task.policies.execution_mode is ExecutionMode.AT_MOST_ONCE:
+        if decision.advance:
             try:
                 await self._coordinator.advance(held)
             except LeaseLostException:
@@ -144,7 +147,7 @@ class Executions:
         if held.lost:
             self._coordinator.lease_lost(held)
         else:
-            self._coordinator.settle(held, Outcome.SUCCEEDED if error is None else Outcome.FAILED)
+            self._coordinator.settle(held, AttemptEnd.SUCCEEDED if error is None else AttemptEnd.FAILED)
 
     async def _call(self, held: HeldLease) -> None:
         context = self._context(held)

@@ -15,7 +15,7 @@ from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.executor import Executor
 from pyncette.observer import Observers
-from pyncette.record import NEVER
+from pyncette.record import HELD
 
 from .execution import Execution, Executions
 
@@ -117,7 +117,7 @@ class Poller:
     async def _sleep(self, until: int) -> None:
         """Until the deadline, or the moment of a local schedule, or until there is room for work that waits."""
         while not self.stopping:
-            local = NEVER if self._local is None or self._starved else self._local
+            local = HELD if self._local is None or self._starved else self._local
             idle = None if self._idle_until is None else min(self._idle_until, local)
             self._wake = anyio.Event()
             await self._clock.wait_until(min(until, local), self._wake, idle_until=idle)
@@ -131,7 +131,7 @@ class Poller:
         free = self._free()
         self._starved = free <= 0
         if self._starved:
-            self._idle_until = NEVER
+            self._idle_until = HELD
             return poll
         if not self._is_due(now):
             # Woken by the poll interval: ask for the next moment alone, which also shows what other processes stored.
@@ -164,7 +164,7 @@ class Poller:
         """When to look again; what lies beyond the next poll has to be asked for again then."""
         if self._known is not None and self._known <= poll:
             return self._known
-        self._idle_until = NEVER if self._known is None else self._known
+        self._idle_until = HELD if self._known is None else self._known
         self._known = None
         return poll
 

@@ -11,11 +11,17 @@ from pyncette.schedule import Cron, Interval, Once, Schedule
 
 VERSION = 1
 
+_FIELDS = frozenset({"v", "cron", "tz", "every", "at", "since", "args"})
+
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 class UndecodableSpec(ValueError):
     """The stored text is not a spec that this version understands."""
+
+
+class LaterSpec(UndecodableSpec):
+    """The stored text was written by a later version. It is left as it is, for that version to execute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,10 @@ def decode(text: str) -> tuple[Spec, dict[str, Any]]:
     """
     try:
         fields = json.loads(text)
-        if fields["v"] != VERSION:
-            raise UndecodableSpec(f"written as version {fields['v']!r}; this version of Pyncette reads {VERSION}")
+        version = fields["v"]
+        if version != VERSION:
+            kind = LaterSpec if isinstance(version, int) and version > VERSION else UndecodableSpec
+            raise kind(f"written in format {version!r}; this version of Pyncette reads format {VERSION}")
         args = fields.get("args", {})
         if not isinstance(args, dict):
             raise UndecodableSpec("its arguments are not an object")
@@ -71,6 +79,15 @@ def decode(text: str) -> tuple[Spec, dict[str, Any]]:
         raise
     except (ValueError, TypeError, KeyError, RecursionError) as e:
         raise UndecodableSpec(f"{type(e).__name__}: {e}") from e
+
+
+def keep_unknown(old: str, new: str) -> str:
+    """``new`` with the fields of ``old`` that this version does not know: a later one has written them."""
+    try:
+        unknown = {name: value for name, value in json.loads(old).items() if name not in _FIELDS}
+    except (ValueError, AttributeError, RecursionError):
+        return new
+    return _JSON.encode({**json.loads(new), **unknown}) if unknown else new
 
 
 def _schedule_of(fields: Mapping[str, Any]) -> Schedule:

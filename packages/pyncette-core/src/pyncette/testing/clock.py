@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 
 from pyncette.clock import Clock
-from pyncette.record import NEVER
+from pyncette.record import HELD
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -105,7 +105,7 @@ class ManualClock(Clock):
             await self._wake(step)
 
     def _next_deadline(self) -> int:
-        return min((sleeper.deadline(self._changes) for sleeper in self._sleepers), default=NEVER)
+        return min((sleeper.deadline(self._changes) for sleeper in self._sleepers), default=HELD)
 
     async def _wake(self, now: int) -> None:
         self._now = max(self._now, now)

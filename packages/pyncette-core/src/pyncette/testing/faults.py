@@ -23,13 +23,13 @@ from typing import Any, Literal, TypeVar
 import anyio
 
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
-from pyncette.record import Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 
 _T = TypeVar("_T")
 
-Method = Literal["read", "swap", "due", "scan", "claim", "next_ready", "clock"]
-METHODS: tuple[Method, ...] = ("read", "swap", "due", "scan", "claim", "next_ready", "clock")
+Method = Literal["read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock"]
+METHODS: tuple[Method, ...] = ("read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +160,39 @@ class FaultyRepository(Repository):
 
     def __init__(self, repository: Repository, plan: FaultPlan | None = None) -> None:
         self._inner = repository
+        self.run_log = repository.run_log
         self.plan: FaultPlan = plan or FaultPlan()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         return await self._call("read", lambda: self._inner.read(refs))
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         return await self._call("swap", lambda: self._inner.swap(changes), changes)
 
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await self._call("due", lambda: self._inner.due(claims, now=now, limit=limit))
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        return await self._call("look", lambda: self._inner.look(queues, refs, after=after))
 
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
-        return await self._call("scan", lambda: self._inner.scan(queue, after=after, limit=limit))
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        return await self._call("scan", lambda: self._inner.scan(queue, after=after, limit=limit, prefix=prefix))
+
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        return await self._call(
+            "scan_ready", lambda: self._inner.scan_ready(queue, since=since, before=before, after=after, limit=limit)
+        )
+
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        return await self._call("queues", lambda: self._inner.queues(after=after, limit=limit))
+
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        return await self._call("count", lambda: self._inner.count(queue, since=since, before=before, limit=limit))
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
@@ -180,9 +200,6 @@ class FaultyRepository(Repository):
         return await self._call(
             "claim", lambda: self._inner.claim(claims, now=now, limit=limit, token=token, holder=holder)
         )
-
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        return await self._call("next_ready", lambda: self._inner.next_ready(queues, after=after))
 
     async def clock(self) -> int | None:
         return await self._call("clock", self._inner.clock)

@@ -1,0 +1,103 @@
+"""Versions of stored data, and the steps between them: what backends decide in the same way when they are opened.
+
+The format of a store has a number that grows by one with each change of it. A change has two halves, in the style of
+"expand and contract":
+
+* **expand** adds what the new format needs. Processes of the release before go on working, so it is done by whichever
+  process of the new release comes first, in the middle of a rolling deploy. A rollback needs no undoing.
+* **contract** removes what only older releases needed. It is done once the option ``finish_upgrade=True`` says that no
+  process of an older release is alive, and none will be.
+
+A store keeps two numbers: the format that it was *written by*, which the newest expanding step sets, and the oldest one
+that it is *readable from*, which the newest contracting step sets. Everything here is pure: :func:`plan` says what is to
+be done, backends do it, each step once, under a lock that does not outlive its owner, and each step so that it can be
+repeated after a kill in the middle of it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .errors import StorageVersionException
+
+StepT = TypeVar("StepT")
+
+
+class Phase(enum.Enum):
+    """The half of a change of format."""
+
+    EXPAND = "expand"
+    CONTRACT = "contract"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a store says of itself.
+
+    :ivar written_by: the format to which it was expanded.
+    :ivar readable_from: the oldest format whose releases can work with it.
+    """
+
+    written_by: int
+    readable_from: int
+
+
+@dataclass(frozen=True, slots=True)
+class Migration(Generic[StepT]):
+    """One step.
+
+    :ivar version: the format that it leads to, from 1.
+    :ivar name: for logs and for people who run it by hand.
+    :ivar step: what the backend carries out: SQL, a script, a function.
+    """
+
+    version: int
+    phase: Phase
+    name: str
+    step: StepT
+
+    def after(self, stored: Format | None) -> Format:
+        """What the store says of itself once the step is done."""
+        if stored is None:  # made anew, for this format alone
+            return Format(self.version, self.version)
+        if self.phase is Phase.EXPAND:
+            return Format(max(stored.written_by, self.version), stored.readable_from)
+        return Format(stored.written_by, max(stored.readable_from, self.version))
+
+
+def plan(
+    stored: Format | None, migrations: Sequence[Migration[StepT]], *, finish: bool, where: str, distribution: str
+) -> list[Migration[StepT]]:
+    """The steps that a store needs now, in their order; none if this release can work with it as it is.
+
+    A store that is new gets all of them. One that a later release has expanded stays as it is: that release is being
+    rolled out, or was rolled back.
+
+    :param stored: what the store says of itself, None if it is new.
+    :param migrations: all steps that this release knows, in their order.
+    :param finish: whether the contracting steps may be done: no process of an older release is alive.
+    :param where: how messages name the store; without credentials.
+    :raises StorageVersionException: this release can't work with the store, which was left as it is.
+    """
+    known = newest(migrations)
+    if stored is None:
+        return list(migrations)
+    if stored.readable_from > known:
+        raise StorageVersionException(
+            f"{where} has format {stored.written_by}, which can be read from format {stored.readable_from} on; this "
+            f"release of {distribution} knows formats up to {known}. Nothing was changed. Upgrade {distribution}."
+        )
+    return [
+        each
+        for each in migrations
+        if (each.phase is Phase.EXPAND and each.version > stored.written_by)
+        or (each.phase is Phase.CONTRACT and finish and each.version > stored.readable_from)
+    ]
+
+
+def newest(migrations: Sequence[Migration[StepT]]) -> int:
+    """The format that this release writes."""
+    return max(each.version for each in migrations)
