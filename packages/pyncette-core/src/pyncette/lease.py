@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import replace
 
-from .record import HELD, Band, Change, Record, Ref
+from .record import HELD, MAX_ATTEMPT, MAX_FENCE, Band, Change, Record, Ref
 
 
 class State(enum.Enum):
@@ -95,7 +95,8 @@ def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str) -> Ch
 def claim(record: Record, *, now: int, locked_until: int, token: str, holder: str) -> Record:
     """A ready record is taken. Stores that push claims down write exactly this.
 
-    ``token`` becomes the revision. The fence grows even if the clock went back since the last claim.
+    ``token`` becomes the revision. The fence grows even if the clock went back since the last claim. Fence and attempt
+    stay within their range, so that a damaged record can be claimed, and set aside.
     """
     return replace(
         record,
@@ -103,8 +104,8 @@ def claim(record: Record, *, now: int, locked_until: int, token: str, holder: st
         locked_until=locked_until,
         locked_by=holder,
         revision=token,
-        fence=max(record.fence + 1, now),
-        attempt=record.attempt + 1,
+        fence=max(min(record.fence, MAX_FENCE - 1) + 1, now),
+        attempt=min(record.attempt, MAX_ATTEMPT - 1) + 1,
     )
 
 

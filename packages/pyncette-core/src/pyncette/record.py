@@ -11,6 +11,11 @@ from dataclasses import dataclass
 LEAST = -(2**63)
 """Before every moment: the smallest integer that every store can hold."""
 
+MAX_FENCE = 2**63 - 1
+
+MAX_ATTEMPT = 2**31 - 1
+"""Beyond these a claim no longer counts on: only a damaged record gets there."""
+
 HELD = 2**62
 """A record whose ``ready_at`` is this or more is held: it is never ready, whatever the time."""
 
