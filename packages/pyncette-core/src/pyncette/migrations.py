@@ -9,9 +9,10 @@ The format of a store has a number that grows by one with each change of it. A c
   process of an older release is alive, and none will be.
 
 A store keeps two numbers: the format that it was *written by*, which the newest expanding step sets, and the oldest one
-that it is *readable from*, which the newest contracting step sets. Everything here is pure: :func:`plan` says what is to
-be done, backends do it, each step once, under a lock that does not outlive its owner, and each step so that it can be
-repeated after a kill in the middle of it.
+that it is *readable from*, which the newest contracting step sets.
+
+Everything here is pure: :func:`plan` says what is to be done. Backends do it: each step once, under a lock that does
+not outlive its owner, and so that it can be repeated after a kill in the middle of it.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class Swap(enum.Enum):
 
     APPLIED = "applied"
     CONFLICT = "conflict"
-    """The stored revision is another one, or there is no record, or one that was to be new exists. Nothing was changed."""
+    """Nothing was changed: the stored revision is another one, there is no record, or one that was to be new exists."""
     BUSY = "busy"
     """Another transaction has locked the record. Nothing was changed; trying again later may succeed."""
 

@@ -116,8 +116,8 @@ class Repository(ABC):
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        """Lease records that are ready: for each of ``claims`` the earliest, up to its limit; claims in the order given;
-        at most ``limit`` in all.
+        """Lease records that are ready: for each of ``claims``, in the order given, the earliest, up to its limit; at
+        most ``limit`` in all.
 
         Each record becomes what :func:`pyncette.lease.claim` makes of it, atomically. Records that others are claiming
         at the same time may be left out. Stores that can, do it in one round trip. May miss what an index that lags

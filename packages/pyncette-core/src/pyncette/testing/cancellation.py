@@ -20,7 +20,7 @@ import anyio
 import anyio.lowlevel
 
 from pyncette.bridge import wrap_inside
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
 
 from .faults import METHODS, Call, FaultPlan, FaultyRepository, Method, at_checkpoint
@@ -184,15 +184,16 @@ class _Sweep:
     async def _reset(self, repository: Repository) -> None:
         """Store all records as new ones, which is possible only if everything works."""
         refs = [_record(number).ref for number in range(BATCH)]
-        applied = [False]
-        while not all(applied):  # a server may still be busy with what was cancelled
+        swaps = [Swap.BUSY]
+        while not all(swap is Swap.APPLIED for swap in swaps):  # a server may still be busy with what was cancelled
             found = await repository.read(refs)
             self._records = [_record(number) for number in range(BATCH)]
             changes = [Change(old, new) for old, new in zip(found, self._records, strict=True)]
-            applied = await repository.swap(changes)
+            swaps = await repository.swap(changes)
 
     async def _clear(self, repository: Repository) -> None:
-        assert all(await repository.swap([Change(one, None) for one in self._records]))
+        swaps = await repository.swap([Change(one, None) for one in self._records])
+        assert all(swap is Swap.APPLIED for swap in swaps)
 
     async def _tasks(self, repository: Repository) -> int:
         await self._reset(repository)
@@ -210,10 +211,12 @@ def _calls(repository: Repository, records: list[Record]) -> dict[Method, Callab
     return {
         "read": lambda: repository.read([one.ref for one in records]),
         "swap": lambda: repository.swap(changes),
-        "due": lambda: repository.due(claims, now=NOW, limit=BATCH),
+        "look": lambda: repository.look([QUEUE], [records[0].ref]),
+        "scan_ready": lambda: repository.scan_ready(QUEUE, limit=BATCH),
+        "queues": lambda: repository.queues(after=None, limit=BATCH),
+        "count": lambda: repository.count(QUEUE, limit=BATCH),
         "scan": lambda: repository.scan(QUEUE, after=None, limit=BATCH),
         "claim": lambda: repository.claim(claims, now=NOW, limit=BATCH, token=token, holder=token),
-        "next_ready": lambda: repository.next_ready([QUEUE]),
         "clock": repository.clock,
     }
 

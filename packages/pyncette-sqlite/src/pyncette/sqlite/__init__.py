@@ -2,9 +2,10 @@
 
 from pyncette.repository import Backend
 
-from .location import options_from_url
 from .repository import SqliteRepository, sqlite_repository
+from .schema import schema_sql
+from .settings import options_from_url
 
-__all__ = ["SqliteRepository", "backend", "sqlite_repository"]
+__all__ = ["SqliteRepository", "backend", "schema_sql", "sqlite_repository"]
 
 backend: Backend = Backend(factory=sqlite_repository, options_from_url=options_from_url)

@@ -13,13 +13,14 @@ import aiosqlite
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
-from pyncette.record import Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 
-from .failures import translated
-from .location import MEMORY, Location
-from .session import Operation, Session, completed, run
-from .store import Store
+from .connection import Operation, Session, completed, run
+from .errors import translated
+from .schema import prepare, prepare_reader
+from .settings import MEMORY, Settings
+from .statements import Statements
 
 T = TypeVar("T")
 
@@ -35,39 +36,55 @@ class SqliteRepository(Repository):
     for the disk, nor for other processes that write.
     """
 
-    def __init__(self, store: Store, *, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
-        self._store = store
+    def __init__(self, statements: Statements, *, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self._statements = statements
         self._writer = writer
         self._reader = reader
         self.closed = False
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
-        return await self._run(self._reader, partial(self._store.read, refs))
+        return await self._run(self._reader, partial(self._statements.read, refs))
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
-        return await self._run(self._writer, partial(self._store.swap, changes))
-
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await self._run(self._reader, partial(self._store.due, claims, now, limit))
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        """SQLite has one lock for the database, and none for a single record: no change is ever answered busy."""
+        return await self._run(self._writer, partial(self._statements.swap, changes))
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        return await self._run(self._writer, partial(self._store.claim, claims, now, limit, token, holder))
+        return await self._run(self._writer, partial(self._statements.claim, claims, now, limit, token, holder))
 
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
-        return await self._run(self._reader, partial(self._store.scan, queue, after, limit))
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        (answer,) = await self._run(self._reader, partial(self._statements.look, queues, refs, after))
+        return answer
 
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        (first,) = await self._run(self._reader, partial(self._store.next_ready, queues, after))
-        return first
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        return await self._run(self._reader, partial(self._statements.scan, queue, after, limit, prefix))
+
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        return await self._run(self._reader, partial(self._statements.scan_ready, queue, since, before, after, limit))
+
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        return await self._run(self._reader, partial(self._statements.queues, after, limit))
+
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        (found,) = await self._run(self._reader, partial(self._statements.count, queue, since, before, limit))
+        return found
 
     async def _run(
         self, connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], list[T]]
     ) -> list[T]:
         if self.closed:
             raise RepositoryException("The repository is closed.")
-        return await run(connection, Operation(self._store.location, function))
+        return await run(connection, Operation(self._statements.settings, function))
 
 
 @asyncio_only
@@ -75,30 +92,34 @@ def sqlite_repository(
     *,
     sqlite_database: str | os.PathLike[str] = MEMORY,
     sqlite_table_name: str = "pyncette_tasks",
+    finish_upgrade: bool = False,
 ) -> AbstractAsyncContextManager[Repository]:
     """A repository in an SQLite database.
 
     :param sqlite_database: path of the file, which is made if it does not exist and may be shared by the processes of
         one machine; ":memory:" is a database of this repository alone, which is lost with it.
     :param sqlite_table_name: name of the table, which is made if it does not exist; letters, digits and underscores.
+    :param finish_upgrade: no process of an older release uses the table any more, and none will: do what ends the
+        upgrade to the format of this release.
     """
-    return _opened(Location.checked(sqlite_database, sqlite_table_name))
+    return _opened(Settings.checked(sqlite_database, sqlite_table_name, finish_upgrade))
 
 
 @asynccontextmanager
-async def _opened(location: Location) -> AsyncIterator[Repository]:
+async def _opened(settings: Settings) -> AsyncIterator[Repository]:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise RepositoryException(
             f"The SQLite library that Python uses here is {sqlite3.sqlite_version}; Pyncette needs 3.37 or newer."
         )
-    location.check_path()
-    store = Store(location)
+    settings.check_path()
+    statements = Statements(settings)
     async with AsyncExitStack() as stack:
-        writer = await stack.enter_async_context(_session(location, store.open))
+        writer = await stack.enter_async_context(_session(settings, partial(prepare, settings)))
+        statements.opened()
         reader = writer
-        if not location.in_memory:
-            reader = await stack.enter_async_context(_session(location, store.open_reader))
-        repository = SqliteRepository(store, writer=writer, reader=reader)
+        if not settings.in_memory:
+            reader = await stack.enter_async_context(_session(settings, prepare_reader))
+        repository = SqliteRepository(statements, writer=writer, reader=reader)
         try:
             yield repository
         finally:
@@ -107,20 +128,20 @@ async def _opened(location: Location) -> AsyncIterator[Repository]:
 
 @asynccontextmanager
 async def _session(
-    location: Location, prepare: Callable[[sqlite3.Connection], list[None]]
+    settings: Settings, prepare: Callable[[sqlite3.Connection], list[None]]
 ) -> AsyncIterator[aiosqlite.Connection]:
     # A connection that is half opened, or half closed, would leave its thread behind.
-    connection = aiosqlite.connect(location.database, factory=Session, isolation_level=None, timeout=0)
+    connection = aiosqlite.connect(settings.database, factory=Session, isolation_level=None, timeout=0)
     try:
-        await completed(_connect(connection, location))
-        await run(connection, Operation(location, prepare))
+        await completed(_connect(connection, settings))
+        await run(connection, Operation(settings, prepare))
         yield connection
     finally:
         await completed(connection.close())
 
 
-async def _connect(connection: aiosqlite.Connection, location: Location) -> None:
+async def _connect(connection: aiosqlite.Connection, settings: Settings) -> None:
     try:
         _ = await connection
     except sqlite3.Error as error:
-        raise translated(error, location, max_size=0) from error
+        raise translated(error, settings, max_size=0) from error

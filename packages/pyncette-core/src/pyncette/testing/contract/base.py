@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, ClassVar, TypeVar
 
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette import lease
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.capabilities import Capabilities
 
@@ -30,6 +32,8 @@ EXACT = 2**53
 """Indexes may hold times as doubles, which are exact up to here (the year 2255)."""
 
 TASK = Queue("task")
+
+APPLIED, CONFLICT, BUSY = Swap.APPLIED, Swap.CONFLICT, Swap.BUSY
 
 
 def fresh() -> str:
@@ -49,6 +53,7 @@ def record(
         "fence": 0,
         "attempt": 0,
         "spec": '{"name": "\u00fc"}',
+        "state": "",
     }
     values.update(fields)
     return Record(queue=queue, key=f"{queue}:{name}" if key is None else key, ready_at=ready_at, **values)
@@ -70,6 +75,45 @@ def want(*queues: Queue, limit: int = 100, locked_until: int = NOW + MINUTE) -> 
     return [QueueClaim(queue, limit, locked_until) for queue in queues]
 
 
+def claimed(
+    before: Iterable[Record], claims: Iterable[QueueClaim], *, now: int, token: str, holder: str
+) -> list[Record]:
+    """What a claim has made of the records that it returned."""
+    ends = {each.queue.name: each.locked_until for each in claims}
+    return [lease.claim(one, now=now, locked_until=ends[one.queue], token=token, holder=holder) for one in before]
+
+
+def applied(swaps: Iterable[Swap]) -> bool:
+    """Whether all changes were applied."""
+    return all(swap is APPLIED for swap in swaps)
+
+
+async def swapped(repository: Repository, changes: Sequence[Change]) -> list[Swap]:
+    """Swap, and try again what is busy: a call that was cancelled may hold its locks for a moment longer."""
+    swaps = await repository.swap(changes)
+    with anyio.move_on_after(10):
+        while BUSY in swaps:
+            await anyio.sleep(0.01)
+            places = [place for place, swap in enumerate(swaps) if swap is BUSY]
+            for place, swap in zip(places, await repository.swap([changes[place] for place in places]), strict=True):
+                swaps[place] = swap
+    return swaps
+
+
+async def ready(repository: Repository, claims: Sequence[QueueClaim], *, now: int, limit: int = 1000) -> list[Record]:
+    """What a claim would find."""
+    found: list[Record] = []
+    for each in claims:
+        if (wanted := min(each.limit, limit - len(found))) > 0:
+            before = min(each.before, now + 1)
+            found += await repository.scan_ready(each.queue, since=each.since, before=before, limit=wanted)
+    return found
+
+
+async def next_ready(repository: Repository, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
+    return (await repository.look(queues, (), after=after)).next_ready
+
+
 def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
     """Assert that long lists are equal, and show where they begin to differ.
 
@@ -89,7 +133,7 @@ def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
 
 async def insert(repository: Repository, records: Iterable[Record]) -> None:
     changes = [Change(None, one) for one in records]
-    assert_same(await repository.swap(changes), [True] * len(changes))
+    assert_same(await repository.swap(changes), [APPLIED] * len(changes))
 
 
 async def stored(repository: Repository, records: Sequence[Record]) -> list[Record | None]:
@@ -184,16 +228,17 @@ class ContractBase:
         token: str | None = None,
         holder: str | None = None,
     ) -> list[Record]:
-        """Claim, and assert that it yields ``expect`` records: at once, or soon where the index may lag behind."""
+        """Claim, and assert that it yields ``expect`` records: at once, or soon where the index may lag behind.
+
+        :return: the records as they are stored now.
+        """
         token, holder = token or fresh(), holder or fresh()
         taken = await repository.claim(claims, now=now, limit=limit, token=token, holder=holder)
         if not self.capabilities.immediate_index:
             with anyio.move_on_after(self.capabilities.index_lag if expect else 0.2):
                 while len(taken) < expect or not expect:
                     await anyio.sleep(0.05)
-                    rest = [
-                        QueueClaim(one.queue, one.limit - _count(taken, one.queue), one.locked_until) for one in claims
-                    ]
+                    rest = [replace(one, limit=one.limit - _count(taken, one)) for one in claims]
                     taken += await repository.claim(
                         [one for one in rest if one.limit > 0],
                         now=now,
@@ -202,7 +247,7 @@ class ContractBase:
                         holder=holder,
                     )
         assert len(taken) == expect
-        return taken
+        return claimed(taken, claims, now=now, token=token, holder=holder)
 
     async def for_all(
         self, values: SearchStrategy[_T], body: Callable[[_T], Coroutine[Any, Any, None]], *, max_examples: int
@@ -226,8 +271,8 @@ class ContractBase:
         assert missing_tests(type(self)) == []
 
 
-def _count(records: Iterable[Record], queue: Queue) -> int:
-    return sum(one.queue == queue.name for one in records)
+def _count(records: Iterable[Record], claim: QueueClaim) -> int:
+    return sum(one.queue == claim.queue.name and claim.since <= one.ready_at < claim.before for one in records)
 
 
 def contract_tests(cls: type) -> dict[str, Any]:

@@ -13,9 +13,24 @@ import anyio
 from pyncette import lease
 from pyncette.record import Change, Record
 from pyncette.repository import Repository
-from pyncette.testing.faults import at_checkpoint
+from pyncette.testing.faults import METHODS, at_checkpoint
 
-from .base import MINUTE, NOW, TASK, ContractBase, Factory, fresh, insert, numbered, record, stored, want
+from .base import (
+    APPLIED,
+    MINUTE,
+    NOW,
+    TASK,
+    ContractBase,
+    Factory,
+    applied,
+    fresh,
+    insert,
+    numbered,
+    record,
+    stored,
+    swapped,
+    want,
+)
 
 _T = TypeVar("_T")
 AnyCall = Callable[[], Coroutine[Any, Any, object]]
@@ -87,7 +102,7 @@ class CancellationContract(ContractBase):
                 leased = lease.claim(before, now=NOW, locked_until=NOW + MINUTE, token=token, holder=token)
                 assert now in (before, leased)
             back = [lease.retry(one, at=NOW, revision=fresh()) for one in found]
-            assert all(await repository.swap(back))
+            assert applied(await swapped(repository, back))
             records = [change.new for change in back if change.new]
             if not reached:
                 break
@@ -98,7 +113,7 @@ class CancellationContract(ContractBase):
         connection, lock or transaction behind: afterwards as many calls at once succeed."""
         records = numbered(CROWD)
         await insert(repository, records)
-        for name in ("swap", "claim", "read", "due", "scan", "next_ready", "clock"):
+        for name in METHODS:
             for checkpoint in range(1, MOST_CHECKPOINTS):
                 calls = await self._calls(name, repository, records)
                 reached = await self._all_at_once([functools.partial(cancelled_at, checkpoint, c) for c in calls])
@@ -106,8 +121,8 @@ class CancellationContract(ContractBase):
                     break
         current = [one for one in await settled(repository, records) if one]
         changes = [Change(one, None) for one in current]
-        outcomes = await self._all_at_once([functools.partial(repository.swap, [one]) for one in changes])
-        assert outcomes == [[True]] * CROWD
+        outcomes = await self._all_at_once([functools.partial(swapped, repository, [one]) for one in changes])
+        assert outcomes == [[APPLIED]] * CROWD
 
     async def test_calls_cancelled_after_a_moment(self, repository: Repository) -> None:
         """The same with cancellations that come at any time, not only when the call begins to wait."""
@@ -132,7 +147,7 @@ class CancellationContract(ContractBase):
                     while True:
                         await client.swap([Change(None, record("scratch", fresh()))])
                         await anyio.lowlevel.checkpoint()
-        assert await repository.swap([Change(one, None)]) == [True]
+        assert await swapped(repository, [Change(one, None)]) == [APPLIED]
 
     async def _calls(self, name: str, repository: Repository, records: list[Record]) -> list[AnyCall]:
         """A call of the method for each record. Those of ``swap`` and ``claim`` compete for one of the records."""
@@ -147,9 +162,11 @@ class CancellationContract(ContractBase):
                 repository.claim, want(TASK, locked_until=NOW), now=NOW, limit=2, token=fresh(), holder=fresh()
             ),
             "read": lambda one: functools.partial(repository.read, [one.ref]),
-            "due": lambda _: functools.partial(repository.due, want(TASK), now=NOW, limit=5),
+            "scan_ready": lambda _: functools.partial(repository.scan_ready, TASK, limit=5),
+            "queues": lambda _: functools.partial(repository.queues, after=None, limit=5),
+            "count": lambda _: functools.partial(repository.count, TASK, limit=5),
             "scan": lambda one: functools.partial(repository.scan, TASK, after=one.key, limit=5),
-            "next_ready": lambda _: functools.partial(repository.next_ready, [TASK]),
+            "look": lambda one: functools.partial(repository.look, [TASK], [one.ref]),
             "clock": lambda _: repository.clock,
         }
         return [calls[name](one) for one in records]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import anyio
+
 from pyncette import lease
-from pyncette.record import NEVER, Change, Queue, QueueClaim, Record
+from pyncette.record import HELD, Band, Change, Queue, QueueClaim, Record
 from pyncette.repository import Repository
 
 from .base import (
+    APPLIED,
+    CONFLICT,
     MINUTE,
     NOW,
     TASK,
@@ -18,7 +22,9 @@ from .base import (
     assert_same,
     fresh,
     insert,
+    next_ready,
     numbered,
+    ready,
     record,
     static,
     stored,
@@ -33,7 +39,11 @@ def by_key(records: list[Record]) -> list[Record]:
 class ClaimContract(ContractBase):
     async def test_claim_of_nothing(self, repository: Repository) -> None:
         """No queues or nothing due, no leases, and nothing is changed."""
-        waiting = [record(ready_at=NOW + 1), record(name="parked", ready_at=NEVER), static("static", ready_at=NOW + 1)]
+        waiting = [
+            record(ready_at=NOW + 1),
+            record(name="held", ready_at=Band.DEAD.at(NOW)),
+            static("static", ready_at=NOW + 1),
+        ]
         await insert(repository, waiting)
         await self.take(repository, [], expect=0)
         await self.take(repository, want(TASK, Queue("static", static=True), Queue("empty")), expect=0)
@@ -63,6 +73,42 @@ class ClaimContract(ContractBase):
         expected = [lease.claim(one, now=NOW, locked_until=NOW + MINUTE, token=token, holder=holder) for one in records]
         assert by_key(taken) == by_key(expected)
         assert await stored(repository, records) == expected
+
+    async def test_claim_returns_the_records_as_they_were(self, repository: Repository) -> None:
+        """What was stored before, so that a lease that has expired, and whose it was, can be seen."""
+        expired = record(name="expired", ready_at=NOW - 1, locked_until=NOW - 1, locked_by="worker 1", attempt=3)
+        records = [expired, record(state='{"v":1}', spec="x" * 5000), static("static", ready_at=NOW - 5)]
+        await insert(repository, records)
+        claims = want(TASK, Queue("static", static=True))
+        found: list[Record] = []
+        with anyio.move_on_after(self.capabilities.index_lag):
+            while len(found) < 3:
+                found += await repository.claim(claims, now=NOW, limit=10, token=fresh(), holder="worker 2")
+        assert by_key(found) == by_key(records)
+
+    async def test_claim_within_windows(self, repository: Repository) -> None:
+        """A claim may name a queue several times: a share of what has just come due, and the oldest of the rest."""
+        old, new = numbered(6), [record(name=f"new{n}", ready_at=NOW - 9 + n) for n in range(5)]
+        old = [replace(one, ready_at=one.ready_at - MINUTE) for one in old]
+        statics = [static("early", ready_at=NOW - MINUTE), static("late", ready_at=NOW - 9)]
+        await insert(repository, [*old, *new, *statics])
+        border, end = NOW - 9, NOW + MINUTE
+
+        def windows(limit: int) -> list[QueueClaim]:
+            return [QueueClaim(TASK, limit, end, since=border), QueueClaim(TASK, limit, end, before=border)]
+
+        taken = await self.take(repository, windows(2), expect=4)
+        assert {one.key for one in taken} == {one.key for one in (*new[:2], *old[:2])}
+        taken = await self.take(repository, windows(2), limit=3, expect=3)
+        assert {one.key for one in taken} == {one.key for one in (*new[2:4], old[2])}
+        taken = await self.take(repository, windows(10), now=NOW - 6, expect=3)
+        assert {one.key for one in taken} == {one.key for one in old[3:]}
+        queues = [Queue("early", static=True), Queue("late", static=True)]
+        late = [QueueClaim(queue, 1, end, since=border) for queue in queues]
+        assert [one.key for one in await self.take(repository, late, expect=1)] == ["late"]
+        early = [QueueClaim(queue, 1, end, before=border) for queue in queues]
+        assert [one.key for one in await self.take(repository, early, expect=1)] == ["early"]
+        await self.take(repository, [QueueClaim(TASK, 5, end, since=NOW, before=HELD)], expect=0)
 
     async def test_claim_takes_what_is_due(self, repository: Repository) -> None:
         """The same records as ``due``: from their moment on, the earliest first, up to the limits."""
@@ -129,12 +175,12 @@ class ClaimContract(ContractBase):
         await insert(repository, [one, other])
         taken = {each.key: each for each in await self.take(repository, want(TASK), expect=2)}
         late = replace(one, revision=fresh())
-        assert await repository.swap([Change(one, late), Change(other, None)]) == [False, False]
+        assert await repository.swap([Change(one, late), Change(other, None)]) == [CONFLICT, CONFLICT]
         settled = [
             lease.complete(taken[one.key], next_due=NOW + MINUTE, revision=fresh()),
             lease.complete(taken[other.key], next_due=None, revision=fresh()),
         ]
-        assert await repository.swap(settled) == [True, True]
+        assert await repository.swap(settled) == [APPLIED, APPLIED]
         assert await stored(repository, [one, other]) == [settled[0].new, None]
 
     async def test_claim_uses_the_time_that_it_is_given(self, repository: Repository) -> None:
@@ -150,7 +196,7 @@ class ClaimContract(ContractBase):
             claims = want(TASK, locked_until=now + 1)
             assert await self.take(repository, claims, now=now, token=token, holder=holder, expect=1) == [expected]
             early = lease.retry(expected, at=0, revision=fresh())
-            assert await repository.swap([early]) == [True]
+            assert await repository.swap([early]) == [APPLIED]
             assert early.new is not None
             expected = early.new
         assert expected.fence == future + 2
@@ -182,6 +228,6 @@ class ClaimContract(ContractBase):
         """After a claim the record is due, and is next, at the end of its lease."""
         await insert(repository, numbered(3))
         taken = await self.take(repository, want(TASK), expect=3)
-        await self.shows(lambda: repository.due(want(TASK), now=NOW + MINUTE - 1, limit=10), [])
-        await self.shows(lambda: repository.next_ready([TASK]), NOW + MINUTE)
-        await self.shows(lambda: repository.due(want(TASK), now=NOW + MINUTE, limit=10), by_key(taken), of=by_key)
+        await self.shows(lambda: ready(repository, want(TASK), now=NOW + MINUTE - 1, limit=10), [])
+        await self.shows(lambda: next_ready(repository, [TASK]), NOW + MINUTE)
+        await self.shows(lambda: ready(repository, want(TASK), now=NOW + MINUTE, limit=10), by_key(taken), of=by_key)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import strategies as st
 
 from pyncette.errors import RecordRefusedException
-from pyncette.record import NEVER, Change, Queue, Record
+from pyncette.record import MAX_ATTEMPT, Band, Change, Queue, Record
 from pyncette.repository import Repository
 
 from . import strategies
-from .base import NOW, ContractBase, all_of, fresh, insert, record, static, stored, want
+from .base import APPLIED, NOW, ContractBase, all_of, fresh, insert, ready, record, static, stored, want
 
 MIB = 2**20
 
@@ -30,7 +30,7 @@ class KeepingContract(ContractBase):
                 await insert(repository, [first])
                 assert await repository.read([first.ref]) == [first]
                 second = replace(second, revision=fresh())
-                assert await repository.swap([Change(first, second)]) == [True]
+                assert await repository.swap([Change(first, second)]) == [APPLIED]
                 assert await repository.read([first.ref]) == [second]
                 assert await repository.scan(queue, after=None, limit=2) == [second]
             finally:
@@ -48,15 +48,16 @@ class KeepingContract(ContractBase):
             "fence": 2**62,
             "attempt": 2**31 - 1,
             "spec": "\U0010ffff\n\u00e9'\\u0000",
+            "state": "\U0010ffff\n\u00e9'\\u0000 ",
             "due_at": 2**53 + 1,
         }
         one = record("\u00e9 \U0001f600", "\u0301 ", locked_until=-(2**53) - 1, locked_by="x", **extreme)
         await insert(repository, [one])
         claims = want(Queue(one.queue))
-        await self.shows(lambda: repository.due(claims, now=NOW, limit=5), [one])
+        await self.shows(lambda: ready(repository, claims, now=NOW, limit=5), [one])
         (taken,) = await self.take(repository, claims, expect=1)
-        assert (taken.fence, taken.attempt) == (2**62 + 1, 2**31)
-        assert (taken.spec, taken.due_at) == (one.spec, one.due_at)
+        assert (taken.fence, taken.attempt) == (2**62 + 1, MAX_ATTEMPT)
+        assert (taken.spec, taken.state, taken.due_at) == (one.spec, one.state, one.due_at)
         assert await repository.read([one.ref]) == [taken]
 
     async def test_names_that_look_alike_are_different(self, repository: Repository) -> None:
@@ -76,7 +77,7 @@ class KeepingContract(ContractBase):
         for one in (*statics[::5], *instances[::5]):
             queue = Queue(one.queue, one.ref.static)
             assert await repository.scan(queue, after=None, limit=5) == [one]
-            await self.shows(functools.partial(repository.due, want(queue), now=NOW, limit=5), [one])
+            await self.shows(functools.partial(ready, repository, want(queue), now=NOW, limit=5), [one])
         queues = [Queue(one.queue, one.ref.static) for one in (*statics, *instances)]
         taken = await self.take(repository, want(*queues), expect=len(queues))
         assert {one.key for one in taken} == {one.key for one in (*statics, *instances)}
@@ -96,7 +97,7 @@ class KeepingContract(ContractBase):
         queues = [Queue("q" * 1000), *(Queue(one.queue, static=True) for one in statics)]
         taken = await self.take(repository, want(*queues), expect=len(statics) + 2)
         assert await stored(repository, taken) == taken
-        assert await repository.swap([Change(one, None) for one in taken]) == [True] * len(taken)
+        assert await repository.swap([Change(one, None) for one in taken]) == [APPLIED] * len(taken)
 
     async def test_a_large_spec(self, repository: Repository) -> None:
         """A spec may be as large as the store says, or 1 MiB; it comes back from every method."""
@@ -117,7 +118,7 @@ class KeepingContract(ContractBase):
         assert sorted(await all_of(repository, Queue("task")), key=lambda one: one.key) == records
         taken = await self.take(repository, want(Queue("task")), expect=40)
         assert {len(one.spec) for one in taken} == {len(one.spec) for one in records}
-        assert await repository.swap([Change(one, None) for one in taken]) == [True] * 40
+        assert await repository.swap([Change(one, None) for one in taken]) == [APPLIED] * 40
 
     async def test_a_spec_that_is_too_large_is_refused(self, repository: Repository) -> None:
         """What the store will never take is refused with an error that says how much it takes, and leaves no trace."""
@@ -133,13 +134,13 @@ class KeepingContract(ContractBase):
             await repository.swap([Change(fine, replace(fine, revision=fresh(), spec=large.spec))])
         assert await stored(repository, [fine, large]) == [fine, None]
 
-    async def test_parked_records_are_kept(self, repository: Repository) -> None:
+    async def test_held_records_are_kept(self, repository: Repository) -> None:
         """A record that is never ready is there for read and scan, and can be overwritten."""
-        parked = record(ready_at=NEVER, due_at=NEVER)
-        await insert(repository, [parked])
-        assert await stored(repository, [parked]) == [parked]
-        assert await all_of(repository, Queue("task")) == [parked]
+        held = record(ready_at=Band.UNREADABLE.at(NOW), due_at=2**63 - 1)
+        await insert(repository, [held])
+        assert await stored(repository, [held]) == [held]
+        assert await all_of(repository, Queue("task")) == [held]
         await self.take(repository, want(Queue("task")), now=2**53 - 1, expect=0)
         revived = record()
-        assert await repository.swap([Change(parked, revived)]) == [True]
-        await self.shows(lambda: repository.due(want(Queue("task")), now=NOW, limit=5), [revived])
+        assert await repository.swap([Change(held, revived)]) == [APPLIED]
+        await self.shows(lambda: ready(repository, want(Queue("task")), now=NOW, limit=5), [revived])

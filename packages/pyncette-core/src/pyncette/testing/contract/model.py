@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from hypothesis import strategies as st
 
-from pyncette import lease
 from pyncette.memory import MemoryRepository
-from pyncette.record import NEVER, Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import GRAIN, Band, Change, Queue, QueueClaim, Record, Ref
 from pyncette.repository import Repository
 
-from .base import MINUTE, NOW, SECOND, ContractBase, all_of, fresh, wipe
+from .base import MINUTE, NOW, SECOND, ContractBase, all_of, applied, claimed, fresh, next_ready, ready, wipe
 
 QUEUES = (Queue("task"), Queue("Task"), Queue("t\u00e4sk"), Queue("static", static=True), Queue("Static", static=True))
 REFS = tuple(
@@ -30,7 +30,7 @@ class Write:
     ref: Ref
     known: Literal["current", "outdated", "absent"]
     delete: bool
-    moment: int
+    moment: int | Band
     leased: bool
 
 
@@ -46,7 +46,7 @@ class Ask:
 
 Step = Sequence[Write] | Ask
 
-_moments = st.one_of(st.integers(-20, 20), st.just(NEVER - NOW))
+_moments = st.one_of(st.integers(-20, 20), st.sampled_from(Band))
 _writes = st.lists(
     st.builds(
         Write,
@@ -93,9 +93,10 @@ class History:
         finally:
             await wipe(self._repository, QUEUES)
 
-    def _time(self, moment: int, number: int = 0) -> int:
+    def _time(self, moment: int | Band, number: int = 0) -> int:
         """Different for each write, so that there is one right order only."""
-        return min(NOW + moment * SECOND + self._step * 100 + number, NEVER)
+        place = self._step * 100 + number
+        return moment.at(NOW + place * GRAIN) if isinstance(moment, Band) else NOW + moment * SECOND + place
 
     async def _swap(self, writes: Sequence[Write]) -> None:
         current = await self._model.read([write.ref for write in writes])
@@ -122,6 +123,7 @@ class History:
             fence=self._step,
             attempt=number,
             spec=f"{self._step}",
+            state=f"{number}" * write.leased,
         )
         old = {
             "current": stored,
@@ -136,30 +138,33 @@ class History:
     async def _look(self, ask: Ask) -> None:
         claims, now = self._claims(ask), self._time(ask.moment)
         queues = [queue for queue, _ in ask.queues]
-        due = await self._model.due(claims, now=now, limit=ask.limit)
-        await self._suite.shows(lambda: self._repository.due(claims, now=now, limit=ask.limit), due)
-        after = await self._model.next_ready(queues, after=now)
-        if after != NEVER:  # an index may be unable to tell the last moment, or leave parked records out
-            await self._suite.shows(lambda: self._repository.next_ready(queues, after=now), after)
+        due = await ready(self._model, claims, now=now, limit=ask.limit)
+        await self._suite.shows(lambda: ready(self._repository, claims, now=now, limit=ask.limit), due)
+        for after in (now, None):
+            expected = await next_ready(self._model, queues, after=after)
+            await self._suite.shows(functools.partial(next_ready, self._repository, queues, after=after), expected)
+        for queue, band in zip(queues, Band, strict=False):
+            held = await self._model.scan_ready(queue, since=band.since, before=band.before, limit=10)
+            probe = functools.partial(
+                self._repository.scan_ready, queue, since=band.since, before=band.before, limit=10
+            )
+            await self._suite.shows(probe, held)
         refs = [ref for ref in REFS if ref.queue in {queue.name for queue in queues}]
         assert await self._repository.read(refs) == await self._model.read(refs)
 
     async def _claim(self, ask: Ask) -> None:
         claims, now, token = self._claims(ask), self._time(ask.moment), fresh()
-        due = await self._model.due(claims, now=now, limit=ask.limit)
-        await self._suite.shows(lambda: self._repository.due(claims, now=now, limit=ask.limit), due)
+        due = await ready(self._model, claims, now=now, limit=ask.limit)
+        await self._suite.shows(lambda: ready(self._repository, claims, now=now, limit=ask.limit), due)
         before = {one.key: one for one in due}
-        taken = await self._repository.claim(claims, now=now, limit=ask.limit, token=token, holder=token)
-        ends = {one.queue.name: one.locked_until for one in claims}
-        assert taken == [
-            lease.claim(before[one.key], now=now, locked_until=ends[one.queue], token=token, holder=token)
-            for one in taken
-        ]
+        found = await self._repository.claim(claims, now=now, limit=ask.limit, token=token, holder=token)
+        assert found == [before[one.key] for one in found]
+        taken = claimed(found, claims, now=now, token=token, holder=token)
         assert len({one.key for one in taken}) == len(taken)
         if self._suite.capabilities.immediate_index:
             assert {one.key for one in taken} == set(before)
         self._earlier.update({one.ref: before[one.key] for one in taken})
-        assert all(await self._model.swap([Change(before[one.key], one) for one in taken]))
+        assert applied(await self._model.swap([Change(before[one.key], one) for one in taken]))
         await self._set_apart(taken)
 
     async def _set_apart(self, taken: Sequence[Record]) -> None:
@@ -169,8 +174,8 @@ class History:
             Change(one, replace(one, ready_at=end, locked_until=end, revision=fresh()))
             for one, end in zip(taken, ends, strict=True)
         ]
-        assert all(await self._model.swap(changes))
-        assert all(await self._repository.swap(changes))
+        assert applied(await self._model.swap(changes))
+        assert applied(await self._repository.swap(changes))
 
     async def _compare_everything(self) -> None:
         assert await self._repository.read(REFS) == await self._model.read(REFS)

@@ -11,10 +11,29 @@ from typing import TypeVar
 import anyio
 
 from pyncette import lease
-from pyncette.record import Change, Queue, Record
+from pyncette.record import Change, Queue, Record, Swap
 from pyncette.repository import Repository
 
-from .base import MINUTE, NOW, TASK, ContractBase, assert_same, fresh, insert, numbered, record, static, stored, want
+from .base import (
+    APPLIED,
+    CONFLICT,
+    MINUTE,
+    NOW,
+    TASK,
+    ContractBase,
+    applied,
+    assert_same,
+    claimed,
+    fresh,
+    insert,
+    next_ready,
+    numbered,
+    record,
+    static,
+    stored,
+    swapped,
+    want,
+)
 
 _T = TypeVar("_T")
 
@@ -43,9 +62,9 @@ class RaceContract(ContractBase):
             nonlocal taken_in_all
             mine: list[Record] = []
             while taken_in_all < len(records):
-                taken = await client.claim(
-                    want(TASK, limit=40), now=NOW, limit=40, token=fresh(), holder=f"client {number}"
-                )
+                claims, token, holder = want(TASK, limit=40), fresh(), f"client {number}"
+                before = await client.claim(claims, now=NOW, limit=40, token=token, holder=holder)
+                taken = claimed(before, claims, now=NOW, token=token, holder=holder)
                 mine += taken
                 taken_in_all += len(taken)
             return mine
@@ -71,10 +90,12 @@ class RaceContract(ContractBase):
             mine = random.Random(number).sample(queues, len(queues))
             while executed.total() < len(records):
                 token = fresh()
-                taken = await client.claim(want(*mine, limit=2), now=NOW, limit=25, token=token, holder=token)
+                claims = want(*mine, limit=2)
+                before = await client.claim(claims, now=NOW, limit=25, token=token, holder=token)
+                taken = claimed(before, claims, now=NOW, token=token, holder=token)
                 executed.update(one.key for one in taken)
                 done = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
-                assert all(await client.swap(done))
+                assert applied(await swapped(client, done))
 
         await self.race(clients, work)
         assert executed == Counter(one.key for one in records)
@@ -91,8 +112,8 @@ class RaceContract(ContractBase):
             async def swap(
                 number: int, client: Repository, current: Record = current, attempts: list[Record] = attempts
             ) -> bool:
-                (won,) = await client.swap([Change(current, attempts[number])])
-                return won
+                (swap,) = await client.swap([Change(current, attempts[number])])
+                return swap is APPLIED
 
             outcomes = await self.race(clients, swap)
             assert sum(outcomes) == 1
@@ -106,7 +127,7 @@ class RaceContract(ContractBase):
             [record(name=f"{n:03}", spec=f"client {number}") for n in range(150)] for number in range(len(clients))
         ]
 
-        async def create(number: int, client: Repository) -> list[bool]:
+        async def create(number: int, client: Repository) -> list[Swap]:
             records = shuffled[number]
             random.Random(number).shuffle(records)
             return await client.swap([Change(None, one) for one in records])
@@ -115,8 +136,8 @@ class RaceContract(ContractBase):
         created = [
             one
             for records, outcome in zip(shuffled, outcomes, strict=True)
-            for one, won in zip(records, outcome, strict=True)
-            if won
+            for one, swap in zip(records, outcome, strict=True)
+            if swap is APPLIED
         ]
         assert Counter(one.key for one in created) == Counter(f"task:{n:03}" for n in range(150))
         assert await stored(clients[0], created) == created
@@ -136,7 +157,7 @@ class RaceContract(ContractBase):
                 number: int, client: Repository, batches: list[list[Change]] = batches
             ) -> list[Record | None]:
                 won = await client.swap(batches[number])
-                return [change.new for change, ok in zip(batches[number], won, strict=True) if ok]
+                return [change.new for change, each in zip(batches[number], won, strict=True) if each is APPLIED]
 
             winners = [one for share in await self.race(clients, swap) for one in share if one is not None]
             assert Counter(one.key for one in winners) == Counter(one.key for one in current)
@@ -153,10 +174,12 @@ class RaceContract(ContractBase):
         async def run(number: int, client: Repository) -> list[Record]:
             if number % 2 == 0:
                 token = fresh()
-                return await client.claim(want(TASK, limit=200), now=NOW, limit=200, token=token, holder=token)
+                claims = want(TASK, limit=200)
+                before = await client.claim(claims, now=NOW, limit=200, token=token, holder=token)
+                return claimed(before, claims, now=NOW, token=token, holder=token)
             mine = [one for position, one in enumerate(records) if position % len(clients) in (number, number - 1)]
             won = await client.swap([Change(one, new[one.key]) for one in mine])
-            return [new[one.key] for one, ok in zip(mine, won, strict=True) if ok]
+            return [new[one.key] for one, swap in zip(mine, won, strict=True) if swap is APPLIED]
 
         winners = [one for share in await self.race(clients, run) for one in share]
         assert max(Counter(one.key for one in winners).values()) == 1
@@ -173,13 +196,16 @@ class RaceContract(ContractBase):
             await insert(client, [one])
             assert await client.read([one.ref]) == [one]
             changed = replace(one, revision=fresh(), attempt=7)
-            assert await client.swap([Change(one, changed), Change(record(name="absent"), None)]) == [True, False]
+            assert await client.swap([Change(one, changed), Change(record(name="absent"), None)]) == [APPLIED, CONFLICT]
             assert one.key in {other.key for other in await client.scan(TASK, after=None, limit=100)}
-            await client.next_ready([TASK])
-            await client.due(want(TASK), now=NOW, limit=100)
+            await next_ready(client, [TASK])
+            await client.scan_ready(TASK, limit=100)
+            await client.queues(after=None, limit=100)
+            await client.count(TASK)
             await client.clock()
-            assert await client.swap([Change(one, None), Change(None, record(name=f"new{number}"))]) == [False, True]
-            assert await client.swap([Change(changed, None)]) == [True]
+            created = Change(None, record(name=f"new{number}"))
+            assert await client.swap([Change(one, None), created]) == [CONFLICT, APPLIED]
+            assert await client.swap([Change(changed, None)]) == [APPLIED]
 
         await self.race([repository] * len(records), life)
         left = await repository.scan(TASK, after=None, limit=100)

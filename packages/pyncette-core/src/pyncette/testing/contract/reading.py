@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyncette.record import Change, Ref
 from pyncette.repository import Repository
 
-from .base import ContractBase, assert_same, fresh, insert, numbered, record, static, stored
+from .base import APPLIED, ContractBase, assert_same, fresh, insert, numbered, record, static, stored
 
 
 class ReadContract(ContractBase):
@@ -37,11 +37,11 @@ class ReadContract(ContractBase):
         await insert(clients[0], [one])
         for round_ in range(10):
             changed = record(attempt=round_)
-            assert await clients[round_ % len(clients)].swap([Change(one, changed)]) == [True]
+            assert await clients[round_ % len(clients)].swap([Change(one, changed)]) == [APPLIED]
             for client in clients:
                 assert await client.read([one.ref]) == [changed]
             one = changed
-        assert await clients[-1].swap([Change(one, None)]) == [True]
+        assert await clients[-1].swap([Change(one, None)]) == [APPLIED]
         for client in clients:
             assert await client.read([one.ref]) == [None]
 

@@ -9,7 +9,7 @@ import anyio
 from pyncette.record import Change, Queue, Record
 from pyncette.repository import Repository
 
-from .base import NOW, TASK, ContractBase, all_of, fresh, insert, numbered, static
+from .base import APPLIED, NOW, TASK, ContractBase, all_of, applied, fresh, insert, numbered, record, static
 
 
 def keys(records: list[Record]) -> list[str]:
@@ -49,12 +49,37 @@ class ScanContract(ContractBase):
         assert await repository.scan(queue, after=None, limit=10) == [one]
         assert await repository.scan(queue, after="static", limit=10) == []
 
+    async def test_scan_with_a_prefix(self, repository: Repository) -> None:
+        """Only keys that begin with the prefix, whatever characters it has, in the order of the whole scan."""
+        names = ("a", "a%", "a_", "ab", "a\u00e9", "a\U0010ffff", "aa", "A", "a*", "a[", "a\\", "b", "", "\u00e9a")
+        await insert(repository, [record(name=name) for name in names])
+        whole = await all_of(repository, TASK)
+        for prefix in (
+            "task:",
+            "task:a",
+            "task:a%",
+            "task:a_",
+            "task:a*",
+            "task:a\\",
+            "task:\u00e9",
+            "task:c",
+            "",
+            "t",
+        ):
+            expected = [one for one in whole if one.key.startswith(prefix)]
+            assert await repository.scan(TASK, after=None, limit=100, prefix=prefix) == expected
+            if len(expected) > 1:
+                page = await repository.scan(TASK, after=expected[0].key, limit=1, prefix=prefix)
+                assert page == expected[1:2]
+        beyond = await repository.scan(TASK, after=whole[-1].key, limit=5, prefix="task:")
+        assert beyond == []
+
     async def test_scan_goes_on_after_a_deleted_key(self, repository: Repository) -> None:
         """The key of ``after`` need not exist any more."""
         await insert(repository, numbered(12))
         whole = await all_of(repository, TASK)
         page = await repository.scan(TASK, after=None, limit=4)
-        assert await repository.swap([Change(one, None) for one in page[2:]]) == [True, True]
+        assert await repository.swap([Change(one, None) for one in page[2:]]) == [APPLIED, APPLIED]
         assert await repository.scan(TASK, after=page[-1].key, limit=100) == whole[4:]
 
     async def test_scan_of_records_that_move_in_time(self, clients: list[Repository]) -> None:
@@ -70,7 +95,7 @@ class ScanContract(ContractBase):
                 key: replace(one, revision=fresh(), ready_at=2 * NOW - one.ready_at + len(found))
                 for key, one in current.items()
             }
-            assert all(await clients[-1].swap([Change(current[key], moved[key]) for key in current]))
+            assert applied(await clients[-1].swap([Change(current[key], moved[key]) for key in current]))
             current = moved
         assert sorted(found) == sorted(current)
 
@@ -84,7 +109,7 @@ class ScanContract(ContractBase):
             while not done.is_set():
                 passing = numbered(80)[1::2]
                 await insert(client, passing)
-                assert all(await client.swap([Change(one, None) for one in passing]))
+                assert applied(await client.swap([Change(one, None) for one in passing]))
                 await anyio.lowlevel.checkpoint()
 
         done = anyio.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from pyncette.record import NEVER, Record
+from pyncette.record import HELD, Band, Record
 
 from .base import NOW
 
@@ -43,7 +43,9 @@ def _cut(text: str, limit: int) -> str:
 times: SearchStrategy[int] = st.one_of(
     st.integers(NOW - 10**12, NOW + 10**12),
     st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999),
-    st.sampled_from([NEVER, -1, 0, 1, 2**31, 2**32, 2**53 - 1, 2**53, 2**53 + 1]),
+    st.sampled_from(
+        [*(band.at(NOW) for band in Band), HELD, 2**63 - 1, -1, 0, 1, 2**31, 2**32, 2**53 - 1, 2**53, 2**53 + 1]
+    ),
 )
 tokens: SearchStrategy[str] = st.text(
     "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_", min_size=1, max_size=64
@@ -56,6 +58,7 @@ specs: SearchStrategy[str] = st.one_of(
     st.builds(lambda piece, count: piece * count, st.text(_characters, min_size=1, max_size=5), st.integers(0, 2000)),
     st.sampled_from(["{}", "null", "\\u0000", '{"a": "\\ud800"}', " leading and trailing ", "\r\n", "\n"]),
 )
+states: SearchStrategy[str] = st.one_of(st.just(""), texts, st.sampled_from(['{"v":1,"fence":1}', " ", "\n"]))
 
 
 @st.composite
@@ -83,4 +86,5 @@ def records(draw: st.DrawFn, place: tuple[str, str] | None = None) -> Record:
         fence=draw(fences),
         attempt=draw(st.integers(0, 2**31 - 1)),
         spec=draw(specs),
+        state=draw(states),
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from .cancelling import CancellationContract
 from .claiming import ClaimContract
-from .due import DueContract
 from .keeping import KeepingContract
+from .listing import ListContract
 from .living import LifeContract
+from .looking import LookContract
 from .model import ModelContract
-from .next_ready import NextReadyContract
 from .racing import RaceContract
 from .reading import ReadContract
 from .scanning import ScanContract
+from .scanning_ready import ReadyContract
 from .swapping import SwapContract
 
 
@@ -19,10 +20,11 @@ class RepositoryContract(
     LifeContract,
     ReadContract,
     SwapContract,
-    DueContract,
+    ReadyContract,
     ScanContract,
+    ListContract,
     ClaimContract,
-    NextReadyContract,
+    LookContract,
     KeepingContract,
     RaceContract,
     CancellationContract,

@@ -5,10 +5,25 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from pyncette.record import Change, Record
+from pyncette.record import Change, Record, Swap
 from pyncette.repository import Repository
 
-from .base import NOW, TASK, ContractBase, all_of, assert_same, fresh, insert, numbered, record, static, stored
+from .base import (
+    APPLIED,
+    CONFLICT,
+    NOW,
+    TASK,
+    ContractBase,
+    all_of,
+    assert_same,
+    fresh,
+    insert,
+    next_ready,
+    numbered,
+    record,
+    static,
+    stored,
+)
 
 
 def rewritten(old: Record, **fields: object) -> Record:
@@ -23,14 +38,14 @@ class SwapContract(ContractBase):
     async def test_swap_inserts(self, repository: Repository) -> None:
         """Where there is nothing, a change without an old record puts the new one."""
         one, other = record(), static("static")
-        assert await repository.swap([Change(None, one), Change(None, other)]) == [True, True]
+        assert await repository.swap([Change(None, one), Change(None, other)]) == [APPLIED, APPLIED]
         assert await stored(repository, [one, other]) == [one, other]
 
     async def test_swap_does_not_insert_over_a_record(self, repository: Repository) -> None:
         """An insert fails where there is a record, and leaves it as it is."""
         one = record()
         await insert(repository, [one])
-        assert await repository.swap([Change(None, rewritten(one, spec="other"))]) == [False]
+        assert await repository.swap([Change(None, rewritten(one, spec="other"))]) == [CONFLICT]
         assert await stored(repository, [one]) == [one]
 
     async def test_swap_updates(self, repository: Repository) -> None:
@@ -39,11 +54,14 @@ class SwapContract(ContractBase):
         await insert(repository, [one])
         versions = [
             rewritten(one, due_at=-1, ready_at=NOW + 5, locked_until=7, locked_by="x", fence=9, attempt=2, spec="{}"),
+            rewritten(one, state='{"v":1}'),
+            rewritten(one, spec="another", state='{"v":1}'),
+            rewritten(one, spec="", state=""),
             rewritten(one, locked_until=0, locked_by=""),
             rewritten(one),
         ]
         for version in versions:
-            assert await repository.swap([Change(one, version)]) == [True]
+            assert await repository.swap([Change(one, version)]) == [APPLIED]
             assert await stored(repository, [one]) == [version]
             one = version
 
@@ -51,7 +69,7 @@ class SwapContract(ContractBase):
         """A change without a new record takes the old one away, and nothing else."""
         one, other = numbered(2)
         await insert(repository, [one, other])
-        assert await repository.swap([Change(one, None)]) == [True]
+        assert await repository.swap([Change(one, None)]) == [APPLIED]
         assert await stored(repository, [one, other]) == [None, other]
         assert await all_of(repository, TASK) == [other]
 
@@ -60,16 +78,16 @@ class SwapContract(ContractBase):
         first = record()
         second = rewritten(first, spec="second")
         await insert(repository, [first])
-        assert await repository.swap([Change(first, second)]) == [True]
-        assert await repository.swap([Change(first, rewritten(first, spec="late"))]) == [False]
-        assert await repository.swap([Change(first, None)]) == [False]
+        assert await repository.swap([Change(first, second)]) == [APPLIED]
+        assert await repository.swap([Change(first, rewritten(first, spec="late"))]) == [CONFLICT]
+        assert await repository.swap([Change(first, None)]) == [CONFLICT]
         assert await stored(repository, [first]) == [second]
 
     async def test_swap_of_an_absent_record_fails(self, repository: Repository) -> None:
         """Update and delete fail where there is nothing, and create nothing."""
         one = record()
-        assert await repository.swap([Change(one, rewritten(one))]) == [False]
-        assert await repository.swap([Change(one, None)]) == [False]
+        assert await repository.swap([Change(one, rewritten(one))]) == [CONFLICT]
+        assert await repository.swap([Change(one, None)]) == [CONFLICT]
         assert await stored(repository, [one]) == [None]
         assert await all_of(repository, TASK) == []
 
@@ -79,11 +97,11 @@ class SwapContract(ContractBase):
         await insert(repository, [one])
         seen = replace(one, due_at=5, ready_at=NOW + 77, locked_by="nobody", fence=3, attempt=9, spec="wrong")
         moved = rewritten(one, ready_at=NOW + 10)
-        assert await repository.swap([Change(seen, moved)]) == [True]
+        assert await repository.swap([Change(seen, moved)]) == [APPLIED]
         assert await stored(repository, [one]) == [moved]
-        await self.shows(lambda: repository.next_ready([TASK]), NOW + 10)
-        assert await repository.swap([Change(replace(seen, revision=moved.revision), None)]) == [True]
-        await self.shows(lambda: repository.next_ready([TASK]), None)
+        await self.shows(lambda: next_ready(repository, [TASK]), NOW + 10)
+        assert await repository.swap([Change(replace(seen, revision=moved.revision), None)]) == [APPLIED]
+        await self.shows(lambda: next_ready(repository, [TASK]), None)
 
     async def test_swap_reports_each_change(self, repository: Repository) -> None:
         """The batch is no transaction: what can be applied is, wherever it stands between what can't."""
@@ -109,25 +127,25 @@ class SwapContract(ContractBase):
         first = record()
         await insert(repository, [first])
         again = replace(first, revision=fresh())
-        assert await repository.swap([Change(first, None)]) == [True]
-        assert await repository.swap([Change(first, rewritten(first))]) == [False]
+        assert await repository.swap([Change(first, None)]) == [APPLIED]
+        assert await repository.swap([Change(first, rewritten(first))]) == [CONFLICT]
         await insert(repository, [again])
-        assert await repository.swap([Change(first, rewritten(first))]) == [False]
-        assert await repository.swap([Change(first, None)]) == [False]
+        assert await repository.swap([Change(first, rewritten(first))]) == [CONFLICT]
+        assert await repository.swap([Change(first, None)]) == [CONFLICT]
         assert await stored(repository, [first]) == [again]
-        assert await repository.swap([Change(again, rewritten(again))]) == [True]
+        assert await repository.swap([Change(again, rewritten(again))]) == [APPLIED]
 
     async def test_swap_back_and_forth(self, repository: Repository) -> None:
         """A record can be rewritten, deleted and created any number of times."""
         current: Record | None = None
         for number in range(30):
             new = None if number % 5 == 4 else record(attempt=number)
-            assert await repository.swap([Change(current, new)]) == [True]
+            assert await repository.swap([Change(current, new)]) == [APPLIED]
             assert await stored(repository, [record()]) == [new]
             current = new
 
 
-def _mixed_batch(present: list[Record], absent: list[Record]) -> tuple[list[Change], list[bool], list[Record | None]]:
+def _mixed_batch(present: list[Record], absent: list[Record]) -> tuple[list[Change], list[Swap], list[Record | None]]:
     """Changes of every kind, some of which must fail: with their outcomes, and what is stored afterwards."""
     changes, outcomes = [], []
     after: list[Record | None] = []
@@ -135,20 +153,20 @@ def _mixed_batch(present: list[Record], absent: list[Record]) -> tuple[list[Chan
         new = rewritten(one, spec="new", attempt=number)
         stale = rewritten(one)
         change, applied, left = (
-            (Change(one, new), True, new),
-            (Change(stale, new), False, one),
-            (Change(one, None), True, None),
-            (Change(stale, None), False, one),
-            (Change(None, new), False, one),
+            (Change(one, new), APPLIED, new),
+            (Change(stale, new), CONFLICT, one),
+            (Change(one, None), APPLIED, None),
+            (Change(stale, None), CONFLICT, one),
+            (Change(None, new), CONFLICT, one),
         )[number % 5]
         changes.append(change)
         outcomes.append(applied)
         after.append(left)
     for number, one in enumerate(absent):
         change, applied, left = (
-            (Change(None, one), True, one),
-            (Change(one, rewritten(one)), False, None),
-            (Change(one, None), False, None),
+            (Change(None, one), APPLIED, one),
+            (Change(one, rewritten(one)), CONFLICT, None),
+            (Change(one, None), CONFLICT, None),
         )[number % 3]
         changes.append(change)
         outcomes.append(applied)

@@ -15,7 +15,7 @@ from pyncette import Context, Pyncette, PyncetteContext, Task
 from pyncette.record import Change, Record
 from pyncette.repository import Repository
 from pyncette.testing.clock import ManualClock
-from pyncette.testing.contract.base import ContractBase, Factory, fresh
+from pyncette.testing.contract.base import APPLIED, ContractBase, Factory, fresh
 
 from .catching_up import catching_up
 
@@ -196,7 +196,7 @@ class Bench:
         whole = await self.stored(task)
         assert whole is not None
         broken = replace(whole, revision=fresh(), spec=spec)
-        assert await self.repository.swap([Change(whole, broken)]) == [True]
+        assert await self.repository.swap([Change(whole, broken)]) == [APPLIED]
         return broken
 
     async def stored(self, task: Task) -> Record | None:

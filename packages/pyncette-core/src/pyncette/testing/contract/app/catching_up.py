@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from pyncette.record import NEVER, Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import Change, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import Factory
 from pyncette.testing.faults import FaultyRepository
@@ -23,10 +23,10 @@ class CaughtUpRepository(FaultyRepository):
         super().__init__(repository)
         self._lag = lag
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
-        applied = await super().swap(changes)
-        await self._shown([change.ref for change, ok in zip(changes, applied, strict=True) if ok])
-        return applied
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        swaps = await super().swap(changes)
+        await self._shown([change.ref for change, swap in zip(changes, swaps, strict=True) if swap is Swap.APPLIED])
+        return swaps
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
@@ -38,11 +38,12 @@ class CaughtUpRepository(FaultyRepository):
     async def _shown(self, refs: Sequence[Ref]) -> None:
         """Return when the index shows at these places what is stored there, whoever wrote it."""
         queues = {ref.queue: Queue(ref.queue, ref.static) for ref in refs}
-        claims = [QueueClaim(queue, MANY, 0) for queue in queues.values()]
         with anyio.move_on_after(self._lag):
             while True:
-                found = {one.key: one for one in await self.due(claims, now=NEVER - 1, limit=MANY)}
-                stored = [one if one and one.ready_at != NEVER else None for one in await self.read(refs)]
+                found: dict[str, Record] = {}
+                for queue in queues.values():
+                    found |= {one.key: one for one in await self.scan_ready(queue, before=2**63 - 1, limit=MANY)}
+                stored = await self.read(refs)
                 if [found.get(ref.key) for ref in refs] == stored:
                     return
                 await anyio.sleep(0.005)

@@ -18,21 +18,25 @@ _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class Settings:
     """A table in a database.
 
     :ivar database: path of the file, or ":memory:".
+    :ivar finish_upgrade: whether steps may be done after which older releases can't use the table.
     """
 
     database: str
     table: str
+    finish_upgrade: bool = False
 
     @classmethod
-    def checked(cls, database: str | os.PathLike[str], table: str) -> Location:
+    def checked(cls, database: str | os.PathLike[str], table: str, finish_upgrade: bool = False) -> Settings:
         """
         :raises TypeError, ValueError: saying what to write instead.
         """
-        return cls(_checked_database(database), _checked_table(table))
+        if not isinstance(finish_upgrade, bool):
+            raise TypeError(f"finish_upgrade is {finish_upgrade!r}: write True or False.")
+        return cls(_checked_database(database), _checked_table(table), finish_upgrade)
 
     @property
     def in_memory(self) -> bool:

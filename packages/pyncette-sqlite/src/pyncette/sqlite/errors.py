@@ -6,7 +6,7 @@ import sqlite3
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 
-from .location import Location
+from .settings import Settings
 
 LOCK_TIMEOUT = 10.0
 """Seconds that an operation waits for other processes to let go of the database."""
@@ -38,13 +38,13 @@ def is_contention(error: sqlite3.Error) -> bool:
     return primary_code(error) in _CONTENTION
 
 
-def translated(error: Exception, location: Location, max_size: int) -> RepositoryException:
+def translated(error: Exception, settings: Settings, max_size: int) -> RepositoryException:
     """The exception to raise from ``error``.
 
     :param max_size: bytes that a row may have.
     """
     code = primary_code(error)
-    where = f"SQLite database {location.database!r}"
+    where = f"SQLite database {settings.database!r}"
     if code in _CONTENTION:
         return RepositoryUnavailableException(
             f"The {where} was locked by another process for {LOCK_TIMEOUT:g} s. Something holds a write transaction "

@@ -1,26 +1,26 @@
-"""``next_ready``: when there will be something to claim."""
+"""``look``: when there will be something to claim, and what is stored at some places, in one question."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from pyncette.record import NEVER, Change, Queue
+from pyncette.record import HELD, Band, Change, Queue, Ref
 from pyncette.repository import Repository
 
-from .base import EXACT, MINUTE, NOW, TASK, ContractBase, fresh, insert, record, static
+from .base import APPLIED, MINUTE, NOW, TASK, ContractBase, fresh, insert, next_ready, record, static
 
 
-class NextReadyContract(ContractBase):
+class LookContract(ContractBase):
     async def shows_next(
         self, repository: Repository, expected: int | None, *queues: Queue, after: int | None = None
     ) -> None:
-        await self.shows(lambda: repository.next_ready(queues or [TASK], after=after), expected)
+        await self.shows(lambda: next_ready(repository, queues or [TASK], after=after), expected)
 
     async def test_next_ready_of_nothing(self, repository: Repository) -> None:
         """No queues or no records, no time."""
-        assert await repository.next_ready([]) is None
-        assert await repository.next_ready([TASK, Queue("static", static=True)]) is None
-        assert await repository.next_ready([TASK], after=NOW) is None
+        assert await next_ready(repository, []) is None
+        assert await next_ready(repository, [TASK, Queue("static", static=True)]) is None
+        assert await next_ready(repository, [TASK], after=NOW) is None
 
     async def test_next_ready_is_the_earliest_of_all(self, repository: Repository) -> None:
         """The earliest of all queues that are asked for, and of no others, whether past or future."""
@@ -52,21 +52,23 @@ class NextReadyContract(ContractBase):
         await insert(repository, [one, record(name="other", ready_at=NOW + MINUTE)])
         for ready_at, expected in ((NOW - 5, NOW - 5), (NOW + 2 * MINUTE, NOW + MINUTE), (-7, -7), (0, 0)):
             moved = replace(one, ready_at=ready_at, revision=fresh())
-            assert await repository.swap([Change(one, moved)]) == [True]
+            assert await repository.swap([Change(one, moved)]) == [APPLIED]
             await self.shows_next(repository, expected)
             one = moved
-        assert await repository.swap([Change(one, None)]) == [True]
+        assert await repository.swap([Change(one, None)]) == [APPLIED]
         await self.shows_next(repository, NOW + MINUTE)
 
-    async def test_next_ready_of_parked_records(self, repository: Repository) -> None:
-        """Parked records never hide others; alone they give no moment, or one that never comes."""
-        parked = record(name="parked", ready_at=NEVER)
-        await insert(repository, [parked, record(ready_at=NOW)])
-        await self.shows_next(repository, NOW)
-        found = await self.shows(
-            lambda: repository.next_ready([TASK], after=NOW), True, of=lambda found: found is None or found > EXACT
-        )
-        assert found is None or found <= NEVER
+    async def test_next_ready_leaves_out_what_is_held(self, repository: Repository) -> None:
+        """Held records are never next, and never hide others."""
+        await insert(repository, [record(name=band.name, ready_at=band.at(NOW)) for band in Band])
+        await insert(repository, [record("held", ready_at=HELD), static("static", ready_at=Band.PAUSED.at(0))])
+        queues = [TASK, Queue("held"), Queue("static", static=True)]
+        await self.shows_next(repository, None, *queues)
+        await self.shows_next(repository, None, *queues, after=NOW)
+        await self.shows_next(repository, None, *queues, after=HELD)
+        await insert(repository, [record(ready_at=NOW)])
+        await self.shows_next(repository, NOW, *queues)
+        await self.shows_next(repository, None, *queues, after=NOW)
 
     async def test_next_ready_of_many_queues(self, repository: Repository) -> None:
         """600 queues in one call."""
@@ -75,3 +77,28 @@ class NextReadyContract(ContractBase):
         queues = [Queue(f"static{n}", static=True) for n in range(500)] + [Queue(f"template{n}") for n in range(100)]
         await self.shows_next(repository, NOW + 400, *queues)
         await self.shows_next(repository, NOW + 502, *queues, after=NOW + 499)
+
+    async def test_look_reads_too(self, clients: list[Repository]) -> None:
+        """The records at the refs are those that are stored now, whoever wrote them; in the order of the refs."""
+        control = static(":control")
+        absent = Ref("task", "task:absent")
+        for round_ in range(3):
+            changed = record(":control", key=":control", attempt=round_)
+            old = None if round_ == 0 else control
+            assert await clients[round_ % len(clients)].swap([Change(old, changed)]) == [APPLIED]
+            control = changed
+            for client in clients:
+                found = await client.look([TASK], [absent, control.ref, absent])
+                assert found.records == [None, control, None]
+        assert (await clients[0].look([], [control.ref])).records == [control]
+        assert (await clients[0].look([], [])).records == []
+
+    async def test_look_tells_the_time(self, repository: Repository) -> None:
+        """The store's time, as ``clock`` tells it, or None."""
+        first = await repository.clock()
+        now = (await repository.look([TASK], ())).now
+        last = await repository.clock()
+        if first is None or last is None:
+            assert now is None
+        else:
+            assert now is None or first <= now <= last

@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar, cast
 import aiosqlite
 import anyio
 
-from .failures import LOCK_TIMEOUT, is_contention, translated
-from .location import Location
+from .errors import LOCK_TIMEOUT, is_contention, translated
+from .settings import Settings
 
 T = TypeVar("T")
 
@@ -50,8 +50,8 @@ class Operation(Generic[T]):
     """A function of the connection. It is called again if it failed because another connection was in the way, so it
     must do all its writing inside of :func:`writing`."""
 
-    def __init__(self, location: Location, function: Callable[[sqlite3.Connection], list[T]]) -> None:
-        self._location = location
+    def __init__(self, settings: Settings, function: Callable[[sqlite3.Connection], list[T]]) -> None:
+        self._settings = settings
         self._function = function
         self._abandoned = False
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -80,7 +80,7 @@ class Operation(Generic[T]):
                 contention = isinstance(error, sqlite3.Error) and is_contention(error)
                 if not contention or time.monotonic() > deadline:
                     max_size = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-                    raise translated(error, self._location, max_size) from error
+                    raise translated(error, self._settings, max_size) from error
             time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts of several processes
             pause = min(pause * 2, 0.004)
         return []

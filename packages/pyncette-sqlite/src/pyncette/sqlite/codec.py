@@ -1,0 +1,53 @@
+"""Rows and records, and texts that are no UTF-8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyncette.record import Record
+
+
+class Undecodable(str):
+    """A text that is no UTF-8. Its bytes stand in it as lone surrogates, so that it can be found and deleted."""
+
+    __slots__ = ()
+
+
+def text(raw: bytes) -> str:
+    """What SQLite keeps as text; a connection's ``text_factory``."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return Undecodable(raw.decode(errors="surrogateescape"))
+
+
+def bound(value: str) -> str | bytes:
+    """A text as the parameter of a statement."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode(errors="surrogateescape")
+    return value
+
+
+def record(row: Sequence[Any]) -> Record:
+    """A record from its columns in the order of its fields."""
+    found = Record(*row)
+    if any(isinstance(value, Undecodable) for value in row):
+        found = Record(*row[:9], spec=f"damaged: {row[9]!a}", state=row[10])
+    return found
+
+
+def columns(record: Record) -> tuple[int, int, int | None, str | None, str, int, int, str]:
+    """What almost every write changes, in the order of the statements."""
+    return (
+        record.due_at,
+        record.ready_at,
+        record.locked_until,
+        record.locked_by,
+        record.revision,
+        record.fence,
+        record.attempt,
+        record.state,
+    )

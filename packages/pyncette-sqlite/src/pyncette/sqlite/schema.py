@@ -1,0 +1,164 @@
+"""The table: which format it has, and how it is made or brought up to date.
+
+The numbers of each table's format are in a table of their own, :data:`~pyncette.sqlite.settings.VERSIONS_TABLE`. SQLite
+changes tables within transactions, so a step is done together with its number, or not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sqlite3
+from importlib import resources
+
+from pyncette.errors import RepositoryException, StorageVersionException
+from pyncette.migrations import Format, Migration, Phase, plan
+from pyncette.record import Record
+
+from .codec import text
+from .connection import writing
+from .settings import VERSIONS_TABLE, Settings
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+_COLUMNS = frozenset(Record.__dataclass_fields__)
+_COLUMNS_OF_PYNCETTE_1 = frozenset({"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"})
+
+_FILE = re.compile(r"(\d{4})_(expand|contract)_\w+\.sql")
+
+_VERSIONS = f"""
+CREATE TABLE IF NOT EXISTS {VERSIONS_TABLE} (
+    table_name TEXT NOT NULL COLLATE NOCASE PRIMARY KEY,
+    written_by INTEGER NOT NULL,
+    readable_from INTEGER NOT NULL
+) STRICT, WITHOUT ROWID"""
+
+_WRITE_FORMAT = f"""
+INSERT INTO {VERSIONS_TABLE} (table_name, written_by, readable_from) VALUES (?, ?, ?)
+ON CONFLICT (table_name) DO UPDATE SET written_by = excluded.written_by, readable_from = excluded.readable_from"""
+
+
+def load_migrations() -> list[Migration[str]]:
+    """The files of ``schema/``, in the order of their names."""
+    found = []
+    for file in sorted(resources.files(__package__).joinpath("schema").iterdir(), key=lambda file: file.name):
+        if name := _FILE.fullmatch(file.name):
+            found.append(Migration(int(name[1]), Phase(name[2]), file.name, file.read_text(encoding="utf-8")))
+    return found
+
+
+def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
+    """Set the connection up, and see that the table is there in a format that this release can work with.
+
+    :raises StorageVersionException: it is not, and was left as it is.
+    """
+    connection.text_factory = text
+    pending = _pending(settings, connection.cursor())
+    _configure(settings, connection)
+    while pending:
+        with writing(connection) as cursor:
+            pending = _pending(settings, cursor)
+            if pending:
+                _carry_out(settings, cursor, pending.pop(0))
+    return []
+
+
+def prepare_reader(connection: sqlite3.Connection) -> list[None]:
+    """Set up a connection that only reads, after another one was prepared."""
+    connection.text_factory = text
+    connection.execute("PRAGMA query_only = ON")
+    return []
+
+
+def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:
+    """The steps that make the table, or bring it up to date, for people who run them by hand before they deploy.
+
+    :param from_format: the format of a table that is there already; 0 makes a new one.
+    :param contract: whether to include the steps after which older releases can't use the table any more.
+    :raises ValueError: the table's name or the format is impossible.
+    """
+    settings = Settings.checked(":memory:", table_name)
+    stored = Format(from_format, from_format) if from_format else None
+    migrations = load_migrations()
+    if not 0 <= from_format <= migrations[-1].version:
+        raise ValueError(f"from_format must be from 0 to {migrations[-1].version}, not {from_format}.")
+    steps = [f"{_VERSIONS.strip()};"]
+    for each in plan(stored, migrations, finish=contract, where=table_name, distribution="pyncette-sqlite"):
+        stored = each.after(stored)
+        numbers = f"('{settings.table}', {stored.written_by}, {stored.readable_from})"
+        steps.append(f"-- {each.name}\n{_sql(settings, each)}\n{_WRITE_FORMAT.strip().replace('(?, ?, ?)', numbers)};")
+    return "BEGIN IMMEDIATE;\n\n" + "\n\n".join(steps) + "\n\nCOMMIT;\n"
+
+
+def _pending(settings: Settings, cursor: sqlite3.Cursor) -> list[Migration[str]]:
+    where = f"Table {settings.table!r} in {settings.database!r}"
+    stored = _stored_format(settings, cursor, where)
+    return plan(stored, load_migrations(), finish=settings.finish_upgrade, where=where, distribution="pyncette-sqlite")
+
+
+def _stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> Format | None:
+    """What is known of the table; None if it is not there.
+
+    :raises StorageVersionException: it is not one of this release's kind.
+    """
+    columns = {name for (name,) in cursor.execute("SELECT name FROM pragma_table_info(?)", (settings.table,))}
+    if not columns:
+        return None
+    if columns == _COLUMNS_OF_PYNCETTE_1:
+        raise StorageVersionException(
+            f"{where} was written by Pyncette 1.x, which this release can't read. It was left as it is. Give another "
+            "sqlite_table_name (or sqlite_database) and schedule the instances anew."
+        )
+    known = {name for (name,) in cursor.execute("SELECT name FROM pragma_table_info(?)", (VERSIONS_TABLE,))}
+    numbers = None
+    if known == {"table_name", "written_by", "readable_from"}:
+        query = f"SELECT written_by, readable_from FROM {VERSIONS_TABLE} WHERE table_name = ?"  # noqa: S608 -- a constant
+        numbers = cursor.execute(query, (settings.table,)).fetchone()
+    if numbers is None or (numbers[0] == 1 and columns != _COLUMNS):
+        raise StorageVersionException(
+            f"{where} was not made by Pyncette, or was changed. It was left as it is. Give another sqlite_table_name."
+        )
+    return Format(*numbers)
+
+
+def _carry_out(settings: Settings, cursor: sqlite3.Cursor, migration: Migration[str]) -> None:
+    """Do one step, and write down that it is done, in the transaction of ``cursor``."""
+    stored = _stored_format(settings, cursor, settings.table)
+    # Not executescript, which commits first.
+    for statement in _statements(_sql(settings, migration)):
+        cursor.execute(statement)
+    cursor.execute(_VERSIONS)
+    done = migration.after(stored)
+    cursor.execute(_WRITE_FORMAT, (settings.table, done.written_by, done.readable_from))
+    logger.info("Table %r in %r: %s is done.", settings.table, settings.database, migration.name)
+
+
+def _sql(settings: Settings, migration: Migration[str]) -> str:
+    return migration.step.replace("{table}", settings.table).strip()
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script, one by one."""
+    found: list[str] = []
+    part = ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            found.append(part)
+            part = ""
+    return found
+
+
+def _configure(settings: Settings, connection: sqlite3.Connection) -> None:
+    if not settings.in_memory:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise RepositoryException(
+                f"SQLite database {settings.database!r} can't be used by several processes, because its file system "
+                f"lacks shared memory (journal mode {mode!r}). Put it on a local disk."
+            )
+    # In WAL mode a commit survives a power cut with FULL only; on macOS it takes fullfsync as well.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")
+    # Each checkpoint syncs the database file too, and a page that changed several times since is written once.
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")

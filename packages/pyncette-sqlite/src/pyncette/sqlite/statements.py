@@ -1,0 +1,178 @@
+"""The operations on the table, as functions of a connection. They run in the driver's thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+from pyncette.errors import RepositoryException
+from pyncette.record import LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+
+from .codec import bound, columns, record
+from .connection import writing
+from .settings import Settings
+
+BEYOND_UTF8 = b"\xff"
+"""A byte that no text has."""
+
+
+def load_statements(table: str) -> Mapping[str, str]:
+    """The statements of ``statements.sql`` by their names."""
+    text = resources.files(__package__).joinpath("statements.sql").read_text(encoding="utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    return {name: sql.format(table=table).strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+
+
+class Statements:
+    """What the repository does, without the crossing to the thread that it is done in."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._sql = load_statements(settings.table)
+        self._file: tuple[int, int] | None = None
+
+    def opened(self) -> None:
+        """Remember which file the database is."""
+        self._file = self._identity()
+
+    def read(self, refs: Sequence[Ref], connection: sqlite3.Connection) -> list[Record | None]:
+        self._check_file()
+        cursor = connection.cursor()
+        rows = [cursor.execute(self._sql["read"], (ref.queue, bound(ref.key))).fetchone() for ref in refs]
+        return [None if row is None else record(row) for row in rows]
+
+    def swap(self, changes: Sequence[Change], connection: sqlite3.Connection) -> list[Swap]:
+        self._check_file()
+        with writing(connection) as cursor:
+            return [Swap.APPLIED if self._swap(cursor, change) else Swap.CONFLICT for change in changes]
+
+    def claim(
+        self,
+        claims: Sequence[QueueClaim],
+        now: int,
+        limit: int,
+        token: str,
+        holder: str,
+        connection: sqlite3.Connection,
+    ) -> list[Record]:
+        self._check_file()
+        ready = self._ready(connection.cursor(), claims, now)
+        taken: list[Record] = []
+        if not ready or limit < 1:  # so an idle app never takes the write lock
+            return taken
+        with writing(connection) as cursor:
+            for claim in ready:
+                wanted = {
+                    "queue": claim.queue.name,
+                    "until": claim.locked_until,
+                    "limit": min(claim.limit, limit - len(taken)),
+                    "since": claim.since,
+                    "before": min(claim.before, now + 1),
+                    "now": now,
+                    "token": token,
+                    "holder": holder,
+                }
+                rows = cursor.execute(self._sql["claimed"], wanted).fetchall()
+                if rows:
+                    cursor.execute(self._sql["claim"], wanted)
+                    taken += map(record, rows)
+                if len(taken) >= limit:
+                    break
+        return taken
+
+    def look(
+        self, queues: Sequence[Queue], refs: Sequence[Ref], after: int | None, connection: sqlite3.Connection
+    ) -> list[Look]:
+        names = json.dumps([queue.name for queue in queues])
+        wanted = {"queues": names, "since": LEAST if after is None else after + 1}
+        records = self.read(refs, connection)
+        (next_ready,) = connection.cursor().execute(self._sql["next_ready"], wanted).fetchone()
+        return [Look(next_ready, records, None)]
+
+    def scan(
+        self, queue: Queue, after: str | None, limit: int, prefix: str, connection: sqlite3.Connection
+    ) -> list[Record]:
+        self._check_file()
+        wanted = {
+            "queue": queue.name,
+            "after": bound(after or ""),  # keys are never empty, so all of them are greater
+            "prefix": bound(prefix),
+            "beyond": prefix.encode(errors="surrogateescape") + BEYOND_UTF8,
+            "limit": limit,
+        }
+        return [record(row) for row in connection.cursor().execute(self._sql["scan"], wanted)]
+
+    def scan_ready(
+        self,
+        queue: Queue,
+        since: int,
+        before: int,
+        after: tuple[int, str] | None,
+        limit: int,
+        connection: sqlite3.Connection,
+    ) -> list[Record]:
+        self._check_file()
+        at, key = after or (since, "")
+        wanted = {
+            "queue": queue.name,
+            "since": max(since, at),
+            "before": before,
+            "at": at,
+            "after": bound(key),
+            "limit": limit,
+        }
+        return [record(row) for row in connection.cursor().execute(self._sql["scan_ready"], wanted)]
+
+    def queues(self, after: str | None, limit: int, connection: sqlite3.Connection) -> list[str]:
+        self._check_file()
+        rows = connection.cursor().execute(self._sql["queues"], {"after": after or "", "limit": limit})
+        return [name for (name,) in rows]
+
+    def count(self, queue: Queue, since: int, before: int, limit: int, connection: sqlite3.Connection) -> list[Count]:
+        """Counts one more than the limit, to know whether the limit is exact."""
+        self._check_file()
+        wanted = {"queue": queue.name, "since": since, "before": before, "limit": limit + 1}
+        (found,) = connection.cursor().execute(self._sql["count"], wanted).fetchone()
+        return [Count(min(found, limit), exact=found <= limit)]
+
+    def _swap(self, cursor: sqlite3.Cursor, change: Change) -> bool:
+        old, new = change.old, change.new
+        if new is None:
+            ref, revision = change.ref, old.revision if old else ""
+            cursor.execute(self._sql["delete"], (ref.queue, bound(ref.key), bound(revision)))
+        elif old is None:
+            cursor.execute(self._sql["insert"], (new.queue, new.key, *columns(new)[:-1], new.spec, new.state))
+        else:
+            place = (new.queue, bound(new.key), bound(old.revision))
+            if new.spec == old.spec:
+                cursor.execute(self._sql["update"], (*columns(new), *place))
+            else:
+                cursor.execute(self._sql["update_spec"], (*columns(new), new.spec, *place))
+        return cursor.rowcount == 1
+
+    def _ready(self, cursor: sqlite3.Cursor, claims: Sequence[QueueClaim], now: int) -> list[QueueClaim]:
+        """Those that would get something, in the order given."""
+        windows = json.dumps([[claim.queue.name, claim.since, min(claim.before, now + 1)] for claim in claims])
+        rows = cursor.execute(self._sql["ready_claims"], {"claims": windows})
+        return [claims[index] for (index,) in sorted(rows) if claims[index].limit > 0]
+
+    def _identity(self) -> tuple[int, int] | None:
+        if self.settings.in_memory:
+            return None
+        try:
+            status = os.stat(self.settings.database)
+        except OSError:
+            return (-1, -1)
+        return (status.st_dev, status.st_ino)
+
+    def _check_file(self) -> None:
+        """A file that is deleted or replaced while it is open would take writes that nobody ever sees again."""
+        if self._identity() != self._file:
+            raise RepositoryException(
+                f"The file of SQLite database {self.settings.database!r} was deleted or replaced while it was in use. "
+                "Nothing was written. Restart to use the file that is there now."
+            )
