@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,57 +12,100 @@ import anyio
 
 from pyncette import lease
 from pyncette.memory import MemoryRepository
-from pyncette.record import Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.testing import Capabilities
 from tests.contract.broken import caught_by
+
+WRITES = "test_claim_writes_what_the_state_machine_says"
 
 # The index
 
 
-@caught_by("test_due_from_the_moment_on", "test_due_of_any_time")
-class DueIsLateByATick(MemoryRepository):
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super().due(claims, now=now - 1, limit=limit)
+@caught_by("test_ready_from_the_moment_on", "test_ready_of_any_time")
+class ReadyIsLateByATick(MemoryRepository):
+    async def scan_ready(self, queue: Queue, *, before: int = HELD, **options: Any) -> list[Record]:
+        return await super().scan_ready(queue, before=before - 1, **options)
 
 
-@caught_by("test_due_of_any_time", "test_claim_uses_the_time_that_it_is_given")
-class DueByItsOwnClock(MemoryRepository):
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super().due(claims, now=time.time_ns() // 1000, limit=limit)
+@caught_by("test_ready_within_a_range", "test_claim_within_windows")
+class RangesHaveNoBeginning(MemoryRepository):
+    async def scan_ready(self, queue: Queue, *, since: int = LEAST, **options: Any) -> list[Record]:
+        return await super().scan_ready(queue, **options)
 
 
-@caught_by("test_due_gives_the_earliest_first", "test_claim_takes_what_is_due")
-class DueWithoutOrder(MemoryRepository):
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        everything = [replace(claim, limit=10_000) for claim in claims]
-        found = await super().due(everything, now=now, limit=10_000)
-        found.sort(key=lambda one: one.revision)
-        limits = {claim.queue.name: itertools.count(claim.limit, -1) for claim in claims}
-        return [one for one in found if next(limits[one.queue]) > 0][:limit]
+@caught_by("test_ready_page_by_page")
+class PagesSkipWhatIsReadyAtTheSameTime(MemoryRepository):
+    async def scan_ready(
+        self, queue: Queue, *, since: int = LEAST, after: tuple[int, str] | None = None, **options: Any
+    ) -> list[Record]:
+        beyond = since if after is None else max(since, after[0] + 1)
+        return await super().scan_ready(queue, since=beyond, **options)
 
 
-@caught_by("test_due_takes_queues_in_the_order_given", "test_claim_takes_queues_in_the_order_given")
-class DueMixesQueues(MemoryRepository):
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        ordered = sorted(claims, key=lambda claim: claim.queue.name)
-        return await super().due(ordered, now=now, limit=limit)
+@caught_by("test_ready_page_by_page")
+class PagesNeedTheirLastRecord(MemoryRepository):
+    async def scan_ready(self, queue: Queue, *, after: tuple[int, str] | None = None, **options: Any) -> list[Record]:
+        known = after is None or after[1] in self._records
+        return await super().scan_ready(queue, after=after if known else None, **options)
 
 
-@caught_by("test_due_takes_queues_in_the_order_given", "test_claim_takes_queues_in_the_order_given")
-class DueWithoutLimits(MemoryRepository):
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super().due([replace(claim, limit=limit) for claim in claims], now=now, limit=limit)
+@caught_by("test_ready_in_bands")
+class BandsAreOne(MemoryRepository):
+    async def scan_ready(self, queue: Queue, *, before: int = HELD, **options: Any) -> list[Record]:
+        return await super().scan_ready(queue, before=2**63 - 1 if before > HELD else before, **options)
 
 
-@caught_by("test_due_takes_queues_in_the_order_given", "test_claim_with_a_limit_of_zero")
-class DueWithoutAnOverallLimit(MemoryRepository):
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super().due(claims, now=now, limit=10_000)
+@caught_by("test_ready_of_any_time", "test_claim_uses_the_time_that_it_is_given")
+class ClaimsByItsOwnClock(MemoryRepository):
+    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+        return await super()._ready(claims, now=time.time_ns() // 1000, limit=limit)
+
+    async def scan_ready(self, queue: Queue, *, before: int = HELD, **options: Any) -> list[Record]:
+        return await super().scan_ready(queue, before=min(before, time.time_ns() // 1000), **options)
 
 
-@caught_by("test_due_follows_every_move", "test_claim_moves_the_index", "test_next_ready_follows_every_move")
+@caught_by("test_ready_gives_the_earliest_first", "test_claim_takes_what_is_due")
+class ReadyWithoutOrder(MemoryRepository):
+    async def scan_ready(self, queue: Queue, *, limit: int, **options: Any) -> list[Record]:
+        found = await super().scan_ready(queue, limit=10_000, **options)
+        return sorted(found, key=lambda one: one.revision)[:limit]
+
+
+@caught_by("test_claim_takes_queues_in_the_order_given")
+class ClaimMixesQueues(MemoryRepository):
+    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+        return await super()._ready(sorted(claims, key=lambda claim: claim.queue.name), now=now, limit=limit)
+
+
+@caught_by("test_claim_takes_queues_in_the_order_given", "test_claim_within_windows")
+class ClaimWithoutLimits(MemoryRepository):
+    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+        return await super()._ready([replace(claim, limit=limit) for claim in claims], now=now, limit=limit)
+
+
+@caught_by("test_claim_takes_queues_in_the_order_given", "test_claim_with_a_limit_of_zero")
+class ClaimWithoutAnOverallLimit(MemoryRepository):
+    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+        return await super()._ready(claims, now=now, limit=10_000)
+
+
+@caught_by("test_claim_within_windows")
+class ClaimWithoutWindows(MemoryRepository):
+    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+        wide = {claim.queue.name: replace(claim, since=LEAST, before=HELD) for claim in claims}
+        return await super()._ready(list(wide.values()), now=now, limit=limit)
+
+
+@caught_by("test_claim_returns_the_records_as_they_were")
+class ClaimReturnsWhatItWrote(MemoryRepository):
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        found = await super().claim(claims, **options)
+        return [one for one in await self.read([record.ref for record in found]) if one]
+
+
+@caught_by("test_ready_follows_every_move", "test_claim_moves_the_index", "test_next_ready_follows_every_move")
 class IndexForgetsMoves(MemoryRepository):
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         for change in changes:
             if change.old and change.new and change.old.ready_at < change.new.ready_at:
                 self._by_ready[change.ref.queue].insert(0, (change.old.ready_at, change.ref.key))
@@ -70,21 +113,85 @@ class IndexForgetsMoves(MemoryRepository):
 
 
 @caught_by("test_next_ready_after_a_moment")
-class NextReadyIgnoresAfter(MemoryRepository):
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        return await super().next_ready(queues)
+class LookIgnoresAfter(MemoryRepository):
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        return await super().look(queues, refs)
 
 
 @caught_by("test_next_ready_after_a_moment")
-class NextReadyIncludesAfter(MemoryRepository):
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        return await super().next_ready(queues, after=None if after is None else after - 1)
+class LookIncludesAfter(MemoryRepository):
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        return await super().look(queues, refs, after=None if after is None else after - 1)
 
 
 @caught_by("test_next_ready_is_the_earliest_of_all", "test_next_ready_of_nothing")
-class NextReadyOfAllQueues(MemoryRepository):
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        return await super().next_ready([Queue(name) for name in self._by_ready], after=after) or 0
+class LookAtAllQueues(MemoryRepository):
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        found = await super().look([Queue(name) for name in self._by_ready], refs, after=after)
+        return replace(found, next_ready=found.next_ready or 0)
+
+
+@caught_by("test_next_ready_leaves_out_what_is_held")
+class LookShowsWhatIsHeld(MemoryRepository):
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        found = await super().look(queues, refs, after=after)
+        held = [one.ready_at for queue in queues for one in await self.scan_ready(queue, before=2**63 - 1, limit=1)]
+        return replace(found, next_ready=found.next_ready or min(held, default=None))
+
+
+@caught_by("test_look_reads_too")
+class LookReadsFromACache(MemoryRepository):
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        cache = self.__dict__.setdefault("cache", {})
+        found = await super().look(queues, refs, after=after)
+        cached = [cache.setdefault(ref, one) for ref, one in zip(refs, found.records, strict=True)]
+        return replace(found, records=cached)
+
+
+@caught_by("test_look_tells_the_time")
+class LookHasAClockOfItsOwn(MemoryRepository):
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        return replace(await super().look(queues, refs, after=after), now=time.time_ns() // 1000)
+
+
+# For operators
+
+
+@caught_by("test_queues_page_by_page")
+class QueuesWithoutStaticOnes(MemoryRepository):
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        every = await super().queues(after=after, limit=1000)
+        return [name for name in every if name not in self._records][:limit]
+
+
+@caught_by("test_queues_page_by_page")
+class QueuesRepeatTheLast(MemoryRepository):
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        return sorted(name for name in self._by_key if after is None or name >= after)[:limit]
+
+
+@caught_by("test_queues_that_are_used_again")
+class QueuesAreRegisteredOnce(MemoryRepository):
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        seen = self.__dict__.setdefault("seen", set())
+        now = await super().queues(after=after, limit=limit)
+        gone = seen - set(now)
+        seen |= set(now)
+        self.__dict__.setdefault("gone", set()).update(gone)
+        return [name for name in now if name not in self.__dict__["gone"]]
+
+
+@caught_by("test_count")
+class CountsWhateverTheTime(MemoryRepository):
+    async def count(self, queue: Queue, **options: Any) -> Count:
+        return await super().count(queue)
+
+
+@caught_by("test_count_beyond_the_limit")
+class CountsToItsLimitAndSaysExact(MemoryRepository):
+    async def count(self, queue: Queue, *, limit: int = 10_000, **options: Any) -> Count:
+        found = await super().count(queue, **options)
+        return Count(min(found.value, limit), exact=True)
 
 
 # Scans
@@ -92,7 +199,7 @@ class NextReadyOfAllQueues(MemoryRepository):
 
 @caught_by("test_scan_of_records_that_move_in_time")
 class ScanInTheOrderOfTime(MemoryRepository):
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         records = await super().scan(queue, after=None, limit=10_000)
         records.sort(key=lambda one: one.ready_at)
         keys = [one.key for one in records]
@@ -102,7 +209,7 @@ class ScanInTheOrderOfTime(MemoryRepository):
 
 @caught_by("test_scan_goes_on_after_a_deleted_key", "test_scan_of_nothing")
 class ScanNeedsItsLastKey(MemoryRepository):
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         keys = [one.key for one in await super().scan(queue, after=None, limit=10_000)]
         if after is not None and after not in keys:
             raise LookupError(after)
@@ -111,13 +218,27 @@ class ScanNeedsItsLastKey(MemoryRepository):
 
 @caught_by("test_scan_page_by_page", "test_scan_limits_a_page")
 class ScanRepeatsItsLastKey(MemoryRepository):
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         return await super().scan(queue, after=after[:-1] if after else None, limit=limit)
+
+
+@caught_by("test_scan_with_a_prefix")
+class ScanWithPatterns(MemoryRepository):
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        pattern = re.compile(re.escape(prefix).replace("%", ".*").replace("_", "."))
+        found = await super().scan(queue, after=after, limit=1000)
+        return [one for one in found if pattern.match(one.key)][:limit]
+
+
+@caught_by("test_scan_with_a_prefix")
+class ScanForgetsWhereItWas(MemoryRepository):
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        return await super().scan(queue, after=None if prefix else after, limit=limit, prefix=prefix)
 
 
 @caught_by("test_scan_page_by_page", "test_scan_of_a_static_queue")
 class ScanByPrefix(MemoryRepository):
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         matching = [one for one in self._records.values() if one.key.startswith(queue.name)]
         matching.sort(key=lambda one: one.key)
         return [one for one in matching if after is None or one.key > after][:limit]
@@ -135,14 +256,12 @@ class Claiming(MemoryRepository):
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        taken = await super().claim(claims, now=now, limit=limit, token=token, holder=holder)
+        found = await super().claim(claims, now=now, limit=limit, token=token, holder=holder)
         by_queue = {one.queue.name: one for one in claims}
+        taken = [one for one in await self.read([record.ref for record in found]) if one]
         wrong = [self._claimed(one, by_queue[one.queue], now) for one in taken]
         await self.swap([Change(one, new) for one, new in zip(taken, wrong, strict=True)])
-        return wrong
-
-
-WRITES = "test_claim_writes_what_the_state_machine_says"
+        return found
 
 
 @caught_by(WRITES, "test_claim_uses_the_time_that_it_is_given")
@@ -187,7 +306,7 @@ class OneEndForAllQueues(MemoryRepository):
         return await super().claim([replace(one, locked_until=claims[0].locked_until) for one in claims], **options)
 
 
-@caught_by(WRITES)
+@caught_by("test_claim_returns_the_records_as_they_were")
 class ReturnsWhatItHasNotStored(MemoryRepository):
     async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
         return [replace(one, spec="") for one in await super().claim(claims, **options)]
@@ -198,18 +317,18 @@ class ClaimsWithoutComparing(MemoryRepository):
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        found = await self.due(claims, now=now, limit=limit)
+        found = await self._ready(claims, now=now, limit=limit)
         ends = {one.queue.name: one.locked_until for one in claims}
         await anyio.lowlevel.checkpoint()
         stored = [one for one in await self.read([one.ref for one in found]) if one]
         new = [lease.claim(o, now=now, locked_until=ends[o.queue], token=token, holder=holder) for o in stored]
         await self.swap([Change(old, one) for old, one in zip(stored, new, strict=True)])
-        return new
+        return stored
 
 
 @caught_by("test_race_of_swaps", "test_race_of_inserts", "test_race_of_batches_in_different_orders")
 class ComparesBeforeItWrites(MemoryRepository):
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         before = await self.read([change.ref for change in changes])
         await anyio.lowlevel.checkpoint()
         stored = await self.read([change.ref for change in changes])
@@ -224,7 +343,7 @@ class ComparesBeforeItWrites(MemoryRepository):
                 if ok and (now or change.new)
             ]
         )
-        return equal
+        return [Swap.APPLIED if same else Swap.CONFLICT for same in equal]
 
 
 @caught_by("test_race_within_one_client")
@@ -248,7 +367,7 @@ class CancelledSwapKeepsItsLock(MemoryRepository):
         super().__init__()
         self._free = anyio.Semaphore(5)
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         await self._free.acquire()
         await anyio.lowlevel.checkpoint()
         self._free.release()
@@ -258,7 +377,7 @@ class CancelledSwapKeepsItsLock(MemoryRepository):
 @caught_by("test_cancelled_claim")
 class CancelledClaimIsTorn(MemoryRepository):
     async def claim(self, claims: Sequence[QueueClaim], *, now: int, **options: Any) -> list[Record]:
-        found = await self.due(claims, now=now, limit=options["limit"])
+        found = await self._ready(claims, now=now, limit=options["limit"])
         torn = [replace(one, fence=one.fence + 1) for one in found]
         await self.swap([Change(old, one) for old, one in zip(found, torn, strict=True)])
         await anyio.lowlevel.checkpoint()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pyncette.errors import RecordRefusedException
 from pyncette.memory import MemoryRepository
-from pyncette.record import NEVER, Change, Queue, Record, Ref
+from pyncette.record import HELD, Change, Queue, Record, Ref, Swap
 from pyncette.testing import Capabilities
 from tests.contract.broken import caught_by
 
@@ -51,7 +51,7 @@ class Folding(MemoryRepository):
         old, new = (one and replace(one, key=self.fold(one.key)) for one in (change.old, change.new))
         return Change(old, new)
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         return await super().swap([self._change(change) for change in changes])
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
@@ -97,7 +97,7 @@ class Converting(MemoryRepository):
     def convert(record: Record) -> Record:
         raise NotImplementedError
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         return await super().swap([Change(one.old, one.new and self.convert(one.new)) for one in changes])
 
 
@@ -132,6 +132,25 @@ class SpecIsStripped(Converting):
         return replace(record, spec=record.spec.strip())
 
 
+@caught_by(*VALUES, "test_swap_updates")
+class StateIsForgotten(Converting):
+    @staticmethod
+    def convert(record: Record) -> Record:
+        return replace(record, state="")
+
+
+@caught_by("test_swap_updates")
+class SpecFollowsState(MemoryRepository):
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        return await super().swap([self._unchanged(change) for change in changes])
+
+    @staticmethod
+    def _unchanged(change: Change) -> Change:
+        old, new = change.old, change.new
+        kept = old is not None and new is not None and old.state == new.state
+        return replace(change, new=replace(new, spec=old.spec)) if kept and old and new else change
+
+
 @caught_by("test_a_large_spec", "test_a_batch_of_large_specs")
 class SpecIsCut(Converting):
     @staticmethod
@@ -139,10 +158,11 @@ class SpecIsCut(Converting):
         return replace(record, spec=record.spec[:65536])
 
 
-@caught_by("test_parked_records_are_kept")
-class ParkedRecordsAreLost(MemoryRepository):
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
-        return [one for one in await super().scan(queue, after=after, limit=limit) if one.ready_at != NEVER]
+@caught_by("test_held_records_are_kept")
+class HeldRecordsAreLost(MemoryRepository):
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        found = await super().scan(queue, after=after, limit=limit, prefix=prefix)
+        return [one for one in found if one.ready_at < HELD]
 
 
 @caught_by("test_a_spec_that_is_too_large_is_refused", capabilities=Capabilities(max_spec_bytes=1000))
@@ -170,12 +190,12 @@ class Comparing(MemoryRepository):
     def _old(self, old: Record | None, stored: Record | None, new: Record | None) -> Record | None:
         raise NotImplementedError
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         stored = await self.read([change.ref for change in changes])
         seen = [Change(self._old(one.old, found, one.new), one.new) for one, found in zip(changes, stored, strict=True)]
         possible = [change for change in seen if change.old or change.new]
         applied = dict(zip(map(id, possible), await super().swap(possible), strict=True))
-        return [applied.get(id(change), False) for change in seen]
+        return [applied.get(id(change), Swap.CONFLICT) for change in seen]
 
 
 @caught_by("test_swap_of_an_outdated_record_fails", "test_race_of_swaps", "test_claim_counts_as_a_write")
@@ -216,16 +236,16 @@ class ComparesMoreThanTheRevision(Comparing):
 
 @caught_by("test_swap_reports_each_change", "test_random_histories")
 class SwapIsATransaction(MemoryRepository):
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         stored = await self.read([change.ref for change in changes])
         same = [
             (found and found.revision) == (one.old and one.old.revision)
             for found, one in zip(stored, changes, strict=True)
         ]
-        return await super().swap(changes) if all(same) else [False] * len(changes)
+        return await super().swap(changes) if all(same) else [Swap.CONFLICT] * len(changes)
 
 
 @caught_by("test_swap_reports_each_change", "test_swap_of_more_than_a_thousand")
 class OutcomesInAnotherOrder(MemoryRepository):
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         return await super().swap(sorted(changes, key=lambda change: change.ref.key))

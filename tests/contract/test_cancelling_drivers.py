@@ -20,7 +20,7 @@ from tests.servers.model import Server
 
 Manager = AbstractAsyncContextManager[Repository]
 
-WAITING: tuple[Target, ...] = ("read", "swap", "due", "scan", "claim", "next_ready")
+WAITING: tuple[Target, ...] = ("read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim")
 
 
 def fresh() -> str:

@@ -56,8 +56,9 @@ async def test_every_point_is_reached_once(anyio_backend_name: str) -> None:
     repository = Waiting(lambda: None)
     points = await cancel_everywhere(factory_of(repository))
     assert points == {
-        **dict.fromkeys(("swap", "due", "scan", "claim", "next_ready", "clock"), 0),
+        **dict.fromkeys(("swap", "scan", "scan_ready", "queues", "count", "claim", "clock"), 0),
         "read": 3,
+        "look": 0,
         "open": 2,
         "close": 1,
     }

@@ -13,7 +13,7 @@ import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
 from pyncette.memory import MemoryRepository, memory_repository
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing import Call, FaultPlan, FaultyRepository, cancel_at, delay, fail, lose_reply, refuse
 from pyncette.testing.faults import METHODS, at_checkpoint
@@ -39,9 +39,13 @@ async def call_everything(repository: Repository) -> list[object]:
     return [
         await repository.swap([Change(None, one)]),
         await repository.read([one.ref]),
-        await repository.due(claims, now=0, limit=5),
+        await repository.look([Queue("task")], [one.ref], after=-1),
+        await repository.scan_ready(Queue("task"), limit=5),
+        await repository.queues(after=None, limit=5),
+        await repository.count(Queue("task")),
+        await repository.runs(limit=5),
+        await repository.prune_runs(before=0, limit=5),
         await repository.scan(Queue("task"), after=None, limit=5),
-        await repository.next_ready([Queue("task")], after=-1),
         await repository.clock(),
         await repository.claim(claims, now=0, limit=5, token="t", holder="h"),
     ]
@@ -49,7 +53,7 @@ async def call_everything(repository: Repository) -> list[object]:
 
 async def test_without_faults_everything_is_passed_on(faulty: FaultyRepository) -> None:
     assert await call_everything(faulty) == await call_everything(MemoryRepository())
-    assert faulty.plan.calls == dict.fromkeys(METHODS, 1)
+    assert faulty.plan.calls == dict.fromkeys((*METHODS, "runs", "prune_runs"), 1)
 
 
 async def test_every_method_can_fail(faulty: FaultyRepository) -> None:
@@ -58,9 +62,13 @@ async def test_every_method_can_fail(faulty: FaultyRepository) -> None:
     for call in (
         functools.partial(faulty.swap, [Change(None, one)]),
         functools.partial(faulty.read, [one.ref]),
-        functools.partial(faulty.due, claims, now=0, limit=5),
+        functools.partial(faulty.look, [Queue("task")], [one.ref]),
+        functools.partial(faulty.scan_ready, Queue("task"), limit=5),
+        functools.partial(faulty.queues, after=None, limit=5),
+        functools.partial(faulty.count, Queue("task")),
+        functools.partial(faulty.runs, limit=5),
+        functools.partial(faulty.prune_runs, before=0, limit=5),
         functools.partial(faulty.scan, Queue("task"), after=None, limit=5),
-        functools.partial(faulty.next_ready, [Queue("task")]),
         functools.partial(faulty.claim, claims, now=0, limit=5, token="t", holder="h"),
         faulty.clock,
     ):
@@ -99,7 +107,7 @@ async def test_faults_come_in_their_order(faulty: FaultyRepository) -> None:
 async def test_a_delay_on_either_side(inner: MemoryRepository, faulty: FaultyRepository) -> None:
     faulty.plan.script("swap", delay(before=0.01), delay(after=3600))
     started = anyio.current_time()
-    assert await faulty.swap([Change(None, record("a"))]) == [True]
+    assert await faulty.swap([Change(None, record("a"))]) == [Swap.APPLIED]
     assert anyio.current_time() - started >= 0.01
     with anyio.move_on_after(0.01) as scope:
         await faulty.swap([Change(None, record("b"))])
@@ -112,8 +120,8 @@ async def test_a_culprit_is_refused_with_its_batch(inner: MemoryRepository, faul
     with pytest.raises(RecordRefusedException, match="task:b"):
         await faulty.swap([Change(None, record("a")), Change(None, record("b"))])
     assert await inner.read([record("a").ref]) == [None]
-    assert await faulty.swap([Change(None, record("a"))]) == [True]
-    assert await faulty.swap([Change(record("a"), None)]) == [True]
+    assert await faulty.swap([Change(None, record("a"))]) == [Swap.APPLIED]
+    assert await faulty.swap([Change(record("a"), None)]) == [Swap.APPLIED]
 
 
 class Waiting(MemoryRepository):
@@ -170,7 +178,7 @@ async def test_a_fault_of_ones_own(faulty: FaultyRepository) -> None:
         return await call()
 
     faulty.plan.script("swap", twice)
-    assert await faulty.swap([Change(None, record())]) == [False]
+    assert await faulty.swap([Change(None, record())]) == [Swap.CONFLICT]
 
 
 async def test_a_wrapped_factory_keeps_its_options() -> None:
@@ -183,7 +191,7 @@ async def test_a_wrapped_factory_keeps_its_options() -> None:
     assert inspect.signature(wrapped) == inspect.signature(repository)
     plan.script("clock", fail())
     async with wrapped(mine_url="y") as first, wrapped() as second:
-        assert await second.next_ready([]) is None
+        assert (await second.look([], ())).next_ready is None
         with pytest.raises(RepositoryUnavailableException):
             await first.clock()
         assert await second.clock() is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pyncette import lease
 from pyncette.lease import State, state_of
-from pyncette.record import NEVER, Change, Record, Ref
+from pyncette.record import MAX_ATTEMPT, MAX_FENCE, Band, Change, Record, Ref
 
 NOW = 1_800_000_000_000_000
 MINUTE = 60_000_000
@@ -33,8 +33,8 @@ def leased(until: int = NOW + MINUTE, *, due_at: int = NOW - MINUTE, claimed_at:
     return lease.claim(waiting(due_at), now=claimed_at, locked_until=until, token=fresh(), holder=fresh())
 
 
-def parked() -> Record:
-    return after(lease.park(leased(), revision=fresh()))
+def held(band: Band = Band.UNREADABLE) -> Record:
+    return after(lease.hold(leased(), band, moment=NOW, revision=fresh()))
 
 
 def after(change: Change | None) -> Record:
@@ -52,7 +52,7 @@ def records(draw: st.DrawFn) -> Record:
         made = lease.claim(
             made, now=now, locked_until=now + draw(st.integers(1, MINUTE)), token=fresh(), holder=fresh()
         )
-        match draw(st.sampled_from(["keep", "retry", "release", "complete", "extend", "park"])):
+        match draw(st.sampled_from(["keep", "retry", "release", "complete", "extend", "hold"])):
             case "retry":
                 made = after(lease.retry(made, at=draw(times), revision=fresh()))
             case "release":
@@ -61,8 +61,8 @@ def records(draw: st.DrawFn) -> Record:
                 made = after(lease.complete(made, next_due=draw(times), revision=fresh()))
             case "extend":
                 made = after(lease.extend(made, locked_until=draw(times), revision=fresh()))
-            case "park":
-                made = after(lease.park(made, revision=fresh()))
+            case "hold":
+                made = after(lease.hold(made, draw(st.sampled_from(Band)), moment=draw(times), revision=fresh()))
             case _:
                 pass
     return made
@@ -78,7 +78,12 @@ def test_states() -> None:
     assert state_of(waiting(), NOW + MINUTE) is State.READY
     assert state_of(leased(), NOW) is State.LEASED
     assert state_of(leased(), NOW + MINUTE) is State.READY
-    assert state_of(parked(), NOW) is State.PARKED
+    assert [state_of(held(band), NOW) for band in Band] == [
+        State.DEAD,
+        State.PAUSED,
+        State.COMPLETED,
+        State.UNREADABLE,
+    ]
 
 
 def test_a_lease_is_held_until_somebody_else_has_it() -> None:
@@ -135,15 +140,15 @@ def test_a_leased_instance_is_left_alone() -> None:
     assert register(leased(), NOW - MINUTE) is None
 
 
-@pytest.mark.parametrize("old", [waiting(), waiting(NOW - 1), leased(), leased(until=NOW), parked()])
+@pytest.mark.parametrize("old", [waiting(), waiting(NOW - 1), leased(), leased(until=NOW), held()])
 def test_force_overwrites_all_but_the_fence(old: Record) -> None:
     new = after(register(old, NOW + 2 * MINUTE, force=True))
     due_at = NOW + 2 * MINUTE
     assert new == Record("task", "task:a", due_at, due_at, None, None, "revision", old.fence, 0, "new")
 
 
-def test_a_parked_instance_starts_anew() -> None:
-    old = parked()
+def test_a_held_instance_starts_anew() -> None:
+    old = held()
     new = after(register(old, NOW + 3 * MINUTE))
     assert (new.due_at, new.ready_at, new.attempt) == (NOW + 3 * MINUTE, NOW + 3 * MINUTE, 0)
     assert new.fence == old.fence
@@ -157,7 +162,7 @@ def test_registering_again_never_delays(old: Record, now: int, due_at: int) -> N
         assert change is None
         return
     first = after(change)
-    if state_of(old, now) is not State.PARKED:
+    if Band.of(old.ready_at) is None:
         assert first.due_at == min(old.due_at, due_at)
     again = after(lease.register(first, ref, due_at=due_at + MINUTE, spec="new", now=now, revision=fresh()))
     assert (again.due_at, again.ready_at) == (first.due_at, first.ready_at)
@@ -180,8 +185,16 @@ def test_adopting_a_schedule() -> None:
 
 @pytest.mark.parametrize(
     "old",
-    [waiting(NOW), leased(), leased(until=NOW), after(lease.retry(leased(), at=NOW + 9, revision=fresh()))],
-    ids=["overdue", "leased", "expired", "to be retried"],
+    [
+        waiting(NOW),
+        leased(),
+        leased(until=NOW),
+        after(lease.retry(leased(), at=NOW + 9, revision=fresh())),
+        held(Band.PAUSED),
+        held(Band.DEAD),
+        held(Band.COMPLETED),
+    ],
+    ids=["overdue", "leased", "expired", "to be retried", "paused", "dead", "completed"],
 )
 def test_adopting_a_schedule_respects_what_is_under_way(old: Record) -> None:
     new = adopt(old)
@@ -189,8 +202,8 @@ def test_adopting_a_schedule_respects_what_is_under_way(old: Record) -> None:
     assert old.locked_by is None or lease.holds(old, new)
 
 
-def test_adopting_a_schedule_revives_a_parked_record() -> None:
-    old = parked()
+def test_adopting_a_schedule_revives_an_unreadable_record() -> None:
+    old = held()
     new = adopt(old)
     assert new == replace(
         old, due_at=NOW + 9 * MINUTE, ready_at=NOW + 9 * MINUTE, attempt=0, spec="new", revision="revision"
@@ -246,11 +259,30 @@ def test_releasing_what_was_never_claimed() -> None:
     assert after(lease.release(waiting(attempt=0), revision=fresh())).attempt == 0
 
 
-def test_parking() -> None:
+def test_releasing_with_a_delay() -> None:
     old = leased()
-    assert lease.park(old, revision="r") == Change(
-        old, replace(old, ready_at=NEVER, locked_until=None, locked_by=None, revision="r")
+    assert after(lease.release(old, at=NOW + 7, revision="r")) == replace(
+        after(lease.release(old, revision="r")), ready_at=NOW + 7
     )
+
+
+@pytest.mark.parametrize("band", Band)
+def test_holding(band: Band) -> None:
+    old = leased()
+    change = lease.hold(old, band, moment=NOW, revision="r")
+    assert change == Change(old, replace(old, ready_at=band.at(NOW), locked_until=None, locked_by=None, revision="r"))
+
+
+def test_completing_with_a_state() -> None:
+    old = replace(leased(), state="old")
+    assert after(lease.complete(old, next_due=NOW, revision="r")).state == "old"
+    assert after(lease.complete(old, next_due=NOW, revision="r", state="new")).state == "new"
+
+
+def test_a_damaged_record_can_be_claimed() -> None:
+    old = waiting(fence=MAX_FENCE, attempt=MAX_ATTEMPT)
+    taken = lease.claim(old, now=NOW, locked_until=NOW + 1, token="t", holder="h")
+    assert (taken.fence, taken.attempt) == (MAX_FENCE, MAX_ATTEMPT)
 
 
 # What holds for all events
@@ -270,7 +302,7 @@ def outcomes(old: Record, now: int, moment: int) -> dict[str, Record | None]:
         "end": lease.complete(old, next_due=None, revision=fresh()),
         "retry": lease.retry(old, at=moment, revision=fresh()),
         "release": lease.release(old, revision=fresh()),
-        "park": lease.park(old, revision=fresh()),
+        "hold": lease.hold(old, Band.DEAD, moment=now, revision=fresh()),
         **({"register": registered} if registered else {}),
     }
     assert all(change is not None and change.old == old for change in changes.values())

@@ -57,9 +57,9 @@ async def test_an_idle_loop_asks_once_per_poll_interval(lab: Lab) -> None:
         await lab.look(2)
         lab.plan.calls.clear()
         await lab.look(60)
-        assert lab.plan.calls["next_ready"] == 60
+        assert lab.plan.calls["look"] == 60
         assert lab.plan.calls["clock"] <= 2
-        assert set(lab.plan.calls) <= {"next_ready", "clock"}
+        assert set(lab.plan.calls) <= {"look", "clock"}
 
 
 async def test_it_wakes_when_something_is_due_whatever_the_poll_interval(lab: Lab) -> None:
@@ -116,7 +116,7 @@ async def test_what_is_stored_during_a_look_is_seen_at_the_next(lab: Lab) -> Non
             await elsewhere.schedule_task(template, "x", execute_at=lab.clock.time + SECOND)
             return answer
 
-        lab.plan.script("next_ready", too_early)
+        lab.plan.script("look", too_early)
         await lab.look()
         await lab.clock.advance(100 * SECOND)
     [lag] = lags
@@ -137,7 +137,7 @@ async def test_a_full_executor_does_not_spin(lab: Lab) -> None:
         await lab.look()
         lab.plan.calls.clear()
         await lab.look(30)
-        assert lab.plan.calls["claim"] == lab.plan.calls["next_ready"] == 0
+        assert lab.plan.calls["claim"] == lab.plan.calls["look"] == 0
         go.set()
         await lab.clock.settle()
         assert (await context.list_tasks(work)).tasks == []

@@ -22,9 +22,9 @@ class Rivalled(MemoryRepository):
         self.times = times
         self.looks = 0
 
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
         self.looks += 1
-        found = await super().due(claims, now=now, limit=limit)
+        found = await super()._ready(claims, now=now, limit=limit)
         if self.times:
             self.times -= 1
             rival = MemoryRepository()

@@ -12,7 +12,7 @@ import pytest
 
 from pyncette import lease
 from pyncette.lease import State, state_of
-from pyncette.record import Change, Record, Ref
+from pyncette.record import Band, Change, Record, Ref
 
 PAGE = Path(__file__).parents[3] / "docs" / "state_machine.md"
 
@@ -56,7 +56,7 @@ def examples() -> list[Record | None]:
         expired,
         running,
         result(lease.extend(expired, locked_until=NOW + MINUTE, revision=fresh())),
-        result(lease.park(running, revision=fresh())),
+        *(result(lease.hold(running, band, moment=NOW, revision=fresh())) for band in Band),
     ]
 
 
@@ -96,11 +96,13 @@ def retry(old: Record | None) -> Iterator[Change | None]:
 def release(old: Record | None) -> Iterator[Change | None]:
     if is_held(old):
         yield lease.release(old, revision=fresh())
+        yield lease.release(old, at=NOW + MINUTE, revision=fresh())
 
 
-def park(old: Record | None) -> Iterator[Change | None]:
+def hold(old: Record | None) -> Iterator[Change | None]:
     if is_held(old):
-        yield lease.park(old, revision=fresh())
+        for band in Band:
+            yield lease.hold(old, band, moment=NOW, revision=fresh())
 
 
 def remove(old: Record | None) -> Iterator[Change | None]:
@@ -120,7 +122,7 @@ EVENTS: list[Callable[[Record | None], Iterator[Change | None]]] = [
     complete,
     retry,
     release,
-    park,
+    hold,
     remove,
 ]
 
@@ -168,5 +170,5 @@ def test_every_event_is_explained(event: str) -> None:
 
 def test_every_function_of_the_state_machine_is_an_event() -> None:
     functions = {name for name, value in vars(lease).items() if callable(value) and not name.startswith("_")}
-    functions -= {"State", "Change", "Record", "Ref", "replace", "state_of", "holds"}
+    functions -= {"State", "Band", "Change", "Record", "Ref", "replace", "state_of", "holds"}
     assert functions | {"remove"} == {event.__name__ for event in EVENTS}

@@ -54,7 +54,7 @@ def test_asserts_of_the_suite_explain_themselves(tmp_path: Path, way: str) -> No
         "from pyncette.memory import MemoryRepository\n"
         "from pyncette.testing.contract.base import ContractBase\n"
         "async def test_it():\n"
-        "    await ContractBase().shows(lambda: MemoryRepository().next_ready([]), 1)\n"
+        "    await ContractBase().shows(lambda: MemoryRepository().read([]), 1)\n"
     )
     options = ["-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", ".", "-o", "anyio_mode=auto", "test_mine.py"]
     run = subprocess.run(

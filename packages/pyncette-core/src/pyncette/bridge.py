@@ -332,6 +332,7 @@ class _Forwarding:
     def __init__(self, target: Repository, cross: _Cross) -> None:
         self.target = target
         self.cross = cross
+        self.keeps_runs = target.keeps_runs
 
 
 def _forward(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:

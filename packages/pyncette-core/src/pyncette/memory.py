@@ -11,7 +11,7 @@ from typing import cast
 from sortedcontainers import SortedDict, SortedList
 
 from .record import HELD, LEAST, Change, Count, Look, Queue, Record, Ref, RunLine, Swap
-from .repository import Repository, RunLog
+from .repository import Repository
 
 
 class MemoryRepository(Repository):
@@ -20,11 +20,13 @@ class MemoryRepository(Repository):
     Nothing is awaited between reading and writing, which makes every method atomic within one event loop.
     """
 
+    keeps_runs = True
+
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
         self._by_ready: defaultdict[str, SortedList] = defaultdict(SortedList)  # (ready_at, key)
         self._by_key: defaultdict[str, SortedList] = defaultdict(SortedList)
-        self.run_log: MemoryRunLog = MemoryRunLog()
+        self._runs: SortedDict = SortedDict()  # by (ended_at, id)
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         return [self._records.get(ref.key) for ref in refs]
@@ -66,6 +68,36 @@ class MemoryRepository(Repository):
         value = 0 if index is None else index.bisect_left((before,)) - index.bisect_left((since,))
         return Count(max(value, 0), exact=True)
 
+    async def runs(
+        self,
+        *,
+        queues: Sequence[str] | None = None,
+        key: str | None = None,
+        outcomes: Sequence[str] | None = None,
+        since: int = LEAST,
+        before: int = HELD,
+        containing: str | None = None,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[RunLine]:
+        def fits(line: RunLine) -> bool:
+            return (
+                (queues is None or line.queue in queues)
+                and (key is None or line.key == key)
+                and (outcomes is None or line.outcome in outcomes)
+                and (containing is None or containing in line.text)
+            )
+
+        end = (before,) if after is None else min(after, (before,))
+        places = self._runs.irange((since,), end, inclusive=(True, False), reverse=True)
+        return list(islice(filter(fits, map(self._runs.__getitem__, places)), limit))
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        old = list(islice(self._runs.irange(maximum=(before,), inclusive=(True, False)), limit))
+        for place in old:
+            del self._runs[place]
+        return len(old)
+
     def _range(
         self, queue: Queue, since: int, before: int, after: tuple[int, str] | None = None
     ) -> Iterable[tuple[int, str]]:
@@ -93,48 +125,8 @@ class MemoryRepository(Repository):
             del self._records[stored.key]
             _remove(self._by_key, stored.queue, stored.key)
         if change.run is not None:
-            self.run_log.append(change.run)
+            self._runs[change.run.ended_at, change.run.id] = change.run
         return Swap.APPLIED
-
-
-class MemoryRunLog(RunLog):
-    """Lines in the order of their time."""
-
-    def __init__(self) -> None:
-        self._lines: SortedDict = SortedDict()  # by (ended_at, id)
-
-    def append(self, line: RunLine) -> None:
-        self._lines[line.ended_at, line.id] = line
-
-    async def runs(
-        self,
-        *,
-        queues: Sequence[str] | None = None,
-        key: str | None = None,
-        outcomes: Sequence[str] | None = None,
-        since: int = LEAST,
-        before: int = HELD,
-        containing: str | None = None,
-        after: tuple[int, str] | None = None,
-        limit: int,
-    ) -> list[RunLine]:
-        def fits(line: RunLine) -> bool:
-            return (
-                (queues is None or line.queue in queues)
-                and (key is None or line.key == key)
-                and (outcomes is None or line.outcome in outcomes)
-                and (containing is None or containing in line.text)
-            )
-
-        end = (before,) if after is None else min(after, (before,))
-        places = self._lines.irange((since,), end, inclusive=(True, False), reverse=True)
-        return list(islice(filter(fits, map(self._lines.__getitem__, places)), limit))
-
-    async def prune(self, *, before: int, limit: int) -> int:
-        old = list(islice(self._lines.irange(maximum=(before,), inclusive=(True, False)), limit))
-        for place in old:
-            del self._lines[place]
-        return len(old)
 
 
 def _remove(indexes: dict[str, SortedList], queue: str, entry: object) -> None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import lease
+from .errors import RepositoryException
 from .record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 
 CONTRACT_VERSION = 1
@@ -37,10 +38,11 @@ CLAIM_ATTEMPTS = 3
 class Repository(ABC):
     """Storage of task instances.
 
-    :ivar run_log: the log of runs, None where the store keeps none.
+    :ivar keeps_runs: whether the store has a log of runs, an optional part: :meth:`swap` appends the lines that changes
+        carry, together with the change where the store has transactions, and :meth:`runs` and :meth:`prune_runs` work.
     """
 
-    run_log: RunLog | None = None
+    keeps_runs: bool = False
 
     @abstractmethod
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
@@ -151,12 +153,6 @@ class Repository(ABC):
         """The server's time in microseconds since the epoch, or None where the store has no clock."""
         return None
 
-
-class RunLog(ABC):
-    """How occurrences have ended. An optional part of a repository, whose :meth:`Repository.swap` appends the lines
-    that changes carry: together with the change where the store has transactions."""
-
-    @abstractmethod
     async def runs(
         self,
         *,
@@ -169,7 +165,7 @@ class RunLog(ABC):
         after: tuple[int, str] | None = None,
         limit: int,
     ) -> list[RunLine]:
-        """The newest ``limit`` lines that fit, newest first.
+        """The newest ``limit`` lines of the run log that fit, newest first.
 
         :param queues: of these queues; None for all.
         :param key: of this instance.
@@ -178,10 +174,11 @@ class RunLog(ABC):
         :param containing: whose text contains this.
         :param after: ``ended_at`` and id of the last line of the page before: go on behind it.
         """
+        raise RepositoryException("This storage keeps no log of runs.")
 
-    @abstractmethod
-    async def prune(self, *, before: int, limit: int) -> int:
+    async def prune_runs(self, *, before: int, limit: int) -> int:
         """Delete at most ``limit`` lines with ``ended_at < before``; returns how many. Never keeps claims waiting."""
+        raise RepositoryException("This storage keeps no log of runs.")
 
 
 class RepositoryFactory(Protocol):

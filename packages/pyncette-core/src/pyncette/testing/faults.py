@@ -23,13 +23,16 @@ from typing import Any, Literal, TypeVar
 import anyio
 
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.repository import Repository
 
 _T = TypeVar("_T")
 
-Method = Literal["read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock"]
+Method = Literal[
+    "read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock", "runs", "prune_runs"
+]
 METHODS: tuple[Method, ...] = ("read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock")
+"""Those that every store has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class FaultyRepository(Repository):
 
     def __init__(self, repository: Repository, plan: FaultPlan | None = None) -> None:
         self._inner = repository
-        self.run_log = repository.run_log
+        self.keeps_runs = repository.keeps_runs
         self.plan: FaultPlan = plan or FaultPlan()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
@@ -203,6 +206,12 @@ class FaultyRepository(Repository):
 
     async def clock(self) -> int | None:
         return await self._call("clock", self._inner.clock)
+
+    async def runs(self, **query: Any) -> list[RunLine]:
+        return await self._call("runs", lambda: self._inner.runs(**query))
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        return await self._call("prune_runs", lambda: self._inner.prune_runs(before=before, limit=limit))
 
     async def _call(
         self, method: Method, run: Callable[[], Coroutine[Any, Any, _T]], changes: Sequence[Change] = ()

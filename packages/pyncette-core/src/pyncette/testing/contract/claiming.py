@@ -50,7 +50,7 @@ class ClaimContract(ContractBase):
         assert await stored(repository, waiting) == waiting
 
     async def test_claim_writes_what_the_state_machine_says(self, repository: Repository) -> None:
-        """Every field of every claimed record is what ``lease.claim`` makes of it, returned as well as stored."""
+        """Every field of every claimed record is what ``lease.claim`` makes of it."""
         held: dict[str, Any] = {"locked_until": NOW - 1, "locked_by": "someone"}
         records = [
             record(name="new", due_at=NOW - MINUTE),
@@ -111,7 +111,7 @@ class ClaimContract(ContractBase):
         await self.take(repository, [QueueClaim(TASK, 5, end, since=NOW, before=HELD)], expect=0)
 
     async def test_claim_takes_what_is_due(self, repository: Repository) -> None:
-        """The same records as ``due``: from their moment on, the earliest first, up to the limits."""
+        """What is ready: from its moment on, the earliest first, up to the limits."""
         records = numbered(20)
         late = record(name="late", ready_at=NOW + 1)
         await insert(repository, [late, *records[::-1]])
@@ -170,7 +170,7 @@ class ClaimContract(ContractBase):
         assert not lease.holds(first, second)
 
     async def test_claim_counts_as_a_write(self, repository: Repository) -> None:
-        """What was read before the claim is outdated; what the claim returned is what can be swapped."""
+        """What was read before the claim is outdated; what the claim made of it is what can be swapped."""
         one, other = numbered(2)
         await insert(repository, [one, other])
         taken = {each.key: each for each in await self.take(repository, want(TASK), expect=2)}

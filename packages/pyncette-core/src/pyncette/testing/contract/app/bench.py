@@ -17,7 +17,7 @@ from pyncette.repository import Repository
 from pyncette.testing.clock import ManualClock
 from pyncette.testing.contract.base import APPLIED, ContractBase, Factory, fresh
 
-from .catching_up import catching_up
+from .catching_up import CaughtUpRepository, catching_up
 
 START = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
 """A Monday, midnight. Tests count in seconds from here."""
@@ -219,4 +219,5 @@ class AppBase(ContractBase):
         factory = repository_factory if self.capabilities.shared else same
         if not self.capabilities.immediate_index:
             factory = catching_up(factory, self.capabilities.index_lag)
+            repository = CaughtUpRepository(repository, self.capabilities.index_lag)
         return Bench(factory, repository)
