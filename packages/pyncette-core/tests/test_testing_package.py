@@ -66,4 +66,4 @@ def test_asserts_of_the_suite_explain_themselves(tmp_path: Path, way: str) -> No
         check=False,
     )
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
-    assert "assert None == 1" in run.stdout
+    assert "assert [] == 1" in run.stdout

@@ -218,3 +218,16 @@ class Count:
 
     value: int
     exact: bool
+
+
+LONGEST_KEY = 1024
+"""Bytes of UTF-8."""
+
+
+def end_of_prefix(prefix: str) -> str:
+    """The least text that is greater, in the order of code points, than every key that begins with ``prefix``."""
+    for place in range(len(prefix) - 1, -1, -1):
+        point = ord(prefix[place])
+        if point < 0x10FFFF:
+            return prefix[:place] + chr(0xE000 if point == 0xD7FF else point + 1)
+    return chr(0x10FFFF) * (LONGEST_KEY // 4 + 1)

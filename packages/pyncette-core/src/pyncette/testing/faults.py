@@ -18,7 +18,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import anyio
 
@@ -127,7 +127,7 @@ class FaultPlan:
 
     def always(self, fault: Fault, *methods: Method) -> None:
         """All calls of ``methods`` (of every method, if none is named) meet ``fault``, unless one is scripted."""
-        self._standing.update(dict.fromkeys(methods or METHODS, fault))
+        self._standing.update(dict.fromkeys(methods or get_args(Method), fault))
 
     def clear(self) -> None:
         """No more faults."""

@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import asyncpg
+
 from pyncette.bridge import asyncio_only
-from pyncette.record import NEVER, Change, Queue, QueueClaim, Record, Ref
+from pyncette.errors import RepositoryException
+from pyncette.record import (
+    HELD,
+    LEAST,
+    Change,
+    Count,
+    Look,
+    Queue,
+    QueueClaim,
+    Record,
+    Ref,
+    Swap,
+    end_of_prefix,
+)
 from pyncette.repository import Repository
 
-from .columns import MOST_ROWS, batches, claim_columns, read_columns, record, swap_columns
-from .database import Database, connected
-from .queries import Queries
+from .codec import MOST_ROWS, batches, claim_columns, read_columns, record, swap_columns
+from .connection import Database, connected
 from .schema import Schema, prepare
 from .settings import Settings, Table
-
-_ALWAYS = -(2**63)
+from .statements import Queries
 
 
 class PostgresRepository(Repository):
@@ -38,24 +51,30 @@ class PostgresRepository(Repository):
                 found[start + place - 1] = record(row)
         return found
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        """A change whose row another transaction has locked is busy at once; one that inserts what another transaction
+        is inserting, after :data:`~pyncette.postgres.connection.LOCK_TIMEOUT`."""
         if not changes:
             return []
         keys = [change.ref.key for change in changes]
         in_order = [changes[place] for place in sorted(range(len(keys)), key=keys.__getitem__)]
-        applied: set[str] = set()
+        found: dict[str, Swap] = {}
         for batch in list(batches(in_order)):
-            rows = await self._database.fetch(self._queries.swap, *swap_columns(batch))
-            applied.update(row[0] for row in rows)
-        return [key in applied for key in keys]
+            found |= await self._swap(batch)
+        return [found.get(key, Swap.CONFLICT) for key in keys]
 
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        wanted = [claim for claim in claims if claim.limit > 0]
-        if not wanted or limit <= 0:
-            return []
-        queues, static, limits, _ = claim_columns(wanted)
-        rows = await self._database.fetch(self._queries.due, queues, static, limits, now, limit)
-        return [record(row) for row in rows]
+    async def _swap(self, batch: Sequence[Change]) -> dict[str, Swap]:
+        try:
+            rows = await self._database.fetch(self._queries.swap, *swap_columns(batch))
+        except RepositoryException as error:
+            if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+                raise
+            if len(batch) == 1:
+                return {batch[0].ref.key: Swap.BUSY}
+            # The server undid all of it for the sake of one: find that, and let the others proceed.
+            middle = len(batch) // 2
+            return await self._swap(batch[:middle]) | await self._swap(batch[middle:])
+        return {key: Swap.APPLIED if applied else Swap.BUSY for key, applied in rows}
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
@@ -63,23 +82,51 @@ class PostgresRepository(Repository):
         wanted = [claim for claim in claims if claim.limit > 0]
         if not wanted or limit <= 0:
             return []
-        queues, static, limits, ends = claim_columns(wanted)
-        rows = await self._database.fetch(self._queries.claim, queues, static, limits, now, limit, ends, token, holder)
+        queues, static, limits, ends, since, before = claim_columns(wanted, now)
+        rows = await self._database.fetch(
+            self._queries.claim, queues, static, limits, now, limit, ends, token, holder, since, before
+        )
         return [record(row) for row in rows]
 
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
-        rows = await self._database.fetch(self._queries.scan, queue.name, after or "", limit)
-        return [record(row) for row in rows]
-
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        if not queues or after == NEVER:
-            return None
-        first = _ALWAYS if after is None else after + 1
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        since = LEAST if after is None else after + 1
         dynamic = [queue.name for queue in queues if not queue.static]
         static = [queue.name for queue in queues if queue.static]
-        rows = await self._database.fetch(self._queries.next_ready, dynamic, static, first)
-        ready_at: int | None = rows[0][0]
-        return ready_at
+        rows = await self._database.fetch(self._queries.look, dynamic, static, since, *read_columns(refs))
+        records: list[Record | None] = [None] * len(refs)
+        for _, _, place, *row in rows:
+            if place is not None and row[0] is not None:
+                records[place - 1] = record(row)
+        return Look(rows[0]["next_ready"], records, rows[0]["now"])
+
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        rows = await self._database.fetch(
+            self._queries.scan, queue.name, after or "", prefix, end_of_prefix(prefix), limit
+        )
+        return [record(row) for row in rows]
+
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        at, key = after or (since, "")
+        rows = await self._database.fetch(self._queries.scan_ready, queue.name, max(since, at), before, at, key, limit)
+        return [record(row) for row in rows]
+
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        rows = await self._database.fetch(self._queries.queues, after or "", limit)
+        return [row[0] for row in rows]
+
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        """Looks at one row more than the limit, to know whether the limit is exact."""
+        rows = await self._database.fetch(self._queries.count, queue.name, since, before, limit + 1)
+        found: int = rows[0][0]
+        return Count(min(found, limit), exact=found <= limit)
 
     async def clock(self) -> int:
         """The server's time."""
@@ -96,6 +143,7 @@ def postgres_repository(
     postgres_skip_table_create: bool = False,
     postgres_pool_size: int = 10,
     postgres_statement_cache_size: int = 100,
+    finish_upgrade: bool = False,
 ) -> AbstractAsyncContextManager[Repository]:
     """Stores task instances in PostgreSQL 14 or later.
 
@@ -108,6 +156,8 @@ def postgres_repository(
     :param postgres_pool_size: how many connections are open at most.
     :param postgres_statement_cache_size: prepared statements that are kept for each connection. 0 for proxies that
         give each transaction another connection, such as PgBouncer with ``pool_mode=transaction``.
+    :param finish_upgrade: no process of an older release uses the table any more, and none will: do what ends the
+        upgrade to the format of this release.
     :raises TypeError, ValueError: at once, for options that can't be right.
     :raises RepositoryException: when it is opened, if the server or the table can't be used.
     """
@@ -118,6 +168,7 @@ def postgres_repository(
             skip_table_create=postgres_skip_table_create,
             pool_size=postgres_pool_size,
             statement_cache_size=postgres_statement_cache_size,
+            finish_upgrade=finish_upgrade,
         )
     )
 

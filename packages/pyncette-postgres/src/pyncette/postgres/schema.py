@@ -1,6 +1,6 @@
-"""The table: which version of it is there, and how it is made or brought up to date.
+"""The table: which format it has, and how it is made or brought up to date.
 
-The version stands in the table's comment. A comment needs no second table with rights of its own, anybody may read
+The format stands in the table's comment. A comment needs no second table with rights of its own, anybody may read
 it, it is written in the transaction that changes the table, and moves with it through dumps and renames.
 """
 
@@ -15,11 +15,12 @@ from typing import Any
 import asyncpg
 
 from pyncette.errors import RepositoryException, StorageVersionException
+from pyncette.migrations import Format, Migration, newest, plan
 
-from .database import Database
-from .failures import DRIVER_ERRORS, LACKS_RIGHTS, translated
-from .queries import schema_steps
+from .connection import Database
+from .errors import DRIVER_ERRORS, LACKS_RIGHTS, translated
 from .settings import Settings, Table
+from .statements import migrations
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ OLDEST_SERVER = (14, 0)
 _DDL_TIMEOUT = 24 * 3600.0
 """Seconds. An index on millions of rows takes its time, for us or for the process that we wait for."""
 
-_COMMENT = "Tasks of Pyncette, schema version {version}. Pyncette reads this comment; keep it as it is."
-_VERSION = re.compile(r"Tasks of Pyncette, schema version (\d+)\.")
+_COMMENT = "Tasks of Pyncette, format {written_by}, readable from {readable_from}. Pyncette reads this comment; keep it as it is."
+_FORMAT = re.compile(r"Tasks of Pyncette, format (\d+), readable from (\d+)\.")
 
 _COLUMNS_OF_1_1_0 = {"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"}
 
@@ -44,44 +45,60 @@ WHERE c.oid = to_regclass($1)
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What the table is to be like: the steps from nothing to the newest version, of which each is one version."""
+    """What the table is to be like, as the steps that lead there from nothing."""
 
     table: Table
-    steps: Sequence[str]
+    steps: Sequence[Migration[str]]
 
     @classmethod
     def of(cls, table: Table) -> Schema:
-        return cls(table, schema_steps())
+        return cls(table, migrations())
 
-    @property
-    def version(self) -> int:
-        return len(self.steps)
+    def pending(self, stored: Format | None, where: str, *, finish: bool) -> list[Migration[str]]:
+        """The steps that a table needs now.
 
-    def script(self, from_version: int) -> str:
-        """The statements that bring the table from a version (0: there is none) to the newest."""
+        :raises StorageVersionException: this release can't work with it.
+        """
+        named = f"The table {self.table} ({where})"
+        return plan(stored, self.steps, finish=finish, where=named, distribution="pyncette-postgres")
+
+    def script(self, step: Migration[str], stored: Format | None) -> str:
+        """The statements of one step, and the one that takes note of it."""
         names = {
             "{table}": self.table.sql,
             "{key_index}": f'"{self.table.name}_key"',
             "{ready_index}": f'"{self.table.name}_ready"',
             "{static_index}": f'"{self.table.name}_static"',
         }
-        text = "\n".join(self.steps[from_version:])
+        text = step.step
         for placeholder, name in names.items():
             text = text.replace(placeholder, name)
-        comment = _COMMENT.format(version=self.version)
-        return f"{text.strip()}\n\nCOMMENT ON TABLE {self.table.sql} IS '{comment}';\n"
+        return f"{text.strip()}\n\nCOMMENT ON TABLE {self.table.sql} IS '{_comment(step.after(stored))}';\n"
 
 
-def schema_sql(table_name: str = "pyncette_tasks", from_version: int = 0) -> str:
-    """The SQL that makes the table, for those who use ``postgres_skip_table_create`` and run it themselves.
+def _comment(stored: Format) -> str:
+    return _COMMENT.format(written_by=stored.written_by, readable_from=stored.readable_from)
 
-    :param from_version: the schema version of a table that is there already.
-    :raises ValueError: the table's name or the version is impossible.
+
+def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:
+    """The SQL that makes the table or brings it up to date, for people who run it themselves before they deploy.
+
+    :param from_format: the format of a table that is there already; 0 makes a new one.
+    :param contract: whether to include the steps after which older releases can't use the table any more.
+    :raises ValueError: the table's name or the format is impossible.
     """
-    schema = Schema.of(Table.parse(table_name))
-    if not 0 <= from_version < schema.version:
-        raise ValueError(f"from_version must be from 0 to {schema.version - 1}, not {from_version}.")
-    return f"BEGIN;\n\n{schema.script(from_version)}\nCOMMIT;\n"
+    return _script(Schema.of(Table.parse(table_name)), from_format, contract=contract)
+
+
+def _script(schema: Schema, from_format: int, *, contract: bool) -> str:
+    if not 0 <= from_format <= newest(schema.steps):
+        raise ValueError(f"from_format must be from 0 to {newest(schema.steps)}, not {from_format}.")
+    stored = Format(from_format, from_format) if from_format else None
+    parts = []
+    for step in schema.pending(stored, "", finish=contract):
+        parts.append(f"-- {step.name}\nBEGIN;\n\n{schema.script(step, stored)}\nCOMMIT;\n")
+        stored = step.after(stored)
+    return "\n".join(parts)
 
 
 async def prepare(database: Database, settings: Settings, schema: Schema) -> None:
@@ -95,11 +112,12 @@ async def prepare(database: Database, settings: Settings, schema: Schema) -> Non
     try:
         async with database.connection() as connection:
             _check_server(connection, database.where)
-            if await _version(connection, schema, database.where) == schema.version:
-                return
-            if settings.skip_table_create:
-                raise await _not_prepared(connection, schema, database.where)
-            await _change(connection, schema, database.where)
+            stored = await _format(connection, schema, database.where)
+            pending = schema.pending(stored, database.where, finish=settings.finish_upgrade)
+            if pending and settings.skip_table_create:
+                raise _not_prepared(stored, schema, database.where)
+            if pending:
+                await _change(connection, schema, database.where, finish=settings.finish_upgrade)
     except DRIVER_ERRORS as error:
         raise translated(error, database.where) from error
 
@@ -112,37 +130,30 @@ def _check_server(connection: Any, where: str) -> None:
         )
 
 
-async def _version(connection: Any, schema: Schema, where: str) -> int:
-    """The table's version, 0 if it is not there."""
+async def _format(connection: Any, schema: Schema, where: str) -> Format | None:
+    """The table's format, None if it is not there."""
     if (encoding := await connection.fetchval("SHOW server_encoding")) != "UTF8":
         raise RepositoryException(
             f"{where} has the encoding {encoding}, which can't store all names; use a database with ENCODING 'UTF8'."
         )
     rows = await connection.fetch(_LOOK, schema.table.sql, ["SELECT", "INSERT", "UPDATE", "DELETE"])
     if not rows:
-        return 0
-    version = recognised(schema, rows[0]["comment"], rows[0]["kind"], rows[0]["columns"], where)
+        return None
+    stored = recognised(schema, rows[0]["comment"], rows[0]["kind"], rows[0]["columns"], where)
     if not rows[0]["usable"]:
         raise RepositoryException(f"{where}: {LACKS_RIGHTS} ({schema.table}).")
-    return version
+    return stored
 
 
-def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence[str], where: str) -> int:
-    """The version of the table that has this comment.
+def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence[str], where: str) -> Format:
+    """The format of the table that has this comment.
 
-    :raises StorageVersionException: it is not a table of ours, or a newer one.
+    :raises StorageVersionException: it is not a table of ours.
     """
     table = schema.table
-    found = _VERSION.match(comment or "")
+    found = _FORMAT.match(comment or "")
     if found and kind in {"r", "p"}:
-        version = int(found[1])
-        if version > schema.version:
-            raise StorageVersionException(
-                f"The table {table} ({where}) has schema version {version}; this release of pyncette-postgres knows "
-                f"versions up to {schema.version}. It was left as it is. Upgrade pyncette-postgres, or give another "
-                "postgres_table_name."
-            )
-        return version
+        return Format(int(found[1]), int(found[2]))
     if set(columns) >= _COLUMNS_OF_1_1_0:
         raise StorageVersionException(
             f"The table {table} ({where}) was written by Pyncette 1.x, and this release can't read it. It was left as "
@@ -153,38 +164,29 @@ def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence
         f"{table} ({where}) is there, but its comment does not say that it is a table of Pyncette. It was left as it "
         "is. Give another postgres_table_name. If the table is Pyncette's and only the comment was lost, as "
         f"pg_dump --no-comments does, restore it: COMMENT ON TABLE {table.sql} IS "
-        f"'{_COMMENT.format(version=schema.version)}'"
+        f"'{_comment(Format(newest(schema.steps), newest(schema.steps)))}'"
     )
 
 
-async def _not_prepared(connection: Any, schema: Schema, where: str) -> RepositoryException:
-    version = await _version(connection, schema, where)
+def _not_prepared(stored: Format | None, schema: Schema, where: str) -> RepositoryException:
+    known = stored.written_by if stored else 0
     how = (
-        f"run what pyncette.postgres.schema_sql({str(schema.table)!r}"
-        f"{f', from_version={version}' if version else ''}) returns, or leave out postgres_skip_table_create"
+        f"run what pyncette.postgres.schema_sql({str(schema.table)!r}{f', from_format={known}' if known else ''}) "
+        "returns, or leave out postgres_skip_table_create"
     )
-    if version:
+    if known:
         return StorageVersionException(
-            f"The table {schema.table} ({where}) has schema version {version}, this release of pyncette-postgres needs "
-            f"version {schema.version}: {how}."
+            f"The table {schema.table} ({where}) has format {known}, this release of pyncette-postgres needs format "
+            f"{newest(schema.steps)}: {how}."
         )
     return RepositoryException(f"There is no table {schema.table} ({where}), and it is not to be made: {how}.")
 
 
-async def _change(connection: Any, schema: Schema, where: str) -> None:
-    """Make the table or bring it up to date, one process at a time."""
+async def _change(connection: Any, schema: Schema, where: str, *, finish: bool) -> None:
+    """Make the table or bring it up to date: step by step, each in a transaction of its own, one process at a time."""
     try:
-        async with connection.transaction(isolation="read_committed"):
-            await connection.execute("SET LOCAL lock_timeout = 0")  # whoever is faster may need long
-            await connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-                f"pyncette schema of {schema.table}",
-                timeout=_DDL_TIMEOUT,
-            )
-            await connection.execute("SET LOCAL lock_timeout TO DEFAULT")
-            before = await _version(connection, schema, where)
-            if before < schema.version:
-                await connection.execute(schema.script(before), timeout=_DDL_TIMEOUT)
+        while await _step(connection, schema, where, finish=finish):
+            pass
     except asyncpg.InsufficientPrivilegeError as error:
         raise RepositoryException(
             f"{where}: the user of postgres_url may not make or change the table {schema.table} ({error.args[0]}). "
@@ -192,5 +194,22 @@ async def _change(connection: Any, schema: Schema, where: str) -> None:
             f"pyncette.postgres.schema_sql({str(schema.table)!r}) returns, and GRANT SELECT, INSERT, UPDATE, DELETE "
             "on the table."
         ) from error
-    if before < schema.version:
-        logger.info("The table %s is now of schema version %s (before: %s).", schema.table, schema.version, before)
+
+
+async def _step(connection: Any, schema: Schema, where: str, *, finish: bool) -> bool:
+    """Do the next step, if there is one."""
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute("SET LOCAL lock_timeout = 0")  # whoever is faster may need long
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+            f"pyncette schema of {schema.table}",
+            timeout=_DDL_TIMEOUT,
+        )
+        await connection.execute("SET LOCAL lock_timeout TO DEFAULT")
+        stored = await _format(connection, schema, where)
+        pending = schema.pending(stored, where, finish=finish)
+        if not pending:
+            return False
+        await connection.execute(schema.script(pending[0], stored), timeout=_DDL_TIMEOUT)
+    logger.info("The table %s: %s is done.", schema.table, pending[0].name)
+    return len(pending) > 1

@@ -60,6 +60,7 @@ class Settings:
 
     :ivar statement_cache_size: prepared statements that are kept for each connection; 0 also says that a proxy may
         put each statement on another connection, so that nothing may be left behind on one.
+    :ivar finish_upgrade: whether steps may be done after which older releases can't use the table.
     """
 
     url: str = field(repr=False)
@@ -67,11 +68,14 @@ class Settings:
     skip_table_create: bool
     pool_size: int
     statement_cache_size: int
+    finish_upgrade: bool = False
 
     def __post_init__(self) -> None:
         check_url(self.url)
         if not isinstance(self.skip_table_create, bool):
             raise TypeError(f"postgres_skip_table_create must be True or False, not {self.skip_table_create!r}.")
+        if not isinstance(self.finish_upgrade, bool):
+            raise TypeError(f"finish_upgrade must be True or False, not {self.finish_upgrade!r}.")
         _check_whole("postgres_pool_size", self.pool_size, least=1)
         _check_whole("postgres_statement_cache_size", self.statement_cache_size, least=0)
 

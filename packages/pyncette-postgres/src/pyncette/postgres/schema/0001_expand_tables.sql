@@ -9,13 +9,15 @@ CREATE TABLE {table} (
     key text COLLATE "C" NOT NULL,
     revision text COLLATE "C" NOT NULL,
     locked_by text COLLATE "C",
+    state text COLLATE "C" NOT NULL,
     spec text COLLATE "C" NOT NULL,
     CONSTRAINT {key_index} PRIMARY KEY (queue, key)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
--- Without what is never ready, and so of no use to statements that do not ask for a time: where a queue has few records
--- the server would take it for finding one by its key as well, and stay with that when there are millions.
-CREATE INDEX {ready_index} ON {table} (queue, ready_at) WHERE ready_at < 9223372036854775807;
+-- With the key, so that a page goes on behind any record, and a claim can go on behind the last one that it took. Without
+-- what no record has, and so of no use to statements that do not ask for a time: where a queue has few records the server
+-- would take it for finding one by its key as well, and stay with that when there are millions.
+CREATE INDEX {ready_index} ON {table} (queue, ready_at, key) WHERE ready_at < 9223372036854775807;
 
 -- Static tasks, each of which is a queue of its own.
 CREATE INDEX {static_index} ON {table} (ready_at) WHERE queue = key;

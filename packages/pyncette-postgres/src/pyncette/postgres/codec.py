@@ -8,7 +8,7 @@ from typing import Any
 from pyncette.errors import RecordRefusedException
 from pyncette.record import Change, QueueClaim, Record, Ref
 
-from .failures import LARGEST_SPEC, largest
+from .errors import LARGEST_SPEC, largest
 
 MOST_ROWS = 5000
 """Rows in one statement. More would hold their locks for long."""
@@ -23,13 +23,15 @@ def read_columns(refs: Sequence[Ref]) -> Columns:
     return [ref.queue for ref in refs], [ref.key for ref in refs]
 
 
-def claim_columns(claims: Sequence[QueueClaim]) -> Columns:
-    """Queue, whether it is static, limit, lease end."""
+def claim_columns(claims: Sequence[QueueClaim], now: int) -> Columns:
+    """Queue, whether it is static, limit, lease end, and the window of what is ready."""
     return (
         [claim.queue.name for claim in claims],
         [claim.queue.static for claim in claims],
         [claim.limit for claim in claims],
         [claim.locked_until for claim in claims],
+        [claim.since for claim in claims],
+        [min(claim.before, now + 1) for claim in claims],
     )
 
 
@@ -72,10 +74,11 @@ def _row(change: Change) -> tuple[Any, ...]:
         new.fence,
         new.attempt,
         _new_spec(change),
+        new.state,
     )
 
 
-_NOTHING = (None,) * 8
+_NOTHING = (None,) * 9
 
 
 def _new_spec(change: Change) -> str | None:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import asyncpg
 
-from .failures import DRIVER_ERRORS, is_out_of_step, nothing_was_done, translated
+from .errors import DRIVER_ERRORS, is_out_of_step, nothing_was_done, translated
 from .settings import Settings
 
 CONNECT_TIMEOUT = 10.0
@@ -21,8 +21,8 @@ CONNECT_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 30.0
 """Seconds to wait for the answer to a statement."""
 
-LOCK_TIMEOUT = 10.0
-"""Seconds that a statement waits for others, which hold the rows for milliseconds if they are Pyncette's."""
+LOCK_TIMEOUT = 1.0
+"""Seconds that an insert waits for another transaction that inserts the same key; nothing else waits for a lock."""
 
 LEAVE_TIMEOUT = 5.0
 """Seconds that a cancelled statement may take to end before its connection is cut."""
@@ -50,7 +50,6 @@ _SESSION = {
     "enable_mergejoin": "off",
     "enable_sort": "off",
     "jit": "off",
-    # A statement whose client has gone does not wait for a lock for ever.
     "lock_timeout": f"{LOCK_TIMEOUT:g}s",
     # At a higher level, records that others have just changed would be errors instead of lost races.
     "default_transaction_isolation": "read committed",
@@ -104,7 +103,7 @@ class Database:
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """Run one statement, which is a transaction of its own, and return its rows.
 
-        :raises RepositoryException: as :func:`~pyncette.postgres.failures.translated` has it.
+        :raises RepositoryException: as :func:`~pyncette.postgres.errors.translated` has it.
         """
         attempt = 1
         while True:

@@ -1,0 +1,178 @@
+-- {table} is the quoted name of the table. Every statement here is one implicit transaction.
+-- The index of ready times is a partial one, without 9223372036854775807, which nothing has: only statements that say so
+-- may use it, so that the server can't take it for any other. From 4611686018427387904 on records are held.
+
+-- name: read
+SELECT g.place, t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS g (queue, key, place)
+JOIN {table} AS t ON t.queue = g.queue AND t.key = g.key
+
+-- name: swap
+-- Locks first, and waits for nobody: a row that somebody else has locked is busy, and the others go on. A row that
+-- somebody changed meanwhile is left alone if its revision is another one by then. `old` is null in an insert, `revision`
+-- in a delete, `spec` where it stays as it is. Only an insert can meet another transaction's insert, and waits for that
+-- until lock_timeout.
+WITH given AS MATERIALIZED (
+    SELECT *
+    FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
+        $9::bigint[], $10::bigint[], $11::text[], $12::text[]
+    ) WITH ORDINALITY AS g (
+        queue, key, old, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state, place
+    )
+),
+held AS MATERIALIZED (
+    SELECT g.*, r.row
+    FROM given AS g
+    CROSS JOIN LATERAL (
+        SELECT t.ctid AS row
+        FROM {table} AS t
+        WHERE t.queue = g.queue AND t.key = g.key AND t.revision = g.old
+        FOR UPDATE SKIP LOCKED
+    ) AS r
+    WHERE g.old IS NOT NULL
+),
+busy AS (
+    SELECT g.key
+    FROM given AS g
+    CROSS JOIN LATERAL (
+        SELECT FROM {table} AS t WHERE t.queue = g.queue AND t.key = g.key AND t.revision = g.old
+    ) AS r
+    WHERE (SELECT count(*) FROM held) < (SELECT count(*) FROM given WHERE old IS NOT NULL)
+        AND g.old IS NOT NULL AND NOT g.place = ANY (SELECT h.place FROM held AS h)
+),
+updated AS (
+    UPDATE {table} AS t
+    SET due_at = h.due_at, ready_at = h.ready_at, locked_until = h.locked_until, locked_by = h.locked_by,
+        revision = h.revision, fence = h.fence, attempt = h.attempt, spec = coalesce(h.spec, t.spec), state = h.state
+    FROM held AS h
+    WHERE t.ctid = h.row AND h.revision IS NOT NULL
+    RETURNING t.key
+),
+deleted AS (
+    DELETE FROM {table} AS t
+    USING held AS h
+    WHERE t.ctid = h.row AND h.revision IS NULL
+    RETURNING t.key
+),
+inserted AS (
+    INSERT INTO {table} (queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state)
+    SELECT queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state
+    FROM given
+    WHERE old IS NULL
+    ORDER BY place
+    ON CONFLICT DO NOTHING
+    RETURNING key
+)
+SELECT key, true AS applied FROM updated
+UNION ALL
+SELECT key, true FROM deleted
+UNION ALL
+SELECT key, true FROM inserted
+UNION ALL
+SELECT key, false FROM busy
+
+-- name: claim
+-- Static queues that have nothing ready are sorted out at once by the small index of static tasks. The others are
+-- looked into one after another, row by row, until enough are found: no row is locked that isn't taken. Returns the
+-- records as they were.
+WITH wanted AS (
+    SELECT w.place, w.queue, w.most, w.until, w.since, w.before
+    FROM unnest($1::text[], $2::bool[], $3::bigint[], $6::bigint[], $9::bigint[], $10::bigint[])
+        WITH ORDINALITY AS w (queue, static, most, until, since, before, place)
+    WHERE NOT w.static OR w.queue IN (SELECT s.queue FROM {table} AS s WHERE s.queue = s.key AND s.ready_at <= $4)
+    ORDER BY w.place
+),
+held AS MATERIALIZED (
+    SELECT w.place, w.until, r.*
+    FROM wanted AS w
+    CROSS JOIN LATERAL (
+        SELECT t.ctid AS row, t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state
+        FROM {table} AS t
+        WHERE t.queue = w.queue AND t.ready_at >= w.since AND t.ready_at < w.before
+            AND t.ready_at < 9223372036854775807
+        ORDER BY t.ready_at
+        LIMIT w.most
+        FOR UPDATE SKIP LOCKED
+    ) AS r
+    LIMIT $5
+),
+claimed AS (
+    UPDATE {table} AS t
+    SET ready_at = h.until, locked_until = h.until, locked_by = $8, revision = $7,
+        fence = greatest(least(t.fence, 9223372036854775806) + 1, $4), attempt = least(t.attempt, 2147483646) + 1
+    FROM held AS h
+    WHERE t.ctid = h.row
+    RETURNING h.place, h.queue, h.key, h.due_at, h.ready_at, h.locked_until, h.locked_by, h.revision, h.fence, h.attempt, h.spec, h.state
+)
+SELECT queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state
+FROM claimed
+ORDER BY place, ready_at
+
+-- name: scan
+SELECT queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state
+FROM {table}
+WHERE queue = $1 AND key > $2 AND key >= $3 AND key < $4
+ORDER BY key
+LIMIT $5
+
+-- name: scan_ready
+SELECT queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state
+FROM {table}
+WHERE queue = $1 AND ready_at >= $2 AND ready_at < $3 AND ready_at < 9223372036854775807 AND (ready_at, key) > ($4, $5)
+ORDER BY ready_at, key
+LIMIT $6
+
+-- name: look
+-- One row with the answer to both questions of time, repeated for each record that was asked for.
+SELECT first.ready_at AS next_ready, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now, g.place,
+    t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state
+FROM (
+    SELECT min(found.ready_at) AS ready_at
+    FROM (
+        SELECT r.ready_at
+        FROM unnest($1::text[]) AS w (queue)
+        CROSS JOIN LATERAL (
+            SELECT t.ready_at
+            FROM {table} AS t
+            WHERE t.queue = w.queue AND t.ready_at >= $3 AND t.ready_at < 4611686018427387904
+                AND t.ready_at < 9223372036854775807
+            ORDER BY t.ready_at
+            LIMIT 1
+        ) AS r
+        UNION ALL
+        (
+            SELECT s.ready_at
+            FROM {table} AS s
+            WHERE s.queue = s.key AND s.ready_at >= $3 AND s.ready_at < 4611686018427387904
+                AND s.queue = ANY ($2::text[]) AND cardinality($2) > 0
+            ORDER BY s.ready_at
+            LIMIT 1
+        )
+    ) AS found
+) AS first
+LEFT JOIN unnest($4::text[], $5::text[]) WITH ORDINALITY AS g (queue, key, place) ON true
+LEFT JOIN {table} AS t ON t.queue = g.queue AND t.key = g.key
+
+-- name: queues
+-- From one queue to the next, without looking at the rows between.
+WITH RECURSIVE found (queue) AS (
+    (SELECT t.queue FROM {table} AS t WHERE t.queue > $1 ORDER BY t.queue LIMIT 1)
+    UNION ALL
+    SELECT n.queue
+    FROM found AS f
+    CROSS JOIN LATERAL (SELECT t.queue FROM {table} AS t WHERE t.queue > f.queue ORDER BY t.queue LIMIT 1) AS n
+)
+SELECT queue FROM found LIMIT $2
+
+-- name: count
+SELECT count(*)
+FROM (
+    SELECT
+    FROM {table}
+    WHERE queue = $1 AND ready_at >= $2 AND ready_at < $3 AND ready_at < 9223372036854775807
+    LIMIT $4
+) AS some
+
+-- name: clock
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
