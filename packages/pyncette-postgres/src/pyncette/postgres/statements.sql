@@ -172,7 +172,7 @@ FROM (
     FROM {table}
     WHERE queue = $1 AND ready_at >= $2 AND ready_at < $3 AND ready_at < 9223372036854775807
     LIMIT $4
-) AS some
+) AS found
 
 -- name: clock
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint

@@ -122,12 +122,12 @@ def _change(change: Change, member: bytes, max_row: int) -> tuple[bytes, bool]:
     if new is None:
         kind = b"-"
     else:
-        row, ready_at = codec.header(new), codec.score(new.ready_at)
+        row, ready_at = codec.head(new), codec.score(new.ready_at)
         kind = b"="
         if old is None or old.spec != new.spec:
             kind, grows = b"!", True
             row += _spec(new, max_row - len(row))
-    condition = b"+" if old is None else kind + old.revision.encode()
+    condition = b"+" if old is None else kind + codec.encoded(old.revision)
     part = _CHANGE % (len(member), member, len(condition), condition, len(row), row, len(ready_at), ready_at)
     return part, grows
 
@@ -178,7 +178,7 @@ class Question:
                     yield codec.record(queue, codec.key_of(queue, member), row)
 
 
-def ask_about(keys: Keys, claims: Sequence[QueueClaim], tails: dict[int, bytes] | None = None) -> Question:
+def ask_about(keys: Keys, claims: Sequence[QueueClaim], now: int, tails: dict[int, bytes] | None = None) -> Question:
     """
     Queues that have all but the name in common become one run, since the usual call is about hundreds of them.
 
@@ -190,7 +190,7 @@ def ask_about(keys: Keys, claims: Sequence[QueueClaim], tails: dict[int, bytes] 
         run.append(claim.queue.name)
         following = claims[position + 1] if position + 1 < len(claims) else None
         if following is None or not _alike(claim, following):
-            _add_run(question, keys, claim, run, tails[claim.locked_until] if tails else b"")
+            _add_run(question, keys, claim, run, now, tails[claim.locked_until] if tails else b"")
             run = []
     return question
 
@@ -199,11 +199,12 @@ def _alike(one: QueueClaim, other: QueueClaim) -> bool:
     return (
         one.queue.static == other.queue.static
         and one.locked_until == other.locked_until
+        and (one.since, one.before) == (other.since, other.before)
         and (one.limit == other.limit or one.queue.static)
     )
 
 
-def _add_run(question: Question, keys: Keys, claim: QueueClaim, names: list[str], tail: bytes) -> None:
+def _add_run(question: Question, keys: Keys, claim: QueueClaim, names: list[str], now: int, tail: bytes) -> None:
     joined = b""
     if claim.queue.static:
         question.keys += (keys.static.rows, keys.static.ready)
@@ -219,4 +220,6 @@ def _add_run(question: Question, keys: Keys, claim: QueueClaim, names: list[str]
         bulk(codec.score(claim.locked_until)),
         bulk(tail),
         bulk(joined),
+        bulk(codec.lower_bound(claim.since)),
+        bulk(codec.upper_bound(claim.before, now)),
     )

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 
 from pyncette.errors import RecordRefusedException
-from pyncette.record import Record
+from pyncette.record import LEAST, Record
 
 _FIXED = struct.Struct(">HqqIB")
 _LEASE = struct.Struct(">qqB")
@@ -27,9 +27,14 @@ OVERHEAD = 2**16
 """More than any header takes, in bytes."""
 
 
-def header(record: Record) -> bytes:
+def head(record: Record) -> bytes:
     """All of a row but the spec."""
-    revision = record.revision.encode()
+    state = record.state.encode()
+    return _header(record) + _LENGTH.pack(len(state)) + state
+
+
+def _header(record: Record) -> bytes:
+    revision = encoded(record.revision)
     lease = b""
     if record.ready_at != record.due_at or record.locked_until is not None or record.locked_by is not None:
         lease = _lease(record.ready_at, record.locked_until, record.locked_by)
@@ -84,13 +89,40 @@ def score_until(moment: int) -> bytes:
     return b"%d" % int(nearest if nearest <= moment else math.nextafter(nearest, -math.inf))
 
 
+def lower_bound(since: int) -> bytes:
+    """Where a range of an index begins, as for ZRANGEBYSCORE."""
+    return b"-inf" if since == LEAST else score(since)
+
+
+def upper_bound(before: int, now: int | None = None) -> bytes:
+    """Where a range of an index ends: before ``before``, and not after ``now``."""
+    return score_until(now) if now is not None and now < before else b"(" + score(before)
+
+
+def encoded(text: str) -> bytes:
+    """A revision as it is stored; one that was damaged has bytes that are no text."""
+    return text.encode(errors="surrogateescape")
+
+
 def record(queue: str, key: str, row: bytes) -> Record:
+    """A record from its row. What can't be read of a damaged one is left out, and its spec is none."""
+    try:
+        return _record(queue, key, row)
+    except (struct.error, UnicodeDecodeError, IndexError):
+        revision = row[_FIXED.size : _FIXED.size + row[_FIXED.size - 1]] if len(row) >= _FIXED.size else b""
+        text = revision.decode(errors="surrogateescape")
+        return Record(queue, key, 0, 0, None, None, text, 0, 0, f"damaged: {row[:60]!r}")
+
+
+def _record(queue: str, key: str, row: bytes) -> Record:
     length, due_at, fence, attempt, revision_length = _FIXED.unpack_from(row)
     end = _FIXED.size + revision_length
     revision = row[_FIXED.size : end].decode()
-    spec = row[length:].decode()
+    (state_length,) = _LENGTH.unpack_from(row, length)
+    state_end = length + _LENGTH.size + state_length
+    state, spec = row[length + _LENGTH.size : state_end].decode(), row[state_end:].decode()
     if length == end:
-        return Record(queue, key, due_at, due_at, None, None, revision, fence, attempt, spec)
+        return Record(queue, key, due_at, due_at, None, None, revision, fence, attempt, spec, state)
     ready_at, locked_until, flags = _LEASE.unpack_from(row, end)
     return Record(
         queue,
@@ -103,6 +135,7 @@ def record(queue: str, key: str, row: bytes) -> Record:
         fence,
         attempt,
         spec,
+        state,
     )
 
 
@@ -111,6 +144,21 @@ def member_of(queue: str, key: str) -> bytes:
     if key.startswith(queue) and key[len(queue) : len(queue) + 1] == ":":
         return key[len(queue) :].encode()
     return b"\0" + key.encode()
+
+
+def members_with_prefix(queue: str, prefix: str) -> tuple[bytes, bytes]:
+    """Where the members of keys with a prefix begin and end, as for ZRANGEBYLEX.
+
+    Nearly all keys begin with the queue's name and a colon; the members of the others begin with NUL.
+    """
+    own = f"{queue}:"
+    if prefix.startswith(own):
+        member = prefix[len(queue) :].encode()
+        return b"[" + member, b"(" + member + b"\xff"
+    if own.startswith(prefix):  # all of the usual keys, and some of the others
+        return b"-", b"+"
+    member = b"\0" + prefix.encode()
+    return b"[" + member, b"(" + member + b"\xff"
 
 
 def key_of(queue: str, member: bytes) -> str:

@@ -60,6 +60,8 @@ class Keys:
         rows, ready = f"{tag}static".encode(), f"{tag}static-ready".encode()
         self.static: QueueKeys = QueueKeys(self._slot(rows), bulk(rows), bulk(ready), bulk(ready), ordered=False)
         self.marker: str = f"{tag}schema"
+        self.queues_name: str = f"{tag}queues"
+        """The names of all queues that ever had a record: a sorted set, in which all have the same score."""
 
     def known(self, queue: str) -> bool:
         return queue in self._queues
@@ -71,6 +73,10 @@ class Keys:
             keys = QueueKeys(self._slot(tag), bulk(tag + b"rows"), bulk(tag + b"ready"), bulk(tag + b"order"))
             self._queues[queue] = keys
         return keys
+
+    def ready_name(self, queue: str) -> str:
+        """The index by time of a dynamic queue, not packed."""
+        return f"pyncette:{{{self._namespace}|{queue}}}:ready"
 
     def _slot(self, key: bytes) -> int:
         return key_slot(key) if self.spread else 0

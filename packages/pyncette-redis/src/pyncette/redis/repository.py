@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyncette.errors import RepositoryException
-from pyncette.record import NEVER, Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 from redis.exceptions import OutOfMemoryError
 
@@ -31,7 +31,7 @@ class RedisRepository(Repository):
     """Records in Redis or Valkey: one server, one with sentinels, or a cluster.
 
     In a cluster each slot is asked by itself, and a call about several slots is carried out for some even if it fails
-    for others. ``due``, ``claim`` and ``next_ready`` then answer for those that could be reached.
+    for others. ``claim`` and ``look`` then answer for those that could be reached.
     """
 
     def __init__(self, client: Client, keys: Keys, *, max_row: int, namespace: str, may_be_legacy: bool) -> None:
@@ -41,6 +41,7 @@ class RedisRepository(Repository):
         self._namespace = namespace
         self._may_be_legacy = may_be_legacy
         self._said_at = -math.inf
+        self._registered: set[str] = set()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         await self._admit(ref.queue for ref in refs if not ref.static)
@@ -53,10 +54,12 @@ class RedisRepository(Repository):
                     records[position] = codec.record(refs[position].queue, refs[position].key, row)
         return records
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
-        """A server that is full refuses new records and larger ones; it goes on to settle those that are there."""
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        """A server that is full refuses new records and larger ones; it goes on to settle those that are there. Scripts
+        run one after the other, so nothing is ever busy."""
         await self._admit(change.ref.queue for change in changes if not change.ref.static)
-        applied = [False] * len(changes)
+        await self._register(change.ref.queue for change in changes if change.old is None)
+        swaps = [Swap.CONFLICT] * len(changes)
         plan = batches.swaps(self._keys, changes, self._max_row)
         results = await self._client.each([batch.swap() for batch in plan])
         refused: RepositoryException | None = None
@@ -68,34 +71,78 @@ class RedisRepository(Repository):
                     settling += [position for position in batch.positions if not _grows(changes[position])]
             else:
                 for position, outcome in zip(batch.positions, result, strict=True):
-                    applied[position] = outcome == ord("1")
+                    if outcome == ord("1"):
+                        swaps[position] = Swap.APPLIED
         if settling:
             smaller = batches.swaps(self._keys, [changes[position] for position in settling], self._max_row)
             await self._client.each([batch.swap() for batch in smaller])
         if refused is not None:
             raise refused
-        return applied
+        return swaps
 
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        await self._admit(claim.queue.name for claim in claims if not claim.queue.static)
-        questions = self._questions([replace(claim, limit=min(claim.limit, limit)) for claim in claims])
-        first = (codec.score_until(now), b"%d" % limit)
-        calls = [question.call(scripts.DUE, slot, *first) for slot, question in questions]
-        found: dict[str, list[Record]] = {}
-        for record in self._records(questions, await self._client.each(calls)):
-            found.setdefault(record.queue, []).append(record)
-        return [record for claim in claims for record in found.get(claim.queue.name, ())][:limit]
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        if refs:
+            records = await self.read(refs)
+            return Look(await self._next_ready(queues, after), records, None)
+        return Look(await self._next_ready(queues, after), [], None)
 
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         if queue.static:
-            found = await self.read([Ref(queue.name, queue.name)])
-            return [one for one in found if one and limit > 0 and (after is None or one.key > after)]
+            found = await self._static(queue, limit)
+            return [one for one in found if one.key.startswith(prefix) and (after is None or one.key > after)]
+        await self._admit([queue.name])
+        first, last = codec.members_with_prefix(queue.name, prefix)
+        if after is not None:
+            first = max(first, b"(" + codec.member_of(queue.name, after), key=lambda bound: bound[1:])
+        keys = self._keys.dynamic(queue.name)
+        call = Call(
+            scripts.SCAN, keys.slot, [keys.rows, keys.order], [bulk(first), bulk(last), batches.number(limit)], 3
+        )
+        return self._page(queue, await self._client.one(call))
+
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        if queue.static:
+            found = await self._static(queue, limit)
+            behind = (since, "") if after is None else after
+            return [one for one in found if since <= one.ready_at < before and (one.ready_at, one.key) > behind]
+        await self._admit([queue.name])
+        place, member = (b"", b"") if after is None else (codec.score(after[0]), codec.member_of(queue.name, after[1]))
+        arguments = [
+            bulk(codec.lower_bound(since if after is None else max(since, after[0]))),
+            bulk(codec.upper_bound(before)),
+            batches.number(limit),
+            bulk(place),
+            bulk(member),
+        ]
+        keys = self._keys.dynamic(queue.name)
+        call = Call(scripts.SCAN_READY, keys.slot, [keys.rows, keys.ready], arguments, len(arguments))
+        return self._page(queue, await self._client.one(call))
+
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        """Names also queues that have become empty."""
+        start = "-" if after is None else f"({after}"
+        slot, key = self._keys.static.slot, self._keys.queues_name
+        names = await self._client.plain(slot, "ZRANGEBYLEX", key, start, "+", "LIMIT", "0", str(limit))
+        return [name.decode() for name in names]
+
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        """Always exact."""
+        if queue.static:
+            found = await self._static(queue, 1)
+            return Count(sum(since <= one.ready_at < before for one in found), exact=True)
         await self._admit([queue.name])
         keys = self._keys.dynamic(queue.name)
-        start = b"-" if after is None else b"(" + codec.member_of(queue.name, after)
-        call = Call(scripts.SCAN, keys.slot, [keys.rows, keys.order], [bulk(start), batches.number(limit)], 2)
-        reply = await self._client.one(call)
-        return [codec.record(queue.name, codec.key_of(queue.name, member), row) for member, row in codec.pairs(reply)]
+        lower, upper = codec.lower_bound(since).decode(), codec.upper_bound(before).decode()
+        value = await self._client.plain(keys.slot, "ZCOUNT", self._keys.ready_name(queue.name), lower, upper)
+        return Count(int(value), exact=True)
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
@@ -105,13 +152,13 @@ class RedisRepository(Repository):
         await self._admit(claim.queue.name for claim in claims if not claim.queue.static)
         chosen = await self._within(claims, now, limit) if self._keys.spread else claims
         tails = {end: codec.leased_tail(token, end, holder) for end in {claim.locked_until for claim in chosen}}
-        questions = self._questions(chosen, tails)
+        questions = self._questions(chosen, now, tails)
         length = codec.leased_length(next(iter(tails.values()))) if tails else b""
         first = (codec.score_until(now), codec.time(now), b"%d" % limit, length)
         calls = [question.call(scripts.CLAIM, slot, *first) for slot, question in questions]
         return self._records(questions, await self._client.each(calls))
 
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
+    async def _next_ready(self, queues: Sequence[Queue], after: int | None) -> int | None:
         await self._admit(queue.name for queue in queues if not queue.static)
         start = bulk(b"-inf" if after is None else b"(" + codec.score(after))
         names = "\0".join(queue.name for queue in queues if queue.static).encode()
@@ -126,14 +173,31 @@ class RedisRepository(Repository):
             slots.setdefault(static.slot, []).append(static.ready)
         for slot, ready in slots.items():
             asked = names if names and slot == self._keys.static.slot else b""
-            calls.append(Call(scripts.NEXT_READY, slot, ready, [start, bulk(asked)], 2))
+            arguments = [start, bulk(asked), batches.number(HELD)]
+            calls.append(Call(scripts.NEXT_READY, slot, ready, arguments, len(arguments)))
         moments = [int(reply) for reply in self._reached(await self._client.each(calls)) if reply is not None]
-        return min([*moments, NEVER]) if moments else None
+        return min(moments, default=None)
 
     async def clock(self) -> int | None:
         """The time of the server that has the static tasks."""
         seconds, microseconds = await self._client.plain(self._keys.static.slot, "TIME")
         return int(seconds) * 1_000_000 + int(microseconds)
+
+    async def _static(self, queue: Queue, limit: int) -> list[Record]:
+        """The record of a static task, if there is one."""
+        return [one for one in await self.read([Ref(queue.name, queue.name)]) if one and limit > 0]
+
+    @staticmethod
+    def _page(queue: Queue, reply: bytes) -> list[Record]:
+        return [codec.record(queue.name, codec.key_of(queue.name, member), row) for member, row in codec.pairs(reply)]
+
+    async def _register(self, queues: Iterable[str]) -> None:
+        """Take down the names of queues that get their first record from this process."""
+        new = sorted(set(queues) - self._registered)
+        if new:
+            pairs = [word for name in new for word in ("0", name)]
+            await self._client.plain(self._keys.static.slot, "ZADD", self._keys.queues_name, *pairs)
+            self._registered.update(new)
 
     async def _within(self, claims: Sequence[QueueClaim], now: int, limit: int) -> list[QueueClaim]:
         """What to claim of several slots so that it can't become more than ``limit`` in all."""
@@ -141,29 +205,28 @@ class RedisRepository(Repository):
         slots = batches.claims_by_slot(self._keys, wanted)
         if len(slots) <= 1 or sum(1 if claim.queue.static else claim.limit for claim in wanted) <= limit:
             return wanted
-        questions = self._questions(wanted)
-        first = (codec.score_until(now), b"%d" % limit)
-        calls = [question.call(scripts.COUNT, slot, *first) for slot, question in questions]
+        questions = self._questions(wanted, now)
+        calls = [question.call(scripts.COUNT, slot) for slot, question in questions]
         replies = await self._client.each(calls)
         self._reached(replies)
-        ready: dict[str, int] = {}
+        ready: dict[tuple[str, int], int] = {}
         for (slot, _), reply in zip(questions, replies, strict=True):
             if not isinstance(reply, RepositoryException):
                 counts = codec.counts(reply)
-                ready.update(zip((claim.queue.name for claim in slots[slot]), counts, strict=True))
+                ready.update(zip(((claim.queue.name, claim.since) for claim in slots[slot]), counts, strict=True))
         chosen = []
         for claim in wanted:
-            share = min(limit, claim.limit, ready.get(claim.queue.name, 0))
+            share = min(limit, claim.limit, ready.get((claim.queue.name, claim.since), 0))
             if share > 0:
                 chosen.append(replace(claim, limit=share))
                 limit -= share
         return chosen
 
     def _questions(
-        self, claims: Sequence[QueueClaim], tails: dict[int, bytes] | None = None
+        self, claims: Sequence[QueueClaim], now: int, tails: dict[int, bytes] | None = None
     ) -> list[tuple[int, batches.Question]]:
         slots = batches.claims_by_slot(self._keys, claims)
-        return [(slot, batches.ask_about(self._keys, some, tails)) for slot, some in slots.items()]
+        return [(slot, batches.ask_about(self._keys, some, now, tails)) for slot, some in slots.items()]
 
     def _records(self, questions: Sequence[tuple[int, batches.Question]], replies: Sequence[Any]) -> list[Record]:
         self._reached(replies)

@@ -1,8 +1,8 @@
--- Lease what is ready: write what pyncette.lease.claim says, and return it.
+-- Lease what is ready: write what pyncette.lease.claim says, and return it as it was before.
 -- KEYS: of each queue, in the order of the runs: rows, ready; of a run of static tasks once.
 -- ARGV: now; now as 8 bytes; limit; length of the new headers as 2 bytes; then of each run of queues:
 --       'static' or 'dynamic', number of queues, limit of each, end of the leases, the tail of a header from the length of
---       the revision on, names of the static tasks separated by NUL.
+--       the revision on, names of the static tasks separated by NUL, first and last place in the index.
 -- Reply: of each queue that gave something its number (0: static tasks) and the number of records; of each record the
 --        lengths of its member and its row, and both.
 
@@ -21,18 +21,30 @@ local function plus_one(bytes)
 end
 
 -- max(fence + 1, now). As a number a fence may be rounded, but only far above any time.
+local LAST_FENCE = '\127' .. rep('\255', 7)
+
 local function next_fence(row)
   if unpack_bytes('>i8', row, 11) < moment then
     return now_bytes
   end
-  return plus_one(sub(row, 11, 18))
+  local fence = sub(row, 11, 18)
+  return fence == LAST_FENCE and fence or plus_one(fence)
+end
+
+local LAST_ATTEMPT = 2147483647
+
+local function damaged(row)
+  return #row < 27 or header_length(row) < 24 or header_length(row) + 4 > #row
 end
 
 local function leased(row, tail)
+  if damaged(row) then -- made whole around what is left, so that it can be set aside, overwritten and deleted
+    return length_bytes .. rep('\0', 8) .. now_bytes .. pack('>I4', 1) .. tail .. pack('>I4', 0) .. 'damaged ' .. row
+  end
   return length_bytes
     .. sub(row, 3, 10)
     .. next_fence(row)
-    .. pack('>I4', unpack_bytes('>I4', row, 19) + 1)
+    .. pack('>I4', math.min(unpack_bytes('>I4', row, 19) + 1, LAST_ATTEMPT))
     .. tail
     .. sub(row, header_length(row) + 1)
 end
@@ -49,7 +61,7 @@ local function take(rows_key, ready_key, members, run)
       local at = #written
       written[at + 1], written[at + 2] = member, new
       moved[at + 1], moved[at + 2] = run.lease_end, member
-      tell(out, member, new)
+      tell(out, member, row)
     else
       strays[#strays + 1] = member
     end
@@ -60,5 +72,5 @@ local function take(rows_key, ready_key, members, run)
   return #written / 2
 end
 
-each_ready(5, now, limit, out, take)
+each_ready(5, limit, out, take)
 return table.concat(out)

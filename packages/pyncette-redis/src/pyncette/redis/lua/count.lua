@@ -1,19 +1,21 @@
--- How many records are ready in each queue, up to its limit. KEYS and ARGV as of `due`.
+-- How many records are ready in each queue, up to its limit. KEYS as of a claim, ARGV too, but without what comes before the
+-- runs.
 -- Reply: 4 bytes for each queue, in the order of the runs; for a run of static tasks 4 bytes for each of them: 0 or 1.
 
-local now, key, out = ARGV[1], 1, {}
+local key, out = 1, {}
 
-for argument = 3, #ARGV, 6 do
+for argument = 1, #ARGV, RUN do
   local count, each = tonumber(ARGV[argument + 1]), tonumber(ARGV[argument + 2])
+  local lower, upper = ARGV[argument + 6], ARGV[argument + 7]
   if ARGV[argument] == 'static' then
     local scores = ask('ZMSCORE', KEYS[key + 1], split(ARGV[argument + 5]))
     for i = 1, count do
-      out[#out + 1] = pack('>I4', scores[i] and tonumber(scores[i]) <= tonumber(now) and 1 or 0)
+      out[#out + 1] = pack('>I4', scores[i] and within(scores[i], lower, upper) and 1 or 0)
     end
     key = key + 2
   else
     for _ = 1, count do
-      out[#out + 1] = pack('>I4', math.min(each, redis.call('ZCOUNT', KEYS[key + 1], '-inf', now)))
+      out[#out + 1] = pack('>I4', math.min(each, redis.call('ZCOUNT', KEYS[key + 1], lower, upper)))
       key = key + 2
     end
   end

@@ -1,9 +1,10 @@
 -- The earliest ready_at.
 -- KEYS: ready of each dynamic queue; if static tasks are asked for, their ready as the last.
--- ARGV: '-inf' or '(' and the moment after which it is; names of static tasks separated by NUL, or ''.
+-- ARGV: '-inf' or '(' and the moment after which it is; names of static tasks separated by NUL, or ''; where held records
+--       begin.
 -- Reply: microseconds, or nil.
 
-local after, names = ARGV[1], ARGV[2]
+local after, names, held = ARGV[1], ARGV[2], ARGV[3]
 local queues = names == '' and #KEYS or #KEYS - 1
 local first
 
@@ -15,7 +16,7 @@ local function consider(score)
 end
 
 for key = 1, queues do
-  local found = redis.call('ZRANGEBYSCORE', KEYS[key], after, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local found = redis.call('ZRANGEBYSCORE', KEYS[key], after, '(' .. held, 'WITHSCORES', 'LIMIT', 0, 1)
   if found[2] then
     consider(found[2])
   end
@@ -23,7 +24,7 @@ end
 if names ~= '' then
   local bound = after == '-inf' and -math.huge or tonumber(sub(after, 2))
   for _, score in ipairs(ask('ZMSCORE', KEYS[#KEYS], split(names))) do
-    if score and tonumber(score) > bound then
+    if score and tonumber(score) > bound and tonumber(score) < tonumber(held) then
       consider(score)
     end
   end

@@ -1,12 +1,12 @@
 -- A page of a dynamic queue, in the order of the members.
--- KEYS: rows, order.  ARGV: '-' or '(' and the member after which the page begins; limit.
+-- KEYS: rows, order.  ARGV: where the page begins and ends, as for ZRANGEBYLEX; limit.
 -- Reply: of each record the lengths of its member and its row, and both.
 
-local from, wanted = ARGV[1], tonumber(ARGV[2])
+local from, to, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local out = {}
 
 while wanted > 0 do
-  local members = redis.call('ZRANGEBYLEX', KEYS[2], from, '+', 'LIMIT', 0, wanted)
+  local members = redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, wanted)
   if #members == 0 then
     break
   end

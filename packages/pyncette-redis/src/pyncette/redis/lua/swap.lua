@@ -3,7 +3,7 @@
 -- ARGV: of each queue: number of changes, '1' if it has an order or '0'; then of each change:
 --       member
 --       '+' to insert, '=' or '!' and the old revision to replace, '-' and the old revision to delete
---       the new row ('+', '!'), or its header alone ('='), to be followed by the spec that is stored; or '' ('-')
+--       the new row ('+', '!'), or what comes before its spec ('='), to be followed by the spec that is stored; or '' ('-')
 --       ready_at
 -- Reply: a character for each change, '1' if it was applied or '0'.
 
@@ -34,7 +34,7 @@ for key = 1, #KEYS, 3 do
         gone[#gone + 1] = member
       else
         if kind == '=' then
-          row = row .. sub(stored, header_length(stored) + 1)
+          row = row .. spec(stored)
         elseif kind == '+' then
           named[#named + 1], named[#named + 2] = '0', member
         end
