@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pyncette.record import Queue
+from pyncette.record import HELD, LEAST, Queue, QueueClaim
 
 from .database import Database, together
 from .layout import INDEX, Entry, Item, Layout, number, text
@@ -44,30 +44,70 @@ class Index:
         self._layout = layout
         self.outdated: Outdated = Outdated()
 
-    async def ready(
-        self, place: str, *, now: int, limit: int | None = None, start: Item | None = None
+    async def within(
+        self, place: str, *, since: int, before: int, limit: int | None = None, start: Item | None = None
     ) -> tuple[list[Entry], Item | None]:
-        """A page of what is ready at a place, the earliest first, and where the next page starts, if there is one."""
-        answer = await self._query(place, "ready_at <= :moment", now, limit, start)
+        """A page of what is ready at a place in a range of time, the earliest first, and where the next page starts."""
+        if since >= before:
+            return [], None
+        answer = await self._query(place, since, before, limit, start)
         entries = [self._layout.entry(item) for item in answer["Items"]]
         return [entry for entry in entries if entry not in self.outdated], answer.get("LastEvaluatedKey")
 
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None) -> int | None:
-        """The earliest time of all records of these queues, of those greater than ``after`` if that is given."""
-        static = {queue.name for queue in queues if queue.static}
-        places = [place for queue in queues if not queue.static for place in self._layout.places(queue.name)]
-        requests = [partial(self._first, place, after) for place in places]
-        if static:
-            requests.append(partial(self._first, self._layout.static, after, static))
-        return min((time for time in await together(requests) if time is not None), default=None)
+    async def page(
+        self, queue: str, *, since: int, before: int, after: tuple[int, str] | None, limit: int
+    ) -> tuple[list[Entry], bool]:
+        """The next entries of a dynamic queue behind ``after``, in the order of time and key, and whether there may be
+        more. The index has no order for what is ready at the same time, so such entries are read together."""
+        behind = (since, "") if after is None else after
+        start = max(since, behind[0])
+        read = [partial(self._next, place, start, before, behind, limit) for place in self._layout.places(queue)]
+        places = await together(read)
+        entries = sorted((entry for found, _ in places for entry in found), key=_order)
+        return entries[:limit], len(entries) > limit or any(more for _, more in places)
 
-    async def _first(self, place: str, after: int | None, keys: set[str] | None = None) -> int | None:
-        """The earliest time at a place, of one of ``keys`` if they are given: others' records may stand before it."""
-        limit: int | None = 1 if keys is None else _FEW
-        condition = "ready_at > :moment" if after is not None else None
+    async def _next(
+        self, place: str, since: int, before: int, behind: tuple[int, str], limit: int
+    ) -> tuple[list[Entry], bool]:
+        found: list[Entry] = []
         start: Item | None = None
         while True:
-            answer = await self._query(place, condition, after, limit, start)
+            more, start = await self.within(place, since=since, before=before, limit=limit + _FEW, start=start)
+            found += more
+            wanted = sorted((entry for entry in found if _order(entry) > behind), key=_order)
+            complete = len(wanted) >= limit and found[-1].ready_at > wanted[limit - 1].ready_at
+            if start is None or complete:
+                return wanted[:limit], start is not None or len(wanted) > limit
+
+    async def count(self, place: str, *, since: int, before: int, most: int) -> int:
+        """How many entries there are, at most ``most``."""
+        found, start = 0, None
+        while since < before:
+            answer = await self._query(place, since, before, most - found, start, Select="COUNT")
+            found += answer["Count"]
+            start = answer.get("LastEvaluatedKey")
+            if start is None or found >= most:
+                break
+        return found
+
+    async def next_ready(self, queues: Sequence[Queue], *, after: int | None) -> int | None:
+        """The earliest time of all records of these queues that is not held and, if ``after`` is given, greater."""
+        since = LEAST if after is None else after + 1
+        static = {queue.name for queue in queues if queue.static}
+        places = [place for queue in queues if not queue.static for place in self._layout.places(queue.name)]
+        requests = [partial(self._first, place, since) for place in places]
+        if static:
+            requests.append(partial(self._first, self._layout.static, since, static))
+        return min((time for time in await together(requests) if time is not None), default=None)
+
+    async def _first(self, place: str, since: int, keys: set[str] | None = None) -> int | None:
+        """The earliest time at a place, of one of ``keys`` if they are given: others' records may stand before it."""
+        if since >= HELD:
+            return None
+        limit: int | None = 1 if keys is None else _FEW
+        start: Item | None = None
+        while True:
+            answer = await self._query(place, since, HELD, limit, start)
             for item in answer["Items"]:
                 if keys is None or item["sk"]["S"] in keys:
                     return int(item["ready_at"]["N"])
@@ -76,56 +116,71 @@ class Index:
                 return None
 
     async def _query(
-        self, place: str, condition: str | None, moment: int | None, limit: int | None, start: Item | None
+        self, place: str, since: int, before: int, limit: int | None, start: Item | None, **parameters: Any
     ) -> dict[str, Any]:
-        parameters: dict[str, Any] = {
-            "KeyConditionExpression": "pk = :place",
-            "ExpressionAttributeValues": {":place": text(place)},
-        }
-        if condition is not None:
-            parameters["KeyConditionExpression"] += f" AND {condition}"
-            parameters["ExpressionAttributeValues"][":moment"] = number(moment)
         if limit is not None:
             parameters["Limit"] = limit
         if start is not None:
             parameters["ExclusiveStartKey"] = start
-        return await self._database.ask("query", TableName=self._database.table, IndexName=INDEX, **parameters)
+        return await self._database.ask(
+            "query",
+            TableName=self._database.table,
+            IndexName=INDEX,
+            KeyConditionExpression="pk = :place AND ready_at BETWEEN :first AND :last",
+            ExpressionAttributeValues={":place": text(place), ":first": number(since), ":last": number(before - 1)},
+            **parameters,
+        )
+
+
+def _order(entry: Entry) -> tuple[int, str]:
+    return entry.ready_at, entry.ref.key
 
 
 class Supply:
-    """What is ready in some queues, taken from the index piece by piece, the earliest first."""
+    """What the claims of a call would get, taken from the index piece by piece, the earliest first.
 
-    def __init__(self, index: Index, layout: Layout, queues: Iterable[Queue], *, now: int) -> None:
-        queues = list(queues)
-        self._dynamic = {
-            queue.name: _Merged([_Pages(index, place, now) for place in layout.places(queue.name)])
-            for queue in queues
-            if not queue.static
-        }
-        self._static_names = {queue.name for queue in queues if queue.static}
-        self._static_pages = _Pages(index, layout.static, now)
+    Claims are known by their positions: several may be of the same queue, for different windows of time.
+    """
+
+    def __init__(self, index: Index, layout: Layout, claims: Sequence[QueueClaim], *, now: int) -> None:
+        self._dynamic: dict[int, _Merged] = {}
+        self._windows: dict[int, QueueClaim] = {}
+        for place, claim in enumerate(claims):
+            before = min(claim.before, now + 1)
+            if claim.queue.static:
+                self._windows[place] = claim
+            else:
+                pages = [_Pages(index, one, claim.since, before) for one in layout.places(claim.queue.name)]
+                self._dynamic[place] = _Merged(pages)
+        self._static_pages = _Pages(index, layout.static, LEAST, now + 1)
         self._static: dict[str, Entry] | None = None
 
-    async def take(self, counts: Mapping[str, int], *, spread: int = 1) -> dict[str, list[Entry]]:
-        """For each queue its next entries, at most as many as asked for.
+    async def take(self, counts: Mapping[int, int], *, spread: int = 1) -> dict[int, list[Entry]]:
+        """For each claim its next entries, at most as many as asked for.
 
         :param spread: take them at random from so many times as many, so that several processes that do the same
             don't all try for the same ones.
         """
-        names = [name for name, count in counts.items() if count > 0 and name in self._dynamic]
-        work = [partial(self._dynamic[name].take, counts[name], spread) for name in names]
-        if self._static is None and any(count > 0 and name in self._static_names for name, count in counts.items()):
+        places = [place for place, count in counts.items() if count > 0 and place in self._dynamic]
+        work = [partial(self._dynamic[place].take, counts[place], spread) for place in places]
+        if self._static is None and any(count > 0 and place in self._windows for place, count in counts.items()):
             work.append(partial(self._load_static))
-        found: dict[str, list[Entry]] = dict(zip(names, await together(work), strict=False))
-        for name in counts.keys() & self._static_names:
-            entry = (self._static or {}).pop(name, None) if counts[name] > 0 else None
-            found[name] = [] if entry is None else [entry]
+        found: dict[int, list[Entry]] = dict(zip(places, await together(work), strict=False))
+        for place in counts.keys() & self._windows.keys():
+            entry = self._static_entry(self._windows[place]) if counts[place] > 0 else None
+            found[place] = [] if entry is None else [entry]
         return found
 
-    def put_back(self, queue: str, entries: Sequence[Entry]) -> None:
+    def _static_entry(self, claim: QueueClaim) -> Entry | None:
+        entry = (self._static or {}).get(claim.queue.name)
+        if entry is None or not claim.since <= entry.ready_at < claim.before:
+            return None
+        return (self._static or {}).pop(claim.queue.name)
+
+    def put_back(self, place: int, entries: Sequence[Entry]) -> None:
         """Entries that were taken but not tried, to be given again."""
-        if queue in self._dynamic:
-            self._dynamic[queue].put_back(entries)
+        if place in self._dynamic:
+            self._dynamic[place].put_back(entries)
         elif self._static is not None:
             self._static.update((entry.ref.key, entry) for entry in entries)
 
@@ -136,23 +191,27 @@ class Supply:
             await self._static_pages.fetch(None)
             found.update((entry.ref.key, entry) for entry in self._static_pages.entries)
             self._static_pages.entries.clear()
-        self._static = {key: entry for key, entry in found.items() if key in self._static_names}
+        names = {claim.queue.name for claim in self._windows.values()}
+        self._static = {key: entry for key, entry in found.items() if key in names}
         return []
 
 
 class _Pages:
     """What is ready at one place, page by page."""
 
-    def __init__(self, index: Index, place: str, now: int) -> None:
+    def __init__(self, index: Index, place: str, since: int, before: int) -> None:
         self._index = index
         self._place = place
-        self._now = now
+        self._since = since
+        self._before = before
         self._start: Item | None = None
         self.entries: deque[Entry] = deque()
         self.exhausted = False
 
     async def fetch(self, limit: int | None) -> None:
-        more, self._start = await self._index.ready(self._place, now=self._now, limit=limit, start=self._start)
+        more, self._start = await self._index.within(
+            self._place, since=self._since, before=self._before, limit=limit, start=self._start
+        )
         self.entries.extend(more)
         self.exhausted = self._start is None
 

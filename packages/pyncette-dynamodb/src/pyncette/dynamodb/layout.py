@@ -54,6 +54,8 @@ class Layout:
     def __init__(self, prefix: str) -> None:
         escaped = prefix.replace(":", "::")
         self.static: str = f"{escaped}:static"
+        self.registry: str = f"{escaped}:queues"
+        """Where the names of all queues are that ever had a record, as keys of items without anything else."""
         self._shards = [f"{escaped}:{shard}:" for shard in range(SHARDS)]
         self._cut = len(self._shards[0])
 
@@ -75,7 +77,16 @@ class Layout:
         return {"pk": text(self.place(ref)), "sk": text(ref.key)}
 
     def record(self, item: Item) -> Record:
+        """A record from its item. What can't be read of a damaged one is left out, and its spec is none."""
         ref = self.ref(item)
+        try:
+            return self._record(ref, item)
+        except (KeyError, ValueError):
+            revision = item.get("revision", {}).get("S", "")
+            return Record(ref.queue, ref.key, 0, 0, None, None, revision, 0, 0, f"damaged: {sorted(item)}")
+
+    @staticmethod
+    def _record(ref: Ref, item: Item) -> Record:
         return Record(
             ref.queue,
             ref.key,
@@ -87,6 +98,7 @@ class Layout:
             fence=int(item["fence"]["N"]),
             attempt=int(item["attempt"]["N"]),
             spec=item["spec"]["S"],
+            state=item["state"]["S"],
         )
 
     def entry(self, item: Item) -> Entry:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import Any
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
-from pyncette.record import NEVER, Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 
 from .database import Database, connected, pause, together
 from .failures import Outcome
 from .index import Index, Supply
-from .layout import Entry, Layout, text
+from .layout import Entry, Item, Layout, text
 from .schema import prepare
 from .settings import Settings
 from .statements import Statements, carry_out
@@ -48,6 +49,7 @@ class DynamoDBRepository(Repository):
         self._index = Index(database, layout)
         self._statements = Statements(database.table, layout)
         self._spread = 1
+        self._registered: set[str] = set()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         wanted = list({ref.key: ref for ref in refs}.values())
@@ -73,10 +75,14 @@ class DynamoDBRepository(Repository):
                 await pause(attempt)
         return records
 
-    async def swap(self, changes: Sequence[Change]) -> list[bool]:
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        """Nothing is ever busy: DynamoDB has no transactions that hold on to a record."""
+        await self._register({change.ref.queue for change in changes if change.old is None} - self._registered)
         outcomes = await carry_out(self._database, [self._statements.change(change) for change in changes])
-        applied = [
-            outcome is Outcome.APPLIED and (change.new is not None or item is not None)
+        swaps = [
+            Swap.APPLIED
+            if outcome is Outcome.APPLIED and (change.new is not None or item is not None)
+            else Swap.CONFLICT
             for change, outcome, item in zip(changes, outcomes.of, outcomes.items, strict=True)
         ]
         for change, outcome in zip(changes, outcomes.of, strict=True):
@@ -84,14 +90,15 @@ class DynamoDBRepository(Repository):
                 self._index.outdated.add(change.old.key, change.old.revision)
         if outcomes.error is not None:
             raise outcomes.error
-        return applied
+        return swaps
 
-    async def due(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        async def current(entries: Sequence[Entry]) -> tuple[list[Record | None], bool]:
-            records = await self.read([entry.ref for entry in entries])
-            return [record if record and record.ready_at <= now else None for record in records], True
-
-        return await self._collect(claims, current, now=now, limit=limit)
+    async def _register(self, queues: Collection[str]) -> None:
+        """Take down the names of queues that get their first record from this process."""
+        if queues:
+            outcomes = await carry_out(self._database, [self._statements.register(queue) for queue in sorted(queues)])
+            if outcomes.error is not None:
+                raise outcomes.error
+            self._registered.update(queues)
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
@@ -126,63 +133,71 @@ class DynamoDBRepository(Repository):
         self, claims: Sequence[QueueClaim], accept: _Accept, *, now: int, limit: int, spread: int = 1
     ) -> list[Record]:
         """What is ready, according to the index, and is accepted; others for those that are not."""
-        wanted = {claim.queue.name: claim.limit for claim in claims if claim.limit > 0}
-        supply = Supply(self._index, self._layout, [claim.queue for claim in claims if claim.limit > 0], now=now)
-        found: dict[str, list[Record]] = {name: [] for name in wanted}
+        wanted = {place: claim.limit for place, claim in enumerate(claims) if claim.limit > 0}
+        supply = Supply(self._index, self._layout, claims, now=now)
+        found: dict[int, list[Record]] = {place: [] for place in wanted}
         for _ in range(ROUNDS):
             try:
-                entries = await self._choose(supply, wanted, limit, spread)
-                records, go_on = await accept(entries) if entries else ([], False)
+                chosen = await self._choose(supply, wanted, limit, spread)
+                records, go_on = await accept([entry for _, entry in chosen]) if chosen else ([], False)
             except RepositoryException:
                 if any(found.values()):
                     break  # what was won before must not be lost; the next call meets the same trouble
                 raise
-            accepted = [record for record in records if record is not None]
-            for record in accepted:
-                found[record.queue].append(record)
-                wanted[record.queue] -= 1
+            accepted = [(place, one) for (place, _), one in zip(chosen, records, strict=False) if one is not None]
+            for place, record in accepted:
+                found[place].append(record)
+                wanted[place] -= 1
             limit -= len(accepted)
             if not go_on or len(accepted) == len(records):
                 break
-        return [record for name in found for record in sorted(found[name], key=lambda one: one.ready_at)]
+        return [record for place in found for record in sorted(found[place], key=lambda one: one.ready_at)]
 
     @staticmethod
-    async def _choose(supply: Supply, wanted: dict[str, int], limit: int, spread: int) -> list[Entry]:
-        """The next entries of each queue, in the order of the queues, up to their limits and to that of all."""
-        taken = await supply.take({name: min(count, limit) for name, count in wanted.items()}, spread=spread)
-        chosen: list[Entry] = []
-        for name in wanted:
+    async def _choose(supply: Supply, wanted: dict[int, int], limit: int, spread: int) -> list[tuple[int, Entry]]:
+        """The next entries of each claim, in the order of the claims, up to their limits and to that of all."""
+        taken = await supply.take({place: min(count, limit) for place, count in wanted.items()}, spread=spread)
+        chosen: list[tuple[int, Entry]] = []
+        for place in wanted:
             room = limit - len(chosen)
-            entries = taken.get(name, [])
-            chosen += entries[:room]
-            supply.put_back(name, entries[room:])
+            entries = taken.get(place, [])
+            chosen += [(place, entry) for entry in entries[:room]]
+            supply.put_back(place, entries[room:])
         return chosen
 
-    async def scan(self, queue: Queue, *, after: str | None, limit: int) -> list[Record]:
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         if queue.static:
-            records = await self.read([Ref(queue.name, queue.name)]) if after is None else []
-            return [record for record in records[:limit] if record is not None]
+            records = await self._static(queue)
+            behind = [one for one in records if one.key.startswith(prefix) and (after is None or one.key > after)]
+            return behind[:limit]
         places = self._layout.places(queue.name)
         if after is not None:
             places = places[places.index(self._layout.place(Ref(queue.name, after))) :]
         found: list[Record] = []
         for place in places:
             if len(found) < limit:
-                found += await self._scan(place, after, limit - len(found))
+                found += await self._scan(place, after, limit - len(found), prefix)
             after = None
         return found
 
-    async def _scan(self, place: str, after: str | None, limit: int) -> list[Record]:
+    async def _scan(self, place: str, after: str | None, limit: int, prefix: str) -> list[Record]:
         found: list[Record] = []
-        start = None if after is None else {"pk": text(place), "sk": text(after)}
+        start: Item | None = None
+        if after is not None and after.startswith(prefix):
+            start = {"pk": text(place), "sk": text(after)}
+        elif after is not None and after > prefix:
+            return []
+        condition, values = "pk = :place", {":place": text(place)}
+        if prefix:
+            condition, values = f"{condition} AND begins_with(sk, :prefix)", {**values, ":prefix": text(prefix)}
         while True:
             answer = await self._database.ask(
                 "query",
                 TableName=self._database.table,
                 ConsistentRead=True,
                 Limit=limit - len(found),
-                KeyConditionExpression="pk = :place",
-                ExpressionAttributeValues={":place": text(place)},
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=values,
                 **({} if start is None else {"ExclusiveStartKey": start}),
             )
             found += [self._layout.record(item) for item in answer["Items"]]
@@ -190,10 +205,70 @@ class DynamoDBRepository(Repository):
             if start is None or len(found) == limit:
                 return found
 
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None = None) -> int | None:
-        if not queues or after == NEVER:
-            return None
-        return await self._index.next_ready(queues, after=after)
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        if queue.static:
+            behind = (since, "") if after is None else after
+            found = await self._static(queue)
+            return [one for one in found if since <= one.ready_at < before and (one.ready_at, one.key) > behind][:limit]
+        found, more = [], True
+        while more and len(found) < limit:
+            entries, more = await self._index.page(
+                queue.name, since=since, before=before, after=after, limit=limit - len(found)
+            )
+            records = await self.read([entry.ref for entry in entries])
+            # What has moved since the index was written is found where it is now, or left out.
+            found += [r for r, entry in zip(records, entries, strict=True) if r and r.ready_at == entry.ready_at]
+            if entries:
+                after = (entries[-1].ready_at, entries[-1].ref.key)
+        return found
+
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        """Names also queues that have become empty."""
+        names: list[str] = []
+        start = None if after is None else {"pk": text(self._layout.registry), "sk": text(after)}
+        while len(names) < limit:
+            answer = await self._database.ask(
+                "query",
+                TableName=self._database.table,
+                ConsistentRead=True,
+                Limit=limit - len(names),
+                KeyConditionExpression="pk = :place",
+                ExpressionAttributeValues={":place": text(self._layout.registry)},
+                **({} if start is None else {"ExclusiveStartKey": start}),
+            )
+            names += [item["sk"]["S"] for item in answer["Items"]]
+            start = answer.get("LastEvaluatedKey")
+            if start is None:
+                break
+        return names
+
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        """Looks at one entry more than the limit, to know whether the limit is exact."""
+        if queue.static:
+            return Count(sum(since <= one.ready_at < before for one in await self._static(queue)), exact=True)
+        places = self._layout.places(queue.name)
+        counting = [partial(self._index.count, one, since=since, before=before, most=limit + 1) for one in places]
+        found = sum(await together(counting))
+        return Count(min(found, limit), exact=found <= limit)
+
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        """Its questions are asked at the same time."""
+        answers: list[Any] = await together(
+            [partial(self._index.next_ready, queues, after=after), partial(self.read, refs)]
+        )
+        return Look(answers[0], answers[1], None)
+
+    async def _static(self, queue: Queue) -> list[Record]:
+        """The record of a static task, if there is one."""
+        return [record for record in await self.read([Ref(queue.name, queue.name)]) if record is not None]
 
     async def clock(self) -> None:
         """DynamoDB tells the time to the second only: no clock to go by, but one to check this machine's with.

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
-from pyncette.record import Change, Record
+from pyncette.record import MAX_ATTEMPT, MAX_FENCE, Change, Record
 
 from .database import ATTEMPTS, Database, pause, together
 from .failures import DRIVER_ERRORS, Outcome, is_throttled, largest, outcome, refused, translated
@@ -24,7 +24,7 @@ MOST_TEXT = 500_000
 """Bytes of specs in one request, if it has more than one statement. DynamoDB takes 16 MB, but the driver writes a
 request to the network at once, and warns of those above 1 MB."""
 
-_FIELDS = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
+_FIELDS = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt", "state")
 _CLAIMED = ("ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
 
 
@@ -68,7 +68,8 @@ class Statements:
         self._insert = f'INSERT INTO "{table}" VALUE {{{_list("pk", "sk", *_FIELDS, "spec")}}}'
         self._update = f'UPDATE "{table}" {_set(*_FIELDS)} {condition}'
         self._rewrite = f'UPDATE "{table}" {_set(*_FIELDS, "spec")} {condition}'
-        self._claim = f'UPDATE "{table}" {_set(*_CLAIMED)} {condition} RETURNING ALL NEW *'
+        self._claim = f'UPDATE "{table}" {_set(*_CLAIMED)} {condition} RETURNING ALL OLD *'
+        self._register = f'INSERT INTO "{table}" VALUE {{{_list("pk", "sk")}}}'
         # Deleting what is not there is a success; only what was deleted comes back.
         self._delete = f'DELETE FROM "{table}" {condition} RETURNING ALL OLD *'  # noqa: S608 -- its name was checked
 
@@ -83,10 +84,14 @@ class Statements:
         if old is None:
             return Statement(self._insert, [*place, *_values(new), text(_checked(new))], _size(new.spec))
         if old.spec == new.spec:
-            return Statement(self._update, [*_values(new), *place, text(old.revision)])
+            return Statement(self._update, [*_values(new), *place, text(old.revision)], _size(new.state))
         return Statement(
             self._rewrite, [*_values(new), text(_checked(new)), *place, text(old.revision)], _size(new.spec)
         )
+
+    def register(self, queue: str) -> Statement:
+        """Takes down the name of a queue; fails where it is known."""
+        return Statement(self._register, [*self._place(queue, self._layout.registry)])
 
     def claim(self, entry: Entry, *, now: int, locked_until: int, token: str, holder: str) -> Statement:
         """What :func:`pyncette.lease.claim` says, of the fields that it changes."""
@@ -95,8 +100,8 @@ class Statements:
             number(locked_until),
             text(holder),
             text(token),
-            number(max(entry.fence + 1, now)),
-            number(entry.attempt + 1),
+            number(max(min(entry.fence, MAX_FENCE - 1) + 1, now)),
+            number(min(entry.attempt, MAX_ATTEMPT - 1) + 1),
         )
         place = self._place(entry.ref.key, self._layout.place(entry.ref))
         return Statement(self._claim, [*values, *place, text(entry.revision)])
@@ -174,6 +179,7 @@ def _values(record: Record) -> tuple[Value, ...]:
         text(record.revision),
         number(record.fence),
         number(record.attempt),
+        text(record.state),
     )
 
 

@@ -20,9 +20,9 @@ _AROUND = 4096
 
 _KEY = ("queue", "`key`")
 _STATE = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
-_UPDATED = (*_KEY, "old", *_STATE)
+_UPDATED = (*_KEY, "old", *_STATE, "state")
 _DELETED = ("n", *_KEY, "old")
-_WRITTEN = ("n", *_KEY, "revision")
+_WRITTEN = ("n", *_KEY, "revision", "old")
 
 
 class _Row(NamedTuple):
@@ -47,10 +47,12 @@ class Batch:
     rewrites: list[str] = field(default_factory=list)
     deletes: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
     changes: int = 0
     size: int = _AROUND
 
-    def add(self, row: _Row) -> None:
+    def add(self, row: _Row, position: int) -> None:
+        self.positions.append(position)
         getattr(self, row.kind).append(row.values)
         if row.written:
             self.written.append(row.written)
@@ -61,8 +63,8 @@ class Batch:
         return self.changes < ROWS and self.size + _size(row) <= BYTES
 
     def script(self, statements: Statements) -> str:
-        """A transaction. Its results are pairs: the position of a change, and whether it is applied; those of
-        deletions that are, and of other changes that are not."""
+        """A transaction. Its results are pairs: the position of a change, and what became of it; those of deletions
+        that are applied or busy, and of other changes that are not applied."""
 
         def changes(columns: Sequence[str], rows: Sequence[str]) -> str:
             return derived(statements.dialect, "changes", columns, rows)
@@ -74,10 +76,10 @@ class Batch:
             script.append(statements.fill("update", changes=changes(_UPDATED, self.updates), spec=""))
         if self.rewrites:
             rewrites = changes((*_UPDATED, "spec"), self.rewrites)
-            script.append(statements.fill("update", changes=rewrites, spec=", t.spec = changes.spec"))
+            script.append(statements.fill("update", changes=rewrites, spec=", t.spec = held.spec"))
         if self.deletes:
             deletes = changes(_DELETED, self.deletes)
-            script += [statements.fill("find_deleted", changes=deletes), statements.fill("delete", changes=deletes)]
+            script += [statements.fill(name, changes=deletes) for name in ("find_deleted", "delete", "find_undeleted")]
         if self.written:
             written = changes(_WRITTEN, self.written)
             script.append(statements.fill("find_refused", changes=written, expected=len(self.written)))
@@ -97,7 +99,7 @@ def batches(changes: Sequence[Change], max_packet: int) -> Iterator[Batch]:
         if batch.changes and not batch.has_room(row):
             yield batch
             batch = Batch()
-        batch.add(row)
+        batch.add(row, position)
     if batch.changes:
         yield batch
 
@@ -115,13 +117,13 @@ def _row(position: int, change: Change) -> _Row:
         return _Row("deletes", f"{position},{text(old.queue)},{text(old.key)},{text(old.revision)}", "")
     key = f"{text(new.queue)},{text(new.key)}"
     state, revision = _state(new)
-    written = f"{position},{key},{revision}"
+    written = f"{position},{key},{revision},{optional_text(old.revision if old else None)}"
     if old is None:
-        return _Row("inserts", f"{key},{state},{_spec(new)}", written)
-    update = f"{key},{text(old.revision)},{state}"
+        return _Row("inserts", f"{key},{state},{_text(new.spec)},{_text(new.state)}", written)
+    update = f"{key},{text(old.revision)},{state},{_text(new.state)}"
     if old.spec == new.spec:
         return _Row("updates", update, written)
-    return _Row("rewrites", f"{update},{_spec(new)}", written)
+    return _Row("rewrites", f"{update},{_text(new.spec)}", written)
 
 
 def _state(new: Record) -> tuple[str, str]:
@@ -130,8 +132,8 @@ def _state(new: Record) -> tuple[str, str]:
     return f"{new.due_at},{new.ready_at},{locked},{revision},{new.fence},{new.attempt}", revision
 
 
-def _spec(record: Record) -> str:
-    return f"_utf8mb4 {text(record.spec)}"
+def _text(value: str) -> str:
+    return f"_utf8mb4 {text(value)}"
 
 
 def _size(row: _Row) -> int:

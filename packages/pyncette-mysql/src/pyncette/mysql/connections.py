@@ -28,7 +28,7 @@ SET NAMES utf8mb4;
 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SET SESSION
 sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION',
-sql_safe_updates = 0, sql_select_limit = 18446744073709551615, innodb_lock_wait_timeout = 5, lock_wait_timeout = 10
+sql_safe_updates = 0, sql_select_limit = 18446744073709551615, innodb_lock_wait_timeout = 1, lock_wait_timeout = 10
 """
 """What every connection begins with. READ COMMITTED locks no gaps between rows. The waits for locks are shorter than
 those of our callers, so that a call that was given up does not leave a waiting statement behind."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from .connections import Connections, Rows, execute
-from .failures import DRIVER_ERRORS, NOTHING_APPLIED, number, translated
+from .failures import DRIVER_ERRORS, LOCK_WAIT_TIMEOUT, NOTHING_APPLIED, number, translated
 
 CALL_SECONDS = 30.0
 """How long a call may take in all, the wait for a connection included."""
@@ -29,7 +29,7 @@ class Database:
     async def run(self, script: str) -> list[Rows]:
         """Run a script in one round trip: the rows of each statement. If more than one writes, it is a transaction.
 
-        A script that the server has undone, because of a deadlock or a lock that was held for too long, is run again.
+        A script that the server has undone because of a deadlock is run again.
 
         :raises RepositoryUnavailableException: whether it was carried out is not known.
         :raises RecordRefusedException: the server does not store this.
@@ -46,7 +46,7 @@ class Database:
             try:
                 return await self._once(script)
             except DRIVER_ERRORS as error:
-                if number(error) not in NOTHING_APPLIED:
+                if number(error) not in NOTHING_APPLIED or number(error) == LOCK_WAIT_TIMEOUT:
                     raise
             longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt)
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - spreads clients, guards nothing

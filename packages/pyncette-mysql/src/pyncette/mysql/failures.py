@@ -14,7 +14,9 @@ UNKNOWN_DATABASE = 1049
 COMMAND_DENIED = frozenset({1142, 1143, 1227})
 TABLE_EXISTS = 1050
 
-NOTHING_APPLIED = frozenset({1205, 1213, 3101})
+LOCK_WAIT_TIMEOUT = 1205
+
+NOTHING_APPLIED = frozenset({LOCK_WAIT_TIMEOUT, 1213, 3101})
 """Lock wait timeout, deadlock, and a commit that a replication group turned down: what was done is undone."""
 
 _REFUSED = frozenset({1118, 1153, 1264, 1301, 1366, 1406})
@@ -36,7 +38,7 @@ _LAST_OF_CLIENT = 2999
 """Errors that the client makes itself: it can't connect, or the connection is gone."""
 
 
-def number(error: BaseException) -> int:
+def number(error: BaseException | None) -> int:
     """The number of a server's or the driver's error, 0 if it has none."""
     first = error.args[0] if isinstance(error, MySQLError) and error.args else 0
     return first if isinstance(first, int) else 0

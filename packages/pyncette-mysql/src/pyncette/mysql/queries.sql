@@ -8,18 +8,24 @@ STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = asked.queue AND t.
 
 -- name: scan
 SELECT {columns} FROM {table} AS t FORCE INDEX (PRIMARY)
-WHERE t.queue = {queue}{after} ORDER BY t.`key` LIMIT {limit}
+WHERE t.queue = {queue}{within} ORDER BY t.`key` LIMIT {limit}
 
 -- name: clock
 SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))
 
--- name: due_instances
-(SELECT {columns} FROM {table} AS t FORCE INDEX (due)
-WHERE t.queue = {queue} AND t.ready_at <= {now} ORDER BY t.ready_at, t.`key` LIMIT {limit})
+-- name: scan_ready
+SELECT {columns} FROM {table} AS t FORCE INDEX (due)
+WHERE t.queue = {queue} AND t.ready_at >= {since} AND t.ready_at < {before}{after}
+ORDER BY t.ready_at, t.`key` LIMIT {limit}
 
--- name: due_statics
-(SELECT {columns} FROM {asked}
-STRAIGHT_JOIN {table} AS t FORCE INDEX (due) ON t.queue = asked.queue AND t.ready_at <= {now} LIMIT {limit})
+-- name: count
+SELECT COUNT(*) FROM (
+SELECT 1 FROM {table} AS t FORCE INDEX (due)
+WHERE t.queue = {queue} AND t.ready_at >= {since} AND t.ready_at < {before} LIMIT {limit}) AS found
+
+-- From one queue to the next: the server skips the rows between.
+-- name: queues
+SELECT DISTINCT queue FROM {table} FORCE INDEX (PRIMARY) WHERE queue > {after} ORDER BY queue LIMIT {limit}
 
 -- name: next_of_instances
 (SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = {queue}{after} ORDER BY t.ready_at LIMIT 1)
@@ -33,26 +39,34 @@ SELECT MIN(ready_at) FROM ({parts}) AS parts
 
 -- MySQL: picks in the order of the index, and stops at the limits, so that nothing is locked but what is taken.
 -- name: pick_instances
-(SELECT queue, `key`, {lease_end} AS lease_end FROM {table} FORCE INDEX (due)
-WHERE queue = {queue} AND ready_at <= {now} ORDER BY ready_at, `key` LIMIT {limit} FOR UPDATE SKIP LOCKED)
+(SELECT queue, `key`, {lease_end} AS lease_end, ready_at, locked_until, locked_by, revision, fence, attempt
+FROM {table} FORCE INDEX (due)
+WHERE queue = {queue} AND ready_at >= {since} AND ready_at < {before}
+ORDER BY ready_at, `key` LIMIT {limit} FOR UPDATE SKIP LOCKED)
 
 -- name: pick_statics
-(SELECT t.queue, t.`key`, asked.lease_end FROM {asked}
-STRAIGHT_JOIN {table} AS t FORCE INDEX (due) ON t.queue = asked.queue AND t.ready_at <= {now}
+(SELECT t.queue, t.`key`, asked.lease_end, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt
+FROM {asked}
+STRAIGHT_JOIN {table} AS t FORCE INDEX (due)
+ON t.queue = asked.queue AND t.ready_at >= {since} AND t.ready_at < {before}
 LIMIT {limit} FOR UPDATE SKIP LOCKED)
 
+-- What the record was is left in a column of its own, for the answer.
 -- name: lease_picked
 UPDATE ({picks} LIMIT {limit}) AS picked
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = picked.queue AND t.`key` = picked.`key`
-SET t.ready_at = picked.lease_end, t.locked_until = picked.lease_end, t.locked_by = {holder}, t.revision = {token},
-t.fence = GREATEST(t.fence + 1, {now}), t.attempt = t.attempt + 1;
+SET t.was = CONCAT(picked.ready_at, ',', IFNULL(picked.locked_until, ''), ',', picked.fence, ',', picked.attempt, ',',
+HEX(picked.revision), ',', IFNULL(CONCAT('x', HEX(picked.locked_by)), '')),
+t.ready_at = picked.lease_end, t.locked_until = picked.lease_end, t.locked_by = {holder}, t.revision = {token},
+t.fence = GREATEST(LEAST(picked.fence, 9223372036854775806) + 1, {now}), t.attempt = LEAST(picked.attempt, 2147483646) + 1;
 SET @pyncette_claimed = ROW_COUNT()
 
--- Which of the queues have something due: reads one entry of the index for each. (MySQL sorts the whole queue when it is
+-- Which of the claims would get something: reads one entry of the index for each. (MySQL sorts the whole queue when it is
 -- asked for the order of ready_at alone.)
--- name: due_queues
-SELECT asked.n FROM {asked} WHERE {now} >= (
-SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.queue, t.ready_at LIMIT 1)
+-- name: ready_claims
+SELECT asked.n FROM {asked} WHERE asked.past > (
+SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue AND t.ready_at >= asked.since
+ORDER BY t.queue, t.ready_at LIMIT 1)
 
 -- MariaDB reads every part of a UNION to its own limit, and keeps the lock on the entry at which a range ends. So the
 -- queues are taken one by one, those with nothing due are left alone, and no more is asked for than is there. The
@@ -62,22 +76,26 @@ BEGIN NOT ATOMIC
 DECLARE room INT DEFAULT {limit};
 DECLARE n INT;
 FOR q IN (
-SELECT asked.queue, asked.lease_end, asked.most, (
-SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue ORDER BY t.queue, t.ready_at LIMIT 1) AS first
-FROM {asked} HAVING first <= {now} ORDER BY asked.n
+SELECT asked.queue, asked.lease_end, asked.most, asked.past, (
+SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue AND t.ready_at >= asked.since
+ORDER BY t.queue, t.ready_at LIMIT 1) AS first
+FROM {asked} HAVING first < asked.past ORDER BY asked.n
 ) DO
 IF room > 0 THEN
 SET n = LEAST(room, q.most);
 SELECT COUNT(*) INTO n FROM (
 SELECT 1 FROM {table} FORCE INDEX (due)
-WHERE queue = q.queue AND ready_at BETWEEN q.first AND {now} LIMIT n) AS ready;
+WHERE queue = q.queue AND ready_at >= q.first AND ready_at < q.past LIMIT n) AS ready;
 FOR picked IN (
-SELECT `key` FROM {table} FORCE INDEX (due)
-WHERE queue = q.queue AND ready_at BETWEEN q.first AND {now} ORDER BY ready_at, `key` LIMIT n
+SELECT `key`, ready_at, locked_until, locked_by, revision, fence, attempt FROM {table} FORCE INDEX (due)
+WHERE queue = q.queue AND ready_at >= q.first AND ready_at < q.past ORDER BY ready_at, `key` LIMIT n
 FOR UPDATE SKIP LOCKED
 ) DO
-UPDATE {table} SET ready_at = q.lease_end, locked_until = q.lease_end, locked_by = {holder}, revision = {token},
-fence = GREATEST(fence + 1, {now}), attempt = attempt + 1 WHERE queue = q.queue AND `key` = picked.`key`;
+UPDATE {table} SET was = CONCAT(picked.ready_at, ',', IFNULL(picked.locked_until, ''), ',', picked.fence, ',',
+picked.attempt, ',', HEX(picked.revision), ',', IFNULL(CONCAT('x', HEX(picked.locked_by)), '')),
+ready_at = q.lease_end, locked_until = q.lease_end, locked_by = {holder}, revision = {token},
+fence = GREATEST(LEAST(picked.fence, 9223372036854775806) + 1, {now}), attempt = LEAST(picked.attempt, 2147483646) + 1
+WHERE queue = q.queue AND `key` = picked.`key`;
 SET room = room - 1;
 END FOR;
 END IF;
@@ -85,44 +103,54 @@ END FOR;
 SET @pyncette_claimed = {limit} - room;
 END
 
--- What was leased is found by the index again, as it is ready at the end of its lease now.
 -- name: claimed
-SELECT {columns} FROM {asked}
+SELECT t.queue, t.`key`, t.due_at, t.was, t.spec, t.state FROM {asked}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (due) ON t.queue = asked.queue AND t.ready_at = asked.lease_end
 WHERE @pyncette_claimed > 0 AND t.revision = {token}
 
 -- name: insert
-INSERT INTO {table} (queue, `key`, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec)
+INSERT INTO {table} (queue, `key`, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state)
 VALUES {rows} ON DUPLICATE KEY UPDATE attempt = {table}.attempt;
 SET @pyncette_applied = @pyncette_applied + ROW_COUNT()
 
+-- Waits for nobody: what another transaction has locked is left out, and found to be busy at the end.
 -- name: update
-UPDATE {changes}
-STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
-ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.old
-SET t.due_at = changes.due_at, t.ready_at = changes.ready_at, t.locked_until = changes.locked_until,
-t.locked_by = changes.locked_by, t.revision = changes.revision, t.fence = changes.fence,
-t.attempt = changes.attempt{spec};
+UPDATE (SELECT changes.* FROM {changes}
+STRAIGHT_JOIN {table} AS h FORCE INDEX (PRIMARY)
+ON h.queue = changes.queue AND h.`key` = changes.`key` AND h.revision = changes.old FOR UPDATE SKIP LOCKED) AS held
+STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = held.queue AND t.`key` = held.`key`
+SET t.due_at = held.due_at, t.ready_at = held.ready_at, t.locked_until = held.locked_until,
+t.locked_by = held.locked_by, t.revision = held.revision, t.fence = held.fence,
+t.attempt = held.attempt, t.state = held.state, t.was = NULL{spec};
 SET @pyncette_applied = @pyncette_applied + ROW_COUNT()
 
--- Results of a swap are pairs: the position of a change, and whether it is applied. Deletions count as not applied, all
--- other changes as applied, unless a result says something else.
+-- Results of a swap are pairs: the position of a change, and 1 if it is applied, 0 if not, 2 if another transaction has
+-- locked the record. Deletions count as not applied, all other changes as applied, unless a result says something else.
 
 -- Holds the rows until they are deleted.
 -- name: find_deleted
 SELECT changes.n, 1 FROM {changes}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
-ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.old FOR UPDATE
+ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.old FOR UPDATE SKIP LOCKED
 
 -- name: delete
-DELETE t FROM {changes}
+DELETE t FROM (SELECT changes.* FROM {changes}
+STRAIGHT_JOIN {table} AS h FORCE INDEX (PRIMARY)
+ON h.queue = changes.queue AND h.`key` = changes.`key` AND h.revision = changes.old FOR UPDATE SKIP LOCKED) AS held
+STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = held.queue AND t.`key` = held.`key`
+
+-- What is still there as it was, to be seen without a lock.
+-- name: find_undeleted
+SELECT changes.n, 2 FROM {changes}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
 ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.old
 
 -- Looks only when the counts say that something was not applied; within the transaction, before anybody else can
 -- write over what was. A change that is sent again because its answer was lost, and is in the table, counts as applied.
 -- name: find_refused
-SELECT changes.n, 0 FROM {changes}
+SELECT changes.n, IF(o.queue IS NULL, 0, 2) FROM {changes}
 LEFT JOIN {table} AS t FORCE INDEX (PRIMARY)
 ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.revision
+LEFT JOIN {table} AS o FORCE INDEX (PRIMARY)
+ON o.queue = changes.queue AND o.`key` = changes.`key` AND o.revision = changes.old
 WHERE @pyncette_applied < {expected} AND t.queue IS NULL

@@ -38,6 +38,8 @@ _COLUMNS = {
     "fence": "bigint",
     "attempt": "bigint",
     "spec": "longtext",
+    "state": "longtext",
+    "was": "varbinary(1200)",
 }
 _INDEXES = {"PRIMARY": "queue,key", "due": "queue,ready_at,key"}
 _COLUMNS_OF_1_1_0 = {"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"}

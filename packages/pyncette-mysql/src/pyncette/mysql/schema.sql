@@ -9,6 +9,8 @@ CREATE TABLE {table} (
     fence BIGINT NOT NULL,
     attempt BIGINT NOT NULL,
     spec LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    state LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    was VARBINARY(1200) NULL,
     PRIMARY KEY (queue, `key`),
     KEY due (queue, ready_at, `key`)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = 'pyncette schema 1'

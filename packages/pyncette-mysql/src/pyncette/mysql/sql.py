@@ -10,7 +10,7 @@ from typing import Any
 
 from pyncette.record import Record
 
-COLUMNS = "t.queue, t.`key`, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec"
+COLUMNS = "t.queue, t.`key`, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state"
 
 SCHEMA = files(__package__).joinpath("schema.sql").read_text("utf-8").strip()
 
@@ -33,7 +33,7 @@ class Dialect(Enum):
 
 def text(value: str) -> str:
     """A literal of bytes, which means the same in every SQL mode and character set."""
-    return f"x'{value.encode().hex()}'"
+    return f"x'{value.encode(errors='surrogateescape').hex()}'"
 
 
 def optional_text(value: str | None) -> str:
@@ -55,16 +55,41 @@ def derived(dialect: Dialect, name: str, columns: Sequence[str], rows: Iterable[
 
 def record(row: tuple[Any, ...]) -> Record:
     """A record from the :data:`COLUMNS`."""
-    queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec = row
+    queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state = row
     return Record(
-        queue.decode(),
-        key.decode(),
+        _decoded(queue),
+        _decoded(key),
         due_at,
         ready_at,
         locked_until,
-        None if locked_by is None else locked_by.decode(),
-        revision.decode(),
+        None if locked_by is None else _decoded(locked_by),
+        _decoded(revision),
         fence,
         attempt,
         spec,
+        state,
     )
+
+
+def record_before(row: tuple[Any, ...]) -> Record:
+    """A record as it was before it was claimed: from what a claim leaves in ``was``, and what it does not change."""
+    queue, key, due_at, was, spec, state = row
+    ready_at, locked_until, fence, attempt, revision, locked_by = was.decode().split(",")
+    return Record(
+        _decoded(queue),
+        _decoded(key),
+        due_at,
+        int(ready_at),
+        int(locked_until) if locked_until else None,
+        _decoded(bytes.fromhex(locked_by[1:])) if locked_by else None,
+        _decoded(bytes.fromhex(revision)),
+        int(fence),
+        int(attempt),
+        spec,
+        state,
+    )
+
+
+def _decoded(value: bytes) -> str:
+    """Bytes that are no text, which only a hand can have put there, stand in it as lone surrogates."""
+    return value.decode(errors="surrogateescape")

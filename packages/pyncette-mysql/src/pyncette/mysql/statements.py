@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from pyncette.record import Queue, QueueClaim, Ref
+from pyncette.record import HELD, Queue, QueueClaim, Ref
 
 from .sql import COLUMNS, QUERIES, Dialect, derived, text
 
@@ -39,37 +39,45 @@ class Statements:
             for chunk in chunks(refs, ROWS)
         )
 
-    def scan(self, queue: Queue, after: str | None, limit: int) -> str:
-        condition = "" if after is None else f" AND t.`key` > {text(after)}"
-        return self.fill("scan", queue=text(queue.name), after=condition, limit=limit)
+    def scan(self, queue: Queue, after: str | None, limit: int, prefix: str) -> str:
+        within = "" if after is None else f" AND t.`key` > {text(after)}"
+        if prefix:
+            literal = text(prefix)
+            within += f" AND t.`key` >= {literal} AND t.`key` < {literal[:-1]}ff'"  # a byte that no text has
+        return self.fill("scan", queue=text(queue.name), within=within, limit=limit)
+
+    def scan_ready(self, queue: Queue, since: int, before: int, after: tuple[int, str] | None, limit: int) -> str:
+        behind = "" if after is None else f" AND (t.ready_at > {after[0]} OR t.`key` > {text(after[1])})"
+        start = since if after is None else max(since, after[0])
+        return self.fill("scan_ready", queue=text(queue.name), since=start, before=before, after=behind, limit=limit)
+
+    def count(self, queue: Queue, since: int, before: int, limit: int) -> str:
+        return self.fill("count", queue=text(queue.name), since=since, before=before, limit=limit)
+
+    def queues(self, after: str | None, limit: int) -> str:
+        return self.fill("queues", after=text(after or ""), limit=limit)
 
     def clock(self) -> str:
         return self.fill("clock")
 
-    def due(self, claims: Sequence[QueueClaim], now: int, limit: int) -> str:
-        """As many results as there are statements; together they may be more than ``limit``."""
-        parts = [self._part("due_instances", "due_statics", run, now) for run in runs(claims)]
-        return ";".join(f"{' UNION ALL '.join(chunk)} LIMIT {limit}" for chunk in chunks(parts, BRANCHES))
-
-    def next_ready(self, queues: Sequence[Queue], after: int | None) -> str:
-        condition = "" if after is None else f" AND t.ready_at > {after}"
+    def next_ready(self, queues: Sequence[Queue], after: int | None) -> list[str]:
+        condition = f" AND t.ready_at < {HELD}" + ("" if after is None else f" AND t.ready_at > {after}")
         parts = [
             self.fill("next_of_statics", asked=self._asked(("queue",), (text(q.name) for q in chunk)), after=condition)
             for chunk in chunks([q for q in queues if q.static], ROWS)
         ]
         parts += [self.fill("next_of_instances", queue=text(q.name), after=condition) for q in queues if not q.static]
-        return ";".join(self.fill("next_ready", parts=" UNION ALL ".join(chunk)) for chunk in chunks(parts, BRANCHES))
+        return [self.fill("next_ready", parts=" UNION ALL ".join(chunk)) for chunk in chunks(parts, BRANCHES)]
 
     def wants_narrowing(self, claims: Sequence[QueueClaim]) -> bool:
         """Whether it is worth a round trip to find out first which queues have something due."""
         return self.dialect is Dialect.MYSQL and sum(1 for _ in runs(claims)) >= MANY_PARTS
 
-    def due_queues(self, claims: Sequence[QueueClaim], now: int) -> str:
-        """The positions of the claims whose queues have something due."""
-        rows = [f"{n},{text(claim.queue.name)}" for n, claim in enumerate(claims)]
-        return ";".join(
-            self.fill("due_queues", asked=self._asked(("n", "queue"), chunk), now=now) for chunk in chunks(rows, ROWS)
-        )
+    def ready_claims(self, claims: Sequence[QueueClaim], now: int) -> str:
+        """The positions of the claims that would get something."""
+        rows = [f"{n},{text(c.queue.name)},{c.since},{min(c.before, now + 1)}" for n, c in enumerate(claims)]
+        columns = ("n", "queue", "since", "past")
+        return ";".join(self.fill("ready_claims", asked=self._asked(columns, chunk)) for chunk in chunks(rows, ROWS))
 
     def claim(self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str) -> str:
         """A transaction. The results of its statements are no rows but those of the claimed records."""
@@ -78,19 +86,25 @@ class Statements:
             picks = [self._part("pick_instances", "pick_statics", run, now) for run in runs(claims)]
             lease = self.fill("lease_picked", picks=" UNION ALL ".join(picks), **leased)
         else:
-            rows = (f"{n},{text(c.queue.name)},{c.locked_until},{c.limit}" for n, c in enumerate(claims))
-            lease = self.fill("lease_in_turn", asked=self._asked(("n", "queue", "lease_end", "most"), rows), **leased)
+            rows = (
+                f"{n},{text(c.queue.name)},{c.locked_until},{c.limit},{c.since},{min(c.before, now + 1)}"
+                for n, c in enumerate(claims)
+            )
+            columns = ("n", "queue", "lease_end", "most", "since", "past")
+            lease = self.fill("lease_in_turn", asked=self._asked(columns, rows), **leased)
+        once = list({claim.queue.name: claim for claim in claims}.values())
         claimed = ";".join(
-            self.fill("claimed", asked=self._leases(chunk), token=leased["token"]) for chunk in chunks(claims, ROWS)
+            self.fill("claimed", asked=self._leases(chunk), token=leased["token"]) for chunk in chunks(once, ROWS)
         )
         return f"START TRANSACTION;{lease};{claimed};COMMIT"
 
     def _part(self, for_instances: str, for_statics: str, run: Sequence[QueueClaim], now: int) -> str:
-        if run[0].queue.static:
-            return self.fill(for_statics, asked=self._leases(run), now=now, limit=len(run))
-        (claim,) = run
+        first = run[0]
+        window = {"since": first.since, "before": min(first.before, now + 1)}
+        if first.queue.static:
+            return self.fill(for_statics, asked=self._leases(run), limit=len(run), **window)
         return self.fill(
-            for_instances, queue=text(claim.queue.name), lease_end=claim.locked_until, now=now, limit=claim.limit
+            for_instances, queue=text(first.queue.name), lease_end=first.locked_until, limit=first.limit, **window
         )
 
     def _leases(self, claims: Iterable[QueueClaim]) -> str:
@@ -101,8 +115,8 @@ class Statements:
 
 
 def runs(claims: Sequence[QueueClaim]) -> Iterator[Sequence[QueueClaim]]:
-    """The claims in their order, static ones that follow each other together."""
-    for static, group in groupby(claims, key=lambda claim: claim.queue.static):
+    """The claims in their order, static ones of one window that follow each other together."""
+    for (static, _, _), group in groupby(claims, key=lambda claim: (claim.queue.static, claim.since, claim.before)):
         together = list(group)
         yield from chunks(together, ROWS if static else 1)
 

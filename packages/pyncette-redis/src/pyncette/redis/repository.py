@@ -93,7 +93,8 @@ class RedisRepository(Repository):
         await self._admit([queue.name])
         first, last = codec.members_with_prefix(queue.name, prefix)
         if after is not None:
-            first = max(first, b"(" + codec.member_of(queue.name, after), key=lambda bound: bound[1:])
+            member = codec.member_of(queue.name, after)
+            first = b"(" + member if member >= first[1:] else first
         keys = self._keys.dynamic(queue.name)
         call = Call(
             scripts.SCAN, keys.slot, [keys.rows, keys.order], [bulk(first), bulk(last), batches.number(limit)], 3
