@@ -21,6 +21,7 @@ from pyncette import lease
 from pyncette.dynamodb import dynamodb_repository
 from pyncette.record import Change, Queue, QueueClaim, Record
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import take
 
 NOW = 1_800_000_000_000_000
 SECOND = 1_000_000
@@ -65,7 +66,7 @@ def settlements(records: list[Record]) -> list[Change]:
 
 async def claim(repository: Repository, limit: int = 100) -> list[Record]:
     token = fresh()
-    return await repository.claim(want(TASK, limit=limit), now=NOW, limit=limit, token=token, holder=token)
+    return await take(repository, want(TASK, limit=limit), now=NOW, limit=limit, token=token, holder=token)
 
 
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:

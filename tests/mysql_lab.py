@@ -15,7 +15,7 @@ from asyncmy.connection import Connection
 
 from pyncette.mysql import mysql_repository
 from pyncette.mysql.connections import SESSION, execute
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
 from tests.servers.model import Server
 
@@ -42,7 +42,7 @@ def numbered(count: int) -> list[Record]:
 
 
 async def insert(repository: Repository, records: Sequence[Record]) -> None:
-    assert await repository.swap([Change(None, one) for one in records]) == [True] * len(records)
+    assert await repository.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * len(records)
 
 
 def claim(repository: Repository, limit: int = 10) -> Awaitable[list[Record]]:

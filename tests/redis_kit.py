@@ -12,7 +12,7 @@ from pyncette.errors import RepositoryUnavailableException
 from pyncette.record import Change, Queue, Record
 from pyncette.redis import redis_repository
 from pyncette.repository import Repository
-from pyncette.testing.contract.base import MINUTE, NOW, TASK, fresh, stored, want
+from pyncette.testing.contract.base import MINUTE, NOW, TASK, fresh, stored, take, want
 from tests.servers.model import Server
 
 PATIENCE = 100
@@ -37,7 +37,7 @@ async def opened(server: Server, **options: Any) -> AsyncIterator[Repository]:
 
 async def claim(repository: Repository, *queues: Queue, limit: int = 100, now: int = NOW) -> list[Record]:
     claims = want(*(queues or [TASK]), limit=limit, locked_until=now + MINUTE)
-    return await repository.claim(claims, now=now, limit=limit, token=fresh(), holder="me")
+    return await take(repository, claims, now=now, limit=limit, token=fresh(), holder="me")
 
 
 def settled(taken: list[Record]) -> list[Change]:

@@ -11,8 +11,9 @@ import anyio
 import pytest
 
 from pyncette import Context, Pyncette, lease
-from pyncette.record import Change, Queue, Record
+from pyncette.record import Change, Queue, Record, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import applied, next_ready, take
 from tests.dynamodb_kit import MINUTE, NOW, TASK, Wire, fresh, numbered, record, want
 from tests.dynamodb_meter import Cost, Meter
 
@@ -27,12 +28,12 @@ def meter(proxy: Wire) -> Meter:
 
 
 async def insert(repository: Repository, records: list[Record]) -> None:
-    assert all(await repository.swap([Change(None, one) for one in records]))
+    assert applied(await repository.swap([Change(None, one) for one in records]))
 
 
 async def claim(repository: Repository, *queues: Queue) -> list[Record]:
     token = fresh()
-    return await repository.claim(want(*(queues or (TASK,))), now=NOW, limit=100, token=token, holder=token)
+    return await take(repository, want(*(queues or (TASK,))), now=NOW, limit=100, token=token, holder=token)
 
 
 class TestWrites:
@@ -46,17 +47,17 @@ class TestWrites:
             assert (claimed.table_writes, claimed.index_writes) == (100, 200)
             assert claimed.reads <= 8, "of an index that holds no more than it must"
             longer = [lease.extend(one, locked_until=NOW + 2 * MINUTE, revision=fresh()) for one in taken]
-            assert all(await repository.swap(longer))
+            assert applied(await repository.swap(longer))
             assert meter.read() == Cost(table_writes=100, index_writes=200)
             held = [change.new for change in longer if change.new]
             advanced = [lease.complete(one, next_due=NOW + 5 * MINUTE, revision=fresh()) for one in held]
-            assert all(await repository.swap(advanced))
+            assert applied(await repository.swap(advanced))
             assert meter.read() == Cost(table_writes=100, index_writes=200)
             current = [change.new for change in advanced if change.new]
             same_time = [Change(one, replace(one, spec='{"new": 1}', revision=fresh())) for one in current]
-            assert all(await repository.swap(same_time))
+            assert applied(await repository.swap(same_time))
             assert meter.read() == Cost(table_writes=100, index_writes=100)
-            assert all(await repository.swap([Change(change.new, None) for change in same_time]))
+            assert applied(await repository.swap([Change(change.new, None) for change in same_time]))
             assert meter.read() == Cost(table_writes=100, index_writes=100)
 
     async def test_what_is_lost_costs(self, watched: Factory, meter: Meter) -> None:
@@ -65,8 +66,8 @@ class TestWrites:
             await insert(repository, [one])
             meter.read()
             late = [Change(replace(one, revision=fresh()), replace(one, revision=fresh()))]
-            assert await repository.swap(late) == [False]
-            assert await repository.swap([Change(None, one)]) == [False]
+            assert await repository.swap(late) == [Swap.CONFLICT]
+            assert await repository.swap([Change(None, one)]) == [Swap.CONFLICT]
             assert meter.read() == Cost(table_writes=2)
 
     async def test_large_arguments_are_not_in_the_index(self, watched: Factory, meter: Meter) -> None:
@@ -77,7 +78,7 @@ class TestWrites:
             (taken,) = await claim(repository)
             cost = meter.read()
             assert (cost.table_writes, cost.index_writes, cost.reads) == (10, 2, 2)
-            assert all(await repository.swap([lease.complete(taken, next_due=NOW + 5 * MINUTE, revision=fresh())]))
+            assert applied(await repository.swap([lease.complete(taken, next_due=NOW + 5 * MINUTE, revision=fresh())]))
             assert meter.read() == Cost(table_writes=10, index_writes=2)
 
 
@@ -92,9 +93,9 @@ class TestReads:
             meter.read()
             static = [Queue(one.queue, static=True) for one in statics]
             for queues, budget in ((static, 0.5), ([TASK], 2), ([Queue("task:7")], 0.5), ([*static, TASK], 2.5)):
-                assert await repository.next_ready(queues) == NOW + MINUTE
+                assert await next_ready(repository, queues) == NOW + MINUTE
                 assert meter.read() == Cost(reads=budget)
-                assert await repository.next_ready(queues, after=NOW) == NOW + MINUTE
+                assert await next_ready(repository, queues, after=NOW) == NOW + MINUTE
                 assert meter.read() == Cost(reads=budget)
                 assert await claim(repository, *queues) == []
                 assert meter.read() == Cost(reads=budget)

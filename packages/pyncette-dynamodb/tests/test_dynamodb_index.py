@@ -12,8 +12,9 @@ import pytest
 
 from pyncette import Context, Pyncette, lease
 from pyncette.dynamodb.layout import INDEX, SHARDS
-from pyncette.record import Change, Queue, Record
+from pyncette.record import Change, Queue, Record, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import applied, next_ready, ready, take
 from tests.dynamodb_kit import (
     MINUTE,
     NOW,
@@ -78,13 +79,13 @@ def tried(proxy: Wire) -> int:
 
 
 async def insert(repository: Repository, records: list[Record]) -> None:
-    assert all(await repository.swap([Change(None, one) for one in records]))
+    assert applied(await repository.swap([Change(None, one) for one in records]))
 
 
 async def claim(repository: Repository, limit: int = 100, *queues: Queue) -> list[Record]:
     token = fresh()
     wanted = want(*(queues or (TASK,)), limit=limit)
-    return await repository.claim(wanted, now=NOW, limit=limit, token=token, holder=token)
+    return await take(repository, wanted, now=NOW, limit=limit, token=token, holder=token)
 
 
 class TestStaleEntries:
@@ -117,7 +118,7 @@ class TestStaleEntries:
                 assert len(taken) == 10
                 assert tried(proxy) == 10
                 done = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
-                assert all(await repository.swap(done))
+                assert applied(await repository.swap(done))
 
     async def test_a_claim_looks_behind_them(
         self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
@@ -140,7 +141,7 @@ class TestStaleEntries:
             await insert(one, [before])
             Frozen(proxy, table_name)
             again = replace(before, revision=fresh())
-            assert await one.swap([Change(before, None)]) == [True]
+            assert await one.swap([Change(before, None)]) == [Swap.APPLIED]
             await insert(one, [again])
             (held,) = await claim(one)
             assert await claim(other) == []
@@ -153,11 +154,11 @@ class TestStaleEntries:
             a, b, c = numbered(3)
             await insert(one, [a, b, c])
             Frozen(proxy, table_name)
-            assert await other.due(want(TASK), now=NOW, limit=100) == [a, b, c]
+            assert await ready(other, want(TASK), now=NOW, limit=100) == [a, b, c]
             sooner = replace(c, ready_at=NOW - MINUTE, revision=fresh())
             later = replace(b, ready_at=NOW + MINUTE, revision=fresh())
             await one.swap([Change(a, None), Change(b, later), Change(c, sooner)])
-            assert await other.due(want(TASK), now=NOW, limit=100) == [sooner]
+            assert await ready(other, want(TASK), now=NOW, limit=100) == [sooner]
 
     async def test_what_the_index_does_not_show_yet(
         self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
@@ -210,7 +211,7 @@ class TestContention:
             assert spread != {each.key for each in records[60:70]}
             for _ in range(3):
                 await claim(other, 1)
-            left = await one.due(want(TASK, limit=200), now=NOW, limit=200)
+            left = await ready(one, want(TASK, limit=200), now=NOW, limit=200)
             assert [each.key for each in await claim(other, 5)] == [each.key for each in left[:5]]
 
 
@@ -223,14 +224,14 @@ class TestNeighbours:
             await insert(repository, [*others, *ours])
             queues = [Queue(one.queue, static=True) for one in ours]
             proxy.requests.clear()
-            assert await repository.next_ready(queues) == NOW - 5
+            assert await next_ready(repository, queues) == NOW - 5
             assert proxy.count() == {"Query": 2}
-            assert await repository.next_ready(queues, after=NOW) == NOW + 5
-            assert await repository.next_ready(queues[1:], after=NOW + 5) is None
-            assert await repository.due(want(*queues), now=NOW, limit=100) == ours[:1]
+            assert await next_ready(repository, queues, after=NOW) == NOW + 5
+            assert await next_ready(repository, queues[1:], after=NOW + 5) is None
+            assert await ready(repository, want(*queues), now=NOW, limit=100) == ours[:1]
             (taken,) = await claim(repository, 100, *queues)
             assert taken.key == "own0"
-            assert await repository.next_ready(queues) == NOW + 5
+            assert await next_ready(repository, queues) == NOW + 5
 
     async def test_static_tasks_on_several_pages(self, watched: Factory, proxy: Wire) -> None:
         """DynamoDB gives a megabyte at a time."""
@@ -246,10 +247,10 @@ class TestNeighbours:
             await insert(repository, [*statics, *numbered(60)])
             proxy.script = short_pages
             queues = [Queue(one.queue, static=True) for one in statics]
-            assert await repository.due(want(*queues), now=NOW, limit=100) == statics
+            assert await ready(repository, want(*queues), now=NOW, limit=100) == statics
             assert len(await claim(repository, 60)) == 60
             assert len(await repository.scan(TASK, after=None, limit=100)) == 60
-            assert await repository.next_ready([queues[3]]) == NOW - 3
+            assert await next_ready(repository, [queues[3]]) == NOW - 3
 
     async def test_prefixes_keep_apps_apart(self, direct: Factory) -> None:
         """Apps with different prefixes share a table, and have tasks of the same names."""

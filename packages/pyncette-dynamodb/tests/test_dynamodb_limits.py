@@ -11,8 +11,9 @@ import pytest
 
 from pyncette.dynamodb import database
 from pyncette.errors import RecordRefusedException, RepositoryException
-from pyncette.record import Change
+from pyncette.record import Change, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import applied, next_ready, take
 from tests.dynamodb_kit import (
     NOW,
     TASK,
@@ -74,8 +75,9 @@ class TestSizes:
             spec=spec,
         )
         async with direct(dynamodb_partition_prefix=prefix) as repository:
-            assert await repository.swap(inserts([one])) == [True]
-            (taken,) = await repository.claim(
+            assert await repository.swap(inserts([one])) == [Swap.APPLIED]
+            (taken,) = await take(
+                repository,
                 [replace(want(TASK)[0], queue=replace(TASK, name=queue))],
                 now=NOW,
                 limit=1,
@@ -92,15 +94,15 @@ class TestSizes:
         async with watched() as repository:
             proxy.requests.clear()
             records = [record(f"{n}", spec="x" * 30_000) for n in range(40)]
-            assert await repository.swap(inserts(records)) == [True] * 40
+            assert await repository.swap(inserts(records)) == [Swap.APPLIED] * 40
             assert [len(str(request.body)) < 2**20 for request in proxy.requests] == [True] * 3
-            assert await repository.swap([Change(one, None) for one in records]) == [True] * 40
+            assert await repository.swap([Change(one, None) for one in records]) == [Swap.APPLIED] * 40
 
     async def test_answers_that_are_cut(self, direct: Factory) -> None:
         """100 records of 300 KB are more than DynamoDB gives at once."""
         records = [record(f"{n}", spec=f"{n:03}" + "x" * 300_000) for n in range(60)]
         async with direct() as repository:
-            assert all(await repository.swap(inserts(records)))
+            assert applied(await repository.swap(inserts(records)))
             assert await repository.read([one.ref for one in records]) == records
             assert len(await repository.scan(TASK, after=None, limit=100)) == 60
 
@@ -140,7 +142,7 @@ class TestRoundTrips:
             assert proxy.count() == {"Query": 4, "BatchExecuteStatement": 4}
             await repository.swap(settlements(taken))
             assert proxy.count() == {"BatchExecuteStatement": 4}
-            await repository.next_ready([TASK])
+            await next_ready(repository, [TASK])
             assert proxy.count() == {"Query": 4}
             await repository.read([one.ref for one in records] * 2)
             assert proxy.count() == {"BatchGetItem": 1}
@@ -157,10 +159,10 @@ class TestRoundTrips:
             await repository.swap(inserts(statics))
             queues = [replace(TASK, name=one.queue, static=True) for one in statics]
             proxy.requests.clear()
-            assert await repository.next_ready(queues) == NOW - 499
+            assert await next_ready(repository, queues) == NOW - 499
             assert proxy.count() == {"Query": 1}
-            assert await repository.claim(want(*queues), now=NOW - 1000, limit=100, token="t", holder="h") == []
+            assert await take(repository, want(*queues), now=NOW - 1000, limit=100, token="t", holder="h") == []
             assert proxy.count() == {"Query": 1}
-            taken = await repository.claim(want(*queues), now=NOW, limit=50, token="t", holder="h")
+            taken = await take(repository, want(*queues), now=NOW, limit=50, token="t", holder="h")
             assert [one.key for one in taken] == [one.key for one in statics[:50]]
             assert proxy.count() == {"Query": 1, "BatchExecuteStatement": 2}

@@ -14,8 +14,9 @@ import pytest
 
 from pyncette.dynamodb import dynamodb_repository, schema, table_definition
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
-from pyncette.record import Change
+from pyncette.record import Change, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import next_ready
 from tests.dynamodb_kit import REGION, SECRET, Answer, Body, Request, Script, Wire, call, fresh, record, repository_of
 from tests.servers.model import Server
 
@@ -43,7 +44,7 @@ async def error_of(opening: AbstractAsyncContextManager[Repository]) -> Reposito
 async def works(factory: Factory) -> None:
     one = record(fresh())
     async with factory() as repository:
-        assert await repository.swap([Change(None, one)]) == [True]
+        assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
         assert await repository.read([one.ref]) == [one]
 
 
@@ -339,7 +340,7 @@ class TestClock:
         async with watched() as repository:
             assert await repository.clock() is None
             proxy.script = ahead(proxy, 60)
-            await repository.next_ready([])
+            await next_ready(repository, [])
             assert await repository.clock() is None, "nothing was sent, so nobody knows"
             await repository.read([record("a").ref])
             with pytest.raises(RepositoryException, match="behind that of DynamoDB"):

@@ -19,8 +19,9 @@ import pytest
 from pyncette import Context, Pyncette
 from pyncette.dynamodb import database
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
-from pyncette.record import Change
+from pyncette.record import Change, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import next_ready, ready
 from tests.dynamodb_kit import NOW, TASK, Answer, Cut, Request, Wire, fresh, numbered, record, repository_of, want
 from tests.servers.model import Server
 
@@ -93,13 +94,13 @@ class TestApp:
     async def test_it_works_again_by_itself(self, watched: Factory, proxy: Wire) -> None:
         async with watched() as repository:
             one = record("a")
-            assert await repository.swap([Change(None, one)]) == [True]
+            assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
             proxy.script = cut
             for call in (
                 lambda: repository.read([one.ref]),
                 lambda: repository.scan(TASK, after=None, limit=1),
-                lambda: repository.next_ready([TASK]),
-                lambda: repository.due(want(TASK), now=NOW, limit=1),
+                lambda: next_ready(repository, [TASK]),
+                lambda: ready(repository, want(TASK), now=NOW, limit=1),
                 lambda: repository.claim(want(TASK), now=NOW, limit=1, token=fresh(), holder=fresh()),
             ):
                 with pytest.raises(RepositoryUnavailableException, match="can't be reached") as caught:
@@ -121,7 +122,7 @@ class TestHanging:
 
         async def use() -> None:
             async with watched() as repository:
-                await repository.next_ready([TASK])
+                await next_ready(repository, [TASK])
                 await repository.swap([Change(None, record("a"))])
 
         with hanging(proxy, operation):
@@ -139,13 +140,13 @@ class TestHanging:
         async with watched() as repository:
             await repository.swap([Change(None, one) for one in numbered(100)])
             for call in (
-                partial(repository.next_ready, [TASK]),
+                partial(next_ready, repository, [TASK]),
                 partial(repository.claim, want(TASK), now=NOW, limit=1, token=fresh(), holder=fresh()),
             ):
                 with hanging(proxy, first_place), anyio.move_on_after(0.3) as scope:
                     await call()
                 assert scope.cancelled_caught
-            assert await repository.next_ready([TASK]) == NOW - 99
+            assert await next_ready(repository, [TASK]) == NOW - 99
 
     async def test_a_cancelled_call_leaves_nothing_behind(self, watched: Factory, proxy: Wire) -> None:
         """More calls than there are connections, all cancelled while they wait; then as many that succeed."""
@@ -159,7 +160,7 @@ class TestHanging:
                         for one in records:
                             tasks.start_soon(repository.swap, [Change(None, one)])
                 assert {task for task in asyncio.all_tasks() if not task.done()} <= before
-            outcomes: list[bool] = []
+            outcomes: list[Swap] = []
 
             async def rewrite(number: int) -> None:
                 (stored,) = await repository.read([records[number].ref])
@@ -169,7 +170,7 @@ class TestHanging:
                 async with anyio.create_task_group() as tasks:
                     for number in range(crowd):
                         tasks.start_soon(rewrite, number)
-            assert outcomes == [True] * crowd
+            assert outcomes == [Swap.APPLIED] * crowd
 
     async def test_closing_while_calls_are_under_way(self, watched: Factory, proxy: Wire) -> None:
         """The app is cancelled: connections are closed, and no one complains of those that were not."""
@@ -191,7 +192,7 @@ class TestServer:
             factory = repository_of(server.endpoint, "tasks")
             async with factory() as repository:
                 one = record("a")
-                assert await repository.swap([Change(None, one)]) == [True]
+                assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
                 await asyncio.to_thread(server.stop, kill=True)
                 with pytest.raises(RepositoryUnavailableException, match="can't be reached"):
                     await repository.swap([Change(one, None)])
@@ -203,4 +204,4 @@ class TestServer:
                     await repository.read([one.ref])
                 async with factory():
                     assert await repository.read([one.ref]) == [None]
-                    assert await repository.swap([Change(None, one)]) == [True]
+                    assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]

@@ -15,6 +15,7 @@ import pytest
 from pyncette.dynamodb import database, dynamodb_repository, layout, repository, statements, table_definition
 from pyncette.record import Change
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import next_ready, ready, take
 from tests.dynamodb_kit import NOW, TASK, Wire, record, want
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "backends" / "dynamodb.md"
@@ -59,12 +60,12 @@ async def test_the_permissions(page: str, watched: Factory, proxy: Wire) -> None
     one, other = record("a"), record("b")
     async with watched() as client:
         await client.swap([Change(None, one), Change(None, other)])
-        (taken,) = await client.claim(want(TASK, limit=1), now=NOW, limit=1, token="t", holder="h")
+        (taken,) = await take(client, want(TASK, limit=1), now=NOW, limit=1, token="t", holder="h")
         await client.swap([Change(taken, None)])
         await client.read([other.ref])
-        await client.due(want(TASK), now=NOW, limit=1)
+        await ready(client, want(TASK), now=NOW, limit=1)
         await client.scan(TASK, after=None, limit=1)
-        await client.next_ready([TASK])
+        await next_ready(client, [TASK])
         await client.clock()
     verbs = {verb for request in proxy.requests for verb in _verbs(request.body)}
     needed = {request.operation for request in proxy.requests} - {"BatchExecuteStatement"} | verbs

@@ -14,8 +14,9 @@ from pyncette.errors import (
     RepositoryException,
     RepositoryUnavailableException,
 )
-from pyncette.record import Change, Ref
+from pyncette.record import Change, Ref, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import next_ready, take
 from tests.dynamodb_kit import (
     MINUTE,
     NOW,
@@ -81,9 +82,9 @@ class TestThrottling:
                 return answer
 
             proxy.script = for_writes(script)
-            assert await repository.swap(inserts(records)) == [True] * 60
+            assert await repository.swap(inserts(records)) == [Swap.APPLIED] * 60
             changes = settlements(records)
-            assert await repository.swap(changes) == [True] * 60
+            assert await repository.swap(changes) == [Swap.APPLIED] * 60
             assert set(attempts.values()) == {3}
             assert await repository.read([one.ref for one in records]) == [change.new for change in changes]
 
@@ -110,11 +111,11 @@ class TestThrottling:
 
             proxy.script = script
             records = numbered(60)
-            assert await repository.swap(inserts(records)) == [True] * 60
+            assert await repository.swap(inserts(records)) == [Swap.APPLIED] * 60
             refused = iter([code] * 6)
             assert await repository.read([one.ref for one in records]) == records
             refused = iter([code] * 6)
-            assert await repository.next_ready([TASK]) == NOW - 59
+            assert await next_ready(repository, [TASK]) == NOW - 59
             refused = iter([code] * 6)
             assert await repository.scan(TASK, after=None, limit=60) != []
 
@@ -176,7 +177,7 @@ class TestUnknownOutcomes:
                 await repository.swap(inserts([one]))
             proxy.script = None
             assert await repository.read([one.ref]) == [None]
-            assert await repository.swap(inserts([one])) == [True]
+            assert await repository.swap(inserts([one])) == [Swap.APPLIED]
 
     async def test_dynamodb_fails_in_a_statement(self, watched: Factory, proxy: Wire) -> None:
         """It may have been carried out: sent again it would meet itself, and be reported as lost."""
@@ -220,7 +221,7 @@ class TestUnknownOutcomes:
             assert len(taken) == 75
             assert await repository.read([one.ref for one in taken]) == taken
             assert await claim(repository) == []
-            again = await repository.claim(want(TASK), now=NOW + MINUTE, limit=100, token=fresh(), holder=fresh())
+            again = await take(repository, want(TASK), now=NOW + MINUTE, limit=100, token=fresh(), holder=fresh())
             assert len(again) == 100
 
     async def test_a_claim_that_won_nothing_says_why(self, watched: Factory, proxy: Wire) -> None:
@@ -265,7 +266,7 @@ class TestDeleting:
             await repository.swap(inserts([one, other]))
             proxy.script = for_writes(script)
             changes = [Change(one, None), Change(absent, None), Change(replace(other, revision=fresh()), None)]
-            assert await repository.swap(changes) == [True, False, False]
+            assert await repository.swap(changes) == [Swap.APPLIED, Swap.CONFLICT, Swap.CONFLICT]
 
 
 async def test_the_table_is_gone(direct: Factory, table_name: str, dynamodb_server: Server) -> None:
@@ -279,10 +280,10 @@ async def test_the_table_is_gone(direct: Factory, table_name: str, dynamodb_serv
             lambda: repository.swap([Change(one, None)]),
             lambda: claim(repository),
             lambda: repository.scan(TASK, after=None, limit=1),
-            lambda: repository.next_ready([TASK]),
+            lambda: next_ready(repository, [TASK]),
         ):
             with pytest.raises(RepositoryException, match="it is gone"):
                 await attempt()
         async with direct():
             assert await repository.read([Ref("task", "task:a")]) == [None]
-            assert await repository.swap(inserts([one])) == [True]
+            assert await repository.swap(inserts([one])) == [Swap.APPLIED]

@@ -83,8 +83,9 @@ async def test_idle(wire: Wire, table: str, postgres_server: Server) -> None:
     async with postgres_kit.connection(postgres_server.url) as connection:
         await connection.execute(schema_sql(table))
         await connection.execute(
-            f"INSERT INTO {table} (queue, key, due_at, ready_at, fence, attempt, revision, spec) "  # noqa: S608 -- ours
-            "SELECT 'dynamic', 'dynamic:' || n, 2^60, 2^60 + n, 0, 0, 'r', '{}' FROM generate_series(1, 100000) AS n"
+            f"INSERT INTO {table} "  # noqa: S608 -- ours
+            "(queue, key, due_at, ready_at, fence, attempt, revision, spec, state) "
+            "SELECT 'dynamic', 'dynamic:' || n, 2^60, 2^60 + n, 0, 0, 'r', '{}', '' FROM generate_series(1, 100000) n"
         )
     async with app.create() as context:
         running = asyncio.create_task(context.run())

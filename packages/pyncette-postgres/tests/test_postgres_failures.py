@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
-from pyncette.postgres.failures import translated
+from pyncette.postgres.errors import translated
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ import anyio
 import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
-from pyncette.postgres import columns, failures, postgres_repository
-from pyncette.postgres.database import Background
-from pyncette.record import Change, Record
+from pyncette.postgres import codec as columns
+from pyncette.postgres import errors as failures
+from pyncette.postgres import postgres_repository
+from pyncette.postgres.connection import Background
+from pyncette.record import Change, Record, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import applied, take
 from pyncette.testing.faults import at_checkpoint
 from tests import postgres_kit
 from tests.postgres_kit import NOW, TASK, Wire, eventually, fresh, record, want
@@ -60,7 +63,7 @@ async def test_restart(start_server: StartServer, kill: bool) -> None:
         async with opened(server, "tasks") as repository:
             await use_all_connections(repository)
             records = [record(f"{number}") for number in range(100)]
-            assert all(await repository.swap([Change(None, one) for one in records]))
+            assert applied(await repository.swap([Change(None, one) for one in records]))
             await asyncio.to_thread(server.restart, kill=kill)
             assert await repository.read([one.ref for one in records]) == records
 
@@ -80,7 +83,7 @@ async def test_restart_under_load(start_server: StartServer) -> None:
                     one = record(fresh())
                     began = time.monotonic()
                     try:
-                        assert await repository.swap([Change(None, one)]) == [True]
+                        assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
                         acknowledged.append(one)
                     except RepositoryUnavailableException:
                         unknown.append(one)
@@ -134,7 +137,7 @@ async def test_session_that_ends_in_the_middle(postgres_server: Server, table: s
     one = record("one")
     async with opened(postgres_server, table) as repository:
         await repository.swap([Change(None, one)])
-        await other.execute(f"BEGIN; SELECT FROM {table} FOR UPDATE")
+        await other.execute(f"BEGIN; LOCK TABLE {table}")
         swap = asyncio.create_task(repository.swap([Change(one, None)]))
         blocked = f"application_name = '{table}' AND wait_event_type = 'Lock'"
         await eventually(other, blocked, 1)
@@ -142,20 +145,20 @@ async def test_session_that_ends_in_the_middle(postgres_server: Server, table: s
         with pytest.raises(RepositoryUnavailableException, match="administrator"):
             await swap
         await other.execute("ROLLBACK")
-        assert await repository.swap([Change(one, None)]) == [True]
+        assert await repository.swap([Change(one, None)]) == [Swap.APPLIED]
 
 
-@pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
-async def test_time_limits_of_the_server(postgres_server: Server, table: str, other: Any, setting: str) -> None:
+async def test_time_limits_of_the_server(postgres_server: Server, table: str, other: Any) -> None:
     """They can be set in the URL. The statement is undone, and the connection is used again."""
     one = record("one")
-    async with opened(postgres_server, table, f"&{setting}=100", postgres_pool_size=1) as repository:
+    limits = "&statement_timeout=100&lock_timeout=0"
+    async with opened(postgres_server, table, limits, postgres_pool_size=1) as repository:
         await repository.swap([Change(None, one)])
-        await other.execute(f"BEGIN; SELECT FROM {table} FOR UPDATE")
+        await other.execute(f"BEGIN; LOCK TABLE {table}")
         with pytest.raises(RepositoryUnavailableException, match="timeout"):
             await repository.swap([Change(one, None)])
         await other.execute("ROLLBACK")
-        assert await repository.swap([Change(one, None)]) == [True]
+        assert await repository.swap([Change(one, None)]) == [Swap.APPLIED]
 
 
 async def test_a_server_that_has_become_a_standby(postgres_server: Server, table: str, other: Any) -> None:
@@ -178,7 +181,7 @@ async def test_a_server_that_has_become_a_standby(postgres_server: Server, table
         finally:
             await other.execute("SET default_transaction_read_only = off")
             await other.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-        assert await repository.swap([Change(one, None)]) == [True]
+        assert await repository.swap([Change(one, None)]) == [Swap.APPLIED]
 
 
 async def test_too_many_connections(start_server: StartServer) -> None:
@@ -187,7 +190,7 @@ async def test_too_many_connections(start_server: StartServer) -> None:
             outcomes = await asyncio.gather(
                 *(repository.swap([Change(None, record(f"{number}"))]) for number in range(20)), return_exceptions=True
             )
-            refused = [one for one in outcomes if one != [True]]
+            refused = [one for one in outcomes if one != [Swap.APPLIED]]
             assert all(isinstance(one, RepositoryUnavailableException) for one in refused)
             assert await repository.clock() is not None
 
@@ -256,7 +259,7 @@ async def test_a_statement_whose_client_has_gone(postgres_server: Server, table:
         url = f"{wire.url}&application_name={table}&lock_timeout=1000"
         async with postgres_repository(postgres_url=url, postgres_table_name=table) as repository:
             await repository.swap([Change(None, one)])
-            await other.execute(f"BEGIN; SELECT FROM {table} FOR UPDATE")
+            await other.execute(f"BEGIN; LOCK TABLE {table}")
             swap = asyncio.create_task(repository.swap([Change(one, None)]))
             await eventually(other, f"application_name = '{table}' AND wait_event_type = 'Lock'", 1)
             wire.cut()
@@ -274,7 +277,7 @@ async def test_what_the_server_will_never_take(postgres_server: Server, table: s
                 await repository.swap([Change(None, record("one", spec=spec))])
         with pytest.raises(RecordRefusedException, match="can't take a record"):
             await repository.swap([Change(None, record("one", ready_at=2**63))])
-        assert await repository.swap([Change(None, record("one"))]) == [True]
+        assert await repository.swap([Change(None, record("one"))]) == [Swap.APPLIED]
 
 
 async def test_too_large(postgres_server: Server, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +288,7 @@ async def test_too_large(postgres_server: Server, table: str, monkeypatch: pytes
         with pytest.raises(RecordRefusedException, match=r"'task:one' has 1,002 bytes.*may have 1,000 bytes"):
             await repository.swap([Change(None, record("two")), Change(None, record("one", spec="ü" * 501))])
         one = record("one", spec="ü" * 500)
-        assert await repository.swap([Change(None, one)]) == [True]
+        assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
         assert await repository.read([one.ref]) == [one]
 
 
@@ -293,10 +296,10 @@ async def test_the_largest(postgres_server: Server, table: str) -> None:
     """A record of the largest size is stored, claimed and read."""
     one = record("one", spec="x" * failures.LARGEST_SPEC)
     async with opened(postgres_server, table) as repository:
-        assert await repository.swap([Change(None, one)]) == [True]
-        (taken,) = await repository.claim(want(TASK), now=NOW, limit=1, token=fresh(), holder="me")
+        assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
+        (taken,) = await take(repository, want(TASK), now=NOW, limit=1, token=fresh(), holder="me")
         assert taken.spec == one.spec
-        assert await repository.swap([Change(taken, None)]) == [True]
+        assert await repository.swap([Change(taken, None)]) == [Swap.APPLIED]
 
 
 async def test_table_that_is_dropped_meanwhile(postgres_server: Server, table: str, other: Any) -> None:

@@ -15,12 +15,13 @@ import asyncpg
 import pytest
 
 from pyncette.postgres import postgres_repository
-from pyncette.postgres.database import Background, Database, session_settings
-from pyncette.postgres.queries import Queries
+from pyncette.postgres.connection import Background, Database, session_settings
 from pyncette.postgres.repository import PostgresRepository
 from pyncette.postgres.settings import Settings, Table
+from pyncette.postgres.statements import Queries
 from pyncette.record import Change, Queue, QueueClaim
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import take
 from tests import postgres_kit
 from tests.postgres_kit import MINUTE, NOW, SECOND, fresh
 from tests.servers.model import Server
@@ -34,13 +35,13 @@ STATIC = [Queue(f"static{number}", static=True) for number in range(STATICS)]
 
 # A tenth of the instances are due.
 FILL = f"""
-INSERT INTO {{table}} (queue, key, due_at, ready_at, fence, attempt, revision, spec)
-SELECT 'task' || n % {QUEUES}, 'task' || n % {QUEUES} || ':' || n, r, r, 0, 0, 'first', '{{{{"every": 3600}}}}'
+INSERT INTO {{table}} (queue, key, due_at, ready_at, fence, attempt, revision, spec, state)
+SELECT 'task' || n % {QUEUES}, 'task' || n % {QUEUES} || ':' || n, r, r, 0, 0, 'first', '{{{{"every": 3600}}}}', ''
 FROM generate_series(1, $1::int) AS n, LATERAL (SELECT {NOW} + (n % 1000 - 100) * {SECOND}::bigint) AS ready (r)
 """
 FILL_STATIC = f"""
-INSERT INTO {{table}} (queue, key, due_at, ready_at, fence, attempt, revision, spec)
-SELECT 'static' || n, 'static' || n, {NOW} + n, {NOW} + n - 3, 0, 0, 'first', '{{{{}}}}'
+INSERT INTO {{table}} (queue, key, due_at, ready_at, fence, attempt, revision, spec, state)
+SELECT 'static' || n, 'static' || n, {NOW} + n, {NOW} + n - 3, 0, 0, 'first', '{{{{}}}}', ''
 FROM generate_series(0, {STATICS} - 1) AS n
 """
 
@@ -165,7 +166,15 @@ def calls(repository: Repository) -> dict[str, tuple[Callable[[], Awaitable[Any]
     ]
     return {
         "read": (lambda: repository.read([one.ref for one in records]), {"key"}, 100),
-        "due": (lambda: repository.due(claims, now=NOW, limit=100), {"ready", "static"}, 110),
+        "scan_ready": (lambda: repository.scan_ready(DYNAMIC[3], limit=100), {"ready"}, 100),
+        "scan_ready of a page": (
+            lambda: repository.scan_ready(DYNAMIC[3], after=(NOW - 5 * SECOND, "task3:3"), limit=100),
+            {"ready"},
+            101,
+        ),
+        "count": (lambda: repository.count(DYNAMIC[3], since=NOW, limit=100), {"ready"}, 101),
+        "queues": (lambda: repository.queues(after="static490", limit=5), {"key"}, 10),
+        "scan of a prefix": (lambda: repository.scan(DYNAMIC[3], after=None, limit=5, prefix="task3:1"), {"key"}, 5),
         "claim": (
             lambda: repository.claim(claims, now=NOW, limit=100, token=fresh(), holder="me"),
             {"ready", "static", "by place"},
@@ -173,11 +182,11 @@ def calls(repository: Repository) -> dict[str, tuple[Callable[[], Awaitable[Any]
         ),
         "swap": (lambda: repository.swap(moved), {"key", "by place"}, 200),
         "scan": (lambda: repository.scan(DYNAMIC[3], after="task3:3", limit=100), {"key"}, 100),
-        "next_ready": (lambda: repository.next_ready([*STATIC, *DYNAMIC]), {"ready", "static"}, 21),
-        "next_ready after now": (
-            lambda: repository.next_ready([*STATIC, *DYNAMIC], after=NOW + MINUTE),
-            {"ready", "static"},
-            21,
+        "look": (lambda: repository.look([*STATIC, *DYNAMIC], [records[0].ref]), {"ready", "static", "key"}, 22),
+        "look after now": (
+            lambda: repository.look([*STATIC, *DYNAMIC], [records[0].ref], after=NOW + MINUTE),
+            {"ready", "static", "key"},
+            22,
         ),
     }
 
@@ -231,6 +240,6 @@ async def test_rows_of_others_are_not_looked_at(postgres_server: Server, large_t
     """A claim of a queue without anything due costs the same however much is due in others."""
     async with explained(postgres_server.url, large_table, 100) as (repository, plans):
         nothing = [QueueClaim(Queue("none"), 100, NOW), QueueClaim(Queue("no", static=True), 1, NOW)]
-        assert await repository.claim(nothing, now=NOW, limit=100, token="t", holder="h") == []
+        assert await take(repository, nothing, now=NOW, limit=100, token="t", holder="h") == []
         (plan,) = plans
         assert access(plan, large_table).rows <= 5

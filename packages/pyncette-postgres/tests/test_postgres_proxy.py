@@ -11,9 +11,10 @@ import pytest
 
 from pyncette.errors import RepositoryException
 from pyncette.postgres import postgres_repository
-from pyncette.postgres.database import session_settings
+from pyncette.postgres.connection import session_settings
 from pyncette.postgres.settings import Settings, Table
 from pyncette.record import Change
+from pyncette.testing.contract.base import applied, next_ready, take
 from tests import postgres_kit
 from tests.postgres_kit import MINUTE, NOW, TASK, fresh, record, want
 from tests.servers.model import Server
@@ -49,18 +50,18 @@ async def test_without_statement_cache(start_server: StartServer, target: str, t
 
             async def work(number: int) -> int:
                 part = records[number::20]
-                assert all(await repository.swap([Change(None, one) for one in part]))
-                assert await repository.next_ready([TASK]) == NOW
-                taken = await repository.claim(want(TASK), now=NOW, limit=10, token=fresh(), holder="me")
+                assert applied(await repository.swap([Change(None, one) for one in part]))
+                assert await next_ready(repository, [TASK]) == NOW
+                taken = await take(repository, want(TASK), now=NOW, limit=10, token=fresh(), holder="me")
                 settled = [Change(one, replace(one, ready_at=NOW + MINUTE, revision=fresh())) for one in taken]
-                assert all(await repository.swap(settled))
+                assert applied(await repository.swap(settled))
                 return len(taken)
 
             for _ in range(3):
                 assert sum(await asyncio.gather(*(work(number) for number in range(20)))) == 200
                 found = await repository.scan(TASK, after=None, limit=1000)
                 assert len(found) == 200
-                assert all(await repository.swap([Change(one, None) for one in found]))
+                assert applied(await repository.swap([Change(one, None) for one in found]))
         async with AsyncExitStack() as stack:
             for _ in range(3):  # as many as the proxy has to the server
                 connection = await stack.enter_async_context(postgres_kit.connection(proxy.url))

@@ -12,17 +12,22 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
 
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.postgres import database, postgres_repository
-from pyncette.postgres.queries import Queries
+from pyncette.postgres import connection as database
+from pyncette.postgres import postgres_repository
 from pyncette.postgres.settings import Table
-from pyncette.record import Change, Queue, Record
+from pyncette.postgres.statements import Queries
+from pyncette.record import LEAST, Change, Queue, Record, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import take
 from tests import postgres_kit
 from tests.postgres_kit import MINUTE, NOW, TASK, eventually, fresh, record, want
 from tests.servers.model import Server
+
+ONE = "key = 'task:one'"
 
 
 @pytest.fixture
@@ -65,73 +70,44 @@ def moved(one: Record, **fields: Any) -> Record:
 
 
 @pytest.mark.parametrize(
-    "meanwhile, ends, applied",
+    "meanwhile",
     [
-        ("UPDATE {table} SET revision = 'other'", "COMMIT", False),
-        ("UPDATE {table} SET revision = 'other'", "ROLLBACK", True),
-        ("DELETE FROM {table}", "COMMIT", False),
-        ("DELETE FROM {table}", "ROLLBACK", True),
-        ("SELECT FROM {table} FOR UPDATE", "COMMIT", True),
-        ("UPDATE {table} SET attempt = attempt", "COMMIT", None),
+        "UPDATE {table} SET revision = 'other' WHERE {one}",
+        "DELETE FROM {table} WHERE {one}",
+        "SELECT FROM {table} WHERE {one} FOR UPDATE",
+        "UPDATE {table} SET attempt = attempt WHERE {one}",
     ],
 )
 @pytest.mark.parametrize("delete", [False, True])
-async def test_swap_waits_for_another_writer(
-    repository: Repository,
-    other: Any,
-    watcher: Any,
-    table: str,
-    meanwhile: str,
-    ends: str,
-    applied: bool | None,
-    delete: bool,
+async def test_swap_waits_for_nobody(
+    repository: Repository, other: Any, table: str, meanwhile: str, delete: bool
 ) -> None:
-    """Once the other is done, the row is looked at as it is then."""
-    one = record("one")
+    """A row that another transaction has locked is busy, and the rest of the batch is done."""
+    one, mate, outdated = record("one"), record("two"), record("three")
+    await repository.swap([Change(None, each) for each in (one, mate, outdated)])
     new = None if delete else moved(one)
-    await repository.swap([Change(None, one)])
-    await other.execute(f"BEGIN; {meanwhile.format(table=table)}")
-    swap = asyncio.create_task(repository.swap([Change(one, new)]))
-    await waits_for_a_lock(watcher, table)
-    await other.execute(ends)
-    (outcome,) = await swap
-    # A row that somebody rewrote by hand without a new revision may be left alone, or not.
-    assert applied is None or outcome is applied
-    (stored,) = await repository.read([one.ref])
-    if outcome:
-        assert stored == new
-    else:
-        assert stored is None or stored.revision in {"other", one.revision}
+    batch = [Change(one, new), Change(mate, moved(mate)), Change(moved(outdated), None), Change(None, record("four"))]
+    await other.execute(f"BEGIN; {meanwhile.format(table=table, one=ONE)}")
+    with anyio.fail_after(5):
+        assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED, Swap.CONFLICT, Swap.APPLIED]
+    await other.execute("ROLLBACK")
+    assert await repository.swap(batch[:1]) == [Swap.APPLIED]
+    assert await repository.read([one.ref]) == [new]
 
 
-@pytest.mark.parametrize("ends, applied", [("COMMIT", False), ("ROLLBACK", True)])
-async def test_insert_waits_for_another_insert(
-    repository: Repository, other: Any, watcher: Any, table: str, ends: str, applied: bool
+@pytest.mark.parametrize("ends, swap", [("COMMIT", Swap.CONFLICT), ("ROLLBACK", Swap.APPLIED)])
+async def test_an_insert_that_meets_another_insert(
+    repository: Repository, other: Any, table: str, ends: str, swap: Swap
 ) -> None:
+    """It waits for a moment; then it is busy, and the rest of the batch is done."""
     await repository.swap([Change(None, record("first"))])
-    await other.execute(
-        f"BEGIN; INSERT INTO {table} SELECT due_at, ready_at, locked_until, fence, attempt, queue, "
-        f"'task:one', revision, locked_by, spec FROM {table}"
-    )
-    swap = asyncio.create_task(repository.swap([Change(None, record("one"))]))
-    await waits_for_a_lock(watcher, table)
+    columns = "due_at, ready_at, locked_until, fence, attempt, queue, revision, locked_by, spec, state"
+    await other.execute(f"BEGIN; INSERT INTO {table} (key, {columns}) SELECT 'task:one', {columns} FROM {table}")
+    batch = [Change(None, record(name)) for name in ("one", "two", "three")]
+    with anyio.fail_after(20):
+        assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED, Swap.APPLIED]
     await other.execute(ends)
-    assert await swap == [applied]
-
-
-async def test_a_deleted_and_remade_record_is_another_one(
-    repository: Repository, other: Any, watcher: Any, table: str
-) -> None:
-    one = record("one")
-    await repository.swap([Change(None, one)])
-    await other.execute(
-        f"BEGIN; CREATE TEMPORARY TABLE copy AS SELECT * FROM {table}; DELETE FROM {table}; "
-        f"UPDATE copy SET revision = 'other'; INSERT INTO {table} SELECT * FROM copy; DROP TABLE copy"
-    )
-    swap = asyncio.create_task(repository.swap([Change(one, moved(one))]))
-    await waits_for_a_lock(watcher, table)
-    await other.execute("COMMIT")
-    assert await swap == [False]
+    assert await repository.swap(batch[:1]) == [swap]
 
 
 async def test_claim_passes_over_what_others_hold(repository: Repository, other: Any, table: str) -> None:
@@ -139,7 +115,7 @@ async def test_claim_passes_over_what_others_hold(repository: Repository, other:
     records = [record(f"{number}", ready_at=NOW - 10 + number) for number in range(10)]
     await repository.swap([Change(None, one) for one in records])
     await other.execute(f"BEGIN; SELECT FROM {table} WHERE ready_at < {NOW - 6} FOR UPDATE")
-    taken = await repository.claim(want(TASK, limit=3), now=NOW, limit=100, token=fresh(), holder="me")
+    taken = await take(repository, want(TASK, limit=3), now=NOW, limit=100, token=fresh(), holder="me")
     assert [one.key for one in taken] == [one.key for one in records[4:7]]
     await other.execute("COMMIT")
 
@@ -162,6 +138,8 @@ async def test_claim_locks_only_what_it_takes(repository: Repository, other: Any
             [NOW + MINUTE] * 4,
             "token",
             "me",
+            [LEAST] * 4,
+            [NOW + 1] * 4,
         )
         free = {row[0] for row in await watcher.fetch(f"SELECT key FROM {table} FOR UPDATE SKIP LOCKED")}
     taken = {row["key"] for row in rows}
@@ -194,7 +172,7 @@ async def test_crossing_batches_do_not_deadlock(postgres_server: Server, table: 
                 change.ref.key
                 for batch, outcome in zip(batches, outcomes, strict=True)
                 for change, won in zip(batch, outcome, strict=True)
-                if won
+                if won is Swap.APPLIED
             )
             assert set(wins.values()) == {1}
             assert wins.keys() == {change.ref.key for batch in batches for change in batch}
@@ -202,20 +180,6 @@ async def test_crossing_batches_do_not_deadlock(postgres_server: Server, table: 
             current = {one.key: one for one in found if one}
     await watcher.execute("SELECT pg_stat_clear_snapshot()")
     assert await watcher.fetchval(deadlocks) == before
-
-
-async def test_a_deadlock_is_tried_again(repository: Repository, other: Any, watcher: Any, table: str) -> None:
-    """Somebody who locks in another order makes the server undo one of the two."""
-    records = [record("a"), record("b")]
-    await repository.swap([Change(None, one) for one in records])
-    await other.execute("SET deadlock_timeout = '60s'")  # so that the server finds ours in the way
-    await other.execute(f"BEGIN; SELECT FROM {table} WHERE key = 'task:b' FOR UPDATE")
-    swap = asyncio.create_task(repository.swap([Change(one, moved(one)) for one in records]))
-    await waits_for_a_lock(watcher, table)
-    await other.execute(f"SELECT FROM {table} WHERE key = 'task:a' FOR UPDATE")
-    assert not swap.done()
-    await other.execute("COMMIT")
-    assert await swap == [True, True]
 
 
 async def test_deadlocks_without_end(
@@ -232,7 +196,7 @@ async def test_deadlocks_without_end(
         await repository.swap([Change(None, record("two"))])
     await other.execute(f"DROP FUNCTION {table}_fails CASCADE")
     assert database.ATTEMPTS > 1
-    assert await repository.swap([Change(None, record("two"))]) == [True]
+    assert await repository.swap([Change(None, record("two"))]) == [Swap.APPLIED]
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
@@ -249,7 +213,7 @@ async def test_nothing_is_lost_and_nothing_done_twice(postgres_server: Server, t
     async def claim(client: Repository, chance: random.Random) -> None:
         for _ in range(25):
             now = NOW + chance.randrange(1000)
-            taken = await client.claim(want(TASK, limit=7), now=now, limit=7, token=fresh(), holder="me")
+            taken = await take(client, want(TASK, limit=7), now=now, limit=7, token=fresh(), holder="me")
             claimed.update(one.key for one in taken)
             assert all(one.locked_until == NOW + MINUTE for one in taken)
 
@@ -258,7 +222,7 @@ async def test_nothing_is_lost_and_nothing_done_twice(postgres_server: Server, t
             found = [one for one in await client.read([one.ref for one in chance.sample(records, 12)]) if one]
             changes = [Change(one, moved(one, ready_at=NOW, locked_until=None, due_at=one.due_at + 1)) for one in found]
             outcome = await client.swap(changes)
-            written.update(one.key for one, won in zip(found, outcome, strict=True) if won)
+            written.update(one.key for one, won in zip(found, outcome, strict=True) if won is Swap.APPLIED)
 
     async with AsyncExitStack() as stack:
         clients = [

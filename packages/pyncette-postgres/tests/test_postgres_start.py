@@ -8,17 +8,19 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.migrations import Migration, Phase
 from pyncette.postgres import backend, postgres_repository, schema_sql
-from pyncette.postgres.database import connected
+from pyncette.postgres.connection import connected
 from pyncette.postgres.schema import Schema, prepare
 from pyncette.postgres.settings import Settings, Table
-from pyncette.record import Change
+from pyncette.record import Change, Swap
 from tests import postgres_kit
 from tests.postgres_kit import fresh, record
 from tests.servers.model import Server
@@ -54,8 +56,8 @@ async def other(postgres_server: Server) -> AsyncIterator[Any]:
 async def start(url: str, table: str = "pyncette_tasks", **options: Any) -> None:
     async with postgres_repository(postgres_url=url, postgres_table_name=table, **options) as repository:
         one = record(fresh())
-        assert await repository.swap([Change(None, one)]) == [True]
-        assert await repository.swap([Change(one, None)]) == [True]
+        assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
+        assert await repository.swap([Change(one, None)]) == [Swap.APPLIED]
 
 
 def changed(url: str, **parts: Any) -> str:
@@ -232,17 +234,17 @@ async def test_table_that_is_not_to_be_made(postgres_server: Server, other: Any,
     await start(postgres_server.url, table, postgres_skip_table_create=True)
 
 
-@pytest.mark.parametrize("version", [-1, 1, 7])
-def test_schema_sql_of_an_impossible_version(version: int) -> None:
-    with pytest.raises(ValueError, match="from_version must be from 0 to 0"):
-        schema_sql(from_version=version)
+@pytest.mark.parametrize("version", [-1, 2, 7])
+def test_schema_sql_of_an_impossible_format(version: int) -> None:
+    with pytest.raises(ValueError, match="from_format must be from 0 to 1"):
+        schema_sql(from_format=version)
 
 
 async def test_many_start_at_once(postgres_server: Server, table: str, caplog: pytest.LogCaptureFixture) -> None:
     """One of them makes the table."""
     with caplog.at_level(logging.INFO, "pyncette.postgres"):
         await asyncio.gather(*(start(postgres_server.url, table, postgres_pool_size=2) for _ in range(16)))
-    assert [one.message for one in caplog.records] == [f"The table {table} is now of schema version 1 (before: 0)."]
+    assert [one.message for one in caplog.records] == [f"The table {table}: 0001_expand_tables.sql is done."]
 
 
 async def test_start_waits_for_whoever_makes_the_table(postgres_server: Server, table: str, other: Any) -> None:
@@ -293,44 +295,81 @@ async def test_table_whose_comment_was_lost(postgres_server: Server, other: Any,
 
 
 async def test_newer_table(postgres_server: Server, other: Any, table: str) -> None:
+    """A later release may have expanded the table; only what it says that we can't read is refused."""
     await start(postgres_server.url, table)
     comment = await other.fetchval("SELECT obj_description($1::regclass)", table)
-    await other.execute(f"COMMENT ON TABLE {table} IS '{comment.replace('version 1', 'version 2')}'")
-    assert any("has schema version 2; this release" in part for part in await refusal(postgres_server.url, table))
+    await other.execute(f"COMMENT ON TABLE {table} IS '{comment.replace('format 1', 'format 2')}'")
+    await start(postgres_server.url, table)
+    later = comment.replace("format 1", "format 3").replace("readable from 1", "readable from 2")
+    await other.execute(f"COMMENT ON TABLE {table} IS '{later}'")
+    assert any("can be read from format 2 on" in part for part in await refusal(postgres_server.url, table))
 
 
-async def upgrade(url: str, table: str, *steps: str, skip: bool = False) -> None:
+EXPAND = Migration(2, Phase.EXPAND, "0002_expand_b.sql", "ALTER TABLE {table} ADD COLUMN b int;")
+CONTRACT = Migration(2, Phase.CONTRACT, "0002_contract_b.sql", "ALTER TABLE {table} ADD COLUMN c int;")
+
+
+async def upgrade(url: str, table: str, *steps: Migration[str], skip: bool = False, finish: bool = False) -> None:
     """Start as a release would that has more steps."""
     settings = Settings(
-        url=url, table=Table.parse(table), skip_table_create=skip, pool_size=1, statement_cache_size=100
+        url=url,
+        table=Table.parse(table),
+        skip_table_create=skip,
+        pool_size=1,
+        statement_cache_size=100,
+        finish_upgrade=finish,
     )
     async with connected(settings) as database:
         await prepare(database, settings, Schema(settings.table, (*Schema.of(settings.table).steps, *steps)))
 
 
-async def test_upgrade(postgres_server: Server, other: Any, table: str) -> None:
-    """Each step is carried out once, however many start at once, and apps that are running go on."""
-    url, steps = postgres_server.url, ["ALTER TABLE {table} ADD COLUMN b int;", "ALTER TABLE {table} ADD COLUMN c int;"]
+async def columns(other: Any, table: str) -> set[str]:
+    found = await other.fetch("SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0", table)
+    return {row[0] for row in found}
+
+
+async def test_a_rolling_upgrade(postgres_server: Server, other: Any, table: str) -> None:
+    """Each step is done once, however many start at once; old and new releases work side by side until it is finished,
+    and a rollback needs nothing."""
+    url = postgres_server.url
     async with postgres_repository(postgres_url=url, postgres_table_name=table) as running:
         one = record("one")
-        assert await running.swap([Change(None, one)]) == [True]
-        await asyncio.gather(*(upgrade(url, table, steps[0]) for _ in range(8)))
-        await asyncio.gather(*(upgrade(url, table, *steps) for _ in range(8)))
+        assert await running.swap([Change(None, one)]) == [Swap.APPLIED]
+        await asyncio.gather(*(upgrade(url, table, EXPAND, CONTRACT) for _ in range(8)))
+        assert await columns(other, table) >= {"b"}
+        assert "c" not in await columns(other, table)
         assert await running.read([one.ref]) == [one]
-        assert await other.fetchval(f"SELECT b IS NULL AND c IS NULL FROM {table}")
-        assert await running.swap([Change(one, None)]) == [True]
-    assert any("has schema version 3; this release" in part for part in await refusal(url, table))
+        await start(url, table)
+        await asyncio.gather(*(upgrade(url, table, EXPAND, CONTRACT, finish=True) for _ in range(8)))
+        assert await columns(other, table) >= {"b", "c"}
+        assert await running.swap([Change(one, None)]) == [Swap.APPLIED]
+    assert any("can be read from format 2 on" in part for part in await refusal(url, table))
 
 
-async def test_upgrade_that_is_not_to_be_made(postgres_server: Server, table: str) -> None:
+async def test_an_upgrade_that_is_not_to_be_made(postgres_server: Server, table: str) -> None:
     await start(postgres_server.url, table)
-    with pytest.raises(StorageVersionException, match=f"schema_sql\\('{table}', from_version=1\\)"):
-        await upgrade(postgres_server.url, table, "ALTER TABLE {table} ADD COLUMN b int;", skip=True)
+    with pytest.raises(StorageVersionException, match=f"schema_sql\\('{table}', from_format=1\\)"):
+        await upgrade(postgres_server.url, table, EXPAND, skip=True)
 
 
-async def test_upgrade_that_fails(postgres_server: Server, table: str) -> None:
+async def test_an_upgrade_that_is_killed(postgres_server: Server, other: Any, table: str) -> None:
+    """Nothing of the step remains, nor its lock: the next to start does it anew."""
+    url = postgres_server.url
+    await start(url, table)
+    slow = replace(EXPAND, step=f"{EXPAND.step} SELECT pg_sleep(600);")
+    upgrading = asyncio.create_task(upgrade(url, table, slow))
+    await postgres_kit.eventually(other, "wait_event = 'PgSleep'", 1)
+    await other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+    with pytest.raises(RepositoryException):
+        await upgrading
+    assert "b" not in await columns(other, table)
+    await upgrade(url, table, EXPAND)
+    assert "b" in await columns(other, table)
+
+
+async def test_an_upgrade_that_fails(postgres_server: Server, table: str) -> None:
     """Nothing of it remains."""
     await start(postgres_server.url, table)
     with pytest.raises(RepositoryException, match="nonsense"):
-        await upgrade(postgres_server.url, table, "ALTER TABLE {table} ADD COLUMN b int; nonsense;")
+        await upgrade(postgres_server.url, table, replace(EXPAND, step=f"{EXPAND.step} nonsense;"))
     await start(postgres_server.url, table)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.postgres import database, postgres_repository
-from pyncette.record import Change, Queue
+from pyncette.postgres import connection as database
+from pyncette.postgres import postgres_repository
+from pyncette.record import Change, Queue, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import applied, take
 from tests import postgres_kit
 from tests.postgres_kit import MINUTE, NOW, TASK, Wire, fresh, record, want
 from tests.servers.model import Server
@@ -55,10 +57,12 @@ def calls(repository: Repository) -> dict[str, Callable[[], Awaitable[Any]]]:
                 for change in (Change(one, replace(one, revision=fresh())), Change(None, record(fresh())))
             ]
         ),
-        "due": lambda: repository.due(want(*STATICS, TASK), now=NOW, limit=100),
+        "scan_ready": lambda: repository.scan_ready(TASK, limit=100),
+        "queues": lambda: repository.queues(after=None, limit=100),
+        "count": lambda: repository.count(TASK),
         "claim": lambda: repository.claim(want(*STATICS, TASK), now=NOW, limit=100, token=fresh(), holder="me"),
         "scan": lambda: repository.scan(TASK, after=None, limit=100),
-        "next_ready": lambda: repository.next_ready([*STATICS, TASK]),
+        "look": lambda: repository.look([*STATICS, TASK], [records[0].ref]),
         "clock": repository.clock,
     }
 
@@ -87,9 +91,9 @@ async def test_claim_and_settlement_of_a_hundred(repository: Repository, wire: W
     await repository.swap([Change(None, record(f"{number}")) for number in range(300)])
 
     async def cycle() -> int:
-        taken = await repository.claim(want(TASK), now=NOW, limit=100, token=fresh(), holder="me")
+        taken = await take(repository, want(TASK), now=NOW, limit=100, token=fresh(), holder="me")
         settled = [Change(one, replace(one, ready_at=NOW + MINUTE, revision=fresh())) for one in taken]
-        assert all(await repository.swap(settled))
+        assert applied(await repository.swap(settled))
         return len(taken)
 
     assert await cycle() == 100
@@ -101,12 +105,12 @@ async def test_claim_and_settlement_of_a_hundred(repository: Repository, wire: W
 async def test_batches_of_any_size(repository: Repository, wire: Wire) -> None:
     records = [record(f"{number}") for number in range(12_000)]
     await repository.swap([])
-    assert await repository.swap([Change(None, one) for one in records]) == [True] * 12_000
+    assert await repository.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * 12_000
     before = wire.round_trips
     doubled = [*records, *records[:10], record("absent")]
     assert await repository.read([one.ref for one in doubled]) == [*doubled[:-1], None]
     assert wire.round_trips - before <= 4
-    assert await repository.swap([Change(one, None) for one in reversed(records)]) == [True] * 12_000
+    assert await repository.swap([Change(one, None) for one in reversed(records)]) == [Swap.APPLIED] * 12_000
 
 
 async def test_an_unchanged_spec_is_not_sent_again(repository: Repository, wire: Wire, table: str) -> None:
@@ -114,14 +118,14 @@ async def test_an_unchanged_spec_is_not_sent_again(repository: Repository, wire:
     await repository.swap([Change(None, large)])
     after = replace(large, attempt=1, revision=fresh())
     bytes_before = wire.bytes_sent
-    assert await repository.swap([Change(large, after)]) == [True]
+    assert await repository.swap([Change(large, after)]) == [Swap.APPLIED]
     assert wire.bytes_sent - bytes_before < 4_000  # with the statement, which is prepared
     assert await repository.read([large.ref]) == [after]
 
 
 async def test_many_large_records_in_one_batch(repository: Repository) -> None:
     records = [record(f"{number}", spec=f"{number}" * 4_000_000) for number in range(9)]
-    assert await repository.swap([Change(None, one) for one in records]) == [True] * 9
+    assert await repository.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * 9
     assert await repository.read([one.ref for one in records]) == records
 
 

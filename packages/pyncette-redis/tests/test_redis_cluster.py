@@ -15,12 +15,26 @@ from redis.crc import key_slot
 
 from pyncette import lease
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.redis import redis_repository
 from pyncette.redis.keys import Keys
 from pyncette.repository import Repository
 from pyncette.testing.contract import strategies
-from pyncette.testing.contract.base import MINUTE, NOW, all_of, fresh, insert, numbered, record, static, stored, want
+from pyncette.testing.contract.base import (
+    MINUTE,
+    NOW,
+    all_of,
+    applied,
+    fresh,
+    insert,
+    next_ready,
+    numbered,
+    record,
+    static,
+    stored,
+    take,
+    want,
+)
 from tests.redis_kit import opened, until_it_works
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
@@ -97,7 +111,7 @@ async def test_partitions_scale_out_and_static_tasks_stay_together(redis_cluster
         assert min(counted) >= 10
         reset(redis_cluster)
         claims = want(*queues, limit=10)
-        taken = await repository.claim(claims, now=NOW, limit=690, token=fresh(), holder="me")
+        taken = await take(repository, claims, now=NOW, limit=690, token=fresh(), holder="me")
         assert {one.key for one in taken} == {one.key for one in records}
         assert sum(scripts(redis_cluster)) == len(slots) + 1
 
@@ -110,12 +124,12 @@ async def test_claim_of_more_than_the_limit_asks_first(redis_cluster: Server) ->
         await insert(repository, [*a, *b, *c, static("s", ready_at=NOW)])
         claims = [QueueClaim(queue, limit, NOW + MINUTE) for queue, limit in zip(queues, (9, 4, 9, 9), strict=True)]
         claims.insert(3, QueueClaim(Queue("s", static=True), 7, NOW + MINUTE))
-        taken = await repository.claim(claims, now=NOW, limit=15, token=fresh(), holder="me")
+        taken = await take(repository, claims, now=NOW, limit=15, token=fresh(), holder="me")
         expected = [*c[:4], *a[:9], static("s"), *b[:1]]
         assert {one.key for one in taken} == {one.key for one in expected}
         assert len(taken) == 15
         reset(redis_cluster)
-        assert await repository.claim(want(*PARTITIONS), now=NOW, limit=3, token=fresh(), holder="me") == []
+        assert await take(repository, want(*PARTITIONS), now=NOW, limit=3, token=fresh(), holder="me") == []
         assert sum(scripts(redis_cluster)) == len({slot_of(queue.name) for queue in PARTITIONS})
 
 
@@ -125,11 +139,11 @@ async def test_clients_that_claim_at_once_stay_within_limits(redis_cluster: Serv
 
     async def work(repository: Repository) -> None:
         while executed.total() < len(records):
-            taken = await repository.claim(want(*PARTITIONS), now=NOW, limit=37, token=fresh(), holder="me")
+            taken = await take(repository, want(*PARTITIONS), now=NOW, limit=37, token=fresh(), holder="me")
             assert len(taken) <= 37
             executed.update(one.key for one in taken)
             settled = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
-            assert all(await repository.swap(settled))
+            assert applied(await repository.swap(settled))
 
     async with opened(redis_cluster, redis_namespace=fresh()) as repository, asyncio.timeout(60):
         await insert(repository, records)
@@ -211,10 +225,10 @@ async def test_slots_that_move_under_load(cluster: Server) -> None:
 
     async def work(repository: Repository) -> None:
         while not stop.is_set():
-            taken = await repository.claim(want(*queues), now=NOW, limit=20, token=fresh(), holder="me")
+            taken = await take(repository, want(*queues), now=NOW, limit=20, token=fresh(), holder="me")
             executed.update(one.key for one in taken)
             settled = [lease.release(one, revision=fresh()) for one in taken]
-            assert all(await repository.swap(settled))
+            assert applied(await repository.swap(settled))
 
     async with opened(cluster, redis_namespace="") as repository, asyncio.timeout(60):
         await insert(repository, records)
@@ -251,17 +265,17 @@ async def test_a_server_that_is_away(cluster: Server, caplog: pytest.LogCaptureF
         caplog.set_level(logging.WARNING, "pyncette.redis")
         taken: list[Record] = []
         for _ in range(3):
-            taken += await repository.claim(want(*PARTITIONS, limit=1), now=NOW, limit=100, token=fresh(), holder="me")
+            taken += await take(repository, want(*PARTITIONS, limit=1), now=NOW, limit=100, token=fresh(), holder="me")
         here = [one for one in records if one.queue not in gone]
         assert {one.key for one in taken} == {one.key for one in here}
         assert [entry.message.partition(":")[0] for entry in caplog.records] == [
             "A part of the cluster fails; its tasks wait until it is back"
         ]
-        assert await repository.next_ready(PARTITIONS) == NOW + MINUTE
+        assert await next_ready(repository, PARTITIONS) == NOW + MINUTE
         with pytest.raises(RepositoryUnavailableException):
             await stored(repository, records)
         with pytest.raises(RepositoryUnavailableException):
-            await repository.claim(want(Queue(min(gone))), now=NOW, limit=1, token=fresh(), holder="me")
+            await take(repository, want(Queue(min(gone))), now=NOW, limit=1, token=fresh(), holder="me")
         lost.start()
         found = await until_it_works(repository, records)
         assert [one for one in found if one and one.queue in gone] == [one for one in records if one.queue in gone]
@@ -327,7 +341,7 @@ async def test_replica_takes_over(cluster: Server, start_server: StartServer) ->
                 await stored(repository, records)
             assert await until_it_works(repository, records) == records
             assert command(replica.port, "ROLE")[0] == "master"
-            taken = await repository.claim(want(queue), now=NOW, limit=100, token=fresh(), holder="me")
+            taken = await take(repository, want(queue), now=NOW, limit=100, token=fresh(), holder="me")
             assert len(taken) == 20
 
 
@@ -363,4 +377,4 @@ async def test_scripts_that_servers_forgot(redis_cluster: Server) -> None:
         assert await stored(repository, records) == records
         for node in redis_cluster.nodes:
             command(node.port, "SCRIPT", "FLUSH")
-        assert await repository.swap([Change(one, None) for one in records]) == [True] * len(records)
+        assert await repository.swap([Change(one, None) for one in records]) == [Swap.APPLIED] * len(records)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
-from pyncette.record import Change, Queue
+from pyncette.record import Change, Queue, Swap
 from pyncette.testing.contract.base import (
     NOW,
     TASK,
@@ -19,6 +19,7 @@ from pyncette.testing.contract.base import (
     fresh,
     insert,
     numbered,
+    ready,
     record,
     static,
     stored,
@@ -56,13 +57,13 @@ async def test_memory_is_full(server: Server) -> None:
         taken = await claim(repository)
         assert len(taken) == 100
         changes = settled(taken[:50])
-        assert await repository.swap(changes) == [True] * 50
+        assert await repository.swap(changes) == [Swap.APPLIED] * 50
         # A batch that holds both is refused as a whole, but its settlements take place.
         mixed = settled(taken[50:98])
         with pytest.raises(RepositoryUnavailableException, match="maxmemory"):
             await repository.swap([*mixed, *(Change(None, one) for one in new)])
         assert await stored(repository, taken[50:98]) == [change.new for change in mixed]
-        assert await repository.swap([Change(one, None) for one in taken[98:]]) == [True, True]
+        assert await repository.swap([Change(one, None) for one in taken[98:]]) == [Swap.APPLIED, Swap.APPLIED]
         assert len(await all_of(repository, TASK)) == 98
         command(server.port, "CONFIG", "SET", "maxmemory", "0")
         await insert(repository, new)
@@ -142,7 +143,7 @@ async def test_namespaces_are_apart(redis_server: Server) -> None:
             assert [one.spec for one in await all_of(repository, TASK)] == [name]
             taken = await claim(repository, TASK, Queue("static", static=True))
             assert [one.spec for one in taken] == [name, name]
-            assert await repository.swap([Change(one, None) for one in taken]) == [True, True]
+            assert await repository.swap([Change(one, None) for one in taken]) == [Swap.APPLIED, Swap.APPLIED]
         keys = command(redis_server.port, "KEYS", f"pyncette:{{{name}|*")
         assert keys == [f"pyncette:{{{name}|}}:schema"]  # nothing is left behind by what is gone
 
@@ -156,7 +157,7 @@ async def test_index_that_somebody_damaged(server: Server) -> None:
         for one in records[:4]:
             command(server.port, "HDEL", f"{keys}rows", one.key.removeprefix("task"))
         assert await all_of(repository, TASK, page=3) == records[4:]
-        assert await repository.due(want(TASK), now=NOW, limit=5) == records[4:5]
+        assert await ready(repository, want(TASK), now=NOW, limit=5) == records[4:5]
         assert len(await claim(repository, limit=5)) == 1
         assert len(await claim(repository, limit=5)) == 5
         assert command(server.port, "ZCARD", f"{keys}ready") == 6

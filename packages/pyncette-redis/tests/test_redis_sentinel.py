@@ -11,6 +11,7 @@ import pytest
 
 from pyncette import lease
 from pyncette.errors import RepositoryUnavailableException
+from pyncette.record import Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import (
     MINUTE,
@@ -23,6 +24,7 @@ from pyncette.testing.contract.base import (
     numbered,
     record,
     stored,
+    take,
     want,
 )
 from tests.redis_kit import PATIENCE, claim, opened, settled, until_it_works
@@ -90,7 +92,7 @@ async def test_failover(sentinels: Server, how: str) -> None:
         assert len(new) == 50
         old.resume() if how == "hanging" else old.start()
         assert await asyncio.gather(*(stored(repository, new) for _ in range(10))) == [new] * 10
-        assert await repository.swap(settled(new)) == [True] * 50
+        assert await repository.swap(settled(new)) == [Swap.APPLIED] * 50
 
 
 async def test_planned_failover(sentinels: Server) -> None:
@@ -121,7 +123,7 @@ async def test_failover_under_load(sentinels: Server) -> None:
             try:
                 now = time.time_ns() // 1000
                 claims = want(TASK, limit=10, locked_until=now + 2 * SECOND)
-                taken = await repository.claim(claims, now=now, limit=10, token=fresh(), holder=f"worker {number}")
+                taken = await take(repository, claims, now=now, limit=10, token=fresh(), holder=f"worker {number}")
                 done_with = [lease.complete(one, next_due=now + SECOND, revision=fresh()) for one in taken]
                 for one, won in zip(taken, await repository.swap(done_with), strict=True):
                     if won:

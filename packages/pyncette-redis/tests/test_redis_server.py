@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.record import Change, Queue, Record
+from pyncette.record import Change, Queue, Record, Swap
 from pyncette.redis import redis_repository
 from pyncette.redis.options import DEFAULT_CONNECTIONS
 from pyncette.repository import Repository
@@ -22,7 +22,9 @@ from pyncette.testing.contract.base import (
     all_of,
     fresh,
     insert,
+    next_ready,
     numbered,
+    ready,
     record,
     static,
     stored,
@@ -94,11 +96,11 @@ async def test_round_trips(server: Server) -> None:
         assert calls(server)["evalsha"] == 2
         await stored(repository, taken)
         assert calls(server)["evalsha"] == 3
-        await repository.next_ready(queues, after=NOW)
+        await next_ready(repository, queues, after=NOW)
         assert calls(server)["evalsha"] == 4
         await repository.scan(Queue("task3"), after=None, limit=200)
         assert calls(server)["evalsha"] == 5
-        await repository.due(want(*queues), now=NOW, limit=1000)
+        await ready(repository, want(*queues), now=NOW, limit=1000)
         assert calls(server)["evalsha"] == 6
         await repository.clock()
         assert calls(server)["time"] == 1
@@ -116,7 +118,7 @@ async def test_idle_calls_are_cheap(server: Server) -> None:
         command(server.port, "CONFIG", "RESETSTAT")
         for _ in range(10):
             assert await claim(repository, *queues) == []
-            assert await repository.next_ready(queues) == NOW + MINUTE
+            assert await next_ready(repository, queues) == NOW + MINUTE
     counted = calls(server)
     assert counted["evalsha"] == 20
     assert counted["zcount"] == 10  # one for all static tasks
@@ -152,7 +154,7 @@ async def test_scripts_that_the_server_forgot(server: Server) -> None:
             taken = await claim(repository, limit=3)
             assert len(taken) == 3
             command(server.port, "SCRIPT", "FLUSH")
-            assert await repository.swap(settled(taken)) == [True] * 3
+            assert await repository.swap(settled(taken)) == [Swap.APPLIED] * 3
             command(server.port, "SCRIPT", "FLUSH")
             results = await asyncio.gather(*(stored(repository, taken) for _ in range(20)))
             assert all(result == results[0] for result in results)
@@ -190,7 +192,7 @@ class Writers:
         while not self.stop:
             new = record(name=str(number), spec=fresh())
             try:
-                assert await repository.swap([Change(current, new)]) == [True]
+                assert await repository.swap([Change(current, new)]) == [Swap.APPLIED]
                 current = new
             except RepositoryUnavailableException:
                 self.failures += 1

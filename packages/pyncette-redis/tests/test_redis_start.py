@@ -15,11 +15,25 @@ from redis.exceptions import ResponseError
 
 from pyncette import lease
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
-from pyncette.record import Change, Queue
+from pyncette.record import Change, Queue, Swap
 from pyncette.redis import redis_repository, startup
 from pyncette.redis.options import Mode, check
 from pyncette.repository import Repository
-from pyncette.testing.contract.base import MINUTE, NOW, TASK, all_of, fresh, insert, numbered, static, stored, want
+from pyncette.testing.contract.base import (
+    MINUTE,
+    NOW,
+    TASK,
+    all_of,
+    fresh,
+    insert,
+    next_ready,
+    numbered,
+    ready,
+    static,
+    stored,
+    take,
+    want,
+)
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
@@ -213,15 +227,15 @@ async def use(repository: Repository) -> None:
     records = [*numbered(5), static("static")]
     queue = Queue("static", static=True)
     await insert(repository, records)
-    assert await repository.due(want(TASK, queue), now=NOW, limit=10) == records
-    taken = await repository.claim(want(TASK, queue), now=NOW, limit=10, token=fresh(), holder="me")
+    assert await ready(repository, want(TASK, queue), now=NOW, limit=10) == records
+    taken = await take(repository, want(TASK, queue), now=NOW, limit=10, token=fresh(), holder="me")
     settled = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
-    assert await repository.swap(settled) == [True] * 6
+    assert await repository.swap(settled) == [Swap.APPLIED] * 6
     assert await stored(repository, records) == [change.new for change in settled]
     assert await all_of(repository, TASK) == [change.new for change in settled[:5]]
-    assert await repository.next_ready([TASK, queue]) == NOW + MINUTE
+    assert await next_ready(repository, [TASK, queue]) == NOW + MINUTE
     assert await repository.clock() is not None
-    assert await repository.swap([Change(change.new, None) for change in settled]) == [True] * 6
+    assert await repository.swap([Change(change.new, None) for change in settled]) == [Swap.APPLIED] * 6
 
 
 async def test_documented_permissions_suffice(user: str, namespace: str) -> None:
@@ -269,9 +283,9 @@ async def test_data_of_version_1_of_dynamic_tasks(redis_server: Server, namespac
             with pytest.raises(StorageVersionException, match="pyncette 1"):
                 await repository.swap([Change(None, one)])
             with pytest.raises(StorageVersionException, match="pyncette 1"):
-                await repository.claim(want(Queue("new"), Queue("old")), now=NOW, limit=1, token=fresh(), holder="me")
+                await take(repository, want(Queue("new"), Queue("old")), now=NOW, limit=1, token=fresh(), holder="me")
             with pytest.raises(StorageVersionException, match="pyncette 1"):
-                await repository.next_ready([Queue("old")])
+                await next_ready(repository, [Queue("old")])
             with pytest.raises(StorageVersionException, match="pyncette 1"):
                 await repository.scan(Queue("old"), after=None, limit=1)
             with pytest.raises(StorageVersionException, match="pyncette 1"):

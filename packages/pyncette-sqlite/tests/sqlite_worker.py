@@ -14,6 +14,7 @@ import anyio
 from pyncette import lease
 from pyncette.record import Queue, QueueClaim
 from pyncette.sqlite import sqlite_repository
+from pyncette.testing.contract.base import claimed
 
 NOW = 1_800_000_000_000_000
 LEASES_END = NOW + 60_000_000
@@ -32,7 +33,9 @@ async def work(database: str, holder: str) -> None:
         say(["ready"])
         sys.stdin.readline()
         while True:
-            taken = await repository.claim(wanted, now=NOW, limit=BATCH, token=uuid.uuid4().hex, holder=holder)
+            token = uuid.uuid4().hex
+            before = await repository.claim(wanted, now=NOW, limit=BATCH, token=token, holder=holder)
+            taken = claimed(before, wanted, now=NOW, token=token, holder=holder)
             say([f"claimed {record.key}" for record in taken])
             if not taken:
                 return

@@ -8,7 +8,16 @@ from pathlib import Path
 from pyncette.sqlite import sqlite_repository
 from pyncette.testing.cancellation import Target, cancel_everywhere
 
-WAITING: tuple[Target, ...] = ("read", "swap", "due", "scan", "claim", "next_ready")  # clock() waits for nothing
+WAITING: tuple[Target, ...] = (
+    "read",
+    "swap",
+    "look",
+    "scan",
+    "scan_ready",
+    "queues",
+    "count",
+    "claim",
+)  # clock() waits for nothing
 
 
 async def test_file(tmp_path: Path) -> None:

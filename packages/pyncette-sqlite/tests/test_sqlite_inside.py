@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.sqlite import SqliteRepository, sqlite_repository
-from pyncette.sqlite.location import Location
-from pyncette.sqlite.session import Operation, run
-from pyncette.sqlite.store import load_statements
+from pyncette.sqlite.connection import Operation, run
+from pyncette.sqlite.settings import Settings
+from pyncette.sqlite.statements import load_statements
+from pyncette.testing.contract.base import applied
 
 RECORD = Record("task", "task:a", 1, 1, None, None, "r", 0, 0, "{}")
 QUEUE = Queue("task")
@@ -42,7 +44,7 @@ async def repository(database: Path) -> AsyncIterator[SqliteRepository]:
 
 async def on(connection: Any, function: Callable[[sqlite3.Connection], Any]) -> Any:
     """The result of a function that is called in the connection's thread."""
-    (result,) = await run(connection, Operation(Location.checked("any", "any"), lambda c: [function(c)]))
+    (result,) = await run(connection, Operation(Settings.checked("any", "any"), lambda c: [function(c)]))
     return result
 
 
@@ -66,7 +68,7 @@ async def test_a_full_disk(repository: SqliteRepository) -> None:
         await repository.swap(changes)
     assert await repository.scan(QUEUE, after=None, limit=1) == []
     await pragma(repository._writer, "max_page_count = 100000")
-    assert all(await repository.swap(changes))
+    assert applied(await repository.swap(changes))
 
 
 async def test_a_record_that_is_too_large(repository: SqliteRepository) -> None:
@@ -76,7 +78,7 @@ async def test_a_record_that_is_too_large(repository: SqliteRepository) -> None:
     large = replace(RECORD, spec="x" * 100_001)
     with pytest.raises(RecordRefusedException, match="100,000 bytes"):
         await repository.swap([Change(None, RECORD), Change(None, replace(large, key="task:b"))])
-    assert await repository.swap([Change(None, RECORD)]) == [True]
+    assert await repository.swap([Change(None, RECORD)]) == [Swap.APPLIED]
     with pytest.raises(RecordRefusedException, match="100,000 bytes"):
         await repository.swap([Change(RECORD, large)])
 
@@ -93,9 +95,11 @@ async def test_one_crossing_for_each_call(repository: SqliteRepository, caplog: 
     calls: dict[str, Callable[[], Awaitable[Any]]] = {
         "swap": lambda: repository.swap(changes),
         "read": lambda: repository.read([change.ref for change in changes]),
-        "due": lambda: repository.due(claims, now=1, limit=100),
-        "next_ready": lambda: repository.next_ready([claim.queue for claim in claims]),
-        "scan": lambda: repository.scan(QUEUE, after=None, limit=100),
+        "look": lambda: repository.look([claim.queue for claim in claims], [RECORD.ref]),
+        "scan": lambda: repository.scan(QUEUE, after=None, limit=100, prefix="task:1"),
+        "scan_ready": lambda: repository.scan_ready(QUEUE, after=(1, "task:1"), limit=100),
+        "queues": lambda: repository.queues(after=None, limit=100),
+        "count": lambda: repository.count(QUEUE),
         "claim": lambda: repository.claim(claims, now=1, limit=100, token="t", holder="h"),
     }
     for name, call in calls.items():
@@ -115,12 +119,27 @@ async def test_an_idle_claim_does_not_write(repository: SqliteRepository, databa
     assert log.stat().st_size > size
 
 
-@pytest.mark.parametrize("name", ["read", "update", "delete", "ready_queues", "due", "claimed", "claim", "scan"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "read",
+        "update",
+        "update_spec",
+        "delete",
+        "ready_claims",
+        "claimed",
+        "claim",
+        "scan",
+        "next_ready",
+        "queues",
+        "count",
+    ],
+)
 async def test_statements_use_an_index(repository: SqliteRepository, database: Path, name: str) -> None:
     """None looks at rows that it does not need, and none sorts."""
     sql = load_statements("pyncette_tasks")[name]
     with closing(sqlite3.connect(database)) as connection:
-        parameters: Any = dict.fromkeys(("queue", "queues", "now", "limit", "until", "holder", "token", "after"), "1")
+        parameters: Any = dict.fromkeys(re.findall(r":(\w+)", sql), "1")
         if ":" not in sql:
             parameters = ["1"] * sql.count("?")
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
@@ -128,9 +147,44 @@ async def test_statements_use_an_index(repository: SqliteRepository, database: P
     assert not [step for step in plan if "SCAN pyncette_tasks" in step or "TEMP B-TREE" in step], plan
 
 
-async def test_next_ready_seeks_in_the_index(repository: SqliteRepository, database: Path) -> None:
-    sql = load_statements("pyncette_tasks")["next_ready"]
+@pytest.mark.parametrize(
+    "name, search",
+    [
+        ("next_ready", "USING COVERING INDEX pyncette_tasks_ready (queue=? AND ready_at>? AND ready_at<?)"),
+        ("scan_ready", "USING INDEX pyncette_tasks_ready (queue=? AND ready_at>? AND ready_at<?)"),
+        ("count", "USING COVERING INDEX pyncette_tasks_ready (queue=? AND ready_at>? AND ready_at<?)"),
+        ("queues", "USING COVERING INDEX pyncette_tasks_ready (queue>?)"),
+    ],
+)
+async def test_seeks_in_the_index(repository: SqliteRepository, database: Path, name: str, search: str) -> None:
+    sql = load_statements("pyncette_tasks")[name]
     with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", {"queues": "[]", "after": 0})
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(re.findall(r":(\w+)", sql), "1"))
         plan = " ".join(row[3] for row in rows)
-    assert "SEARCH pyncette_tasks USING COVERING INDEX pyncette_tasks_ready (queue=? AND ready_at>?)" in plan
+    assert f"SEARCH pyncette_tasks {search}" in plan
+
+
+DAMAGE = "CAST(x'ff7b7d' AS TEXT)"
+
+
+@pytest.mark.parametrize("column", ["spec", "state", "revision", "locked_by", "key"])
+async def test_text_that_was_damaged(repository: SqliteRepository, database: Path, column: str) -> None:
+    """A record with bytes that are no text holds nothing up: it can be claimed, listed, overwritten and deleted."""
+    fine = replace(RECORD, key="task:fine")
+    await repository.swap([Change(None, RECORD), Change(None, fine)])
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE pyncette_tasks SET {column} = {DAMAGE} WHERE key = 'task:a'")  # noqa: S608 -- ours
+    found = {one.key: one for one in await repository.scan(QUEUE, after=None, limit=9)}
+    (damaged,) = [one for one in found.values() if one.key != fine.key]
+    assert damaged.spec.startswith("damaged")
+    claims = [QueueClaim(QUEUE, 9, 1000)]
+    taken = await repository.claim(claims, now=1, limit=9, token="t", holder="h")
+    assert {one.key for one in taken} == found.keys()
+    (stored,) = await repository.read([damaged.ref])
+    assert stored is not None
+    whole = replace(RECORD, key=stored.key, revision="whole")
+    if column != "key":
+        assert await repository.swap([Change(stored, whole)]) == [Swap.APPLIED]
+        stored = whole
+    assert await repository.swap([Change(stored, None)]) == [Swap.APPLIED]
+    assert await repository.read([damaged.ref]) == [None]

@@ -10,6 +10,7 @@ import pytest
 
 from pyncette.errors import RepositoryException
 from pyncette.sqlite import backend, sqlite_repository
+from pyncette.testing.contract.base import next_ready
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_urls_that_are_refused(url: str, hint: str) -> None:
 
 async def test_an_sql_keyword_is_a_table_like_any_other(tmp_path: Path) -> None:
     async with sqlite_repository(sqlite_database=tmp_path / "a.db", sqlite_table_name="Order") as repository:
-        assert await repository.next_ready([]) is None
+        assert await next_ready(repository, []) is None
 
 
 async def test_an_old_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

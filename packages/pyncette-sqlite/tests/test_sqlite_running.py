@@ -17,10 +17,11 @@ import anyio
 import pytest
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
-from pyncette.sqlite import session as session_module
+from pyncette.sqlite import connection as session_module
 from pyncette.sqlite import sqlite_repository
+from pyncette.testing.contract.base import applied, next_ready
 
 QUEUE = Queue("task")
 CLAIM = [QueueClaim(QUEUE, 100, 1000)]
@@ -61,18 +62,18 @@ async def test_writing_waits_for_other_writers(repository: Repository, database:
 
 async def test_a_lock_that_stays(repository: Repository, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading goes on and an idle claim too, writing is given up, and afterwards all is well."""
-    assert await repository.swap([Change(None, record())]) == [True]
+    assert await repository.swap([Change(None, record())]) == [Swap.APPLIED]
     monkeypatch.setattr(session_module, "LOCK_TIMEOUT", 0.2)
     with locked(database):
         assert await repository.read([record().ref]) == [record()]
-        assert await repository.next_ready([QUEUE]) == 1
+        assert await next_ready(repository, [QUEUE]) == 1
         assert await repository.claim(CLAIM, now=0, limit=1, token="t", holder="h") == []
         with pytest.raises(RepositoryUnavailableException, match="locked by another process") as caught:
             await repository.swap([Change(record(), None)])
         assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
         with pytest.raises(RepositoryUnavailableException, match="locked by another process"):
             await repository.claim(CLAIM, now=1, limit=1, token="t", holder="h")
-    assert await repository.swap([Change(record(), None)]) == [True]
+    assert await repository.swap([Change(record(), None)]) == [Swap.APPLIED]
 
 
 async def test_cancelled_while_waiting_for_another_writer(repository: Repository, database: Path) -> None:
@@ -84,7 +85,7 @@ async def test_cancelled_while_waiting_for_another_writer(repository: Repository
             await repository.swap([Change(None, record("cancelled in the queue"))])
         other.execute("COMMIT")
     with anyio.fail_after(5):
-        assert await repository.swap([Change(None, record())]) == [True]
+        assert await repository.swap([Change(None, record())]) == [Swap.APPLIED]
     assert await repository.scan(QUEUE, after=None, limit=10) == [record()]
 
 
@@ -92,7 +93,7 @@ async def test_nothing_is_written_after_a_cancelled_call(repository: Repository)
     chance = random.Random(0)
     records = [record(f"{number:03}") for number in range(100)]
     started = time.monotonic()
-    assert all(await repository.swap([Change(None, one) for one in records]))
+    assert applied(await repository.swap([Change(None, one) for one in records]))
     usual = time.monotonic() - started
     for attempt in range(60):
         new = [replace(one, revision=str(attempt)) for one in records]
@@ -119,7 +120,7 @@ async def test_closing_while_calls_wait_for_another_writer(database: Path) -> No
 
 async def test_a_file_that_is_deleted_while_in_use(repository: Repository, database: Path) -> None:
     """What would be written now, nobody would ever see again."""
-    assert await repository.swap([Change(None, record())]) == [True]
+    assert await repository.swap([Change(None, record())]) == [Swap.APPLIED]
     os.unlink(database)
     for call in (
         partial(repository.swap, [Change(record(), None)]),
@@ -133,7 +134,7 @@ async def test_a_file_that_is_deleted_while_in_use(repository: Repository, datab
 async def test_a_file_that_is_replaced_while_in_use(repository: Repository, database: Path) -> None:
     os.rename(database, database.with_name("old.db"))
     async with sqlite_repository(sqlite_database=database) as other:
-        assert await other.swap([Change(None, record())]) == [True]
+        assert await other.swap([Change(None, record())]) == [Swap.APPLIED]
         with pytest.raises(RepositoryException, match="deleted or replaced while it was in use"):
             await repository.swap([Change(None, record())])
 
@@ -148,9 +149,9 @@ async def test_a_table_that_is_dropped_while_in_use(repository: Repository, data
 async def test_a_batch_larger_than_any_limit_of_sqlite(repository: Repository) -> None:
     """There is no parameter for each record, of which SQLite takes 32,766 only."""
     records = [record(f"{number:05}") for number in range(40_000)]
-    assert await repository.swap([Change(None, one) for one in records]) == [True] * 40_000
+    assert await repository.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * 40_000
     assert await repository.read([one.ref for one in records]) == records
     queues = [Queue(f"static {number}", static=True) for number in range(40_000)]
-    assert await repository.next_ready([*queues, QUEUE]) == 1
+    assert await next_ready(repository, [*queues, QUEUE]) == 1
     claims = [*(QueueClaim(queue, 1, 1000) for queue in queues), QueueClaim(QUEUE, 40_000, 1000)]
     assert len(await repository.claim(claims, now=1, limit=40_000, token="t", holder="h")) == 40_000

@@ -17,9 +17,10 @@ import anyio.from_thread
 import pytest
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
-from pyncette.record import Change, Record
-from pyncette.sqlite import session as session_module
-from pyncette.sqlite import sqlite_repository
+from pyncette.migrations import Migration, Phase
+from pyncette.record import Change, Record, Swap
+from pyncette.sqlite import connection as session_module
+from pyncette.sqlite import schema, schema_sql, sqlite_repository
 
 PYNCETTE_1 = """
     CREATE TABLE pyncette_tasks (name PRIMARY KEY, parent_name, locked_until timestamp, locked_by,
@@ -85,16 +86,102 @@ async def test_beside_a_table_of_pyncette_1(database: Path) -> None:
         ]
 
 
+async def test_a_newer_table_that_can_be_read(database: Path) -> None:
+    """A later release has expanded it, and is being rolled out, or was rolled back."""
+    await opened(database)
+    script(database, "UPDATE pyncette_schema SET written_by = 2; ALTER TABLE pyncette_tasks ADD COLUMN more TEXT")
+    async with sqlite_repository(sqlite_database=database) as repository:
+        assert await repository.swap([Change(None, RECORD)]) == [Swap.APPLIED]
+        assert await repository.read([RECORD.ref]) == [RECORD]
+
+
 async def test_a_newer_table_is_refused_and_left_alone(database: Path) -> None:
     await opened(database)
-    script(database, "UPDATE pyncette_schema SET version = 99")
-    await refused(database, StorageVersionException, "newer version.*schema 99.*Upgrade pyncette-sqlite")
+    script(database, "UPDATE pyncette_schema SET written_by = 99, readable_from = 98")
+    await refused(database, StorageVersionException, "format 99.*from format 98 on.*Upgrade pyncette-sqlite")
 
 
-async def test_a_newer_table_with_more_columns_is_refused_and_left_alone(database: Path) -> None:
+TODAY = schema.load_migrations()
+EXPAND = Migration(2, Phase.EXPAND, "0002_expand_b.sql", 'ALTER TABLE "{table}" ADD COLUMN b TEXT;')
+CONTRACT = Migration(2, Phase.CONTRACT, "0002_contract_b.sql", 'ALTER TABLE "{table}" ADD COLUMN c TEXT;')
+
+
+def columns(database: Path) -> set[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return {row[0] for row in connection.execute("SELECT name FROM pragma_table_info('pyncette_tasks')")}
+
+
+@pytest.fixture
+def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [*schema.load_migrations(), EXPAND, CONTRACT]
+    monkeypatch.setattr(schema, "load_migrations", lambda: steps)
+
+
+async def test_a_rolling_upgrade(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step is done once, however many start at once; old and new releases work side by side until the upgrade is
+    finished, and a rollback needs nothing."""
+
+    async def upgraded(finish: bool) -> None:
+        async with sqlite_repository(sqlite_database=database, finish_upgrade=finish):
+            pass
+
+    async with sqlite_repository(sqlite_database=database) as old:
+        assert await old.swap([Change(None, RECORD)]) == [Swap.APPLIED]
+        with monkeypatch.context() as patch:
+            steps = [*schema.load_migrations(), EXPAND, CONTRACT]
+            patch.setattr(schema, "load_migrations", lambda: steps)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(upgraded, False)
+            assert "b" in columns(database)
+            assert "c" not in columns(database)
+        assert await old.read([RECORD.ref]) == [RECORD]
+        await opened(database)
+        with monkeypatch.context() as patch:
+            patch.setattr(schema, "load_migrations", lambda: steps)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(upgraded, True)
+        assert columns(database) >= {"b", "c"}
+    await refused(database, StorageVersionException, "from format 2 on")
+
+
+KILLED = """
+import sys, os, sqlite3
+from pyncette.migrations import Migration, Phase
+from pyncette.sqlite import schema
+from pyncette.sqlite.connection import writing
+from pyncette.sqlite.settings import Settings
+
+settings = Settings.checked(sys.argv[1], "pyncette_tasks")
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+with writing(connection) as cursor:
+    step = Migration(2, Phase.EXPAND, "b", 'ALTER TABLE "{table}" ADD COLUMN b TEXT;')
+    schema._carry_out(settings, cursor, step)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.usefixtures("next_release")
+async def test_an_upgrade_that_is_killed(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the step remains, nor its lock: the next to start does it anew."""
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "load_migrations", lambda: TODAY)
+        await opened(database)
+    killed = await anyio.run_process([sys.executable, "-c", KILLED, str(database)], check=False)
+    assert killed.returncode == -9
+    assert "b" not in columns(database)
     await opened(database)
-    script(database, "UPDATE pyncette_schema SET version = 2; ALTER TABLE pyncette_tasks ADD COLUMN more TEXT")
-    await refused(database, StorageVersionException, "newer version")
+    assert "b" in columns(database)
+
+
+async def test_the_steps_by_hand(database: Path) -> None:
+    script(database, schema_sql())
+    async with sqlite_repository(sqlite_database=database) as repository:
+        assert await repository.swap([Change(None, RECORD)]) == [Swap.APPLIED]
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        schema_sql(from_format=2)
+    assert "CREATE" not in schema_sql(from_format=1).replace("CREATE TABLE IF NOT EXISTS pyncette_schema", "")
 
 
 @pytest.mark.parametrize(
@@ -126,8 +213,8 @@ async def test_a_dropped_table_is_made_again(database: Path) -> None:
 
 async def test_names_of_tables_do_not_depend_on_case(database: Path) -> None:
     await opened(database, "Tasks")
-    script(database, "UPDATE pyncette_schema SET version = 99")
-    with pytest.raises(StorageVersionException, match="newer"):
+    script(database, "UPDATE pyncette_schema SET written_by = 99, readable_from = 99")
+    with pytest.raises(StorageVersionException, match="format 99"):
         await opened(database, "tASKS")
 
 
@@ -136,9 +223,9 @@ async def test_tables_of_one_file_are_independent(database: Path) -> None:
         sqlite_repository(sqlite_database=database, sqlite_table_name="a") as first,
         sqlite_repository(sqlite_database=database, sqlite_table_name="b") as second,
     ):
-        assert await first.swap([Change(None, RECORD)]) == [True]
+        assert await first.swap([Change(None, RECORD)]) == [Swap.APPLIED]
         assert await second.read([RECORD.ref]) == [None]
-        assert await second.swap([Change(None, RECORD)]) == [True]
+        assert await second.swap([Change(None, RECORD)]) == [Swap.APPLIED]
 
 
 async def test_many_clients_make_the_table_at_once(database: Path) -> None:
@@ -172,7 +259,7 @@ def open_as_nobody(database: Path) -> str:
     """Open it in a process that is not root, for whom nothing is forbidden."""
     program = f"""
 import os, anyio
-from pyncette.sqlite import sqlite_repository
+from pyncette.sqlite import schema, schema_sql, sqlite_repository
 
 async def main():
     async with sqlite_repository():

@@ -168,13 +168,16 @@ class Change:
 
 
 class Swap(enum.Enum):
-    """What became of a change."""
+    """What became of a change. True if it was applied."""
 
     APPLIED = "applied"
     CONFLICT = "conflict"
     """Nothing was changed: the stored revision is another one, there is no record, or one that was to be new exists."""
     BUSY = "busy"
     """Another transaction has locked the record. Nothing was changed; trying again later may succeed."""
+
+    def __bool__(self) -> bool:
+        return self is Swap.APPLIED
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from typing import Any
 from pyncette import lease
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.mysql import mysql_repository
-from pyncette.record import Queue, QueueClaim
+from pyncette.record import Queue, QueueClaim, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import claimed, next_ready, take
 
 TASK = Queue("task")
 BATCH = 20
@@ -35,15 +36,16 @@ async def one_batch(repository: Repository, advanced_to: int) -> bool:
     assert now is not None
     token = uuid.uuid4().hex
     claims = [QueueClaim(TASK, BATCH, now + LEASE)]
-    taken = await repository.claim(claims, now=now, limit=BATCH, token=token, holder=token)
+    before = await take(repository, claims, now=now, limit=BATCH, token=token, holder=token)
+    taken = claimed(before, claims, now=now, token=token, holder=token)
     say([f"claimed {one.key} {one.fence}" for one in taken])
     if not taken:
         await asyncio.sleep(PAUSE_SECONDS)
-        first = await repository.next_ready([TASK])
+        first = await next_ready(repository, [TASK])
         return first is not None and first < advanced_to
     changes = [lease.complete(one, next_due=advanced_to, revision=uuid.uuid4().hex) for one in taken]
     outcomes = await repository.swap(changes)
-    say([f"completed {one.key}" for one, applied in zip(taken, outcomes, strict=True) if applied])
+    say([f"completed {one.key}" for one, applied in zip(taken, outcomes, strict=True) if applied is Swap.APPLIED])
     return True
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.mysql import connections, database
-from pyncette.record import Change, Record
+from pyncette.record import Change, Record, Swap
 from pyncette.repository import Repository
 from tests.mysql_lab import TASK, Lab, becomes, claim, insert, numbered, record
 
@@ -26,7 +26,7 @@ async def test_deadlocks_are_retried(lab: Lab) -> None:
         await lab.send(somebody, f"START TRANSACTION; UPDATE {lab.table} SET attempt = 9 WHERE `key` LIKE 'task:more%'")
         await lab.send(somebody, f"UPDATE {lab.table} SET fence = 7 WHERE `key` = '{other.key}' AND queue = 'task'")
         before = await deadlocks(lab)
-        outcome: list[bool] = []
+        outcome: list[Swap] = []
 
         async def swap() -> None:
             outcome.extend(await repository.swap([Change(each, record(each.key[5:])) for each in (one, other)]))
@@ -36,7 +36,7 @@ async def test_deadlocks_are_retried(lab: Lab) -> None:
             await becomes(lambda: waiting(lab), 1)
             await lab.send(somebody, f"UPDATE {lab.table} SET fence = 7 WHERE `key` = '{one.key}' AND queue = 'task'")
             await lab.send(somebody, "COMMIT")
-        assert outcome == [True, True]
+        assert outcome == [Swap.APPLIED, Swap.APPLIED]
         assert await deadlocks(lab) > before
 
 
@@ -52,7 +52,11 @@ async def test_batches_in_any_order_do_not_deadlock(lab: Lab) -> None:
             async def swap(repository: Repository, current: list[Record] = current, won: list[Record] = won) -> None:
                 changes = [Change(each, record(each.key[5:])) for each in random.sample(current, len(current))]
                 outcomes = await repository.swap(changes)
-                won += [change.new for change, ok in zip(changes, outcomes, strict=True) if ok and change.new]
+                won += [
+                    change.new
+                    for change, ok in zip(changes, outcomes, strict=True)
+                    if ok is Swap.APPLIED and change.new
+                ]
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(swap, one)
@@ -86,7 +90,7 @@ async def test_waits_for_locks_are_retried(lab: Lab, monkeypatch: pytest.MonkeyP
         await lab.send(somebody, f"START TRANSACTION; UPDATE {lab.table} SET fence = 7")
 
         async def swap() -> None:
-            assert await repository.swap([Change(one, new)]) == [True]
+            assert await repository.swap([Change(one, new)]) == [Swap.APPLIED]
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(swap)

@@ -11,8 +11,9 @@ import pytest
 
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.mysql import MySQLRepository, connections, database
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import next_ready, ready
 from tests.mysql_lab import MINUTE, NOW, TASK, Lab, Proxy, becomes, claim, insert, numbered, record
 from tests.servers.plugin import StartServer
 
@@ -35,7 +36,7 @@ async def test_one_round_trip_for_each_call(lab: Lab, proxy: Proxy) -> None:
 
         async def settle() -> None:
             outcomes = await repository.swap(settled)
-            assert outcomes == [True] * 99 + [False]
+            assert outcomes == [Swap.APPLIED] * 99 + [False]
 
         async def take() -> None:
             taken = await claim(repository, 99)
@@ -47,8 +48,8 @@ async def test_one_round_trip_for_each_call(lab: Lab, proxy: Proxy) -> None:
         calls: list[Callable[[], Awaitable[Any]]] = [
             lambda: repository.read([one.ref for one in records]),
             lambda: repository.scan(TASK, after=None, limit=100),
-            lambda: repository.due([QueueClaim(TASK, 100, NOW)], now=NOW, limit=100),
-            lambda: repository.next_ready([TASK, *(one.queue for one in statics)]),
+            lambda: ready(repository, [QueueClaim(TASK, 100, NOW)], now=NOW, limit=100),
+            lambda: next_ready(repository, [TASK, *(one.queue for one in statics)]),
             repository.clock,
             lambda: repository.claim([*statics, QueueClaim(TASK, 0, NOW)], now=NOW, limit=9, token="t", holder="h"),
             take,
@@ -132,7 +133,7 @@ async def test_connections_that_went_silent(lab: Lab, proxy: Proxy, monkeypatch:
     async with lab.open(mysql_port=proxy.port) as repository:
         await insert(repository, [record("one")])
         proxy.forget()
-        assert await repository.swap([Change(None, record("two"))]) == [True]
+        assert await repository.swap([Change(None, record("two"))]) == [Swap.APPLIED]
 
 
 @pytest.mark.parametrize("kill", [False, True])
@@ -176,7 +177,7 @@ async def test_restart(start_server: StartServer, kind: str, kill: bool) -> None
                 assert one.revision in uncertain.get(key, {known[key].revision})
             taken = await again(lambda: claim(repository, 200))
             assert len(taken) == 200
-            assert await repository.swap([Change(one, None) for one in taken]) == [True] * 200
+            assert await repository.swap([Change(one, None) for one in taken]) == [Swap.APPLIED] * 200
 
 
 async def test_server_that_hangs(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryException
-from pyncette.record import Change
+from pyncette.record import Change, Swap
 from tests.mysql_lab import TASK, Lab, claim, insert, record
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
@@ -58,7 +58,7 @@ async def test_the_largest_spec(start_server: StartServer, kind: str) -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(repository.clock)
             changed = record("large", spec=largest.spec[:-20])
-            assert await repository.swap([Change(largest, changed)]) == [True]
+            assert await repository.swap([Change(largest, changed)]) == [Swap.APPLIED]
             assert {one.spec for one in await claim(repository)} == {"{}", changed.spec}
 
 

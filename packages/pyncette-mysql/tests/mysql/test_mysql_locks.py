@@ -15,7 +15,8 @@ from asyncmy.connection import Connection
 from pyncette.mysql.changes import batches
 from pyncette.mysql.sql import Dialect
 from pyncette.mysql.statements import Statements
-from pyncette.record import Change, Queue, QueueClaim, Record, Ref
+from pyncette.record import HELD, LEAST, Change, Queue, QueueClaim, Record, Ref
+from pyncette.testing.contract.base import applied, claimed, ready, take
 from tests.mysql_lab import Lab
 from tests.servers.plugin import StartServer
 
@@ -85,7 +86,7 @@ async def locked(lab: Lab, somebody: Connection, index: str) -> set[str]:
 async def test_claims_lock_what_they_take(lab: Lab, claims: list[QueueClaim], limit: int, taken: int) -> None:
     """Neither what is not due, nor what a limit leaves out, nor the neighbours: by the key and by the index alike."""
     async with lab.open() as repository, lab.connect() as claimant, lab.connect() as somebody:
-        assert all(await repository.swap([Change(None, one) for one in contents()]))
+        assert applied(await repository.swap([Change(None, one) for one in contents()]))
         *_, rows = await lab.send(claimant, claim(lab, claims, limit))
         assert len(rows) == taken
         mine = {row[1].decode() for row in rows}
@@ -98,27 +99,29 @@ async def test_others_are_not_held_up(lab: Lab) -> None:
     """While one client is in the middle of its claim, others claim and write all the rest."""
     async with lab.open() as repository, lab.connect() as claimant:
         records = contents()
-        assert all(await repository.swap([Change(None, one) for one in records]))
+        assert applied(await repository.swap([Change(None, one) for one in records]))
         *_, rows = await lab.send(claimant, claim(lab, want("b", "d", limit=6), 9))
         mine = {row[1].decode() for row in rows}
         assert len(mine) == 9
         with anyio.fail_after(3):
             names = sorted({one.queue for one in records})
-            taken = await repository.claim(want(*names), now=NOW, limit=100, token="other", holder="other")
+            claims = want(*names)
+            before = await take(repository, claims, now=NOW, limit=100, token="other", holder="other")
+            taken = claimed(before, claims, now=NOW, token="other", holder="other")
             due = {one.key for one in records if one.ready_at <= NOW}
             assert {one.key for one in taken} == due - mine
             rest = [one for one in records if one.ready_at > NOW]
             moved = [Change(one, record(one.queue, one.key.removeprefix(f"{one.queue}:"), LATER)) for one in rest]
-            assert all(await repository.swap(moved))
-            assert all(await repository.swap([Change(one, None) for one in taken]))
+            assert applied(await repository.swap(moved))
+            assert applied(await repository.swap([Change(one, None) for one in taken]))
         await lab.send(claimant, "COMMIT")
-        assert {one.key for one in await repository.due(want("b", "d"), now=LATER, limit=100)} >= mine
+        assert {one.key for one in await ready(repository, want("b", "d"), now=LATER, limit=100)} >= mine
 
 
 async def test_claims_that_meet_share(lab: Lab) -> None:
     """Two claims of the same queue at the same time: the second takes what comes after, up to its own limit."""
     async with lab.open() as repository, lab.connect() as first, lab.connect() as second:
-        assert all(await repository.swap([Change(None, one) for one in contents()]))
+        assert applied(await repository.swap([Change(None, one) for one in contents()]))
         *_, one = await lab.send(first, claim(lab, want("b", limit=4), 100, "first"))
         *_, two = await lab.send(second, claim(lab, want("b", limit=4), 100, "second"))
         assert [row[1].decode() for row in one] == [f"b:{n:02}" for n in range(4)]
@@ -132,7 +135,7 @@ async def test_what_the_server_says_of_locks(start_server: StartServer) -> None:
     with start_server("mysql", "--performance-schema=ON") as server:
         lab = Lab(server)
         async with lab.open() as repository, lab.connect() as claimant:
-            assert all(await repository.swap([Change(None, one) for one in contents()]))
+            assert applied(await repository.swap([Change(None, one) for one in contents()]))
             claims = want("b", *(f"c{n:02}" for n in range(20)), "f", limit=5)
             *_, rows = await lab.send(claimant, claim(lab, claims, 17))
             locks = await lab.ask(
@@ -175,20 +178,23 @@ async def test_reads_are_bounded(lab: Lab, analyzed: bool) -> None:
     found: dict[str, tuple[int, int]] = {}
     most: dict[str, tuple[int, int]] = {}
     async with lab.open() as repository, lab.connect() as connection:
-        assert all(await repository.swap([Change(None, one) for one in [*records, *statics]]))
+        assert applied(await repository.swap([Change(None, one) for one in [*records, *statics]]))
         if analyzed:
             await lab.ask(f"ANALYZE TABLE {lab.table}")
         refs = [one.ref for one in records[:100]]
         for name, script, most_read, most_sorted in (
             ("read", made.read(refs), 100, 0),
             ("read nothing", made.read([Ref("big", "none")]), 1, 0),
-            ("scan", made.scan(Queue("big"), "big:010000", 50), 51, 0),
-            ("due", made.due(claims, NOW, 15), 650, 0),
-            ("next", made.next_ready(many, None), 650, 0),
-            ("next after", made.next_ready(many, NOW), 650, 0),
-            ("next of one", made.next_ready([Queue("big")], NOW), 1, 0),
-            ("due queues", made.due_queues(claims, NOW), 650, 0),
-            ("no due queues", made.due_queues(claims, NOW - SIZE), 650, 0),
+            ("scan", made.scan(Queue("big"), "big:010000", 50, "big:"), 51, 0),
+            ("scan ready", made.scan_ready(Queue("big"), NOW - 50, NOW, None, 50), 51, 0),
+            ("scan ready after", made.scan_ready(Queue("big"), LEAST, HELD, (NOW - 50, "big:000000"), 50), 52, 0),
+            ("count", made.count(Queue("big"), LEAST, HELD, 100), 101, 0),
+            ("queues", made.queues(None, 10), 40, 0),
+            ("next", ";".join(made.next_ready(many, None)), 650, 0),
+            ("next after", ";".join(made.next_ready(many, NOW)), 650, 0),
+            ("next of one", ";".join(made.next_ready([Queue("big")], NOW)), 1, 0),
+            ("ready claims", made.ready_claims(claims, NOW), 650, 0),
+            ("no ready claims", made.ready_claims(claims, NOW - SIZE), 650, 0),
             # The records that are taken are read to be picked, to be written, and to be returned.
             ("claim", made.claim(claims, now=NOW, limit=20, token="a", holder="h"), 1100, 310),
             ("claim nothing", made.claim(idle, now=NOW, limit=20, token="b", holder="h"), 650, 310),
@@ -209,7 +215,7 @@ async def test_swaps_read_what_they_write(lab: Lab) -> None:
     batch += [Change(one, None) for one in again[300:400]]
     (made,) = batches(batch, 2**24)
     async with lab.open() as repository, lab.connect() as connection:
-        assert all(await repository.swap([Change(None, one) for one in records]))
+        assert applied(await repository.swap([Change(None, one) for one in records]))
         read, sorted_rows = await reads(lab, connection, made.script(statements(lab)))
         assert read < 2000
         assert sorted_rows == 0

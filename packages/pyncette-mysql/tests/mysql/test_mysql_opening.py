@@ -18,8 +18,9 @@ import pytest
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
 from pyncette.mysql import MySQLRepository, mysql_repository
 from pyncette.mysql.schema import Found, _check_server
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import next_ready, ready, take
 from tests.mysql_lab import Lab
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
@@ -42,16 +43,16 @@ async def opening(manager: AbstractAsyncContextManager[Repository]) -> None:
 async def works(repository: Repository) -> None:
     """One instance lives its life."""
     one = record("one")
-    assert await repository.swap([Change(None, one)]) == [True]
-    assert await repository.due([QueueClaim(TASK, 1, NOW + 1)], now=NOW, limit=1) == [one]
+    assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
+    assert await ready(repository, [QueueClaim(TASK, 1, NOW + 1)], now=NOW, limit=1) == [one]
     claims = [QueueClaim(TASK, 1, NOW + 1)]
-    (taken,) = await repository.claim(claims, now=NOW, limit=1, token="t", holder="h")
-    assert await repository.next_ready([TASK]) == NOW + 1
+    (taken,) = await take(repository, claims, now=NOW, limit=1, token="t", holder="h")
+    assert await next_ready(repository, [TASK]) == NOW + 1
     assert await repository.scan(TASK, after=None, limit=5) == [taken]
     assert await repository.read([one.ref]) == [taken]
     moved = record("one", ready_at=NOW + 5)
-    assert await repository.swap([Change(taken, moved)]) == [True]
-    assert await repository.swap([Change(moved, None)]) == [True]
+    assert await repository.swap([Change(taken, moved)]) == [Swap.APPLIED]
+    assert await repository.swap([Change(moved, None)]) == [Swap.APPLIED]
     assert await repository.clock()
 
 
@@ -337,15 +338,15 @@ async def test_settings_of_the_server_do_not_matter(start_server: StartServer, k
             before = await repository.clock()
             names = ["a", "A", "a ", "\u00e4", "\\", "'", '"', "\\'", "\U0001f600", "x'41'", "--"]
             records = [record(name, locked_by=name, locked_until=-1) for name in names]
-            assert await repository.swap([Change(None, one) for one in records]) == [True] * len(names)
+            assert await repository.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * len(names)
             assert await repository.read([one.ref for one in records]) == records
             found = await repository.scan(TASK, after=None, limit=100)
             assert sorted(found, key=lambda one: names.index(one.key.removeprefix("task:"))) == records
             claims = [QueueClaim(TASK, 100, NOW + 1)]
-            taken = await repository.claim(claims, now=NOW, limit=100, token="t", holder="h")
+            taken = await take(repository, claims, now=NOW, limit=100, token="t", holder="h")
             assert len(taken) == len(names)
-            assert await repository.swap([Change(one, None) for one in records]) == [False] * len(names)
-            assert await repository.swap([Change(one, None) for one in taken]) == [True] * len(names)
+            assert await repository.swap([Change(one, None) for one in records]) == [Swap.CONFLICT] * len(names)
+            assert await repository.swap([Change(one, None) for one in taken]) == [Swap.APPLIED] * len(names)
             assert 0 <= int(await repository.clock() or 0) - int(before or 0) < 60_000_000
             (seconds,) = (await lab.ask("SELECT UNIX_TIMESTAMP()"))[0]
             assert abs(int(before or 0) // 1_000_000 - seconds) < 60

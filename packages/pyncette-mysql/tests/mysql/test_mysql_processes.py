@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from pyncette.record import Change, Queue, Record
+from pyncette.testing.contract.base import applied
 from tests.mysql_lab import Lab
 from tests.servers.plugin import StartServer
 
@@ -46,7 +47,7 @@ async def test_processes_and_server_killed(start_server: StartServer, tmp_path: 
         lab = Lab(server)
         async with lab.open() as repository:
             records = [Record("task", f"task:{n}", n, n, None, None, "new", 0, 0, "{}") for n in range(RECORDS)]
-            assert all(await repository.swap([Change(None, one) for one in records]))
+            assert applied(await repository.swap([Change(None, one) for one in records]))
             workers = [Worker(tmp_path / f"{n}.log", lab) for n in range(3)]
             try:
                 for worker in workers:

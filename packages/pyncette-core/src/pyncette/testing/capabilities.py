@@ -12,8 +12,8 @@ class Capabilities:
     :ivar shared: repositories from several calls of the factory see the same data.
     :ivar persistent: data outlives the closing of every repository.
     :ivar server_clock: ``clock()`` tells the server's time; otherwise it must return None.
-    :ivar immediate_index: ``scan_ready``, ``claim``, ``count`` and ``look`` see every acknowledged write at once. Otherwise the
-        suite asks them again until they do, for at most ``index_lag``.
+    :ivar immediate_index: ``scan_ready``, ``claim``, ``count`` and ``look`` see every acknowledged write at once.
+        Otherwise the suite asks them again until they do, for at most ``index_lag``.
     :ivar index_lag: seconds after which the index has caught up; used only without ``immediate_index``.
     :ivar max_spec_bytes: the longest ``spec`` that the store is sure to take, in bytes of UTF-8, if it is less than
         1 MiB. One that is twice as long must be refused with

@@ -10,7 +10,10 @@ from typing import Any
 
 from pyncette.record import Record
 
-COLUMNS = "t.queue, t.`key`, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state"
+COLUMNS = (
+    "t.queue, t.`key`, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, "
+    "t.spec, t.state"
+)
 
 SCHEMA = files(__package__).joinpath("schema.sql").read_text("utf-8").strip()
 

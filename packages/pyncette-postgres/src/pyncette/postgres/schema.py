@@ -29,7 +29,7 @@ OLDEST_SERVER = (14, 0)
 _DDL_TIMEOUT = 24 * 3600.0
 """Seconds. An index on millions of rows takes its time, for us or for the process that we wait for."""
 
-_COMMENT = "Tasks of Pyncette, format {written_by}, readable from {readable_from}. Pyncette reads this comment; keep it as it is."
+_COMMENT = "Tasks of Pyncette, format {written_by}, readable from {readable_from}. Pyncette reads this; keep it."
 _FORMAT = re.compile(r"Tasks of Pyncette, format (\d+), readable from (\d+)\.")
 
 _COLUMNS_OF_1_1_0 = {"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"}

@@ -39,11 +39,12 @@ class Queries:
 
 def migrations() -> tuple[Migration[str], ...]:
     """The files of ``schema``, in the order of their names."""
-    found = []
-    for name in sorted(entry.name for entry in files(__package__).joinpath("schema").iterdir()):
-        if parts := _FILE.fullmatch(name):
-            found.append(Migration(int(parts[1]), Phase(parts[2]), name, _resource("schema", name)))
-    return tuple(found)
+    names = sorted(entry.name for entry in files(__package__).joinpath("schema").iterdir())
+    return tuple(
+        Migration(int(parts[1]), Phase(parts[2]), name, _resource("schema", name))
+        for name in names
+        if (parts := _FILE.fullmatch(name))
+    )
 
 
 def _resource(*path: str) -> str:

@@ -171,6 +171,7 @@ FROM (
     SELECT
     FROM {table}
     WHERE queue = $1 AND ready_at >= $2 AND ready_at < $3 AND ready_at < 9223372036854775807
+    ORDER BY ready_at
     LIMIT $4
 ) AS found
 

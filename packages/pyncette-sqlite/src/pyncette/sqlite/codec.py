@@ -33,10 +33,9 @@ def bound(value: str) -> str | bytes:
 
 def record(row: Sequence[Any]) -> Record:
     """A record from its columns in the order of its fields."""
-    found = Record(*row)
     if any(isinstance(value, Undecodable) for value in row):
-        found = Record(*row[:9], spec=f"damaged: {row[9]!a}", state=row[10])
-    return found
+        return Record(*(*row[:9], f"damaged: {row[9]!a}", row[10]))
+    return Record(*row)
 
 
 def columns(record: Record) -> tuple[int, int, int | None, str | None, str, int, int, str]:

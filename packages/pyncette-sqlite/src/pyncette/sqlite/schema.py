@@ -35,16 +35,17 @@ CREATE TABLE IF NOT EXISTS {VERSIONS_TABLE} (
 
 _WRITE_FORMAT = f"""
 INSERT INTO {VERSIONS_TABLE} (table_name, written_by, readable_from) VALUES (?, ?, ?)
-ON CONFLICT (table_name) DO UPDATE SET written_by = excluded.written_by, readable_from = excluded.readable_from"""
+ON CONFLICT (table_name) DO UPDATE SET written_by = excluded.written_by, readable_from = excluded.readable_from"""  # noqa: S608 -- made of a constant
 
 
 def load_migrations() -> list[Migration[str]]:
     """The files of ``schema/``, in the order of their names."""
-    found = []
-    for file in sorted(resources.files(__package__).joinpath("schema").iterdir(), key=lambda file: file.name):
-        if name := _FILE.fullmatch(file.name):
-            found.append(Migration(int(name[1]), Phase(name[2]), file.name, file.read_text(encoding="utf-8")))
-    return found
+    files = sorted(resources.files(__package__).joinpath("schema").iterdir(), key=lambda file: file.name)
+    return [
+        Migration(int(name[1]), Phase(name[2]), file.name, file.read_text(encoding="utf-8"))
+        for file in files
+        if (name := _FILE.fullmatch(file.name))
+    ]
 
 
 def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from pyncette.errors import RepositoryException
-from pyncette.record import LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import LEAST, LONGEST_KEY, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 
 from .codec import bound, columns, record
 from .connection import writing
@@ -101,7 +101,7 @@ class Statements:
             "queue": queue.name,
             "after": bound(after or ""),  # keys are never empty, so all of them are greater
             "prefix": bound(prefix),
-            "beyond": prefix.encode(errors="surrogateescape") + BEYOND_UTF8,
+            "beyond": prefix.encode(errors="surrogateescape") + BEYOND_UTF8 * (1 if prefix else LONGEST_KEY + 1),
             "limit": limit,
         }
         return [record(row) for row in connection.cursor().execute(self._sql["scan"], wanted)]

@@ -83,6 +83,14 @@ def claimed(
     return [lease.claim(one, now=now, locked_until=ends[one.queue], token=token, holder=holder) for one in before]
 
 
+async def take(
+    repository: Repository, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
+) -> list[Record]:
+    """Claim, and return the records as they are now."""
+    before = await repository.claim(claims, now=now, limit=limit, token=token, holder=holder)
+    return claimed(before, claims, now=now, token=token, holder=holder)
+
+
 def applied(swaps: Iterable[Swap]) -> bool:
     """Whether all changes were applied."""
     return all(swap is APPLIED for swap in swaps)

@@ -209,11 +209,12 @@ class SchedulingContract(AppBase):
                 found = await bench.stored(task)
                 assert isinstance(found, Record)
                 assert found.ready_at > bench.clock.now()
-                kept = {"ready_at": 0, "revision": "", "fence": 0}
-                assert replace(found, **kept) == replace(before, **kept)
-            for task, before in zip((instance, static), readable, strict=True):
-                assert before is not None
-                await bench.damage(task, before.spec)
+                assert replace(found, ready_at=0, revision="", fence=0) == replace(
+                    before, ready_at=0, revision="", fence=0
+                )
+            for task, one in zip((instance, static), readable, strict=True):
+                assert one is not None
+                await bench.damage(task, one.spec)
             await bench.advance(15)
             assert set(bench.log.names()) == {"template:a", "static"}
         said = [record.getMessage() for record in caplog.records if "later version" in record.getMessage()]
