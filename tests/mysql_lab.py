@@ -17,6 +17,7 @@ from pyncette.mysql import mysql_repository
 from pyncette.mysql.connections import SESSION, execute
 from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
+from pyncette.testing.contract.base import take
 from tests.servers.model import Server
 
 Rows = Sequence[tuple[Any, ...]]
@@ -45,10 +46,11 @@ async def insert(repository: Repository, records: Sequence[Record]) -> None:
     assert await repository.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * len(records)
 
 
-def claim(repository: Repository, limit: int = 10) -> Awaitable[list[Record]]:
+async def claim(repository: Repository, limit: int = 10) -> list[Record]:
+    """Claim, and return the records as they are now."""
     token = fresh()
     claims = [QueueClaim(TASK, limit, NOW + MINUTE)]
-    return repository.claim(claims, now=NOW, limit=limit, token=token, holder=token)
+    return await take(repository, claims, now=NOW, limit=limit, token=token, holder=token)
 
 
 async def becomes(probe: Callable[[], Awaitable[int]], expected: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.record import Change, Queue, Record, Swap
+from pyncette.record import Change, Count, Queue, Record, Swap
 from pyncette.redis import redis_repository
 from pyncette.redis.options import DEFAULT_CONNECTIONS
 from pyncette.repository import Repository
@@ -24,11 +24,9 @@ from pyncette.testing.contract.base import (
     insert,
     next_ready,
     numbered,
-    ready,
     record,
     static,
     stored,
-    want,
 )
 from tests.redis_kit import claim, opened, settled
 from tests.servers.model import Server
@@ -100,8 +98,10 @@ async def test_round_trips(server: Server) -> None:
         assert calls(server)["evalsha"] == 4
         await repository.scan(Queue("task3"), after=None, limit=200)
         assert calls(server)["evalsha"] == 5
-        await ready(repository, want(*queues), now=NOW, limit=1000)
+        await repository.scan_ready(Queue("task3"), limit=200)
         assert calls(server)["evalsha"] == 6
+        assert await repository.count(Queue("task3")) == Count(280, exact=True)
+        assert len(await repository.queues(after=None, limit=1000)) == 520
         await repository.clock()
         assert calls(server)["time"] == 1
     inside_scripts = {"hmget", "hset", "hdel", "zadd", "zrem", "zcount", "zmscore", "zrangebyscore", "zrangebylex"}

@@ -11,31 +11,70 @@ import anyio
 import pytest
 
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.mysql import connections, database
+from pyncette.mysql import database
 from pyncette.record import Change, Record, Swap
 from pyncette.repository import Repository
 from tests.mysql_lab import TASK, Lab, becomes, claim, insert, numbered, record
 
 
+@pytest.mark.parametrize("delete", [False, True])
+@pytest.mark.parametrize(
+    "meanwhile",
+    ["UPDATE {table} SET revision = 'other' WHERE {one}", "DELETE FROM {table} WHERE {one}", "{locked}"],
+)
+async def test_swap_waits_for_nobody(lab: Lab, meanwhile: str, delete: bool) -> None:
+    """A row that another transaction has locked is busy, and the rest of the batch is done."""
+    one, other, outdated = numbered(3)
+    new = None if delete else record(one.key[5:])
+    batch = [Change(one, new), Change(other, None), Change(record(outdated.key[5:]), None), Change(None, record("new"))]
+    where = f"queue = 'task' AND `key` = '{one.key}'"
+    locked = f"SELECT 1 FROM {lab.table} WHERE {where} FOR UPDATE"
+    async with lab.open() as repository, lab.connect() as somebody:
+        await insert(repository, [one, other, outdated])
+        await lab.send(somebody, f"START TRANSACTION; {meanwhile.format(table=lab.table, one=where, locked=locked)}")
+        with anyio.fail_after(0.9):
+            assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED, Swap.CONFLICT, Swap.APPLIED]
+        await lab.send(somebody, "ROLLBACK")
+        assert await repository.swap(batch[:1]) == [Swap.APPLIED]
+        assert await repository.read([one.ref]) == [new]
+
+
+async def test_an_insert_that_meets_another_insert(lab: Lab) -> None:
+    """It waits for a moment; then it is busy, and the rest of the batch is done."""
+    values = "0, 0, 'x', 0, 0, '{}', ''"
+    async with lab.open() as repository, lab.connect() as somebody:
+        await lab.send(
+            somebody,
+            f"START TRANSACTION; INSERT INTO {lab.table} "
+            "(queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state) "
+            f"VALUES ('task', 'task:one', {values})",
+        )
+        batch = [Change(None, record(name)) for name in ("one", "three", "two")]
+        with anyio.fail_after(20):
+            assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED, Swap.APPLIED]
+        await lab.send(somebody, "ROLLBACK")
+        assert await repository.swap(batch[:1]) == [Swap.APPLIED]
+
+
 async def test_deadlocks_are_retried(lab: Lab) -> None:
     """The server chose our transaction as the victim and undid it: the call does it again."""
-    one, other = numbered(2)
     async with lab.open() as repository, lab.connect() as somebody:
-        await insert(repository, [one, other, *(record(f"more {n}") for n in range(50))])
+        await insert(repository, [record(f"more {n}") for n in range(50)])
+        new = f"INSERT INTO {lab.table} (queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state) VALUES "
         # Has written more than the other, which makes that one the victim.
         await lab.send(somebody, f"START TRANSACTION; UPDATE {lab.table} SET attempt = 9 WHERE `key` LIKE 'task:more%'")
-        await lab.send(somebody, f"UPDATE {lab.table} SET fence = 7 WHERE `key` = '{other.key}' AND queue = 'task'")
+        await lab.send(somebody, f"{new} ('task', 'task:b', 0, 0, 'x', 0, 0, '{{}}', '')")
         before = await deadlocks(lab)
         outcome: list[Swap] = []
 
         async def swap() -> None:
-            outcome.extend(await repository.swap([Change(each, record(each.key[5:])) for each in (one, other)]))
+            outcome.extend(await repository.swap([Change(None, record(name)) for name in "ab"]))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(swap)
             await becomes(lambda: waiting(lab), 1)
-            await lab.send(somebody, f"UPDATE {lab.table} SET fence = 7 WHERE `key` = '{one.key}' AND queue = 'task'")
-            await lab.send(somebody, "COMMIT")
+            await lab.send(somebody, f"{new} ('task', 'task:a', 0, 0, 'x', 0, 0, '{{}}', '')")
+            await lab.send(somebody, "ROLLBACK")
         assert outcome == [Swap.APPLIED, Swap.APPLIED]
         assert await deadlocks(lab) > before
 
@@ -80,25 +119,6 @@ async def waiting(lab: Lab) -> int:
     )
 
 
-async def test_waits_for_locks_are_retried(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody holds a record for longer than the server lets others wait for it."""
-    short = connections.SESSION.replace("innodb_lock_wait_timeout = 5", "innodb_lock_wait_timeout = 1")
-    monkeypatch.setattr(connections, "SESSION", short)
-    one, new = record("one"), record("one", attempt=3)
-    async with lab.open() as repository, lab.connect() as somebody:
-        await insert(repository, [one])
-        await lab.send(somebody, f"START TRANSACTION; UPDATE {lab.table} SET fence = 7")
-
-        async def swap() -> None:
-            assert await repository.swap([Change(one, new)]) == [Swap.APPLIED]
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(swap)
-            await anyio.sleep(1.6)
-            await lab.send(somebody, "ROLLBACK")
-        assert await repository.read([one.ref]) == [new]
-
-
 async def test_locks_that_are_never_released(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call is given up in time; nothing of it is left on the server, and it has not been carried out."""
     monkeypatch.setattr(database, "CALL_SECONDS", 0.5)
@@ -107,7 +127,7 @@ async def test_locks_that_are_never_released(lab: Lab, monkeypatch: pytest.Monke
         await insert(repository, [one])
         await lab.send(somebody, f"START TRANSACTION; UPDATE {lab.table} SET fence = 7")
         with pytest.raises(RepositoryUnavailableException, match="in time"):
-            await repository.swap([Change(one, record("one"))])
+            await repository.swap([Change(None, record("one"))])
         # Reading, and claiming past the lock, go on meanwhile.
         assert await repository.read([one.ref]) == [one]
         assert await claim(repository) == []

@@ -13,7 +13,6 @@ from pyncette.errors import RepositoryUnavailableException
 from pyncette.mysql import MySQLRepository, connections, database
 from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
-from pyncette.testing.contract.base import next_ready, ready
 from tests.mysql_lab import MINUTE, NOW, TASK, Lab, Proxy, becomes, claim, insert, numbered, record
 from tests.servers.plugin import StartServer
 
@@ -36,7 +35,7 @@ async def test_one_round_trip_for_each_call(lab: Lab, proxy: Proxy) -> None:
 
         async def settle() -> None:
             outcomes = await repository.swap(settled)
-            assert outcomes == [Swap.APPLIED] * 99 + [False]
+            assert outcomes == [Swap.APPLIED] * 99 + [Swap.CONFLICT]
 
         async def take() -> None:
             taken = await claim(repository, 99)
@@ -48,8 +47,10 @@ async def test_one_round_trip_for_each_call(lab: Lab, proxy: Proxy) -> None:
         calls: list[Callable[[], Awaitable[Any]]] = [
             lambda: repository.read([one.ref for one in records]),
             lambda: repository.scan(TASK, after=None, limit=100),
-            lambda: ready(repository, [QueueClaim(TASK, 100, NOW)], now=NOW, limit=100),
-            lambda: next_ready(repository, [TASK, *(one.queue for one in statics)]),
+            lambda: repository.scan_ready(TASK, limit=100),
+            lambda: repository.look([TASK, *(one.queue for one in statics)], [one.ref for one in records]),
+            lambda: repository.queues(after=None, limit=9),
+            lambda: repository.count(TASK),
             repository.clock,
             lambda: repository.claim([*statics, QueueClaim(TASK, 0, NOW)], now=NOW, limit=9, token="t", holder="h"),
             take,

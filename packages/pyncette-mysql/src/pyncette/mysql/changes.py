@@ -94,7 +94,7 @@ def batches(changes: Sequence[Change], max_packet: int) -> Iterator[Batch]:
     batch = Batch()
     for position, change in sorted(enumerate(changes), key=_key):
         row = _row(position, change)
-        if _AROUND + _size(row) > max_packet:
+        if _AROUND + _largest_size(row, change) > max_packet:
             raise _too_large(change, row, max_packet)
         if batch.changes and not batch.has_room(row):
             yield batch
@@ -140,11 +140,17 @@ def _size(row: _Row) -> int:
     return len(row.values) + len(row.written) + len("ROW(),ROW(),")
 
 
+def _largest_size(row: _Row, change: Change) -> int:
+    """What the record takes when it is written again: then its old revision is sent too, twice."""
+    inserted = change.new if change.old is None else None
+    return _size(row) + (2 * len(text(inserted.revision)) if inserted is not None else 0)
+
+
 def _too_large(change: Change, row: _Row, max_packet: int) -> RecordRefusedException:
     spec = change.new.spec if change.new is not None else ""
     size = len(spec.encode())
     # In the statement, each byte of the spec takes two.
-    most = max(0, (max_packet - _AROUND - (_size(row) - 2 * size)) // 2)
+    most = max(0, (max_packet - _AROUND - (_largest_size(row, change) - 2 * size)) // 2)
     return RecordRefusedException(
         f"The schedule and arguments of {change.ref.key!r} take {size} bytes; the MySQL server takes at most {most} "
         f"here, as its max_allowed_packet is {max_packet}."

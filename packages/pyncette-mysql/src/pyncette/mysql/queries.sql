@@ -113,11 +113,13 @@ INSERT INTO {table} (queue, `key`, due_at, ready_at, locked_until, locked_by, re
 VALUES {rows} ON DUPLICATE KEY UPDATE attempt = {table}.attempt;
 SET @pyncette_applied = @pyncette_applied + ROW_COUNT()
 
--- Waits for nobody: what another transaction has locked is left out, and found to be busy at the end.
+-- Waits for nobody: what another transaction has locked is left out, and found to be busy at the end. (MySQL merges a
+-- derived table without a limit into the statement, and forgets SKIP LOCKED.)
 -- name: update
 UPDATE (SELECT changes.* FROM {changes}
 STRAIGHT_JOIN {table} AS h FORCE INDEX (PRIMARY)
-ON h.queue = changes.queue AND h.`key` = changes.`key` AND h.revision = changes.old FOR UPDATE SKIP LOCKED) AS held
+ON h.queue = changes.queue AND h.`key` = changes.`key` AND h.revision = changes.old
+LIMIT 18446744073709551615 FOR UPDATE SKIP LOCKED) AS held
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = held.queue AND t.`key` = held.`key`
 SET t.due_at = held.due_at, t.ready_at = held.ready_at, t.locked_until = held.locked_until,
 t.locked_by = held.locked_by, t.revision = held.revision, t.fence = held.fence,
@@ -136,7 +138,8 @@ ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.
 -- name: delete
 DELETE t FROM (SELECT changes.* FROM {changes}
 STRAIGHT_JOIN {table} AS h FORCE INDEX (PRIMARY)
-ON h.queue = changes.queue AND h.`key` = changes.`key` AND h.revision = changes.old FOR UPDATE SKIP LOCKED) AS held
+ON h.queue = changes.queue AND h.`key` = changes.`key` AND h.revision = changes.old
+LIMIT 18446744073709551615 FOR UPDATE SKIP LOCKED) AS held
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = held.queue AND t.`key` = held.`key`
 
 -- What is still there as it was, to be seen without a lock.

@@ -120,6 +120,8 @@ def _record(queue: str, key: str, row: bytes) -> Record:
     revision = row[_FIXED.size : end].decode()
     (state_length,) = _LENGTH.unpack_from(row, length)
     state_end = length + _LENGTH.size + state_length
+    if state_end > len(row):
+        raise IndexError("the row was cut")
     state, spec = row[length + _LENGTH.size : state_end].decode(), row[state_end:].decode()
     if length == end:
         return Record(queue, key, due_at, due_at, None, None, revision, fence, attempt, spec, state)
