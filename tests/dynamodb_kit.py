@@ -56,6 +56,13 @@ def inserts(records: list[Record]) -> list[Change]:
     return [Change(None, one) for one in records]
 
 
+async def introduce(repository: Repository) -> None:
+    """Let the repository know the queue ``task``, which it registers with the first record that it stores there."""
+    one = record("first")
+    assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
+    assert await repository.swap([Change(one, None)]) == [Swap.APPLIED]
+
+
 def settlements(records: list[Record]) -> list[Change]:
     """Half of them are over, the others go on."""
     return [

@@ -14,7 +14,7 @@ from pyncette import Context, Pyncette, lease
 from pyncette.record import Change, Queue, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import applied, next_ready, take
-from tests.dynamodb_kit import MINUTE, NOW, TASK, Wire, fresh, numbered, record, want
+from tests.dynamodb_kit import MINUTE, NOW, TASK, Wire, fresh, introduce, numbered, record, want
 from tests.dynamodb_meter import Cost, Meter
 
 Factory = Callable[..., AbstractAsyncContextManager[Repository]]
@@ -40,6 +40,8 @@ class TestWrites:
     async def test_what_each_step_costs(self, watched: Factory, meter: Meter) -> None:
         async with watched() as repository:
             records = numbered(100)
+            await introduce(repository)
+            meter.read()
             await insert(repository, records)
             assert meter.read() == Cost(table_writes=100, index_writes=100)
             taken = await claim(repository)
@@ -63,6 +65,7 @@ class TestWrites:
     async def test_what_is_lost_costs(self, watched: Factory, meter: Meter) -> None:
         async with watched() as repository:
             one = record("a")
+            await introduce(repository)
             await insert(repository, [one])
             meter.read()
             late = [Change(replace(one, revision=fresh()), replace(one, revision=fresh()))]
@@ -73,6 +76,8 @@ class TestWrites:
     async def test_large_arguments_are_not_in_the_index(self, watched: Factory, meter: Meter) -> None:
         """10 kB of them cost the table 10 units a write, and the index what it always does."""
         async with watched() as repository:
+            await introduce(repository)
+            meter.read()
             await insert(repository, [record("a", spec="x" * 9_900)])
             assert meter.read() == Cost(table_writes=10, index_writes=1)
             (taken,) = await claim(repository)
@@ -132,7 +137,7 @@ class TestApp:
         async with app.create() as context:
             result = await context.schedule_tasks(task, ((f"{n}", schedule) for n in range(self.COUNT)))
             assert result.done == self.COUNT
-            assert meter.read() == Cost(self.COUNT, self.COUNT)
+            assert meter.read() == Cost(self.COUNT + 1, self.COUNT), "one for the name of the queue"
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(context.run)
                 with anyio.fail_after(60):

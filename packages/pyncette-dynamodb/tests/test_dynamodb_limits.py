@@ -25,6 +25,7 @@ from tests.dynamodb_kit import (
     for_writes,
     fresh,
     inserts,
+    introduce,
     numbered,
     record,
     settlements,
@@ -92,6 +93,7 @@ class TestSizes:
     async def test_large_batches_are_cut(self, watched: Factory, proxy: Wire) -> None:
         """Requests stay below what the driver writes to the network at once."""
         async with watched() as repository:
+            await introduce(repository)
             proxy.requests.clear()
             records = [record(f"{n}", spec="x" * 30_000) for n in range(40)]
             assert await repository.swap(inserts(records)) == [Swap.APPLIED] * 40
@@ -133,6 +135,7 @@ class TestRoundTrips:
 
     async def test_of_every_method(self, watched: Factory, proxy: Wire) -> None:
         async with watched() as repository:
+            await introduce(repository)
             proxy.requests.clear()
             records = numbered(100)
             await repository.swap(inserts(records))

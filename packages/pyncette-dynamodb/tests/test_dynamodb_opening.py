@@ -96,7 +96,7 @@ class TestMaking:
         assert proxy.count() == {
             "DescribeTable": 8,
             "CreateTable": 1,
-            "BatchExecuteStatement": 1,
+            "BatchExecuteStatement": 2,
             "BatchGetItem": 1,
         }
 

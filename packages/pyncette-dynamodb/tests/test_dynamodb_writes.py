@@ -32,6 +32,7 @@ from tests.dynamodb_kit import (
     for_writes,
     fresh,
     inserts,
+    introduce,
     numbered,
     record,
     settlements,
@@ -123,6 +124,7 @@ class TestThrottling:
         """Said in time, and what was done meanwhile is there to be read."""
         async with watched() as repository:
             records = numbered(20)
+            await introduce(repository)
             proxy.script = half_and_then_none(proxy)
             with pytest.raises(RepositoryUnavailableException, match="more than its capacity"):
                 await repository.swap(inserts(records))
@@ -158,6 +160,8 @@ class TestUnknownOutcomes:
                     raise Cut
                 return answer
 
+            await introduce(repository)
+            proxy.requests.clear()
             proxy.script = for_writes(script)
             with pytest.raises(RepositoryUnavailableException, match="can't be reached") as lost:
                 await repository.swap(inserts(records))
@@ -183,6 +187,8 @@ class TestUnknownOutcomes:
         """It may have been carried out: sent again it would meet itself, and be reported as lost."""
         async with watched() as repository:
             records = numbered(30)
+            await introduce(repository)
+            proxy.requests.clear()
             proxy.script = failing(proxy, itertools.cycle([None, None, "InternalServerError"]), executed=True)
             with pytest.raises(RepositoryUnavailableException, match="unknown"):
                 await repository.swap(inserts(records))
