@@ -19,7 +19,7 @@ import pytest
 
 from pyncette import lease
 from pyncette.dynamodb import dynamodb_repository
-from pyncette.record import Change, Queue, QueueClaim, Record
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import take
 
