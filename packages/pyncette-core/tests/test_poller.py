@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from pyncette import Context, Pyncette
+from pyncette.events import Claimed, TickFinished, TickStarted
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer
 from pyncette.repository import Repository
@@ -254,8 +255,8 @@ class Claims(Observer):
     def __init__(self) -> None:
         self.counts: list[int] = []
 
-    def claimed(self, *, count: int, lag: float) -> None:
-        self.counts.append(count)
+    def claimed(self, event: Claimed, /) -> None:
+        self.counts.append(event.count)
 
 
 async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(lab: Lab) -> None:
@@ -316,8 +317,8 @@ class Ticks(Observer):
     def __init__(self) -> None:
         self.errors: list[BaseException | None] = []
 
-    def tick_finished(self, *, duration: float, error: BaseException | None) -> None:
-        self.errors.append(error)
+    def tick_finished(self, event: TickFinished, /) -> None:
+        self.errors.append(event.error)
 
 
 async def test_observers_hear_of_failed_ticks(lab: Lab) -> None:
@@ -337,7 +338,7 @@ async def test_observers_hear_of_failed_ticks(lab: Lab) -> None:
 
 async def test_an_observer_that_raises_harms_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Observer):
-        def tick_started(self) -> None:
+        def tick_started(self, event: TickStarted, /) -> None:
             raise ZeroDivisionError
 
     app, runs = lab.app(), list[str]()
@@ -350,4 +351,4 @@ async def test_an_observer_that_raises_harms_nothing(lab: Lab, caplog: pytest.Lo
     async with running(app):
         await lab.look(5)
     assert len(runs) == 5
-    assert len([r for r in caplog.records if "Observer" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "observer" in r.getMessage()]) == 1

@@ -13,6 +13,7 @@ from pyncette._leases.store import Store
 from pyncette._leases.writer import MAX_BATCH, MAX_CONFLICTS, Awaited, Write, Writer
 from pyncette.clock import SystemClock
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+from pyncette.events import BatchStored
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer, Observers
 from pyncette.record import Change, Record, Ref
@@ -53,8 +54,8 @@ class Batches(Observer):
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def settled(self, *, batch: int) -> None:
-        self.sizes.append(batch)
+    def batch_stored(self, event: BatchStored, /) -> None:
+        self.sizes.append(event.size)
 
 
 class Lab:

@@ -1,12 +1,32 @@
-"""What happens inside, told to whoever wants to know: metrics, health checks, tests. Values out, no steering."""
+"""Events told to whoever wants to know: metrics, health checks, tests. Values out, no steering."""
 
 from __future__ import annotations
 
+import datetime
+import inspect
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, TypedDict
 
-if TYPE_CHECKING:
-    from ._tasks.task import Task
+from ._schedules.moments import to_datetime
+from ._tasks.task import Task
+from ._validation.suggest import near_miss
+from .events import (
+    AttemptEnded,
+    AttemptOutcome,
+    AttemptStarted,
+    BatchStored,
+    Claimed,
+    Event,
+    LeaseLost,
+    OperationFinished,
+    OperationStarted,
+    RunEnded,
+    RunOutcome,
+    TickFinished,
+    TickStarted,
+)
+from .record import Record
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -14,87 +34,225 @@ logger: logging.Logger = logging.getLogger(__name__)
 class Observer:
     """Base class with a method for each event; override those of interest.
 
-    Methods are called synchronously on the event loop and should return at once. One that raises is logged once and
-    harms nothing. Durations and lags are in seconds.
+    Each takes the event, a value of :mod:`pyncette.events`, as its only argument. Methods are called synchronously on
+    the event loop and should return at once. One that raises is logged once and harms nothing.
     """
 
-    def tick_started(self) -> None:
+    def tick_started(self, event: TickStarted, /) -> None:
         """A pass of the poll loop begins."""
 
-    def tick_finished(self, *, duration: float, error: BaseException | None) -> None:
-        """The pass has ended; ``error`` is what made it fail."""
+    def tick_finished(self, event: TickFinished, /) -> None:
+        """A pass of the poll loop has ended."""
 
-    def operation_started(self, *, operation: str, task_name: str) -> None:
-        """A repository method is called. ``task_name`` is the template's, empty where the call serves several."""
+    def operation_started(self, event: OperationStarted, /) -> None:
+        """A repository method is called."""
 
-    def operation_finished(
-        self, *, operation: str, task_name: str, duration: float, error: BaseException | None
-    ) -> None:
-        """The repository method has returned or raised."""
+    def operation_finished(self, event: OperationFinished, /) -> None:
+        """A repository method has returned or raised."""
 
-    def claimed(self, *, count: int, lag: float) -> None:
-        """A tick claimed so many occurrences, of which the oldest was due ``lag`` ago; 0 when there is none."""
+    def claimed(self, event: Claimed, /) -> None:
+        """A tick has claimed what was ready."""
 
-    def execution_started(self, *, task: Task, lag: float) -> None:
-        """An execution begins, ``lag`` after the moment when it was due."""
+    def batch_stored(self, event: BatchStored, /) -> None:
+        """Several writes went to the storage together."""
 
-    def execution_finished(self, *, task: Task, duration: float, error: BaseException | None) -> None:
-        """An execution has ended; ``error`` is what the task raised, a cancellation included."""
+    def attempt_started(self, event: AttemptStarted, /) -> None:
+        """An execution begins."""
 
-    def lease_lost(self, *, task: Task) -> None:
-        """A lease was lost before the execution was settled."""
+    def attempt_ended(self, event: AttemptEnded, /) -> None:
+        """An attempt has ended, or was given back before it began."""
 
-    def settled(self, *, batch: int) -> None:
-        """So many writes went to the storage together."""
+    def lease_lost(self, event: LeaseLost, /) -> None:
+        """A lease was lost before the end of its attempt was stored."""
+
+    def run_ended(self, event: RunEnded, /) -> None:
+        """A run has its outcome, and the outcome is stored."""
 
 
-class Observers(Observer):
-    """Passes every event on to several observers and keeps their failures away from the scheduler."""
+EVENTS: dict[str, type[Event]] = {
+    "tick_started": TickStarted,
+    "tick_finished": TickFinished,
+    "operation_started": OperationStarted,
+    "operation_finished": OperationFinished,
+    "claimed": Claimed,
+    "batch_stored": BatchStored,
+    "attempt_started": AttemptStarted,
+    "attempt_ended": AttemptEnded,
+    "lease_lost": LeaseLost,
+    "run_ended": RunEnded,
+}
+"""The event that each method of an observer takes."""
+
+
+class Observers:
+    """Tells several observers of events and keeps their failures away from the scheduler.
+
+    The methods make an event from what the caller has at hand, and only if somebody listens to it.
+
+    :ivar worker: what events say about the process.
+    """
 
     def __init__(self) -> None:
-        self._observers: list[Observer] = []
-        self._failed: set[tuple[int, str]] = set()
+        self.worker: str = ""
+        self._listeners: dict[str, list[_Listener]] = {}  # without those events that nobody listens to
 
     def __bool__(self) -> bool:
-        return bool(self._observers)
+        return bool(self._listeners)
 
     def add(self, observer: Observer) -> None:
-        self._observers.append(observer)
-
-    def _tell(self, event: str, **values: object) -> None:
-        for observer in self._observers:
-            try:
-                getattr(observer, event)(**values)
-            except Exception:
-                if (id(observer), event) not in self._failed:
-                    self._failed.add((id(observer), event))
-                    logger.exception("Observer %r failed in %s; this is said once.", observer, event)
+        """:raises TypeError: it has the wrong form."""
+        _check(observer)
+        for name in EVENTS:
+            if _overrides(observer, name):
+                self._listeners.setdefault(name, []).append(_Listener(observer, name))
 
     def tick_started(self) -> None:
-        self._tell("tick_started")
+        if listeners := self._listeners.get("tick_started"):
+            _tell(listeners, TickStarted(worker=self.worker))
 
     def tick_finished(self, *, duration: float, error: BaseException | None) -> None:
-        self._tell("tick_finished", duration=duration, error=error)
+        if listeners := self._listeners.get("tick_finished"):
+            _tell(listeners, TickFinished(worker=self.worker, duration=duration, error=error))
 
     def operation_started(self, *, operation: str, task_name: str) -> None:
-        self._tell("operation_started", operation=operation, task_name=task_name)
+        if listeners := self._listeners.get("operation_started"):
+            _tell(listeners, OperationStarted(worker=self.worker, operation=operation, task=task_name))
 
     def operation_finished(
         self, *, operation: str, task_name: str, duration: float, error: BaseException | None
     ) -> None:
-        self._tell("operation_finished", operation=operation, task_name=task_name, duration=duration, error=error)
+        if listeners := self._listeners.get("operation_finished"):
+            event = OperationFinished(
+                worker=self.worker, operation=operation, task=task_name, duration=duration, error=error
+            )
+            _tell(listeners, event)
 
     def claimed(self, *, count: int, lag: float) -> None:
-        self._tell("claimed", count=count, lag=lag)
+        if listeners := self._listeners.get("claimed"):
+            _tell(listeners, Claimed(worker=self.worker, count=count, lag=lag))
 
-    def execution_started(self, *, task: Task, lag: float) -> None:
-        self._tell("execution_started", task=task, lag=lag)
+    def batch_stored(self, *, size: int) -> None:
+        if listeners := self._listeners.get("batch_stored"):
+            _tell(listeners, BatchStored(worker=self.worker, size=size))
 
-    def execution_finished(self, *, task: Task, duration: float, error: BaseException | None) -> None:
-        self._tell("execution_finished", task=task, duration=duration, error=error)
+    def attempt_started(self, task: Task, record: Record, *, lag: float) -> None:
+        if listeners := self._listeners.get("attempt_started"):
+            _tell(listeners, AttemptStarted(**self._run(task, record), attempt=record.attempt, lag=lag))
 
-    def lease_lost(self, *, task: Task) -> None:
-        self._tell("lease_lost", task=task)
+    def attempt_ended(
+        self,
+        task: Task,
+        record: Record,
+        outcome: AttemptOutcome,
+        *,
+        reason: str = "",
+        lag: float | None = None,
+        duration: float | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        if listeners := self._listeners.get("attempt_ended"):
+            event = AttemptEnded(
+                **self._run(task, record),
+                attempt=record.attempt,
+                outcome=outcome,
+                reason=reason,
+                lag=lag,
+                duration=duration,
+                error=error,
+            )
+            _tell(listeners, event)
 
-    def settled(self, *, batch: int) -> None:
-        self._tell("settled", batch=batch)
+    def lease_lost(self, task: Task, record: Record) -> None:
+        if listeners := self._listeners.get("lease_lost"):
+            _tell(listeners, LeaseLost(**self._run(task, record), attempt=record.attempt))
+
+    def run_ended(self, task: Task, record: Record, *, error: BaseException | None) -> None:
+        """The run has succeeded, or failed with ``error``."""
+        if listeners := self._listeners.get("run_ended"):
+            outcome: RunOutcome = "succeeded" if error is None else "failed"
+            event = RunEnded(**self._run(task, record), outcome=outcome, attempts=record.attempt, error=error)
+            _tell(listeners, event)
+
+    def _run(self, task: Task, record: Record) -> _Run:
+        return {
+            "worker": self.worker,
+            "task": task.template.name,
+            "instance": None if task.parent_task is None else task.name,
+            "key": record.key,
+            "scheduled_at": to_datetime(record.due_at),
+            "fencing_token": record.fence,
+        }
+
+
+class _Run(TypedDict):
+    """Fields of a :class:`pyncette.events.RunEvent`."""
+
+    worker: str
+    task: str
+    instance: str | None
+    key: str
+    scheduled_at: datetime.datetime
+    fencing_token: int
+
+
+class _Listener:
+    """One method of an observer."""
+
+    __slots__ = ("_failed", "_method", "_name")
+
+    def __init__(self, observer: Observer, event: str) -> None:
+        self._method: Callable[[Any], object] = getattr(observer, event)
+        self._name = f"{type(observer).__qualname__}.{event}"
+        self._failed = False
+
+    def __call__(self, event: Event) -> None:
+        try:
+            self._method(event)
+        except Exception:
+            if not self._failed:
+                self._failed = True
+                logger.exception("The observer's method %s failed; further failures are not logged.", self._name)
+
+
+def _tell(listeners: list[_Listener], event: Event) -> None:
+    for listener in listeners:
+        listener(event)
+
+
+def _overrides(observer: Observer, name: str) -> bool:
+    return getattr(getattr(observer, name), "__func__", None) is not getattr(Observer, name)
+
+
+def _check(observer: object) -> None:
+    """:raises TypeError: it is no observer, or a method could not be called with an event."""
+    if isinstance(observer, type):
+        raise TypeError(f"{observer.__name__} is a class: write app.use_observer({observer.__name__}()).")
+    cls = type(observer).__name__
+    if not isinstance(observer, Observer):
+        raise TypeError(
+            f"An observer must derive from pyncette.observer.Observer, not {cls}: write class {cls}(Observer)."
+        )
+    for name in dir(type(observer)):
+        meant = None if name.startswith("_") or hasattr(Observer, name) else near_miss(name, tuple(EVENTS))
+        if meant is not None and callable(inspect.getattr_static(observer, name)):
+            raise TypeError(
+                f"{cls}.{name} would never be called: write def {meant}, or _{name} if it is meant for another purpose."
+            )
+    for name, event in EVENTS.items():
+        if _overrides(observer, name):
+            form = f"def {name}(self, event: {event.__name__}) -> None"
+            _check_method(f"{cls}.{name}", getattr(observer, name), form)
+
+
+def _check_method(name: str, method: object, form: str) -> None:
+    if not callable(method):
+        raise TypeError(f"{name} must be a method, not {method!r}: write {form}.")
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    if any(is_kind(called) for is_kind in kinds for called in (method, type(method).__call__)):
+        raise TypeError(f"{name} must be a plain method, because events are told synchronously: write {form}.")
+    try:
+        inspect.signature(method).bind(None)
+    except ValueError:  # some builtins have no signature
+        return
+    except TypeError as e:
+        raise TypeError(f"{name} must take the event as its only argument ({e}): write {form}.") from None

@@ -10,7 +10,17 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from ._app.app import Pyncette
-from ._tasks.task import Task
+from .events import (
+    AttemptEnded,
+    AttemptStarted,
+    BatchStored,
+    Claimed,
+    LeaseLost,
+    OperationFinished,
+    OperationStarted,
+    TickFinished,
+    TickStarted,
+)
 from .observer import Observer
 
 try:
@@ -147,43 +157,41 @@ class _RepositoryObserver(Observer):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def operation_started(self, *, operation: str, task_name: str) -> None:
-        self._metrics.operations.started(operation, task_name)
+    def operation_started(self, event: OperationStarted, /) -> None:
+        self._metrics.operations.started(event.operation, event.task)
 
-    def operation_finished(
-        self, *, operation: str, task_name: str, duration: float, error: BaseException | None
-    ) -> None:
-        self._metrics.operations.finished(operation, task_name, duration=duration, error=error)
+    def operation_finished(self, event: OperationFinished, /) -> None:
+        self._metrics.operations.finished(event.operation, event.task, duration=event.duration, error=event.error)
 
-    def settled(self, *, batch: int) -> None:
-        self._metrics.batch_size.observe(batch)
+    def batch_stored(self, event: BatchStored, /) -> None:
+        self._metrics.batch_size.observe(event.size)
 
 
 class _TickObserver(Observer):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def tick_started(self) -> None:
+    def tick_started(self, event: TickStarted, /) -> None:
         self._metrics.ticks.started()
 
-    def tick_finished(self, *, duration: float, error: BaseException | None) -> None:
-        self._metrics.ticks.finished(duration=duration, error=error)
+    def tick_finished(self, event: TickFinished, /) -> None:
+        self._metrics.ticks.finished(duration=event.duration, error=event.error)
 
-    def claimed(self, *, count: int, lag: float) -> None:
-        self._metrics.due_lag.set(lag)
+    def claimed(self, event: Claimed, /) -> None:
+        self._metrics.due_lag.set(event.lag)
 
 
 class _TaskObserver(Observer):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def execution_started(self, *, task: Task, lag: float) -> None:
-        name = task.template.name
-        self._metrics.tasks.started(name)
-        self._metrics.staleness.labels(name).observe(lag)
+    def attempt_started(self, event: AttemptStarted, /) -> None:
+        self._metrics.tasks.started(event.task)
+        self._metrics.staleness.labels(event.task).observe(event.lag)
 
-    def execution_finished(self, *, task: Task, duration: float, error: BaseException | None) -> None:
-        self._metrics.tasks.finished(task.template.name, duration=duration, error=error)
+    def attempt_ended(self, event: AttemptEnded, /) -> None:
+        if event.duration is not None:  # otherwise it never started here
+            self._metrics.tasks.finished(event.task, duration=event.duration, error=event.error)
 
-    def lease_lost(self, *, task: Task) -> None:
-        self._metrics.leases_lost.labels(task.template.name).inc()
+    def lease_lost(self, event: LeaseLost, /) -> None:
+        self._metrics.leases_lost.labels(event.task).inc()

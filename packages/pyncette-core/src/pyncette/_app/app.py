@@ -114,7 +114,11 @@ class Pyncette(Declarations):
         return func
 
     def use_observer(self, observer: Observer) -> None:
-        """Adds an observer, which is told what happens inside."""
+        """Adds an observer, which is told what happens inside.
+
+        :raises TypeError: it does not derive from :class:`pyncette.observer.Observer`, or a method could not be called
+            with an event. The message says what to write.
+        """
         self._observers.add(observer)
 
     def create(

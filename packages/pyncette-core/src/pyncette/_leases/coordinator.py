@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 
 from pyncette import lease
-from pyncette._lifecycle.end import AttemptEnd
+from pyncette._lifecycle.end import AttemptEnd, ends_run
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
@@ -40,7 +41,7 @@ class Coordinator:
         self._busy_queues = 0
         self.on_settled: Callable[[], None] = lambda: None
         self._left: set[str] = set()  # keys of records that a later version wrote
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._worker = observers.worker = f"{socket.gethostname()}:{os.getpid()}"
 
     @property
     def unsettled(self) -> int:
@@ -174,16 +175,26 @@ class Coordinator:
         self._writer.submit(write)
         await write.wait()
 
-    def settle(self, held: HeldLease, attempt_end: AttemptEnd) -> None:
-        """An attempt has ended, or was not started. Returns at once; stored with the next batch."""
+    def settle(self, held: HeldLease, attempt_end: AttemptEnd, error: BaseException | None = None) -> None:
+        """An attempt has ended, or was not started. Returns at once; stored with the next batch.
+
+        :param error: what the task raised.
+        """
+        on_end: Callable[[HeldLease, Exception | None], None] = self._settled
+        if self._observers and ends_run(held.task.policies, attempt_end):
+            on_end = functools.partial(self._run_settled, held.record, error)
         settle = Settle(
-            held,
-            attempt_end,
-            ended_at=self._clock.now(),
-            retry_delay=self._poll_interval,
-            on_end=self._settled,
+            held, attempt_end, ended_at=self._clock.now(), retry_delay=self._poll_interval, on_end=on_end
         )
         self._writer.submit(settle)
+
+    def _run_settled(
+        self, run: Record, error: BaseException | None, held: HeldLease, failure: Exception | None
+    ) -> None:
+        """``run`` is the record before its settlement, with the occurrence that has ended."""
+        self._settled(held, failure)
+        if failure is None and not held.lost:
+            self._observers.run_ended(held.task, run, error=error)
 
     def _settled(self, held: HeldLease, error: Exception | None) -> None:
         self.on_settled()
@@ -205,7 +216,7 @@ class Coordinator:
             held.task,
             extra={"task": held.task.canonical_name},
         )
-        self._observers.lease_lost(task=held.task)
+        self._observers.lease_lost(held.task, held.record)
 
     def submit(self, write: Write) -> None:
         self._writer.submit(write)

@@ -42,7 +42,7 @@ class Store:
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         async with self._call("swap", (change.ref.queue for change in changes)):
             swaps = await self._repository.swap(changes)
-        self._observers.settled(batch=len(changes))
+        self._observers.batch_stored(size=len(changes))
         return swaps
 
     async def claim(

@@ -55,6 +55,14 @@ def end(
     return advance(record, spec, policies, now=now, revision=revision)
 
 
+def ends_run(policies: Policies, attempt_end: AttemptEnd) -> bool:
+    """Whether the occurrence is over with this attempt."""
+    if attempt_end is AttemptEnd.FAILED:
+        at_most_once = policies.execution_mode is ExecutionMode.AT_MOST_ONCE
+        return at_most_once or policies.failure_mode is FailureMode.COMMIT
+    return attempt_end is AttemptEnd.SUCCEEDED
+
+
 def advance(record: Record, spec: Spec, policies: Policies, *, now: int, revision: str) -> Change:
     """The occurrence is over: on to the next one, or away with the record. At most once, this comes first."""
     following = spec.following(record.due_at, now, fast_forward=policies.fast_forward)

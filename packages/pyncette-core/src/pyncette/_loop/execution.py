@@ -19,6 +19,7 @@ from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.policies import ExecutionMode
 from pyncette.clock import Clock
 from pyncette.errors import LeaseLostException, RepositoryException
+from pyncette.events import AttemptOutcome
 from pyncette.observer import Observers
 
 from .invoke import invoke
@@ -113,6 +114,7 @@ class Executions:
         decision = begin(held.task.policies, claimed_at=held.claimed_at, now=self._clock.now())
         if isinstance(decision, PutBack):
             logger.info("%s is given back: %s.", held.task, decision.reason, extra=extra)
+            self._observers.attempt_ended(held.task, held.record, "released", reason=decision.reason)
             self._coordinator.settle(held, AttemptEnd.RELEASED)
             return False
         if decision.advance:
@@ -130,24 +132,28 @@ class Executions:
 
     async def _run(self, held: HeldLease) -> None:
         task = held.task
-        due = held.record.due_at
-        self._observers.execution_started(task=task, lag=max(0, self._clock.now() - due) / 1_000_000)
+        record, due = held.record, held.record.due_at
+        lag = max(0, self._clock.now() - due) / 1_000_000
+        self._observers.attempt_started(task, record, lag=lag)
         logger.debug("Executing %s, due at %s.", task, due)
         started = time.perf_counter()
         error: BaseException | None = None
+        outcome: AttemptOutcome = "succeeded"
         try:
             await self._call(held)
         except BaseException as e:
             error = e
-            if not _is_failure(e):
+            outcome = "failed" if _is_failure(e) else "cancelled"
+            if outcome == "cancelled":
                 raise
             logger.warning("Task %s failed.", task, exc_info=e, extra={"task": task.canonical_name})
         finally:
-            self._observers.execution_finished(task=task, duration=time.perf_counter() - started, error=error)
+            duration = time.perf_counter() - started
+            self._observers.attempt_ended(task, record, outcome, lag=lag, duration=duration, error=error)
         if held.lost:
             self._coordinator.lease_lost(held)
         else:
-            self._coordinator.settle(held, AttemptEnd.SUCCEEDED if error is None else AttemptEnd.FAILED)
+            self._coordinator.settle(held, AttemptEnd.SUCCEEDED if error is None else AttemptEnd.FAILED, error)
 
     async def _call(self, held: HeldLease) -> None:
         context = self._context(held)

@@ -1,0 +1,189 @@
+"""What happens inside, as values: each event that a :class:`pyncette.observer.Observer` hears of is one of these.
+
+A later release may add fields, each with a default: read them by name, and construct events, in tests, with keywords.
+Moments are aware datetimes in UTC, durations and lags are seconds. Events hold no arguments of tasks. They can be
+pickled if the error that they hold can.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Literal
+
+Trigger = Literal["schedule", "manual", "backfill"]
+"""What caused a run."""
+
+AttemptOutcome = Literal["succeeded", "failed", "timed_out", "lost", "cancelled", "released"]
+"""How an attempt ended. ``released``: it never began, and isn't counted."""
+
+RunOutcome = Literal["succeeded", "failed", "skipped", "superseded", "withdrawn", "unknown"]
+"""How a run ended, after all its attempts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What all events have.
+
+    :ivar worker: the process that tells of it, as host name and process id: ``host:pid``.
+    """
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickStarted(Event):
+    """A pass of the poll loop begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickFinished(Event):
+    """A pass of the poll loop has ended.
+
+    :ivar duration: seconds.
+    :ivar error: what made it fail, None if it succeeded.
+    """
+
+    duration: float
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationStarted(Event):
+    """A repository method is called.
+
+    :ivar operation: the method's name.
+    :ivar task: name of the task or template, empty where the call serves several.
+    """
+
+    operation: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFinished(Event):
+    """A repository method has returned or raised.
+
+    :ivar operation: the method's name.
+    :ivar task: name of the task or template, empty where the call served several.
+    :ivar duration: seconds.
+    :ivar error: what it raised, None if it returned.
+    """
+
+    operation: str
+    task: str
+    duration: float
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed(Event):
+    """A tick has claimed what was ready.
+
+    :ivar count: occurrences claimed; may be 0.
+    :ivar lag: seconds since the oldest of them was due; 0 if there is none.
+    """
+
+    count: int
+    lag: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStored(Event):
+    """Several writes went to the storage together.
+
+    :ivar size: the number of writes.
+    """
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent(Event):
+    """What events about one run have.
+
+    :ivar task: name of the task, or of the template of an instance.
+    :ivar instance: name of the instance, None for a static task.
+    :ivar key: canonical name of the instance or static task, unique over all tasks.
+    :ivar scheduled_at: the occurrence: the moment for which the run was scheduled.
+    :ivar fencing_token: grows with every claim of the key; tells attempts apart. None if nothing was claimed.
+    :ivar trigger: what caused the run.
+    :ivar run_id: of a manual or backfill run, None for one of the schedule.
+    """
+
+    task: str
+    instance: str | None
+    key: str
+    scheduled_at: datetime.datetime
+    fencing_token: int | None = None
+    trigger: Trigger = "schedule"
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(RunEvent):
+    """An execution begins.
+
+    :ivar attempt: its number in the run, from 1.
+    :ivar lag: seconds since it was due.
+    """
+
+    attempt: int
+    lag: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded(RunEvent):
+    """An attempt has ended: whether that ends the run is told by :class:`RunEnded`.
+
+    One that this process executed was announced by :class:`AttemptStarted`. ``lag`` and ``duration`` are None for an
+    attempt that it did not execute, which was not announced either.
+
+    :ivar attempt: its number in the run, from 1.
+    :ivar outcome: how it ended.
+    :ivar reason: why, in words, where the outcome does not say it; otherwise empty.
+    :ivar lag: seconds from the moment when it was due to its start.
+    :ivar duration: seconds from its start to its end.
+    :ivar error: what the task raised, a cancellation included; None if it returned.
+    """
+
+    attempt: int
+    outcome: AttemptOutcome
+    reason: str = ""
+    lag: float | None = None
+    duration: float | None = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLost(RunEvent):
+    """A lease was lost before the end of its attempt was stored: the occurrence may be executed twice.
+
+    :ivar attempt: number of the attempt in the run, from 1.
+    """
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(RunEvent):
+    """A run has its outcome, and the outcome is stored.
+
+    Several skipped occurrences are one event: ``scheduled_at`` is the first of them.
+
+    :ivar outcome: how it ended.
+    :ivar reason: of a skip, the reason's name; otherwise why, in words, where the outcome does not say it, or empty.
+    :ivar attempts: attempts that it took; 0 if none began.
+    :ivar error: what the last attempt raised, if this process executed it.
+    :ivar last_scheduled_at: the last of several skipped occurrences, None if there is only one.
+    :ivar count: number of occurrences.
+    :ivar count_exact: False if ``count`` is a lower bound.
+    """
+
+    outcome: RunOutcome
+    reason: str = ""
+    attempts: int
+    error: BaseException | None = None
+    last_scheduled_at: datetime.datetime | None = None
+    count: int = 1
+    count_exact: bool = True
