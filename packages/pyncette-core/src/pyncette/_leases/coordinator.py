@@ -183,9 +183,7 @@ class Coordinator:
         on_end: Callable[[HeldLease, Exception | None], None] = self._settled
         if self._observers and ends_run(held.task.policies, attempt_end):
             on_end = functools.partial(self._run_settled, held.record, error)
-        settle = Settle(
-            held, attempt_end, ended_at=self._clock.now(), retry_delay=self._poll_interval, on_end=on_end
-        )
+        settle = Settle(held, attempt_end, ended_at=self._clock.now(), retry_delay=self._poll_interval, on_end=on_end)
         self._writer.submit(settle)
 
     def _run_settled(
