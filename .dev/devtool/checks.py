@@ -7,7 +7,7 @@ import time
 from devtool.environment import Environment, say
 from devtool.layout import PACKAGES, ROOT
 
-PURE = ("schedule", "lease", "_schedules", "_tasks")
+PURE = ("schedule", "lease", "migrations", "_schedules", "_tasks", "_lifecycle")
 TYPED = ("packages", "tests", "examples", ".dev", "docs")
 
 

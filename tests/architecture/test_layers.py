@@ -1,11 +1,13 @@
 """Imports run one way, core knows no backend, and few modules know asyncio."""
 
+import ast
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.architecture.house import BACKENDS, CORE, MODULES, room_of, rooms
-from tests.architecture.sources import Import
+from tests.architecture.sources import Import, module_name, run_time_files
 
 ROOMS = [room.name for room in rooms()]
 
@@ -13,7 +15,10 @@ ROOMS = [room.name for room in rooms()]
 FOR_BACKENDS = frozenset({room.name for room in rooms() if room.audience == "backends"} | {"errors", "options"})
 
 # Decisions, without I/O: all that these modules may import from outside.
-PURE = ("record", "schedule", "_schedules", "lease", "_tasks.names", "_tasks.spec", "_validation.suggest")
+PURE = (
+    *("record", "schedule", "_schedules", "lease", "migrations", "_lifecycle"),
+    *("_tasks.names", "_tasks.spec", "_tasks.state", "_validation.suggest"),
+)
 PURE_IMPORTS = frozenset(
     {"__future__", "bisect", "calendar", "collections", "croniter", "dataclasses", "datetime", "dateutil", "difflib"}
     | {"enum", "functools", "hashlib", "itertools", "json", "math", "re", "typing", "zoneinfo"}
@@ -107,3 +112,20 @@ def test_core_imports_no_driver() -> None:
 def test_there_is_something_to_check() -> None:
     assert {room_of(module) for module in MODULES} >= {"lease", "schedule", "repository", *BACKENDS}
     assert "asyncio" in sys.stdlib_module_names
+
+
+# Policies say what becomes of an occurrence. Whoever else read them would decide it a second time.
+DECIDES = ("_lifecycle.", "_tasks.", "_app.declaring")
+CHOICES = frozenset({"fast_forward", "failure_mode", "execution_mode", "FailureMode", "ExecutionMode"})
+
+
+@pytest.mark.parametrize("path", [p for p in run_time_files() if module_name(p) in CORE], ids=module_name)
+def test_policies_are_read_in_one_place(path: Path) -> None:
+    if inside(module_name(path)).startswith(DECIDES):
+        return
+    read = {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in CHOICES
+    }
+    assert not read, f"{module_name(path)} reads {read}: decide it in pyncette._lifecycle"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
 import pytest
 
+from pyncette._leases import writer as writer_module
 from pyncette._leases.store import Store
 from pyncette._leases.writer import MAX_BATCH, MAX_CONFLICTS, Awaited, Write, Writer
 from pyncette.clock import SystemClock
@@ -16,7 +17,7 @@ from pyncette.errors import RecordRefusedException, RepositoryException, Reposit
 from pyncette.events import BatchStored
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer, Observers
-from pyncette.record import Change, Record, Ref
+from pyncette.record import Change, Record, Ref, Swap
 from pyncette.repository import Repository
 from pyncette.testing import Call, FaultPlan, FaultyRepository, delay, fail, lose_reply, refuse
 
@@ -59,8 +60,8 @@ class Batches(Observer):
 
 
 class Lab:
-    def __init__(self) -> None:
-        self.repository = MemoryRepository()
+    def __init__(self, repository: MemoryRepository | None = None) -> None:
+        self.repository = repository or MemoryRepository()
         self.plan = FaultPlan()
         self.batches = Batches()
         observers = Observers()
@@ -85,8 +86,8 @@ async def lab() -> AsyncIterator[Lab]:
 
 
 @asynccontextmanager
-async def _lab() -> AsyncIterator[Lab]:
-    lab = Lab()
+async def _lab(repository: MemoryRepository | None = None) -> AsyncIterator[Lab]:
+    lab = Lab(repository)
     async with anyio.create_task_group() as group:
         group.start_soon(lab.writer.run)
         yield lab
@@ -253,3 +254,57 @@ async def test_the_writer_outlives_cancellation_around_it() -> None:
             await lab.put(Put())
             assert await lab.attempts() == 1
             lab.writer.stop()
+
+
+class Busy(MemoryRepository):
+    """Another transaction has locked some keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locked: set[str] = set()
+        self.asked: list[list[str]] = []
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        self.asked.append([change.ref.key for change in changes])
+        free = iter(await super().swap([change for change in changes if change.ref.key not in self.locked]))
+        return [Swap.BUSY if change.ref.key in self.locked else next(free) for change in changes]
+
+
+async def test_what_is_busy_is_retried_while_the_others_go_on() -> None:
+    repository = Busy()
+    repository.locked.add("q:x")
+    async with _lab(repository) as lab:
+        writer = lab.writer
+        busy, second, other = Put(), Put(), Put("q:y")
+        for write in (busy, second, other):
+            writer.submit(write)
+        await other.wait()
+        later = Put("q:z")
+        writer.submit(later)
+        await later.wait()
+        assert [write.done for write in (busy, second)] == [False, False]
+        repository.locked.clear()
+        await second.wait()
+        assert [write.done for write in (busy, second)] == [True, True]
+    (stored,) = await repository.read([FIRST.ref])
+    assert stored is not None
+    assert stored.attempt == 2, "in the order in which they were submitted"
+    assert len(repository.asked) < 20, "it does not spin"
+
+
+async def test_what_stays_busy_fails_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "BUSY_DELAY", 10)
+    monkeypatch.setattr(writer_module, "MAX_BACKOFF", 100)
+    repository = Busy()
+    repository.locked.add("q:x")
+    async with _lab(repository) as lab:
+        writer = lab.writer
+        impatient, patient = Put(), Put(patient=True)
+        writer.submit(impatient)
+        with pytest.raises(RepositoryException, match="'q:x' is locked by another transaction"):
+            await impatient.wait()
+        writer.submit(patient)
+        await anyio.sleep(0.05)
+        assert not patient.done
+        repository.locked.clear()
+        await patient.wait()

@@ -7,8 +7,8 @@ from abc import abstractmethod
 from dataclasses import replace
 
 from pyncette import lease
+from pyncette._lifecycle.begin import holds_lease
 from pyncette._schedules.moments import to_datetime
-from pyncette._tasks.policies import ExecutionMode
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
 from pyncette._tasks.task import Task
 from pyncette.errors import RepositoryUnavailableException, TaskLockedException
@@ -57,7 +57,7 @@ class Register(Awaited):
     def _may_have_run(self) -> bool:
         """Whether storing it again may execute an at-most-once, one-off instance twice."""
         once = isinstance(self._spec.schedule, Once)
-        at_most_once = self._task.policies.execution_mode is ExecutionMode.AT_MOST_ONCE
+        at_most_once = not holds_lease(self._task.policies)
         unconfirmed = self.sent is not None and self.failures > 0
         return once and at_most_once and unconfirmed and self.known is None
 

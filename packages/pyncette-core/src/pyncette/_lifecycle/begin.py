@@ -42,5 +42,11 @@ def begin(policies: Policies, *, claimed_at: int, now: int) -> Begin:
         takes longer than half of a lease would never get to execute anything.
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
-        return PutBack(None, "it waited for longer than half of its lease until the executor took it")
-    return Execute(advance=policies.execution_mode is ExecutionMode.AT_MOST_ONCE)
+        return PutBack(None, "waited too long for a free slot")
+    return Execute(advance=not holds_lease(policies))
+
+
+def holds_lease(policies: Policies) -> bool:
+    """Whether the lease is held while an occurrence is executed, so that it is repeated if the worker dies. At most
+    once, the occurrence has ended by then."""
+    return policies.execution_mode is ExecutionMode.AT_LEAST_ONCE

@@ -13,10 +13,9 @@ import anyio
 from pyncette._concurrency.background import is_cancelled
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.held import HeldLease
-from pyncette._lifecycle.begin import PutBack, begin
+from pyncette._lifecycle.begin import PutBack, begin, holds_lease
 from pyncette._lifecycle.end import AttemptEnd
 from pyncette._schedules.moments import to_datetime
-from pyncette._tasks.policies import ExecutionMode
 from pyncette.clock import Clock
 from pyncette.errors import LeaseLostException, RepositoryException
 from pyncette.events import AttemptOutcome
@@ -174,7 +173,7 @@ class Executions:
         return context
 
     async def _heartbeat(self, held: HeldLease) -> None:
-        if held.task.policies.execution_mode is ExecutionMode.AT_LEAST_ONCE:
+        if holds_lease(held.task.policies):
             if held.ended:  # a heartbeat from something that outlives the execution would put off the next one
                 raise LeaseLostException(held.task)
             await self._coordinator.extend(held)

@@ -163,7 +163,7 @@ class FaultyRepository(Repository):
 
     def __init__(self, repository: Repository, plan: FaultPlan | None = None) -> None:
         self._inner = repository
-        self.keeps_runs = repository.keeps_runs
+        self.keeps_runs: bool = repository.keeps_runs
         self.plan: FaultPlan = plan or FaultPlan()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:

@@ -1,0 +1,72 @@
+"""Which steps a store needs, for every pair of releases and every point at which one may have been killed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyncette.errors import StorageVersionException
+from pyncette.migrations import Format, Migration, Phase, newest, plan
+
+
+def release(version: int) -> list[Migration[None]]:
+    """All steps that the release of a format knows; the first one only expands."""
+    steps = [Migration(1, Phase.EXPAND, "1 expand", None)]
+    for number in range(2, version + 1):
+        steps.append(Migration(number, Phase.EXPAND, f"{number} expand", None))
+        steps.append(Migration(number, Phase.CONTRACT, f"{number} contract", None))
+    return steps
+
+
+def names(stored: Format | None, version: int, *, finish: bool) -> list[str]:
+    return [each.name for each in plan(stored, release(version), finish=finish, where="W", distribution="D")]
+
+
+@pytest.mark.parametrize(
+    "stored, version, finish, expected",
+    [
+        (None, 1, False, ["1 expand"]),
+        (None, 3, False, ["1 expand", "2 expand", "2 contract", "3 expand", "3 contract"]),
+        (Format(1, 1), 1, False, []),
+        (Format(1, 1), 1, True, []),
+        (Format(1, 1), 2, False, ["2 expand"]),
+        (Format(1, 1), 2, True, ["2 expand", "2 contract"]),
+        (Format(2, 1), 2, False, []),
+        (Format(2, 1), 2, True, ["2 contract"]),
+        (Format(2, 2), 2, True, []),
+        (Format(2, 1), 1, False, []),  # a later release is being rolled out, or was rolled back
+        (Format(2, 1), 1, True, []),
+        (Format(1, 1), 3, False, ["2 expand", "3 expand"]),
+        (Format(3, 1), 3, True, ["2 contract", "3 contract"]),
+    ],
+)
+def test_steps(stored: Format | None, version: int, finish: bool, expected: list[str]) -> None:
+    assert names(stored, version, finish=finish) == expected
+
+
+@pytest.mark.parametrize("finish", [False, True])
+def test_what_can_not_be_read_is_refused(finish: bool) -> None:
+    with pytest.raises(StorageVersionException, match=r"W has format 3.*from format 2 on.*up to 1.*Upgrade D"):
+        names(Format(3, 2), 1, finish=finish)
+
+
+@given(st.integers(1, 5), st.booleans(), st.data())
+def test_a_kill_between_steps_loses_nothing(version: int, finish: bool, data: st.DataObject) -> None:
+    """However often it is killed, all steps are done in the end, each once, and what is written down is true."""
+    steps = release(version)
+    stored: Format | None = None
+    if data.draw(st.booleans()):
+        older = data.draw(st.integers(1, version))
+        stored = Format(older, older)
+    done: list[str] = []
+    while pending := plan(stored, steps, finish=finish, where="", distribution=""):
+        for each in pending[: data.draw(st.integers(1, len(pending)))]:
+            stored = each.after(stored)
+            done.append(each.name)
+    assert stored is not None
+    assert len(set(done)) == len(done)
+    assert stored.written_by == version == newest(steps)
+    assert stored.readable_from <= stored.written_by
+    if finish:
+        assert stored.readable_from == version
