@@ -14,8 +14,10 @@ from pyncette._concurrency.background import background
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
+from pyncette._loop.agenda import Agenda
 from pyncette._loop.execution import Executions, Middleware
 from pyncette._loop.poller import Poller
+from pyncette._loop.waker import Waker
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.keywords import Argument, Timing
 from pyncette._tasks.task import Task, check_task
@@ -65,16 +67,13 @@ class PyncetteContext:
         names = {home.canonical_name: task.name for task in tasks for home in task.queues}
         interval = poll_interval // datetime.timedelta(microseconds=1)
         store = Store(repository, self.clock, observers, names)
-        self._writer = Writer(store, self.clock)
-        coordinator = Coordinator(
-            store, self._writer, self.clock, observers, poll_interval=interval, batch_size=options.batch_size
-        )
-        self._executions = Executions(
-            coordinator, self.clock, observers, middlewares=middlewares, new_context=new_context
-        )
+        agenda = Agenda(interval)
+        waker = Waker(agenda, self.clock)
+        self._writer = Writer(store, self.clock, on_stored=waker.scheduled)
+        coordinator = Coordinator(store, self._writer, self.clock, observers, interval, options.batch_size, waker.freed)
+        self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
         self._executions.items["app_context"] = self
-        self._poller = Poller(coordinator, self._executions, self.clock, observers, poll_interval=interval)
-        self._writer.on_stored = self._poller.expect
+        self._poller = Poller(agenda, waker, coordinator, self._executions, self.clock, observers)
         self._running = False
         self._instances = Instances(store, self._writer, self.clock, batch_size=options.batch_size)
 

@@ -29,8 +29,16 @@ class Coordinator:
     """The leases of one running app."""
 
     def __init__(
-        self, store: Store, writer: Writer, clock: Clock, observers: Observers, *, poll_interval: int, batch_size: int
+        self,
+        store: Store,
+        writer: Writer,
+        clock: Clock,
+        observers: Observers,
+        poll_interval: int,
+        batch_size: int,
+        on_settled: Callable[[], None],
     ) -> None:
+        """``on_settled`` is called when the end of a lease has been stored, or given up."""
         self._store = store
         self._writer = writer
         self._clock = clock
@@ -39,7 +47,7 @@ class Coordinator:
         self._batch_size = batch_size
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._busy_queues = 0
-        self.on_settled: Callable[[], None] = lambda: None
+        self._on_settled = on_settled
         self._left: set[str] = set()  # keys of records that a later version wrote
         self._worker = observers.worker = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -195,7 +203,7 @@ class Coordinator:
             self._observers.run_ended(held.task, run, error=error)
 
     def _settled(self, held: HeldLease, error: Exception | None) -> None:
-        self.on_settled()
+        self._on_settled()
         if error is not None:
             logger.error(
                 "The end of %s could not be stored; it will run again when its lease expires.",

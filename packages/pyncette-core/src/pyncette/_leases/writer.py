@@ -100,13 +100,13 @@ class Awaited(Write):
 class Writer:
     """Stores the writes of one app context, one batch at a time.
 
-    :ivar on_stored: called with the moment at which a record that was just stored may be claimed.
+    :param on_stored: called with the moment at which a record that was just stored may be claimed.
     """
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, on_stored: Callable[[int], None] = lambda ready_at: None) -> None:
         self._store = store
         self._clock = clock
-        self.on_stored: Callable[[int], None] = lambda ready_at: None
+        self._on_stored = on_stored
         self._waiting: deque[Write] = deque()
         self._batch: list[Write] = []  # under way
         self._stopped = False
@@ -244,7 +244,7 @@ class Writer:
         write.fresh, write.sent = True, None
         write.stored(new)
         if new is not None:
-            self.on_stored(new.ready_at)
+            self._on_stored(new.ready_at)
         self._finish(write, None)
 
     def _conflict(self, write: Write) -> None:

@@ -80,9 +80,9 @@ class Executions:
         coordinator: Coordinator,
         clock: Clock,
         observers: Observers,
-        *,
         middlewares: Sequence[Middleware],
         new_context: Callable[[], Any],
+        on_end: Callable[[], None],
     ) -> None:
         self._coordinator = coordinator
         self._clock = clock
@@ -91,7 +91,7 @@ class Executions:
         self._new_context = new_context
         self.items: dict[str, Any] = {}
         self.active: set[HeldLease] = set()
-        self.on_end: Callable[[], None] = lambda: None
+        self._on_end = on_end
         self.drained_out = False
 
     async def execute(self, held: HeldLease) -> None:
@@ -106,7 +106,7 @@ class Executions:
         finally:
             held.ended = True
             self.active.discard(held)
-            self.on_end()
+            self._on_end()
 
     async def _may_start(self, held: HeldLease) -> bool:
         extra = {"task": held.task.canonical_name}

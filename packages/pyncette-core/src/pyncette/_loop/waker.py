@@ -1,0 +1,39 @@
+"""Wakes the poll loop for what happens outside of it."""
+
+from __future__ import annotations
+
+import anyio
+
+from pyncette.clock import Clock
+
+from .agenda import Agenda
+
+
+class Waker:
+    """Tells the agenda what has happened, and ends the loop's sleep if that matters."""
+
+    def __init__(self, agenda: Agenda, clock: Clock) -> None:
+        self._agenda = agenda
+        self._clock = clock
+        self._event = anyio.Event()
+
+    def scheduled(self, when: int) -> None:
+        """This process has stored something that is ready at ``when``."""
+        if self._agenda.scheduled(when):
+            self._event.set()
+
+    def freed(self) -> None:
+        """A slot may have become free."""
+        if self._agenda.freed():
+            self._event.set()
+
+    def wake(self) -> None:
+        """Whatever the agenda says."""
+        self._event.set()
+
+    async def sleep(self) -> bool:
+        """Sleep as the agenda says; returns whether the sleep is over, rather than to be continued."""
+        self._event = anyio.Event()
+        nap = self._agenda.sleep()
+        await self._clock.wait_until(nap.until, self._event, idle_until=nap.idle_until)
+        return self._agenda.is_over(self._clock.now(), woken=self._event.is_set())

@@ -1,0 +1,158 @@
+"""What the poll loop does next, as tables; and what holds whatever happens."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyncette._loop.agenda import UNSETTLED_FACTOR, Agenda, Claim, Look, Sleep, Step, free_slots
+from pyncette.record import HELD
+
+POLL = 100
+NOW = 1000
+
+
+def made(*, known: int | None = None, scheduled: int | None = None) -> Agenda:
+    """An agenda that has learned of a moment in the storage, and of one that this process has stored."""
+    agenda = Agenda(POLL)
+    if known is not None:
+        agenda.looked(Look(NOW - POLL), known, NOW - POLL, 1)
+    if scheduled is not None:
+        assert agenda.scheduled(scheduled)
+    return agenda
+
+
+@pytest.mark.parametrize(
+    "agenda, free, step",
+    [
+        (made(), 3, Look(None)),
+        (made(), 0, Sleep(NOW + POLL, HELD)),
+        (made(), -2, Sleep(NOW + POLL, HELD)),
+        (made(known=NOW), 3, Claim(3)),
+        (made(known=NOW), 0, Sleep(NOW + POLL, HELD)),
+        (made(scheduled=NOW), 3, Claim(3)),
+        (made(scheduled=NOW), 0, Sleep(NOW + POLL, HELD)),
+        (made(scheduled=NOW + 1), 3, Look(None)),
+        (made(known=NOW + POLL), 3, Look(None)),  # beyond the poll before: has to be asked again
+    ],
+)
+def test_a_pass_begins(agenda: Agenda, free: int, step: Step) -> None:
+    assert agenda.begin(NOW, free) == step
+
+
+@pytest.mark.parametrize(
+    "look, next_ready, step",
+    [
+        (Look(None), None, Sleep(NOW + POLL, HELD)),
+        (Look(None), NOW, Claim(3)),
+        (Look(None), NOW - 50, Claim(3)),
+        (Look(None), NOW + 1, Sleep(NOW + 1, None)),
+        (Look(None), NOW + POLL, Sleep(NOW + POLL, None)),
+        (Look(None), NOW + POLL + 1, Sleep(NOW + POLL, NOW + POLL + 1)),
+        (Look(NOW), None, Sleep(NOW + POLL, HELD)),
+        (Look(NOW), NOW + 1, Sleep(NOW + 1, None)),
+        (Look(NOW), NOW + POLL + 1, Sleep(NOW + POLL, NOW + POLL + 1)),
+    ],
+)
+def test_a_question_was_answered(look: Look, next_ready: int | None, step: Step) -> None:
+    agenda = made()
+    agenda.begin(NOW, 3)
+    assert agenda.looked(look, next_ready, NOW, 3) == step
+
+
+@pytest.mark.parametrize(
+    "more, free, step",
+    [
+        (False, 3, Look(NOW)),
+        (False, 0, Look(NOW)),
+        (True, 3, Sleep(NOW, None)),
+        (True, 0, Sleep(NOW + POLL, None)),
+    ],
+)
+def test_a_claim_was_answered(more: bool, free: int, step: Step) -> None:
+    agenda = made(known=NOW)
+    assert agenda.begin(NOW, 3) == Claim(3)
+    assert agenda.claimed(more, NOW, free) == step
+    assert agenda.freed() is (more and free == 0)
+    if more:
+        assert agenda.begin(NOW, 3) == Claim(3), "what is left is claimed without a question"
+
+
+def test_a_pass_that_failed() -> None:
+    assert made(known=NOW).failed(NOW) == Sleep(NOW + POLL, None)
+
+
+def test_what_is_scheduled_shortens_the_sleep() -> None:
+    agenda = made()
+    agenda.begin(NOW, 3)
+    agenda.looked(Look(None), None, NOW, 3)
+    assert agenda.scheduled(NOW + 50)
+    assert agenda.sleep() == Sleep(NOW + 50, NOW + 50)
+    assert not agenda.scheduled(NOW + 60)
+    assert agenda.scheduled(NOW + 40)
+    assert not agenda.is_over(NOW + 10, woken=True)
+    assert agenda.is_over(NOW + 40, woken=False)
+
+
+def test_without_a_slot_only_a_free_one_wakes() -> None:
+    agenda = made()
+    agenda.begin(NOW, 0)
+    assert agenda.scheduled(NOW + 1)
+    assert agenda.sleep() == Sleep(NOW + POLL, HELD)
+    assert agenda.freed()
+    assert agenda.is_over(NOW + 1, woken=True)
+
+
+@pytest.mark.parametrize(
+    "active, unsettled, free",
+    [(0, 0, 10), (4, 0, 6), (10, 0, 0), (0, 10 * UNSETTLED_FACTOR, 0), (0, 35, 5), (2, 41, -1)],
+)
+def test_free_slots(active: int, unsettled: int, free: int) -> None:
+    assert free_slots(10, active=active, unsettled=unsettled) == free
+
+
+events = st.lists(
+    st.tuples(
+        st.integers(0, 150),  # time that passes
+        st.integers(-1, 5),  # free slots
+        st.none() | st.integers(-50, 300),  # the next moment in the storage, from now
+        st.booleans(),  # whether a claim leaves something
+        st.none() | st.integers(-50, 300),  # scheduled by this process while it sleeps, from now
+    ),
+    max_size=30,
+)
+
+
+@given(events)
+def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | None]]) -> None:
+    """Never sleeps past a moment that it knows, nor longer than a poll interval; never claims without a slot, nor more
+    than there are; asks once for each poll interval at least, and never spins on questions."""
+    agenda, now, last_question = Agenda(POLL), NOW, NOW
+    for passes, free, next_ready, more, scheduled in history:
+        step, steps = agenda.begin(now, free), 0
+        known: int | None = None
+        while not isinstance(step, Sleep):
+            steps += 1
+            assert steps <= 3
+            assert free > 0
+            if isinstance(step, Claim):
+                assert 0 < step.limit <= free
+                step = agenda.claimed(more, now, free)
+                last_question = now
+            else:
+                answer = None if next_ready is None else now + next_ready
+                if step.after is not None and answer is not None and answer <= step.after:
+                    answer = None
+                known = answer
+                step = agenda.looked(step, answer, now, free)
+                last_question = now
+        assert step.until <= now + POLL
+        if free > 0:
+            assert known is None or step.until <= max(known, now)
+            assert last_question == now
+        if scheduled is not None:
+            agenda.scheduled(now + scheduled)
+            if free > 0:
+                assert agenda.sleep().until <= max(now + scheduled, now)
+        now += passes
