@@ -96,4 +96,6 @@ def classic(statement: str, parameters: list[Body]) -> Request:
     }
     if not changed:
         return Request("DeleteItem", body)
-    return Request("UpdateItem", {**body, "UpdateExpression": "SET " + ", ".join(f"{n} = :{n}" for n, _ in changed)})
+    # Classic expressions have reserved words, such as "state".
+    body["ExpressionAttributeNames"] = {f"#{name}": name for name, _ in changed}
+    return Request("UpdateItem", {**body, "UpdateExpression": "SET " + ", ".join(f"#{n} = :{n}" for n, _ in changed)})

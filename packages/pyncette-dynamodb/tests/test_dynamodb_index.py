@@ -184,13 +184,15 @@ class TestStaleEntries:
             await insert(other, [replace(one, ready_at=0) for one in numbered(8)])
             frozen = Frozen(proxy, table_name)
             assert len(await claim(other)) == 8
+        started = anyio.current_time()
         async with app.create() as context, anyio.create_task_group() as tasks:
             tasks.start_soon(context.run)
             await anyio.sleep(2)
             context.shutdown()
+        elapsed = anyio.current_time() - started  # on a busy machine more than was asked for
         assert executed == []
         assert tried(proxy) == 8
-        passes = 2 / 0.2 + 2
+        passes = elapsed / 0.2 + 2
         assert 8 < frozen.asked <= passes * 3 * SHARDS  # what is next, what is ready, what is next behind it
 
 
