@@ -25,3 +25,15 @@ def test_its_representation_names_it() -> None:
     instance = template.instantiate("a", interval=datetime.timedelta(minutes=1))
     assert repr(template) == "<Task 'body'>"
     assert repr(instance) == "<Task 'body:a'>"
+
+
+def test_the_template_of_an_instance() -> None:
+    """What was declared: the task itself, or that of an instance, in a partition too."""
+    app = Pyncette()
+    static = app.task(name="static", interval=datetime.timedelta(hours=1))(body)
+    plain = app.dynamic_task(name="plain")(body)
+    whole = app.partitioned_task(name="whole", partition_count=3)(body)
+    execute_at = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    assert static.template is static
+    assert plain.instantiate("a", execute_at=execute_at).template is plain
+    assert whole.instantiate("a", execute_at=execute_at).template is whole

@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar, cast
 import aiosqlite
 import anyio
 
-from .errors import LOCK_TIMEOUT, is_contention, translated
+from .codec import text
+from .errors import LOCK_TIMEOUT, is_contention, is_damaged_text, translated
 from .settings import Settings
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Operation(Generic[T]):
         try:
             return self._run(connection)
         finally:
+            connection.text_factory = str
             self._ended.set_result(None)
 
     async def abandon(self) -> None:
@@ -77,6 +79,9 @@ class Operation(Generic[T]):
             try:
                 return self._function(connection)
             except (sqlite3.Error, OverflowError, UnicodeError) as error:
+                if is_damaged_text(error) and connection.text_factory is str:
+                    connection.text_factory = text  # slow, so only where it is needed
+                    continue
                 contention = isinstance(error, sqlite3.Error) and is_contention(error)
                 if not contention or time.monotonic() > deadline:
                     max_size = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)

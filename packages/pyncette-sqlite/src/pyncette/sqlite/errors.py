@@ -38,6 +38,11 @@ def is_contention(error: sqlite3.Error) -> bool:
     return primary_code(error) in _CONTENTION
 
 
+def is_damaged_text(error: Exception) -> bool:
+    """Whether a row was read whose text is no UTF-8. The module has no code for it."""
+    return isinstance(error, sqlite3.OperationalError) and "Could not decode to UTF-8" in str(error)
+
+
 def translated(error: Exception, settings: Settings, max_size: int) -> RepositoryException:
     """The exception to raise from ``error``.
 

@@ -15,7 +15,6 @@ from pyncette.errors import RepositoryException, StorageVersionException
 from pyncette.migrations import Format, Migration, Phase, plan
 from pyncette.record import Record
 
-from .codec import text
 from .connection import writing
 from .settings import VERSIONS_TABLE, Settings
 
@@ -53,7 +52,6 @@ def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
 
     :raises StorageVersionException: it is not, and was left as it is.
     """
-    connection.text_factory = text
     pending = _pending(settings, connection.cursor())
     _configure(settings, connection)
     while pending:
@@ -66,7 +64,6 @@ def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
 
 def prepare_reader(connection: sqlite3.Connection) -> list[None]:
     """Set up a connection that only reads, after another one was prepared."""
-    connection.text_factory = text
     connection.execute("PRAGMA query_only = ON")
     return []
 
