@@ -58,13 +58,9 @@ class Frozen:
 
     @staticmethod
     def _meets(item: Body, question: Body) -> bool:
-        values, condition = question["ExpressionAttributeValues"], question["KeyConditionExpression"]
-        ready_at = int(item["ready_at"]["N"])
-        if ":moment" in values:
-            moment = int(values[":moment"]["N"])
-            if not (ready_at <= moment if "<=" in condition else ready_at > moment):
-                return False
-        return bool(item["pk"] == values[":place"])
+        values = question["ExpressionAttributeValues"]
+        first, last = int(values[":first"]["N"]), int(values[":last"]["N"])
+        return bool(item["pk"] == values[":place"]) and first <= int(item["ready_at"]["N"]) <= last
 
 
 def _moment_of(item: Body) -> tuple[int, str]:

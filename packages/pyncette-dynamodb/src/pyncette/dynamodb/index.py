@@ -12,7 +12,7 @@ from typing import Any
 from pyncette.record import HELD, LEAST, Queue, QueueClaim
 
 from .database import Database, together
-from .layout import INDEX, Entry, Item, Layout, number, text
+from .layout import INDEX, NO_REVISION, Entry, Item, Layout, moment, number, text
 
 MOST_OUTDATED = 20_000
 """How many revisions are remembered as outdated: those of more writes than happen while the index catches up."""
@@ -28,6 +28,8 @@ class Outdated:
         self._known: dict[tuple[str, str], None] = {}  # in the order in which they came
 
     def add(self, key: str, revision: str) -> None:
+        if revision == NO_REVISION:
+            return  # does not tell one state of a damaged record from another
         self._known[key, revision] = None
         if len(self._known) > MOST_OUTDATED:
             del self._known[next(iter(self._known))]
@@ -110,7 +112,7 @@ class Index:
             answer = await self._query(place, since, HELD, limit, start)
             for item in answer["Items"]:
                 if keys is None or item["sk"]["S"] in keys:
-                    return int(item["ready_at"]["N"])
+                    return moment(item["ready_at"])
             start, limit = answer.get("LastEvaluatedKey"), None
             if start is None:
                 return None

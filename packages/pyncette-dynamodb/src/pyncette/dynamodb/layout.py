@@ -10,12 +10,14 @@ Neither the places nor the hash may ever change: records are stored under them.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-from pyncette.record import Record, Ref
+from pyncette.record import LEAST, MAX_FENCE, Record, Ref
 
 SHARDS = 4
 """Places of a dynamic task that is not partitioned."""
@@ -35,6 +37,12 @@ Value = Mapping[str, Any]
 Item = Mapping[str, Value]
 
 _NOTHING: Value = {"NULL": True}
+
+NO_REVISION = ""
+"""Stands for the revision of a damaged record that has none that can be read."""
+
+_NUMBERS = ("due_at", "ready_at", "fence", "attempt")
+_TEXTS = ("revision", "spec", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +85,66 @@ class Layout:
         return {"pk": text(self.place(ref)), "sk": text(ref.key)}
 
     def record(self, item: Item) -> Record:
-        """A record from its item. What can't be read of a damaged one is left out, and its spec is none."""
+        """A record from its item. Of a damaged one what can be read; its spec is then none, so that core sets it
+        aside."""
         ref = self.ref(item)
-        try:
-            return self._record(ref, item)
-        except (KeyError, ValueError):
-            revision = item.get("revision", {}).get("S", "")
-            return Record(ref.queue, ref.key, 0, 0, None, None, revision, 0, 0, f"damaged: {sorted(item)}")
-
-    @staticmethod
-    def _record(ref: Ref, item: Item) -> Record:
+        numbers = {name: _integer(item.get(name)) for name in _NUMBERS}
+        texts = {name: _string(item.get(name)) for name in _TEXTS}
+        until, by = item.get("locked_until"), item.get("locked_by")
+        locked_until, locked_by = _integer(until), _string(by)
+        sound = (
+            None not in numbers.values()
+            and None not in texts.values()
+            and texts["revision"] != NO_REVISION
+            and (locked_until is not None or until == _NOTHING)
+            and (locked_by is not None or by == _NOTHING)
+        )
         return Record(
             ref.queue,
             ref.key,
-            due_at=int(item["due_at"]["N"]),
-            ready_at=int(item["ready_at"]["N"]),
-            locked_until=int(item["locked_until"]["N"]) if "N" in item["locked_until"] else None,
-            locked_by=item["locked_by"].get("S"),
-            revision=item["revision"]["S"],
-            fence=int(item["fence"]["N"]),
-            attempt=int(item["attempt"]["N"]),
-            spec=item["spec"]["S"],
-            state=item["state"]["S"],
+            due_at=numbers["due_at"] or 0,
+            ready_at=moment(item.get("ready_at")),
+            locked_until=locked_until,
+            locked_by=locked_by,
+            revision=texts["revision"] or NO_REVISION,
+            fence=numbers["fence"] or 0,
+            attempt=numbers["attempt"] or 0,
+            spec=(texts["spec"] or "") if sound else f"damaged: {sorted(item)}",
+            state=texts["state"] or "",
         )
 
     def entry(self, item: Item) -> Entry:
+        """What the index says, of a damaged record too, so that it can be claimed and set aside."""
         return Entry(
             self.ref(item),
-            int(item["ready_at"]["N"]),
-            item["revision"]["S"],
-            int(item["fence"]["N"]),
-            int(item["attempt"]["N"]),
+            moment(item.get("ready_at")),
+            _string(item.get("revision")) or NO_REVISION,
+            _integer(item.get("fence")) or 0,
+            _integer(item.get("attempt")) or 0,
         )
+
+
+def moment(value: Value | None) -> int:
+    """When the index shows what has this ``ready_at``; that of a damaged record need not be whole."""
+    try:
+        found = math.ceil(Decimal((value or {})["N"]))
+    except (KeyError, ArithmeticError):
+        return 0
+    return min(max(found, LEAST), MAX_FENCE)
+
+
+def _integer(value: Value | None) -> int | None:
+    """A whole number that every store can hold; None for anything else."""
+    try:
+        found = int((value or {})["N"])
+    except (KeyError, ValueError):
+        return None
+    return found if LEAST <= found <= MAX_FENCE else None
+
+
+def _string(value: Value | None) -> str | None:
+    found = (value or {}).get("S")
+    return found if isinstance(found, str) else None
 
 
 def text(value: str | None) -> Value:

@@ -15,7 +15,7 @@ from pyncette.record import MAX_ATTEMPT, MAX_FENCE, Change, Record
 
 from .database import ATTEMPTS, Database, pause, together
 from .failures import DRIVER_ERRORS, Outcome, is_throttled, largest, outcome, refused, translated
-from .layout import LARGEST_SPEC, Entry, Item, Layout, Value, number, text
+from .layout import LARGEST_SPEC, NO_REVISION, Entry, Item, Layout, Value, number, text
 
 MOST_STATEMENTS = 25
 """In one request, by DynamoDB's rules."""
@@ -26,6 +26,11 @@ request to the network at once, and warns of those above 1 MB."""
 
 _FIELDS = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt", "state")
 _CLAIMED = ("ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
+
+_WHERE = 'WHERE "pk"=? AND "sk"=? AND'
+_SAME = f'{_WHERE} "revision"=?'
+_UNREADABLE = """("revision" IS MISSING OR NOT attribute_type("revision", 'S') OR "revision"='')"""
+"""What is left to go by where a damaged record has no revision: that it still has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,13 @@ class Statements:
 
     def __init__(self, table: str, layout: Layout) -> None:
         self._layout = layout
-        condition = 'WHERE "pk"=? AND "sk"=? AND "revision"=?'
         self._insert = f'INSERT INTO "{table}" VALUE {{{_list("pk", "sk", *_FIELDS, "spec")}}}'
-        self._update = f'UPDATE "{table}" {_set(*_FIELDS)} {condition}'
-        self._rewrite = f'UPDATE "{table}" {_set(*_FIELDS, "spec")} {condition}'
-        self._claim = f'UPDATE "{table}" {_set(*_CLAIMED)} {condition} RETURNING ALL OLD *'
+        self._update = f'UPDATE "{table}" {_set(*_FIELDS)} {_SAME}'
+        self._rewrite = f'UPDATE "{table}" {_set(*_FIELDS, "spec")} {_SAME}'
+        self._claim = f'UPDATE "{table}" {_set(*_CLAIMED)} {_SAME} RETURNING ALL OLD *'
         self._register = f'INSERT INTO "{table}" VALUE {{{_list("pk", "sk")}}}'
         # Deleting what is not there is a success; only what was deleted comes back.
-        self._delete = f'DELETE FROM "{table}" {condition} RETURNING ALL OLD *'  # noqa: S608 -- its name was checked
+        self._delete = f'DELETE FROM "{table}" {_SAME} RETURNING ALL OLD *'  # noqa: S608 -- its name was checked
 
     def change(self, change: Change) -> Statement:
         """
@@ -80,14 +84,12 @@ class Statements:
         old, new = change.old, change.new
         place = self._place(change.ref.key, self._layout.place(change.ref))
         if new is None:
-            return Statement(self._delete, [*place, text(old.revision if old else None)])
+            return _guarded(self._delete, place, old.revision if old else "")
         if old is None:
             return Statement(self._insert, [*place, *_values(new), text(_checked(new))], _size(new.spec))
         if old.spec == new.spec:
-            return Statement(self._update, [*_values(new), *place, text(old.revision)], _size(new.state))
-        return Statement(
-            self._rewrite, [*_values(new), text(_checked(new)), *place, text(old.revision)], _size(new.spec)
-        )
+            return _guarded(self._update, [*_values(new), *place], old.revision, _size(new.state))
+        return _guarded(self._rewrite, [*_values(new), text(_checked(new)), *place], old.revision, _size(new.spec))
 
     def register(self, queue: str) -> Statement:
         """Takes down the name of a queue; fails where it is known."""
@@ -104,7 +106,7 @@ class Statements:
             number(min(entry.attempt, MAX_ATTEMPT - 1) + 1),
         )
         place = self._place(entry.ref.key, self._layout.place(entry.ref))
-        return Statement(self._claim, [*values, *place, text(entry.revision)])
+        return _guarded(self._claim, [*values, *place], entry.revision)
 
     @staticmethod
     def _place(key: str, place: str) -> tuple[Value, Value]:
@@ -168,6 +170,13 @@ def _parts(statements: Sequence[Statement], places: Sequence[int]) -> Iterator[S
             start, size = end, statements[place].size
     if start < len(places):
         yield places[start:]
+
+
+def _guarded(statement: str, parameters: Sequence[Value], revision: str, size: int = 0) -> Statement:
+    """A statement that is carried out only if the stored revision is still this one."""
+    if revision == NO_REVISION:
+        return Statement(statement.replace(_SAME, f"{_WHERE} {_UNREADABLE}"), parameters, size)
+    return Statement(statement, [*parameters, text(revision)], size)
 
 
 def _values(record: Record) -> tuple[Value, ...]:
