@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from pyncette._leases import writer as writer_module
@@ -19,7 +20,7 @@ from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer, Observers
 from pyncette.record import Change, Record, Ref, Swap
 from pyncette.repository import Repository
-from pyncette.testing import Call, FaultPlan, FaultyRepository, delay, fail, lose_reply, refuse
+from pyncette.testing import Call, FaultPlan, FaultyRepository, ManualClock, delay, fail, lose_reply, refuse
 
 FIRST = Record("q", "q:x", 1, 1, None, None, "r0", 0, 0, "{}")
 
@@ -293,8 +294,8 @@ async def test_what_is_busy_is_retried_while_the_others_go_on() -> None:
 
 
 async def test_what_stays_busy_fails_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "BUSY_DELAY", 10)
-    monkeypatch.setattr(writer_module, "MAX_BACKOFF", 100)
+    monkeypatch.setattr(writer_module, "BUSY_DELAY", 0.00001)
+    monkeypatch.setattr(writer_module, "MAX_BUSY_DELAY", 0.0001)
     repository = Busy()
     repository.locked.add("q:x")
     async with _lab(repository) as lab:
@@ -308,3 +309,27 @@ async def test_what_stays_busy_fails_at_last(monkeypatch: pytest.MonkeyPatch) ->
         assert not patient.done
         repository.locked.clear()
         await patient.wait()
+
+
+async def test_what_is_busy_is_retried_though_nobody_moves_the_clock() -> None:
+    """Another transaction ends in real time. Waiting for it in virtual time, a call would hang for ever."""
+    repository = Busy()
+    repository.locked.add("q:x")
+    clock = ManualClock()
+    observers = Observers()
+    async with anyio.create_task_group() as tasks:
+        writer = Writer(Store(repository, clock, observers, {}), clock)
+        tasks.start_soon(writer.run)
+        try:
+            write = Put()
+            writer.submit(write)
+            while not repository.asked:
+                await anyio.lowlevel.checkpoint()
+            before = clock.now()
+            repository.locked.clear()
+            with anyio.fail_after(10):
+                await clock.settle()
+            assert write.done, "the clock does not settle while something waits for another transaction"
+            assert clock.now() == before
+        finally:
+            writer.stop()

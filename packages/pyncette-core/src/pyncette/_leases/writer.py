@@ -6,6 +6,7 @@ what to store from the record as it is known when its batch leaves, so writes to
 
 from __future__ import annotations
 
+import math
 import random
 from abc import ABC, abstractmethod
 from collections import deque
@@ -15,7 +16,7 @@ import anyio
 
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
-from pyncette.record import LEAST, Change, Record, Ref, Swap
+from pyncette.record import Change, Record, Ref, Swap
 
 from .store import Store
 
@@ -24,8 +25,11 @@ MAX_BACKOFF = 1_000_000  # microseconds
 MAX_CONFLICTS = 50
 MAX_BUSY = 20
 
-BUSY_DELAY = 10_000
-"""Microseconds until a write whose record another transaction has locked is retried; doubles each time."""
+BUSY_DELAY = 0.01
+"""Seconds until a write whose record another transaction has locked is retried; doubles each time."""
+
+MAX_BUSY_DELAY = 1.0
+"""Seconds."""
 
 
 class Write(ABC):
@@ -36,7 +40,8 @@ class Write(ABC):
     :ivar was_read: whether ``known`` comes from the storage.
     :ivar patient: whether to keep retrying while the storage is unreachable. An impatient write fails after its second
         try.
-    :ivar not_before: microseconds; it waits until then, because somebody else's transaction has locked the record.
+    :ivar not_before: in seconds of :func:`anyio.current_time`; it waits until then, because another transaction has
+        locked the record.
     """
 
     patient = False
@@ -51,7 +56,7 @@ class Write(ABC):
         self.failures = 0
         self.conflicts = 0
         self.busy = 0
-        self.not_before = LEAST
+        self.not_before = -math.inf
 
     @abstractmethod
     def decide(self, now: int) -> Change | None:
@@ -170,9 +175,15 @@ class Writer:
         return lost
 
     async def _until_not_busy(self) -> None:
-        """Every write that waits is delayed: sleep until the first one's time, or until another write arrives."""
+        """Every write that waits is delayed: sleep until the first one's time, or until another write arrives.
+
+        By the machine's time, not the app's: transactions of others end in no virtual time. A clock that is moved by
+        hand stands still meanwhile, as during a call.
+        """
         arrived = self._arrived = anyio.Event()
-        await self._clock.wait_until(min(write.not_before for write in self._waiting), arrived)
+        first = min(write.not_before for write in self._waiting)
+        with self._clock.busy(changes=False), anyio.move_on_after(max(0, first - anyio.current_time())):
+            await arrived.wait()
         arrived.set()
 
     def _next_batch(self) -> list[Write]:
@@ -180,7 +191,7 @@ class Writer:
         batch: dict[str, Write] = {}
         left: list[Write] = []
         delayed: set[str] = set()
-        now = self._clock.now()
+        now = anyio.current_time()
         while self._waiting and len(batch) < MAX_BATCH:
             write = self._waiting.popleft()
             if write.not_before > now:
@@ -261,8 +272,8 @@ class Writer:
         if write.busy > MAX_BUSY and not write.patient:
             self._finish(write, RepositoryException(f"{write.ref.key!r} is locked by another transaction."))
             return
-        delay = min(MAX_BACKOFF, BUSY_DELAY * 2 ** min(write.busy - 1, 10))
-        write.not_before = self._clock.now() + round(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
+        delay = min(MAX_BUSY_DELAY, BUSY_DELAY * 2 ** min(write.busy - 1, 10))
+        write.not_before = anyio.current_time() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
     async def _split(self, writes: Sequence[Write], error: Exception) -> None:
         """A batch was refused: find the culprit, so that its mates are stored all the same."""
