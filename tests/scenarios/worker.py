@@ -1,6 +1,7 @@
 """A worker process of the scenarios: executes instances and writes down each execution as it begins.
 
-Arguments: the event loop, the log, the app's options as JSON. Ends gracefully by SIGTERM.
+Arguments: the event loop, the log, the app's options as JSON, among them those of :func:`make_app`. Ends gracefully by
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,22 +12,36 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
+
 from pyncette import Context, Pyncette, Task
 
+from .next_release import become_next
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LEASE = timedelta(seconds=15)
+LEASE_SECONDS = 15
 
 
 def make_app(options: dict[str, Any]) -> tuple[Pyncette, Task, int]:
-    """The app that all processes of a scenario share, its task, and the descriptor of the log once there is one."""
+    """The app that all processes of a scenario share, its task, and the descriptor of the log once there is one.
+
+    :param options: the app's, its ``url`` among them, and what is taken out of them: ``release`` (``next`` for the one
+        that is made up), ``lease_seconds``, and for how many ``work_seconds`` an execution goes on.
+    """
     url = options.pop("url")
+    if options.pop("release", "this") == "next":
+        become_next(url)
+    lease = timedelta(seconds=options.pop("lease_seconds", LEASE_SECONDS))
+    seconds = options.pop("work_seconds", 0)
     app = Pyncette(url, **options)
     log = os.open(os.environ.get("SCENARIO_LOG", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    @app.dynamic_task(lease_duration=LEASE)
+    @app.dynamic_task(lease_duration=lease)
     async def work(context: Context) -> None:
         occurrence = (context.scheduled_at - EPOCH) // timedelta(microseconds=1)
         os.write(log, f"{context.task.name} {occurrence}\n".encode())
+        if seconds:
+            await anyio.sleep(seconds)
 
     return app, work, log
 

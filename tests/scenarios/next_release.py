@@ -1,0 +1,50 @@
+"""The release after this one, made up: what a process does to be of it.
+
+It has one more format of the stored data than this release, with a step that expands it and one that contracts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+from pyncette.migrations import Migration, Phase
+
+
+def become_next(url: str) -> None:
+    """Make this process one of the next release, as far as the storage of this URL is concerned."""
+    _NEXT[urlsplit(url).scheme]()
+
+
+def _sql(expand: str, contract: str) -> tuple[Migration[str], ...]:
+    return (
+        Migration(2, Phase.EXPAND, "0002_expand_note.sql", expand),
+        Migration(2, Phase.CONTRACT, "0002_contract_note.sql", contract),
+    )
+
+
+def _postgres() -> None:
+    from pyncette.postgres import schema
+
+    steps = (
+        *schema.migrations(),
+        *_sql("ALTER TABLE {table} ADD COLUMN note text;", "ALTER TABLE {table} ALTER COLUMN note SET DEFAULT '';"),
+    )
+    patch.object(schema, "migrations", lambda: steps).start()
+
+
+def _sqlite() -> None:
+    from pyncette.sqlite import schema
+
+    steps = [
+        *schema.load_migrations(),
+        *_sql('ALTER TABLE "{table}" ADD COLUMN note TEXT;', 'CREATE INDEX "{table}_note" ON "{table}" (note);'),
+    ]
+    patch.object(schema, "load_migrations", lambda: steps).start()
+
+
+_NEXT: dict[str, Callable[[], None]] = {
+    "postgresql": _postgres,
+    "sqlite": _sqlite,
+}

@@ -1,0 +1,39 @@
+"""Several processes on one DynamoDB table: each occurrence is executed by one, and what a killed one held by others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.dynamodb_kit import REGION, credentials, table
+from tests.servers.model import Server
+
+from .workers import SECOND, Workers
+
+
+@pytest.fixture
+def workers(
+    workers_of: Callable[[dict[str, Any]], Workers], dynamodb_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workers]:
+    credentials(monkeypatch)
+    with table(dynamodb_server.endpoint) as name:
+        workers = workers_of({"url": f"dynamodb://{REGION}/{name}?endpoint={dynamodb_server.endpoint}"})
+        yield workers
+        workers.abandon()
+
+
+@pytest.mark.timeout(240)
+def test_two_processes_of_which_one_is_killed(workers: Workers) -> None:
+    first = anyio.run(workers.schedule, 60)
+    workers.start(2)
+    seconds = 15
+    time.sleep(8)
+    assert all(worker.executed() for worker in workers.workers), "both take part"
+    workers.kill_the_busiest()
+    workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=150)
+    workers.stop()
+    workers.check_executed_again()

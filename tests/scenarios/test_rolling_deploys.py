@@ -1,0 +1,77 @@
+"""A release with a new format of the stored data is rolled out under load, and rolled back in part: on every storage
+nothing is lost, and nothing is executed twice but what a killed process held.
+
+A storage takes part by a fixture ``NAME_options`` here, its name in ``STORES``, and a line in ``next_release.py``.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import asyncpg
+import pytest
+
+from tests.servers.model import Server
+
+from .workers import SECOND, Workers
+
+STORES = ["sqlite", "postgres"]
+
+Options = dict[str, Any]
+
+
+@pytest.fixture
+def sqlite_options(tmp_path: Path) -> Options:
+    return {"url": f"sqlite:///{tmp_path}/pyncette.db"}
+
+
+@pytest.fixture
+def postgres_options(postgres_server: Server) -> Iterator[Options]:
+    name = f"rolling_{uuid.uuid4().hex}"
+    yield {"url": postgres_server.url, "postgres_table_name": name}
+
+    async def drop() -> None:
+        connection = await asyncpg.connect(postgres_server.url)
+        await connection.execute(f"DROP TABLE IF EXISTS {name}")
+        await connection.close()
+
+    anyio.run(drop)
+
+
+@pytest.fixture(params=STORES)
+def workers(request: pytest.FixtureRequest, workers_of: Callable[[Options], Workers]) -> Workers:
+    options: Options = request.getfixturevalue(f"{request.param}_options")
+    return workers_of(options | {"lease_seconds": 6, "work_seconds": 0.3, "concurrency_limit": 20})
+
+
+@pytest.mark.timeout(180)
+def test_a_rolling_deploy(workers: Workers) -> None:
+    began = time.monotonic()
+    first = anyio.run(workers.schedule, 100)
+    old = workers.start(2)
+    workers.wait_until_busy(old)
+
+    new = workers.start(2, release="next")  # the first of them expands the stored data
+    workers.wait_until_busy(new)
+    workers.kill(old[0])
+    rolled_back = workers.start(1)
+    workers.wait_until_busy(rolled_back)
+    time.sleep(1)
+
+    workers.stop([old[1], *rolled_back])
+    finishing = workers.start(1, release="next", finish_upgrade=True)
+    workers.wait_until_busy(finishing)
+    (late,) = workers.start(1)
+    assert late.process.wait(30) != 0, "the format is not for this release any more"
+    assert "can be read from format 2 on" in late.output.read_text()
+
+    seconds = int(time.monotonic() - began)
+    workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=60)
+    workers.stop()
+    assert not late.executed()
+    workers.check_executed_again()
