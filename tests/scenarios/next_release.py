@@ -38,10 +38,10 @@ def _sqlite() -> None:
     from pyncette.sqlite import schema
 
     steps = [
-        *schema.load_migrations(),
+        *schema.migrations(),
         *_sql('ALTER TABLE "{table}" ADD COLUMN note TEXT;', 'CREATE INDEX "{table}_note" ON "{table}" (note);'),
     ]
-    patch.object(schema, "load_migrations", lambda: steps).start()
+    patch.object(schema, "migrations", lambda: steps).start()
 
 
 _NEXT: dict[str, Callable[[], None]] = {

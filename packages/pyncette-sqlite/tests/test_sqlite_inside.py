@@ -18,7 +18,7 @@ from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.sqlite import SqliteRepository, sqlite_repository
 from pyncette.sqlite.connection import Operation, run
 from pyncette.sqlite.settings import Settings
-from pyncette.sqlite.statements import load_statements
+from pyncette.sqlite.statements import statements_of
 from pyncette.testing.contract.base import applied
 
 RECORD = Record("task", "task:a", 1, 1, None, None, "r", 0, 0, "{}")
@@ -137,7 +137,7 @@ async def test_an_idle_claim_does_not_write(repository: SqliteRepository, databa
 )
 async def test_statements_use_an_index(repository: SqliteRepository, database: Path, name: str) -> None:
     """None looks at rows that it does not need, and none sorts."""
-    sql = load_statements("pyncette_tasks")[name]
+    sql = statements_of("pyncette_tasks")[name]
     with closing(sqlite3.connect(database)) as connection:
         parameters: Any = dict.fromkeys(re.findall(r":(\w+)", sql), "1")
         if ":" not in sql:
@@ -157,7 +157,7 @@ async def test_statements_use_an_index(repository: SqliteRepository, database: P
     ],
 )
 async def test_seeks_in_the_index(repository: SqliteRepository, database: Path, name: str, search: str) -> None:
-    sql = load_statements("pyncette_tasks")[name]
+    sql = statements_of("pyncette_tasks")[name]
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(re.findall(r":(\w+)", sql), "1"))
         plan = " ".join(row[3] for row in rows)

@@ -101,7 +101,7 @@ async def test_a_newer_table_is_refused_and_left_alone(database: Path) -> None:
     await refused(database, StorageVersionException, "format 99.*from format 98 on.*Upgrade pyncette-sqlite")
 
 
-TODAY = schema.load_migrations()
+TODAY = schema.migrations()
 EXPAND = Migration(2, Phase.EXPAND, "0002_expand_b.sql", 'ALTER TABLE "{table}" ADD COLUMN b TEXT;')
 CONTRACT = Migration(2, Phase.CONTRACT, "0002_contract_b.sql", 'ALTER TABLE "{table}" ADD COLUMN c TEXT;')
 
@@ -113,8 +113,8 @@ def columns(database: Path) -> set[str]:
 
 @pytest.fixture
 def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = [*schema.load_migrations(), EXPAND, CONTRACT]
-    monkeypatch.setattr(schema, "load_migrations", lambda: steps)
+    steps = [*schema.migrations(), EXPAND, CONTRACT]
+    monkeypatch.setattr(schema, "migrations", lambda: steps)
 
 
 async def test_a_rolling_upgrade(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +128,8 @@ async def test_a_rolling_upgrade(database: Path, monkeypatch: pytest.MonkeyPatch
     async with sqlite_repository(sqlite_database=database) as old:
         assert await old.swap([Change(None, RECORD)]) == [Swap.APPLIED]
         with monkeypatch.context() as patch:
-            steps = [*schema.load_migrations(), EXPAND, CONTRACT]
-            patch.setattr(schema, "load_migrations", lambda: steps)
+            steps = [*schema.migrations(), EXPAND, CONTRACT]
+            patch.setattr(schema, "migrations", lambda: steps)
             async with anyio.create_task_group() as tasks:
                 for _ in range(5):
                     tasks.start_soon(upgraded, False)
@@ -138,7 +138,7 @@ async def test_a_rolling_upgrade(database: Path, monkeypatch: pytest.MonkeyPatch
         assert await old.read([RECORD.ref]) == [RECORD]
         await opened(database)
         with monkeypatch.context() as patch:
-            patch.setattr(schema, "load_migrations", lambda: steps)
+            patch.setattr(schema, "migrations", lambda: steps)
             async with anyio.create_task_group() as tasks:
                 for _ in range(5):
                     tasks.start_soon(upgraded, True)
@@ -166,7 +166,7 @@ with writing(connection) as cursor:
 async def test_an_upgrade_that_is_killed(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the step remains, nor its lock: the next to start does it anew."""
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "load_migrations", lambda: TODAY)
+        patch.setattr(schema, "migrations", lambda: TODAY)
         await opened(database)
     killed = await anyio.run_process([sys.executable, "-c", KILLED, str(database)], check=False)
     assert killed.returncode == -9

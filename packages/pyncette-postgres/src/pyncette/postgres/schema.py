@@ -16,11 +16,11 @@ import asyncpg
 
 from pyncette.errors import RepositoryException, StorageVersionException
 from pyncette.migrations import Format, Migration, newest, plan
+from pyncette.resources import load_migrations
 
 from .connection import Database
 from .errors import DRIVER_ERRORS, LACKS_RIGHTS, translated
 from .settings import Settings, Table
-from .statements import migrations
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -41,6 +41,11 @@ SELECT obj_description(c.oid, 'pg_class') AS comment, c.relkind::text AS kind,
 FROM pg_class AS c
 WHERE c.oid = to_regclass($1)
 """
+
+
+def migrations() -> Sequence[Migration[str]]:
+    """All steps that this release knows."""
+    return load_migrations(__package__)
 
 
 @dataclass(frozen=True, slots=True)

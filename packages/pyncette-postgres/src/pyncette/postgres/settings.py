@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from pyncette.checks import check_flag, check_whole
+
 SCHEMES = ("postgresql", "postgres")
 
 LONGEST_TABLE_NAME = 56
@@ -72,12 +74,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_url(self.url)
-        if not isinstance(self.skip_table_create, bool):
-            raise TypeError(f"postgres_skip_table_create must be True or False, not {self.skip_table_create!r}.")
-        if not isinstance(self.finish_upgrade, bool):
-            raise TypeError(f"finish_upgrade must be True or False, not {self.finish_upgrade!r}.")
-        _check_whole("postgres_pool_size", self.pool_size, least=1)
-        _check_whole("postgres_statement_cache_size", self.statement_cache_size, least=0)
+        check_flag("postgres_skip_table_create", self.skip_table_create)
+        check_flag("finish_upgrade", self.finish_upgrade)
+        check_whole("postgres_pool_size", self.pool_size, least=1)
+        check_whole("postgres_statement_cache_size", self.statement_cache_size, least=0)
 
     @property
     def where(self) -> str:
@@ -160,10 +160,3 @@ def _not_understood(why: str) -> ValueError:
 
 def _fits(name: str, longest: int) -> bool:
     return bool(_IDENTIFIER.fullmatch(name)) and len(name) <= longest
-
-
-def _check_whole(name: str, value: object, *, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}.")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}.")

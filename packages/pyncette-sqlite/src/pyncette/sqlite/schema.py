@@ -7,13 +7,13 @@ changes tables within transactions, so a step is done together with its number, 
 from __future__ import annotations
 
 import logging
-import re
 import sqlite3
-from importlib import resources
+from collections.abc import Sequence
 
 from pyncette.errors import RepositoryException, StorageVersionException
-from pyncette.migrations import Format, Migration, Phase, plan
+from pyncette.migrations import Format, Migration, newest, plan
 from pyncette.record import Record
+from pyncette.resources import load_migrations
 
 from .connection import writing
 from .settings import VERSIONS_TABLE, Settings
@@ -22,8 +22,6 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 _COLUMNS = frozenset(Record.__dataclass_fields__)
 _COLUMNS_OF_PYNCETTE_1 = frozenset({"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"})
-
-_FILE = re.compile(r"(\d{4})_(expand|contract)_\w+\.sql")
 
 _VERSIONS = f"""
 CREATE TABLE IF NOT EXISTS {VERSIONS_TABLE} (
@@ -37,14 +35,9 @@ INSERT INTO {VERSIONS_TABLE} (table_name, written_by, readable_from) VALUES (?, 
 ON CONFLICT (table_name) DO UPDATE SET written_by = excluded.written_by, readable_from = excluded.readable_from"""  # noqa: S608 -- made of a constant
 
 
-def load_migrations() -> list[Migration[str]]:
-    """The files of ``schema/``, in the order of their names."""
-    files = sorted(resources.files(__package__).joinpath("schema").iterdir(), key=lambda file: file.name)
-    return [
-        Migration(int(name[1]), Phase(name[2]), file.name, file.read_text(encoding="utf-8"))
-        for file in files
-        if (name := _FILE.fullmatch(file.name))
-    ]
+def migrations() -> Sequence[Migration[str]]:
+    """All steps that this release knows."""
+    return load_migrations(__package__)
 
 
 def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
@@ -77,11 +70,11 @@ def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, cont
     """
     settings = Settings.checked(":memory:", table_name)
     stored = Format(from_format, from_format) if from_format else None
-    migrations = load_migrations()
-    if not 0 <= from_format <= migrations[-1].version:
-        raise ValueError(f"from_format must be from 0 to {migrations[-1].version}, not {from_format}.")
+    known = migrations()
+    if not 0 <= from_format <= newest(known):
+        raise ValueError(f"from_format must be from 0 to {newest(known)}, not {from_format}.")
     steps = [f"{_VERSIONS.strip()};"]
-    for each in plan(stored, migrations, finish=contract, where=table_name, distribution="pyncette-sqlite"):
+    for each in plan(stored, known, finish=contract, where=table_name, distribution="pyncette-sqlite"):
         stored = each.after(stored)
         numbers = f"('{settings.table}', {stored.written_by}, {stored.readable_from})"
         steps.append(f"-- {each.name}\n{_sql(settings, each)}\n{_WRITE_FORMAT.strip().replace('(?, ?, ?)', numbers)};")
@@ -91,7 +84,7 @@ def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, cont
 def _pending(settings: Settings, cursor: sqlite3.Cursor) -> list[Migration[str]]:
     where = f"Table {settings.table!r} in {settings.database!r}"
     stored = _stored_format(settings, cursor, where)
-    return plan(stored, load_migrations(), finish=settings.finish_upgrade, where=where, distribution="pyncette-sqlite")
+    return plan(stored, migrations(), finish=settings.finish_upgrade, where=where, distribution="pyncette-sqlite")
 
 
 def _stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> Format | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyncette.checks import check_flag
 from pyncette.errors import RepositoryException
 
 MEMORY = ":memory:"
@@ -34,8 +35,7 @@ class Settings:
         """
         :raises TypeError, ValueError: saying what to write instead.
         """
-        if not isinstance(finish_upgrade, bool):
-            raise TypeError(f"finish_upgrade is {finish_upgrade!r}: write True or False.")
+        check_flag("finish_upgrade", finish_upgrade)
         return cls(_checked_database(database), _checked_table(table), finish_upgrade)
 
     @property

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sqlite3
 from collections.abc import Mapping, Sequence
-from importlib import resources
 
 from pyncette.errors import RepositoryException
 from pyncette.record import LEAST, LONGEST_KEY, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.resources import load_statements
 
 from .codec import bound, columns, record
 from .connection import writing
@@ -20,11 +19,9 @@ BEYOND_UTF8 = b"\xff"
 """A byte that no text has."""
 
 
-def load_statements(table: str) -> Mapping[str, str]:
-    """The statements of ``statements.sql`` by their names."""
-    text = resources.files(__package__).joinpath("statements.sql").read_text(encoding="utf-8")
-    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
-    return {name: sql.format(table=table).strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+def statements_of(table: str) -> Mapping[str, str]:
+    """The statements of ``statements.sql`` by their names, for one table."""
+    return {name: sql.replace("{table}", table) for name, sql in load_statements(__package__).items()}
 
 
 class Statements:
@@ -32,7 +29,7 @@ class Statements:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._sql = load_statements(settings.table)
+        self._sql = statements_of(settings.table)
         self._file: tuple[int, int] | None = None
 
     def opened(self) -> None:
