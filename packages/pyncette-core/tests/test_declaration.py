@@ -70,6 +70,7 @@ def test_what_a_task_says_of_itself() -> None:
         ({"schedule": "* * * * *", "timezone": "Atlantis/Capital"}, "Atlantis/Capital"),
         ({"execute_at": datetime.datetime.now(datetime.UTC)}, "dynamic_task"),
         ({"interval": MINUTE, "lease_duration": datetime.timedelta()}, "lease_duration must be positive"),
+        ({"interval": MINUTE, "lease_duration": datetime.timedelta.max}, "lease_duration must be at most 1,000 years"),
         (
             {"interval": MINUTE, "failure_mode": FailureMode.COMMIT, "execution_mode": ExecutionMode.AT_MOST_ONCE},
             "failure_mode has no meaning",
@@ -236,6 +237,7 @@ def test_fixture_names() -> None:
     "kwargs, says",
     [
         ({"partition_count": 0}, "partition_count must be"),
+        ({"partition_count": 10**9}, "partition_count must be a whole number of at most 100,000"),
         ({"partition_count": 2, "enabled_partitions": [2]}, "partitions are 0 to 1"),
     ],
 )

@@ -9,9 +9,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
+import anyio
 import pytest
 
-from pyncette import Pyncette
+from pyncette import Context, Pyncette
 from pyncette.executor import DefaultExecutor
 from pyncette.memory import MemoryRepository, memory_repository
 from pyncette.repository import Repository
@@ -71,6 +72,10 @@ def test_a_required_option() -> None:
         ({"concurrency_limit": 0}, "concurrency_limit must be a whole number"),
         ({"poll_interval": datetime.timedelta()}, "poll_interval must be positive"),
         ({"drain_timeout": -SECOND}, "drain_timeout must be positive"),
+        ({"batch_size": 10**400}, "batch_size must be a whole number of at most 1,000,000, not 1000"),
+        ({"concurrency_limit": 10**5_000}, "concurrency_limit must be a whole number of at most 1,000,000, not an obj"),
+        ({"poll_interval": datetime.timedelta.max}, "poll_interval must be at most 1,000 years"),
+        ({"drain_timeout": datetime.timedelta.max}, "drain_timeout must be at most 1,000 years"),
     ],
 )
 def test_impossible_values(options: dict[str, Any], says: str) -> None:
@@ -84,6 +89,7 @@ def test_impossible_values(options: dict[str, Any], says: str) -> None:
         ({"batch_size": 1.5}, "batch_size must be a whole number"),
         ({"concurrency_limit": True}, "concurrency_limit must be a whole number"),
         ({"poll_interval": 1}, "poll_interval must be a timedelta"),
+        ({"poll_interval": 10**5_000}, "poll_interval must be a timedelta, not an object of type int: write"),
         ({"clock": 5}, "clock must be"),
     ],
 )
@@ -225,3 +231,51 @@ class TestOverriding:
                 getattr(app.create(), name)
         with pytest.raises(AttributeError, match=r"app.create\(\) has no 'nonsense'"):
             _ = app.create().nonsense  # type: ignore[attr-defined]  # the mistake under test
+
+
+async def test_a_factory_and_an_executor_that_both_take_anything() -> None:
+    """Like the repository, an executor of 1.1.0 took every option by ``**kwargs``, and picked its own."""
+    seen: dict[str, Any] = {}
+
+    @asynccontextmanager
+    async def anything(**options: Any) -> AsyncIterator[Repository]:
+        seen["repository"] = options
+        yield MemoryRepository()
+
+    class Picky(DefaultExecutor):
+        def __init__(self, **options: Any) -> None:
+            seen["executor"] = options
+            super().__init__(options["concurrency_limit"])
+
+    app = Pyncette(repository_factory=anything, executor_cls=Picky, concurrency_limit=1, tint="red", sqlite_x=2)
+    async with app.create() as context:
+        context.shutdown()
+        await context.run()
+    assert seen == {"repository": {"tint": "red", "sqlite_x": 2}, "executor": {"tint": "red", "concurrency_limit": 1}}
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_the_limit_holds_in_an_executor_that_passes_its_options_on(limit: int) -> None:
+    class Labelled(DefaultExecutor):
+        def __init__(self, label: str, **options: Any) -> None:
+            self.label = label
+            super().__init__(**options)
+
+    clock, running, most = ManualClock(), 0, 0
+    app = Pyncette(executor_cls=Labelled, label="red", concurrency_limit=limit, clock=clock)
+
+    async def work(context: Context) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await clock.sleep(0.1)
+        running -= 1
+
+    for name in "abcde":
+        app.task(name=name, interval=SECOND)(work)
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await clock.advance(3 * SECOND)
+        context.shutdown()
+        await clock.advance(SECOND)
+    assert most == limit

@@ -4,6 +4,7 @@ import contextlib
 import enum
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -64,17 +65,47 @@ def test_arguments_that_are_not_json(args: dict[str, Any], says: str) -> None:
 
 def test_arguments_that_contain_themselves() -> None:
     loop: list[Any] = []
-    loop.append(loop)
-    with pytest.raises(ValueError, match="can't be written as JSON"):
+    loop.append({"x": [1, loop]})
+    with pytest.raises(ValueError, match="argument a contains itself"):
         encode_args({"a": loop})
 
 
-def test_arguments_nested_too_deeply() -> None:
+def nested(levels: int) -> list[Any]:
     deep: list[Any] = []
-    for _ in range(100_000):
+    for _ in range(levels - 1):
         deep = [deep]
-    with pytest.raises(ValueError, match="can't be written as JSON"):
-        encode_args({"a": deep})
+    return deep
+
+
+@pytest.mark.parametrize("levels", [201, 100_000])
+def test_arguments_nested_too_deeply(levels: int) -> None:
+    with pytest.raises(ValueError, match=f"argument a is nested {levels:,} levels deep, and at most 200 are possible"):
+        encode_args({"a": nested(levels)})
+
+
+def test_arguments_nested_as_deeply_as_possible() -> None:
+    args = {"a": nested(200), "b": [{"c": ()}, {"c": nested(198)}]}
+    assert decode_args(encode_args(args)) == {**args, "b": [{"c": []}, {"c": nested(198)}]}
+
+
+def test_an_argument_is_looked_at_in_linear_time_and_space() -> None:
+    """A text of the path to each item would take 50,000 times 50 KB."""
+    args = {"body": {"k" * 50_000: [0] * 50_000}}
+    tracemalloc.start()
+    try:
+        text = encode_args(args)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert decode_args(text) == args
+    assert peak < 50 * len(text)
+
+
+def test_a_huge_key_or_number_is_not_repeated_in_the_message() -> None:
+    for args in ({"a": {"k" * 50_000: [math.nan]}}, {"a": {10**5_000: 1}}, {"a": 10**5_000}):
+        with pytest.raises(ValueError, match=r"argument|Pass large numbers as text") as e:
+            encode_args(args)
+        assert len(str(e.value)) < 400
 
 
 def test_an_enum_of_strings_is_its_string() -> None:

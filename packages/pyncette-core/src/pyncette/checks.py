@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._validation.checks import check_flag
+from ._validation.checks import check_flag, shown
 
 __all__ = ["check_flag", "check_whole"]
 
@@ -17,4 +17,4 @@ def check_whole(name: str, value: object, *, least: int, most: int | None = None
         raise TypeError(f"{name} must be a whole number, not {type(value).__name__}.")
     if value < least or (most is not None and value > most):
         allowed = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be {allowed}, not {value}.")
+        raise ValueError(f"{name} must be {allowed}, not {shown(value)}.")

@@ -63,7 +63,8 @@ def bind(
     """Sort ``options`` by the parameters of the factory and the executor. ``from_url`` are options of the factory.
 
     Either gets ``batch_size`` and ``concurrency_limit`` of the loop as well if it has such a parameter. One that takes
-    any option gets those that nobody else takes, an executor ``concurrency_limit`` too.
+    any option gets those that nobody else takes, an executor ``concurrency_limit`` too. If both take any, both get
+    them, but for those of a backend, which begin with its name.
 
     :raises TypeError: an option that nobody takes, one that is given twice, or a required one that is missing.
     """
@@ -78,10 +79,10 @@ def bind(
     for_executor = {name: shared[name] for name in executor.names if name in shared}
     if executor.takes_any:
         for_executor["concurrency_limit"] = loop.concurrency_limit
+        ours = {name: value for name, value in others.items() if name.partition("_")[0] not in _BACKENDS}
+        for_executor |= ours if repository.takes_any else others
     if repository.takes_any:
         for_repository |= others
-    else:
-        for_executor |= others
     _refuse_missing("repository", repository.required, for_repository)
     _refuse_missing("executor", executor.required, for_executor)
     return Options(loop, for_repository, for_executor)

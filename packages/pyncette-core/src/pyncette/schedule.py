@@ -258,7 +258,13 @@ def _occurrences(schedule: Schedule, start: int) -> Iterator[datetime]:
     else:
         found = schedule.following(start, start)
     while found is not None:
-        yield (_EPOCH + found * _MICROSECOND).astimezone(zone)
+        try:
+            shown = (_EPOCH + found * _MICROSECOND).astimezone(zone)
+        except OverflowError:  # a day at the beginning of the year 1 or at the end of 9999 that the zone can't show
+            if found > 0:
+                return
+        else:
+            yield shown
         found = schedule.following(found, found)
 
 

@@ -347,3 +347,15 @@ def test_a_preview_of_the_past_shows_what_is_over() -> None:
 
 def test_other_schedules_are_shown_in_utc() -> None:
     assert Interval(1).tz is Once(1).tz is Cron("* * * * *").tz is UTC
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "EST5EDT,M3.2.0,M11.1.0"])
+@pytest.mark.parametrize("text", ["0 0 * * *", "*/5 * * * *"])
+def test_upcoming_from_the_first_moment_and_to_the_last(zone: str, text: str) -> None:
+    """Local times before the year 1 or after 9999 can't be shown, and are left out."""
+    first = next(upcoming(schedule=text, timezone=zone, after=datetime.min.replace(tzinfo=UTC)))
+    assert (first.year, first.month) == (1, 1)
+    assert first.day <= 2
+    last = list(upcoming(schedule=text, timezone=zone, after=datetime(9999, 12, 29, tzinfo=UTC)))[-1]
+    assert (last.year, last.month) == (9999, 12)
+    assert last.day >= 30

@@ -6,6 +6,7 @@ import base64
 import datetime
 import json
 import logging
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ class Instances:
         check_task(task)
         if not task.dynamic:
             raise ValueError(f"{task.name!r} is not a dynamic task and has no instances to list; use get_task().")
-        limit = self._batch_size if limit is None else check_count("limit", limit)
+        limit = self._batch_size if limit is None else check_count("limit", limit, sys.maxsize)
         at, after = _decode_token(token, len(task.queues))
         states: list[TaskState] = []
         while at < len(task.queues) and len(states) < limit:

@@ -10,6 +10,9 @@ from pyncette._validation.checks import check_count, is_index
 from . import names
 from .task import PartitionSelector, Task
 
+MOST_PARTITIONS = 100_000
+"""Each partition is a task of its own in every process."""
+
 
 class Partition(Task):
     """A fixed shard of a partitioned task's instances.
@@ -63,7 +66,7 @@ class PartitionedTask(Task):
         enabled_partitions: Collection[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        check_count("partition_count", partition_count)
+        check_count("partition_count", partition_count, MOST_PARTITIONS)
         if not callable(partition_selector):
             raise TypeError("partition_selector must be a function of partition_count and the instance's name.")
         super().__init__(name, task_func, dynamic=True, **kwargs)

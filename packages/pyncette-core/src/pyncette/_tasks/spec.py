@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pyncette._validation.checks import shown
 from pyncette.schedule import Cron, Interval, Once, Schedule
 
 VERSION = 1
 
 _FIELDS = frozenset({"v", "cron", "tz", "every", "at", "since", "args"})
+
+MAX_DEPTH = 200
+"""Levels of nesting that arguments may have; every decoder takes them, called from however deep."""
+
+_PLAIN = (str, int, type(None))  # bool is an int
 
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
@@ -99,18 +106,17 @@ def _schedule_of(fields: Mapping[str, Any]) -> Schedule:
 
 
 def encode_args(args: Mapping[str, Any]) -> str:
-    """The arguments of a task as JSON text.
+    """The arguments of a task as JSON text, in time linear in its length.
 
-    :raises ValueError: they are not strict JSON; says where.
+    :raises ValueError: they are not strict JSON, or nested deeper than 200; says where.
     """
-    try:
-        text = _JSON.encode(args)
-    except (TypeError, ValueError, RecursionError) as e:
-        raise ValueError(_why_not_json(args) or f"The arguments can't be written as JSON: {e}.") from None
     problem = _why_not_json(args)
     if problem is not None:
         raise ValueError(problem)
-    return text
+    try:
+        return _JSON.encode(args)
+    except ValueError as e:  # a whole number of more digits than Python converts
+        raise ValueError(f"The arguments can't be written as JSON: {e}. Pass large numbers as text.") from None
 
 
 def decode_args(text: str) -> dict[str, Any]:
@@ -120,30 +126,75 @@ def decode_args(text: str) -> dict[str, Any]:
 
 
 def _why_not_json(args: Mapping[str, Any]) -> str | None:
-    """What in the arguments JSON has no way to write, or would change without a word."""
-    stack: list[tuple[str, Any]] = [(name, value) for name, value in args.items()]
-    seen: set[int] = set()
-    while stack:
-        path, value = stack.pop()
-        if value is None or isinstance(value, (str, bool, int)):
-            continue
-        if isinstance(value, float):
-            if value != value or value in (float("inf"), float("-inf")):
-                return f"The argument {path} is {value}, which JSON has no number for: pass None or a string."
-            continue
-        if not isinstance(value, (dict, list, tuple)):
-            return (
-                f"The argument {path} is of type {type(value).__name__}, which JSON can't hold: "
-                "pass text, numbers, booleans, None, lists and dictionaries."
-            )
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, dict):
-            for key in value:
-                if not isinstance(key, str):
-                    return f"The argument {path} has the key {key!r}; keys must be strings: write {str(key)!r}."
-            stack += [(f"{path}[{key!r}]", item) for key, item in value.items()]
+    """What in the arguments JSON has no way to write, or would change without a word.
+
+    Keeps an iterator for each level that is open, and makes text of a path only when something is wrong there.
+    """
+    keys: list[Any] = []
+    levels: list[Iterator[tuple[Any, Any]]] = [iter(args.items())]
+    problem: str | None = None
+    while levels:
+        for key, value in levels[-1]:
+            if isinstance(value, _PLAIN):
+                continue
+            if isinstance(value, (dict, list, tuple)):
+                keys.append(key)
+                problem = _why_not_container(value, keys)
+                levels.append(iter(value.items() if isinstance(value, dict) else enumerate(value)))
+                break
+            problem = _why_not_scalar(value, [*keys, key])
+            if problem is not None:
+                return problem
         else:
-            stack += [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+            levels.pop()
+            if keys:
+                keys.pop()
+            continue
+        if problem is not None:
+            return problem
     return None
+
+
+def _why_not_container(value: Any, path: list[Any]) -> str | None:
+    if len(path) > MAX_DEPTH:
+        return _too_deep(value, path)
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                where, text = _path_text(path), shown(shown(key, str))
+                return f"The argument {where} has the key {shown(key)}; keys must be strings: write {text}."
+    return None
+
+
+def _too_deep(value: Any, path: list[Any]) -> str:
+    """Goes down from ``value`` by the first container in each, to tell how deep it is, and whether that ends."""
+    depth, seen = len(path) - 1, set()
+    while value is not None and id(value) not in seen:
+        seen.add(id(value))
+        depth += 1
+        items = value.values() if isinstance(value, dict) else value
+        value = next((item for item in items if isinstance(item, (dict, list, tuple))), None)
+    name = shown(path[0], str)
+    if value is not None:
+        return (
+            f"The argument {name} contains itself, which JSON can't hold: pass names or numbers instead of references."
+        )
+    return (
+        f"The argument {name} is nested {depth:,} levels deep, and at most {MAX_DEPTH} are possible: make it flatter, "
+        "or pass json.dumps(…) of it."
+    )
+
+
+def _why_not_scalar(value: object, path: list[Any]) -> str | None:
+    if not isinstance(value, float):
+        return (
+            f"The argument {_path_text(path)} is of type {type(value).__name__}, which JSON can't hold: "
+            "pass text, numbers, booleans, None, lists and dictionaries."
+        )
+    if not math.isfinite(value):
+        return f"The argument {_path_text(path)} is {value}, which JSON has no number for: pass None or a string."
+    return None
+
+
+def _path_text(path: list[Any]) -> str:
+    return shown(path[0], str) + "".join(f"[{shown(key)}]" for key in path[1:])

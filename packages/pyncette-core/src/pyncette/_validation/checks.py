@@ -9,24 +9,41 @@ from collections.abc import Callable
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
+LONGEST = datetime.timedelta(days=365_250)
+"""A thousand years. What is counted from today on stays within the years that ``datetime`` can show."""
+
+MOST = 1_000_000
+"""What is counted, and takes memory or work for each."""
+
+
+def shown(value: object, text: Callable[[object], str] = repr) -> str:
+    """``value`` for a message: cut, whatever its size, and without an error of its own."""
+    try:
+        long = text(value)
+    except Exception:  # noqa: BLE001 - such as a number of more digits than Python converts
+        return f"an object of type {type(value).__name__}"
+    return long if len(long) <= 100 else f"{long[:80]}… ({len(long):,} characters)"
+
 
 def check_duration(name: str, value: object) -> int:
     """``value`` in microseconds.
 
     :raises TypeError: it is no ``timedelta``.
-    :raises ValueError: it is not positive.
+    :raises ValueError: it is not positive, or longer than 1,000 years.
     """
     if not isinstance(value, datetime.timedelta):
-        raise TypeError(f"{name} must be a timedelta, not {value!r}: write datetime.timedelta(seconds=…).")
+        raise TypeError(f"{name} must be a timedelta, not {shown(value)}: write datetime.timedelta(seconds=…).")
     if value < _MICROSECOND:
-        raise ValueError(f"{name} must be positive, not {value!r}.")
+        raise ValueError(f"{name} must be positive, not {value!r}: write datetime.timedelta(seconds=…).")
+    if value > LONGEST:
+        raise ValueError(f"{name} must be at most 1,000 years, not {value!r}: write datetime.timedelta(days=…).")
     return value // _MICROSECOND
 
 
 def check_flag(name: str, value: object) -> None:
     """:raises TypeError: ``value`` is neither True nor False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}: write True or False.")
+        raise TypeError(f"{name} is {shown(value)}: write True or False.")
 
 
 def check_choice(kind: type[enum.Enum]) -> Callable[[str, object], None]:
@@ -35,21 +52,23 @@ def check_choice(kind: type[enum.Enum]) -> Callable[[str, object], None]:
     def check(name: str, value: object) -> None:
         if not isinstance(value, kind):
             choices = " or ".join(f"{kind.__name__}.{member.name}" for member in kind)
-            raise TypeError(f"{name} is {value!r}: write {choices}.")
+            raise TypeError(f"{name} is {shown(value)}: write {choices}.")
 
     return check
 
 
-def check_count(name: str, value: object) -> int:
-    """``value``, if it is a whole number of at least 1.
+def check_count(name: str, value: object, most: int = MOST) -> int:
+    """``value``, if it is a whole number from 1 to ``most``.
 
     :raises TypeError: it is no whole number.
-    :raises ValueError: it is less than 1.
+    :raises ValueError: it is less than 1, or more than ``most``.
     """
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}.")
+        raise TypeError(f"{name} must be a whole number, not {shown(value)}.")
     if value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        raise ValueError(f"{name} must be a whole number of at least 1, not {shown(value)}.")
+    if value > most:
+        raise ValueError(f"{name} must be a whole number of at most {most:,}, not {shown(value)}.")
     return value
 
 
@@ -62,7 +81,7 @@ def check_function(what: str, value: object, *arguments: str) -> None:
     """:raises TypeError: ``value`` can't be called with ``arguments``."""
     form = f"write def {getattr(value, '__name__', 'name')}({', '.join(arguments)})"
     if not callable(value):
-        raise TypeError(f"A {what} must be a function, not {value!r}: {form}.")
+        raise TypeError(f"A {what} must be a function, not {shown(value)}: {form}.")
     try:
         signature = inspect.signature(value)
     except ValueError:  # some builtins have none
@@ -86,7 +105,7 @@ def check_port(name: str, value: object) -> int:
     :raises ValueError: it is not from 0 to 65,535.
     """
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}.")
+        raise TypeError(f"{name} must be a whole number, not {shown(value)}.")
     if not 0 <= value <= 65_535:
-        raise ValueError(f"{name} must be from 0 to 65535, not {value!r}.")
+        raise ValueError(f"{name} must be from 0 to 65535, not {shown(value)}.")
     return value

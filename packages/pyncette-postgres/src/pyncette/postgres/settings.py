@@ -76,8 +76,8 @@ class Settings:
         check_url(self.url)
         check_flag("postgres_skip_table_create", self.skip_table_create)
         check_flag("finish_upgrade", self.finish_upgrade)
-        check_whole("postgres_pool_size", self.pool_size, least=1)
-        check_whole("postgres_statement_cache_size", self.statement_cache_size, least=0)
+        check_whole("postgres_pool_size", self.pool_size, least=1, most=1_000)
+        check_whole("postgres_statement_cache_size", self.statement_cache_size, least=0, most=100_000)
 
     @property
     def where(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from redis.asyncio.connection import parse_url
 from .keys import check_namespace
 
 DEFAULT_TIMEOUT = 5.0
+LONGEST_TIMEOUT = 3_600
 DEFAULT_CONNECTIONS = 10
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -120,8 +120,9 @@ def options_from_url(url: str) -> dict[str, Any]:
 def _timeout(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"redis_timeout must be a number of seconds, not {type(value).__name__}.")
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"redis_timeout must be more than 0 seconds, not {value}.")
+    if not 0 < value <= LONGEST_TIMEOUT:
+        shown = f"{value}" if abs(value) < 1e9 else "that large a number"  # whose digits Python may refuse to show
+        raise ValueError(f"redis_timeout must be more than 0 and at most {LONGEST_TIMEOUT:,} seconds, not {shown}.")
     return float(value)
 
 
