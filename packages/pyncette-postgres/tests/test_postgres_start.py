@@ -91,10 +91,11 @@ def with_login(url: str, user: str, password: str) -> str:
         ({"postgres_table_name": "t" * 57}, ValueError, "at most 56"),
         ({"postgres_table_name": None}, TypeError, "must be text"),
         ({"postgres_skip_table_create": "yes"}, TypeError, "True or False"),
-        ({"postgres_pool_size": 0}, ValueError, "at least 1"),
+        ({"postgres_pool_size": 0}, ValueError, "from 1 to 1000, not 0"),
+        ({"postgres_pool_size": 10**5_000}, ValueError, "from 1 to 1000, not an object of type int"),
         ({"postgres_pool_size": 2.5}, TypeError, "whole number"),
         ({"postgres_pool_size": True}, TypeError, "whole number"),
-        ({"postgres_statement_cache_size": -1}, ValueError, "at least 0"),
+        ({"postgres_statement_cache_size": -1}, ValueError, "from 0 to 100000, not -1"),
     ],
 )
 def test_options_that_cannot_be_right(options: dict[str, Any], error: type[Exception], said: str) -> None:
