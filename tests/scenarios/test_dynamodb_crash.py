@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.dynamodb_kit import REGION, credentials, table
+from tests.helpers.dynamodb import REGION, credentials, table
 from tests.servers.model import Server
 
 from .workers import SECOND, Workers

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from pyncette.repository import Repository
-from tests.dynamodb_kit import Wire, credentials, repository_of, table, wire
+from tests.helpers.dynamodb import Wire, credentials, repository_of, table, wire
 from tests.servers.model import Server
 
 Factory = Callable[..., AbstractAsyncContextManager[Repository]]

@@ -14,8 +14,8 @@ from pyncette import Context, Pyncette, lease
 from pyncette.record import Change, Queue, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import applied, next_ready, take
-from tests.dynamodb_kit import MINUTE, NOW, TASK, Wire, fresh, introduce, numbered, record, want
-from tests.dynamodb_meter import Cost, Meter
+from tests.helpers.dynamodb import MINUTE, NOW, TASK, Wire, fresh, introduce, numbered, record, want
+from tests.helpers.dynamodb_capacity import Cost, Meter
 
 Factory = Callable[..., AbstractAsyncContextManager[Repository]]
 

@@ -9,11 +9,11 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from pyncette import lease
-from pyncette.dynamodb.layout import NO_REVISION, Item, Layout
-from pyncette.record import Band, Change, Look, Record, Swap
+from pyncette.dynamodb.codec import NO_REVISION, Item, Layout
+from pyncette.record import Band, Change, Look, Queue, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import applied, take
-from tests.dynamodb_kit import MINUTE, NOW, TASK, call, fresh, record, want
+from tests.helpers.dynamodb import MINUTE, NOW, TASK, Answer, Request, Wire, call, for_writes, fresh, record, want
 from tests.servers.model import Server
 
 Factory = Callable[..., AbstractAsyncContextManager[Repository]]
@@ -34,6 +34,7 @@ DAMAGES: dict[str, tuple[str, dict[str, object] | None]] = {
     "a fence out of range": ("fence", {"N": str(10**30)}),
     "no attempt": ("attempt", None),
     "a ready_at that is not whole": ("ready_at", {"N": f"{NOW - MINUTE}.5"}),
+    "a ready_at that is too small": ("ready_at", {"N": str(-(10**30))}),
     "no due_at": ("due_at", None),
     "a due_at out of range": ("due_at", {"N": str(-(10**30))}),
     "no locked_until": ("locked_until", None),
@@ -123,3 +124,51 @@ async def test_a_damaged_record_that_is_gone_is_not_made_anew(direct: Factory) -
         for change in changes:
             assert await repository.swap([change]) == [Swap.CONFLICT]
         assert await repository.read([ghost.ref]) == [None]
+
+
+@pytest.mark.parametrize("task", [TASK, Queue("task", static=True)])
+async def test_a_record_without_ready_at(
+    direct: Factory, dynamodb_server: Server, table_name: str, task: Queue
+) -> None:
+    """No index shows it. Reading it, or listing its queue, brings it back there, so that it is claimed and set
+    aside."""
+    async with direct() as repository:
+        for listed in (True, False):
+            one = record("task" if task.static else "lost", ready_at=NOW - MINUTE)
+            key = Layout("").key(one.ref)
+            assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
+            stored = call(dynamodb_server.endpoint, "GetItem", TableName=table_name, Key=key)["Item"]
+            del stored["ready_at"]
+            call(dynamodb_server.endpoint, "PutItem", TableName=table_name, Item=stored)
+            assert (await repository.look([task], [])).next_ready is None
+            (found,) = await (repository.scan(task, after=None, limit=9) if listed else repository.read([one.ref]))
+            assert found is not None
+            assert found.spec.startswith("damaged")
+            token = fresh()
+            (claimed,) = await take(repository, want(task), now=NOW, limit=9, token=token, holder=token)
+            assert claimed.key == one.key
+            assert await repository.swap([Change(claimed, None)]) == [Swap.APPLIED]
+
+
+async def test_a_record_without_ready_at_that_is_changed_meanwhile(
+    watched: Factory, proxy: Wire, dynamodb_server: Server, table_name: str
+) -> None:
+    """What was written since is left as it is, and an error does not keep the others from being read."""
+    one = record("lost", ready_at=NOW - MINUTE)
+    key = Layout("").key(one.ref)
+    async with watched() as repository:
+        assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
+        sound = call(dynamodb_server.endpoint, "GetItem", TableName=table_name, Key=key)["Item"]
+        damaged = {name: value for name, value in sound.items() if name != "ready_at"}
+        for answer in (None, Answer.error("InternalServerError", status=500)):
+            call(dynamodb_server.endpoint, "PutItem", TableName=table_name, Item=damaged)
+
+            def meanwhile(_: Request, answer: Answer | None = answer) -> Answer | None:
+                call(dynamodb_server.endpoint, "PutItem", TableName=table_name, Item=sound)
+                return answer
+
+            proxy.script = for_writes(meanwhile)  # type: ignore[arg-type]  # it always writes, and may not answer
+            (found,) = await repository.scan(TASK, after=None, limit=9)
+            assert found.key == one.key
+            proxy.script = None
+            assert await repository.read([one.ref]) == [one]

@@ -11,11 +11,11 @@ import anyio
 import pytest
 
 from pyncette import Context, Pyncette, lease
-from pyncette.dynamodb.layout import INDEX, SHARDS
+from pyncette.dynamodb.codec import INDEX, SHARDS
 from pyncette.record import Change, Queue, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import applied, next_ready, ready, take
-from tests.dynamodb_kit import (
+from tests.helpers.dynamodb import (
     MINUTE,
     NOW,
     TASK,

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from pyncette.dynamodb import database
+from pyncette.dynamodb import connection
 from pyncette.errors import RecordRefusedException, RepositoryException
 from pyncette.record import Change, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import applied, next_ready, take
-from tests.dynamodb_kit import (
+from tests.helpers.dynamodb import (
     NOW,
     TASK,
     Answer,
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_BACKOFF", 0.001)
+    monkeypatch.setattr(connection, "_BACKOFF", 0.001)
 
 
 class TestSizes:

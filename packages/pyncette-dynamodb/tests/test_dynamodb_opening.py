@@ -17,7 +17,19 @@ from pyncette.errors import RepositoryException, RepositoryUnavailableException,
 from pyncette.record import Change, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import next_ready
-from tests.dynamodb_kit import REGION, SECRET, Answer, Body, Request, Script, Wire, call, fresh, record, repository_of
+from tests.helpers.dynamodb import (
+    REGION,
+    SECRET,
+    Answer,
+    Body,
+    Request,
+    Script,
+    Wire,
+    call,
+    fresh,
+    record,
+    repository_of,
+)
 from tests.servers.model import Server
 
 Factory = Callable[..., AbstractAsyncContextManager[Repository]]

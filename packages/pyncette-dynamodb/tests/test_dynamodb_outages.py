@@ -17,12 +17,12 @@ import anyio
 import pytest
 
 from pyncette import Context, Pyncette
-from pyncette.dynamodb import database
+from pyncette.dynamodb import connection
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from pyncette.record import Change, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import next_ready, ready
-from tests.dynamodb_kit import NOW, TASK, Answer, Cut, Request, Wire, fresh, numbered, record, repository_of, want
+from tests.helpers.dynamodb import NOW, TASK, Answer, Cut, Request, Wire, fresh, numbered, record, repository_of, want
 from tests.servers.model import Server
 
 Factory = Callable[..., AbstractAsyncContextManager[Repository]]
@@ -116,7 +116,7 @@ class TestHanging:
         self, direct: Factory, watched: Factory, proxy: Wire, operation: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Said after the time limit, at start and later."""
-        monkeypatch.setattr(database, "READ_TIMEOUT", 0.3)
+        monkeypatch.setattr(connection, "READ_TIMEOUT", 0.3)
         async with direct():
             pass  # the table is there
 
@@ -150,7 +150,7 @@ class TestHanging:
 
     async def test_a_cancelled_call_leaves_nothing_behind(self, watched: Factory, proxy: Wire) -> None:
         """More calls than there are connections, all cancelled while they wait; then as many that succeed."""
-        crowd = 2 * database.CONNECTIONS
+        crowd = 2 * connection.CONNECTIONS
         async with watched() as repository:
             records = numbered(crowd)
             before = {task for task in asyncio.all_tasks() if not task.done()}

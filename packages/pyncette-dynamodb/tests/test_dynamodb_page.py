@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pyncette.dynamodb import database, dynamodb_repository, layout, repository, statements, table_definition
+from pyncette.dynamodb import codec, connection, dynamodb_repository, repository, statements, table_definition
 from pyncette.record import Change
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import next_ready, ready, take
-from tests.dynamodb_kit import NOW, TASK, Wire, record, want
+from tests.helpers.dynamodb import NOW, TASK, Wire, record, want
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "backends" / "dynamodb.md"
 
@@ -44,13 +44,15 @@ def test_the_options(page: str) -> None:
 
 
 def test_the_figures(page: str) -> None:
-    assert f"by more than {database.MOST_SKEW:.0f} s" in page
-    assert f"after {database.READ_TIMEOUT:.0f} s, an attempt to connect after {database.CONNECT_TIMEOUT:.0f} s" in page
+    assert f"by more than {connection.MOST_SKEW:.0f} s" in page
+    assert (
+        f"after {connection.READ_TIMEOUT:.0f} s, an attempt to connect after {connection.CONNECT_TIMEOUT:.0f} s" in page
+    )
     assert f"in batches of {statements.MOST_STATEMENTS}" in page
-    assert f"{database.ATTEMPTS} times" in page
-    assert f"over {layout.SHARDS} places" in page
-    assert f"index `{layout.INDEX}`" in page
-    assert f"above {layout.LARGEST_SPEC:,} bytes" in page
+    assert f"{connection.ATTEMPTS} times" in page
+    assert f"over {codec.SHARDS} places" in page
+    assert f"index `{codec.INDEX}`" in page
+    assert f"above {codec.LARGEST_SPEC:,} bytes" in page
     assert f"from up to {repository.MOST_SPREAD} times as many" in page
 
 

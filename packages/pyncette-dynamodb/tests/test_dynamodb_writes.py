@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyncette.dynamodb import database
+from pyncette.dynamodb import connection
 from pyncette.errors import (
     RepositoryException,
     RepositoryUnavailableException,
@@ -17,7 +17,7 @@ from pyncette.errors import (
 from pyncette.record import Change, Ref, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import next_ready, take
-from tests.dynamodb_kit import (
+from tests.helpers.dynamodb import (
     MINUTE,
     NOW,
     TASK,
@@ -49,7 +49,7 @@ THROTTLED = ("ProvisionedThroughputExceeded", "ThrottlingError", "RequestLimitEx
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_BACKOFF", 0.001)
+    monkeypatch.setattr(connection, "_BACKOFF", 0.001)
 
 
 def half_and_then_none(proxy: Wire) -> Script:

@@ -11,8 +11,8 @@ from typing import Any
 
 from pyncette.record import HELD, LEAST, Queue, QueueClaim
 
-from .database import Database, together
-from .layout import INDEX, NO_REVISION, Entry, Item, Layout, moment, number, text
+from .codec import INDEX, NO_REVISION, Entry, Item, Layout, moment, number, text
+from .connection import Database, together
 
 MOST_OUTDATED = 20_000
 """How many revisions are remembered as outdated: those of more writes than happen while the index catches up."""
@@ -124,12 +124,17 @@ class Index:
             parameters["Limit"] = limit
         if start is not None:
             parameters["ExclusiveStartKey"] = start
+        condition = "pk = :place AND ready_at <= :last"
+        values = {":place": text(place), ":last": number(before - 1)}
+        if since > LEAST:  # without a lower bound, so that what is damaged and too small is found as well
+            condition = "pk = :place AND ready_at BETWEEN :first AND :last"
+            values[":first"] = number(since)
         return await self._database.ask(
             "query",
             TableName=self._database.table,
             IndexName=INDEX,
-            KeyConditionExpression="pk = :place AND ready_at BETWEEN :first AND :last",
-            ExpressionAttributeValues={":place": text(place), ":first": number(since), ":last": number(before - 1)},
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
             **parameters,
         )
 

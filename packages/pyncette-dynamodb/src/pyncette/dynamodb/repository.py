@@ -12,10 +12,10 @@ from pyncette.errors import RepositoryException
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 
-from .database import Database, connected, pause, together
-from .failures import Outcome
+from .codec import Entry, Item, Layout, text
+from .connection import Database, connected, pause, together
+from .errors import Outcome
 from .index import Index, Supply
-from .layout import Entry, Item, Layout, text
 from .schema import prepare
 from .settings import Settings
 from .statements import Statements, carry_out
@@ -67,12 +67,21 @@ class DynamoDBRepository(Repository):
             request = {self._database.table: {"Keys": keys, "ConsistentRead": True}}
             answer = await self._database.ask("batch_get_item", RequestItems=request)
             more = answer["Responses"].get(self._database.table, [])
-            records += [self._layout.record(item) for item in more]
+            records += await self._records(more)
             # Left out is what is beyond the size of an answer, or the capacity of the table.
             keys = answer.get("UnprocessedKeys", {}).get(self._database.table, {}).get("Keys", [])
             attempt = 0 if more else attempt + 1
             if keys and not more:
                 await pause(attempt)
+        return records
+
+    async def _records(self, items: Sequence[Item]) -> list[Record]:
+        """The records of items of the table. Those that have lost their ``ready_at`` would never be found in the index,
+        so they get one: whoever claims them next sets them aside."""
+        records = [self._layout.record(item) for item in items]
+        lost = [record for record, item in zip(records, items, strict=True) if "ready_at" not in item]
+        if lost:  # if that fails, the next to read them tries again
+            await carry_out(self._database, [self._statements.restore(record) for record in lost], attempts=1)
         return records
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
@@ -200,7 +209,7 @@ class DynamoDBRepository(Repository):
                 ExpressionAttributeValues=values,
                 **({} if start is None else {"ExclusiveStartKey": start}),
             )
-            found += [self._layout.record(item) for item in answer["Items"]]
+            found += await self._records(answer["Items"])
             start = answer.get("LastEvaluatedKey")
             if start is None or len(found) == limit:
                 return found

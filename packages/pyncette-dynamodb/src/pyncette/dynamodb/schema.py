@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
 
-from .database import Database
-from .failures import DRIVER_ERRORS, translated
-from .layout import INDEX, PROJECTED
+from .codec import INDEX, PROJECTED
+from .connection import Database
+from .errors import DRIVER_ERRORS, translated
 from .settings import Settings
 
 logger: logging.Logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from typing import Any
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.record import MAX_ATTEMPT, MAX_FENCE, Change, Record
 
-from .database import ATTEMPTS, Database, pause, together
-from .failures import DRIVER_ERRORS, Outcome, is_throttled, largest, outcome, refused, translated
-from .layout import LARGEST_SPEC, NO_REVISION, Entry, Item, Layout, Value, number, text
+from .codec import LARGEST_SPEC, NO_REVISION, Entry, Item, Layout, Value, number, text
+from .connection import ATTEMPTS, Database, pause, together
+from .errors import DRIVER_ERRORS, Outcome, is_throttled, largest, outcome, refused, translated
 
 MOST_STATEMENTS = 25
 """In one request, by DynamoDB's rules."""
@@ -73,6 +73,7 @@ class Statements:
         self._update = f'UPDATE "{table}" {_set(*_FIELDS)} {_SAME}'
         self._rewrite = f'UPDATE "{table}" {_set(*_FIELDS, "spec")} {_SAME}'
         self._claim = f'UPDATE "{table}" {_set(*_CLAIMED)} {_SAME} RETURNING ALL OLD *'
+        self._restore = f'UPDATE "{table}" SET "ready_at"=? {_WHERE} "ready_at" IS MISSING'  # noqa: S608 -- its name was checked
         self._register = f'INSERT INTO "{table}" VALUE {{{_list("pk", "sk")}}}'
         # Deleting what is not there is a success; only what was deleted comes back.
         self._delete = f'DELETE FROM "{table}" {_SAME} RETURNING ALL OLD *'  # noqa: S608 -- its name was checked
@@ -94,6 +95,12 @@ class Statements:
     def register(self, queue: str) -> Statement:
         """Takes down the name of a queue; fails where it is known."""
         return Statement(self._register, [*self._place(queue, self._layout.registry)])
+
+    def restore(self, record: Record) -> Statement:
+        """Gives a damaged record without ``ready_at``, which no index shows, the one that it is read with."""
+        return Statement(
+            self._restore, [number(record.ready_at), *self._place(record.key, self._layout.place(record.ref))]
+        )
 
     def claim(self, entry: Entry, *, now: int, locked_until: int, token: str, holder: str) -> Statement:
         """What :func:`pyncette.lease.claim` says, of the fields that it changes."""

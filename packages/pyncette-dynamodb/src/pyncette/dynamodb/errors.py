@@ -20,7 +20,7 @@ from botocore.exceptions import ConnectionError as DriverConnectionError
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 
-from .layout import LARGEST_SPEC
+from .codec import LARGEST_SPEC
 
 DRIVER_ERRORS: tuple[type[Exception], ...] = (ClientError, BotoCoreError, OSError)
 """All that the driver raises."""

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from .dynamodb_kit import Answer, Body, Request, Wire
+from .dynamodb import Answer, Body, Request, Wire
 
 LEAST_READ = 0.5
 """What AWS charges for a question with an empty answer. DynamoDB Local says 0."""

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 from pyncette.errors import RepositoryException
 
-from .failures import DRIVER_ERRORS, is_server_fault, is_throttled, translated
+from .errors import DRIVER_ERRORS, is_server_fault, is_throttled, translated
 from .settings import Settings
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Database:
     async def ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Send a request that changes nothing; again if DynamoDB fails, has too much to do, or hangs up.
 
-        :raises RepositoryException: as :func:`~pyncette.dynamodb.failures.translated` has it.
+        :raises RepositoryException: as :func:`~pyncette.dynamodb.errors.translated` has it.
         """
         attempt = 1
         while True:

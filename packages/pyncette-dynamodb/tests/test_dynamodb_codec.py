@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyncette.dynamodb.layout import SHARDS, Layout
+from pyncette.dynamodb.codec import SHARDS, Layout
 from pyncette.record import Ref
 
 names = st.text(st.sampled_from("a:0s"), min_size=1, max_size=6) | st.sampled_from(["static", ":static", "0:a"])
