@@ -1,10 +1,10 @@
-"""When a task is due: the next occurrence of a cron text, an interval or a single moment.
+"""When a task is due: the next occurrence of a cron expression, an interval or a single moment.
 
 Pure: everything is computed from the arguments, in integers. Unless said otherwise a time is an integer count of
 microseconds since the epoch in UTC. An occurrence is always later than the one before it, and none lies outside the
 years that `datetime` can show.
 
-In a timezone with daylight saving a cron text follows one of two rules:
+In a timezone with daylight saving a cron expression follows one of two rules:
 
 - *Fixed-time* (hour, minute and second are values or lists of values): each local time runs once on each matching
   day. Where clocks jump forward over it, it runs at the first moment after the jump, together with all others that
@@ -21,10 +21,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
-from ._schedules.cron import CronError, Fields, parse
-from ._schedules.zones import DAY, WINDOW_BITS, Zone, find_zone, offsets_near
+from ._schedules import search
+from ._schedules.cron import CronError, parse
+from ._schedules.fields import Fields
+from ._schedules.zones import Zone, find_zone
 
-__all__ = ["Cron", "CronError", "Interval", "Once", "Schedule", "make_schedule", "upcoming", "upcoming_of"]
+__all__ = [
+    "Cron",
+    "CronError",
+    "Interval",
+    "Once",
+    "Schedule",
+    "SkippedRange",
+    "make_schedule",
+    "upcoming",
+    "upcoming_of",
+]
 
 _SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,13 +44,28 @@ _MICROSECOND = timedelta(microseconds=1)
 _EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LONGEST = timedelta(days=365_250) // _MICROSECOND
-# Every zone's rules repeat after 400 years at most, once the last irregular change (in 2087 today) is past.
-_ALL_RULES_SEEN = 600 * 366 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRange:
+    """Successive occurrences of one schedule, in microseconds; there is at least one.
+
+    :ivar first: the first of them.
+    :ivar last: the last of them.
+    :ivar count: how many there are.
+    :ivar exact: False if there are more than `count`: a cron expression's are counted exactly up to 10,000, and in a
+        range of up to 68 years.
+    """
+
+    first: int
+    last: int
+    count: int
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron text and the timezone that it is read in (None: UTC).
+    """A cron expression and the timezone that it is read in (None: UTC).
 
     Making one accepts every text that can be parsed, also one that has no match any more: a stored schedule must stay
     readable. `make_schedule` is stricter. Instances share the parsed form.
@@ -64,15 +91,9 @@ class Cron:
         """The timezone in which occurrences are shown."""
         return UTC if self._zone is None else self._zone.tzinfo
 
-    def first(self, now: int) -> int:
-        """The first occurrence after `now`.
-
-        :raises CronError: there is none.
-        """
-        found = self.following(now, now)
-        if found is None:
-            raise CronError(f"schedule {self.text!r} has no match in the future; correct its day, month or year field")
-        return found
+    def first(self, now: int) -> int | None:
+        """The first occurrence after `now`; None if there is none."""
+        return self.following(now, now)
 
     def following(self, scheduled: int, now: int, fast_forward: bool = False) -> int | None:
         """The occurrence after the one at `scheduled`; with `fast_forward` one that is also not before `now`.
@@ -85,10 +106,40 @@ class Cron:
         if self._zone is None:
             found = self._fields.after(moment)
         elif self._fields.fixed:
-            found = _next_fixed(self._fields, self._zone, moment)
+            found = search.next_fixed(self._fields, self._zone, moment)
         else:
-            found = _next_elapsed(self._fields, self._zone, moment)
+            found = search.next_elapsed(self._fields, self._zone, moment)
         if found is None or (found := found * _SECOND) > _LATEST:
+            return None
+        return found
+
+    def latest(self, scheduled: int, now: int) -> int:
+        """The latest occurrence that is not after `now`; `scheduled`, an occurrence, if there is none after it."""
+        found = self._latest(now)
+        return scheduled if found is None else max(scheduled, found)
+
+    def skipped(self, first: int, before: int) -> SkippedRange | None:
+        """The occurrences from the one at `first` on that are earlier than `before`; None if there are none."""
+        if first >= before:
+            return None
+        after, until = max(first, _EARLIEST) // _SECOND, (min(before, _LATEST + 1) - 1) // _SECOND
+        count, exact = search.count(self._fields, self._zone, after, until)
+        return SkippedRange(first, self.latest(first, before - 1), 1 + count, exact)
+
+    def includes(self, moment: int) -> bool:
+        """Whether `moment` is an occurrence."""
+        return moment == self._latest(moment)
+
+    def _latest(self, moment: int) -> int | None:
+        """The latest occurrence up to `moment`; None if there is none from the year 1 on."""
+        second = min(max(moment, _EARLIEST), _LATEST) // _SECOND
+        if self._zone is None:
+            found = self._fields.on_or_before(second)
+        elif self._fields.fixed:
+            found = search.latest_fixed(self._fields, self._zone, second)
+        else:
+            found = search.latest_elapsed(self._fields, self._zone, second)
+        if found is None or not _EARLIEST <= (found := found * _SECOND) <= moment:
             return None
         return found
 
@@ -104,15 +155,9 @@ class Interval:
         """UTC."""
         return UTC
 
-    def first(self, now: int) -> int:
-        """One period after `now`.
-
-        :raises ValueError: that is beyond the year 9999.
-        """
-        found = self.following(now, now)
-        if found is None:
-            raise ValueError("the interval leads beyond the year 9999; write a shorter one")
-        return found
+    def first(self, now: int) -> int | None:
+        """One period after `now`; None beyond the year 9999."""
+        return self.following(now, now)
 
     def following(self, scheduled: int, now: int, fast_forward: bool = False) -> int | None:
         """One period after `scheduled`; with `fast_forward` as many as it takes not to be before `now`.
@@ -122,6 +167,21 @@ class Interval:
         periods = max(1, -((scheduled - now) // self.period)) if fast_forward else 1
         found = scheduled + periods * self.period
         return found if found <= _LATEST else None
+
+    def latest(self, scheduled: int, now: int) -> int:
+        """The latest occurrence that is not after `now`, counted from the one at `scheduled`; that if there is none."""
+        return scheduled + max(0, (min(now, _LATEST) - scheduled) // self.period) * self.period
+
+    def skipped(self, first: int, before: int) -> SkippedRange | None:
+        """The occurrences from the one at `first` on that are earlier than `before`; None if there are none."""
+        if first >= before:
+            return None
+        last = self.latest(first, before - 1)
+        return SkippedRange(first, last, 1 + (last - first) // self.period)
+
+    def includes(self, moment: int) -> bool:
+        """True: where its occurrences lie depends on where they began."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +195,7 @@ class Once:
         """UTC."""
         return UTC
 
-    def first(self, now: int) -> int:
+    def first(self, now: int) -> int | None:
         """The occurrence, be it past or future."""
         return self.at
 
@@ -143,50 +203,20 @@ class Once:
         """None: it does not repeat."""
         return None
 
+    def latest(self, scheduled: int, now: int) -> int:
+        """`scheduled`: there is no other."""
+        return scheduled
+
+    def skipped(self, first: int, before: int) -> SkippedRange | None:
+        """The occurrence at `first` if it is earlier than `before`."""
+        return SkippedRange(first, first, 1) if first < before else None
+
+    def includes(self, moment: int) -> bool:
+        """Whether `moment` is the occurrence."""
+        return moment == self.at
+
 
 Schedule = Cron | Interval | Once
-
-
-def _next_fixed(fields: Fields, zone: Zone, moment: int) -> int | None:
-    """The next occurrence after `moment` by the fixed-time rule; in seconds, as are all arguments.
-
-    A local time is due at the first moment at which the clock shows it or a later one.
-    """
-    near = offsets_near(zone, moment >> WINDOW_BITS)
-    segment = near.segment(moment)
-    offset = near.offsets[segment]
-    local = fields.after(max(moment + offset, near.reached[segment] - 1))
-    if local is None:
-        return None
-    if local - offset < near.ends[segment]:
-        return local - offset
-    return offsets_near(zone, local >> WINDOW_BITS).arrival(local)
-
-
-def _next_elapsed(fields: Fields, zone: Zone, moment: int) -> int | None:
-    """The next occurrence after `moment` by the elapsed-time rule; in seconds, as are all arguments."""
-    give_up = None
-    moment += 1
-    while True:
-        near = offsets_near(zone, moment >> WINDOW_BITS)
-        segment = near.segment(moment)
-        offset = near.offsets[segment]
-        seen = moment + offset - 1
-        local = fields.after(seen)
-        if local is not None and local - offset < near.ends[segment]:
-            return local - offset
-        moment = near.ends[segment]
-        if near.least[segment + 1] <= seen:
-            # Clocks go back to times that may match again.
-            continue
-        if local is None:
-            return None
-        # A text that only matches inside gaps, like "*/5 2 * 3 0#2" in New York, would be searched forever.
-        give_up = give_up or local + _ALL_RULES_SEEN
-        if local > give_up:
-            return None
-        # No clock shows `local` earlier than a day before that time in UTC.
-        moment = max(moment, local - 2 * DAY)
 
 
 def make_schedule(
@@ -199,11 +229,11 @@ def make_schedule(
 ) -> Schedule:
     """The schedule that the parameters of a task declare.
 
-    Exactly one of `schedule` (cron text), `interval` and `execute_at` is given; `timezone` only with `schedule`.
-    A naive `execute_at` is local time. `now` is the moment from which a cron text needs a future match, the system
-    clock's by default.
+    Exactly one of `schedule` (a cron expression), `interval` and `execute_at` is given; `timezone` only with
+    `schedule`. A naive `execute_at` is local time. `now` is the moment from which a cron expression needs a future
+    match, the system clock's by default.
 
-    :raises ValueError: the parameters contradict each other or a value is wrong; `CronError` for the cron text.
+    :raises ValueError: the parameters contradict each other or a value is wrong; `CronError` for the cron expression.
     :raises TypeError: a value has the wrong type.
     """
     given = (schedule is not None) + (interval is not None) + (execute_at is not None)
@@ -230,8 +260,8 @@ def upcoming(
 ) -> Iterator[datetime]:
     """Iterate over the occurrences after ``after`` (default: now), as aware datetimes in ``timezone`` (default: UTC).
 
-    Takes either a cron text or an interval. The iterator is lazy, and ends where a year field or the year 9999 does.
-    A naive ``after`` is local time.
+    Takes either a cron expression or an interval. The iterator is lazy, and ends where a year field or the year 9999
+    does. A naive ``after`` is local time.
 
     :raises ValueError: at the call: neither or both are given, or a value that a task could not be declared with.
     :raises TypeError: at the call: a value is of a wrong type.
@@ -277,11 +307,12 @@ _shared_cron = lru_cache(maxsize=4096)(Cron)
 
 def _declared_cron(text: str, timezone: str | None, now: int | None) -> Cron:
     if not isinstance(text, str):
-        raise TypeError(f"schedule must be a cron text like '30 2 * * *', not {text!r}")
+        raise TypeError(f"schedule must be a cron expression like '30 2 * * *', not {text!r}")
     if timezone is not None and not isinstance(timezone, str):
         raise TypeError(f"timezone must be a name like 'Europe/Berlin', not {timezone!r}")
     cron = _shared_cron(text, timezone)
-    cron.first(_system_now() if now is None else now)
+    if cron.first(_system_now() if now is None else now) is None:
+        raise CronError(f"schedule {text!r} has no match in the future; correct its day, month or year field")
     return cron
 
 

@@ -115,7 +115,7 @@ def expression(text: str) -> Expression:
 
 @dataclass
 class Expression:
-    """A cron text as plain sets; croniter expands the fields, everything else is brute force."""
+    """A cron expression as plain sets; croniter expands the fields, everything else is brute force."""
 
     text: str
     times: frozenset[int] = field(init=False)  # matching seconds of the day

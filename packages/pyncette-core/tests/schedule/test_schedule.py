@@ -97,9 +97,9 @@ def test_contradictions_and_wrong_values_are_refused(parameters: dict[str, Any],
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"schedule": 3}, "schedule must be a cron text like '30 2 * * *', not 3"),
-        ({"schedule": b"* * * * *"}, "schedule must be a cron text"),
-        ({"schedule": timedelta(1)}, "schedule must be a cron text"),
+        ({"schedule": 3}, "schedule must be a cron expression like '30 2 * * *', not 3"),
+        ({"schedule": b"* * * * *"}, "schedule must be a cron expression"),
+        ({"schedule": timedelta(1)}, "schedule must be a cron expression"),
         ({"schedule": "* * * * *", "timezone": ZoneInfo("UTC")}, "timezone must be a name like 'Europe/Berlin'"),
         ({"schedule": "* * * * *", "timezone": ["UTC"]}, "timezone must be a name"),
         ({"interval": 5}, "interval must be a timedelta like timedelta(minutes=5), not 5"),
@@ -138,8 +138,7 @@ def test_a_text_without_a_future_match_is_refused(text: str, zone: str | None) -
     # What was stored when it still had one can be read, and is over.
     cron = Cron(text, zone)
     assert cron.following(NOW, NOW) is None
-    with pytest.raises(CronError, match="has no match"):
-        cron.first(NOW)
+    assert cron.first(NOW) is None
 
 
 def test_the_future_begins_now() -> None:
@@ -278,8 +277,7 @@ def test_adak_ends_when_the_year_does_in_utc() -> None:
 def test_an_interval_ends_with_the_year_9999() -> None:
     assert Interval(2).following(LAST - 2, 0) == LAST
     assert Interval(2).following(LAST - 1, 0) is None
-    with pytest.raises(ValueError, match="beyond the year 9999"):
-        Interval(2).first(LAST - 1)
+    assert Interval(2).first(LAST - 1) is None
 
 
 # --- previews ---

@@ -41,10 +41,13 @@ class Register(Awaited):
                 f"The storage did not confirm {self.ref.key!r}, which is not stored (any more): either it never was, "
                 "or it has been executed. Being at most once, it is not scheduled again."
             )
+        due_at = self._spec.first(now)
+        if due_at is None:
+            raise ValueError(f"{self.ref.key!r} has no occurrence after now: correct its schedule or its bounds.")
         change = lease.register(
             self.known,
             self.ref,
-            due_at=self._spec.schedule.first(now),
+            due_at=due_at,
             spec=self._text if self.known is None else keep_unknown(self.known.spec, self._text),
             now=now,
             revision=new_revision(),
@@ -134,7 +137,9 @@ class StoreSchedule(Awaited):
         self._spec = task.new_spec()
 
     def decide(self, now: int) -> Change | None:
-        due_at = self._spec.schedule.first(now)
+        due_at = self._spec.first(now)
+        if due_at is None:
+            raise ValueError(f"{self.ref.key!r} has no occurrence after now: correct its schedule or its bounds.")
         if self.known is None:
             text = encode(self._spec)
             return lease.register(None, self.ref, due_at=due_at, spec=text, now=now, revision=new_revision())

@@ -1,21 +1,16 @@
-"""Cron texts: croniter reads them, and this module finds the next local time that matches.
-
-A *local time* is what a clock on the wall shows, in whole seconds since the epoch as if it were UTC. What a timezone
-makes of it is `pyncette.schedule`'s business.
-"""
+"""Reads cron expressions, most of it by croniter."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from calendar import isleap, monthrange
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from typing import cast
 
 from croniter import CroniterBadCronError, croniter
+
+from .fields import Days, Fields
 
 _MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY, _SECOND, _YEAR = range(7)
 _FIELDS = (
@@ -32,127 +27,9 @@ _SHAPE = (
     " year after that"
 )
 
-# The calendar repeats every 400 years, weekdays included. Months are counted from January 1970.
-_FIRST_YEAR = 1970
-_CYCLE_MONTHS = 4800
-_CYCLE_DAYS = 146_097
-_LAST_DAY = 2_932_896  # 9999-12-31
-_DAY_SECONDS = 86_400
-
-
-def _month_lengths() -> Sequence[int]:
-    years = range(_FIRST_YEAR, _FIRST_YEAR + 400)
-    lengths = {leap: [monthrange(2000 if leap else 2001, month)[1] for month in range(1, 13)] for leap in (True, False)}
-    return [length for year in years for length in lengths[isleap(year)]]
-
-
-_LENGTHS = _month_lengths()
-# The first day of each month of the cycle, in days since 1970-01-01.
-_STARTS = tuple(accumulate(_LENGTHS[:-1], initial=0))
-# What a month's calendar looks like depends on its length and the weekday of its first day (1970-01-01 was the
-# fourth day of a week that begins on Sunday): 28 kinds.
-_KINDS = bytes((length - 28) * 7 + (start + 4) % 7 for length, start in zip(_LENGTHS, _STARTS, strict=True))
-
 
 class CronError(CroniterBadCronError):
     """A cron text that can't be used; the message names the field and says what to write."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Days:
-    """The days on which a cron text matches, for those that don't match every day."""
-
-    masks: tuple[int, ...]  # for each kind of month the matching days, the first day in bit 0
-    months: int  # bit 0 is January
-    years: frozenset[int] | None
-
-    def on_or_after(self, day: int) -> int | None:
-        """The first matching day from `day` on, in days since 1970-01-01; None if there is none."""
-        cycle, within = divmod(day, _CYCLE_DAYS)
-        index = bisect_right(_STARTS, within) - 1
-        if self.months >> index % 12 & 1 and (self.years is None or _year(cycle, index) in self.years):
-            rest = self.masks[_KINDS[index]] >> (within - _STARTS[index])
-            if rest:
-                return day + _lowest(rest)
-        return self._in_later_month(cycle * _CYCLE_MONTHS + index + 1)
-
-    def _in_later_month(self, month: int) -> int | None:
-        if self.years is not None:
-            month = max(month, (min(self.years) - _FIRST_YEAR) * 12)
-        for candidate in range(month, month + _CYCLE_MONTHS):
-            if not self.months >> candidate % 12 & 1:
-                continue
-            cycle, index = divmod(candidate, _CYCLE_MONTHS)
-            if self.years is not None:
-                year = _year(cycle, index)
-                if year > max(self.years):
-                    return None
-                if year not in self.years:
-                    continue
-            mask = self.masks[_KINDS[index]]
-            if mask:
-                return cycle * _CYCLE_DAYS + _STARTS[index] + _lowest(mask)
-        return None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fields:
-    """A parsed cron text.
-
-    `fixed` tells fixed-time texts (hour, minute and second are all values or lists of them) from elapsed-time ones.
-    Entry ``v`` of `hours`, `minutes` and `seconds` is the smallest matching value from ``v`` on; the last entry is the
-    largest matching value.
-    """
-
-    fixed: bool
-    hours: bytes
-    minutes: bytes
-    seconds: bytes
-    days: Days | None
-    first: int  # the first time of day that matches, in seconds
-    last: int  # the last one
-
-    def after(self, local: int) -> int | None:
-        """The first matching local time that is strictly later than `local`; None if there is none by the year 9999."""
-        day, time = divmod(local, _DAY_SECONDS)
-        if time >= self.last:
-            day += 1
-            time = self.first
-        else:
-            time = self._time_on_or_after(time + 1)
-        if self.days is not None:
-            found = self.days.on_or_after(day)
-            if found is None:
-                return None
-            if found != day:
-                day = found
-                time = self.first
-        return day * _DAY_SECONDS + time if day <= _LAST_DAY else None
-
-    def _time_on_or_after(self, time: int) -> int:
-        """The first matching time of day from `time` on, which is at most `last`."""
-        hours, minutes, seconds = self.hours, self.minutes, self.seconds
-        minute, second = divmod(time, 60)
-        hour, minute = divmod(minute, 60)
-        if second >= len(seconds):
-            minute += 1
-            second = 0
-        if minute >= len(minutes):
-            hour += 1
-            minute = second = 0
-        if hours[hour] != hour:
-            return hours[hour] * 3600 + self.first % 3600
-        if minutes[minute] != minute:
-            return hour * 3600 + minutes[minute] * 60 + seconds[0]
-        return hour * 3600 + minute * 60 + seconds[second]
-
-
-def _year(cycle: int, index: int) -> int:
-    return _FIRST_YEAR + cycle * 400 + index // 12
-
-
-def _lowest(mask: int) -> int:
-    return (mask & -mask).bit_length() - 1
 
 
 @lru_cache(maxsize=4096)
@@ -202,6 +79,7 @@ def _fields(text: str, parsed: croniter[float]) -> Fields:
         hours=_next_values(hours),
         minutes=_next_values(minutes),
         seconds=_next_values(seconds),
+        values=(bytes(hours), bytes(minutes), bytes(seconds)),
         days=_days(text, parsed, expanded),
         first=hours[0] * 3600 + minutes[0] * 60 + seconds[0],
         last=hours[-1] * 3600 + minutes[-1] * 60 + seconds[-1],

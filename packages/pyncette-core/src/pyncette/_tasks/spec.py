@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyncette._validation.checks import shown
-from pyncette.schedule import Cron, Interval, Once, Schedule
+from pyncette.schedule import Cron, Interval, Once, Schedule, SkippedRange
 
 VERSION = 1
 
-_FIELDS = frozenset({"v", "cron", "tz", "every", "at", "since", "args"})
+_FIELDS = frozenset({"v", "cron", "tz", "every", "at", "since", "from", "to", "runs", "args"})
 
 MAX_DEPTH = 200
 """Levels of nesting that arguments may have; every decoder takes them, called from however deep."""
@@ -32,8 +32,30 @@ class LaterSpec(UndecodableSpec):
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Between which moments, in microseconds, and how often a schedule has occurrences.
+
+    :ivar start_at: the first moment; an interval's occurrences are this one and those a multiple of the interval later.
+        It may lie in the past.
+    :ivar end_at: the last moment, included.
+    :ivar max_runs: how many occurrences may begin; counted by whoever begins them.
+    """
+
+    start_at: int | None = None
+    end_at: int | None = None
+    max_runs: int | None = None
+
+    def ended(self, moment: int) -> bool:
+        """Whether ``moment`` is later than the last one."""
+        return self.end_at is not None and moment > self.end_at
+
+
+UNBOUNDED = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
-    """A schedule, its arguments, and the moment from which the schedule counts.
+    """A schedule, its arguments, its bounds, and the moment from which the schedule counts.
 
     :ivar args: JSON text of an object, so that every execution gets a copy of its own.
     :ivar since: microseconds; occurrences before it belong to an older schedule and are not caught up with.
@@ -42,11 +64,60 @@ class Spec:
     schedule: Schedule
     args: str = "{}"
     since: int | None = None
+    bounds: Bounds = UNBOUNDED
+
+    def first(self, now: int) -> int | None:
+        """The first occurrence of a schedule that is stored at ``now``, None if it has none any more.
+
+        A single occurrence may lie in the past, all others are later than ``now``.
+        """
+        return self._within(self.schedule.first(now) if isinstance(self.schedule, Once) else self._after(now, now))
 
     def following(self, scheduled: int, now: int, *, fast_forward: bool) -> int | None:
         """The occurrence after the one at ``scheduled``, None if that was the last."""
         start = scheduled if self.since is None else max(scheduled, self.since)
-        return self.schedule.following(start, now, fast_forward)
+        return self._within(self._after(start, now, fast_forward))
+
+    def latest(self, scheduled: int, now: int) -> int:
+        """The latest occurrence that is not after ``now``, from the one at ``scheduled`` on."""
+        following = self.following(scheduled, now, fast_forward=False)
+        if following is None or following > now:
+            return scheduled
+        return self.schedule.latest(following, now if self.bounds.end_at is None else min(now, self.bounds.end_at))
+
+    def skipped(self, first: int, before: int) -> SkippedRange | None:
+        """The occurrences from the one at ``first`` on that are earlier than ``before``; None if there are none."""
+        if first >= before:
+            return None
+        following = self.following(first, first, fast_forward=False)
+        if following is None or following >= before:
+            return SkippedRange(first, first, 1)
+        if self.bounds.end_at is not None:
+            before = min(before, self.bounds.end_at + 1)
+        rest = self.schedule.skipped(following, before)
+        return replace(rest, first=first, count=rest.count + 1) if rest else SkippedRange(first, first, 1)
+
+    def includes(self, moment: int) -> bool:
+        """Whether there is, by today's rules, an occurrence at ``moment``. An interval without ``start_at`` can't tell,
+        and says yes."""
+        start = self.bounds.start_at
+        if isinstance(self.schedule, Interval) and start is not None and (moment - start) % self.schedule.period:
+            return False
+        inside = (start is None or start <= moment) and not self.bounds.ended(moment)
+        return inside and self.schedule.includes(moment)
+
+    def _after(self, moment: int, now: int, fast_forward: bool = False) -> int | None:
+        """The first occurrence after ``moment`` that is not before ``start_at`` nor, with ``fast_forward``, ``now``."""
+        start = self.bounds.start_at
+        if start is None:
+            return self.schedule.following(moment, now, fast_forward)
+        earliest = max(moment + 1, start, now if fast_forward else moment + 1)
+        if not isinstance(self.schedule, Interval):
+            return self.schedule.following(earliest - 1, earliest)
+        return start if earliest <= start else self.schedule.following(start, earliest, fast_forward=True)
+
+    def _within(self, moment: int | None) -> int | None:
+        return None if moment is None or self.bounds.ended(moment) else moment
 
 
 def encode(spec: Spec) -> str:
@@ -62,6 +133,7 @@ def encode(spec: Spec) -> str:
         fields["at"] = schedule.at
     if spec.since is not None:
         fields["since"] = spec.since
+    fields.update(_bounds_to_fields(spec.bounds))
     head = _JSON.encode(fields)
     return head if spec.args == "{}" else f'{head[:-1]},"args":{spec.args}}}'
 
@@ -81,7 +153,8 @@ def decode(text: str) -> tuple[Spec, dict[str, Any]]:
         if not isinstance(args, dict):
             raise UndecodableSpec("its arguments are not an object")
         since = fields.get("since")
-        return Spec(_schedule_of(fields), since=None if since is None else int(since)), args
+        schedule, bounds = _schedule_of(fields), _bounds_of(fields)
+        return Spec(schedule, since=None if since is None else int(since), bounds=bounds), args
     except UndecodableSpec:
         raise
     except (ValueError, TypeError, KeyError, RecursionError) as e:
@@ -103,6 +176,20 @@ def _schedule_of(fields: Mapping[str, Any]) -> Schedule:
     if "every" in fields:
         return Interval(int(fields["every"]))
     return Once(int(fields["at"]))
+
+
+def _bounds_to_fields(bounds: Bounds) -> dict[str, int]:
+    if bounds is UNBOUNDED:
+        return {}
+    every = {"from": bounds.start_at, "to": bounds.end_at, "runs": bounds.max_runs}
+    return {name: value for name, value in every.items() if value is not None}
+
+
+def _bounds_of(fields: Mapping[str, Any]) -> Bounds:
+    if not ("from" in fields or "to" in fields or "runs" in fields):
+        return UNBOUNDED
+    start, end, runs = (fields.get(name) for name in ("from", "to", "runs"))
+    return Bounds(*(None if value is None else int(value) for value in (start, end, runs)))
 
 
 def encode_args(args: Mapping[str, Any]) -> str:
