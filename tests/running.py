@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from pyncette import Pyncette, PyncetteContext
+from pyncette import Pyncette, PyncetteContext, Task
+from pyncette.record import QueueClaim
+from pyncette.repository import Repository
 
 
 @asynccontextmanager
@@ -17,3 +19,10 @@ async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
         group.start_soon(context.run)
         yield context
         context.shutdown()
+
+
+async def take(repository: Repository, task: Task, *, at: int) -> None:
+    """Somebody else claims all that is ready, or leased, at the moment ``at``, in microseconds, of a template or a
+    static task."""
+    claims = [QueueClaim(task.queue, 100, at + 60_000_000)]
+    await repository.claim(claims, now=at, limit=100, token="taken", holder="somebody else")

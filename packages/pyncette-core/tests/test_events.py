@@ -29,6 +29,7 @@ SAMPLES: list[Event] = [
     events.Claimed(worker="w:1", count=2, lag=0.5),
     events.BatchStored(worker="w:1", size=3),
     events.AttemptStarted(**RUN, attempt=1, lag=0.5),
+    events.AttemptRunning(**RUN, attempt=1, duration=30.0, fencing_token=7),
     events.AttemptEnded(**RUN, attempt=1, outcome="timed_out", lag=0.5, duration=2.0),
     events.LeaseLost(**RUN, attempt=1, fencing_token=7),
     events.RunEnded(**RUN, outcome="skipped", reason="late", attempts=0, last_scheduled_at=NOON + MINUTE, count=2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import nullcontext
 
 import anyio
 import pytest
@@ -10,10 +11,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pyncette import Context, Pyncette
-from pyncette.memory import memory_repository
+from pyncette.memory import MemoryRepository
 from pyncette.prometheus import use_prometheus
 from pyncette.testing import FaultPlan, ManualClock, fail
-from tests.running import running
+from tests.running import running, take
 
 SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
@@ -31,7 +32,8 @@ def scrape(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str],
 async def measured_run(registry: CollectorRegistry) -> None:
     """A failure, a lost lease, an instance that is executed, and a tick that fails."""
     clock, plan = ManualClock(), FaultPlan()
-    app = Pyncette(repository_factory=plan.wrap(memory_repository), clock=clock)
+    repository = MemoryRepository()
+    app = Pyncette(repository_factory=plan.wrap(lambda: nullcontext(repository)), clock=clock)
     use_prometheus(app, registry=registry)
 
     @app.task(interval=MINUTE)
@@ -41,12 +43,13 @@ async def measured_run(registry: CollectorRegistry) -> None:
     @app.dynamic_task(lease_duration=10 * SECOND)
     async def dynamic(context: Context) -> None:
         if context.task.name == "lost":
-            await context.app_context.unschedule_task(context.task)
+            await take(repository, dynamic, at=clock.now() + 3_600_000_000)
 
     async with running(app) as context:
         await context.schedule_task(dynamic, "lost", execute_at=clock.time + SECOND)
+        await clock.advance(SECOND)
         await context.schedule_task(dynamic, "other", execute_at=clock.time + SECOND)
-        await clock.advance(MINUTE)
+        await clock.advance(MINUTE - SECOND)
         plan.always(fail())
         await clock.advance(SECOND)
         plan.clear()

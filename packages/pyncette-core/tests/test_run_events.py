@@ -7,6 +7,7 @@ import functools
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any, Self
 
 import anyio
@@ -15,10 +16,11 @@ from prometheus_client import CollectorRegistry
 
 from pyncette import Context, ExecutionMode, FailureMode, Pyncette
 from pyncette.events import AttemptEnded, AttemptStarted, LeaseLost, RunEnded, RunEvent
+from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer
 from pyncette.prometheus import use_prometheus
 from pyncette.testing import ManualClock
-from tests.running import running
+from tests.running import running, take
 
 SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
@@ -67,7 +69,7 @@ async def _fail_once(context: Context, seen: list[int]) -> None:
         raise ZeroDivisionError
 
 
-async def _lose(context: Context) -> None:
+async def _remove(context: Context) -> None:
     await context.app_context.unschedule_task(context.task)
 
 
@@ -101,7 +103,7 @@ LIVES: dict[str, tuple[Callable[..., Any], dict[str, Any], list[tuple[object, ..
             ("RunEnded", 2, "succeeded"),
         ],
     ),
-    "loses its lease": (_lose, {}, [STARTED, ("AttemptEnded", 1, "succeeded"), ("LeaseLost", 1, None)]),
+    "removes itself": (_remove, {}, [STARTED, ("AttemptEnded", 1, "succeeded")]),
     "at most once, succeeds": (
         _succeed,
         {"execution_mode": ExecutionMode.AT_MOST_ONCE},
@@ -137,6 +139,21 @@ async def test_life_of_an_occurrence(life: str) -> None:
     tokens = {getattr(event, "attempt", None) or event.attempts: event.fencing_token for event in heard.heard}  # type: ignore[attr-defined]  # RunEnded
     assert None not in tokens.values()
     assert len(set(tokens.values())) == len(tokens)
+
+
+async def test_a_lease_that_somebody_else_takes() -> None:
+    clock, heard, repository = ManualClock(), Life(), MemoryRepository()
+    app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
+    app.use_observer(heard)
+
+    @app.dynamic_task()
+    async def template(context: Context) -> None:
+        await take(repository, template, at=clock.now() + 3_600_000_000)
+
+    async with running(app) as context:
+        await context.schedule_task(template, "a", execute_at=clock.time)
+        await clock.advance(SECOND)
+    assert heard.rows() == [STARTED, ("AttemptEnded", 1, "succeeded"), ("LeaseLost", 1, None)]
 
 
 async def test_times_and_errors() -> None:

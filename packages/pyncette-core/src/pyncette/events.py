@@ -133,6 +133,18 @@ class AttemptStarted(RunEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRunning(RunEvent):
+    """An attempt is still running after half of a lease. Told again and again, a few times per lease, until it ends.
+
+    :ivar attempt: its number in the run, from 1.
+    :ivar duration: seconds since its start.
+    """
+
+    attempt: int
+    duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded(RunEvent):
     """An attempt has ended: whether that ends the run is told by :class:`RunEnded`.
 

@@ -14,6 +14,7 @@ from ._validation.suggest import near_miss
 from .events import (
     AttemptEnded,
     AttemptOutcome,
+    AttemptRunning,
     AttemptStarted,
     BatchStored,
     Claimed,
@@ -59,6 +60,9 @@ class Observer:
     def attempt_started(self, event: AttemptStarted, /) -> None:
         """An execution begins."""
 
+    def attempt_running(self, event: AttemptRunning, /) -> None:
+        """An attempt is still running after half of a lease."""
+
     def attempt_ended(self, event: AttemptEnded, /) -> None:
         """An attempt has ended, or was given back before it began."""
 
@@ -77,6 +81,7 @@ EVENTS: dict[str, type[Event]] = {
     "claimed": Claimed,
     "batch_stored": BatchStored,
     "attempt_started": AttemptStarted,
+    "attempt_running": AttemptRunning,
     "attempt_ended": AttemptEnded,
     "lease_lost": LeaseLost,
     "run_ended": RunEnded,
@@ -138,6 +143,10 @@ class Observers:
     def attempt_started(self, task: Task, record: Record, *, lag: float) -> None:
         if listeners := self._listeners.get("attempt_started"):
             _tell(listeners, AttemptStarted(**self._run(task, record), attempt=record.attempt, lag=lag))
+
+    def attempt_running(self, task: Task, record: Record, *, duration: float) -> None:
+        if listeners := self._listeners.get("attempt_running"):
+            _tell(listeners, AttemptRunning(**self._run(task, record), attempt=record.attempt, duration=duration))
 
     def attempt_ended(
         self,

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from ._app.app import Pyncette
 from .events import (
     AttemptEnded,
+    AttemptRunning,
     AttemptStarted,
     BatchStored,
     Claimed,
@@ -131,6 +132,12 @@ class Metrics:
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
+        self.longest_running: Gauge = Gauge(
+            "pyncette_tasks_longest_running_seconds",
+            "How long the oldest execution that has outlasted half of its lease has been running, in seconds",
+            ("task_name",),
+            registry=registry,
+        )
         self.due_lag: Gauge = Gauge(
             "pyncette_due_lag_seconds",
             "How long the oldest occurrence that the last tick claimed had been due, in seconds",
@@ -184,6 +191,7 @@ class _TickObserver(Observer):
 class _TaskObserver(Observer):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._running: dict[str, dict[tuple[str, int | None], float]] = {}  # by task, those that have run for long
 
     def attempt_started(self, event: AttemptStarted, /) -> None:
         self._metrics.tasks.started(event.task)
@@ -192,6 +200,17 @@ class _TaskObserver(Observer):
     def attempt_ended(self, event: AttemptEnded, /) -> None:
         if event.duration is not None:  # otherwise it never started here
             self._metrics.tasks.finished(event.task, duration=event.duration, error=event.error)
+            if self._running.get(event.task):
+                self._running[event.task].pop((event.key, event.fencing_token), None)
+                self._show_longest(event.task)
+
+    def attempt_running(self, event: AttemptRunning, /) -> None:
+        self._running.setdefault(event.task, {})[event.key, event.fencing_token] = event.duration
+        self._show_longest(event.task)
+
+    def _show_longest(self, task: str) -> None:
+        longest = max(self._running[task].values(), default=0)
+        self._metrics.longest_running.labels(task).set(longest)
 
     def lease_lost(self, event: LeaseLost, /) -> None:
         self._metrics.leases_lost.labels(event.task).inc()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Never, TypeVar
+from typing import Any, Literal, Never, TypeVar
 
 from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, Argument, Timing, declared_args
 from pyncette._tasks.names import check_name, escape, join, partition_of
@@ -43,6 +43,7 @@ class Declarations:
         failure_mode: FailureMode = FailureMode.NONE,
         execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
         lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
+        heartbeat: bool | Literal["cancel"] = True,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Callable[[TaskFunc | Task], Task]:
@@ -57,7 +58,11 @@ class Declarations:
         :param failure_mode: what happens when an execution raises; :attr:`FailureMode.NONE` by default.
         :param execution_mode: how often an occurrence may be executed when things go wrong;
             :attr:`ExecutionMode.AT_LEAST_ONCE` by default.
-        :param lease_duration: how long an execution may take until another worker repeats it; 60 seconds by default.
+        :param lease_duration: how soon others execute an occurrence again when its worker has died; 60 seconds by
+            default.
+        :param heartbeat: whether the worker renews the lease of what it executes; True by default. With ``'cancel'`` it
+            also cancels an execution whose lease was lost. With False, what outlasts its lease is executed again
+            elsewhere.
         :param args: arguments of any name, those of parameters included.
         :param kwargs: any other keyword is an argument of the task, and has to be JSON.
         :raises ValueError: at once or when the function is decorated; says what to write instead.
@@ -90,6 +95,7 @@ class Declarations:
         failure_mode: FailureMode = FailureMode.NONE,
         execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
         lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
+        heartbeat: bool | Literal["cancel"] = True,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Callable[[TaskFunc | Task], Task]:
@@ -127,6 +133,7 @@ class Declarations:
         failure_mode: FailureMode = FailureMode.NONE,
         execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
         lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
+        heartbeat: bool | Literal["cancel"] = True,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Callable[[TaskFunc | Task], PartitionedTask]:

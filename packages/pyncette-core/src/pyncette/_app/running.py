@@ -17,6 +17,7 @@ from pyncette._leases.writer import Writer
 from pyncette._loop.agenda import Agenda
 from pyncette._loop.execution import Executions, Middleware
 from pyncette._loop.poller import Poller
+from pyncette._loop.renewer import Renewer
 from pyncette._loop.waker import Waker
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.keywords import Argument, Timing
@@ -73,7 +74,9 @@ class PyncetteContext:
         coordinator = Coordinator(store, self._writer, self.clock, observers, interval, options.batch_size, waker.freed)
         self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
         self._executions.items["app_context"] = self
-        self._poller = Poller(agenda, waker, coordinator, self._executions, self.clock, observers)
+        self._active = coordinator.active
+        self._renewer = Renewer(coordinator, self._active, self.clock, observers)
+        self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._running = False
         self._instances = Instances(store, self._writer, self.clock, batch_size=options.batch_size)
 
@@ -206,9 +209,13 @@ class PyncetteContext:
             async with background() as watch:
                 with anyio.CancelScope() as scope:
                     watch.start_soon(self._cut_off, scope)
-                    async with self._make_executor() as executor:
-                        limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
-                        await self._poller.run(tasks, executor, check_count("concurrency_limit", limit))
+                    watch.start_soon(self._renewer.run, tasks)
+                    try:
+                        async with self._make_executor() as executor:
+                            limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
+                            await self._poller.run(tasks, executor, check_count("concurrency_limit", limit))
+                    finally:
+                        self._renewer.stop()
         finally:
             await self._settle()
         logger.info("All executions have ended.")
@@ -218,7 +225,7 @@ class PyncetteContext:
         if self._drain_timeout is not None:
             await self._poller.stopped.wait()
             await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
-            logger.warning("%d executions outlast the drain deadline; cancelling them.", len(self._executions.active))
+            logger.warning("%d executions outlast the drain deadline; cancelling them.", len(self._active))
             self._executions.drained_out = True
             scope.cancel()
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 
 from pyncette import lease
+from pyncette._lifecycle.begin import renews_lease
 from pyncette._lifecycle.end import AttemptEnd, ends_run
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
@@ -17,8 +18,10 @@ from pyncette.errors import RepositoryException
 from pyncette.observer import Observers
 from pyncette.record import QueueClaim, Record
 
-from .held import Advance, Extend, HeldLease, Settle, new_revision
+from .active import Active
+from .held import Advance, Extend, HeldLease, Renew, Settle, new_revision
 from .registration import GiveBack, SetAside, StoreSchedule
+from .renewals import put_back_delay
 from .store import Store
 from .writer import Write, Writer
 
@@ -26,7 +29,10 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Coordinator:
-    """The leases of one running app."""
+    """The leases of one running app.
+
+    :ivar active: what is being executed.
+    """
 
     def __init__(
         self,
@@ -48,6 +54,7 @@ class Coordinator:
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._busy_queues = 0
         self._on_settled = on_settled
+        self.active: Active = Active()
         self._left: set[str] = set()  # keys of records that a later version wrote
         self._worker = observers.worker = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -94,16 +101,16 @@ class Coordinator:
         served: set[str] = set()
         while tasks and limit > 0:
             try:
-                records = await self._claim(tasks, share, limit)
+                claimed = await self._claim(tasks, share, limit)
             except RepositoryException:
                 if not held:
                     raise
                 break  # what the first round leased is not lost to the failure of the second
             counts: dict[str, int] = {}
-            for record in records:
+            for record, _ in claimed:
                 counts[record.queue] = counts.get(record.queue, 0) + 1
-            held += self._decode(records)
-            limit -= len(records)
+            held += self._decode(claimed)
+            limit -= len(claimed)
             served.update(counts)
             tasks = [task for task in tasks if counts.get(task.canonical_name, 0) >= share and task.dynamic]
             share = limit
@@ -114,22 +121,24 @@ class Coordinator:
             self._tasks[queue] = self._tasks.pop(queue)
         return held, bool(tasks) or limit <= 0
 
-    async def _claim(self, tasks: Sequence[Task], share: int, limit: int) -> list[Record]:
-        """Claim, and return the records as they are stored now."""
+    async def _claim(self, tasks: Sequence[Task], share: int, limit: int) -> list[tuple[Record, Record]]:
+        """Claim, and return the records as they were before and as they are stored now."""
         now, token = self._clock.now(), new_revision()
         ends = {task.canonical_name: now + task.policies.lease_microseconds for task in tasks}
         claims = [QueueClaim(task.queue, share, ends[task.canonical_name]) for task in tasks]
         holder = f"{self._worker}:{token}"
         before = await self._store.claim(claims, now=now, limit=limit, token=token, holder=holder)
         return [
-            lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder)
+            (record, lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder))
             for record in before
         ]
 
-    def _decode(self, records: Iterable[Record]) -> Iterable[HeldLease]:
+    def _decode(self, claimed: Iterable[tuple[Record, Record]]) -> Iterable[HeldLease]:
         claimed_at = self._clock.now()
-        for record in records:
+        for before, record in claimed:
             task = self._tasks[record.queue]
+            if (mine := self.active.executing(record)) is not None and self._keeps(mine, before, record):
+                continue
             try:
                 yield self._held(task, record, claimed_at)
             except LaterSpec as e:
@@ -142,6 +151,24 @@ class Coordinator:
                     extra={"task": record.key},
                 )
                 self._writer.submit(SetAside(record))
+
+    def _keeps(self, mine: HeldLease, before: Record, record: Record) -> bool:
+        """What was claimed is still being executed here, or its end is yet to be stored: it isn't begun again.
+
+        Unless its lease is renewed, others may have it after a while. Until one takes it, its end can be stored. False
+        if the execution has ended and somebody else has had the occurrence since.
+        """
+        policies = mine.task.policies
+        delay = put_back_delay(policies.lease_microseconds)
+        if not mine.reclaimed(before, record):
+            if mine.ended:
+                return False
+            self._writer.submit(GiveBack(record, delay=delay))
+        elif not (mine.renewing or mine.ended):
+            duration = policies.lease_microseconds if renews_lease(policies) else delay
+            self._writer.submit(Renew(mine, duration, self._renewed))
+        logger.debug("%r is put back: this process still executes it.", record.key)
+        return True
 
     def _leave(self, task: Task, record: Record, error: LaterSpec) -> None:
         """Let a process of the later version execute it: only the lease is given back, with a delay."""
@@ -183,6 +210,17 @@ class Coordinator:
         self._writer.submit(write)
         await write.wait()
 
+    def renew(self, held: HeldLease) -> None:
+        """Prolong the lease of what is being executed. Returns at once; stored with the next batch."""
+        self._writer.submit(Renew(held, held.task.policies.lease_microseconds, self._renewed))
+
+    def _renewed(self, held: HeldLease) -> None:
+        if held.lost and not held.ended and held.scope is not None:
+            logger.warning(
+                "The lease on %s is lost; cancelling it.", held.task, extra={"task": held.task.canonical_name}
+            )
+            held.scope.cancel()
+
     def settle(self, held: HeldLease, attempt_end: AttemptEnd, error: BaseException | None = None) -> None:
         """An attempt has ended, or was not started. Returns at once; stored with the next batch.
 
@@ -203,6 +241,7 @@ class Coordinator:
             self._observers.run_ended(held.task, run, error=error)
 
     def _settled(self, held: HeldLease, error: Exception | None) -> None:
+        self.active.release(held)
         self._on_settled()
         if error is not None:
             logger.error(
@@ -215,10 +254,19 @@ class Coordinator:
             self.lease_lost(held)
 
     def lease_lost(self, held: HeldLease) -> None:
-        """Say that a lease is lost."""
+        """Log that a lease was lost, if the occurrence was begun: what becomes of it is up to others."""
+        self.active.release(held)
+        if held.started_at is None:
+            return
+        if not held.taken:
+            logger.info(
+                "%s was removed or scheduled anew while it was executed.",
+                held.task,
+                extra={"task": held.task.canonical_name},
+            )
+            return
         logger.warning(
-            "The lease on %s was lost before its end was stored; it may have been executed twice. "
-            "A longer lease_duration or heartbeats prevent this.",
+            "The lease on %s was lost before its end was stored; it may have been executed twice.",
             held.task,
             extra={"task": held.task.canonical_name},
         )

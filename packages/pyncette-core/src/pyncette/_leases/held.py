@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+import anyio
 
 from pyncette import lease
 from pyncette._lifecycle.end import AttemptEnd, advance, end
@@ -29,10 +32,18 @@ class HeldLease:
     :ivar record: the record as this process last knew it in storage.
     :ivar claimed_at: microseconds; when the answer to the claim arrived.
     :ivar lost: whether the lease is known to be somebody else's, or gone.
+    :ivar taken: whether somebody else may have claimed the occurrence since, rather than removed or overwritten it.
+    :ivar started_at: microseconds; when its execution began, None before.
     :ivar ended: whether the execution has ended.
+    :ivar renewing: whether a renewal is on its way to the storage.
+    :ivar warned: whether it was logged that the execution takes unusually long.
+    :ivar scope: what cancels the execution when its lease is lost, if it is to be cancelled then.
     """
 
-    __slots__ = ("args", "claimed_at", "ended", "lost", "record", "spec", "task")
+    __slots__ = (
+        *("args", "claimed_at", "ended", "lost", "record", "renewing", "scope", "spec", "started_at", "taken"),
+        *("task", "warned"),
+    )
 
     def __init__(self, record: Record, task: Task, spec: Spec, args: dict[str, Any], *, claimed_at: int) -> None:
         self.record: Record = record
@@ -41,12 +52,31 @@ class HeldLease:
         self.spec: Spec = spec
         self.args: dict[str, Any] = args
         self.lost: bool = False
+        self.taken: bool = False
+        self.started_at: int | None = None
         self.ended: bool = False
+        self.renewing: bool = False
+        self.warned: bool = False
+        self.scope: anyio.CancelScope | None = None
 
-    def rebase(self, stored: Record | None) -> bool:
-        """Go on from what is stored now; False if the lease is lost."""
-        if self.lost or stored is None or not lease.holds(self.record, stored):
+    def reclaimed(self, before: Record, claimed: Record) -> bool:
+        """This process has claimed what it still executes: go on under the new lease, which ends as the old one did.
+        False if somebody else has had the occurrence in between."""
+        if self.lost or not lease.holds(self.record, before):
+            return False
+        self.record = replace(claimed, locked_until=before.locked_until, attempt=before.attempt)
+        return True
+
+    def rebase(self, stored: Record | None, now: int) -> bool:
+        """Go on from what is stored ``now``; False if the lease is lost."""
+        if self.lost:
+            return False
+        if stored is None or not lease.holds(self.record, stored):
             self.lost = True
+            if stored is None:  # a one-off that somebody else has executed is gone too
+                self.taken = (self.record.locked_until or now) <= now
+            else:
+                self.taken = stored.fence > self.record.fence
             return False
         if stored.spec != self.record.spec:
             # The schedule was changed while the occurrence runs: it is settled by the new one.
@@ -67,7 +97,7 @@ class LeaseWrite(Write):
         self.held = held
 
     def decide(self, now: int) -> Change | None:
-        if self.was_read and not self.held.rebase(self.known):
+        if self.was_read and not self.held.rebase(self.known, now):
             return None
         return None if self.held.lost else self.change(now)
 
@@ -101,6 +131,29 @@ class Extend(AwaitedLeaseWrite):
     def change(self, now: int) -> Change:
         until = now + self.held.task.policies.lease_microseconds
         return lease.extend(self.held.record, locked_until=until, revision=new_revision())
+
+
+class Renew(LeaseWrite):
+    """The worker renews the lease of what it executes, by ``duration`` from when it is stored. Retried until it is
+    stored, or the execution has ended."""
+
+    patient = True
+
+    def __init__(self, held: HeldLease, duration: int, on_end: Callable[[HeldLease], None]) -> None:
+        super().__init__(held)
+        held.renewing = True
+        self._duration = duration
+        self._on_end = on_end
+
+    def change(self, now: int) -> Change | None:
+        held = self.held
+        if held.ended:
+            return None
+        return lease.extend(held.record, locked_until=now + self._duration, revision=new_revision())
+
+    def finished(self, error: Exception | None) -> None:
+        self.held.renewing = False
+        self._on_end(self.held)
 
 
 class Advance(AwaitedLeaseWrite):

@@ -50,3 +50,8 @@ def holds_lease(policies: Policies) -> bool:
     """Whether the lease is held while an occurrence is executed, so that it is repeated if the worker dies. At most
     once, the occurrence has ended by then."""
     return policies.execution_mode is ExecutionMode.AT_LEAST_ONCE
+
+
+def renews_lease(policies: Policies) -> bool:
+    """Whether the worker renews the lease of what it executes."""
+    return policies.heartbeat is not False and holds_lease(policies)

@@ -71,7 +71,6 @@ class Execution(Coroutine[Any, Any, None]):
 class Executions:
     """Executes leases, each with a context of its own.
 
-    :ivar active: leases whose execution has not ended; each takes a slot.
     :ivar drained_out: set when the drain deadline has passed: what is cancelled now is given back to others.
     """
 
@@ -90,7 +89,6 @@ class Executions:
         self._middlewares = tuple(reversed(middlewares))
         self._new_context = new_context
         self.items: dict[str, Any] = {}
-        self.active: set[HeldLease] = set()
         self._on_end = on_end
         self.drained_out = False
 
@@ -102,10 +100,12 @@ class Executions:
         except anyio.get_cancelled_exc_class():
             if self.drained_out and not held.lost:
                 self._coordinator.settle(held, AttemptEnd.CANCELLED)
+            else:
+                self._coordinator.active.release(held)
             raise
         finally:
             held.ended = True
-            self.active.discard(held)
+            self._coordinator.active.ended(held)
             self._on_end()
 
     async def _may_start(self, held: HeldLease) -> bool:
@@ -132,14 +132,16 @@ class Executions:
     async def _run(self, held: HeldLease) -> None:
         task = held.task
         record, due = held.record, held.record.due_at
-        lag = max(0, self._clock.now() - due) / 1_000_000
+        held.started_at = now = self._clock.now()
+        lag = max(0, now - due) / 1_000_000
         self._observers.attempt_started(task, record, lag=lag)
         logger.debug("Executing %s, due at %s.", task, due)
         started = time.perf_counter()
         error: BaseException | None = None
         outcome: AttemptOutcome = "succeeded"
         try:
-            await self._call(held)
+            if not await self._call(held):
+                outcome = "cancelled"
         except BaseException as e:
             error = e
             outcome = "failed" if _is_failure(e) else "cancelled"
@@ -154,12 +156,18 @@ class Executions:
         else:
             self._coordinator.settle(held, AttemptEnd.SUCCEEDED if error is None else AttemptEnd.FAILED, error)
 
-    async def _call(self, held: HeldLease) -> None:
+    async def _call(self, held: HeldLease) -> bool:
+        """Returns whether the function has returned, rather than being cancelled because its lease is lost."""
         context = self._context(held)
         enter: Callable[[], Awaitable[Any]] = functools.partial(invoke, held.task.task_func, context)
         for middleware in self._middlewares:
             enter = functools.partial(middleware, context, enter)
-        await enter()
+        if held.task.policies.heartbeat != "cancel":
+            await enter()
+            return True
+        with anyio.CancelScope() as held.scope:
+            await enter()
+        return not held.scope.cancelled_caught
 
     def _context(self, held: HeldLease) -> Any:
         task = held.task

@@ -18,6 +18,7 @@ from pyncette.observer import Observers
 
 from .agenda import Agenda, Look, Sleep, free_slots
 from .execution import Execution, Executions
+from .renewer import Renewer
 from .waker import Waker
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Poller:
         waker: Waker,
         coordinator: Coordinator,
         executions: Executions,
+        renewer: Renewer,
         clock: Clock,
         observers: Observers,
     ) -> None:
@@ -43,6 +45,8 @@ class Poller:
         self._waker = waker
         self._coordinator = coordinator
         self._executions = executions
+        self._active = coordinator.active
+        self._renewer = renewer
         self._clock = clock
         self._observers = observers
         self._limit = 0
@@ -66,7 +70,7 @@ class Poller:
         self._limit = limit
         started = False
         chosen = list(tasks)
-        self._executions.active.clear()
+        self._active.clear()
         while not self.stopping:
             began = self._clock.now()
             try:
@@ -110,18 +114,21 @@ class Poller:
                 step = self._agenda.looked(step, next_ready, now, free)
             else:
                 held, more = await self._coordinator.claim(step.limit)
+                if held:
+                    self._renewer.begun()
                 for lease in held:
                     await self._spawn(executor, lease)
                 step = self._agenda.claimed(more, now, self._free())
 
     async def _spawn(self, executor: Executor, lease: HeldLease) -> None:
-        self._executions.active.add(lease)
+        self._active.add(lease)
         try:
             await executor.spawn_task(Execution(self._executions, lease))
         except Exception:
-            self._executions.active.discard(lease)
+            self._active.ended(lease)
+            self._active.release(lease)
             logger.exception("The executor failed to take %s; it will be tried when its lease expires.", lease.task)
 
     def _free(self) -> int:
-        active, unsettled = len(self._executions.active), self._coordinator.unsettled
+        active, unsettled = len(self._active), self._coordinator.unsettled
         return free_slots(self._limit, active=active, unsettled=unsettled)

@@ -10,9 +10,9 @@ import datetime
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
-from pyncette._validation.checks import check_choice, check_duration, check_flag
+from pyncette._validation.checks import check_choice, check_duration, check_flag, check_heartbeat
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -91,7 +91,7 @@ class Policies:
     lease_duration: Annotated[
         datetime.timedelta,
         Policy(
-            "how long an execution may take until another worker repeats it; 60 seconds by default.",
+            "how soon others execute an occurrence again when its worker has died; 60 seconds by default.",
             check=check_duration,
             write="lease_duration=timedelta(seconds=…)",
             words=(
@@ -100,6 +100,17 @@ class Policies:
             ),
         ),
     ] = datetime.timedelta(seconds=60)
+    heartbeat: Annotated[
+        bool | Literal["cancel"],
+        Policy(
+            "whether the worker renews the lease of what it executes; True by default. With ``'cancel'`` it also "
+            "cancels an execution whose lease was lost. With False, what outlasts its lease is executed again "
+            "elsewhere.",
+            check=check_heartbeat,
+            write="heartbeat=True",
+            words=("auto_extend", "auto_renew", "auto_renewal", "keep_alive", "keepalive", "renew_lease"),
+        ),
+    ] = True
 
     @property
     def lease_microseconds(self) -> int:
@@ -116,6 +127,11 @@ class Policies:
         if self.execution_mode is ExecutionMode.AT_MOST_ONCE and self.failure_mode is not FailureMode.NONE:
             raise ValueError(
                 "failure_mode has no meaning with ExecutionMode.AT_MOST_ONCE, which never retries: leave one out."
+            )
+        if self.execution_mode is ExecutionMode.AT_MOST_ONCE and self.heartbeat == "cancel":
+            raise ValueError(
+                "heartbeat='cancel' has no meaning with ExecutionMode.AT_MOST_ONCE, which holds no lease while it "
+                "executes: leave one out."
             )
 
 

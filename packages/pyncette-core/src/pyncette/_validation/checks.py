@@ -46,6 +46,12 @@ def check_flag(name: str, value: object) -> None:
         raise TypeError(f"{name} is {shown(value)}: write True or False.")
 
 
+def check_heartbeat(name: str, value: object) -> None:
+    """:raises TypeError: ``value`` is neither True nor False nor ``'cancel'``."""
+    if not isinstance(value, bool) and value != "cancel":
+        raise TypeError(f"{name} is {value!r}: write True, False or 'cancel'.")
+
+
 def check_choice(kind: type[enum.Enum]) -> Callable[[str, object], None]:
     """A check that raises TypeError for what is no member of ``kind``."""
 

@@ -8,6 +8,7 @@ from .app.leasing import LeaseContract
 from .app.listing import ListingContract
 from .app.occurring import OccurrenceContract
 from .app.redefining import RedefinitionContract
+from .app.renewing import RenewalContract
 from .app.scheduling import SchedulingContract
 from .app.sharing import SharingContract
 
@@ -16,6 +17,7 @@ class AppContract(
     OccurrenceContract,
     FailureContract,
     LeaseContract,
+    RenewalContract,
     SchedulingContract,
     ListingContract,
     RedefinitionContract,

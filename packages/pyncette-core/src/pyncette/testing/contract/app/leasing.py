@@ -64,24 +64,28 @@ class LeaseContract(AppBase):
         app = bench.app(poll_interval=duration(100))
         lasting = iter([45, 25, 1])
 
-        @app.task(interval=duration(1000), lease_duration=duration(30), failure_mode=FailureMode.UNLOCK)
+        @app.task(
+            interval=duration(1000), lease_duration=duration(30), failure_mode=FailureMode.UNLOCK, heartbeat=False
+        )
         async def task(context: Context) -> None:
             mine = next(lasting)
             await bench.log.lasting(mine)(context)
             if fails and mine == 45:
                 raise RuntimeError("The task fails, says the test.")
 
-        async with bench.running(app) as worker, bench.running(app):
+        async with bench.running(app) as worker:
             await bench.advance(1000)
             first = await bench.stored(task)
-            await bench.advance(46)
-            assert (bench.log.at(), bench.log.ended) == ([1000, 1030], 1)
-            state = await worker.context.get_task(task)
-            assert state is not None
-            assert (seconds(state.scheduled_at), seconds(state.locked_until)) == (1000, 1060)
-            assert first is not None
-            assert state.locked_by != first.locked_by
-            await bench.advance_to(2001)
+            worker.context.shutdown()
+            async with bench.running(app) as other:
+                await bench.advance(46)
+                assert (bench.log.at(), bench.log.ended) == ([1000, 1030], 1)
+                state = await other.context.get_task(task)
+                assert state is not None
+                assert (seconds(state.scheduled_at), seconds(state.locked_until)) == (1000, 1060)
+                assert first is not None
+                assert state.locked_by != first.locked_by
+                await bench.advance_to(2001)
         assert bench.log.due() == [1000, 1000, 2000]
         assert bench.log.at() == [1000, 1030, 2000]
 
@@ -89,7 +93,7 @@ class LeaseContract(AppBase):
         """It still counts: its holder may prolong it, and commit."""
         app = bench.app()
 
-        @app.task(interval=duration(60), lease_duration=duration(10))
+        @app.task(interval=duration(60), lease_duration=duration(10), heartbeat=False)
         async def task(context: Context) -> None:
             bench.log.begin(context)
             await bench.clock.sleep(15)
@@ -114,7 +118,7 @@ class LeaseContract(AppBase):
         """Each prolongs the lease by its whole duration from then on, so that nobody else claims."""
         app = bench.app()
 
-        @app.task(interval=duration(200), lease_duration=duration(30))
+        @app.task(interval=duration(200), lease_duration=duration(30), heartbeat=False)
         async def task(context: Context) -> None:
             bench.log.begin(context)
             for _ in range(5):
@@ -134,7 +138,7 @@ class LeaseContract(AppBase):
         app = bench.app()
         lost: list[bool] = []
 
-        @app.task(interval=duration(100), lease_duration=duration(30))
+        @app.task(interval=duration(100), lease_duration=duration(30), heartbeat=False)
         async def task(context: Context) -> None:
             bench.log.begin(context)
             await bench.clock.sleep(40 if len(bench.log.runs) == 1 else 1)
@@ -148,10 +152,13 @@ class LeaseContract(AppBase):
             else:
                 lost.append(False)
 
-        async with bench.running(app):
-            await bench.advance(200)
+        async with bench.running(app) as worker:
+            await bench.advance(100)
+            worker.context.shutdown()
+            async with bench.running(app):
+                await bench.advance(101)
         assert bench.log.at() == [100, 130, 200]
-        assert lost == [False, True]
+        assert lost == [False, True, False]
 
     async def test_a_heartbeat_at_most_once(self, bench: Bench) -> None:
         """Does nothing: there is no lease."""
@@ -172,7 +179,7 @@ class LeaseContract(AppBase):
     async def test_automatic_heartbeats(self, bench: Bench) -> None:
         """``with_heartbeat`` keeps the lease for as long as the function runs."""
         app = bench.app()
-        app.task(name="task", interval=duration(200), lease_duration=duration(30))(
+        app.task(name="task", interval=duration(200), lease_duration=duration(30), heartbeat=False)(
             with_heartbeat(lease_remaining_ratio=0.5)(bench.log.lasting(100))
         )
         async with bench.running(app), bench.running(app):
@@ -183,7 +190,7 @@ class LeaseContract(AppBase):
         """``with_heartbeat(cancel_on_lease_lost=True)`` ends the function at the next heartbeat."""
         app = bench.app()
         lasting = with_heartbeat(cancel_on_lease_lost=True)(bench.log.lasting(100))
-        template = app.dynamic_task(name="template", lease_duration=duration(20))(lasting)
+        template = app.dynamic_task(name="template", lease_duration=duration(20), heartbeat=False)(lasting)
         async with bench.running(app) as worker:
             await worker.context.schedule_task(template, "a", interval=duration(10))
             await bench.advance(15)

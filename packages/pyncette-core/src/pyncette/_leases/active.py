@@ -1,0 +1,51 @@
+"""The executions under way in this process, and those whose end is not stored yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyncette._lifecycle.begin import holds_lease
+from pyncette.record import Record
+
+from .held import HeldLease
+
+
+class Active:
+    """Leases whose execution has not ended; each takes a slot. Occurrences are known until their end is stored."""
+
+    def __init__(self) -> None:
+        self._all: set[HeldLease] = set()
+        self._holding: dict[str, HeldLease] = {}  # by key, without those at most once, which hold no lease
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[HeldLease]:
+        return iter(self._all)
+
+    def add(self, held: HeldLease) -> None:
+        self._all.add(held)
+        if holds_lease(held.task.policies):
+            self._holding[held.record.key] = held
+
+    def ended(self, held: HeldLease) -> None:
+        """The slot is free."""
+        self._all.discard(held)
+
+    def release(self, held: HeldLease) -> None:
+        """This process has nothing more to do with the occurrence."""
+        if self._holding.get(held.record.key) is held:
+            del self._holding[held.record.key]
+
+    def clear(self) -> None:
+        self._all.clear()
+        self._holding.clear()
+
+    def executing(self, record: Record) -> HeldLease | None:
+        """The execution of the occurrence in ``record``, if it is under way here, or its end is yet to be stored.
+
+        An instance that was scheduled anew meanwhile, for another moment, is another occurrence. At most once, an
+        occurrence has ended before it is executed.
+        """
+        held = self._holding.get(record.key)
+        return held if held is not None and held.record.due_at == record.due_at else None
