@@ -34,6 +34,19 @@ def _postgres() -> None:
     patch.object(schema, "migrations", lambda: steps).start()
 
 
+def _mysql() -> None:
+    from pyncette.mysql import schema
+
+    steps = (
+        *schema.migrations(),
+        *_sql(
+            "ALTER TABLE {table} ADD COLUMN note TEXT NULL, COMMENT = {format};",
+            "ALTER TABLE {table} ADD KEY note (note(10)), COMMENT = {format};",
+        ),
+    )
+    patch.object(schema, "migrations", lambda: steps).start()
+
+
 def _sqlite() -> None:
     from pyncette.sqlite import schema
 
@@ -45,6 +58,7 @@ def _sqlite() -> None:
 
 
 _NEXT: dict[str, Callable[[], None]] = {
+    "mysql": _mysql,
     "postgresql": _postgres,
     "sqlite": _sqlite,
 }

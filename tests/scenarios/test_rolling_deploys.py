@@ -7,20 +7,20 @@ A storage takes part by a fixture ``NAME_options`` here, its name in ``STORES``,
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
-import asyncpg
 import pytest
 
+from tests.helpers import postgres
+from tests.helpers.mysql import Store
 from tests.servers.model import Server
 
 from .workers import SECOND, Workers
 
-STORES = ["sqlite", "postgres"]
+STORES = ["sqlite", "postgres", "mysql", "mariadb"]
 
 Options = dict[str, Any]
 
@@ -32,15 +32,23 @@ def sqlite_options(tmp_path: Path) -> Options:
 
 @pytest.fixture
 def postgres_options(postgres_server: Server) -> Iterator[Options]:
-    name = f"rolling_{uuid.uuid4().hex}"
-    yield {"url": postgres_server.url, "postgres_table_name": name}
+    with postgres.table(postgres_server.url) as name:
+        yield {"url": postgres_server.url, "postgres_table_name": name}
 
-    async def drop() -> None:
-        connection = await asyncpg.connect(postgres_server.url)
-        await connection.execute(f"DROP TABLE IF EXISTS {name}")
-        await connection.close()
 
-    anyio.run(drop)
+@pytest.fixture
+def mysql_options(mysql_server: Server) -> Iterator[Options]:
+    yield from _on(Store(mysql_server))
+
+
+@pytest.fixture
+def mariadb_options(mariadb_server: Server) -> Iterator[Options]:
+    yield from _on(Store(mariadb_server))
+
+
+def _on(store: Store) -> Iterator[Options]:
+    yield {"url": store.server.url.replace("mariadb://", "mysql://"), "mysql_table_name": store.table}
+    anyio.run(store.ask, f"DROP TABLE IF EXISTS {store.table}")
 
 
 @pytest.fixture(params=STORES)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyncette.errors import StorageVersionException
-from pyncette.migrations import Format, Migration, Phase, newest, plan
+from pyncette.migrations import Format, Migration, Phase, by_hand, newest, plan
 
 
 def release(version: int) -> list[Migration[None]]:
@@ -70,3 +70,14 @@ def test_a_kill_between_steps_loses_nothing(version: int, finish: bool, data: st
     assert stored.readable_from <= stored.written_by
     if finish:
         assert stored.readable_from == version
+
+
+def test_by_hand() -> None:
+    """Each step comes with what the store says of itself before it."""
+    found = [(each.name, stored) for each, stored in by_hand(1, release(2), contract=True)]
+    assert found == [("2 expand", Format(1, 1)), ("2 contract", Format(2, 1))]
+    assert [each.name for each, _ in by_hand(1, release(2), contract=False)] == ["2 expand"]
+    assert [stored for _, stored in by_hand(0, release(2), contract=True)] == [None, Format(1, 1), Format(2, 1)]
+    for wrong in (-1, 3):
+        with pytest.raises(ValueError, match=f"from_format must be from 0 to 2, not {wrong}"):
+            by_hand(wrong, release(2), contract=True)

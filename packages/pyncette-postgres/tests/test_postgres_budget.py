@@ -10,8 +10,8 @@ import pytest
 
 from pyncette import Context, Pyncette
 from pyncette.postgres import postgres_repository, schema_sql
-from tests import postgres_kit
-from tests.postgres_kit import Wire
+from tests.helpers import postgres as helpers
+from tests.helpers.postgres import Wire
 from tests.servers.model import Server
 
 INSTANCES = 5_000
@@ -27,7 +27,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
-    with postgres_kit.table(postgres_server.url) as name:
+    with helpers.table(postgres_server.url) as name:
         yield name
 
 
@@ -80,7 +80,7 @@ async def test_idle(wire: Wire, table: str, postgres_server: Server) -> None:
     for number in range(500):
         app.task(name=f"static{number}", interval=DAY)(nothing)
     app.dynamic_task(name="dynamic", interval=DAY)(nothing)
-    async with postgres_kit.connection(postgres_server.url) as connection:
+    async with helpers.connection(postgres_server.url) as connection:
         await connection.execute(schema_sql(table))
         await connection.execute(
             f"INSERT INTO {table} "  # noqa: S608 -- ours

@@ -12,7 +12,7 @@ import pytest
 from pyncette.postgres import postgres_repository
 from pyncette.repository import Repository
 from pyncette.testing import AppContract, Capabilities, RepositoryContract
-from tests import postgres_kit
+from tests.helpers import postgres as helpers
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
@@ -24,7 +24,7 @@ class TestPostgres(RepositoryContract, AppContract):
 
     @pytest.fixture
     def repository_factory(self, postgres_server: Server) -> Iterator[Factory]:
-        with postgres_kit.table(postgres_server.url) as table:
+        with helpers.table(postgres_server.url) as table:
             yield partial(
                 postgres_repository,
                 postgres_url=postgres_server.url,

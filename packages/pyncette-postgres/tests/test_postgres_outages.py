@@ -21,8 +21,8 @@ from pyncette.record import Change, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import applied, take
 from pyncette.testing.faults import at_checkpoint
-from tests import postgres_kit
-from tests.postgres_kit import NOW, TASK, Wire, eventually, fresh, record, want
+from tests.helpers import postgres as helpers
+from tests.helpers.postgres import NOW, TASK, Wire, eventually, fresh, record, want
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 
@@ -34,14 +34,14 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
-    with postgres_kit.table(postgres_server.url) as name:
+    with helpers.table(postgres_server.url) as name:
         yield name
 
 
 @pytest.fixture
 async def other(postgres_server: Server) -> AsyncIterator[Any]:
     """A connection of somebody else."""
-    async with postgres_kit.connection(postgres_server.url) as connection:
+    async with helpers.connection(postgres_server.url) as connection:
         yield connection
 
 

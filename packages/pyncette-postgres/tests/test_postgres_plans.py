@@ -22,8 +22,8 @@ from pyncette.postgres.statements import Queries
 from pyncette.record import Change, Queue, QueueClaim
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import take
-from tests import postgres_kit
-from tests.postgres_kit import MINUTE, NOW, SECOND, fresh
+from tests.helpers import postgres as helpers
+from tests.helpers.postgres import MINUTE, NOW, SECOND, fresh
 from tests.servers.model import Server
 
 ROWS = 1_000_000
@@ -62,9 +62,9 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 def large_table(postgres_server: Server) -> Iterator[str]:
     with made(postgres_server.url) as name:
-        postgres_kit.run(postgres_server.url, FILL.format(table=name), ROWS)
-        postgres_kit.run(postgres_server.url, FILL_STATIC.format(table=name))
-        postgres_kit.run(postgres_server.url, f"ANALYZE {name}")
+        helpers.run(postgres_server.url, FILL.format(table=name), ROWS)
+        helpers.run(postgres_server.url, FILL_STATIC.format(table=name))
+        helpers.run(postgres_server.url, f"ANALYZE {name}")
         yield name
 
 
@@ -76,9 +76,9 @@ def made(url: str) -> Iterator[str]:
         async with postgres_repository(postgres_url=url, postgres_table_name=name):
             pass
 
-    with postgres_kit.table(url) as name:
+    with helpers.table(url) as name:
         asyncio.run(make())
-        postgres_kit.run(url, f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
+        helpers.run(url, f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
         yield name
 
 
@@ -155,7 +155,7 @@ async def explained(url: str, table: str, cache_size: int) -> AsyncIterator[tupl
 def calls(repository: Repository) -> dict[str, tuple[Callable[[], Awaitable[Any]], set[str], int]]:
     """Each call, the ways that it may take to the table, and how many rows it may look at."""
     claims = [QueueClaim(queue, 100, NOW + MINUTE) for queue in (*STATIC, *DYNAMIC)]
-    records = [postgres_kit.record(f"{number}", queue=f"task{number % QUEUES}") for number in range(1, 101)]
+    records = [helpers.record(f"{number}", queue=f"task{number % QUEUES}") for number in range(1, 101)]
     moved = [
         change
         for one in records
@@ -214,8 +214,8 @@ async def test_indexes_serve_everything(postgres_server: Server, large_table: st
 def small_table(postgres_server: Server, request: pytest.FixtureRequest) -> Iterator[str]:
     with made(postgres_server.url) as name:
         if request.param is not None:
-            postgres_kit.run(postgres_server.url, FILL.format(table=name), request.param)
-            postgres_kit.run(postgres_server.url, f"ANALYZE {name}")
+            helpers.run(postgres_server.url, FILL.format(table=name), request.param)
+            helpers.run(postgres_server.url, f"ANALYZE {name}")
         yield name
 
 
@@ -227,7 +227,7 @@ async def test_plans_from_when_the_table_was_small(postgres_server: Server, smal
         for _ in range(8):  # left to itself the server plans the first five times anew
             for call, _, _ in calls(repository).values():
                 await call()
-        async with postgres_kit.connection(postgres_server.url) as other:
+        async with helpers.connection(postgres_server.url) as other:
             await other.execute(f"TRUNCATE {small_table}")
             await other.execute(FILL.format(table=small_table).replace("$1", "100000"))
             await other.execute(FILL_STATIC.format(table=small_table))

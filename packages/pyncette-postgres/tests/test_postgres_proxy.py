@@ -15,8 +15,8 @@ from pyncette.postgres.connection import session_settings
 from pyncette.postgres.settings import Settings, Table
 from pyncette.record import Change
 from pyncette.testing.contract.base import applied, next_ready, take
-from tests import postgres_kit
-from tests.postgres_kit import MINUTE, NOW, TASK, fresh, record, want
+from tests.helpers import postgres as helpers
+from tests.helpers.postgres import MINUTE, NOW, TASK, fresh, record, want
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 
@@ -30,7 +30,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
-    with postgres_kit.table(postgres_server.url) as name:
+    with helpers.table(postgres_server.url) as name:
         yield name
 
 
@@ -64,7 +64,7 @@ async def test_without_statement_cache(start_server: StartServer, target: str, t
                 assert applied(await repository.swap([Change(one, None) for one in found]))
         async with AsyncExitStack() as stack:
             for _ in range(3):  # as many as the proxy has to the server
-                connection = await stack.enter_async_context(postgres_kit.connection(proxy.url))
+                connection = await stack.enter_async_context(helpers.connection(proxy.url))
                 await connection.execute("BEGIN")
                 await connection.execute("DO 'BEGIN ASSERT NOT EXISTS (SELECT FROM pg_prepared_statements); END'")
 

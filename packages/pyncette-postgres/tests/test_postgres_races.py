@@ -23,8 +23,8 @@ from pyncette.postgres.statements import Queries
 from pyncette.record import LEAST, Change, Queue, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import take
-from tests import postgres_kit
-from tests.postgres_kit import MINUTE, NOW, TASK, eventually, fresh, record, want
+from tests.helpers import postgres as helpers
+from tests.helpers.postgres import MINUTE, NOW, TASK, eventually, fresh, record, want
 from tests.servers.model import Server
 
 ONE = "key = 'task:one'"
@@ -37,7 +37,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
-    with postgres_kit.table(postgres_server.url) as name:
+    with helpers.table(postgres_server.url) as name:
         yield name
 
 
@@ -50,14 +50,14 @@ async def repository(postgres_server: Server, table: str) -> AsyncIterator[Repos
 @pytest.fixture
 async def other(postgres_server: Server) -> AsyncIterator[Any]:
     """A connection of somebody else."""
-    async with postgres_kit.connection(postgres_server.url) as connection:
+    async with helpers.connection(postgres_server.url) as connection:
         yield connection
 
 
 @pytest.fixture
 async def watcher(postgres_server: Server) -> AsyncIterator[Any]:
     """A connection that looks at what others do."""
-    async with postgres_kit.connection(postgres_server.url) as connection:
+    async with helpers.connection(postgres_server.url) as connection:
         yield connection
 
 

@@ -21,18 +21,12 @@ from pyncette.postgres.connection import connected
 from pyncette.postgres.schema import Schema, prepare
 from pyncette.postgres.settings import Settings, Table
 from pyncette.record import Change, Swap
-from tests import postgres_kit
-from tests.postgres_kit import fresh, record
+from tests.helpers import postgres as helpers
+from tests.helpers import pyncette_1
+from tests.helpers.postgres import fresh, record
 from tests.servers.model import Server
 
 SECRET = "hunter2"
-
-TABLE_OF_1_1_0 = """
-CREATE TABLE {table} (
-    name text PRIMARY KEY, parent_name text, locked_until timestamptz, locked_by uuid, execute_after timestamptz,
-    task_spec json
-)
-"""
 
 
 @pytest.fixture
@@ -42,14 +36,14 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
-    with postgres_kit.table(postgres_server.url) as name:
+    with helpers.table(postgres_server.url) as name:
         yield name
 
 
 @pytest.fixture
 async def other(postgres_server: Server) -> AsyncIterator[Any]:
     """A connection of somebody else."""
-    async with postgres_kit.connection(postgres_server.url) as connection:
+    async with helpers.connection(postgres_server.url) as connection:
         yield connection
 
 
@@ -254,19 +248,18 @@ async def test_start_waits_for_whoever_makes_the_table(postgres_server: Server, 
     await other.execute("BEGIN")
     await other.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", lock)
     starting = asyncio.create_task(start(changed(postgres_server.url, query="lock_timeout=100"), table))
-    async with postgres_kit.connection(postgres_server.url) as watcher:
-        await postgres_kit.eventually(watcher, "wait_event = 'advisory' AND now() - query_start > '0.3s'", 1)
+    async with helpers.connection(postgres_server.url) as watcher:
+        await helpers.eventually(watcher, "wait_event = 'advisory' AND now() - query_start > '0.3s'", 1)
     await other.execute("COMMIT")
     await starting
 
 
 async def test_table_of_1_1_0(postgres_server: Server, other: Any, table: str) -> None:
-    await other.execute(TABLE_OF_1_1_0.format(table=table))
-    await other.execute(f"INSERT INTO {table} (name) VALUES ('kept')")
+    await other.execute(pyncette_1.POSTGRES.format(table=table))
     for options in ({}, {"postgres_skip_table_create": True}):
         with pytest.raises(StorageVersionException, match=r"written by Pyncette 1\.x.*RENAME TO"):
             await start(postgres_server.url, table, **options)
-    assert await other.fetchval(f"SELECT name FROM {table}") == "kept"
+    assert await other.fetchval(f"SELECT count(*) FROM {table}") == 2
     rename = next(part for part in await refusal(postgres_server.url, table) if part.startswith("ALTER TABLE"))
     await other.execute(rename)
     await start(postgres_server.url, table)
@@ -359,7 +352,7 @@ async def test_an_upgrade_that_is_killed(postgres_server: Server, other: Any, ta
     await start(url, table)
     slow = replace(EXPAND, step=f"{EXPAND.step} SELECT pg_sleep(600);")
     upgrading = asyncio.create_task(upgrade(url, table, slow))
-    await postgres_kit.eventually(other, "wait_event = 'PgSleep'", 1)
+    await helpers.eventually(other, "wait_event = 'PgSleep'", 1)
     await other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
     with pytest.raises(RepositoryException):
         await upgrading

@@ -15,8 +15,8 @@ from pyncette.postgres import postgres_repository
 from pyncette.record import Change, Queue, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import applied, take
-from tests import postgres_kit
-from tests.postgres_kit import MINUTE, NOW, TASK, Wire, fresh, record, want
+from tests.helpers import postgres as helpers
+from tests.helpers.postgres import MINUTE, NOW, TASK, Wire, fresh, record, want
 from tests.servers.model import Server
 
 STATICS = [Queue(f"static{number}", static=True) for number in range(500)]
@@ -29,7 +29,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
-    with postgres_kit.table(postgres_server.url) as name:
+    with helpers.table(postgres_server.url) as name:
         yield name
 
 
@@ -136,8 +136,8 @@ async def test_lost_reply(repository: Repository, wire: Wire, postgres_server: S
     wire.withhold_answers()
     swap = asyncio.create_task(repository.swap([Change(None, one)]))
     await wire.next_request()
-    async with postgres_kit.connection(postgres_server.url) as other:
-        await postgres_kit.eventually(other, f"query LIKE 'WITH given%{table}%' AND state = 'active'", 0)
+    async with helpers.connection(postgres_server.url) as other:
+        await helpers.eventually(other, f"query LIKE 'WITH given%{table}%' AND state = 'active'", 0)
     wire.cut()
     with pytest.raises(RepositoryUnavailableException) as caught:
         await swap

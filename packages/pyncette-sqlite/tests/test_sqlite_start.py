@@ -21,14 +21,9 @@ from pyncette.migrations import Migration, Phase
 from pyncette.record import Change, Record, Swap
 from pyncette.sqlite import connection as session_module
 from pyncette.sqlite import schema, schema_sql, sqlite_repository
+from tests.helpers import pyncette_1
 
-PYNCETTE_1 = """
-    CREATE TABLE pyncette_tasks (name PRIMARY KEY, parent_name, locked_until timestamp, locked_by,
-        execute_after timestamp, task_spec);
-    CREATE INDEX due_tasks_pyncette_tasks
-        ON pyncette_tasks (parent_name, MAX(COALESCE(locked_until, 0), COALESCE(execute_after, 0)));
-    INSERT INTO pyncette_tasks (name, execute_after) VALUES ('hello', 1700000000.5);
-"""
+PYNCETTE_1 = pyncette_1.SQLITE.format(table="pyncette_tasks")
 
 RECORD = Record("task", "task:a", 1, 1, None, None, "r", 0, 0, "{}")
 
@@ -82,7 +77,8 @@ async def test_beside_a_table_of_pyncette_1(database: Path) -> None:
     await opened(database, "tasks_2")
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT * FROM pyncette_tasks").fetchall() == [
-            ("hello", None, None, None, 1700000000.5, None)
+            ("tick", None, None, "None", 1795701939.2803, None),
+            ("work:kept", "work", None, None, 1796479536.252926, pyncette_1.SPEC),
         ]
 
 

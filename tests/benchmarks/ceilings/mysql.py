@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import asyncmy
 
-from pyncette.mysql.connections import execute
+from pyncette.mysql.connection import execute
 
 from .common import BATCH, LEASE, NEXT, Driver, fill_storage, fresh, moments, opened
 

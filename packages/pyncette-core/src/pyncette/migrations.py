@@ -102,3 +102,23 @@ def plan(
 def newest(migrations: Sequence[Migration[StepT]]) -> int:
     """The format that this release writes."""
     return max(each.version for each in migrations)
+
+
+def by_hand(
+    from_format: int, migrations: Sequence[Migration[StepT]], *, contract: bool
+) -> list[tuple[Migration[StepT], Format | None]]:
+    """The steps for people who run them themselves, each with what the store says of itself before it.
+
+    :param from_format: the format of the store; 0 makes a new one.
+    :param contract: whether to include the steps after which older releases can't use the store any more.
+    :raises ValueError: there is no such format.
+    """
+    known = newest(migrations)
+    if not 0 <= from_format <= known:
+        raise ValueError(f"from_format must be from 0 to {known}, not {from_format}.")
+    stored = Format(from_format, from_format) if from_format else None
+    steps = []
+    for each in plan(stored, migrations, finish=contract, where="", distribution=""):
+        steps.append((each, stored))
+        stored = each.after(stored)
+    return steps

@@ -1,19 +1,22 @@
-"""The repository: what is asked of it as scripts, and the replies as records."""
+"""The repository: scripts in, records out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import ssl
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from pyncette.bridge import asyncio_only
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 
-from .changes import batches
-from .connections import Rows
-from .database import Database
-from .failures import LOCK_WAIT_TIMEOUT, number
-from .sql import record, record_before
+from .codec import Batch, batches, decoded, record, record_before
+from .connection import Connections, Database, Rows
+from .errors import LOCK_WAIT_TIMEOUT, number
+from .schema import Schema, prepare
+from .settings import Settings
 from .statements import Statements
 
 _SWAPS = {0: Swap.CONFLICT, 1: Swap.APPLIED, 2: Swap.BUSY}
@@ -39,36 +42,41 @@ class MySQLRepository(Repository):
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         """A change whose row another transaction has locked is busy at once; one that inserts what another transaction
         is inserting, after a second."""
-        swaps = [Swap.CONFLICT if change.new is None else Swap.APPLIED for change in changes]
         try:
-            scripts = [
-                (batch.positions, batch.script(self._statements))
-                for batch in batches(changes, self._database.max_packet)
-            ]
+            planned = list(batches(changes, self._database.max_packet))
+            scripts = [self._statements.swap(batch) for batch in planned]
         except UnicodeEncodeError as error:
             raise RecordRefusedException("MySQL stores valid Unicode text only, no lone surrogates.") from error
-        for positions, script in scripts:
-            try:
-                replies = await self._database.run(script)
-            except RepositoryUnavailableException as error:
-                if number(error.__cause__) != LOCK_WAIT_TIMEOUT:
-                    raise
-                for position, swap in await self._one_by_one(changes, positions):
-                    swaps[position] = swap
-                continue
-            for position, outcome in _all(replies):
-                swaps[position] = _SWAPS[outcome]
+        swaps = [Swap.CONFLICT if change.new is None else Swap.APPLIED for change in changes]
+        for batch, script in zip(planned, scripts, strict=True):
+            for position, outcome in await self._swap(changes, batch, script):
+                swaps[position] = outcome
         return swaps
 
-    async def _one_by_one(self, changes: Sequence[Change], positions: Sequence[int]) -> list[tuple[int, Swap]]:
-        """The server has undone a batch for the sake of one change that would have waited for too long."""
-        if len(positions) == 1:
-            return [(positions[0], Swap.BUSY)]
-        middle = len(positions) // 2
-        found: list[tuple[int, Swap]] = []
-        for part in (positions[:middle], positions[middle:]):
-            found += zip(part, await self.swap([changes[position] for position in part]), strict=True)
-        return found
+    async def _swap(self, changes: Sequence[Change], batch: Batch, script: str) -> list[tuple[int, Swap]]:
+        try:
+            replies = await self._database.run(script)
+        except RepositoryUnavailableException as error:
+            if number(error.__cause__) != LOCK_WAIT_TIMEOUT:
+                raise
+        else:
+            return [(position, _SWAPS[outcome]) for position, outcome in _all(replies)]
+        # The server has undone all of it for the sake of inserts that would have waited for too long.
+        outcomes = await self._inserts_that_wait(changes, batch)
+        rest = [position for position in batch.positions if position not in outcomes]
+        if len(rest) == len(batch.positions):  # what it waited for has gone, or hides: nothing is inserted this time
+            outcomes = {position: Swap.BUSY for position in rest if changes[position].old is None}
+            rest = [position for position in rest if position not in outcomes]
+        outcomes |= zip(rest, await self.swap([changes[position] for position in rest]), strict=True)
+        return list(outcomes.items())
+
+    async def _inserts_that_wait(self, changes: Sequence[Change], batch: Batch) -> dict[int, Swap]:
+        """The inserts of records that are there or that other transactions are inserting; without waiting."""
+        inserts = [position for position in batch.positions if changes[position].old is None]
+        refs = [changes[position].ref for position in inserts]
+        _, uncommitted, committed = await self._database.run(self._statements.met(refs))
+        busy = {inserts[n]: Swap.BUSY for (n,) in uncommitted}
+        return busy | {inserts[n]: Swap.CONFLICT for (n,) in committed}
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         return await self._records(self._statements.scan(queue, after, limit, prefix))
@@ -86,7 +94,7 @@ class MySQLRepository(Repository):
 
     async def queues(self, *, after: str | None, limit: int) -> list[str]:
         rows = _all(await self._database.run(self._statements.queues(after, limit)))
-        return [name.decode() for (name,) in rows]
+        return [decoded(name) for (name,) in rows]
 
     async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
         """Looks at one row more than the limit, to know whether the limit is exact."""
@@ -128,6 +136,63 @@ class MySQLRepository(Repository):
 
     async def _records(self, script: str) -> list[Record]:
         return [record(row) for row in _all(await self._database.run(script))]
+
+
+@asyncio_only
+def mysql_repository(
+    *,
+    mysql_host: str,
+    mysql_user: str,
+    mysql_database: str,
+    mysql_password: str | None = None,
+    mysql_port: int = 3306,
+    mysql_table_name: str = "pyncette_tasks",
+    mysql_skip_table_create: bool = False,
+    mysql_pool_size: int = 10,
+    mysql_ssl: bool | ssl.SSLContext | None = None,
+    finish_upgrade: bool = False,
+) -> AbstractAsyncContextManager[Repository]:
+    """A repository in a table of MySQL (8.0.22 or newer) or MariaDB (10.6 or newer).
+
+    :param mysql_table_name: created when the repository is opened and the table does not exist.
+    :param mysql_skip_table_create: never make or change the table; :func:`pyncette.mysql.schema_sql` returns what has
+        to be run instead.
+    :param mysql_pool_size: how many connections are open at most. They are opened when they are needed.
+    :param mysql_ssl: True encrypts, and trusts any certificate; an ``ssl.SSLContext`` encrypts, and decides whom to
+        trust. Otherwise nothing is encrypted, but the password.
+    :param finish_upgrade: no process of an older release uses the table any more, and none will: do what ends the
+        upgrade to the format of this release.
+    :raises ValueError, TypeError: an option makes no sense.
+
+    Opening raises :class:`~pyncette.errors.RepositoryUnavailableException` if the server can't be reached,
+    :class:`~pyncette.errors.StorageVersionException` if another version of Pyncette wrote the table, and otherwise
+    :class:`~pyncette.errors.RepositoryException`, which says what to do.
+    """
+    return _opened(
+        Settings(
+            host=mysql_host,
+            port=mysql_port,
+            user=mysql_user,
+            password=mysql_password,
+            database=mysql_database,
+            table_name=mysql_table_name,
+            skip_table_create=mysql_skip_table_create,
+            pool_size=mysql_pool_size,
+            tls=mysql_ssl,
+            finish_upgrade=finish_upgrade,
+        )
+    )
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Repository]:
+    connections = Connections(settings)
+    try:
+        found = await prepare(connections, settings, Schema.of(settings.table_name))
+        database = Database(connections, found.max_packet)
+        yield MySQLRepository(database, Statements(settings.table_name, found.dialect))
+    finally:
+        await connections.close()
 
 
 def _all(replies: Iterable[Rows]) -> list[tuple[Any, ...]]:

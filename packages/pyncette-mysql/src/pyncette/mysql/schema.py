@@ -1,31 +1,44 @@
-"""Opens the storage: knows the server, makes the table where there is none, and refuses one that isn't ours."""
+"""The table: which format it has, and how it is made or brought up to date.
+
+The format stands in the table's comment. MySQL commits before and after each statement that changes a table, and does
+such a statement whole or not at all. So a step ends with one statement that changes the table and its comment together;
+what stands before that can be repeated.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from asyncmy.connection import Connection
 
-from pyncette.errors import RepositoryException, StorageVersionException
+from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.migrations import Format, Migration, by_hand, newest, plan
+from pyncette.resources import load_migrations
 
-from .connections import Connections, Rows, execute
-from .failures import (
-    ACCESS_DENIED,
-    COMMAND_DENIED,
-    DRIVER_ERRORS,
-    TABLE_EXISTS,
-    UNKNOWN_DATABASE,
-    number,
-    translated,
-    words,
-)
-from .settings import Settings
-from .sql import SCHEMA, Dialect
+from .codec import Dialect
+from .connection import Connections, Rows, execute
+from .errors import DRIVER_ERRORS, LOCK_WAIT_TIMEOUT, at_start, lost_connection, number
+from .settings import Settings, check_table_name
 
-VERSION = 1
-_COMMENT = re.compile(r"pyncette schema (\d+)")
+logger: logging.Logger = logging.getLogger(__name__)
+
 _OLDEST = {Dialect.MYSQL: (8, 0, 22), Dialect.MARIADB: (10, 6, 0)}
+
+_LONGEST_NAME = 64
+
+_ATTEMPTS = 6
+"""How often a step is tried that could not lock the table, for lock_wait_timeout each time."""
+
+_WAIT_SECONDS = 10
+"""How long the server lets one statement wait for another process; then it is sent again."""
+
+_COMMENT = "Tasks of Pyncette, format {written_by}, readable from {readable_from}. Pyncette reads this; keep it."
+_FORMAT = re.compile(r"Tasks of Pyncette, format (\d+), readable from (\d+)\.")
 
 _COLUMNS = {
     "queue": "varbinary(1024)",
@@ -78,10 +91,59 @@ class Found:
         return Dialect.MARIADB if "mariadb" in self.version.lower() else Dialect.MYSQL
 
 
-async def prepare(connections: Connections, settings: Settings) -> Found:
-    """Make sure that there is a table that can be used.
+def migrations() -> Sequence[Migration[str]]:
+    """All steps that this release knows."""
+    return load_migrations(__package__)
 
-    :raises StorageVersionException: the table is of another version of Pyncette.
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the table is to be like, as the steps that lead there from nothing."""
+
+    table: str
+    steps: Sequence[Migration[str]]
+
+    @classmethod
+    def of(cls, table: str) -> Schema:
+        return cls(table, migrations())
+
+    def pending(self, stored: Format | None, where: str, *, finish: bool) -> list[Migration[str]]:
+        """The steps that a table needs now.
+
+        :raises StorageVersionException: this release can't work with it.
+        """
+        named = f"The table {self.table} ({where})"
+        return plan(stored, self.steps, finish=finish, where=named, distribution="pyncette-mysql")
+
+    def script(self, step: Migration[str], stored: Format | None) -> str:
+        """The statements of one step; the last one changes the comment as well."""
+        comment = f"'{_comment(step.after(stored))}'"
+        return step.step.replace("{table}", f"`{self.table}`").replace("{format}", comment).strip()
+
+
+def _comment(stored: Format) -> str:
+    return _COMMENT.format(written_by=stored.written_by, readable_from=stored.readable_from)
+
+
+def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:
+    """The SQL that makes the table or brings it up to date, for people who run it themselves before they deploy.
+
+    :param from_format: the format of a table that is there already; 0 makes a new one.
+    :param contract: whether to include the steps after which older releases can't use the table any more.
+    :raises ValueError: the table's name or the format is impossible.
+    """
+    check_table_name(table_name)
+    schema = Schema.of(table_name)
+    steps = by_hand(from_format, schema.steps, contract=contract)
+    return "\n".join(f"-- {step.name}\n{schema.script(step, stored)}\n" for step, stored in steps)
+
+
+async def prepare(connections: Connections, settings: Settings, schema: Schema) -> Found:
+    """See that the table is there in the right format; make it, or bring it up to date, unless that is to be skipped.
+
+    Several processes may do this at the same time.
+
+    :raises StorageVersionException: it is not ours, or of a format that this release can't handle. It is left as it is.
     :raises RepositoryUnavailableException: the server can't be reached, or is not able to serve at the moment.
     :raises RepositoryException: anything else that is in the way; says what to do.
     """
@@ -89,13 +151,13 @@ async def prepare(connections: Connections, settings: Settings) -> Found:
         async with connections.lend() as connection:
             found = await _inspect(connection, settings)
             _check_server(found)
-            if not found.exists and not settings.skip_table_create:
-                await _create(connection, settings)
-                found = await _inspect(connection, settings)
+            stored = recognised(found, schema, settings.where)
+            pending = schema.pending(stored, settings.where, finish=settings.finish_upgrade)
+            if pending and settings.skip_table_create:
+                raise _not_prepared(stored, schema, settings.where)
+            return await _change(connection, settings, schema) if pending else found
     except DRIVER_ERRORS as error:
-        raise _at_start(error, settings) from error
-    _check_table(found, settings)
-    return found
+        raise at_start(error, settings) from error
 
 
 async def _inspect(connection: Connection, settings: Settings) -> Found:
@@ -111,18 +173,11 @@ def _types(rows: Rows) -> dict[str, str]:
 
 
 def _ordered(rows: Rows) -> dict[str, str]:
+    """The columns of each index; part of it may be an expression, which has no name."""
     indexes: dict[str, list[str]] = {}
     for name, column in rows:
-        indexes.setdefault(name, []).append(column)
+        indexes.setdefault(name, []).append(column or "an expression")
     return {name: ",".join(columns) for name, columns in indexes.items()}
-
-
-async def _create(connection: Connection, settings: Settings) -> None:
-    try:
-        await execute(connection, SCHEMA.format(table=f"`{settings.table_name}`"))
-    except DRIVER_ERRORS as error:
-        if number(error) != TABLE_EXISTS:  # another process was faster
-            raise
 
 
 def _check_server(found: Found) -> None:
@@ -136,29 +191,34 @@ def _check_server(found: Found) -> None:
         )
 
 
-def _check_table(found: Found, settings: Settings) -> None:
-    table = f"The table {settings.table_name!r} in the MySQL database {settings.database!r}"
+def recognised(found: Found, schema: Schema, where: str) -> Format | None:
+    """The table's format, None if it is not there.
+
+    :raises StorageVersionException: it is not a table of ours.
+    :raises RepositoryException: it is, and somebody has changed it.
+    """
     if not found.exists:
-        raise RepositoryException(
-            f"{table} does not exist, and mysql_skip_table_create=True forbids to create it. Create it with:\n"
-            f"{SCHEMA.format(table=f'`{settings.table_name}`')}"
-        )
+        return None
+    table = f"The table {schema.table} ({where})"
     if found.columns.keys() >= _COLUMNS_OF_1_1_0:
         raise StorageVersionException(
-            f"{table} was written by Pyncette 1. It has been left as it is. Give another mysql_table_name to start "
-            "with an empty table; the migration page of the documentation says how to take the tasks along."
+            f"{table} was written by Pyncette 1.x, and this release can't read it. It was left as it is. Give another "
+            f"mysql_table_name, or rename the old table first: RENAME TABLE `{schema.table}` TO "
+            f"`{schema.table[: _LONGEST_NAME - 3]}_1x`. Then schedule the instances anew."
         )
-    mark = _COMMENT.fullmatch(found.comment)
+    mark = _FORMAT.match(found.comment)
     if mark is None:
-        raise RepositoryException(f"{table} is not one of Pyncette's. Give another mysql_table_name.")
-    if int(mark[1]) != VERSION:
         raise StorageVersionException(
-            f"{table} has version {mark[1]} of Pyncette's schema, and this is a release for version {VERSION}. "
-            "It has been left as it is. Install the release of pyncette-mysql that wrote it, or give another "
-            "mysql_table_name."
+            f"{table} is there, but its comment does not say that it is a table of Pyncette. It was left as it is. "
+            "Give another mysql_table_name. If the table is Pyncette's and only the comment was lost, restore it: "
+            f"ALTER TABLE `{schema.table}` COMMENT = "
+            f"'{_comment(Format(newest(schema.steps), newest(schema.steps)))}'"
         )
-    if faults := _faults(found):
+    stored = Format(int(mark[1]), int(mark[2]))
+    # What a table of another format looks like is not known here.
+    if stored.written_by == newest(schema.steps) and (faults := _faults(found)):
         raise RepositoryException(f"{table} has been changed: {'; '.join(faults)}. Undo that, or make a new table.")
+    return stored
 
 
 def _faults(found: Found) -> list[str]:
@@ -177,39 +237,69 @@ def _faults(found: Found) -> list[str]:
     return faults
 
 
-def _at_start(error: Exception, settings: Settings) -> RepositoryException:
-    server = f"the MySQL server at {settings.host}:{settings.port}"
-    if number(error) in ACCESS_DENIED:
-        return RepositoryException(
-            f"Access to {server} was denied: {words(error)} "
-            "Check mysql_user and mysql_password, and what the user may do in mysql_database."
+def _not_prepared(stored: Format | None, schema: Schema, where: str) -> RepositoryException:
+    known = stored.written_by if stored else 0
+    how = (
+        f"run what pyncette.mysql.schema_sql({schema.table!r}{f', from_format={known}' if known else ''}) returns, or "
+        "leave out mysql_skip_table_create"
+    )
+    if known:
+        return StorageVersionException(
+            f"The table {schema.table} ({where}) has format {known}, this release of pyncette-mysql needs format "
+            f"{newest(schema.steps)}: {how}."
         )
-    if number(error) == UNKNOWN_DATABASE:
-        return RepositoryException(
-            f"There is no database {settings.database!r} on {server}: create it, or give another mysql_database."
-        )
-    if number(error) in COMMAND_DENIED:
-        return RepositoryException(
-            f"The user {settings.user!r} may not create the table {settings.table_name!r} on {server}: {words(error)} "
-            "Grant CREATE, or create the table as the documentation says and give mysql_skip_table_create=True."
-        )
-    ours = translated(error)
-    hint = _hint_with_tls(error) if settings.tls else _hint_without_tls(error)
-    return type(ours)(f"Could not open the storage on {server}. {ours}{hint}")
+    return RepositoryException(f"There is no table {schema.table} ({where}), and it is not to be made: {how}.")
 
 
-def _hint_with_tls(error: Exception) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return (
-            " The certificate is not trusted: give mysql_ssl=ssl.create_default_context(cafile=...) with the file "
-            "of the authority that signed it."
-        )
-    if "SSL" in str(error):
-        return " The server may not offer TLS: remove mysql_ssl, or set TLS up on the server."
-    return ""
+async def _change(connection: Connection, settings: Settings, schema: Schema) -> Found:
+    """Make the table or bring it up to date, step by step, one process at a time; returns what there is then."""
+    finish = settings.finish_upgrade
+    async with _alone(connection, settings):
+        while True:
+            found = await _inspect(connection, settings)
+            stored = recognised(found, schema, settings.where)
+            finish |= stored is None  # nobody has used it yet
+            pending = schema.pending(stored, settings.where, finish=finish)
+            if not pending:
+                return found
+            await _carry_out(connection, settings, schema, pending[0], stored)
 
 
-def _hint_without_tls(error: Exception) -> str:
-    if "secure transport" in str(error).lower():
-        return " The server takes encrypted connections only: give mysql_ssl=True or an ssl.SSLContext."
-    return ""
+async def _carry_out(
+    connection: Connection, settings: Settings, schema: Schema, step: Migration[str], stored: Format | None
+) -> None:
+    """Do one step. Where several servers take writes, another process may have done it: their locks are not shared."""
+    attempt = 1
+    while True:
+        try:
+            await execute(connection, schema.script(step, stored))
+        except DRIVER_ERRORS as error:
+            if lost_connection(error):
+                raise
+            if recognised(await _inspect(connection, settings), schema, settings.where) != stored:
+                return
+            if number(error) != LOCK_WAIT_TIMEOUT or attempt == _ATTEMPTS:
+                raise
+            attempt += 1  # a transaction that uses the table goes on for long
+        else:
+            logger.info("The table %s: %s is done.", schema.table, step.name)
+            return
+
+
+@asynccontextmanager
+async def _alone(connection: Connection, settings: Settings) -> AsyncIterator[None]:
+    """Hold a lock that the server gives to one connection at a time, and takes back when that ends.
+
+    The statement of a process that was killed goes on, and the lock is held until it has ended.
+    """
+    table = f"{settings.database}.{settings.table_name}".encode()
+    lock = f"pyncette schema {hashlib.sha256(table).hexdigest()[:40]}"  # a name has 64 characters at most
+    while (got := (await execute(connection, f"SELECT GET_LOCK('{lock}', {_WAIT_SECONDS})"))[0][0][0]) == 0:
+        logger.info("Another process makes or changes the table %s; waiting for it.", settings.table_name)
+    if got is None:
+        raise RepositoryUnavailableException(f"The table {settings.table_name} ({settings.where}) could not be locked.")
+    try:
+        yield
+    finally:
+        with suppress(*DRIVER_ERRORS):  # then the connection is lost, and the lock with it
+            await execute(connection, f"DO RELEASE_LOCK('{lock}')")

@@ -9,13 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from pyncette.checks import check_flag, check_whole
+
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SSL_WORDS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where the server is, who asks, and which table is ours."""
+    """Where the server is, who asks, and which table is ours.
+
+    :ivar finish_upgrade: whether steps may be done after which older releases can't use the table.
+    """
 
     host: str
     port: int
@@ -26,21 +31,18 @@ class Settings:
     skip_table_create: bool
     pool_size: int
     tls: bool | ssl.SSLContext | None
+    finish_upgrade: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("host", "user", "database", "table_name"):
+        for name in ("host", "user", "database"):
             _check_text(name, getattr(self, name))
         if self.password is not None and not isinstance(self.password, str):
             raise TypeError(f"mysql_password must be text or None, not {type(self.password).__name__}.")
-        _check_whole("port", self.port, 1, 65535)
-        _check_whole("pool_size", self.pool_size, 1, 1000)
-        if not _TABLE_NAME.fullmatch(self.table_name):
-            raise ValueError(
-                "mysql_table_name must be 1 to 64 of the characters A-Z a-z 0-9 _ and not begin with a digit, "
-                f"not {self.table_name!r}. The database is named by mysql_database."
-            )
-        if not isinstance(self.skip_table_create, bool):
-            raise TypeError(f"mysql_skip_table_create must be True or False, not {self.skip_table_create!r}.")
+        check_whole("mysql_port", self.port, least=1, most=65535)
+        check_whole("mysql_pool_size", self.pool_size, least=1, most=1000)
+        check_flag("mysql_skip_table_create", self.skip_table_create)
+        check_flag("finish_upgrade", self.finish_upgrade)
+        check_table_name(self.table_name)
         if self.tls is not None and not isinstance(self.tls, bool | ssl.SSLContext):
             raise TypeError(
                 "mysql_ssl must be an ssl.SSLContext, True, False or None, "
@@ -48,19 +50,27 @@ class Settings:
                 "mysql_ssl=ssl.create_default_context(cafile='ca.pem')."
             )
 
+    @property
+    def where(self) -> str:
+        """The server and the database, for people to read."""
+        return f"MySQL at {self.host}:{self.port}, database {self.database!r}"
+
+
+def check_table_name(name: str) -> None:
+    """:raises TypeError, ValueError: saying what to write instead."""
+    _check_text("table_name", name)
+    if not _TABLE_NAME.fullmatch(name):
+        raise ValueError(
+            "mysql_table_name must be 1 to 64 of the characters A-Z a-z 0-9 _ and not begin with a digit, "
+            f"not {name!r}. The database is named by mysql_database."
+        )
+
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"mysql_{name} must be text, not {type(value).__name__}.")
     if not value or "\0" in value:
         raise ValueError(f"mysql_{name} must be text that isn't empty and has no NUL in it.")
-
-
-def _check_whole(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"mysql_{name} must be a whole number, not {type(value).__name__}.")
-    if not least <= value <= most:
-        raise ValueError(f"mysql_{name} must be from {least} to {most}, not {value}.")
 
 
 def options_from_url(url: str) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The statements that read, and those that claim."""
+"""The statements of ``statements.sql`` with their values, and the scripts that are made of them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from itertools import groupby
 from typing import TypeVar
 
 from pyncette.record import HELD, Queue, QueueClaim, Ref
+from pyncette.resources import load_statements
 
-from .sql import COLUMNS, QUERIES, Dialect, derived, text
+from .codec import ROWS, Batch, Dialect, derived, text
 
 T = TypeVar("T")
 
-ROWS = 500
-"""How many values a derived table or a list holds at most."""
-
 BRANCHES = 200
 """How many parts a UNION has at most."""
+
+COLUMNS = (
+    "t.queue, t.`key`, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, "
+    "t.spec, t.state"
+)
+
+_STATE = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
+_INSERTED = ("n", "queue", "`key`")
+_UPDATED = ("queue", "`key`", "old", *_STATE, "state")
+_DELETED = ("n", "queue", "`key`", "old")
+_WRITTEN = ("n", "queue", "`key`", "revision", "old")
 
 MANY_PARTS = 16
 """From so many parts on, a claim asks first which queues have something due (MySQL): planning a part costs the server
@@ -29,9 +38,10 @@ class Statements:
     def __init__(self, table_name: str, dialect: Dialect) -> None:
         self.dialect = dialect
         self._table = f"`{table_name}`"
+        self._texts = load_statements(__package__)
 
     def fill(self, name: str, **values: object) -> str:
-        return QUERIES[name].format(table=self._table, columns=COLUMNS, **values)
+        return self._texts[name].format(table=self._table, columns=COLUMNS, **values)
 
     def read(self, refs: Sequence[Ref]) -> str:
         return ";".join(
@@ -98,6 +108,30 @@ class Statements:
         )
         return f"START TRANSACTION;{lease};{claimed};COMMIT"
 
+    def swap(self, batch: Batch) -> str:
+        """A transaction. Its results are pairs: the position of a change, and what became of it; those of deletions
+        that are applied or busy, and of other changes that are not applied."""
+        script = ["START TRANSACTION", "SET @pyncette_applied = 0"]
+        if batch.inserts:
+            script.append(self.fill("insert", rows=f"({'),('.join(batch.inserts)})"))
+        if batch.updates:
+            script.append(self.fill("update", changes=self._changes(_UPDATED, batch.updates), spec=""))
+        if batch.rewrites:
+            rewrites = self._changes((*_UPDATED, "spec"), batch.rewrites)
+            script.append(self.fill("update", changes=rewrites, spec=", t.spec = held.spec"))
+        if batch.deletes:
+            deletes = self._changes(_DELETED, batch.deletes)
+            script += [self.fill(name, changes=deletes) for name in ("find_deleted", "delete", "find_undeleted")]
+        if batch.written:
+            written = self._changes(_WRITTEN, batch.written)
+            script.append(self.fill("find_refused", changes=written, expected=len(batch.written)))
+        return ";".join([*script, "COMMIT"])
+
+    def met(self, refs: Sequence[Ref]) -> str:
+        """The positions of the records that are there, first with those that are not committed, then without."""
+        rows = [f"{n},{text(ref.queue)},{text(ref.key)}" for n, ref in enumerate(refs)]
+        return self.fill("find_inserted", changes=self._changes(_INSERTED, rows))
+
     def _part(self, for_instances: str, for_statics: str, run: Sequence[QueueClaim], now: int) -> str:
         first = run[0]
         window = {"since": first.since, "before": min(first.before, now + 1)}
@@ -109,6 +143,9 @@ class Statements:
 
     def _leases(self, claims: Iterable[QueueClaim]) -> str:
         return self._asked(("queue", "lease_end"), (f"{text(c.queue.name)},{c.locked_until}" for c in claims))
+
+    def _changes(self, columns: Sequence[str], rows: Iterable[str]) -> str:
+        return derived(self.dialect, "changes", columns, rows)
 
     def _asked(self, columns: Sequence[str], rows: Iterable[str]) -> str:
         return derived(self.dialect, "asked", columns, rows)

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from pyncette.errors import RepositoryException, StorageVersionException
-from pyncette.migrations import Format, Migration, newest, plan
+from pyncette.migrations import Format, Migration, by_hand, newest, plan
 from pyncette.resources import load_migrations
 
 from .connection import Database
@@ -96,14 +96,10 @@ def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, cont
 
 
 def _script(schema: Schema, from_format: int, *, contract: bool) -> str:
-    if not 0 <= from_format <= newest(schema.steps):
-        raise ValueError(f"from_format must be from 0 to {newest(schema.steps)}, not {from_format}.")
-    stored = Format(from_format, from_format) if from_format else None
-    parts = []
-    for step in schema.pending(stored, "", finish=contract):
-        parts.append(f"-- {step.name}\nBEGIN;\n\n{schema.script(step, stored)}\nCOMMIT;\n")
-        stored = step.after(stored)
-    return "\n".join(parts)
+    return "\n".join(
+        f"-- {step.name}\nBEGIN;\n\n{schema.script(step, stored)}\nCOMMIT;\n"
+        for step, stored in by_hand(from_format, schema.steps, contract=contract)
+    )
 
 
 async def prepare(database: Database, settings: Settings, schema: Schema) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from pyncette.errors import RepositoryException, StorageVersionException
-from pyncette.migrations import Format, Migration, newest, plan
+from pyncette.migrations import Format, Migration, by_hand, plan
 from pyncette.record import Record
 from pyncette.resources import load_migrations
 
@@ -69,14 +69,10 @@ def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, cont
     :raises ValueError: the table's name or the format is impossible.
     """
     settings = Settings.checked(":memory:", table_name)
-    stored = Format(from_format, from_format) if from_format else None
-    known = migrations()
-    if not 0 <= from_format <= newest(known):
-        raise ValueError(f"from_format must be from 0 to {newest(known)}, not {from_format}.")
     steps = [f"{_VERSIONS.strip()};"]
-    for each in plan(stored, known, finish=contract, where=table_name, distribution="pyncette-sqlite"):
-        stored = each.after(stored)
-        numbers = f"('{settings.table}', {stored.written_by}, {stored.readable_from})"
+    for each, stored in by_hand(from_format, migrations(), contract=contract):
+        done = each.after(stored)
+        numbers = f"('{settings.table}', {done.written_by}, {done.readable_from})"
         steps.append(f"-- {each.name}\n{_sql(settings, each)}\n{_WRITE_FORMAT.strip().replace('(?, ?, ?)', numbers)};")
     return "BEGIN IMMEDIATE;\n\n" + "\n\n".join(steps) + "\n\nCOMMIT;\n"
 

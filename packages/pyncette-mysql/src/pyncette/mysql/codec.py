@@ -1,16 +1,17 @@
-"""A swap as scripts: batches of changes, each one transaction and one round trip."""
+"""Records as the text of statements, in batches, and rows as records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from enum import Enum
+from typing import Any, NamedTuple
 
 from pyncette.errors import RecordRefusedException
 from pyncette.record import Change, Record
 
-from .sql import derived, optional_number, optional_text, text
-from .statements import ROWS, Statements
+ROWS = 500
+"""How many values a derived table or a list holds at most."""
 
 BYTES = 4 * 2**20
 """How large a script gets at most, unless a single record is larger."""
@@ -18,11 +19,76 @@ BYTES = 4 * 2**20
 _AROUND = 4096
 """More than the statements of a script take without their values."""
 
-_KEY = ("queue", "`key`")
-_STATE = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
-_UPDATED = (*_KEY, "old", *_STATE, "state")
-_DELETED = ("n", *_KEY, "old")
-_WRITTEN = ("n", *_KEY, "revision", "old")
+
+class Dialect(Enum):
+    """Whose SQL it is, where MySQL and MariaDB have different words for the same thing."""
+
+    MYSQL = "MySQL"
+    MARIADB = "MariaDB"
+
+
+def text(value: str) -> str:
+    """A literal of bytes, which means the same in every SQL mode and character set."""
+    return f"x'{value.encode(errors='surrogateescape').hex()}'"
+
+
+def optional_text(value: str | None) -> str:
+    return "NULL" if value is None else text(value)
+
+
+def optional_number(value: int | None) -> str:
+    return "NULL" if value is None else str(value)
+
+
+def derived(dialect: Dialect, name: str, columns: Sequence[str], rows: Iterable[str]) -> str:
+    """A derived table of values. Each row is text with commas between its values; there is at least one."""
+    names = ", ".join(columns)
+    if dialect is Dialect.MYSQL:
+        return f"(VALUES ROW({'),ROW('.join(rows)})) AS {name} ({names})"
+    values = "),(".join(rows)
+    return f"(WITH given ({names}) AS (VALUES ({values})) SELECT * FROM given) AS {name}"  # noqa: S608 - all literals
+
+
+def record(row: tuple[Any, ...]) -> Record:
+    """A record from the :data:`COLUMNS`."""
+    queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state = row
+    return Record(
+        decoded(queue),
+        decoded(key),
+        due_at,
+        ready_at,
+        locked_until,
+        None if locked_by is None else decoded(locked_by),
+        decoded(revision),
+        fence,
+        attempt,
+        spec,
+        state,
+    )
+
+
+def record_before(row: tuple[Any, ...]) -> Record:
+    """A record as it was before it was claimed: from what a claim leaves in ``was``, and what it does not change."""
+    queue, key, due_at, was, spec, state = row
+    ready_at, locked_until, fence, attempt, revision, locked_by = was.decode().split(",")
+    return Record(
+        decoded(queue),
+        decoded(key),
+        due_at,
+        int(ready_at),
+        int(locked_until) if locked_until else None,
+        decoded(bytes.fromhex(locked_by[1:])) if locked_by else None,
+        decoded(bytes.fromhex(revision)),
+        int(fence),
+        int(attempt),
+        spec,
+        state,
+    )
+
+
+def decoded(value: bytes) -> str:
+    """Bytes that are no text, which only a hand can have put there, stand in it as lone surrogates."""
+    return value.decode(errors="surrogateescape")
 
 
 class _Row(NamedTuple):
@@ -61,29 +127,6 @@ class Batch:
 
     def has_room(self, row: _Row) -> bool:
         return self.changes < ROWS and self.size + _size(row) <= BYTES
-
-    def script(self, statements: Statements) -> str:
-        """A transaction. Its results are pairs: the position of a change, and what became of it; those of deletions
-        that are applied or busy, and of other changes that are not applied."""
-
-        def changes(columns: Sequence[str], rows: Sequence[str]) -> str:
-            return derived(statements.dialect, "changes", columns, rows)
-
-        script = ["START TRANSACTION", "SET @pyncette_applied = 0"]
-        if self.inserts:
-            script.append(statements.fill("insert", rows=f"({'),('.join(self.inserts)})"))
-        if self.updates:
-            script.append(statements.fill("update", changes=changes(_UPDATED, self.updates), spec=""))
-        if self.rewrites:
-            rewrites = changes((*_UPDATED, "spec"), self.rewrites)
-            script.append(statements.fill("update", changes=rewrites, spec=", t.spec = held.spec"))
-        if self.deletes:
-            deletes = changes(_DELETED, self.deletes)
-            script += [statements.fill(name, changes=deletes) for name in ("find_deleted", "delete", "find_undeleted")]
-        if self.written:
-            written = changes(_WRITTEN, self.written)
-            script.append(statements.fill("find_refused", changes=written, expected=len(self.written)))
-        return ";".join([*script, "COMMIT"])
 
 
 def batches(changes: Sequence[Change], max_packet: int) -> Iterator[Batch]:

@@ -6,23 +6,23 @@ import inspect
 import re
 from pathlib import Path
 
-from pyncette.mysql import connections, database, mysql_repository, schema, statements
-from pyncette.mysql.sql import SCHEMA, Dialect
+from pyncette.mysql import codec, connection, mysql_repository, schema, schema_sql, statements
+from pyncette.mysql.codec import Dialect
 
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "backends" / "mysql.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "backends" / "mysql.md"
 
 
 def test_the_page() -> None:
     page = PAGE.read_text("utf-8")
-    assert SCHEMA.format(table="`pyncette_tasks`") in page
-    options = dict(re.findall(r"(?m)^\| `(mysql_\w+)` \|\s*(?:`([^`]*)`)?\s*\|", page))
+    assert schema_sql() in page
+    options = dict(re.findall(r"(?m)^\| `((?:mysql|finish)_\w+)` \|\s*(?:`([^`]*)`)?\s*\|", page))
     parameters = inspect.signature(mysql_repository).parameters
     assert options.keys() == parameters.keys()
     defaults = {name: repr(p.default).replace("'", '"') for name, p in parameters.items() if p.default is not p.empty}
     assert {name: text for name, text in options.items() if text} == defaults
     oldest = {dialect: ".".join(map(str, numbers)) for dialect, numbers in schema._OLDEST.items()}
     assert f"MySQL {oldest[Dialect.MYSQL]} or newer, or MariaDB {oldest[Dialect.MARIADB][:-2]} or newer" in page
-    assert f"more than {statements.ROWS} changes or 4 MB" in page
+    assert f"more than {codec.ROWS} changes or 4 MB" in page
     assert f"names {statements.MANY_PARTS} dynamic tasks" in page
-    assert f"idle for {connections.TESTED_WHEN_IDLE_SECONDS:.0f} s" in page
-    assert f"after {database.CALL_SECONDS:.0f} s" in page
+    assert f"idle for {connection.TESTED_WHEN_IDLE_SECONDS:.0f} s" in page
+    assert f"after {connection.CALL_SECONDS:.0f} s" in page

@@ -6,6 +6,8 @@ from asyncmy.errors import MySQLError, NotSupportedError
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 
+from .settings import Settings
+
 DRIVER_ERRORS = (MySQLError, OSError)
 """Everything that the driver raises on purpose; a timeout is an OSError."""
 
@@ -71,3 +73,46 @@ def translated(error: Exception) -> RepositoryException:
     if number(error) in _REFUSED:
         return RecordRefusedException(f"The MySQL server can't store this: {words(error)}")
     return RepositoryException(f"The MySQL server refused a statement: {words(error)}")
+
+
+def at_start(error: Exception, settings: Settings) -> RepositoryException:
+    """What to say when the storage can't be opened.
+
+    :param error: the driver's.
+    """
+    server = f"the MySQL server at {settings.host}:{settings.port}"
+    if number(error) in ACCESS_DENIED:
+        return RepositoryException(
+            f"Access to {server} was denied: {words(error)} "
+            "Check mysql_user and mysql_password, and what the user may do in mysql_database."
+        )
+    if number(error) == UNKNOWN_DATABASE:
+        return RepositoryException(
+            f"There is no database {settings.database!r} on {server}: create it, or give another mysql_database."
+        )
+    if number(error) in COMMAND_DENIED:
+        return RepositoryException(
+            f"The user {settings.user!r} may not create or change the table {settings.table_name!r} on {server}: "
+            f"{words(error)} Grant CREATE and ALTER, or have somebody run what "
+            f"pyncette.mysql.schema_sql({settings.table_name!r}) returns, and give mysql_skip_table_create=True."
+        )
+    ours = translated(error)
+    hint = _hint_with_tls(error) if settings.tls else _hint_without_tls(error)
+    return type(ours)(f"Could not open the storage on {server}. {ours}{hint}")
+
+
+def _hint_with_tls(error: Exception) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return (
+            " The certificate is not trusted: give mysql_ssl=ssl.create_default_context(cafile=...) with the file "
+            "of the authority that signed it."
+        )
+    if "SSL" in str(error):
+        return " The server may not offer TLS: remove mysql_ssl, or set TLS up on the server."
+    return ""
+
+
+def _hint_without_tls(error: Exception) -> str:
+    if "secure transport" in str(error).lower():
+        return " The server takes encrypted connections only: give mysql_ssl=True or an ssl.SSLContext."
+    return ""

@@ -14,7 +14,7 @@ import asyncmy
 from asyncmy.connection import Connection
 
 from pyncette.mysql import mysql_repository
-from pyncette.mysql.connections import SESSION, execute
+from pyncette.mysql.connection import SESSION, execute
 from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import take
@@ -61,11 +61,11 @@ async def becomes(probe: Callable[[], Awaitable[int]], expected: int) -> None:
 
 
 @dataclass(frozen=True)
-class Lab:
+class Store:
     """One table on one server."""
 
     server: Server
-    table: str = field(default_factory=lambda: f"lab_{uuid.uuid4().hex}")
+    table: str = field(default_factory=lambda: f"store_{uuid.uuid4().hex}")
 
     @property
     def options(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.mysql_lab import Lab, Proxy
+from tests.helpers.mysql import Proxy, Store
 from tests.servers.model import Server
 
 
@@ -21,11 +21,11 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 
 @pytest.fixture
-async def lab(server: Server) -> AsyncIterator[Lab]:
+async def store(server: Server) -> AsyncIterator[Store]:
     """A table that nobody else uses."""
-    lab = Lab(server)
-    yield lab
-    await lab.ask(f"DROP TABLE IF EXISTS {lab.table}")
+    store = Store(server)
+    yield store
+    await store.ask(f"DROP TABLE IF EXISTS {store.table}")
 
 
 @pytest.fixture

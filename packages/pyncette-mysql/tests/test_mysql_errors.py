@@ -6,7 +6,7 @@ import pytest
 from asyncmy.errors import InterfaceError, InternalError, MySQLError, OperationalError, ProgrammingError
 
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
-from pyncette.mysql.failures import translated
+from pyncette.mysql.errors import translated
 
 
 @pytest.mark.parametrize(

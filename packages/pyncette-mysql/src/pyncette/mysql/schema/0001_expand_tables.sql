@@ -1,3 +1,5 @@
+-- Names are bytes, so that those that differ in case, accents or trailing spaces are different.
+-- `was` is what a claim has replaced, which its answer needs.
 CREATE TABLE {table} (
     queue VARBINARY(1024) NOT NULL,
     `key` VARBINARY(1024) NOT NULL,
@@ -13,4 +15,4 @@ CREATE TABLE {table} (
     was VARBINARY(1200) NULL,
     PRIMARY KEY (queue, `key`),
     KEY due (queue, ready_at, `key`)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = 'pyncette schema 1'
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = {format};

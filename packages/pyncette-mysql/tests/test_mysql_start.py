@@ -16,12 +16,13 @@ import anyio
 import pytest
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
-from pyncette.mysql import MySQLRepository, mysql_repository
+from pyncette.mysql import MySQLRepository, mysql_repository, schema_sql
 from pyncette.mysql.schema import Found, _check_server
 from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import next_ready, ready, take
-from tests.mysql_lab import Lab
+from tests.helpers import pyncette_1
+from tests.helpers.mysql import Store
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 
@@ -82,87 +83,122 @@ async def refused(
     ],
 )
 async def test_cannot_connect(
-    lab: Lab, options: dict[str, Any], error: type[RepositoryException], words: list[str]
+    store: Store, options: dict[str, Any], error: type[RepositoryException], words: list[str]
 ) -> None:
-    assert (await refused(lab.open(**options), error, *words)).__cause__ is not None
+    assert (await refused(store.open(**options), error, *words)).__cause__ is not None
 
 
-async def test_passwords_are_utf8(lab: Lab) -> None:
+async def test_passwords_are_utf8(store: Store) -> None:
     """A password of any characters works, as the server's own clients send it."""
     user, password = f"u{uuid.uuid4().hex[:20]}", "\u6f22\u00fc'\\\"%s"
     quoted = f"_utf8mb4 0x{password.encode().hex()}"
-    async with lab.connect() as connection:
-        await lab.send(connection, "SET NAMES utf8mb4")
+    async with store.connect() as connection:
+        await store.send(connection, "SET NAMES utf8mb4")
         escaped = password.replace("\\", "\\\\").replace("'", "\\'")
-        await lab.send(
+        await store.send(
             connection,
-            f"CREATE USER {user}@'%' IDENTIFIED BY '{escaped}'; GRANT ALL ON {lab.server.database}.* TO {user}@'%'",
+            f"CREATE USER {user}@'%' IDENTIFIED BY '{escaped}'; GRANT ALL ON {store.server.database}.* TO {user}@'%'",
         )
-        assert (await lab.send(connection, f"SELECT {quoted} = '{escaped}'"))[0] == ((1,),)
+        assert (await store.send(connection, f"SELECT {quoted} = '{escaped}'"))[0] == ((1,),)
         try:
-            async with lab.open(mysql_user=user, mysql_password=password) as repository:
+            async with store.open(mysql_user=user, mysql_password=password) as repository:
                 await works(repository)
         finally:
-            await lab.send(connection, f"DROP USER {user}@'%'")
+            await store.send(connection, f"DROP USER {user}@'%'")
 
 
-async def test_the_table_is_made_once(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_table_is_made_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Ten clients open at the same time; all of them work, and the driver has nothing to warn about."""
     with caplog.at_level(logging.WARNING):
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
-                tasks.start_soon(opening, lab.open())
-        async with lab.open() as repository:
+                tasks.start_soon(opening, store.open())
+        async with store.open() as repository:
             await works(repository)
     assert not caplog.records
-    found = await lab.ask(f"SELECT table_comment FROM information_schema.tables WHERE table_name = '{lab.table}'")
-    assert found == (("pyncette schema 1",),)
+    found = await store.ask(f"SELECT table_comment FROM information_schema.tables WHERE table_name = '{store.table}'")
+    assert found == (("Tasks of Pyncette, format 1, readable from 1. Pyncette reads this; keep it.",),)
 
 
-async def test_skipped_creation(lab: Lab) -> None:
-    """Nothing is created then; the error has the statement that creates the table, and it is the right one."""
-    error = await refused(lab.open(mysql_skip_table_create=True), RepositoryException, lab.table)
-    assert await lab.ask(f"SHOW TABLES LIKE '{lab.table}'") == ()
-    await lab.ask(str(error).partition(":\n")[2])
-    async with lab.open(mysql_skip_table_create=True) as repository:
+async def test_skipped_creation(store: Store) -> None:
+    """Nothing is made then; the error says what returns the statement that makes the table, and it is the right one."""
+    said = f"schema_sql('{store.table}')"
+    await refused(store.open(mysql_skip_table_create=True), RepositoryException, store.table, said)
+    assert await store.ask(f"SHOW TABLES LIKE '{store.table}'") == ()
+    await store.ask(schema_sql(store.table))
+    async with store.open(mysql_skip_table_create=True) as repository:
         await works(repository)
 
 
-async def test_privileges(lab: Lab) -> None:
+async def test_privileges(store: Store) -> None:
     """Without CREATE the error says what to do; SELECT, INSERT, UPDATE and DELETE on the table are enough."""
     user = f"u{uuid.uuid4().hex[:20]}"
     other = {"mysql_user": user, "mysql_password": "pw"}
-    async with lab.connect() as connection:
-        await lab.send(connection, f"CREATE USER {user}@'%' IDENTIFIED BY 'pw'")
+    async with store.connect() as connection:
+        await store.send(connection, f"CREATE USER {user}@'%' IDENTIFIED BY 'pw'")
         try:
-            await refused(lab.open(**other), RepositoryException, "denied", "mysql_database")
-            where = f"{lab.server.database}.{lab.table}"
-            await lab.send(connection, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {lab.server.database}.* TO {user}@'%'")
-            await refused(lab.open(**other), RepositoryException, user, "CREATE", "mysql_skip_table_create=True")
-            await opening(lab.open())
-            await lab.send(
+            await refused(store.open(**other), RepositoryException, "denied", "mysql_database")
+            where = f"{store.server.database}.{store.table}"
+            await store.send(
+                connection, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {store.server.database}.* TO {user}@'%'"
+            )
+            await refused(store.open(**other), RepositoryException, user, "CREATE", "mysql_skip_table_create=True")
+            await opening(store.open())
+            await store.send(
                 connection,
                 f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {user}@'%';"
                 f"GRANT SELECT, INSERT, UPDATE, DELETE ON {where} TO {user}@'%'",
             )
-            async with lab.open(mysql_skip_table_create=True, **other) as repository:
+            async with store.open(mysql_skip_table_create=True, **other) as repository:
                 await works(repository)
         finally:
-            await lab.send(connection, f"DROP USER {user}@'%'")
+            await store.send(connection, f"DROP USER {user}@'%'")
 
 
-OF_1_1_0 = """CREATE TABLE {} (name VARCHAR(256) PRIMARY KEY, parent_name VARCHAR(256), locked_until DOUBLE,
-locked_by VARCHAR(256), execute_after DOUBLE, task_spec TEXT)"""
+async def test_a_table_of_1_1_0(store: Store) -> None:
+    """Refused and left as it is, until it is renamed as the message says."""
+    made = pyncette_1.MYSQL if store.server.kind == "mysql" else pyncette_1.MARIADB
+    await store.ask(made.format(table=store.table))
+    before = await store.ask(f"SELECT * FROM {store.table} ORDER BY name")
+    for options in ({}, {"mysql_skip_table_create": True}, {"finish_upgrade": True}):
+        words = ["written by Pyncette 1.x", "Give another mysql_table_name"]
+        error = await refused(store.open(**options), StorageVersionException, *words)
+        assert await store.ask(f"SELECT * FROM {store.table} ORDER BY name") == before
+    rename = str(error).partition("rename the old table first: ")[2].partition(". ")[0]
+    await store.ask(rename)
+    async with store.open() as repository:
+        await works(repository)
+    assert await store.ask(f"SELECT * FROM {store.table}_1x ORDER BY name") == before
+    await store.ask(f"DROP TABLE {store.table}_1x")
+
+
+async def test_a_table_whose_comment_was_lost(store: Store) -> None:
+    """What the message says brings it back."""
+    await opening(store.open())
+    await store.ask(f"ALTER TABLE {store.table} COMMENT = ''")
+    error = await refused(store.open(), StorageVersionException)
+    await store.ask(str(error).partition("restore it: ")[2])
+    async with store.open() as repository:
+        await works(repository)
+
+
+async def test_an_index_on_an_expression(mysql_server: Server) -> None:
+    """Somebody may add one; where it stands instead of one of ours, it is shown."""
+    store = Store(mysql_server)
+    await opening(store.open())
+    await store.ask(f"CREATE INDEX more ON {store.table} ((attempt + 1))")
+    await opening(store.open())
+    await store.ask(f"ALTER TABLE {store.table} DROP INDEX due, ADD INDEX due (queue, (ready_at + 1))")
+    await refused(store.open(), RepositoryException, "index due is on queue,an expression, not queue,ready_at,key")
+    await store.ask(f"DROP TABLE {store.table}")
 
 
 @pytest.mark.parametrize(
     "table, change, error, words",
     [
-        (OF_1_1_0, "", StorageVersionException, ["Pyncette 1", "mysql_table_name"]),
-        ("CREATE TABLE {} (id INT PRIMARY KEY)", "", RepositoryException, ["not one of Pyncette's"]),
-        ("CREATE VIEW {} AS SELECT 1 AS x", "", RepositoryException, ["not one of Pyncette's"]),
-        (None, "COMMENT = 'pyncette schema 2'", StorageVersionException, ["version 2", "version 1"]),
-        (None, "COMMENT = ''", RepositoryException, ["not one of Pyncette's"]),
+        ("CREATE TABLE {} (id INT PRIMARY KEY)", "", StorageVersionException, ["its comment does not say"]),
+        ("CREATE VIEW {} AS SELECT 1 AS x", "", StorageVersionException, ["its comment does not say"]),
+        (None, "COMMENT = ''", StorageVersionException, ["its comment does not say", "restore it"]),
         (None, "DROP INDEX due", RepositoryException, ["index due is on nothing"]),
         (None, "DROP PRIMARY KEY, ADD PRIMARY KEY (`key`)", RepositoryException, ["index PRIMARY is on key"]),
         (None, "MODIFY spec TEXT", RepositoryException, ["column spec is text, not longtext"]),
@@ -172,26 +208,26 @@ locked_by VARCHAR(256), execute_after DOUBLE, task_spec TEXT)"""
     ],
 )
 async def test_tables_that_are_not_ours(
-    lab: Lab, table: str | None, change: str, error: type[RepositoryException], words: list[str]
+    store: Store, table: str | None, change: str, error: type[RepositoryException], words: list[str]
 ) -> None:
     """What another version wrote, what somebody else owns, and what was altered: refused, and left as it is."""
     if table:
-        await lab.ask(table.format(lab.table))
+        await store.ask(table.format(store.table))
     else:
-        await opening(lab.open())
-        await lab.ask(f"ALTER TABLE {lab.table} {change}")
-    before = await lab.ask(f"SHOW CREATE TABLE {lab.table}")
-    await refused(lab.open(), error, lab.table, *words)
-    assert await lab.ask(f"SHOW CREATE TABLE {lab.table}") == before
+        await opening(store.open())
+        await store.ask(f"ALTER TABLE {store.table} {change}")
+    before = await store.ask(f"SHOW CREATE TABLE {store.table}")
+    await refused(store.open(), error, store.table, *words)
+    assert await store.ask(f"SHOW CREATE TABLE {store.table}") == before
     if table and "VIEW" in table:
-        await lab.ask(f"DROP VIEW {lab.table}")
+        await store.ask(f"DROP VIEW {store.table}")
 
 
-async def test_more_columns_are_fine(lab: Lab) -> None:
+async def test_more_columns_are_fine(store: Store) -> None:
     """Somebody may add a column that fills itself."""
-    await opening(lab.open())
-    await lab.ask(f"ALTER TABLE {lab.table} ADD written_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP")
-    async with lab.open() as repository:
+    await opening(store.open())
+    await store.ask(f"ALTER TABLE {store.table} ADD written_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP")
+    async with store.open() as repository:
         await works(repository)
 
 
@@ -218,9 +254,9 @@ def test_old_servers_are_refused(version: str, fine: bool) -> None:
         _check_server(found)
 
 
-async def cipher(lab: Lab, **options: Any) -> str:
+async def cipher(store: Store, **options: Any) -> str:
     """How the connections of a repository are encrypted; it works, too."""
-    async with lab.open(**options) as repository:
+    async with store.open(**options) as repository:
         await works(repository)
         assert isinstance(repository, MySQLRepository)
         ((_, name),) = (await repository._database.run("SHOW STATUS LIKE 'Ssl_cipher'"))[0]
@@ -231,35 +267,35 @@ async def cipher(lab: Lab, **options: Any) -> str:
 async def test_caching_sha2_password(mysql_server: Server, encrypted: bool) -> None:
     """The server's standard method works over TLS and over plain TCP, also when the server has not seen the password
     since it started, and then wants all of it."""
-    lab = Lab(mysql_server)
-    found = await lab.ask(f"SELECT plugin FROM mysql.user WHERE user = '{mysql_server.user}'")
+    store = Store(mysql_server)
+    found = await store.ask(f"SELECT plugin FROM mysql.user WHERE user = '{mysql_server.user}'")
     assert found == (("caching_sha2_password",),)
-    await lab.ask("FLUSH PRIVILEGES")  # forgets the passwords
+    await store.ask("FLUSH PRIVILEGES")  # forgets the passwords
     for _ in range(2):
-        assert bool(await cipher(lab, mysql_ssl=encrypted)) is encrypted
-    await lab.ask(f"DROP TABLE {lab.table}")
+        assert bool(await cipher(store, mysql_ssl=encrypted)) is encrypted
+    await store.ask(f"DROP TABLE {store.table}")
 
 
 async def test_certificates_are_checked(mysql_server: Server) -> None:
     """With a context of one's own the certificate has to be good; the error says how to trust an authority."""
-    lab = Lab(mysql_server)
+    store = Store(mysql_server)
     if mysql_server.certificate_authority is None:
         pytest.skip("the server's certificate authority is not known")
     words = ["certificate", "ssl.create_default_context(cafile="]
-    await refused(lab.open(mysql_ssl=ssl.create_default_context()), RepositoryUnavailableException, *words)
+    await refused(store.open(mysql_ssl=ssl.create_default_context()), RepositoryUnavailableException, *words)
     trusting = ssl.create_default_context(cafile=mysql_server.certificate_authority)
     # The certificates that the server makes for itself have no name, and are not as Python 3.13 wants them.
     trusting.check_hostname = False
     trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    assert await cipher(lab, mysql_ssl=trusting)
-    await lab.ask(f"DROP TABLE {lab.table}")
+    assert await cipher(store, mysql_ssl=trusting)
+    await store.ask(f"DROP TABLE {store.table}")
 
 
 async def test_server_without_tls(mariadb_server: Server) -> None:
-    lab = Lab(mariadb_server)
-    if (await lab.ask("SELECT @@have_ssl"))[0][0] == "YES":
+    store = Store(mariadb_server)
+    if (await store.ask("SELECT @@have_ssl"))[0][0] == "YES":
         pytest.skip("this MariaDB speaks TLS")
-    await refused(lab.open(mysql_ssl=True), RepositoryUnavailableException, "TLS", "mysql_ssl")
+    await refused(store.open(mysql_ssl=True), RepositoryUnavailableException, "TLS", "mysql_ssl")
 
 
 @pytest.mark.parametrize("plugin", [b"client_ed25519", b"authentication_kerberos_client"])
@@ -290,19 +326,19 @@ async def test_methods_of_authentication_that_the_driver_lacks(plugin: bytes, mo
 
 async def test_server_that_insists_on_tls(start_server: StartServer) -> None:
     with start_server("mysql", "--require-secure-transport=ON") as server:
-        lab = Lab(server)
-        await refused(lab.open(), RepositoryException, "mysql_ssl=True")
-        assert await cipher(lab, mysql_ssl=True)
+        store = Store(server)
+        await refused(store.open(), RepositoryException, "mysql_ssl=True")
+        assert await cipher(store, mysql_ssl=True)
 
 
 @pytest.mark.parametrize("kind", ["mysql", "mariadb"])
 async def test_servers_that_replicate(start_server: StartServer, caplog: pytest.LogCaptureFixture, kind: str) -> None:
     """With a binary log in the server's own format, nothing is unsafe for the replicas."""
     with start_server(kind, "--skip-skip-log-bin", "--log-bin=log", "--server-id=1") as server:
-        lab = Lab(server)
-        assert await lab.ask("SELECT @@log_bin") == ((1,),)
+        store = Store(server)
+        assert await store.ask("SELECT @@log_bin") == ((1,),)
         with caplog.at_level(logging.WARNING):
-            async with lab.open() as repository:
+            async with store.open() as repository:
                 await works(repository)
         assert not caplog.records
 
@@ -330,10 +366,10 @@ async def test_settings_of_the_server_do_not_matter(start_server: StartServer, k
     if kind == "mariadb":
         options.append("--sql-mode=ANSI,NO_BACKSLASH_ESCAPES,ORACLE")
     with start_server(kind, *options) as server:
-        lab = Lab(server)
+        store = Store(server)
         user = "CREATE USER plain@'%' IDENTIFIED BY 'pw'; GRANT ALL ON test.* TO plain@'%'; COMMIT"
-        await lab.ask(user)  # init-connect is not for administrators
-        async with lab.open(mysql_user="plain", mysql_password="pw") as repository:
+        await store.ask(user)  # init-connect is not for administrators
+        async with store.open(mysql_user="plain", mysql_password="pw") as repository:
             await works(repository)
             before = await repository.clock()
             names = ["a", "A", "a ", "\u00e4", "\\", "'", '"', "\\'", "\U0001f600", "x'41'", "--"]
@@ -348,5 +384,5 @@ async def test_settings_of_the_server_do_not_matter(start_server: StartServer, k
             assert await repository.swap([Change(one, None) for one in records]) == [Swap.CONFLICT] * len(names)
             assert await repository.swap([Change(one, None) for one in taken]) == [Swap.APPLIED] * len(names)
             assert 0 <= int(await repository.clock() or 0) - int(before or 0) < 60_000_000
-            (seconds,) = (await lab.ask("SELECT UNIX_TIMESTAMP()"))[0]
+            (seconds,) = (await store.ask("SELECT UNIX_TIMESTAMP()"))[0]
             assert abs(int(before or 0) // 1_000_000 - seconds) < 60

@@ -12,12 +12,11 @@ import anyio
 import pytest
 from asyncmy.connection import Connection
 
-from pyncette.mysql.changes import batches
-from pyncette.mysql.sql import Dialect
+from pyncette.mysql.codec import Dialect, batches
 from pyncette.mysql.statements import Statements
 from pyncette.record import HELD, LEAST, Change, Queue, QueueClaim, Record, Ref
 from pyncette.testing.contract.base import applied, claimed, ready, take
-from tests.mysql_lab import Lab
+from tests.helpers.mysql import Store
 from tests.servers.plugin import StartServer
 
 NOW = 1_800_000_000_000_000
@@ -36,13 +35,13 @@ def contents() -> list[Record]:
     return records
 
 
-def statements(lab: Lab) -> Statements:
-    return Statements(lab.table, Dialect.MARIADB if lab.server.kind == "mariadb" else Dialect.MYSQL)
+def statements(store: Store) -> Statements:
+    return Statements(store.table, Dialect.MARIADB if store.server.kind == "mariadb" else Dialect.MYSQL)
 
 
-def claim(lab: Lab, claims: Sequence[QueueClaim], limit: int, name: str = "mine") -> str:
+def claim(store: Store, claims: Sequence[QueueClaim], limit: int, name: str = "mine") -> str:
     """The script of a claim, less its commit."""
-    script = statements(lab).claim(claims, now=NOW, limit=limit, token=name, holder=name)
+    script = statements(store).claim(claims, now=NOW, limit=limit, token=name, holder=name)
     return script.removesuffix(";COMMIT")
 
 
@@ -55,13 +54,13 @@ def keys(rows: Sequence[tuple[Any, ...]]) -> set[str]:
     return {row[0].decode() for row in rows}
 
 
-async def locked(lab: Lab, somebody: Connection, index: str) -> set[str]:
+async def locked(store: Store, somebody: Connection, index: str) -> set[str]:
     """The keys of the records that another client can't lock by this index."""
     script = (
-        f"START TRANSACTION; SELECT `key` FROM {lab.table};"
-        f"SELECT `key` FROM {lab.table} FORCE INDEX ({index}) WHERE queue >= '' FOR UPDATE SKIP LOCKED; ROLLBACK"
+        f"START TRANSACTION; SELECT `key` FROM {store.table};"
+        f"SELECT `key` FROM {store.table} FORCE INDEX ({index}) WHERE queue >= '' FOR UPDATE SKIP LOCKED; ROLLBACK"
     )
-    _, everything, free, _ = await lab.send(somebody, script)
+    _, everything, free, _ = await store.send(somebody, script)
     return keys(everything) - keys(free)
 
 
@@ -83,24 +82,24 @@ async def locked(lab: Lab, somebody: Connection, index: str) -> set[str]:
         (want("a00", "c02", "e04"), 100, 0),
     ],
 )
-async def test_claims_lock_what_they_take(lab: Lab, claims: list[QueueClaim], limit: int, taken: int) -> None:
+async def test_claims_lock_what_they_take(store: Store, claims: list[QueueClaim], limit: int, taken: int) -> None:
     """Neither what is not due, nor what a limit leaves out, nor the neighbours: by the key and by the index alike."""
-    async with lab.open() as repository, lab.connect() as claimant, lab.connect() as somebody:
+    async with store.open() as repository, store.connect() as claimant, store.connect() as somebody:
         assert applied(await repository.swap([Change(None, one) for one in contents()]))
-        *_, rows = await lab.send(claimant, claim(lab, claims, limit))
+        *_, rows = await store.send(claimant, claim(store, claims, limit))
         assert len(rows) == taken
         mine = {row[1].decode() for row in rows}
-        assert await locked(lab, somebody, "PRIMARY") == mine
-        assert await locked(lab, somebody, "due") == mine
+        assert await locked(store, somebody, "PRIMARY") == mine
+        assert await locked(store, somebody, "due") == mine
         await claimant.rollback()
 
 
-async def test_others_are_not_held_up(lab: Lab) -> None:
+async def test_others_are_not_held_up(store: Store) -> None:
     """While one client is in the middle of its claim, others claim and write all the rest."""
-    async with lab.open() as repository, lab.connect() as claimant:
+    async with store.open() as repository, store.connect() as claimant:
         records = contents()
         assert applied(await repository.swap([Change(None, one) for one in records]))
-        *_, rows = await lab.send(claimant, claim(lab, want("b", "d", limit=6), 9))
+        *_, rows = await store.send(claimant, claim(store, want("b", "d", limit=6), 9))
         mine = {row[1].decode() for row in rows}
         assert len(mine) == 9
         with anyio.fail_after(3):
@@ -114,16 +113,16 @@ async def test_others_are_not_held_up(lab: Lab) -> None:
             moved = [Change(one, record(one.queue, one.key.removeprefix(f"{one.queue}:"), LATER)) for one in rest]
             assert applied(await repository.swap(moved))
             assert applied(await repository.swap([Change(one, None) for one in taken]))
-        await lab.send(claimant, "COMMIT")
+        await store.send(claimant, "COMMIT")
         assert {one.key for one in await ready(repository, want("b", "d"), now=LATER, limit=100)} >= mine
 
 
-async def test_claims_that_meet_share(lab: Lab) -> None:
+async def test_claims_that_meet_share(store: Store) -> None:
     """Two claims of the same queue at the same time: the second takes what comes after, up to its own limit."""
-    async with lab.open() as repository, lab.connect() as first, lab.connect() as second:
+    async with store.open() as repository, store.connect() as first, store.connect() as second:
         assert applied(await repository.swap([Change(None, one) for one in contents()]))
-        *_, one = await lab.send(first, claim(lab, want("b", limit=4), 100, "first"))
-        *_, two = await lab.send(second, claim(lab, want("b", limit=4), 100, "second"))
+        *_, one = await store.send(first, claim(store, want("b", limit=4), 100, "first"))
+        *_, two = await store.send(second, claim(store, want("b", limit=4), 100, "second"))
         assert [row[1].decode() for row in one] == [f"b:{n:02}" for n in range(4)]
         assert [row[1].decode() for row in two] == [f"b:{n:02}" for n in range(4, 8)]
         await first.rollback()
@@ -133,14 +132,14 @@ async def test_claims_that_meet_share(lab: Lab) -> None:
 async def test_what_the_server_says_of_locks(start_server: StartServer) -> None:
     """MySQL's own list: for each record taken one lock in each index, of the record alone and never of a gap."""
     with start_server("mysql", "--performance-schema=ON") as server:
-        lab = Lab(server)
-        async with lab.open() as repository, lab.connect() as claimant:
+        store = Store(server)
+        async with store.open() as repository, store.connect() as claimant:
             assert applied(await repository.swap([Change(None, one) for one in contents()]))
             claims = want("b", *(f"c{n:02}" for n in range(20)), "f", limit=5)
-            *_, rows = await lab.send(claimant, claim(lab, claims, 17))
-            locks = await lab.ask(
+            *_, rows = await store.send(claimant, claim(store, claims, 17))
+            locks = await store.ask(
                 "SELECT index_name, lock_mode, COUNT(DISTINCT lock_data) FROM performance_schema.data_locks "
-                f"WHERE object_name = '{lab.table}' AND lock_type = 'RECORD' GROUP BY index_name, lock_mode"
+                f"WHERE object_name = '{store.table}' AND lock_type = 'RECORD' GROUP BY index_name, lock_mode"
             )
             await claimant.rollback()
     assert len(rows) == 17
@@ -150,11 +149,13 @@ async def test_what_the_server_says_of_locks(start_server: StartServer) -> None:
     assert {number for index, _, number in locks if index == "due"} <= {17, 34}
 
 
-async def reads(lab: Lab, connection: Connection, script: str) -> tuple[int, int]:
+async def reads(store: Store, connection: Connection, script: str) -> tuple[int, int]:
     """How many index entries and rows a script makes the server read, and how many it sorts."""
-    await lab.send(connection, "FLUSH STATUS")
-    await lab.send(connection, script)
-    rows = (await lab.send(connection, "SHOW SESSION STATUS WHERE variable_name REGEXP '^(Handler_read|Sort_rows)'"))[0]
+    await store.send(connection, "FLUSH STATUS")
+    await store.send(connection, script)
+    rows = (await store.send(connection, "SHOW SESSION STATUS WHERE variable_name REGEXP '^(Handler_read|Sort_rows)'"))[
+        0
+    ]
     count = {name: int(value) for name, value in rows}
     sorted_rows = count.pop("Sort_rows")
     return sum(
@@ -166,7 +167,7 @@ SIZE = 20_000
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
-async def test_reads_are_bounded(lab: Lab, analyzed: bool) -> None:
+async def test_reads_are_bounded(store: Store, analyzed: bool) -> None:
     """In a queue with 10,000 records that are due and 10,000 that are not, beside an equally large one, every
     statement reads about as much as it returns, whatever the server's statistics say."""
     records = [record(queue, f"{n:06}", NOW + n - SIZE // 2) for queue in ("big", "other") for n in range(SIZE)]
@@ -174,13 +175,13 @@ async def test_reads_are_bounded(lab: Lab, analyzed: bool) -> None:
     many = [Queue(one.queue, static=True) for one in statics] + [Queue("big"), Queue("empty"), Queue("other")]
     claims = [QueueClaim(queue, 10, LATER) for queue in many]
     idle = [QueueClaim(queue, 10, LATER) for queue in many if queue.static]
-    made = statements(lab)
+    made = statements(store)
     found: dict[str, tuple[int, int]] = {}
     most: dict[str, tuple[int, int]] = {}
-    async with lab.open() as repository, lab.connect() as connection:
+    async with store.open() as repository, store.connect() as connection:
         assert applied(await repository.swap([Change(None, one) for one in [*records, *statics]]))
         if analyzed:
-            await lab.ask(f"ANALYZE TABLE {lab.table}")
+            await store.ask(f"ANALYZE TABLE {store.table}")
         refs = [one.ref for one in records[:100]]
         for name, script, most_read, most_sorted in (
             ("read", made.read(refs), 100, 0),
@@ -200,12 +201,12 @@ async def test_reads_are_bounded(lab: Lab, analyzed: bool) -> None:
             ("claim nothing", made.claim(idle, now=NOW, limit=20, token="b", holder="h"), 650, 310),
             ("claim of few", made.claim(claims[-3:], now=NOW, limit=20, token="c", holder="h"), 150, 3),
         ):
-            found[name] = await reads(lab, connection, script)
+            found[name] = await reads(store, connection, script)
             most[name] = (most_read, most_sorted)
     assert not {n: (found[n], most[n]) for n in most if found[n][0] > most[n][0] or found[n][1] > most[n][1]}
 
 
-async def test_swaps_read_what_they_write(lab: Lab) -> None:
+async def test_swaps_read_what_they_write(store: Store) -> None:
     """Nothing but the records of the batch, whether they are applied or not."""
     records = [record("big", f"{n:06}", NOW + n) for n in range(SIZE)]
     again = [record("big", one.key[4:], LATER) for one in records]
@@ -214,9 +215,9 @@ async def test_swaps_read_what_they_write(lab: Lab) -> None:
     batch += [Change(None, one) for one in again[200:300]]
     batch += [Change(one, None) for one in again[300:400]]
     (made,) = batches(batch, 2**24)
-    async with lab.open() as repository, lab.connect() as connection:
+    async with store.open() as repository, store.connect() as connection:
         assert applied(await repository.swap([Change(None, one) for one in records]))
-        read, sorted_rows = await reads(lab, connection, made.script(statements(lab)))
+        read, sorted_rows = await reads(store, connection, statements(store).swap(made))
         assert read < 2000
         assert sorted_rows == 0
         assert await repository.read([change.ref for change in batch]) == again[:100] + [None] * 100 + records[200:400]

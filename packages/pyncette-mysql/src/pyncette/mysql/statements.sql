@@ -157,3 +157,12 @@ ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.
 LEFT JOIN {table} AS o FORCE INDEX (PRIMARY)
 ON o.queue = changes.queue AND o.`key` = changes.`key` AND o.revision = changes.old
 WHERE @pyncette_applied < {expected} AND t.queue IS NULL
+
+-- After an insert has waited for others in vain. A script of two statements without a transaction around them, so that
+-- the first one alone sees what is not committed.
+-- name: find_inserted
+SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED;
+SELECT changes.n FROM {changes}
+STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = changes.queue AND t.`key` = changes.`key`;
+SELECT changes.n FROM {changes}
+STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = changes.queue AND t.`key` = changes.`key`

@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.mysql import MySQLRepository, connections, database
+from pyncette.mysql import MySQLRepository, connection
 from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
-from tests.mysql_lab import MINUTE, NOW, TASK, Lab, Proxy, becomes, claim, insert, numbered, record
+from tests.helpers.mysql import MINUTE, NOW, TASK, Proxy, Store, becomes, claim, insert, numbered, record
 from tests.servers.plugin import StartServer
 
 
@@ -27,9 +27,9 @@ async def again(call: Callable[[], Awaitable[Any]]) -> Any:
                 await anyio.sleep(0.05)
 
 
-async def test_one_round_trip_for_each_call(lab: Lab, proxy: Proxy) -> None:
+async def test_one_round_trip_for_each_call(store: Store, proxy: Proxy) -> None:
     records = numbered(100)
-    async with lab.open(mysql_port=proxy.port) as repository:
+    async with store.open(mysql_port=proxy.port) as repository:
         await insert(repository, records)
         settled: list[Change] = []
 
@@ -67,17 +67,17 @@ async def test_one_round_trip_for_each_call(lab: Lab, proxy: Proxy) -> None:
         assert proxy.round_trips == before + 1
 
 
-async def test_connecting_is_quick(lab: Lab, proxy: Proxy) -> None:
+async def test_connecting_is_quick(store: Store, proxy: Proxy) -> None:
     """A connection costs the handshake and one round trip for its settings."""
-    async with lab.open():
+    async with store.open():
         pass
-    async with lab.open(mysql_port=proxy.port):
+    async with store.open(mysql_port=proxy.port):
         assert proxy.round_trips <= 5  # up to three of them to log in, one to look at the table
 
 
-async def test_lost_replies(lab: Lab, proxy: Proxy) -> None:
+async def test_lost_replies(store: Store, proxy: Proxy) -> None:
     """The connection ends while a call waits: the outcome is unknown, and the call is not repeated."""
-    async with lab.open(mysql_port=proxy.port) as repository:
+    async with store.open(mysql_port=proxy.port) as repository:
         first, second = record("one"), record("one", attempt=1)
         await insert(repository, [first])
         proxy.lose_replies = True
@@ -97,41 +97,41 @@ async def test_lost_replies(lab: Lab, proxy: Proxy) -> None:
         assert found.attempt <= 2
 
 
-async def test_connections_that_the_server_ended(lab: Lab) -> None:
+async def test_connections_that_the_server_ended(store: Store) -> None:
     """What the server closed while it was idle is noticed before it is used: no call fails."""
-    async with lab.open(**await lab.own_user()) as repository:
+    async with store.open(**await store.own_user()) as repository:
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(repository.clock)
-        for number in await lab.own_connections():
-            await lab.ask(f"KILL {number}")
-        await becomes(lab.connected, 0)
+        for number in await store.own_connections():
+            await store.ask(f"KILL {number}")
+        await becomes(store.connected, 0)
         await anyio.sleep(0.05)  # the ends of the connections arrive
         await insert(repository, [record("one")])
-        assert await lab.connected() == 1
+        assert await store.connected() == 1
 
 
-async def test_a_cancelled_app_takes_leave_of_the_server(lab: Lab) -> None:
+async def test_a_cancelled_app_takes_leave_of_the_server(store: Store) -> None:
     """The server would write of aborted connections into its log; and the cancellation goes where it belongs."""
-    aborted = await lab.ask("SHOW GLOBAL STATUS LIKE 'Aborted_clients'")
-    user = await lab.own_user()
+    aborted = await store.ask("SHOW GLOBAL STATUS LIKE 'Aborted_clients'")
+    user = await store.own_user()
     with anyio.CancelScope() as scope:
-        async with lab.open(**user) as repository:
+        async with store.open(**user) as repository:
             async with anyio.create_task_group() as tasks:
                 for _ in range(5):
                     tasks.start_soon(repository.clock)
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    await becomes(lab.connected, 0)
-    assert await lab.ask("SHOW GLOBAL STATUS LIKE 'Aborted_clients'") == aborted
+    await becomes(store.connected, 0)
+    assert await store.ask("SHOW GLOBAL STATUS LIKE 'Aborted_clients'") == aborted
 
 
-async def test_connections_that_went_silent(lab: Lab, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_that_went_silent(store: Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that was idle for long is tested before a call is entrusted to it."""
-    monkeypatch.setattr(connections, "TESTED_WHEN_IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(connections, "PING_SECONDS", 0.2)
-    async with lab.open(mysql_port=proxy.port) as repository:
+    monkeypatch.setattr(connection, "TESTED_WHEN_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "PING_SECONDS", 0.2)
+    async with store.open(mysql_port=proxy.port) as repository:
         await insert(repository, [record("one")])
         proxy.forget()
         assert await repository.swap([Change(None, record("two"))]) == [Swap.APPLIED]
@@ -142,8 +142,8 @@ async def test_connections_that_went_silent(lab: Lab, proxy: Proxy, monkeypatch:
 async def test_restart(start_server: StartServer, kind: str, kill: bool) -> None:
     """The server ends under load and comes back: what was acknowledged is there, and the same repository works on."""
     with start_server(kind) as server:
-        lab = Lab(server)
-        async with lab.open() as repository:
+        store = Store(server)
+        async with store.open() as repository:
             known: dict[str, Record] = {one.key: one for one in numbered(200)}
             await insert(repository, list(known.values()))
             uncertain: dict[str, set[str]] = {}
@@ -183,11 +183,11 @@ async def test_restart(start_server: StartServer, kind: str, kill: bool) -> None
 
 async def test_server_that_hangs(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls end in time, so does closing, and everything works again afterwards."""
-    monkeypatch.setattr(database, "CALL_SECONDS", 0.5)
-    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.3)
     with start_server("mysql") as server:
-        lab = Lab(server)
-        async with lab.open(mysql_pool_size=3) as repository, lab.open(mysql_ssl=True) as closed_while_hanging:
+        store = Store(server)
+        async with store.open(mysql_pool_size=3) as repository, store.open(mysql_ssl=True) as closed_while_hanging:
             await insert(repository, numbered(5))
             server.pause()
             try:
@@ -215,12 +215,12 @@ async def unavailable(repository: Repository) -> None:
         await repository.clock()
 
 
-async def test_event_loops_one_after_the_other(lab: Lab) -> None:
+async def test_event_loops_one_after_the_other(store: Store) -> None:
     """Nothing is bound to the first event loop that ran."""
 
     def use() -> int:
         async def main() -> int:
-            async with lab.open() as repository:
+            async with store.open() as repository:
                 return await repository.clock() or 0
 
         return asyncio.run(main())

@@ -13,7 +13,7 @@ import pytest
 
 from pyncette.record import Change, Queue, Record
 from pyncette.testing.contract.base import applied
-from tests.mysql_lab import Lab
+from tests.helpers.mysql import Store
 from tests.servers.plugin import StartServer
 
 WORKER = Path(__file__).with_name("mysql_worker.py")
@@ -23,10 +23,10 @@ TASK = Queue("task")
 
 
 class Worker:
-    def __init__(self, journal: Path, lab: Lab) -> None:
+    def __init__(self, journal: Path, store: Store) -> None:
         self.journal = journal
         with journal.open("wb") as output:
-            command = [sys.executable, str(WORKER), json.dumps(lab.options), str(FAR)]
+            command = [sys.executable, str(WORKER), json.dumps(store.options), str(FAR)]
             self.process = subprocess.Popen(command, stdout=output)
 
     def lines(self, event: str) -> list[str]:
@@ -44,11 +44,11 @@ class Worker:
 async def test_processes_and_server_killed(start_server: StartServer, tmp_path: Path, kind: str) -> None:
     """Everything is done, nothing is completed twice, and no two leases have the same fencing token."""
     with start_server(kind) as server:
-        lab = Lab(server)
-        async with lab.open() as repository:
+        store = Store(server)
+        async with store.open() as repository:
             records = [Record("task", f"task:{n}", n, n, None, None, "new", 0, 0, "{}") for n in range(RECORDS)]
             assert applied(await repository.swap([Change(None, one) for one in records]))
-            workers = [Worker(tmp_path / f"{n}.log", lab) for n in range(3)]
+            workers = [Worker(tmp_path / f"{n}.log", store) for n in range(3)]
             try:
                 for worker in workers:
                     await worker.wait_for("completed", 100)
@@ -61,7 +61,7 @@ async def test_processes_and_server_killed(start_server: StartServer, tmp_path: 
                 for worker in workers:
                     worker.process.kill()
                     worker.process.wait()
-        async with lab.open() as repository:
+        async with store.open() as repository:
             found = await repository.scan(TASK, after=None, limit=RECORDS + 1)
     assert len(found) == RECORDS
     assert {(one.due_at, one.ready_at, one.locked_by, one.attempt) for one in found} == {(FAR, FAR, None, 0)}

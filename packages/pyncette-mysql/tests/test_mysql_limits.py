@@ -7,34 +7,34 @@ import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryException
 from pyncette.record import Change, Swap
-from tests.mysql_lab import TASK, Lab, claim, insert, record
+from tests.helpers.mysql import TASK, Store, claim, insert, record
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 
 
-async def test_errors_of_the_server_cost_no_connection(lab: Lab) -> None:
+async def test_errors_of_the_server_cost_no_connection(store: Store) -> None:
     """After an error the transaction is rolled back, and the connection used again."""
     one = record("one")
-    async with lab.open(mysql_pool_size=1, **await lab.own_user()) as repository:
+    async with store.open(mysql_pool_size=1, **await store.own_user()) as repository:
         await insert(repository, [one])
-        ids = await lab.own_connections()
+        ids = await store.own_connections()
         with pytest.raises(RecordRefusedException, match="too long"):
             await repository.swap([Change(None, record("other")), Change(one, record("one", locked_by="x" * 300))])
-        assert await lab.transactions() == 0
+        assert await store.transactions() == 0
         assert await repository.scan(TASK, after=None, limit=9) == [one]
-        assert await lab.own_connections() == ids
-        await lab.ask(f"RENAME TABLE {lab.table} TO {lab.table}_away")
+        assert await store.own_connections() == ids
+        await store.ask(f"RENAME TABLE {store.table} TO {store.table}_away")
         with pytest.raises(RepositoryException, match="doesn't exist") as caught:
             await claim(repository)
         assert type(caught.value) is RepositoryException
-        await lab.ask(f"RENAME TABLE {lab.table}_away TO {lab.table}")
+        await store.ask(f"RENAME TABLE {store.table}_away TO {store.table}")
         assert len(await claim(repository)) == 1
-        assert await lab.own_connections() == ids
+        assert await store.own_connections() == ids
 
 
-async def test_lone_surrogates_are_refused(lab: Lab) -> None:
+async def test_lone_surrogates_are_refused(store: Store) -> None:
     """They are no text; JSON as the application writes it has none."""
-    async with lab.open() as repository:
+    async with store.open() as repository:
         with pytest.raises(RecordRefusedException, match="surrogates"):
             await repository.swap([Change(None, record("one", spec='"\ud800"'))])
         await insert(repository, [record("one")])
@@ -44,7 +44,7 @@ async def test_lone_surrogates_are_refused(lab: Lab) -> None:
 async def test_the_largest_spec(start_server: StartServer, kind: str) -> None:
     """The error tells the largest size that is taken: so much is, one byte more is not, and others are not affected."""
     with start_server(kind, "--max-allowed-packet=2M") as server:
-        async with Lab(server).open() as repository:
+        async with Store(server).open() as repository:
             with pytest.raises(RecordRefusedException, match="max_allowed_packet is 2097152") as caught:
                 await repository.swap([Change(None, record("large", spec="x" * 2**22))])
             most = int(str(caught.value).partition("at most ")[2].split()[0])
@@ -64,10 +64,10 @@ async def test_the_largest_spec(start_server: StartServer, kind: str) -> None:
 
 async def test_specs_of_many_packets(mysql_server: Server) -> None:
     """A record that is larger than one packet of the protocol, 16 MB."""
-    lab = Lab(mysql_server)
-    async with lab.open() as repository:
+    store = Store(mysql_server)
+    async with store.open() as repository:
         one = record("one", spec="x" * (20 * 2**20))
         await insert(repository, [one])
         assert await repository.read([one.ref]) == [one]
         assert [each.spec for each in await claim(repository)] == [one.spec]
-    await lab.ask(f"DROP TABLE {lab.table}")
+    await store.ask(f"DROP TABLE {store.table}")

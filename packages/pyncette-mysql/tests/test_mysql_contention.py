@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.mysql import database
+from pyncette.mysql import connection
 from pyncette.record import Change, Record, Swap
 from pyncette.repository import Repository
-from tests.mysql_lab import TASK, Lab, becomes, claim, insert, numbered, record
+from tests.helpers.mysql import TASK, Store, becomes, claim, insert, numbered, record
 
 
 @pytest.mark.parametrize("delete", [False, True])
@@ -22,49 +22,55 @@ from tests.mysql_lab import TASK, Lab, becomes, claim, insert, numbered, record
     "meanwhile",
     ["UPDATE {table} SET revision = 'other' WHERE {one}", "DELETE FROM {table} WHERE {one}", "{locked}"],
 )
-async def test_swap_waits_for_nobody(lab: Lab, meanwhile: str, delete: bool) -> None:
+async def test_swap_waits_for_nobody(store: Store, meanwhile: str, delete: bool) -> None:
     """A row that another transaction has locked is busy, and the rest of the batch is done."""
     one, other, outdated = numbered(3)
     new = None if delete else record(one.key[5:])
     batch = [Change(one, new), Change(other, None), Change(record(outdated.key[5:]), None), Change(None, record("new"))]
     where = f"queue = 'task' AND `key` = '{one.key}'"
-    locked = f"SELECT 1 FROM {lab.table} WHERE {where} FOR UPDATE"
-    async with lab.open() as repository, lab.connect() as somebody:
+    locked = f"SELECT 1 FROM {store.table} WHERE {where} FOR UPDATE"
+    async with store.open() as repository, store.connect() as somebody:
         await insert(repository, [one, other, outdated])
-        await lab.send(somebody, f"START TRANSACTION; {meanwhile.format(table=lab.table, one=where, locked=locked)}")
+        await store.send(
+            somebody, f"START TRANSACTION; {meanwhile.format(table=store.table, one=where, locked=locked)}"
+        )
         with anyio.fail_after(0.9):
             assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED, Swap.CONFLICT, Swap.APPLIED]
-        await lab.send(somebody, "ROLLBACK")
+        await store.send(somebody, "ROLLBACK")
         assert await repository.swap(batch[:1]) == [Swap.APPLIED]
         assert await repository.read([one.ref]) == [new]
 
 
-async def test_an_insert_that_meets_another_insert(lab: Lab) -> None:
+async def test_an_insert_that_meets_another_insert(store: Store) -> None:
     """It waits for a moment; then it is busy, and the rest of the batch is done."""
     values = "0, 0, 'x', 0, 0, '{}', ''"
-    async with lab.open() as repository, lab.connect() as somebody:
-        await lab.send(
+    async with store.open() as repository, store.connect() as somebody:
+        await store.send(
             somebody,
-            f"START TRANSACTION; INSERT INTO {lab.table} "
+            f"START TRANSACTION; INSERT INTO {store.table} "
             "(queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state) "
             f"VALUES ('task', 'task:one', {values})",
         )
         batch = [Change(None, record(name)) for name in ("one", "three", "two")]
         with anyio.fail_after(20):
             assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED, Swap.APPLIED]
-        await lab.send(somebody, "ROLLBACK")
+        await store.send(somebody, "ROLLBACK")
         assert await repository.swap(batch[:1]) == [Swap.APPLIED]
 
 
-async def test_deadlocks_are_retried(lab: Lab) -> None:
+async def test_deadlocks_are_retried(store: Store) -> None:
     """The server chose our transaction as the victim and undid it: the call does it again."""
-    async with lab.open() as repository, lab.connect() as somebody:
+    async with store.open() as repository, store.connect() as somebody:
         await insert(repository, [record(f"more {n}") for n in range(50)])
-        new = f"INSERT INTO {lab.table} (queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state) VALUES "
+        new = (
+            f"INSERT INTO {store.table} (queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state) VALUES "
+        )
         # Has written more than the other, which makes that one the victim.
-        await lab.send(somebody, f"START TRANSACTION; UPDATE {lab.table} SET attempt = 9 WHERE `key` LIKE 'task:more%'")
-        await lab.send(somebody, f"{new} ('task', 'task:b', 0, 0, 'x', 0, 0, '{{}}', '')")
-        before = await deadlocks(lab)
+        await store.send(
+            somebody, f"START TRANSACTION; UPDATE {store.table} SET attempt = 9 WHERE `key` LIKE 'task:more%'"
+        )
+        await store.send(somebody, f"{new} ('task', 'task:b', 0, 0, 'x', 0, 0, '{{}}', '')")
+        before = await deadlocks(store)
         outcome: list[Swap] = []
 
         async def swap() -> None:
@@ -72,19 +78,19 @@ async def test_deadlocks_are_retried(lab: Lab) -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(swap)
-            await becomes(lambda: waiting(lab), 1)
-            await lab.send(somebody, f"{new} ('task', 'task:a', 0, 0, 'x', 0, 0, '{{}}', '')")
-            await lab.send(somebody, "ROLLBACK")
+            await becomes(lambda: waiting(store), 1)
+            await store.send(somebody, f"{new} ('task', 'task:a', 0, 0, 'x', 0, 0, '{{}}', '')")
+            await store.send(somebody, "ROLLBACK")
         assert outcome == [Swap.APPLIED, Swap.APPLIED]
-        assert await deadlocks(lab) > before
+        assert await deadlocks(store) > before
 
 
-async def test_batches_in_any_order_do_not_deadlock(lab: Lab) -> None:
+async def test_batches_in_any_order_do_not_deadlock(store: Store) -> None:
     """All clients lock records in one order, whatever the order that they are given in."""
-    async with lab.open() as one, lab.open() as other:
+    async with store.open() as one, store.open() as other:
         current = numbered(200)
         await insert(one, current)
-        before = await deadlocks(lab)
+        before = await deadlocks(store)
         for _ in range(15):
             won: list[Record] = []
 
@@ -102,43 +108,43 @@ async def test_batches_in_any_order_do_not_deadlock(lab: Lab) -> None:
                 tasks.start_soon(swap, other)
             assert sorted(each.key for each in won) == sorted(each.key for each in current)
             current = won
-        assert await deadlocks(lab) == before
+        assert await deadlocks(store) == before
 
 
-async def deadlocks(lab: Lab) -> int:
-    if lab.server.kind == "mariadb":
-        return int((await lab.ask("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"))[0][1])
+async def deadlocks(store: Store) -> int:
+    if store.server.kind == "mariadb":
+        return int((await store.ask("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"))[0][1])
     return int(
-        (await lab.ask("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'"))[0][0]
+        (await store.ask("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'"))[0][0]
     )
 
 
-async def waiting(lab: Lab) -> int:
+async def waiting(store: Store) -> int:
     return int(
-        (await lab.ask("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))[0][0]
+        (await store.ask("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))[0][0]
     )
 
 
-async def test_locks_that_are_never_released(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_locks_that_are_never_released(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call is given up in time; nothing of it is left on the server, and it has not been carried out."""
-    monkeypatch.setattr(database, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "CALL_SECONDS", 0.5)
     one = record("one")
-    async with lab.open(**await lab.own_user()) as repository, lab.connect() as somebody:
+    async with store.open(**await store.own_user()) as repository, store.connect() as somebody:
         await insert(repository, [one])
-        await lab.send(somebody, f"START TRANSACTION; UPDATE {lab.table} SET fence = 7")
+        await store.send(somebody, f"START TRANSACTION; UPDATE {store.table} SET fence = 7")
         with pytest.raises(RepositoryUnavailableException, match="in time"):
             await repository.swap([Change(None, record("one"))])
         # Reading, and claiming past the lock, go on meanwhile.
         assert await repository.read([one.ref]) == [one]
         assert await claim(repository) == []
-        await becomes(lab.transactions, 0)
-        await lab.send(somebody, "ROLLBACK")
+        await becomes(store.transactions, 0)
+        await store.send(somebody, "ROLLBACK")
         assert await repository.read([one.ref]) == [one]
 
 
-async def test_cancelled_calls(lab: Lab) -> None:
+async def test_cancelled_calls(store: Store) -> None:
     """Calls of all kinds, cancelled at any moment: no connection or transaction is left, nor more than the pool has."""
-    async with lab.open(mysql_pool_size=4, **await lab.own_user()) as repository:
+    async with store.open(mysql_pool_size=4, **await store.own_user()) as repository:
         records = numbered(100)
         await insert(repository, records)
         calls: list[Callable[[], Awaitable[Any]]] = [
@@ -150,7 +156,7 @@ async def test_cancelled_calls(lab: Lab) -> None:
         ]
 
         async def surplus() -> int:
-            return max(0, await lab.connected() - 4)
+            return max(0, await store.connected() - 4)
 
         async def one_after_the_other() -> None:
             for _ in range(60):
@@ -160,10 +166,10 @@ async def test_cancelled_calls(lab: Lab) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(6):
                 tasks.start_soon(one_after_the_other)
-        await becomes(lab.transactions, 0)
+        await becomes(store.transactions, 0)
         assert len(await repository.scan(TASK, after=None, limit=200)) == 100
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(repository.clock)
         await becomes(surplus, 0)
-    await becomes(lab.connected, 0)
+    await becomes(store.connected, 0)
