@@ -1,4 +1,4 @@
-"""The quick checks, and the coverage of the modules that must be covered to the last branch."""
+"""The quick checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from devtool.environment import Environment, say
 from devtool.layout import PACKAGES, ROOT
 
-PURE = ("schedule", "lease", "migrations", "_schedules", "_tasks", "_lifecycle")
 TYPED = ("packages", "tests", "examples", ".dev", "docs")
 
 
@@ -37,12 +36,3 @@ def check(environment: Environment, *, fix: bool) -> int:
             failed.append(name)
     say(f"check: {', '.join(failed)} failed" if failed else "check: all fine")
     return 1 if failed else 0
-
-
-def pure_coverage(environment: Environment) -> int:
-    """Runs core's tests and fails unless each line and branch of the pure modules was executed."""
-    environment.run("-m", "coverage", "erase")
-    status = environment.run("-m", "coverage", "run", "-m", "pytest", "-q", "packages/pyncette-core/tests")
-    environment.run("-m", "coverage", "combine", "--quiet")
-    modules = ",".join(f"*/pyncette/{name}.py,*/pyncette/{name}/*" for name in PURE)
-    return status or environment.run("-m", "coverage", "report", f"--include={modules}", "--fail-under=100")

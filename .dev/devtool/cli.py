@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from devtool import checks, lock, release
+from devtool import checks, lock, release, tests
 from devtool.compat import check_compatibility
 from devtool.environment import Environment
 from devtool.layout import ROOT, closure, distributions, example_requirements, groups, script_requirements
@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     test.set_defaults(passes_on=True)
     test.add_argument("--python", help="a version such as 3.12, `oldest`, `newest`, or a path")
     test.add_argument("--resolution", choices=RESOLUTIONS, default="locked", help="versions of the dependencies")
-    add("coverage", coverage, "Run the unit tests and show that the pure modules are covered to the last branch.")
+    test.add_argument(
+        "--coverage", action="store_true", help="fail unless the pure modules are covered to the last branch"
+    )
     check = add("check", check_all, "Lint, format, types, layers and ceilings: quick, before each commit.")
     check.add_argument("--fix", action="store_true", help="mend what can be mended first")
     add("compat", compat, "Run the backends' contract on the oldest core that they allow.")
@@ -103,11 +105,9 @@ def run(options: argparse.Namespace, _rest: list[str]) -> int:
 
 def run_tests(options: argparse.Namespace, rest: list[str]) -> int:
     within = environment_for(options.python, options.resolution, test_requirements(), environment())
-    return prepared(*test_requirements(), within=within).run("-m", "pytest", *rest)
-
-
-def coverage(_options: argparse.Namespace, _rest: list[str]) -> int:
-    return checks.pure_coverage(prepared(*test_requirements()))
+    ready = prepared(*test_requirements(), within=within)
+    pytest = ("-m", "pytest", *tests.processes(rest), *rest)
+    return tests.covered(ready, *pytest) if options.coverage else ready.run(*pytest)
 
 
 def check_all(options: argparse.Namespace, _rest: list[str]) -> int:

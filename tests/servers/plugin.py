@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -59,6 +60,15 @@ class Servers:
     def message(self, kind: str) -> str:
         return f"no {kind} server: {self.pool.missing[kind]}"
 
+    @property
+    def shortages(self) -> list[tuple[str, int, str, str]]:
+        """Kind, number of tests, what became of them, why: in a form that crosses processes."""
+        missing = self.pool.missing
+        return [
+            (kind, number, "failed" if must_fail(missing[kind]) else "skipped", self.message(kind))
+            for kind, number in self.affected.items()
+        ]
+
     def count(self, outcome: BaseException) -> None:
         """Take note of a test that was skipped or failed for want of a server."""
         for kind in self.pool.missing:
@@ -82,10 +92,27 @@ def must_fail(error: Unavailable) -> bool:
 
 
 SERVERS = pytest.StashKey[Servers]()
+SHORTAGES = pytest.StashKey[list[tuple[str, int, str, str]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVERS] = Servers()
+    config.stash[SHORTAGES] = []  # those of pytest-xdist's processes, in the process above them
+
+
+def announcer(config: pytest.Config) -> Callable[[str], None]:
+    """Writes a line to the terminal; where pytest-xdist runs the tests, the first process speaks for all."""
+    if reporter := config.pluginmanager.get_plugin("terminalreporter"):
+        return reporter.write_line
+    if getattr(config, "workerinput", {}).get("workerid") != "gw0":
+        return lambda _: None
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def announce(line: str) -> None:
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            print(line, file=sys.stderr, flush=True)
+
+    return announce
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -95,9 +122,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     names = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     kinds = [kind for name, kind in FIXTURES.items() if name in names]
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    announce: Callable[[str], None] = reporter.write_line if reporter else lambda _: None
-    config.stash[SERVERS].pool.prepare(kinds, announce)
+    config.stash[SERVERS].pool.prepare(kinds, announcer(config))
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -105,15 +130,27 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         item.config.stash[SERVERS].count(call.excinfo.value)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["shortages"] = session.config.stash[SERVERS].shortages
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """pytest-xdist: one of its processes has ended, or crashed and left nothing."""
+    node.config.stash[SHORTAGES].extend(getattr(node, "workeroutput", {}).get("shortages", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    servers = config.stash[SERVERS]
-    if not servers.affected:
+    numbers: Counter[tuple[str, str, str]] = Counter()
+    for kind, number, outcome, reason in [*config.stash[SERVERS].shortages, *config.stash[SHORTAGES]]:
+        numbers[kind, outcome, reason] += number
+    if not numbers:
         return
     terminalreporter.write_sep("=", "test servers")
-    for kind, number in sorted(servers.affected.items()):
-        what = "failed" if must_fail(servers.pool.missing[kind]) else "skipped"
+    for (kind, outcome, reason), number in sorted(numbers.items()):
         tests = "test" if number == 1 else "tests"
-        terminalreporter.write_line(f"{kind}: {number} {tests} {what}, {servers.message(kind)}", yellow=True)
+        terminalreporter.write_line(f"{kind}: {number} {tests} {outcome}, {reason}", yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,7 @@ class TestMySQLContract(RepositoryContract, AppContract):
         return on(mysql_server)
 
 
+@pytest.mark.variant
 class TestMariaDBContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 

@@ -33,5 +33,6 @@ class TestPostgres(RepositoryContract, AppContract):
             )
 
 
+@pytest.mark.variant
 class TestPostgresWithoutStatementCache(TestPostgres):
     statement_cache_size = 0

@@ -30,6 +30,7 @@ class TestRedisContract(RepositoryContract, AppContract):
         return sharing(redis_url=redis_server.url)
 
 
+@pytest.mark.variant
 class TestClusterContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
@@ -38,6 +39,7 @@ class TestClusterContract(RepositoryContract, AppContract):
         return sharing(redis_url=redis_cluster.url, redis_mode="cluster")
 
 
+@pytest.mark.variant
 class TestSentinelContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
@@ -49,6 +51,7 @@ class TestSentinelContract(RepositoryContract, AppContract):
         )
 
 
+@pytest.mark.variant
 class TestRedis8Contract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
@@ -57,6 +60,7 @@ class TestRedis8Contract(RepositoryContract, AppContract):
         return sharing(redis_url=redis8_server.url)
 
 
+@pytest.mark.variant
 class TestValkeyContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 

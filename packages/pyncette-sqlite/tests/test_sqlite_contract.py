@@ -20,6 +20,7 @@ class TestSqliteFile(RepositoryContract, AppContract):
         return partial(sqlite_repository, sqlite_database=tmp_path / "pyncette.db")
 
 
+@pytest.mark.variant
 class TestSqliteInMemory(RepositoryContract, AppContract):
     capabilities = Capabilities(shared=False, persistent=False)
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import anyio.from_thread
@@ -277,38 +278,38 @@ anyio.run(main)
 
 
 @contextmanager
-def permissions(tmp_path: Path, *, file: int, folder: int) -> Iterator[Path]:
-    """A database in a folder with these permissions, which others can reach."""
-    for path in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        path.chmod(0o755)
-    inner = tmp_path / "inner"
-    inner.mkdir()
-    database = inner / "pyncette.db"
-    with anyio.from_thread.start_blocking_portal() as portal:
-        portal.call(opened, database)
-    database.chmod(file)
-    inner.chmod(folder)
-    yield database
-    inner.chmod(0o755)
+def permissions(*, file: int, folder: int) -> Iterator[Path]:
+    """A database in a folder with these permissions, which others can reach: pytest's own are closed to them."""
+    with TemporaryDirectory() as reachable:
+        Path(reachable).chmod(0o755)
+        inner = Path(reachable) / "inner"
+        inner.mkdir()
+        database = inner / "pyncette.db"
+        with anyio.from_thread.start_blocking_portal() as portal:
+            portal.call(opened, database)
+        database.chmod(file)
+        inner.chmod(folder)
+        yield database
+        inner.chmod(0o755)
 
 
-def test_with_all_permissions(tmp_path: Path) -> None:
-    with permissions(tmp_path, file=0o666, folder=0o777) as database:
+def test_with_all_permissions() -> None:
+    with permissions(file=0o666, folder=0o777) as database:
         assert open_as_nobody(database) == "opened\n"
 
 
-def test_an_unreadable_file(tmp_path: Path) -> None:
-    with permissions(tmp_path, file=0o000, folder=0o777) as database:
+def test_an_unreadable_file() -> None:
+    with permissions(file=0o000, folder=0o777) as database:
         assert "RepositoryException There is no permission to read" in open_as_nobody(database)
 
 
-def test_a_read_only_file(tmp_path: Path) -> None:
-    with permissions(tmp_path, file=0o444, folder=0o777) as database:
+def test_a_read_only_file() -> None:
+    with permissions(file=0o444, folder=0o777) as database:
         assert "is read-only; Pyncette needs to write to it" in open_as_nobody(database)
 
 
-def test_a_read_only_directory(tmp_path: Path) -> None:
-    with permissions(tmp_path, file=0o666, folder=0o555) as database:
+def test_a_read_only_directory() -> None:
+    with permissions(file=0o666, folder=0o555) as database:
         assert "keeps files of its own (-wal, -shm) beside the database" in open_as_nobody(database)
 
 

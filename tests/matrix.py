@@ -1,0 +1,48 @@
+"""pytest plugin: which tests of the contracts run on which stores and event loops, and how many examples they try.
+
+Both contracts run on both event loops for each store. A variant of a store, such as another make of its server, passes
+the contract of repositories on one event loop: what runs above that is the same code once more. `--thorough` runs all.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+EXAMPLES = 15
+"""Of a property in the contracts, instead of the number that authors of backends get."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("pyncette")
+    group.addoption(
+        "--thorough",
+        action="store_true",
+        help="both contracts on both event loops for variants of stores too, and the full number of examples",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "variant: another make or set-up of a store; passes only part of the contracts unless --thorough"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.thorough or not any(item.get_closest_marker("anyio") for item in items):
+        return
+    from pyncette.testing.contract.base import ContractBase
+
+    ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
+    dropped = [item for item in items if item.get_closest_marker("variant") and not is_kept(item)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in set(dropped)]
+
+
+def is_kept(item: pytest.Item) -> bool:
+    """Whether a variant runs this test: one of the contract of repositories, on asyncio or on no event loop."""
+    from pyncette.testing import RepositoryContract
+
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return hasattr(RepositoryContract, item.originalname) and parameters.get("anyio_backend") != "trio"
