@@ -18,6 +18,7 @@ from pyncette.observer import Observer, Observers
 from pyncette.options import LoopOptions
 
 from . import console as entry
+from . import twins
 from .context import Context, FixtureFunc, MiddlewareFunc
 from .declaring import Declarations
 from .opening import Opening
@@ -88,6 +89,7 @@ class Pyncette(Declarations):
             raise TypeError(f"The fixture {fixture_name!r} must be an async generator: async def with one yield in it.")
         if fixture_name in self._fixtures:
             raise ValueError(f"There is a fixture called {fixture_name!r} already: choose another name.")
+        self._say_if_late("fixture", fixture_name)
         self._fixtures[fixture_name] = func
 
     def fixture(self, name: str | None = None) -> Callable[[FixtureT], FixtureT]:
@@ -106,6 +108,7 @@ class Pyncette(Declarations):
         check_function("middleware", func, "context", "next")
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
             raise TypeError(f"The middleware {func!r} must be a coroutine function: write await next(), not yield.")
+        self._say_if_late("middleware", getattr(func, "__name__", "…"))
         self._middlewares.append(func)
 
     def middleware(self, func: MiddlewareT) -> MiddlewareT:
@@ -160,10 +163,11 @@ class Pyncette(Declarations):
     @asynccontextmanager
     async def _open(self, configuration: Configuration) -> AsyncIterator[PyncetteContext]:
         options = configuration.bound
+        twins.warn(self)
         async with configuration.factory(**options.repository) as repository:
             context = PyncetteContext(
                 repository,
-                tasks=tuple(self._tasks),
+                tasks=self.declared,
                 middlewares=tuple(self._middlewares),
                 new_context=Context,
                 observers=self._observers,
@@ -175,7 +179,11 @@ class Pyncette(Declarations):
                 for name, func in self._fixtures.items():
                     fixture = asynccontextmanager(func)(context)
                     context.add_to_context(name, await stack.enter_async_context(fixture))
-                yield context
+                self._opened += 1
+                try:
+                    yield context
+                finally:
+                    self._opened -= 1
 
     def main(self, backend: str = "asyncio") -> None:
         """Runs the app as a program: logging, signals, until it is told to stop.

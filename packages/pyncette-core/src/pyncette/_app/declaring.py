@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Never, TypeVar
 
@@ -17,6 +18,8 @@ from pyncette.schedule import make_schedule
 
 from .context import TaskFunc
 
+logger: logging.Logger = logging.getLogger(__name__)
+
 TaskT = TypeVar("TaskT", bound=Task)
 
 
@@ -29,6 +32,20 @@ class Declarations:
 
     def __init__(self) -> None:
         self._tasks: list[Task] = []
+        self._opened = 0
+
+    @property
+    def declared(self) -> tuple[Task, ...]:
+        """All tasks, in the order in which they were declared."""
+        return tuple(self._tasks)
+
+    def _say_if_late(self, what: str, name: str) -> None:
+        if self._opened:
+            logger.warning(
+                "The %s %r is added while the app is open, which does not see it: add it before app.create().",
+                what,
+                name,
+            )
 
     def task(
         self,
@@ -181,6 +198,7 @@ class Declarations:
             check_function("task", function, "context")
             check_no_generator("task", function)
             task = make(self._free_name(given["name"], function), function, timing, settings)
+            self._say_if_late("task", task.name)
             self._tasks.append(task)
             return task
 

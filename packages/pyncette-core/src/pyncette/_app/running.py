@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 
@@ -21,7 +22,7 @@ from pyncette._loop.renewer import Renewer
 from pyncette._loop.waker import Waker
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.keywords import Argument, Timing
-from pyncette._tasks.task import Task, check_task
+from pyncette._tasks.task import Task
 from pyncette._validation.attributes import check_attribute_name
 from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
@@ -31,9 +32,13 @@ from pyncette.options import LoopOptions
 from pyncette.repository import Repository
 
 from .bulk import BulkResult, Progress, schedule_many, unschedule_many
+from .calls import CallCheck
 from .instances import Instances, ListTasksResponse, TaskState
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SETTLE_TIMEOUT = 10.0
 """Seconds that the end waits for the storage to confirm what has been executed."""
@@ -62,6 +67,7 @@ class PyncetteContext:
         self.threads: anyio.CapacityLimiter = anyio.CapacityLimiter(options.concurrency_limit)
         self.poll_interval = poll_interval
         self._tasks = tasks
+        self._calls = CallCheck(tasks)
         self._concurrency_limit = options.concurrency_limit
         self._drain_timeout = options.drain_timeout
         self._make_executor = make_executor
@@ -126,11 +132,12 @@ class PyncetteContext:
         :param kwargs: further arguments of the task; the template's are the defaults.
         :return: the concrete instance.
         :raises TaskLockedException: the instance is being executed, and ``force`` is not given.
-        :raises ValueError: schedule, arguments or name are not valid.
+        :raises ValueError: schedule, arguments or name are not valid, or this app does not declare the task.
         :raises TypeError: a policy is given, or a keyword is misspelt.
+        :raises RuntimeError: the caller is in another thread or event loop than the app: see :meth:`from_thread`.
         :raises RepositoryException: the storage failed; whether the instance is stored is unknown.
         """
-        check_task(task)
+        self._calls.check("schedule_task", task)
         timing = Timing(schedule=schedule, interval=interval, execute_at=execute_at, timezone=timezone)
         concrete = task.instantiate(instance_name, **timing, args=args, **kwargs)
         await self._instances.schedule(concrete, force)
@@ -150,6 +157,7 @@ class PyncetteContext:
         :param instances: pairs of instance name and keywords; consumed batch by batch.
         :param progress: called after each batch with the number of instances dealt with so far.
         """
+        self._calls.check("schedule_tasks", task)
         return await schedule_many(self._writer, task, instances, force=force, progress=progress)
 
     async def unschedule_task(self, task: Task, instance_name: str | None = None) -> None:
@@ -158,12 +166,14 @@ class PyncetteContext:
         :param task: the template, with ``instance_name``; or a concrete instance.
         :raises RepositoryException: the storage failed; whether the instance is gone is unknown.
         """
+        self._calls.check("unschedule_task", task)
         await self._instances.unschedule(task, instance_name)
 
     async def unschedule_tasks(
         self, task: Task, instance_names: Iterable[str] | AsyncIterable[str], progress: Progress | None = None
     ) -> BulkResult:
         """Remove many instances of a template with few round trips, in batches of 1,000."""
+        self._calls.check("unschedule_tasks", task)
         return await unschedule_many(self._writer, task, instance_names, progress=progress)
 
     async def get_task(self, task: Task, instance_name: str | None = None) -> TaskState | None:
@@ -172,6 +182,7 @@ class PyncetteContext:
         :return: None if it is not stored.
         :raises ValueError: the instance name is missing, or there is one too many.
         """
+        self._calls.check("get_task", task)
         return await self._instances.get(task, instance_name)
 
     async def list_tasks(
@@ -185,6 +196,7 @@ class PyncetteContext:
         :param continuation_token: from the page before.
         :raises ValueError: the task is not dynamic, or an argument is not valid.
         """
+        self._calls.check("list_tasks", task)
         return await self._instances.page(task, limit, continuation_token)
 
     async def run(self) -> None:
@@ -194,6 +206,7 @@ class PyncetteContext:
 
         :raises RuntimeError: it is under way already.
         """
+        self._calls.check_loop("run")
         if self._running:
             raise RuntimeError("run() of this app context is under way already: app.create() makes another context.")
         self._running = True
@@ -205,9 +218,12 @@ class PyncetteContext:
     async def _run(self) -> None:
         tasks = [task for task in self._tasks if task.enabled]
         logger.info("Running %d tasks.", len(tasks))
+        if not tasks:
+            why = "all are disabled" if self._tasks else "none was declared on this app before app.create()"
+            logger.warning("No task will ever run here: %s.", why)
         try:
             async with background() as watch:
-                with anyio.CancelScope() as scope:
+                with self._executions.watchdog.watching(), anyio.CancelScope() as scope:
                     watch.start_soon(self._cut_off, scope)
                     watch.start_soon(self._renewer.run, tasks)
                     try:
@@ -233,8 +249,31 @@ class PyncetteContext:
         with anyio.move_on_after(SETTLE_TIMEOUT, shield=True):
             await self._writer.drained()
 
+    def from_thread(self, func: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a coroutine function of the app, or any other, from another thread, such as that of a plain function.
+
+        ``context.app_context.from_thread(context.app_context.schedule_task, task, "name", interval=…, argument=…)``
+        runs it in the app's event loop, and returns or raises what it does.
+
+        :raises RuntimeError: the caller is in the app's event loop: ``await`` it there.
+        """
+        if threading.get_ident() == self._calls.loop.thread:
+            name = getattr(func, "__name__", "it")
+            raise RuntimeError(f"from_thread() is for other threads, and this is the app's own: write await {name}(…).")
+        return self._calls.loop.run(func, *args, **kwargs)
+
     def shutdown(self) -> None:
-        """Shut down gracefully: claim nothing more, let executions end and settle them; then :meth:`run` returns."""
+        """Shut down gracefully: claim nothing more, let executions end and settle them; then :meth:`run` returns.
+
+        May be called from any thread, and as the handler of a signal.
+        """
+        if threading.get_ident() == self._calls.loop.thread:
+            self._shutdown()
+            self._calls.loop.soon(_nothing)  # a signal's handler does not wake the loop by itself
+        else:
+            self._calls.loop.soon(self._shutdown)
+
+    def _shutdown(self) -> None:
         if not self._poller.stopping:
             logger.info("Shutting down gracefully.")
             self._poller.stop()
@@ -252,6 +291,10 @@ class PyncetteContext:
             try:
                 yield
             finally:
+                self._calls.closed = True
                 await self._settle()
                 if lost := self._writer.stop():
                     logger.error("The storage did not confirm %d writes; what they settle will run again.", lost)
+
+
+def _nothing() -> None: ...

@@ -1,8 +1,17 @@
-"""Which event loop runs."""
+"""Which event loop runs, and how it is reached from elsewhere."""
 
 from __future__ import annotations
 
+import functools
 import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import anyio.from_thread
+import anyio.lowlevel
+
+T = TypeVar("T")
 
 
 def on_trio() -> bool:
@@ -12,3 +21,40 @@ def on_trio() -> bool:
     import sniffio  # a dependency of trio
 
     return sniffio.current_async_library() == "trio"
+
+
+class EventLoop:
+    """The event loop in which it was made."""
+
+    def __init__(self) -> None:
+        self._token = anyio.lowlevel.current_token()
+        self.thread: int = threading.get_ident()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in it."""
+        if threading.get_ident() != self.thread:
+            return False
+        try:
+            return anyio.lowlevel.current_token() == self._token
+        except RuntimeError:  # no event loop
+            return False
+
+    def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
+        """Run a coroutine function from another thread, and wait for its end.
+
+        :raises RuntimeError: the caller is in the loop's own thread, which must not wait, or the loop has ended.
+        """
+        return anyio.from_thread.run(functools.partial(func, *args, **kwargs), token=self._token)
+
+    def soon(self, func: Callable[[], object]) -> None:
+        """Call ``func`` in the loop, and return at once. From any thread, and from the handler of a signal.
+
+        Nothing happens if the loop has ended.
+        """
+        loop: Any = self._token.native_token
+        call = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe
+        try:
+            call(func)
+        except RuntimeError:
+            return

@@ -22,6 +22,7 @@ from pyncette.events import AttemptOutcome
 from pyncette.observer import Observers
 
 from .invoke import invoke
+from .watchdog import Watchdog, Watched
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Execution(Coroutine[Any, Any, None]):
     def __init__(self, executions: Executions, held: HeldLease) -> None:
         self._executions = executions
         self._held = held
-        self._begun: Coroutine[Any, Any, None] | None = None
+        self._begun: Watched | None = None
 
     @property
     def uses_threads(self) -> bool:
@@ -49,13 +50,14 @@ class Execution(Coroutine[Any, Any, None]):
     def __str__(self) -> str:
         return str(self._held.task)
 
-    def _body(self) -> Coroutine[Any, Any, None]:
+    def _body(self) -> Watched:
         if self._begun is None:
-            self._begun = self._executions.execute(self._held)
+            executions = self._executions
+            self._begun = Watched(executions.watchdog, self._held.task, executions.execute(self._held))
         return self._begun
 
     def __await__(self) -> Generator[Any, Any, None]:
-        return self._body().__await__()
+        return self._body()
 
     def send(self, value: Any) -> Any:
         return self._body().send(value)
@@ -90,6 +92,7 @@ class Executions:
         self._new_context = new_context
         self.items: dict[str, Any] = {}
         self._on_end = on_end
+        self.watchdog = Watchdog()
         self.drained_out = False
 
     async def execute(self, held: HeldLease) -> None:

@@ -1,0 +1,63 @@
+"""Calls of a running app that can't do what the caller means are refused at once, with what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyncette._concurrency.eventloop import EventLoop
+from pyncette._tasks.partition import PartitionedTask
+from pyncette._tasks.task import Task, check_task
+
+CLOSED = "The app context is closed: use it inside of its block, async with app.create() as …."
+
+
+class CallCheck:
+    """What one app context can be asked for, and from where.
+
+    :ivar loop: the event loop that the context belongs to.
+    :ivar closed: whether its block has been left.
+    """
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self.loop = EventLoop()
+        self.closed = False
+        self._declared = {task.name: task for task in tasks}
+
+    def check_loop(self, method: str) -> None:
+        """:raises RuntimeError: the caller is in another thread or event loop, or the context is closed."""
+        if not self.loop.is_current:
+            raise RuntimeError(
+                f"{method}() belongs to the event loop in which app.create() was entered, and this is another thread "
+                f"or loop. From a plain function write context.app_context.from_thread(context.app_context.{method}, …)"
+                " with the arguments behind it; in a loop of its own open another context, async with app.create()."
+            )
+        if self.closed:
+            raise RuntimeError(CLOSED)
+
+    def check(self, method: str, task: Task) -> None:
+        """
+        :raises RuntimeError: as :meth:`check_loop`.
+        :raises TypeError: ``task`` is none.
+        :raises ValueError: it is not among the tasks that the app had when the context was made, so this app would
+            never execute it. One of another app will do that is declared here in the same way.
+        """
+        self.check_loop(method)
+        check_task(task)
+        asked = task.template
+        declared = self._declared.get(asked.name)
+        if declared is None:
+            known = ", ".join(map(repr, list(self._declared)[:5])) or "none at all"
+            raise ValueError(
+                f"The task {asked.name!r} is not declared on the app that was opened (it has {known}), which would "
+                "never execute it: declare it there, and before app.create(). If it is declared there, its module may "
+                "be imported twice, as a program and by name: then keep the app in a module that is only imported."
+            )
+        if declared is not asked and _form(declared) != _form(asked):
+            raise ValueError(
+                f"The task {asked.name!r} that was passed is declared in another way than the one of the app that was "
+                "opened: both static, both dynamic, or both with the same partition_count."
+            )
+
+
+def _form(task: Task) -> tuple[bool, int]:
+    return task.dynamic, task.partition_count if isinstance(task, PartitionedTask) else 0
