@@ -111,7 +111,7 @@ async def test_a_call_from_another_event_loop(app: Pyncette, call: Any) -> None:
     async with app.create() as context:
         for backend in ("asyncio", "trio"):
             with pytest.raises(RuntimeError, match=r"another thread or loop.*from_thread\(context\.app_context\."):
-                await anyio.to_thread.run_sync(lambda: anyio.run(call, context, task, backend=backend))  # noqa: B023
+                await anyio.to_thread.run_sync(lambda: anyio.run(call, context, task, backend=backend))  # noqa: B023 - called at once
 
 
 async def test_run_in_another_event_loop(app: Pyncette) -> None:
