@@ -30,7 +30,7 @@ def declare(kind: str, **kwargs: Any) -> Task:
 @pytest.mark.parametrize(
     "word, ours",
     [
-        ("retries", "failure_mode=FailureMode.UNLOCK"),
+        ("retries", "retry=Retry(5)"),
         ("max_retries", "failure_mode=FailureMode.UNLOCK"),
         ("max_instances", "concurrency_limit=… where the app is made"),
         ("tz", "timezone='Europe/Berlin'"),

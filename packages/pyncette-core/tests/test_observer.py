@@ -168,4 +168,5 @@ def _say_everything(observers: Observers) -> None:
     observers.attempt_started(task, record, lag=0)
     observers.attempt_ended(task, record, "released")
     observers.lease_lost(task, record)
-    observers.run_ended(task, record, error=None)
+    observers.attempt_lost(task, record, "host:1")
+    observers.run_ended(task, record, "succeeded", scheduled_at=record.due_at, attempts=1)

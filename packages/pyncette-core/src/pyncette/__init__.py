@@ -13,20 +13,27 @@ from ._app.instances import ListTasksResponse, TaskState
 from ._app.running import PyncetteContext
 from ._tasks.names import partition_of
 from ._tasks.partition import PartitionedTask
-from ._tasks.policies import ExecutionMode, FailureMode, Policies
+from ._tasks.policies import ExecutionMode, FailureMode, OnExhausted, Policies
+from ._tasks.retry import Retry
 from ._tasks.task import PartitionSelector, Task
+from .errors import GiveUp, RetryLater, Skip
 
 __all__ = [
     "BulkResult",
     "Context",
     "ExecutionMode",
     "FailureMode",
+    "GiveUp",
     "ListTasksResponse",
+    "OnExhausted",
     "PartitionSelector",
     "PartitionedTask",
     "Policies",
     "Pyncette",
     "PyncetteContext",
+    "Retry",
+    "RetryLater",
+    "Skip",
     "Task",
     "TaskState",
     "partition_of",

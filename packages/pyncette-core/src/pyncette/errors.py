@@ -1,4 +1,4 @@
-"""Every exception that Pyncette raises on purpose.
+"""Every exception that Pyncette raises on purpose, and those that a task raises to say what becomes of its run.
 
 Bad arguments are ordinary ``ValueError`` and ``TypeError``; everything that happens at run time derives from
 :class:`PyncetteException`.
@@ -67,3 +67,57 @@ class RecordRefusedException(RepositoryException):
 
 class StorageVersionException(RepositoryException):
     """The storage holds data of another version of Pyncette. It was left as it is."""
+
+
+class Steering(Exception):
+    """What a task raises to say what becomes of its run. Neither a bug of the task nor a failure of Pyncette."""
+
+
+class RetryLater(Steering):
+    """The run is executed again later. Uses up no attempt, and needs no ``retry`` policy.
+
+    At most once there is no further attempt: the run has failed.
+
+    :param after: how long to wait; not negative.
+    :param reason: for logs and the list of recent runs.
+    :param count: whether it counts as a failed attempt after all, so that ``retry`` limits it.
+    :raises TypeError: ``after`` is no ``timedelta``.
+    :raises ValueError: ``after`` is negative.
+    """
+
+    def __init__(self, after: datetime.timedelta, reason: str = "", *, count: bool = False) -> None:
+        if not isinstance(after, datetime.timedelta):
+            raise TypeError(
+                f"after must be a timedelta, not {after!r}: write RetryLater(datetime.timedelta(seconds=…))."
+            )
+        if after < datetime.timedelta(0):
+            raise ValueError(f"after must not be negative, but is {after!r}.")
+        super().__init__(after, reason)
+        self.after = after
+        self.reason = reason
+        self.count = count
+
+    def __str__(self) -> str:
+        return self.reason or f"again after {self.after}"
+
+
+class GiveUp(Steering):
+    """The run has failed, and there is no further attempt whatever ``retry`` says; ``on_exhausted`` applies.
+
+    :param reason: for logs and the list of recent runs.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Skip(Steering):
+    """The run is over as ``skipped``, with the reason ``by_task``: there was nothing to do.
+
+    :param reason: for logs and the list of recent runs.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -119,14 +119,36 @@ def extend(record: Record, *, locked_until: int, revision: str) -> Change:
     return Change(record, replace(record, ready_at=until, locked_until=until, revision=revision))
 
 
-def complete(record: Record, *, next_due: int | None, revision: str, state: str | None = None) -> Change:
-    """The occurrence is done with, or (at most once) about to be executed: on to the next, or away with the record."""
-    return Change(record, None if next_due is None else _waiting(record, next_due, revision, state=state))
+def complete(
+    record: Record, *, next_due: int | None, revision: str, state: str | None = None, ready_at: int | None = None
+) -> Change:
+    """The occurrence is done with, or (at most once) about to be executed: on to the next, or away with the record.
+
+    :param ready_at: when the next one may be claimed; ``next_due`` by default.
+    """
+    if next_due is None:
+        return Change(record, None)
+    return Change(record, _waiting(record, next_due, revision, state=state, ready_at=ready_at))
 
 
-def retry(record: Record, *, at: int, revision: str) -> Change:
-    """The execution failed: the same occurrence may be claimed again at ``at``."""
-    return Change(record, replace(record, ready_at=at, locked_until=None, locked_by=None, revision=revision))
+def retry(
+    record: Record,
+    *,
+    at: int | None,
+    revision: str,
+    due_at: int | None = None,
+    attempt: int | None = None,
+    state: str | None = None,
+) -> Change:
+    """The execution failed: the same occurrence may be claimed again at ``at``; with None when the lease expires,
+    which stays.
+
+    :param due_at, attempt, state: of the new record; unchanged by default.
+    """
+    new = _changed(record, revision, due_at, attempt, state)
+    if at is not None:
+        new.ready_at, new.locked_until, new.locked_by = at, None, None  # nobody has seen it yet
+    return Change(record, new)
 
 
 def release(record: Record, *, revision: str, at: int | None = None) -> Change:
@@ -136,20 +158,50 @@ def release(record: Record, *, revision: str, at: int | None = None) -> Change:
     return Change(record, back if at is None else replace(back, ready_at=at))
 
 
-def hold(record: Record, band: Band, *, moment: int, revision: str) -> Change:
-    """Keep the record as it is, but let nobody claim it."""
-    ready_at = band.at(moment)
-    return Change(record, replace(record, ready_at=ready_at, locked_until=None, locked_by=None, revision=revision))
+def hold(
+    record: Record,
+    band: Band,
+    *,
+    moment: int,
+    revision: str,
+    due_at: int | None = None,
+    attempt: int | None = None,
+    state: str | None = None,
+) -> Change:
+    """Keep the record, but let nobody claim it.
+
+    :param due_at, attempt, state: of the new record; unchanged by default.
+    """
+    new = _changed(record, revision, due_at, attempt, state)
+    new.ready_at, new.locked_until, new.locked_by = band.at(moment), None, None
+    return Change(record, new)
+
+
+def _changed(record: Record, revision: str, due_at: int | None, attempt: int | None, state: str | None) -> Record:
+    return replace(
+        record,
+        revision=revision,
+        due_at=record.due_at if due_at is None else due_at,
+        attempt=record.attempt if attempt is None else attempt,
+        state=record.state if state is None else state,
+    )
 
 
 def _waiting(
-    record: Record, due_at: int, revision: str, *, attempt: int = 0, spec: str | None = None, state: str | None = None
+    record: Record,
+    due_at: int,
+    revision: str,
+    *,
+    attempt: int = 0,
+    spec: str | None = None,
+    state: str | None = None,
+    ready_at: int | None = None,
 ) -> Record:
     return Record(
         record.queue,
         record.key,
         due_at,
-        due_at,
+        due_at if ready_at is None else ready_at,
         None,
         None,
         revision,

@@ -175,12 +175,29 @@ class Observers:
         if listeners := self._listeners.get("lease_lost"):
             _tell(listeners, LeaseLost(**self._run(task, record), attempt=record.attempt))
 
-    def run_ended(self, task: Task, record: Record, *, error: BaseException | None) -> None:
-        """The run has succeeded, or failed with ``error``."""
+    def attempt_lost(self, task: Task, record: Record, worker: str) -> None:
+        """The attempt before the claim that made ``record`` was lost with ``worker``."""
+        if listeners := self._listeners.get("attempt_ended"):
+            reason = f"lost with its worker {worker}" if worker else "lost with its worker"
+            fields = self._run(task, record)
+            fields["fencing_token"] = None
+            _tell(listeners, AttemptEnded(**fields, attempt=record.attempt - 1, outcome="lost", reason=reason))
+
+    def run_ended(
+        self,
+        task: Task,
+        record: Record,
+        outcome: RunOutcome,
+        *,
+        scheduled_at: int,
+        attempts: int,
+        reason: str = "",
+        error: BaseException | None = None,
+    ) -> None:
         if listeners := self._listeners.get("run_ended"):
-            outcome: RunOutcome = "succeeded" if error is None else "failed"
-            event = RunEnded(**self._run(task, record), outcome=outcome, attempts=record.attempt, error=error)
-            _tell(listeners, event)
+            fields = self._run(task, record)
+            fields["scheduled_at"] = to_datetime(scheduled_at)
+            _tell(listeners, RunEnded(**fields, outcome=outcome, attempts=attempts, reason=reason, error=error))
 
     def _run(self, task: Task, record: Record) -> _Run:
         return {
@@ -201,7 +218,7 @@ class _Run(TypedDict):
     instance: str | None
     key: str
     scheduled_at: datetime.datetime
-    fencing_token: int
+    fencing_token: int | None
 
 
 class _Listener:

@@ -19,6 +19,7 @@ from .events import (
     LeaseLost,
     OperationFinished,
     OperationStarted,
+    RunEnded,
     TickFinished,
     TickStarted,
 )
@@ -70,7 +71,7 @@ def use_prometheus(
 
     :param measure_repository: families ``pyncette_repository_ops_*`` and ``pyncette_settlement_batch_size``.
     :param measure_ticks: families ``pyncette_ticks_*`` and ``pyncette_due_lag_seconds``.
-    :param measure_tasks: families ``pyncette_tasks_*`` and ``pyncette_leases_lost_total``.
+    :param measure_tasks: families ``pyncette_tasks_*``, ``pyncette_runs_total`` and ``pyncette_leases_lost_total``.
     :param registry: where the metrics are registered. Apps with the same registry share them.
     """
     metrics = _metrics.get(registry)
@@ -149,6 +150,12 @@ class Metrics:
             ("task_name",),
             registry=registry,
         )
+        self.runs: Counter = Counter(
+            "pyncette_runs_total",
+            "Number of occurrences that have ended, by outcome; skipped ones also by the reason",
+            ("task_name", "outcome", "reason"),
+            registry=registry,
+        )
         self.batch_size: Histogram = Histogram(
             "pyncette_settlement_batch_size",
             "Number of writes that went to the storage together",
@@ -211,6 +218,10 @@ class _TaskObserver(Observer):
     def _show_longest(self, task: str) -> None:
         longest = max(self._running[task].values(), default=0)
         self._metrics.longest_running.labels(task).set(longest)
+
+    def run_ended(self, event: RunEnded, /) -> None:
+        reason = event.reason if event.outcome == "skipped" else ""
+        self._metrics.runs.labels(event.task, event.outcome, reason).inc(event.count)
 
     def lease_lost(self, event: LeaseLost, /) -> None:
         self._metrics.leases_lost.labels(event.task).inc()

@@ -20,6 +20,7 @@ class Context:
     :ivar args: the task's arguments, a copy of this execution's own.
     :ivar fencing_token: grows with every claim of the instance. Another system that remembers the highest one it has
         seen can refuse writes of a worker that lost its lease and doesn't know yet.
+    :ivar attempt: the number of this attempt in the run, from 1; those that were lost or cancelled count too.
     :ivar heartbeat: coroutine function that prolongs the lease by the task's ``lease_duration`` from now; does nothing
         in at-most-once tasks. Raises :class:`~pyncette.errors.LeaseLostException` once somebody else may have claimed
         the occurrence, and :class:`~pyncette.errors.RepositoryException` if the storage could not be asked.
@@ -30,6 +31,7 @@ class Context:
     scheduled_at: datetime.datetime
     args: dict[str, Any]
     fencing_token: int
+    attempt: int
     heartbeat: Callable[[], Coroutine[Any, Any, None]]
 
     if TYPE_CHECKING:

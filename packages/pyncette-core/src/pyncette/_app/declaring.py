@@ -10,7 +10,8 @@ from typing import Any, Literal, Never, TypeVar
 from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, Argument, Timing, declared_args
 from pyncette._tasks.names import check_name, escape, join, partition_of
 from pyncette._tasks.partition import PartitionedTask
-from pyncette._tasks.policies import POLICIES, ExecutionMode, FailureMode, Policies
+from pyncette._tasks.policies import POLICIES, ExecutionMode, FailureMode, OnExhausted, Policies
+from pyncette._tasks.retry import RetryPolicy
 from pyncette._tasks.spec import encode_args
 from pyncette._tasks.task import PartitionSelector, Task
 from pyncette._validation.checks import check_flag, check_function, check_no_generator
@@ -61,6 +62,10 @@ class Declarations:
         execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
         lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
         heartbeat: bool | Literal["cancel"] = True,
+        retry: RetryPolicy | None = None,
+        on_exhausted: OnExhausted | None = None,
+        pause_after: int | None = None,
+        keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Callable[[TaskFunc | Task], Task]:
@@ -80,6 +85,13 @@ class Declarations:
         :param heartbeat: whether the worker renews the lease of what it executes; True by default. With ``'cancel'`` it
             also cancels an execution whose lease was lost. With False, what outlasts its lease is executed again
             elsewhere.
+        :param retry: when a run that failed is executed again: a :class:`Retry`, or a function ``(attempt, error)``
+            that returns the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.
+        :param on_exhausted: what becomes of an instance whose run has failed: :attr:`OnExhausted.NEXT`, or
+            :attr:`OnExhausted.HOLD`, which keeps it as dead; by default one-off instances are held, the others go on.
+        :param pause_after: so many failed runs in a row pause the instance until it is resumed; None by default: never.
+        :param keep_runs: of how many runs, the latest ones, each instance remembers how they ended, 100 at most; 3 by
+            default.
         :param args: arguments of any name, those of parameters included.
         :param kwargs: any other keyword is an argument of the task, and has to be JSON.
         :raises ValueError: at once or when the function is decorated; says what to write instead.
@@ -113,6 +125,10 @@ class Declarations:
         execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
         lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
         heartbeat: bool | Literal["cancel"] = True,
+        retry: RetryPolicy | None = None,
+        on_exhausted: OnExhausted | None = None,
+        pause_after: int | None = None,
+        keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Callable[[TaskFunc | Task], Task]:
@@ -151,6 +167,10 @@ class Declarations:
         execution_mode: ExecutionMode = ExecutionMode.AT_LEAST_ONCE,
         lease_duration: datetime.timedelta = datetime.timedelta(seconds=60),
         heartbeat: bool | Literal["cancel"] = True,
+        retry: RetryPolicy | None = None,
+        on_exhausted: OnExhausted | None = None,
+        pause_after: int | None = None,
+        keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Callable[[TaskFunc | Task], PartitionedTask]:

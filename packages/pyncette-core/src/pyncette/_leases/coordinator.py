@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 
 from pyncette import lease
-from pyncette._lifecycle.begin import renews_lease
-from pyncette._lifecycle.end import AttemptEnd, ends_run
+from pyncette._lifecycle.begin import holds_lease, renews_lease
+from pyncette._lifecycle.once import concludes
+from pyncette._lifecycle.values import Attempt, AttemptEnd
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
@@ -19,7 +19,8 @@ from pyncette.observer import Observers
 from pyncette.record import QueueClaim, Record
 
 from .active import Active
-from .held import Advance, Extend, HeldLease, Renew, Settle, new_revision
+from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, new_revision
+from .outcomes import Outcomes
 from .registration import GiveBack, SetAside, StoreSchedule
 from .renewals import put_back_delay
 from .store import Store
@@ -53,8 +54,8 @@ class Coordinator:
         self._batch_size = batch_size
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._busy_queues = 0
-        self._on_settled = on_settled
         self.active: Active = Active()
+        self._outcomes = Outcomes(observers, self.active, on_settled)
         self._left: set[str] = set()  # keys of records that a later version wrote
         self._worker = observers.worker = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -140,7 +141,7 @@ class Coordinator:
             if (mine := self.active.executing(record)) is not None and self._keeps(mine, before, record):
                 continue
             try:
-                yield self._held(task, record, claimed_at)
+                yield self._held(task, record, before, claimed_at)
             except LaterSpec as e:
                 self._leave(task, record, e)
             except UndecodableSpec as e:
@@ -183,12 +184,12 @@ class Coordinator:
         self._writer.submit(GiveBack(record, delay=task.policies.lease_microseconds))
 
     @staticmethod
-    def _held(task: Task, record: Record, claimed_at: int) -> HeldLease:
+    def _held(task: Task, record: Record, before: Record, claimed_at: int) -> HeldLease:
         spec, args = decode(record.spec)
         if not task.dynamic:
-            return HeldLease(record, task, spec, task.fresh_args(), claimed_at=claimed_at)
+            return HeldLease(record, before, task, spec, task.fresh_args(), claimed_at=claimed_at)
         instance = task.restore(task.name_in(record.key), spec.schedule, args)
-        return HeldLease(record, instance, spec, args, claimed_at=claimed_at)
+        return HeldLease(record, before, instance, spec, args, claimed_at=claimed_at)
 
     async def advance(self, held: HeldLease) -> None:
         """At most once: end the occurrence before it is executed.
@@ -196,9 +197,11 @@ class Coordinator:
         :raises LeaseLostException: somebody else has it.
         :raises RepositoryException: whether it has ended is unknown, so it must not be executed.
         """
-        write = Advance(held)
+        write = Advance(held, self._worker)
         self._writer.submit(write)
         await write.wait()
+        held.advanced = write.advanced
+        self._outcomes.advanced(held, write.result)
 
     async def extend(self, held: HeldLease) -> None:
         """Prolong the lease by its full duration from now.
@@ -226,51 +229,29 @@ class Coordinator:
 
         :param error: what the task raised.
         """
-        on_end: Callable[[HeldLease, Exception | None], None] = self._settled
-        if self._observers and ends_run(held.task.policies, attempt_end):
-            on_end = functools.partial(self._run_settled, held.record, error)
-        settle = Settle(held, attempt_end, ended_at=self._clock.now(), retry_delay=self._poll_interval, on_end=on_end)
-        self._writer.submit(settle)
+        now = self._clock.now()
+        due_at = held.record.due_at
+        self.store(held, Attempt(attempt_end, due_at, now, held.started_at, error, self._worker))
 
-    def _run_settled(
-        self, run: Record, error: BaseException | None, held: HeldLease, failure: Exception | None
-    ) -> None:
-        """``run`` is the record before its settlement, with the occurrence that has ended."""
-        self._settled(held, failure)
-        if failure is None and not held.lost:
-            self._observers.run_ended(held.task, run, error=error)
+    def store(self, held: HeldLease, attempt: Attempt) -> None:
+        """As :meth:`settle`, for an attempt that is described already."""
+        write: Write
+        if holds_lease(held.task.policies) or attempt.end is AttemptEnd.RELEASED:
+            write = Settle(held, attempt, retry_delay=self._poll_interval, on_end=self._outcomes.settled)
+        elif held.advanced is not None and concludes(held.task.policies):
+            write = Conclude(held, held.advanced, attempt, on_end=self._outcomes.concluded)
+        else:
+            self._outcomes.once_only(held, attempt)
+            return
+        self._writer.submit(write)
 
-    def _settled(self, held: HeldLease, error: Exception | None) -> None:
-        self.active.release(held)
-        self._on_settled()
-        if error is not None:
-            logger.error(
-                "The end of %s could not be stored; it will run again when its lease expires.",
-                held.task,
-                exc_info=error,
-                extra={"task": held.task.canonical_name},
-            )
-        elif held.lost:
-            self.lease_lost(held)
+    def attempt_lost(self, held: HeldLease, worker: str) -> None:
+        """Say that the attempt before this one was lost."""
+        self._outcomes.attempt_lost(held.task, held.record, worker)
 
     def lease_lost(self, held: HeldLease) -> None:
-        """Log that a lease was lost, if the occurrence was begun: what becomes of it is up to others."""
-        self.active.release(held)
-        if held.started_at is None:
-            return
-        if not held.taken:
-            logger.info(
-                "%s was removed or scheduled anew while it was executed.",
-                held.task,
-                extra={"task": held.task.canonical_name},
-            )
-            return
-        logger.warning(
-            "The lease on %s was lost before its end was stored; it may have been executed twice.",
-            held.task,
-            extra={"task": held.task.canonical_name},
-        )
-        self._observers.lease_lost(held.task, held.record)
+        """Say that a lease is lost."""
+        self._outcomes.lease_lost(held)
 
     def submit(self, write: Write) -> None:
         self._writer.submit(write)

@@ -11,7 +11,9 @@ from typing import Any
 import anyio
 
 from pyncette import lease
-from pyncette._lifecycle.end import AttemptEnd, advance, end
+from pyncette._lifecycle.end import end
+from pyncette._lifecycle.once import advance, conclude
+from pyncette._lifecycle.values import Attempt, Ended
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
 from pyncette._tasks.state import last_settled
 from pyncette._tasks.task import Task
@@ -30,7 +32,9 @@ class HeldLease:
     """The right to execute one occurrence.
 
     :ivar record: the record as this process last knew it in storage.
+    :ivar before: the record before the claim.
     :ivar claimed_at: microseconds; when the answer to the claim arrived.
+    :ivar advanced: at most once: the record that the occurrence's advance has left, None before or if it is gone.
     :ivar lost: whether the lease is known to be somebody else's, or gone.
     :ivar taken: whether somebody else may have claimed the occurrence since, rather than removed or overwritten it.
     :ivar started_at: microseconds; when its execution began, None before.
@@ -41,12 +45,16 @@ class HeldLease:
     """
 
     __slots__ = (
-        *("args", "claimed_at", "ended", "lost", "record", "renewing", "scope", "spec", "started_at", "taken"),
-        *("task", "warned"),
+        *("advanced", "args", "before", "claimed_at", "ended", "lost", "record", "renewing", "scope", "spec"),
+        *("started_at", "taken", "task", "warned"),
     )
 
-    def __init__(self, record: Record, task: Task, spec: Spec, args: dict[str, Any], *, claimed_at: int) -> None:
+    def __init__(
+        self, record: Record, before: Record, task: Task, spec: Spec, args: dict[str, Any], *, claimed_at: int
+    ) -> None:
         self.record: Record = record
+        self.before: Record = before
+        self.advanced: Record | None = None
         self.claimed_at = claimed_at
         self.task: Task = task
         self.spec: Spec = spec
@@ -157,11 +165,22 @@ class Renew(LeaseWrite):
 
 
 class Advance(AwaitedLeaseWrite):
-    """At most once: the occurrence is over before it is executed."""
+    """At most once: the occurrence is over before it is executed.
 
-    def change(self, now: int) -> Change:
-        held = self.held
-        return advance(held.record, held.spec, held.task.policies, now=now, revision=new_revision())
+    :ivar result: what was decided last.
+    :ivar advanced: the record once that is stored, None if it is gone then.
+    """
+
+    def __init__(self, held: HeldLease, worker: str) -> None:
+        super().__init__(held)
+        self._worker = worker
+        self.result: Ended = Ended(None)
+        self.advanced: Record | None = None
+
+    def change(self, now: int) -> Change | None:
+        held, policies = self.held, self.held.task.policies
+        self.result = advance(held.record, held.spec, policies, now=now, worker=self._worker, revision=new_revision())
+        return self.result.change
 
     def arrived(self, sent: Change) -> bool:
         # That the record is gone doesn't prove that it was us who removed it.
@@ -169,46 +188,79 @@ class Advance(AwaitedLeaseWrite):
 
     def stored(self, new: Record | None) -> None:
         """The lease has ended with the write; what ``held`` knows is kept for the execution."""
+        self.advanced = new
 
 
 class Settle(LeaseWrite):
-    """The end of an attempt. Retried until it is stored: giving up means executing again."""
+    """The end of an attempt. Retried until it is stored: giving up means executing again.
+
+    :ivar result: what was decided last.
+    """
 
     patient = True
 
     def __init__(
         self,
         held: HeldLease,
-        attempt_end: AttemptEnd,
+        attempt: Attempt,
         *,
-        ended_at: int,
         retry_delay: int,
-        on_end: Callable[[HeldLease, Exception | None], None],
+        on_end: Callable[[Settle, Exception | None], None],
     ) -> None:
         super().__init__(held)
-        self._attempt_end = attempt_end
-        self._ended_at = ended_at
+        self.attempt = attempt
+        self.run = held.record  # with the occurrence that has ended
+        self.result: Ended = Ended(None)
         self._retry_delay = retry_delay
         self._on_end = on_end
 
     def change(self, now: int) -> Change | None:
         held = self.held
-        return end(
+        self.result = end(
             held.record,
             held.spec,
             held.task.policies,
-            self._attempt_end,
-            ended_at=self._ended_at,
+            self.attempt,
             now=now,
             retry_delay=self._retry_delay,
             revision=new_revision(),
         )
+        return self.result.change
 
     def arrived(self, sent: Change) -> bool:
         return super().arrived(sent) or (sent.new is not None and _is_settled(self))
 
     def finished(self, error: Exception | None) -> None:
-        self._on_end(self.held, error)
+        self._on_end(self, error)
+
+
+class Conclude(Write):
+    """At most once: how a run ended, noted after the occurrence is over. Nothing depends on it.
+
+    :ivar result: what was decided last.
+    """
+
+    def __init__(
+        self,
+        held: HeldLease,
+        advanced: Record | None,
+        attempt: Attempt,
+        on_end: Callable[[Conclude, Exception | None], None],
+    ) -> None:
+        super().__init__(held.record.ref, advanced)
+        self.held = held
+        self.attempt = attempt
+        self.run = held.record
+        self.result: Ended = Ended(None)
+        self._on_end = on_end
+
+    def decide(self, now: int) -> Change | None:
+        policies, fence = self.held.task.policies, self.run.fence
+        self.result = conclude(self.known, fence, policies, self.attempt, now, new_revision())
+        return self.result.change
+
+    def finished(self, error: Exception | None) -> None:
+        self._on_end(self, error)
 
 
 def _is_settled(write: LeaseWrite) -> bool:

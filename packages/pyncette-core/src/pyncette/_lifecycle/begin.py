@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyncette._tasks.policies import ExecutionMode, Policies
+from pyncette._tasks.state import State, last_settled
+from pyncette.record import Record
+
+from .values import Attempt, AttemptEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +19,11 @@ class Execute:
     """Execute it.
 
     :ivar advance: at most once: end the occurrence first, and execute only if that is known to be stored.
+    :ivar lost_with: the worker that the attempt before was lost with, if there is nothing to store of that.
     """
 
     advance: bool
+    lost_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +38,34 @@ class PutBack:
     reason: str
 
 
-Begin = Execute | PutBack
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Store this, rather than execute."""
+
+    attempt: Attempt
 
 
-def begin(policies: Policies, *, claimed_at: int, now: int) -> Begin:
+Begin = Execute | PutBack | Settle
+
+_EXECUTE = Execute(advance=False)
+_ADVANCE = Execute(advance=True)
+
+
+def begin(policies: Policies, record: Record, before: Record, *, claimed_at: int, now: int) -> Begin:
     """Decide what to do with an occurrence when there is room for it.
 
+    :param record: as it is stored now.
+    :param before: as it was before the claim.
     :param claimed_at: when the answer to the claim arrived. How long the claim itself took does not count: a claim that
         takes longer than half of a lease would never get to execute anything.
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
         return PutBack(None, "waited too long for a free slot")
-    return Execute(advance=not holds_lease(policies))
+    if not holds_lease(policies):
+        return _ADVANCE
+    if before.attempt and (policies.retry is not None or before.locked_by is not None):
+        return _after_attempts(policies, record, before, now)
+    return _EXECUTE
 
 
 def holds_lease(policies: Policies) -> bool:
@@ -55,3 +77,22 @@ def holds_lease(policies: Policies) -> bool:
 def renews_lease(policies: Policies) -> bool:
     """Whether the worker renews the lease of what it executes."""
     return policies.heartbeat is not False and holds_lease(policies)
+
+
+def _after_attempts(policies: Policies, record: Record, before: Record, now: int) -> Begin:
+    """Attempts have been made. One whose end is not recorded was lost; a policy that limits or delays that has to be
+    stored first."""
+    worker = _worker(before.locked_by)
+    if policies.retry is None:
+        recorded = before.locked_by is None or last_settled(before.state) == before.fence
+        return _EXECUTE if recorded else Execute(advance=False, lost_with=worker)
+    attempts = State(record.state).attempts(record.due_at, before.attempt)
+    if attempts.ended >= before.attempt:
+        return _EXECUTE
+    lost_at = now if before.locked_until is None else min(before.locked_until, now)
+    return Settle(Attempt(AttemptEnd.LOST, record.due_at, lost_at, started_at=before.fence, worker=worker))
+
+
+def _worker(holder: str | None) -> str:
+    """``host:pid``, without the token of the claim."""
+    return "" if holder is None else holder.rpartition(":")[0] or holder

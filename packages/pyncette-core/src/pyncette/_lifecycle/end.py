@@ -5,65 +5,173 @@ Times are microseconds since the epoch.
 
 from __future__ import annotations
 
-import enum
+from dataclasses import dataclass
 
 from pyncette import lease
-from pyncette._tasks.policies import ExecutionMode, FailureMode, Policies
+from pyncette._tasks.policies import FailureMode, OnExhausted, Policies
 from pyncette._tasks.spec import Spec
-from pyncette._tasks.state import settled
-from pyncette.record import Change, Record
+from pyncette._tasks.state import Attempts, Run, State, after_success, described
+from pyncette.errors import Skip
+from pyncette.events import RunOutcome
+from pyncette.record import Band, Change, Record
+from pyncette.schedule import Once
+
+from .again import Again, after_failure, after_loss
+from .onward import go_on, next_occurrence, why_paused
+from .values import Attempt, AttemptEnd, Ended
 
 
-class AttemptEnd(enum.Enum):
-    """How an attempt ended."""
+@dataclass(slots=True)
+class _Case:
+    """What there is to know of an attempt that has ended."""
 
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    """Cancelled at the drain deadline."""
-    RELEASED = "released"
-    """Never started."""
+    record: Record
+    spec: Spec
+    policies: Policies
+    attempt: Attempt
+    now: int
+    revision: str
 
 
 def end(
     record: Record,
     spec: Spec,
     policies: Policies,
-    attempt_end: AttemptEnd,
+    attempt: Attempt,
     *,
-    ended_at: int,
     now: int,
     retry_delay: int,
     revision: str,
-) -> Change | None:
-    """The change that settles an attempt, None if there is nothing to store.
+) -> Ended:
+    """What the end of an attempt makes of its record.
 
-    :param record: as it is stored now, under the lease of the attempt.
-    :param ended_at: when the attempt ended; the change may be stored long after.
+    :param record: as it is stored now, under the lease of the attempt. At most once the lease has ended before that:
+        see :func:`pyncette._lifecycle.once.conclude`.
     :param retry_delay: of ``FailureMode.UNLOCK``.
+    :param revision: random; also where the chance comes from that retries are spread by.
     """
-    if attempt_end is AttemptEnd.RELEASED:
-        return lease.release(record, revision=revision)
-    if policies.execution_mode is ExecutionMode.AT_MOST_ONCE:
-        return None  # the occurrence ended before the attempt began
-    if attempt_end is AttemptEnd.CANCELLED:
-        return lease.retry(record, at=now, revision=revision)
-    if attempt_end is AttemptEnd.FAILED and policies.failure_mode is FailureMode.NONE:
-        return None  # retried when the lease expires
-    if attempt_end is AttemptEnd.FAILED and policies.failure_mode is FailureMode.UNLOCK:
-        return lease.retry(record, at=ended_at + retry_delay, revision=revision)
-    return advance(record, spec, policies, now=now, revision=revision)
+    if attempt.end is AttemptEnd.RELEASED:
+        return Ended(lease.release(record, revision=revision))
+    case = _Case(record, spec, policies, attempt, now, revision)
+    if attempt.end is AttemptEnd.SUCCEEDED:
+        return _succeeded(case)
+    if attempt.end is AttemptEnd.CANCELLED:
+        return _again(case, Again(now, counts=False))
+    if isinstance(attempt.error, Skip):
+        return _over(case, "skipped", str(attempt.error))
+    chance = int(revision[:8], 16) / 0xFFFFFFFF
+    recorded = State(record.state).attempts(attempt.due_at, record.attempt)
+    if attempt.end is AttemptEnd.LOST:
+        lost = recorded.lost + record.attempt - 1 - recorded.ended
+        decision = after_loss(policies, attempt, lost, recorded, now, chance)
+    else:
+        decision = after_failure(policies, attempt, recorded, chance, retry_delay)
+    if isinstance(decision, Again):
+        return _again(case, decision)
+    return _over(case, "failed", decision.reason)
 
 
-def ends_run(policies: Policies, attempt_end: AttemptEnd) -> bool:
-    """Whether the occurrence is over with this attempt."""
-    if attempt_end is AttemptEnd.FAILED:
-        at_most_once = policies.execution_mode is ExecutionMode.AT_MOST_ONCE
-        return at_most_once or policies.failure_mode is FailureMode.COMMIT
-    return attempt_end is AttemptEnd.SUCCEEDED
+def _succeeded(case: _Case) -> Ended:
+    """Nearly every end: made without decoding the state."""
+    record, attempt, policies = case.record, case.attempt, case.policies
+    state = after_success(
+        record.state,
+        record.fence,
+        policies.keep_runs,
+        scheduled_at=attempt.due_at,
+        started_at=attempt.ended_at if attempt.started_at is None else attempt.started_at,
+        ended_at=attempt.ended_at,
+        attempts=record.attempt,
+        worker=attempt.worker,
+    )
+    if state is None:
+        return _over(case, "succeeded", "")
+    following = next_occurrence(case.spec, policies, attempt.due_at, case.now)
+    return Ended(go_on(record, following, case.now, case.revision, state), "succeeded")
 
 
-def advance(record: Record, spec: Spec, policies: Policies, *, now: int, revision: str) -> Change:
-    """The occurrence is over: on to the next one, or away with the record. At most once, this comes first."""
-    following = spec.following(record.due_at, now, fast_forward=policies.fast_forward)
-    return lease.complete(record, next_due=following, revision=revision, state=settled(record.state, record.fence))
+def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
+    """The run has its outcome."""
+    record, attempt, policies = case.record, case.attempt, case.policies
+    state = State(record.state)
+    recorded = state.attempts(attempt.due_at, record.attempt)
+    state.add(_run(case, recorded, outcome, reason), policies.keep_runs)
+    state.record_attempts(None)
+    row = state.failures_in_a_row(outcome)
+    if outcome == "failed" and _holds(policies, case.spec):
+        return Ended(_hold(case, Band.DEAD, state, due_at=attempt.due_at, attempt=_ended(case)), outcome, reason)
+    following = next_occurrence(case.spec, policies, attempt.due_at, case.now)
+    if following is not None and policies.pause_after is not None and row >= policies.pause_after:
+        state.set("why", why_paused(row))
+        return Ended(_hold(case, Band.PAUSED, state, due_at=following, attempt=0), outcome, reason)
+    return Ended(go_on(record, following, case.now, case.revision, state.text(record.fence)), outcome, reason)
+
+
+def _hold(case: _Case, band: Band, state: State, *, due_at: int, attempt: int) -> Change:
+    return lease.hold(
+        case.record,
+        band,
+        moment=case.now,
+        revision=case.revision,
+        due_at=due_at,
+        attempt=attempt,
+        state=state.text(case.record.fence),
+    )
+
+
+def _again(case: _Case, again: Again) -> Ended:
+    """The same run is executed once more."""
+    record, attempt = case.record, case.attempt
+    state = State(record.state)
+    recorded = state.attempts(attempt.due_at, record.attempt)
+    ended = _ended(case)
+    if attempt.end is AttemptEnd.LOST:
+        recorded.lost += ended - recorded.ended
+        if attempt.worker and attempt.worker not in recorded.lost_with:
+            recorded.lost_with.append(attempt.worker)
+    recorded.ended = ended
+    recorded.failed += again.counts
+    if recorded.first is None:
+        recorded.first = attempt.started_at
+    if attempt.error is not None:
+        recorded.error = described(attempt.error)
+    state.record_attempts(recorded)
+    change = lease.retry(
+        record,
+        at=again.at,
+        revision=case.revision,
+        due_at=attempt.due_at,
+        attempt=ended,
+        state=state.text(record.fence),
+    )
+    return Ended(change, again_at=again.at)
+
+
+def _ended(case: _Case) -> int:
+    """Attempts of the run that have ended. One that was lost is noticed by a claim that begins none."""
+    return case.record.attempt - (case.attempt.end is AttemptEnd.LOST)
+
+
+def _run(case: _Case, recorded: Attempts, outcome: RunOutcome, reason: str) -> Run:
+    """What is remembered of a run."""
+    attempt = case.attempt
+    lost = [attempt.worker] if attempt.end is AttemptEnd.LOST else []
+    error = recorded.error if attempt.error is None else described(attempt.error)
+    return Run(
+        scheduled_at=attempt.due_at,
+        started_at=attempt.started_at if recorded.first is None else recorded.first,
+        ended_at=attempt.ended_at,
+        attempts=_ended(case),
+        outcome=outcome,
+        worker=attempt.worker,
+        error="" if outcome == "succeeded" else error,
+        reason="by_task" if outcome == "skipped" else reason,
+        lost=tuple(worker for worker in dict.fromkeys([*recorded.lost_with, *lost]) if worker),
+    )
+
+
+def _holds(policies: Policies, spec: Spec) -> bool:
+    """Whether an instance whose run has failed is dead."""
+    if policies.on_exhausted is not None:
+        return policies.on_exhausted is OnExhausted.HOLD
+    return isinstance(spec.schedule, Once) and policies.failure_mode is not FailureMode.COMMIT

@@ -13,11 +13,11 @@ import anyio
 from pyncette._concurrency.background import is_cancelled
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.held import HeldLease
-from pyncette._lifecycle.begin import PutBack, begin, holds_lease
-from pyncette._lifecycle.end import AttemptEnd
+from pyncette._lifecycle.begin import PutBack, Settle, begin, holds_lease
+from pyncette._lifecycle.values import AttemptEnd
 from pyncette._schedules.moments import to_datetime
 from pyncette.clock import Clock
-from pyncette.errors import LeaseLostException, RepositoryException
+from pyncette.errors import LeaseLostException, RepositoryException, Steering
 from pyncette.events import AttemptOutcome
 from pyncette.observer import Observers
 
@@ -113,12 +113,19 @@ class Executions:
 
     async def _may_start(self, held: HeldLease) -> bool:
         extra = {"task": held.task.canonical_name}
-        decision = begin(held.task.policies, claimed_at=held.claimed_at, now=self._clock.now())
+        decision = begin(
+            held.task.policies, held.record, held.before, claimed_at=held.claimed_at, now=self._clock.now()
+        )
         if isinstance(decision, PutBack):
             logger.info("%s is given back: %s.", held.task, decision.reason, extra=extra)
             self._observers.attempt_ended(held.task, held.record, "released", reason=decision.reason)
             self._coordinator.settle(held, AttemptEnd.RELEASED)
             return False
+        if isinstance(decision, Settle):
+            self._coordinator.store(held, decision.attempt)
+            return False
+        if decision.lost_with is not None:
+            self._coordinator.attempt_lost(held, decision.lost_with)
         if decision.advance:
             try:
                 await self._coordinator.advance(held)
@@ -150,7 +157,10 @@ class Executions:
             outcome = "failed" if _is_failure(e) else "cancelled"
             if outcome == "cancelled":
                 raise
-            logger.warning("Task %s failed.", task, exc_info=e, extra={"task": task.canonical_name})
+            if isinstance(e, Steering):
+                logger.info("Task %s: %s", task, e, extra={"task": task.canonical_name})
+            else:
+                logger.warning("Task %s failed.", task, exc_info=e, extra={"task": task.canonical_name})
         finally:
             duration = time.perf_counter() - started
             self._observers.attempt_ended(task, record, outcome, lag=lag, duration=duration, error=error)
@@ -180,6 +190,7 @@ class Executions:
         context.scheduled_at = to_datetime(held.record.due_at, task.tz)
         context.args = held.args
         context.fencing_token = held.record.fence
+        context.attempt = held.record.attempt
         context.heartbeat = functools.partial(self._heartbeat, held)
         return context
 

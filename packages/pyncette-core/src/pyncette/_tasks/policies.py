@@ -10,9 +10,19 @@ import datetime
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal, get_type_hints
 
-from pyncette._validation.checks import check_choice, check_duration, check_flag, check_heartbeat
+from pyncette._validation.checks import (
+    check_choice,
+    check_duration,
+    check_flag,
+    check_heartbeat,
+    check_optional,
+    check_whole,
+)
+
+from .retry import RetryPolicy, check_retry
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -37,6 +47,15 @@ class FailureMode(enum.Enum):
     """The failure counts as success."""
 
 
+class OnExhausted(enum.Enum):
+    """What becomes of an instance whose run has failed."""
+
+    NEXT = "next"
+    """It goes on with the next occurrence. One without any is finished."""
+    HOLD = "hold"
+    """It is dead: kept, and executed no more until it is retried, rescheduled or removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What there is to know of a policy beside its name, type and default.
@@ -53,9 +72,12 @@ class Policy:
     words: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Policies:
-    """How occurrences of a task are executed. Not stored: those of the code that runs apply."""
+    """How occurrences of a task are executed. Not stored: those of the code that runs apply.
+
+    Without slots, so that what each execution needs of them is computed once.
+    """
 
     fast_forward: Annotated[
         bool,
@@ -72,10 +94,7 @@ class Policies:
             "what happens when an execution raises; :attr:`FailureMode.NONE` by default.",
             check=check_choice(FailureMode),
             write="failure_mode=FailureMode.UNLOCK",
-            words=(
-                *("autoretry_for", "default_retry_delay", "max_attempts", "max_retries", "on_error", "on_failure"),
-                *("retries", "retry_backoff", "retry_delay", "retry_on", "retry_on_error", "retry_policy"),
-            ),
+            words=("on_error", "on_failure"),
         ),
     ] = FailureMode.NONE
     execution_mode: Annotated[
@@ -111,8 +130,49 @@ class Policies:
             words=("auto_extend", "auto_renew", "auto_renewal", "keep_alive", "keepalive", "renew_lease"),
         ),
     ] = True
+    retry: Annotated[
+        RetryPolicy | None,
+        Policy(
+            "when a run that failed is executed again: a :class:`Retry`, or a function ``(attempt, error)`` that "
+            "returns the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.",
+            check=check_retry,
+            write="retry=Retry(5)",
+            words=(
+                *("autoretry_for", "default_retry_delay", "max_attempts", "max_retries", "max_tries", "retries"),
+                *("retry_backoff", "retry_delay", "retry_on", "retry_on_error", "retry_policy"),
+            ),
+        ),
+    ] = None
+    on_exhausted: Annotated[
+        OnExhausted | None,
+        Policy(
+            "what becomes of an instance whose run has failed: :attr:`OnExhausted.NEXT`, or :attr:`OnExhausted.HOLD`, "
+            "which keeps it as dead; by default one-off instances are held, the others go on.",
+            check=check_optional(check_choice(OnExhausted)),
+            write="on_exhausted=OnExhausted.HOLD",
+            words=("dead_letter", "dead_letter_queue", "dlq", "on_exhaustion", "on_giveup"),
+        ),
+    ] = None
+    pause_after: Annotated[
+        int | None,
+        Policy(
+            "so many failed runs in a row pause the instance until it is resumed; None by default: never.",
+            check=check_optional(check_whole(1)),
+            write="pause_after=10",
+            words=("circuit_breaker", "disable_after", "max_failures", "pause_on_failure"),
+        ),
+    ] = None
+    keep_runs: Annotated[
+        int,
+        Policy(
+            "of how many runs, the latest ones, each instance remembers how they ended, 100 at most; 3 by default.",
+            check=check_whole(0, 100),
+            write="keep_runs=3",
+            words=("history_limit", "keep_history", "result_ttl"),
+        ),
+    ] = 3
 
-    @property
+    @cached_property
     def lease_microseconds(self) -> int:
         return self.lease_duration // _MICROSECOND
 
@@ -124,16 +184,32 @@ class Policies:
         """
         for name, described in POLICIES.items():
             described.check(name, getattr(self, name))
-        if self.execution_mode is ExecutionMode.AT_MOST_ONCE and self.failure_mode is not FailureMode.NONE:
+        if self.execution_mode is ExecutionMode.AT_MOST_ONCE:
+            self._check_at_most_once()
+        if self.retry is not None and self.failure_mode is not FailureMode.NONE:
             raise ValueError(
-                "failure_mode has no meaning with ExecutionMode.AT_MOST_ONCE, which never retries: leave one out."
+                "retry and failure_mode both say what happens when an execution raises: leave failure_mode out. "
+                f"{_INSTEAD[self.failure_mode]}"
             )
-        if self.execution_mode is ExecutionMode.AT_MOST_ONCE and self.heartbeat == "cancel":
+
+    def _check_at_most_once(self) -> None:
+        for name, default in (("failure_mode", FailureMode.NONE), ("retry", None), ("on_exhausted", None)):
+            if getattr(self, name) is not default:
+                raise ValueError(
+                    f"{name} has no meaning with ExecutionMode.AT_MOST_ONCE, which never retries: leave one out."
+                )
+        if self.heartbeat == "cancel":
             raise ValueError(
                 "heartbeat='cancel' has no meaning with ExecutionMode.AT_MOST_ONCE, which holds no lease while it "
                 "executes: leave one out."
             )
 
+
+_INSTEAD = {
+    FailureMode.UNLOCK: "Retries after a fixed time are retry=Retry(…, delay=…, factor=1).",
+    FailureMode.COMMIT: "That a failure counts as the end is retry=Retry(1, …), on_exhausted=OnExhausted.NEXT.",
+}
+"""What to write for a failure mode together with ``retry``."""
 
 POLICIES: dict[str, Policy] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(Policies, include_extras=True).items()

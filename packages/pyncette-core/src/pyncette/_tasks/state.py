@@ -1,44 +1,283 @@
 """What has happened to an instance, as versioned JSON text. Pure functions.
 
-Core alone reads it; stores keep it. Fields that this version does not know are kept.
+Core alone reads it; stores keep it. Fields that this version does not know are kept. In this order:
+
+=========  ===========================================================================================================
+``v``      version of the format
+``fence``  fence of the attempt that was settled last: proof that a settlement whose answer was lost is stored
+``ok``     runs that succeeded
+``runs``   the latest runs, oldest first: scheduled at, started after, took, attempts, outcome, worker, further fields
+``past``   other totals, by outcome or by the reason of skips; ``began``: occurrences of which an attempt began
+others     ``row``: failed runs in a row; ``now``: attempts of the run that is open; ``window``: skipped ahead of time;
+           ``moved``: the occurrence that was moved onto the schedule; ``why``: of a pause
+=========  ===========================================================================================================
+
+Nearly always a run has succeeded and there are no others: then the text is edited, not decoded.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 VERSION = 1
 
-_OURS = re.compile(r'\{"v":1,"fence":(-?\d+)\}')
-"""What this version writes where there is nothing else: nearly always, and far cheaper to match than to decode."""
+LONGEST_ERROR = 500
+"""Characters of an error's text."""
+
+_HEAD = f'{{"v":{VERSION},"fence"'
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
-def settled(text: str, fence: int) -> str:
-    """The state after the occurrence that was claimed with ``fence`` has ended."""
-    if not text or _OURS.fullmatch(text):
-        return f'{{"v":{VERSION},"fence":{fence}}}'
-    return json.dumps({**_fields(text), "fence": fence}, separators=(",", ":"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How a run ended; several skipped occurrences are one. Times are microseconds.
+
+    :ivar scheduled_at: the occurrence, of several the first.
+    :ivar started_at: when its first attempt began, as far as known; None if none did.
+    :ivar ended_at: when it ended; None while an at-most-once run is under way.
+    :ivar attempts: how many began.
+    :ivar outcome: a :data:`pyncette.events.RunOutcome`, or ``running``.
+    :ivar worker: who executed it last, or decided about it.
+    :ivar error: type and text of the last error, cut.
+    :ivar reason: of a skip, or why else it ended.
+    :ivar last: the last of several skipped occurrences.
+    :ivar count: number of occurrences.
+    :ivar exact: False if ``count`` is a lower bound.
+    :ivar lost: workers that attempts were lost with.
+    :ivar fence: of an at-most-once run, by which its end is told.
+    """
+
+    scheduled_at: int
+    started_at: int | None
+    ended_at: int | None
+    attempts: int
+    outcome: str
+    worker: str
+    error: str = ""
+    reason: str = ""
+    trigger: str = "schedule"
+    run_id: str | None = None
+    last: int | None = None
+    count: int = 1
+    exact: bool = True
+    lost: tuple[str, ...] = ()
+    fence: int | None = None
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What is recorded of the attempts of the run that is open.
+
+    :ivar due: the occurrence.
+    :ivar ended: attempts whose end is recorded.
+    :ivar failed: those of them that count as failures.
+    :ivar lost: those that ended with their worker.
+    :ivar first: when the first of them began.
+    :ivar lost_with: workers, each once.
+    :ivar error: of the last one that failed.
+    """
+
+    due: int
+    ended: int = 0
+    failed: int = 0
+    lost: int = 0
+    first: int | None = None
+    lost_with: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+class State:
+    """The decoded text."""
+
+    __slots__ = ("fields", "past", "runs")
+
+    def __init__(self, text: str) -> None:
+        self.fields: dict[str, Any] = _decoded(text)
+        self.past: dict[str, int] = _counts(self.fields.pop("past", None))
+        runs = self.fields.pop("runs", None)
+        self.runs: list[Any] = runs if isinstance(runs, list) else []
+
+    @property
+    def succeeded(self) -> int:
+        return self.count("ok")
+
+    def count(self, name: str) -> int:
+        """A whole number, 0 if there is none."""
+        value = self.fields.get(name, 0)
+        return value if isinstance(value, int) else 0
+
+    def text(self, fence: int) -> str:
+        """To be stored after the attempt that was claimed with ``fence``."""
+        fields = {key: value for key, value in self.fields.items() if key not in ("v", "fence", "ok")}
+        head: dict[str, Any] = {"v": VERSION, "fence": fence, "ok": self.succeeded}
+        counted = {name: n for name, n in self.past.items() if n}
+        past = {"past": counted} if counted else {}
+        return _JSON.encode({**head, "runs": self.runs, **past, **fields})
+
+    def set(self, name: str, value: object) -> None:
+        """Set a field, or remove it if there is nothing to say."""
+        if value in (None, 0, "", ()):
+            self.fields.pop(name, None)
+        else:
+            self.fields[name] = value
+
+    def failures_in_a_row(self, outcome: str) -> int:
+        """How many runs have failed in a row, after one that ended in ``outcome``. A skip changes nothing."""
+        if outcome == "failed":
+            self.set("row", self.count("row") + 1)
+        elif outcome == "succeeded":
+            self.set("row", None)
+        return self.count("row")
+
+    def add(self, run: Run, keep: int) -> None:
+        """A run has ended (or begun, at most once): count it, and keep it among the latest ``keep``."""
+        self.tally(run.outcome, run.reason, run.count)
+        self.runs = [*self.runs, _packed(run)][-keep:] if keep else []
+
+    def tally(self, outcome: str, reason: str, count: int) -> None:
+        """Add to the totals."""
+        if outcome == "succeeded":
+            self.fields["ok"] = self.succeeded + count
+        elif outcome != "running":
+            name = reason if outcome == "skipped" else outcome
+            self.past[name] = self.past.get(name, 0) + count
+
+    def latest(self) -> list[Run | None]:
+        """The latest runs, None for one that can't be read."""
+        return [_unpacked(packed) for packed in self.runs]
+
+    def put(self, at: int, run: Run) -> None:
+        """Another outcome for one of :meth:`latest`, which had none that counts."""
+        self.tally(run.outcome, run.reason, run.count)
+        self.runs[at] = _packed(run)
+
+    def attempts(self, due: int, claimed: int) -> Attempts:
+        """Of the occurrence at ``due``, which has been claimed so often; empty if what is recorded is another's."""
+        found = self.fields.get("now")
+        if isinstance(found, dict) and found.get("due") == due:
+            try:
+                attempts = Attempts(**found)
+                if 0 <= attempts.ended <= claimed and attempts.lost_with == list(map(str, attempts.lost_with)):
+                    return attempts
+            except TypeError:  # damaged
+                pass
+        return Attempts(due)
+
+    def record_attempts(self, attempts: Attempts | None) -> None:
+        """None once the run has ended."""
+        if attempts is None:
+            self.fields.pop("now", None)
+        else:
+            values = {name: getattr(attempts, name) for name in Attempts.__slots__}
+            self.fields["now"] = {name: value for name, value in values.items() if value or name == "due"}
+
+
+def after_success(
+    text: str, fence: int, keep: int, *, scheduled_at: int, started_at: int, ended_at: int, attempts: int, worker: str
+) -> str | None:
+    """The text after a run that succeeded, None if more than totals and latest runs has to change: then it has to be
+    decoded.
+    """
+    run = (
+        f'[{scheduled_at},{started_at - scheduled_at},{ended_at - started_at},{attempts},"succeeded",{_quoted(worker)}]'
+    )
+    if not text:
+        return f'{_HEAD}:{fence},"ok":1,"runs":[{run if keep else ""}]}}'
+    runs = text.find(',"runs":[[', 16)
+    ok = text.find(',"ok":', 16, runs)
+    end = text.find("]]", runs)
+    if text[:14] != _HEAD or ok < 0 or end < 0 or not keep or text.find("{", 16, end) > 0:
+        return None  # an error within, for example, may hold anything
+    tail = text[end + 2 :]
+    if tail != "}" and (tail[:9] != ',"past":{' or tail.find("}") != len(tail) - 2):
+        return None
+    try:
+        succeeded = int(text[ok + 6 : runs]) + 1
+    except ValueError:
+        return None
+    since = runs + 9
+    for _ in range(text.count("],[", runs, end) + 2 - keep):
+        comma = text.find("],[", since, end)
+        since = end + 1 if comma < 0 else comma + 2
+    kept = text[since : end + 1]
+    return f'{_HEAD}:{fence},"ok":{succeeded},"runs":[{kept}{"," if kept else ""}{run}]{tail}'
+
+
+_quoted = lru_cache(maxsize=16)(json.dumps)
 
 
 def last_settled(text: str) -> int | None:
-    """The fence of the occurrence that ended last, None if none has.
+    """The fence of the attempt that was settled last, None if none was.
 
     It proves that a settlement whose answer was lost has been stored, also when somebody else has claimed since.
     """
-    if not text:
-        return None
-    if found := _OURS.fullmatch(text):
-        return int(found[1])
-    fence = _fields(text).get("fence")
+    fence = _decoded(text).get("fence")
     return fence if isinstance(fence, int) else None
 
 
-def _fields(text: str) -> dict[str, Any]:
+def latest_runs(text: str) -> list[Run]:
+    """The latest runs, oldest first. What can't be read is left out."""
+    return [run for run in State(text).latest() if run is not None]
+
+
+def totals(text: str) -> dict[str, int]:
+    """How many occurrences ended how, by outcome; skipped ones by their reason."""
+    state = State(text)
+    return {"succeeded": state.succeeded, **{name: n for name, n in state.past.items() if name != "began"}}
+
+
+def described(error: BaseException) -> str:
+    """Type and text of an error, cut."""
+    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+
+
+def _packed(run: Run) -> list[Any]:
+    further = {name: value for name, default in _DEFAULTS.items() if (value := getattr(run, name)) != default}
+    started = None if run.started_at is None else run.started_at - run.scheduled_at
+    since = run.scheduled_at if run.started_at is None else run.started_at
+    took = None if run.ended_at is None else run.ended_at - since
+    packed = [run.scheduled_at, started, took, run.attempts, run.outcome, run.worker]
+    return [*packed, further] if further else packed
+
+
+def _unpacked(packed: Any) -> Run | None:
+    try:
+        scheduled_at, started, took, attempts, outcome, worker, *rest = packed
+        started_at = None if started is None else scheduled_at + started
+        ended_at = None if took is None else took + (scheduled_at if started_at is None else started_at)
+        further = {name: value for name, value in (rest[0] if rest else {}).items() if name in _DEFAULTS}
+        further["lost"] = tuple(further.get("lost", ()))
+        return Run(
+            scheduled_at=scheduled_at,
+            started_at=started_at,
+            ended_at=ended_at,
+            attempts=attempts,
+            outcome=outcome,
+            worker=worker,
+            **further,
+        )
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+_DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(Run) if each.default is not MISSING}
+"""The further fields of a run, left out where they say nothing."""
+
+
+def _counts(found: object) -> dict[str, int]:
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, int)}
+
+
+def _decoded(text: str) -> dict[str, Any]:
     """All fields; a text that was damaged is begun anew."""
     try:
-        fields = json.loads(text)
+        fields = json.loads(text) if text else {}
     except (ValueError, RecursionError):
-        return {"v": VERSION}
-    return fields if isinstance(fields, dict) else {"v": VERSION}
+        return {}
+    return fields if isinstance(fields, dict) else {}

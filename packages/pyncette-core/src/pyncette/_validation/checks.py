@@ -63,6 +63,28 @@ def check_choice(kind: type[enum.Enum]) -> Callable[[str, object], None]:
     return check
 
 
+def check_optional(check: Callable[[str, object], object]) -> Callable[[str, object], None]:
+    """A check that admits None as well."""
+
+    def checked(name: str, value: object) -> None:
+        if value is not None:
+            check(name, value)
+
+    return checked
+
+
+def check_whole(least: int, most: int = MOST) -> Callable[[str, object], None]:
+    """A check that raises TypeError for what is no whole number, and ValueError for one that is out of range."""
+
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be a whole number, not {shown(value)}.")
+        if not least <= value <= most:
+            raise ValueError(f"{name} must be a whole number from {least:,} to {most:,}, not {shown(value)}.")
+
+    return check
+
+
 def check_count(name: str, value: object, most: int = MOST) -> int:
     """``value``, if it is a whole number from 1 to ``most``.
 

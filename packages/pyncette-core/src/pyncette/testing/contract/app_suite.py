@@ -9,6 +9,7 @@ from .app.listing import ListingContract
 from .app.occurring import OccurrenceContract
 from .app.redefining import RedefinitionContract
 from .app.renewing import RenewalContract
+from .app.retrying import RetryContract
 from .app.scheduling import SchedulingContract
 from .app.sharing import SharingContract
 
@@ -16,6 +17,7 @@ from .app.sharing import SharingContract
 class AppContract(
     OccurrenceContract,
     FailureContract,
+    RetryContract,
     LeaseContract,
     RenewalContract,
     SchedulingContract,

@@ -1,0 +1,131 @@
+"""Tells what became of runs: to observers, and in the log. Once each, after it is stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pyncette._lifecycle.once import outcome_of
+from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended
+from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.state import described
+from pyncette._tasks.task import Task
+from pyncette.observer import Observers
+from pyncette.record import Band, Record
+
+from .active import Active
+from .held import Conclude, HeldLease, Settle
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+
+class Outcomes:
+    """Told when writes that end leases are done with.
+
+    :param on_settled: called when the end of a lease has been stored, or given up.
+    """
+
+    def __init__(self, observers: Observers, active: Active, on_settled: Callable[[], None]) -> None:
+        self._observers = observers
+        self._active = active
+        self._on_settled = on_settled
+
+    def settled(self, write: Settle, error: Exception | None) -> None:
+        held, result = write.held, write.result
+        self._active.release(held)
+        self._on_settled()
+        if error is not None:
+            logger.error(
+                "The end of %s could not be stored; it will run again when its lease expires.",
+                held.task,
+                exc_info=error,
+                extra={"task": held.task.canonical_name},
+            )
+        elif held.lost:
+            self.lease_lost(held)
+        elif result.outcome == "succeeded" and not self._observers:
+            return
+        else:
+            self._tell(held.task, write.run, write.attempt, result)
+
+    def advanced(self, held: HeldLease, result: Ended) -> None:
+        """At most once: the occurrence is over, and about to be executed."""
+        for run in result.unknown:
+            logger.warning(
+                "How the run of %s at %s ended is unknown: its worker, %s, has not told.",
+                held.task,
+                to_datetime(run.scheduled_at),
+                run.worker,
+                extra={"task": held.task.canonical_name},
+            )
+            self._observers.run_ended(
+                held.task, held.record, "unknown", scheduled_at=run.scheduled_at, attempts=run.attempts
+            )
+
+    def concluded(self, write: Conclude, error: Exception | None) -> None:
+        """At most once: how the run ended is stored, or was given up."""
+        self._active.release(write.held)
+        self._on_settled()
+        self._tell(write.held.task, write.run, write.attempt, write.result)
+
+    def once_only(self, held: HeldLease, attempt: Attempt) -> None:
+        """At most once, and nothing is stored of how the run ended."""
+        outcome, reason = outcome_of(attempt)
+        self._active.release(held)
+        self._tell(held.task, held.record, attempt, Ended(None, outcome, reason))
+
+    def lease_lost(self, held: HeldLease) -> None:
+        """Log that a lease was lost, if the occurrence was begun: what becomes of it is up to others."""
+        self._active.release(held)
+        if held.started_at is None:
+            return
+        extra = {"task": held.task.canonical_name}
+        if not held.taken:
+            logger.info("%s was removed or scheduled anew while it was executed.", held.task, extra=extra)
+            return
+        logger.warning(
+            "The lease on %s was lost before its end was stored; it may have been executed twice.",
+            held.task,
+            extra=extra,
+        )
+        self._observers.lease_lost(held.task, held.record)
+
+    def _tell(self, task: Task, run: Record, attempt: Attempt, result: Ended) -> None:
+        if attempt.end is AttemptEnd.LOST:
+            self.attempt_lost(task, run, attempt.worker)
+        if result.outcome is None:
+            return
+        lost = attempt.end is AttemptEnd.LOST
+        if result.outcome == "failed":
+            self._log_failure(task, attempt, result)
+        self._observers.run_ended(
+            task,
+            run,
+            result.outcome,
+            scheduled_at=attempt.due_at,
+            attempts=run.attempt - lost,
+            reason=result.reason,
+            error=None if result.outcome == "succeeded" else attempt.error,
+        )
+
+    def attempt_lost(self, task: Task, run: Record, worker: str) -> None:
+        """The attempt before the claim that made ``run`` was lost with its worker."""
+        logger.warning(
+            "An attempt of %s was lost with its worker, %s.",
+            task,
+            worker or "which is unknown",
+            extra={"task": task.canonical_name},
+        )
+        self._observers.attempt_lost(task, run, worker)
+
+    def _log_failure(self, task: Task, attempt: Attempt, result: Ended) -> None:
+        new = None if result.change is None else result.change.new
+        band = None if new is None else Band.of(new.ready_at)
+        why = result.reason or (described(attempt.error) if attempt.error is not None else "")
+        extra = {"task": task.canonical_name, "outcome": "failed"}
+        if band is Band.DEAD:
+            logger.error("%s is dead until it is retried or rescheduled: %s", task, why, extra=extra)
+        elif band is Band.PAUSED:
+            logger.error("%s is paused after failures in a row, the last one: %s", task, why, extra=extra)
+        elif result.reason:
+            logger.warning("The run of %s has failed: %s", task, why, extra=extra)

@@ -1,0 +1,101 @@
+"""At most once: the occurrence is over before it is executed, and how it ended is noted afterwards. Pure.
+
+Times are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pyncette import lease
+from pyncette._tasks.policies import Policies
+from pyncette._tasks.spec import Spec
+from pyncette._tasks.state import Run, State, described
+from pyncette.errors import Skip
+from pyncette.events import RunOutcome
+from pyncette.record import HELD, Band, Change, Record
+
+from .onward import go_on, next_occurrence, why_paused
+from .values import Attempt, AttemptEnd, Ended
+
+
+def advance(record: Record, spec: Spec, policies: Policies, *, now: int, worker: str, revision: str) -> Ended:
+    """The occurrence is over, and about to be executed. Runs before it whose worker has not told their end within a
+    lease are ``unknown``."""
+    state = State(record.state)
+    unknown = list(_unknown(state, now - policies.lease_microseconds))
+    run = Run(
+        scheduled_at=record.due_at,
+        started_at=now,
+        ended_at=None,
+        attempts=record.attempt,
+        outcome="running",
+        worker=worker,
+        fence=record.fence,
+    )
+    state.add(run, policies.keep_runs)
+    following = next_occurrence(spec, policies, record.due_at, now)
+    return Ended(go_on(record, following, now, revision, state.text(record.fence)), unknown=unknown)
+
+
+def concludes(policies: Policies) -> bool:
+    """Whether it is noted how a run ended."""
+    return policies.keep_runs > 0 or policies.pause_after is not None
+
+
+def conclude(record: Record | None, fence: int, policies: Policies, attempt: Attempt, now: int, revision: str) -> Ended:
+    """How the run ended that was claimed with ``fence``.
+
+    :param record: as it is stored now: in whatever state, and perhaps executed by somebody else already.
+    """
+    outcome, reason = outcome_of(attempt)
+    if record is None:
+        return Ended(None, outcome, reason)
+    state = State(record.state)
+    if not _note(state, fence, attempt):
+        return Ended(None, outcome, reason)
+    row = state.failures_in_a_row(outcome)
+    new = replace(record, revision=revision, state=state.text(state.count("fence")))
+    leased = record.locked_until is not None and record.locked_until > now
+    if policies.pause_after is not None and row >= policies.pause_after and not leased and record.ready_at < HELD:
+        state.set("why", why_paused(row))
+        text = state.text(state.count("fence"))
+        return Ended(lease.hold(record, Band.PAUSED, moment=now, revision=revision, state=text), outcome, reason)
+    return Ended(Change(record, new), outcome, reason)
+
+
+def _note(state: State, fence: int, attempt: Attempt) -> bool:
+    """The run is in the list of recent ones, unless many have followed it; its total counts in any case.
+
+    :return: False if that has been done.
+    """
+    outcome, reason = outcome_of(attempt)
+    for at, run in enumerate(state.latest()):
+        if run is not None and run.fence == fence:
+            if run.outcome not in ("running", "unknown"):
+                return False
+            if run.outcome == "unknown":  # its worker was only slow
+                state.past["unknown"] = state.past.get("unknown", 1) - 1
+            error = "" if attempt.error is None or outcome == "succeeded" else described(attempt.error)
+            ended = replace(run, outcome=outcome, ended_at=attempt.ended_at, reason=reason, error=error)
+            state.put(at, ended)
+            return True
+    state.tally(outcome, reason, 1)
+    return True
+
+
+def _unknown(state: State, before: int) -> Iterable[Run]:
+    for at, run in enumerate(state.latest()):
+        if run is not None and run.outcome == "running" and (run.started_at or 0) < before:
+            state.put(at, replace(run, outcome="unknown"))
+            yield run
+
+
+def outcome_of(attempt: Attempt) -> tuple[RunOutcome, str]:
+    """Outcome and reason of a run that has no further attempt."""
+    if attempt.end is AttemptEnd.SUCCEEDED:
+        return "succeeded", ""
+    if isinstance(attempt.error, Skip):
+        return "skipped", "by_task"
+    return "failed", ""

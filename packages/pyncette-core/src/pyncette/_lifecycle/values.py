@@ -1,0 +1,81 @@
+"""What the decisions are made of: how attempts end, what is skipped, what is stored of it.
+
+Times are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyncette._tasks.state import Run
+from pyncette.events import RunOutcome
+from pyncette.record import Change
+
+
+class AttemptEnd(enum.Enum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+    """Its worker died, or lost its lease: noticed by the next claim."""
+    CANCELLED = "cancelled"
+    """Cancelled at the drain deadline."""
+    RELEASED = "released"
+    """Never started."""
+
+
+@dataclass(slots=True)
+class Skipped:
+    """Occurrences that are not executed.
+
+    :ivar first, last: the first and the last of them.
+    :ivar exact: False if ``count`` is a lower bound.
+    """
+
+    reason: str
+    first: int
+    last: int
+    count: int
+    exact: bool = True
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt that has ended.
+
+    :ivar due_at: the occurrence.
+    :ivar ended_at: when it ended; the change may be stored long after.
+    :ivar started_at: when it began; None if it never did.
+    :ivar error: what the task raised.
+    :ivar worker: the process that executed it.
+    """
+
+    end: AttemptEnd
+    due_at: int
+    ended_at: int
+    started_at: int | None = None
+    error: BaseException | None = None
+    worker: str = ""
+
+
+@dataclass(slots=True)
+class Ended:
+    """What becomes of a record.
+
+    :ivar change: None if there is nothing to store.
+    :ivar outcome: of the run, None if it goes on.
+    :ivar reason: why, where the outcome does not say it.
+    :ivar skips: occurrences that are skipped with this change.
+    :ivar again_at: when there will be a further attempt.
+    :ivar unknown: earlier runs of which nobody will tell how they ended.
+    """
+
+    change: Change | None
+    outcome: RunOutcome | None = None
+    reason: str = ""
+    skips: Sequence[Skipped] = ()
+    again_at: int | None = None
+    unknown: Sequence[Run] = ()
