@@ -31,7 +31,7 @@ def declare(kind: str, **kwargs: Any) -> Task:
     "word, ours",
     [
         ("retries", "retry=Retry(5)"),
-        ("max_retries", "failure_mode=FailureMode.UNLOCK"),
+        ("max_retries", "retry=Retry(5)"),
         ("max_instances", "concurrency_limit=… where the app is made"),
         ("tz", "timezone='Europe/Berlin'"),
         ("cron", "schedule='*/5 * * * *'"),
