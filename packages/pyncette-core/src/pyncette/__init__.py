@@ -9,18 +9,22 @@ __path__ = extend_path(__path__, __name__)  # the backends are distributions of 
 from ._app.app import Pyncette
 from ._app.bulk import BulkResult
 from ._app.context import Context
-from ._app.instances import ListTasksResponse, TaskState
+from ._app.listing import ListTasksResponse
 from ._app.running import PyncetteContext
+from ._app.states import TaskState
 from ._tasks.names import partition_of
 from ._tasks.partition import PartitionedTask
 from ._tasks.policies import ExecutionMode, FailureMode, OnExhausted, Policies
 from ._tasks.retry import Retry
 from ._tasks.task import PartitionSelector, Task
 from .errors import GiveUp, RetryLater, Skip
+from ._tasks.worker import Worker
+from .record import Count
 
 __all__ = [
     "BulkResult",
     "Context",
+    "Count",
     "ExecutionMode",
     "FailureMode",
     "GiveUp",
@@ -36,5 +40,6 @@ __all__ = [
     "Skip",
     "Task",
     "TaskState",
+    "Worker",
     "partition_of",
 ]

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._validation.checks import check_count, check_duration
+from ._validation.checks import check_count, check_duration, check_flag
 from ._validation.suggest import nearest
 from .clock import Clock, SystemClock
+
+LONGEST_WORKER_NAME = 100
+"""Bytes of UTF-8: what every store has room for, together with the token of a lease."""
 
 _SETUP_NAMES = ("repository_factory", "executor_cls", "poll_interval")
 _BACKENDS = ("sqlite", "redis", "postgres", "mysql", "dynamodb")
@@ -25,12 +28,17 @@ class LoopOptions:
     :ivar drain_timeout: how long a graceful shutdown waits for executions before it cancels them and gives their
         leases back; None waits until they end.
     :ivar clock: where time comes from; for tests.
+    :ivar worker_name: what this process is called in leases and among the workers, 100 bytes of UTF-8 at most; host
+        name and process id by default.
+    :ivar register_worker: whether this process is listed among the workers while it runs.
     """
 
     batch_size: int = 100
     concurrency_limit: int = 100
     drain_timeout: datetime.timedelta | None = None
     clock: Clock = field(default_factory=SystemClock)
+    worker_name: str | None = None
+    register_worker: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "concurrency_limit"):
@@ -39,6 +47,22 @@ class LoopOptions:
             check_duration("drain_timeout", self.drain_timeout)
         if not isinstance(self.clock, Clock):
             raise TypeError(f"clock must be a pyncette.clock.Clock, not {type(self.clock).__name__}.")
+        check_flag("register_worker", self.register_worker)
+        if self.worker_name is not None:
+            _check_worker_name(self.worker_name)
+
+
+def _check_worker_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"worker_name must be a string, not {type(name).__name__}.")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= LONGEST_WORKER_NAME or "\0" in name:
+        raise ValueError(
+            f"worker_name must be a text of 1 to {LONGEST_WORKER_NAME} bytes of UTF-8 without NUL, not {name[:40]!r}."
+        )
 
 
 LOOP_NAMES = tuple(LoopOptions.__dataclass_fields__)

@@ -24,6 +24,7 @@ from functools import lru_cache
 from ._schedules import search
 from ._schedules.cron import CronError, parse
 from ._schedules.fields import Fields
+from ._schedules.moments import EARLIEST, LATEST, moment_of
 from ._schedules.zones import Zone, find_zone
 
 __all__ = [
@@ -41,8 +42,6 @@ __all__ = [
 _SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LONGEST = timedelta(days=365_250) // _MICROSECOND
 
 
@@ -109,7 +108,7 @@ class Cron:
             found = search.next_fixed(self._fields, self._zone, moment)
         else:
             found = search.next_elapsed(self._fields, self._zone, moment)
-        if found is None or (found := found * _SECOND) > _LATEST:
+        if found is None or (found := found * _SECOND) > LATEST:
             return None
         return found
 
@@ -122,7 +121,7 @@ class Cron:
         """The occurrences from the one at `first` on that are earlier than `before`; None if there are none."""
         if first >= before:
             return None
-        after, until = max(first, _EARLIEST) // _SECOND, (min(before, _LATEST + 1) - 1) // _SECOND
+        after, until = max(first, EARLIEST) // _SECOND, (min(before, LATEST + 1) - 1) // _SECOND
         count, exact = search.count(self._fields, self._zone, after, until)
         return SkippedRange(first, self.latest(first, before - 1), 1 + count, exact)
 
@@ -132,14 +131,14 @@ class Cron:
 
     def _latest(self, moment: int) -> int | None:
         """The latest occurrence up to `moment`; None if there is none from the year 1 on."""
-        second = min(max(moment, _EARLIEST), _LATEST) // _SECOND
+        second = min(max(moment, EARLIEST), LATEST) // _SECOND
         if self._zone is None:
             found = self._fields.on_or_before(second)
         elif self._fields.fixed:
             found = search.latest_fixed(self._fields, self._zone, second)
         else:
             found = search.latest_elapsed(self._fields, self._zone, second)
-        if found is None or not _EARLIEST <= (found := found * _SECOND) <= moment:
+        if found is None or not EARLIEST <= (found := found * _SECOND) <= moment:
             return None
         return found
 
@@ -166,11 +165,11 @@ class Interval:
         """
         periods = max(1, -((scheduled - now) // self.period)) if fast_forward else 1
         found = scheduled + periods * self.period
-        return found if found <= _LATEST else None
+        return found if found <= LATEST else None
 
     def latest(self, scheduled: int, now: int) -> int:
         """The latest occurrence that is not after `now`, counted from the one at `scheduled`; that if there is none."""
-        return scheduled + max(0, (min(now, _LATEST) - scheduled) // self.period) * self.period
+        return scheduled + max(0, (min(now, LATEST) - scheduled) // self.period) * self.period
 
     def skipped(self, first: int, before: int) -> SkippedRange | None:
         """The occurrences from the one at `first` on that are earlier than `before`; None if there are none."""
@@ -244,7 +243,7 @@ def make_schedule(
     if interval is not None and given == 1:
         return Interval(_period(interval))
     if execute_at is not None and given == 1:
-        return Once(_moment("execute_at", execute_at))
+        return Once(moment_of("execute_at", execute_at))
     trouble = "more than one schedule" if given else "no schedule"
     raise ValueError(
         f"{trouble}: give exactly one of schedule='30 2 * * *', interval=timedelta(minutes=5), execute_at=datetime(...)"
@@ -278,7 +277,7 @@ def upcoming_of(schedule: Schedule, after: datetime | None = None) -> Iterator[d
 
 
 def _start(after: datetime | None) -> int:
-    return _system_now() if after is None else _moment("after", after)
+    return _system_now() if after is None else moment_of("after", after)
 
 
 def _occurrences(schedule: Schedule, start: int) -> Iterator[datetime]:
@@ -325,16 +324,3 @@ def _period(interval: timedelta) -> int:
     if period > _LONGEST:
         raise ValueError(f"interval must be at most 1,000 years, not {interval!r}")
     return period
-
-
-def _moment(name: str, value: datetime) -> int:
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} must be a datetime like datetime(2030, 1, 31, 12, 0, tzinfo=UTC), not {value!r}")
-    try:
-        aware = value if value.utcoffset() is not None else value.astimezone()
-        moment = (aware - _EPOCH) // _MICROSECOND
-    except (OverflowError, ValueError, OSError):
-        moment = _LATEST + 1
-    if not _EARLIEST <= moment <= _LATEST:
-        raise ValueError(f"{name} must be within the years 1 to 9999 in UTC, not {value!r}")
-    return moment

@@ -41,6 +41,9 @@ class Pyncette(Declarations):
     :param drain_timeout: how long a graceful shutdown waits for executions before it cancels them and gives their
         leases back; None waits until they end.
     :param clock: where time comes from; for tests. The system's by default.
+    :param worker_name: what this process is called in leases and among the workers, 100 bytes of UTF-8 at most; host
+        name and process id by default.
+    :param register_worker: whether this process is listed among the workers while it runs.
     :param options: options of the repository, which are the parameters of its factory, and of the executor.
     :raises TypeError: an option is unknown or missing; nothing is ignored.
     :raises ValueError: an option has an impossible value.
@@ -56,6 +59,8 @@ class Pyncette(Declarations):
         concurrency_limit: int = 100,
         drain_timeout: datetime.timedelta | None = None,
         clock: Clock | None = None,
+        worker_name: str | None = None,
+        register_worker: bool = True,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -68,6 +73,8 @@ class Pyncette(Declarations):
                 concurrency_limit=concurrency_limit,
                 drain_timeout=drain_timeout,
                 clock=SystemClock() if clock is None else clock,
+                worker_name=worker_name,
+                register_worker=register_worker,
             ),
             options=options,
         )
@@ -134,6 +141,8 @@ class Pyncette(Declarations):
         concurrency_limit: int | None = None,
         drain_timeout: datetime.timedelta | None = None,
         clock: Clock | None = None,
+        worker_name: str | None = None,
+        register_worker: bool | None = None,
         **options: Any,
     ) -> AbstractAsyncContextManager[PyncetteContext]:
         """Opens the storage and sets up the fixtures; ``run()`` of the context starts the loop.
@@ -152,6 +161,8 @@ class Pyncette(Declarations):
                 "concurrency_limit": concurrency_limit,
                 "drain_timeout": drain_timeout,
                 "clock": clock,
+                "worker_name": worker_name,
+                "register_worker": register_worker,
             },
             options,
             repository_factory=repository_factory,

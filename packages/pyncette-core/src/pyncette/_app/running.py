@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import logging
+import os
+import platform
+import socket
 import threading
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -12,8 +17,11 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 
 from pyncette._concurrency.background import background
+from pyncette._concurrency.eventloop import loop_name
+from pyncette._leases.control import ControlReading
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.store import Store
+from pyncette._leases.workers import Registry
 from pyncette._leases.writer import Writer
 from pyncette._loop.agenda import Agenda
 from pyncette._loop.execution import Executions, Middleware
@@ -23,6 +31,7 @@ from pyncette._loop.waker import Waker
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.keywords import Argument, Timing
 from pyncette._tasks.task import Task
+from pyncette._tasks.worker import MOST_TASKS, Worker
 from pyncette._validation.attributes import check_attribute_name
 from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
@@ -33,7 +42,11 @@ from pyncette.repository import Repository
 
 from .bulk import BulkResult, Progress, schedule_many, unschedule_many
 from .calls import CallCheck
-from .instances import Instances, ListTasksResponse, TaskState
+from .instances import Instances
+from .listing import Listing
+from .states import TaskState
+from .steering import Steering
+from .templates import Templates
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -44,7 +57,7 @@ SETTLE_TIMEOUT = 10.0
 """Seconds that the end waits for the storage to confirm what has been executed."""
 
 
-class PyncetteContext:
+class PyncetteContext(Steering):
     """A running app. Made by :meth:`pyncette.Pyncette.create`.
 
     :ivar clock: the app's time.
@@ -77,14 +90,23 @@ class PyncetteContext:
         agenda = Agenda(interval)
         waker = Waker(agenda, self.clock)
         self._writer = Writer(store, self.clock, on_stored=waker.scheduled)
-        coordinator = Coordinator(store, self._writer, self.clock, observers, interval, options.batch_size, waker.freed)
+        reading = self._reading = ControlReading(store, self.clock, interval)
+        name = self._worker_name = options.worker_name or f"{socket.gethostname()[:80]}:{os.getpid()}"
+        coordinator = Coordinator(
+            store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, waker.freed
+        )
         self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
         self._executions.items["app_context"] = self
         self._active = coordinator.active
         self._renewer = Renewer(coordinator, self._active, self.clock, observers)
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._running = False
-        self._instances = Instances(store, self._writer, self.clock, batch_size=options.batch_size)
+        self._registry = Registry(store, self._writer, self.clock, name)
+        self._register = options.register_worker
+        self._instances = Instances(store, self._writer, self.clock, reading)
+        self._listing = Listing(store, self.clock)
+        self._batch_size = options.batch_size
+        self._templates = Templates(store, self._writer, reading)
 
     @property
     def last_tick(self) -> datetime.datetime | None:
@@ -185,20 +207,6 @@ class PyncetteContext:
         self._calls.check("get_task", task)
         return await self._instances.get(task, instance_name)
 
-    async def list_tasks(
-        self, task: Task, limit: int | None = None, continuation_token: str | None = None
-    ) -> ListTasksResponse:
-        """A page of the instances of a dynamic task, in a stable order.
-
-        Instances that exist all the while are listed exactly once, also if they move in time meanwhile.
-
-        :param limit: the size of the page at most; ``batch_size`` by default.
-        :param continuation_token: from the page before.
-        :raises ValueError: the task is not dynamic, or an argument is not valid.
-        """
-        self._calls.check("list_tasks", task)
-        return await self._instances.page(task, limit, continuation_token)
-
     async def run(self) -> None:
         """Poll and execute until :meth:`shutdown`. Returns when all executions have ended and are settled.
 
@@ -229,12 +237,43 @@ class PyncetteContext:
                     try:
                         async with self._make_executor() as executor:
                             limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
-                            await self._poller.run(tasks, executor, check_count("concurrency_limit", limit))
+                            limit = check_count("concurrency_limit", limit)
+                            if self._register:
+                                watch.start_soon(self._registry.announce, self._describe(tasks, limit))
+                            await self._poller.run(tasks, executor, limit)
                     finally:
                         self._renewer.stop()
         finally:
+            if self._register:
+                self._registry.leave()
             await self._settle()
         logger.info("All executions have ended.")
+
+    def _describe(self, tasks: Sequence[Task], limit: int) -> Callable[[], Worker]:
+        """What the others are told of this process, each time anew."""
+        started_at = to_datetime(self.clock.now())
+        names = tuple(task.name for task in tasks[:MOST_TASKS])
+
+        def describe() -> Worker:
+            now = self.clock.now()
+            return Worker(
+                name=self._worker_name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=importlib.metadata.version("pyncette-core"),
+                python=platform.python_version(),
+                event_loop=loop_name(),
+                tasks=names,
+                task_count=len(tasks),
+                concurrency_limit=limit,
+                running=len(self._active),
+                started_at=started_at,
+                last_tick=self.last_tick,
+                last_seen=to_datetime(now),
+                clock_offset=(now - time.time_ns() // 1000) / 1_000_000,
+            )
+
+        return describe
 
     async def _cut_off(self, scope: anyio.CancelScope) -> None:
         """Cancel executions that outlast the drain deadline; they give their leases back."""

@@ -58,3 +58,11 @@ class EventLoop:
             call(func)
         except RuntimeError:
             return
+
+
+def loop_name() -> str:
+    """The event loop that runs the caller: ``"asyncio"``, ``"uvloop"`` or ``"trio"``."""
+    if on_trio():
+        return "trio"
+    loop: object = anyio.lowlevel.current_token().native_token
+    return "uvloop" if type(loop).__module__.startswith("uvloop") else "asyncio"

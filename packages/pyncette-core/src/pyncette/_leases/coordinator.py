@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterable, Sequence
 
 from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease, renews_lease
 from pyncette._lifecycle.once import concludes
 from pyncette._lifecycle.values import Attempt, AttemptEnd
+from pyncette._tasks.control import CONTROL
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
@@ -19,6 +18,7 @@ from pyncette.observer import Observers
 from pyncette.record import QueueClaim, Record
 
 from .active import Active
+from .control import ControlReading
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, new_revision
 from .outcomes import Outcomes
 from .registration import GiveBack, SetAside, StoreSchedule
@@ -43,6 +43,8 @@ class Coordinator:
         observers: Observers,
         poll_interval: int,
         batch_size: int,
+        reading: ControlReading,
+        worker: str,
         on_settled: Callable[[], None],
     ) -> None:
         """``on_settled`` is called when the end of a lease has been stored, or given up."""
@@ -52,12 +54,13 @@ class Coordinator:
         self._observers = observers
         self._poll_interval = poll_interval
         self._batch_size = batch_size
+        self._reading = reading
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._busy_queues = 0
         self.active: Active = Active()
         self._outcomes = Outcomes(observers, self.active, on_settled)
         self._left: set[str] = set()  # keys of records that a later version wrote
-        self._worker = observers.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._worker = observers.worker = worker
 
     @property
     def unsettled(self) -> int:
@@ -82,11 +85,21 @@ class Coordinator:
         await self._store.follow_clock()
 
     async def next_ready(self, *, after: int | None = None) -> int | None:
-        """The earliest moment when something may be claimed."""
-        if not self._tasks:
-            return None
-        looked = await self._store.look([task.queue for task in self._tasks.values()], (), after=after)
-        return looked.next_ready
+        """The earliest moment when something may be claimed. Reads the control record on the way."""
+        while self._tasks:
+            queues = [task.queue for task in self._awake()]
+            now = self._clock.now()
+            looked = await self._store.look(queues, (CONTROL,), after=after)
+            if not self._reading.take(looked.records[0], now):
+                return looked.next_ready
+        return None
+
+    def _awake(self) -> list[Task]:
+        """The tasks whose template is not paused."""
+        paused = self._reading.control.paused
+        if not paused:
+            return list(self._tasks.values())
+        return [task for task in self._tasks.values() if task.template.canonical_name not in paused]
 
     async def claim(self, free: int) -> tuple[list[HeldLease], bool]:
         """Lease at most ``free`` occurrences that are ready.
@@ -95,8 +108,9 @@ class Coordinator:
 
         :return: the leases, and whether more may be ready.
         """
+        await self._reading.follow()
         held: list[HeldLease] = []
-        tasks: Sequence[Task] = list(self._tasks.values())
+        tasks: Sequence[Task] = self._awake()
         limit = min(free, self._batch_size)
         share = -(-limit // (self._busy_queues or max(1, len(tasks))))
         served: set[str] = set()

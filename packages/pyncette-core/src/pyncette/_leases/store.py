@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException, RepositoryException
 from pyncette.observer import Observers
-from pyncette.record import Change, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -54,6 +54,26 @@ class Store:
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         async with self._call("scan", [queue.name]):
             return await self._repository.scan(queue, after=after, limit=limit, prefix=prefix)
+
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        async with self._call("scan_ready", [queue.name]):
+            return await self._repository.scan_ready(queue, since=since, before=before, after=after, limit=limit)
+
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        async with self._call("queues", ()):
+            return await self._repository.queues(after=after, limit=limit)
+
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        async with self._call("count", [queue.name]):
+            return await self._repository.count(queue, since=since, before=before, limit=limit)
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
         async with self._call("look", (queue.name for queue in queues)):

@@ -7,6 +7,7 @@ from .app.faulty import FaultContract
 from .app.leasing import LeaseContract
 from .app.listing import ListingContract
 from .app.occurring import OccurrenceContract
+from .app.pausing import PausingContract
 from .app.redefining import RedefinitionContract
 from .app.renewing import RenewalContract
 from .app.retrying import RetryContract
@@ -22,6 +23,7 @@ class AppContract(
     RenewalContract,
     SchedulingContract,
     ListingContract,
+    PausingContract,
     RedefinitionContract,
     SharingContract,
     FaultContract,

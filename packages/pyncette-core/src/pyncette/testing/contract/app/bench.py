@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from pyncette import Context, Pyncette, PyncetteContext, Task
-from pyncette.record import Change, Record
+from pyncette import Context, Pyncette, PyncetteContext, Task, lease
+from pyncette.record import Band, Change, Record
 from pyncette.repository import Repository
 from pyncette.testing.clock import ManualClock
 from pyncette.testing.contract.base import APPLIED, ContractBase, Factory, fresh
@@ -162,7 +162,8 @@ class Bench:
 
     def app(self, **options: Any) -> Pyncette:
         """An app on this storage and clock."""
-        return Pyncette(**{"repository_factory": self.factory, "clock": self.clock, **options})
+        given = {"repository_factory": self.factory, "clock": self.clock, "register_worker": False, **options}
+        return Pyncette(**given)
 
     @asynccontextmanager
     async def running(self, app: Pyncette) -> AsyncIterator[Worker]:
@@ -198,6 +199,15 @@ class Bench:
         broken = replace(whole, revision=fresh(), spec=spec)
         assert await self.repository.swap([Change(whole, broken)]) == [APPLIED]
         return broken
+
+    async def hold(self, task: Task, band: Band, *, moment: int) -> Record:
+        """Keep what is stored of an instance in a band; returns the record as it is then."""
+        whole = await self.stored(task)
+        assert whole is not None
+        change = lease.hold(whole, band, moment=self.clock.now() + moment * 1_000_000, revision=fresh())
+        assert await self.repository.swap([change]) == [APPLIED]
+        assert change.new is not None
+        return change.new
 
     async def stored(self, task: Task) -> Record | None:
         """The record of a static task or an instance."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from pyncette import PyncetteContext, Task
-from pyncette._app.instances import TaskState
+from pyncette import PyncetteContext, Task, TaskState
 from pyncette._tasks.partition import PartitionedTask
 
 from .bench import AppBase, Bench, duration, moment

@@ -1,0 +1,180 @@
+"""Lists instances page by page: by key, or by time along the index that exists anyway."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio.lowlevel
+
+from pyncette._leases.store import Store
+from pyncette._leases.writer import MAX_BATCH
+from pyncette._tasks import names
+from pyncette._tasks.control import Control
+from pyncette._tasks.task import Task, check_task
+from pyncette._validation.checks import is_index
+from pyncette.clock import Clock
+from pyncette.record import BAND_WIDTH, HELD, LEAST, Band, Count, Record
+
+from .states import TaskState, describe
+
+STATES_AT_ONCE = 25
+"""How many records are decoded before others get their turn: about half a millisecond."""
+
+HeldState = Literal["dead", "paused", "completed", "unreadable"]
+"""The states that are listed and counted without reading anything else."""
+
+BANDS: dict[str, Band] = {
+    "dead": Band.DEAD,
+    "paused": Band.PAUSED,
+    "completed": Band.COMPLETED,
+    "unreadable": Band.UNREADABLE,
+}
+
+END = HELD + len(Band) * BAND_WIDTH
+"""After every ``ready_at``."""
+
+Place = tuple[int, str]
+"""``ready_at`` and key of a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListTasksResponse:
+    """A page of instances.
+
+    :ivar continuation_token: pass it to get the next page; None when there are no more.
+    """
+
+    tasks: list[TaskState]
+    continuation_token: str | None
+
+
+class Listing:
+    """The lists of one app context."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def by_key(
+        self, task: Task, control: Control, *, prefix: str, limit: int, token: str | None
+    ) -> ListTasksResponse:
+        """A page in the order of keys, partition by partition."""
+        queues = queues_of(task)
+        at, after = _decoded_key(token, len(queues))
+        found: list[tuple[Task, Record]] = []
+        while at < len(queues) and len(found) < limit:
+            home, size = queues[at], min(limit - len(found), MAX_BATCH)
+            keys = f"{home.canonical_name}:{names.escape(prefix)}" if prefix else ""
+            records = await self._store.scan(home.queue, after=after, limit=size, prefix=keys)
+            found += [(home, record) for record in records]
+            at, after = (at + 1, None) if len(records) < size else (at, records[-1].key)
+        states = await self._states(found, control)
+        return ListTasksResponse(states, None if at >= len(queues) else _encoded([at, after]))
+
+    async def by_time(
+        self, task: Task, control: Control, *, since: int, before: int, limit: int, token: str | None
+    ) -> ListTasksResponse:
+        """A page of those with ``since <= ready_at < before``, in that order over all partitions."""
+        queues = queues_of(task)
+        places = _decoded_places(token, len(queues))
+        pages: list[list[tuple[int, int, Record]]] = []
+        for at, home in enumerate(queues):
+            page = await self._store.scan_ready(
+                home.queue, since=since, before=before, after=places.get(at), limit=limit
+            )
+            pages.append([(record.ready_at, at, record) for record in page])
+        merged = list(heapq.merge(*pages, key=lambda entry: entry[:2]))[:limit]
+        for ready_at, at, record in merged:
+            places[at] = (ready_at, record.key)
+        states = await self._states([(queues[at], record) for _, at, record in merged], control)
+        more = len(merged) == limit
+        return ListTasksResponse(states, _encoded({str(at): place for at, place in places.items()}) if more else None)
+
+    async def count(self, task: Task, since: int = LEAST, before: int = END) -> Count:
+        """How many instances there are, over all partitions."""
+        counts = [await self._store.count(home.queue, since=since, before=before) for home in queues_of(task)]
+        return Count(sum(count.value for count in counts), exact=all(count.exact for count in counts))
+
+    async def _states(self, found: Iterable[tuple[Task, Record]], control: Control) -> list[TaskState]:
+        states: list[TaskState] = []
+        for home, record in found:
+            if len(states) % STATES_AT_ONCE == STATES_AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()
+            states.append(describe(home, record, control, self._clock.now()))
+        return states
+
+
+def queues_of(task: Task) -> Sequence[Task]:
+    """The queues of a template.
+
+    :raises ValueError: it is a static task or an instance.
+    """
+    check_task(task)
+    if not task.dynamic:
+        raise ValueError(f"{task.name!r} is not a dynamic task and has no instances to list; use get_task().")
+    return task.queues
+
+
+def window(state: str | None, due_before: int | None) -> tuple[int, int] | None:
+    """The range of ``ready_at`` that holds what is listed, None for everything.
+
+    :raises ValueError: the state is unknown, or can't be listed by itself, or both are given.
+    """
+    if state is None:
+        return None if due_before is None else (LEAST, min(due_before, HELD))
+    if due_before is not None:
+        raise ValueError("state and due_before exclude each other: pass one of them.")
+    if state not in BANDS:
+        raise ValueError(
+            f"state must be one of {', '.join(map(repr, BANDS))}, not {state!r}. Others can't be listed by themselves: "
+            "list by due_before= what comes next, or everything."
+        )
+    return BANDS[state].since, BANDS[state].before
+
+
+def _encoded(position: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+
+
+def _decoded(token: str) -> Any:
+    try:
+        return json.loads(base64.urlsafe_b64decode(token))
+    except (ValueError, TypeError):
+        return None
+
+
+def _decoded_key(token: str | None, queues: int) -> tuple[int, str | None]:
+    if token is None:
+        return 0, None
+    match _decoded(token):
+        case [queue, (None | str()) as after] if is_index(queue, queues):
+            return queue, after
+    raise _not_a_token()
+
+
+def _decoded_places(token: str | None, queues: int) -> dict[int, Place]:
+    if token is None:
+        return {}
+    places: dict[int, Place] = {}
+    match _decoded(token):
+        case dict() as found:
+            for at, place in found.items():
+                match place:
+                    case [int() as ready_at, str() as key] if at.isdecimal() and int(at) < queues:
+                        places[int(at)] = (ready_at, key)
+                    case _:
+                        raise _not_a_token()
+            return places
+    raise _not_a_token()
+
+
+def _not_a_token() -> ValueError:
+    return ValueError(
+        "This is not a continuation token of the same list: "
+        "pass back the one of the page before, with the same filters."
+    )

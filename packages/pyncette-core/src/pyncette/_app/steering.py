@@ -1,0 +1,130 @@
+"""What operators do while the app runs, here or elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+
+from pyncette._leases.control import ControlReading
+from pyncette._leases.workers import Registry
+from pyncette._schedules.moments import moment_of
+from pyncette._tasks.task import Task
+from pyncette._tasks.worker import Worker
+from pyncette._validation.checks import check_count
+from pyncette.record import Count
+
+from .calls import CallCheck
+from .listing import HeldState, Listing, ListTasksResponse, window
+from .templates import Templates
+
+LONGEST_REASON = 500
+"""Characters."""
+
+
+class Steering:
+    """The part of an app context that needs no task functions: it works without :meth:`PyncetteContext.run`."""
+
+    _calls: CallCheck
+    _templates: Templates
+    _listing: Listing
+    _registry: Registry
+    _reading: ControlReading
+    _batch_size: int
+
+    async def list_tasks(
+        self,
+        task: Task,
+        limit: int | None = None,
+        continuation_token: str | None = None,
+        *,
+        state: HeldState | None = None,
+        prefix: str = "",
+        due_before: datetime.datetime | None = None,
+    ) -> ListTasksResponse:
+        """A page of the instances of a dynamic task.
+
+        Without a filter, or by prefix, in a stable order: instances that exist all the while are listed exactly once,
+        also if they move in time meanwhile. By state or time, in the order of that time, without reading the others.
+
+        :param limit: the size of the page at most; ``batch_size`` by default.
+        :param continuation_token: from the page before, with the same filters.
+        :param state: only those that are dead, paused (each by itself), completed or unreadable, the longest so first.
+        :param prefix: only those whose name begins with it; excludes ``state`` and ``due_before``.
+        :param due_before: only those whose next attempt may begin, or whose lease ends, before this moment, the
+            earliest first. A naive one is local time.
+        :raises ValueError: the task is not dynamic, or an argument is not valid.
+        """
+        self._calls.check("list_tasks", task)
+        size = self._batch_size if limit is None else check_count("limit", limit)
+        moments = window(state, None if due_before is None else moment_of("due_before", due_before))
+        if moments and prefix:
+            raise ValueError("prefix excludes state and due_before: pass one of them.")
+        control = await self._reading.follow()
+        if moments is None:
+            return await self._listing.by_key(task, control, prefix=prefix, limit=size, token=continuation_token)
+        since, before = moments
+        return await self._listing.by_time(
+            task, control, since=since, before=before, limit=size, token=continuation_token
+        )
+
+    async def count_tasks(self, task: Task, *, state: HeldState | None = None) -> Count:
+        """How many instances of a dynamic task there are, or how many of them are in a state.
+
+        :return: the number, and whether it is exact: beyond 10,000 a storage may answer with an estimate or a lower
+            bound instead.
+        :raises ValueError: the task is not dynamic, or the state can't be counted by itself.
+        """
+        self._calls.check("count_tasks", task)
+        moments = window(state, None)
+        return await (self._listing.count(task) if moments is None else self._listing.count(task, *moments))
+
+    async def workers(self) -> list[Worker]:
+        """The processes that execute tasks, those that wrote longest ago first.
+
+        A worker writes what it does every 15 seconds, and removes it when it ends. One that was killed is listed for
+        a minute. Those with ``register_worker=False`` are never listed.
+
+        :raises RepositoryException: the storage failed.
+        """
+        self._calls.check_loop("workers")
+        return await self._registry.alive()
+
+    async def pause_task(self, task: Task, *, reason: str = "") -> None:
+        """Pause all instances of a template, in one write whatever their number. Returns when it is stored.
+
+        No execution of it begins once two poll intervals have passed, on any worker; what is under way ends as usual.
+        While it is paused nothing of it is claimed or asked for. The pause outlives restarts, deploys and changes of
+        instances. Pausing again changes the reason, and nothing else.
+
+        :param reason: for people; 500 characters at most.
+        :raises ValueError: the task is no template, or the reason is too long.
+        :raises RepositoryException: the storage failed; whether it is paused is unknown.
+        """
+        self._calls.check("pause_task", task)
+        await self._templates.pause(_template(task), check_reason(reason))
+
+    async def resume_task(self, task: Task, *, catch_up: bool = False) -> None:
+        """Let a paused template go on; does nothing if it isn't paused. Returns when it is stored.
+
+        :param catch_up: whether occurrences that came due during the pause count as missed, so that they are executed
+            as after an outage. Otherwise they are skipped, without any execution. One-off instances and occurrences
+            that had begun before the pause are executed in either case.
+        :raises ValueError: the task is no template.
+        :raises RepositoryException: the storage failed; whether it is resumed is unknown.
+        """
+        self._calls.check("resume_task", task)
+        await self._templates.resume(_template(task), catch_up=catch_up)
+
+
+def _template(task: Task) -> Task:
+    if not task.dynamic:
+        raise ValueError(f"{task.name!r} is not a dynamic task.")
+    return task.template
+
+
+def check_reason(reason: object) -> str:
+    """:raises TypeError, ValueError: it is no text, or too long to be stored."""
+    if not isinstance(reason, str):
+        raise TypeError(f"reason must be a string, not {type(reason).__name__}.")
+    if len(reason) > LONGEST_REASON:
+        raise ValueError(f"reason has {len(reason):,} characters; write at most {LONGEST_REASON}.")
+    return reason

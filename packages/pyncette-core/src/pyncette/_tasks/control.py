@@ -1,0 +1,136 @@
+"""What operators have said about whole templates: one record for all processes, as versioned JSON text. Pure functions.
+
+Every poll brings the record along, so what is in it reaches all workers within two poll intervals, whatever the number
+of instances. Fields that this version does not know are kept. Times are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pyncette.record import Band, Record, Ref
+
+VERSION = 1
+
+CONTROL = Ref(":control", ":control")
+"""Where the record is: in a reserved queue, which nobody claims from."""
+
+MOST_WINDOWS = 100
+"""How many past pauses of a template are kept; what came due in older ones and still waits is executed after all."""
+
+_FIELDS = frozenset({"v", "paused", "windows", "partitions"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A template is paused.
+
+    :ivar since: when it was.
+    :ivar reason: for people.
+    """
+
+    since: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A template was paused from ``since`` to ``until``; what came due meanwhile is skipped."""
+
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """All that is in the record.
+
+    :ivar paused: by the template's canonical name.
+    :ivar windows: past pauses whose occurrences are skipped, oldest first.
+    :ivar partitions: the partition count of each partitioned task.
+    :ivar unknown: fields of a later version.
+    """
+
+    paused: Mapping[str, Pause] = field(default_factory=dict)
+    windows: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    def pause(self, template: str, *, now: int, reason: str) -> Control:
+        """The template is paused. That it already was keeps the moment and changes the reason."""
+        since = self.paused[template].since if template in self.paused else now
+        return replace(self, paused={**self.paused, template: Pause(since, reason)})
+
+    def resume(self, template: str, *, now: int, catch_up: bool) -> Control:
+        """The template goes on; nothing changes if it was not paused.
+
+        :param catch_up: whether what came due meanwhile counts as missed, rather than being skipped.
+        """
+        pause = self.paused.get(template)
+        if pause is None:
+            return self
+        paused = {name: each for name, each in self.paused.items() if name != template}
+        if catch_up:
+            return replace(self, paused=paused)
+        windows = (*self.windows.get(template, ()), Window(pause.since, now))
+        return replace(self, paused=paused, windows={**self.windows, template: windows[-MOST_WINDOWS:]})
+
+    def forget(self, template: str, *, before: int) -> Control:
+        """Drop past pauses that ended before a moment: nothing that came due in them is stored any more."""
+        left = tuple(window for window in self.windows.get(template, ()) if window.until > before)
+        windows = {name: each for name, each in self.windows.items() if name != template}
+        return replace(self, windows={**windows, template: left} if left else windows)
+
+    def partitioned(self, template: str, count: int) -> Control:
+        """The template has this many partitions."""
+        if self.partitions.get(template) == count:
+            return self
+        return replace(self, partitions={**self.partitions, template: count})
+
+    def skipped_until(self, template: str, due_at: int) -> int | None:
+        """The end of the past pause in which an occurrence came due, None if it came due in none."""
+        for window in self.windows.get(template, ()):
+            if window.since <= due_at < window.until:
+                return window.until
+        return None
+
+
+NOTHING = Control()
+
+
+def encode(control: Control) -> str:
+    fields: dict[str, Any] = {**control.unknown, "v": VERSION}
+    if control.paused:
+        fields["paused"] = {name: [pause.since, pause.reason] for name, pause in control.paused.items()}
+    if control.windows:
+        fields["windows"] = {name: [[w.since, w.until] for w in windows] for name, windows in control.windows.items()}
+    if control.partitions:
+        fields["partitions"] = dict(control.partitions)
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def decode(text: str) -> Control:
+    """:raises ValueError: the text is damaged."""
+    try:
+        fields = json.loads(text)
+        return Control(
+            paused={name: Pause(int(since), str(reason)) for name, (since, reason) in fields.get("paused", {}).items()},
+            windows={
+                name: tuple(Window(int(since), int(until)) for since, until in windows)
+                for name, windows in fields.get("windows", {}).items()
+            },
+            partitions={name: int(count) for name, count in fields.get("partitions", {}).items()},
+            unknown={name: value for name, value in fields.items() if name not in _FIELDS},
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError) as e:
+        raise ValueError(f"The control record can't be decoded ({type(e).__name__}: {e}).") from e
+
+
+def new_record(old: Record | None, control: Control, *, revision: str) -> Record:
+    """The record that stores it. It is held: no claim takes it."""
+    fence = old.fence if old else 0
+    ready_at = Band.PAUSED.since
+    return Record(CONTROL.queue, CONTROL.key, 0, ready_at, None, None, revision, fence, 0, encode(control))
