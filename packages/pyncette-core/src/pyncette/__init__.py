@@ -17,8 +17,8 @@ from ._tasks.partition import PartitionedTask
 from ._tasks.policies import ExecutionMode, FailureMode, OnExhausted, Policies
 from ._tasks.retry import Retry
 from ._tasks.task import PartitionSelector, Task
-from .errors import GiveUp, RetryLater, Skip
 from ._tasks.worker import Worker
+from .errors import GiveUp, RetryLater, Skip
 from .record import Count
 
 __all__ = [
