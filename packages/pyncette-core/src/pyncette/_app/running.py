@@ -21,7 +21,6 @@ from pyncette._concurrency.eventloop import loop_name
 from pyncette._leases.control import ControlReading
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.store import Store
-from pyncette._leases.workers import Registry
 from pyncette._leases.writer import Writer
 from pyncette._loop.agenda import Agenda
 from pyncette._loop.execution import Executions, Middleware
@@ -43,10 +42,8 @@ from pyncette.repository import Repository
 from .bulk import BulkResult, Progress, schedule_many, unschedule_many
 from .calls import CallCheck
 from .instances import Instances
-from .listing import Listing
 from .states import TaskState
 from .steering import Steering
-from .templates import Templates
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -80,7 +77,6 @@ class PyncetteContext(Steering):
         self.threads: anyio.CapacityLimiter = anyio.CapacityLimiter(options.concurrency_limit)
         self.poll_interval = poll_interval
         self._tasks = tasks
-        self._calls = CallCheck(tasks)
         self._concurrency_limit = options.concurrency_limit
         self._drain_timeout = options.drain_timeout
         self._make_executor = make_executor
@@ -90,23 +86,20 @@ class PyncetteContext(Steering):
         agenda = Agenda(interval)
         waker = Waker(agenda, self.clock)
         self._writer = Writer(store, self.clock, on_stored=waker.scheduled)
-        reading = self._reading = ControlReading(store, self.clock, interval)
+        reading = ControlReading(store, self.clock, interval)
         name = self._worker_name = options.worker_name or f"{socket.gethostname()[:80]}:{os.getpid()}"
         coordinator = Coordinator(
             store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, waker.freed
         )
+        super().__init__(store, self._writer, self.clock, reading, name, CallCheck(tasks), options.batch_size)
         self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
         self._executions.items["app_context"] = self
         self._active = coordinator.active
         self._renewer = Renewer(coordinator, self._active, self.clock, observers)
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._running = False
-        self._registry = Registry(store, self._writer, self.clock, name)
         self._register = options.register_worker
         self._instances = Instances(store, self._writer, self.clock, reading)
-        self._listing = Listing(store, self.clock)
-        self._batch_size = options.batch_size
-        self._templates = Templates(store, self._writer, reading)
 
     @property
     def last_tick(self) -> datetime.datetime | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 
 from pyncette._leases.control import ControlReading
+from pyncette._leases.store import Store
 from pyncette._leases.workers import Registry
+from pyncette._leases.writer import Writer
 from pyncette._schedules.moments import moment_of
 from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
 from pyncette._validation.checks import check_count
+from pyncette.clock import Clock
 from pyncette.record import Count
 
 from .calls import CallCheck
@@ -23,12 +26,22 @@ LONGEST_REASON = 500
 class Steering:
     """The part of an app context that needs no task functions: it works without :meth:`PyncetteContext.run`."""
 
-    _calls: CallCheck
-    _templates: Templates
-    _listing: Listing
-    _registry: Registry
-    _reading: ControlReading
-    _batch_size: int
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        clock: Clock,
+        reading: ControlReading,
+        worker_name: str,
+        calls: CallCheck,
+        batch_size: int,
+    ) -> None:
+        self._calls = calls
+        self._reading = reading
+        self._batch_size = batch_size
+        self._templates = Templates(store, writer, reading)
+        self._listing = Listing(store, clock)
+        self._registry = Registry(store, writer, clock, worker_name)
 
     async def list_tasks(
         self,
