@@ -20,8 +20,8 @@ PURE = (
     *("_tasks.names", "_tasks.spec", "_tasks.state", "_validation.suggest"),
 )
 PURE_IMPORTS = frozenset(
-    {"__future__", "bisect", "calendar", "collections", "croniter", "dataclasses", "datetime", "dateutil", "difflib"}
-    | {"enum", "functools", "hashlib", "itertools", "json", "math", "re", "typing", "zoneinfo"}
+    {"__future__", "bisect", "calendar", "collections", "croniter", "dataclasses", "datetime", "difflib", "enum"}
+    | {"functools", "hashlib", "importlib", "io", "itertools", "json", "logging", "math", "re", "typing", "zoneinfo"}
 )
 PURE_EXCEPTIONS = {("schedule", "time")}  # the moment that `upcoming` starts from when none is given
 

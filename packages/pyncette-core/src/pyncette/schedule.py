@@ -1,8 +1,8 @@
 """When a task is due: the next occurrence of a cron expression, an interval or a single moment.
 
-Pure: everything is computed from the arguments, in integers. Unless said otherwise a time is an integer count of
-microseconds since the epoch in UTC. An occurrence is always later than the one before it, and none lies outside the
-years that `datetime` can show.
+Pure, but for a warning that `make_schedule` logs: everything is computed from the arguments, in integers. Unless said
+otherwise a time is an integer count of microseconds since the epoch in UTC. An occurrence is always later than the one
+before it, and none lies outside the years that `datetime` can show.
 
 In a timezone with daylight saving a cron expression follows one of two rules:
 
@@ -15,6 +15,7 @@ In a timezone with daylight saving a cron expression follows one of two rules:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,10 +23,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from ._schedules import search
-from ._schedules.cron import CronError, parse
+from ._schedules.cron import CronError, parse, warning_of
 from ._schedules.fields import Fields
 from ._schedules.moments import EARLIEST, LATEST, moment_of
 from ._schedules.zones import Zone, find_zone
+from ._validation.checks import shown
 
 __all__ = [
     "Cron",
@@ -38,6 +40,8 @@ __all__ = [
     "upcoming",
     "upcoming_of",
 ]
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 _SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -301,26 +305,31 @@ def _system_now() -> int:
     return time.time_ns() // 1000
 
 
-_shared_cron = lru_cache(maxsize=4096)(Cron)
+@lru_cache(maxsize=4096)
+def _shared_cron(text: str, timezone: str | None) -> Cron:
+    cron = Cron(text, timezone)
+    if warning := warning_of(text):
+        logger.warning(warning)
+    return cron
 
 
 def _declared_cron(text: str, timezone: str | None, now: int | None) -> Cron:
     if not isinstance(text, str):
-        raise TypeError(f"schedule must be a cron expression like '30 2 * * *', not {text!r}")
+        raise TypeError(f"schedule must be a cron expression like '30 2 * * *', not {shown(text)}")
     if timezone is not None and not isinstance(timezone, str):
-        raise TypeError(f"timezone must be a name like 'Europe/Berlin', not {timezone!r}")
+        raise TypeError(f"timezone must be a name like 'Europe/Berlin', not {shown(timezone)}")
     cron = _shared_cron(text, timezone)
     if cron.first(_system_now() if now is None else now) is None:
-        raise CronError(f"schedule {text!r} has no match in the future; correct its day, month or year field")
+        raise CronError(f"schedule {shown(text)} has no match in the future; correct its day, month or year field")
     return cron
 
 
 def _period(interval: timedelta) -> int:
     if not isinstance(interval, timedelta):
-        raise TypeError(f"interval must be a timedelta like timedelta(minutes=5), not {interval!r}")
+        raise TypeError(f"interval must be a timedelta like timedelta(minutes=5), not {shown(interval)}")
     period = interval // _MICROSECOND
     if period <= 0:
-        raise ValueError(f"interval must be positive, like timedelta(minutes=5), not {interval!r}")
+        raise ValueError(f"interval must be positive, like timedelta(minutes=5), not {shown(interval)}")
     if period > _LONGEST:
-        raise ValueError(f"interval must be at most 1,000 years, not {interval!r}")
+        raise ValueError(f"interval must be at most 1,000 years, not {shown(interval)}")
     return period

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.resources
 import itertools
 import os
+import re
 import struct
 import zoneinfo
 from bisect import bisect_left
@@ -47,7 +48,7 @@ class Rules:
 def database() -> Sequence[Rules]:
     """Every zone of the database, those with the same file grouped."""
     names: dict[bytes, list[str]] = {}
-    for name in sorted(zoneinfo.available_timezones()):
+    for name in sorted(zoneinfo.available_timezones() - {"localtime"}):
         names.setdefault(read_zone(name), []).append(name)
     return [read_rules(tuple(alike), data) for data, alike in names.items()]
 
@@ -108,6 +109,49 @@ def transitions_between(rules: Rules, first_year: int, last_year: int) -> list[T
     return found
 
 
+def by_walking(text: str) -> str:
+    """`text` with the ranges that croniter misreads replaced by what one passes from one end to the other."""
+    parts = text.split()
+    if not 5 <= len(parts) <= 7:
+        return text
+    circles: list[list[str]] = [
+        [str(number) for number in range(low, high + 1)]
+        for low, high in ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6), (0, 59), (1970, 2099))
+    ]
+    names = {
+        3: ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+        4: ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+    }
+
+    def walk(circle: list[str], begin: str, end: str, step: int) -> list[str]:
+        passed, at = [begin], circle.index(begin)
+        while passed[-1] != end:
+            at = (at + 1) % len(circle)
+            passed.append(circle[at])
+        return passed[::step]
+
+    def item(field: int, text: str) -> str:
+        match = re.fullmatch(r"([0-9]+|[a-zA-Z]+)-([0-9]+|[a-zA-Z]+)(?:/0*([1-9][0-9]*))?", text)
+        if match is None:
+            return text
+        circle = circles[field]
+        begin, end = (
+            circle[names[field].index(end.lower())] if end.lower() in names.get(field, ()) else end.lstrip("0") or "0"
+            for end in (match[1], match[2])
+        )
+        if not (begin.isdigit() and end.isdigit()) or int(begin) < int(end):
+            return text
+        if field == 4:
+            begin, end = begin.replace("7", "0"), end.replace("7", "0")
+        known = begin in circle and end in circle
+        return ",".join(walk(circle, begin, end, int(match[3] or 1))) if known else text
+
+    return " ".join(
+        ",".join(item(field, text) for text in part.split(",")) if "-" in part else part
+        for field, part in enumerate(parts)
+    )
+
+
 @lru_cache(maxsize=256)
 def expression(text: str) -> Expression:
     return Expression(text)
@@ -123,7 +167,7 @@ class Expression:
     _days: dict[int, bool] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        parsed: Any = croniter(self.text, 0)
+        parsed: Any = croniter(by_walking(self.text), 0)
         self._expanded: list[list[Any]] = parsed.expanded
         self._nth: dict[int, set[Any]] = parsed.nth_weekday_of_month
         self._nearest: set[int] = parsed.nearest_weekday
@@ -226,6 +270,12 @@ def oracle() -> Callable[[str, str, int, int, int], list[int]]:
         return list(occurrences(expression(text), clock(name, low, high, step), step))
 
     return expected
+
+
+@pytest.fixture(scope="session")
+def walked() -> Callable[[str], str]:
+    """Function: an expression with the ranges that croniter misreads written out."""
+    return by_walking
 
 
 @pytest.fixture(scope="session")

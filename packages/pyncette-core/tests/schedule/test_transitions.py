@@ -159,7 +159,7 @@ def test_random_texts_around_random_transitions(
 @settings(max_examples=300, deadline=None)
 @given(
     text=st.sampled_from(TEXTS),
-    zone=st.sampled_from(sorted(zoneinfo.available_timezones())),
+    zone=st.sampled_from(sorted(zoneinfo.available_timezones() - {"localtime"})),
     scheduled=st.integers(0, 4_102_444_800_000_000),
     missed=st.integers(-3 * 86_400_000_000, 40 * 86_400_000_000),
 )
@@ -300,7 +300,7 @@ def shown(count: int = 4, **parameters: Any) -> list[str]:
             "9999-11-06T12:00",
             ["9999-11-07T01:30:00-04:00", "9999-11-08T01:30:00-05:00"],
         ),
-        # a zone in dateutil's notation
+        # a POSIX rule
         (
             "EST5EDT4,M3.2.0,M11.1.0",
             "30 1 * * *",

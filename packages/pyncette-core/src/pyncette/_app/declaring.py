@@ -74,7 +74,7 @@ class Declarations:
         :param name: the task's name, under which it is stored; the function's name by default.
         :param schedule: a cron expression: five fields, or six with seconds last.
         :param interval: the time between two occurrences.
-        :param timezone: of ``schedule``: an IANA name, or what ``dateutil.tz.gettz`` accepts; UTC by default.
+        :param timezone: of ``schedule``: an IANA name or a POSIX TZ rule; UTC by default.
         :param enabled: whether this app executes the task; True by default.
         :param fast_forward: whether occurrences that were missed are skipped; False by default.
         :param failure_mode: what happens when an execution raises; :attr:`FailureMode.NONE` by default.

@@ -10,17 +10,19 @@ from typing import cast
 
 from croniter import CroniterBadCronError, croniter
 
-from .fields import Days, Fields
+from pyncette._validation.checks import shown
 
-_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY, _SECOND, _YEAR = range(7)
-_FIELDS = (
-    ("minute", "0-59"),
-    ("hour", "0-23"),
-    ("day-of-month", "1-31, or L for the last day"),
-    ("month", "1-12 or JAN-DEC"),
-    ("day-of-week", "0-7 or SUN-SAT, 5#3 for the third Friday, L5 for the last one"),
-    ("second", "0-59"),
-    ("year", "1970-2099"),
+from .fields import Days, Fields
+from .ranges import DAY, HOUR, MINUTE, MONTH, NAMES, SECOND, WEEKDAY, YEAR, too_long_step, written_out
+
+_ALLOWED = (
+    "0-59",
+    "0-23",
+    "1-31, or L for the last day",
+    "1-12 or JAN-DEC",
+    "0-7 or SUN-SAT, 5#3 for the third Friday, L5 for the last one",
+    "0-59",
+    "1970-2099",
 )
 _SHAPE = (
     "write five fields (minute hour day-of-month month day-of-week), six with the second last, or seven with the"
@@ -38,42 +40,57 @@ def parse(text: str) -> Fields:
 
     :raises CronError: the text is wrong; says which field.
     """
-    parts = re.findall(r"\S+", text, re.ASCII)
-    for (name, allowed), part in zip(_FIELDS, parts, strict=False):
+    parts = _parts(text)
+    for name, allowed, part in zip(NAMES, _ALLOWED, parts, strict=False):
         if part[0] in "hHrR":
             raise CronError(
-                f"schedule {text!r}: the {name} field {part!r} is hashed or random, which would differ between"
-                f" processes; write a value ({allowed})"
+                f"schedule {shown(text)}: the {name} field {shown(part)} is hashed or random, which would differ"
+                f" between processes; write a value ({allowed})"
             )
+    plain = [written_out(field, part) for field, part in enumerate(parts[: len(NAMES)])]
+    rewritten = len(parts) <= len(NAMES) and plain != parts
     try:
-        parsed = croniter(text, 0)
+        parsed = croniter(" ".join(plain) if rewritten else text, 0)
     except (ValueError, TypeError, LookupError) as error:
         raise _explain(text, parts, error) from None  # says all that croniter's error does
-    return _fields(text, parsed)
+    return _fields(text, parsed, parts if rewritten else parsed.expressions)
+
+
+def _parts(text: str) -> list[str]:
+    return re.findall(r"\S+", text, re.ASCII)
+
+
+def warning_of(text: str) -> str | None:
+    """What its author probably did not mean by an expression that can be parsed."""
+    trouble = too_long_step(_parts(text))
+    return None if trouble is None else f"schedule {shown(text)}: {trouble}."
 
 
 def _explain(text: str, parts: Sequence[str], error: Exception) -> CronError:
     """Find the field that croniter objects to by trying each with all others open."""
     if not 5 <= len(parts) <= 7:
-        return CronError(f"schedule {text!r} has {len(parts)} {'field' if len(parts) == 1 else 'fields'}: {_SHAPE}")
+        return CronError(
+            f"schedule {shown(text)} has {len(parts)} {'field' if len(parts) == 1 else 'fields'}: {_SHAPE}"
+        )
     for position, part in enumerate(parts):
         alone = ["*"] * len(parts)
         alone[position] = part
         try:
             croniter(" ".join(alone), 0)
         except (ValueError, TypeError, LookupError) as reason:
-            name, allowed = _FIELDS[position]
+            name, allowed = NAMES[position], _ALLOWED[position]
             seconds = "; with six fields the second is the last one" if len(parts) == 6 else ""
-            return CronError(f"schedule {text!r}: bad {name} field {part!r}, use {allowed}{seconds} ({reason})")
-    return CronError(f"schedule {text!r} can't be read: {error}")
+            why = shown(reason, str)
+            return CronError(f"schedule {shown(text)}: bad {name} field {shown(part)}, use {allowed}{seconds} ({why})")
+    return CronError(f"schedule {shown(text)} can't be read: {shown(error, str)}")
 
 
-def _fields(text: str, parsed: croniter[float]) -> Fields:
+def _fields(text: str, parsed: croniter[float], parts: Sequence[str]) -> Fields:
     expanded = cast("list[list[int | str]]", parsed.expanded)
-    hours = _values(expanded[_HOUR], range(24))
-    minutes = _values(expanded[_MINUTE], range(60))
-    seconds = _values(expanded[_SECOND], range(60)) if len(expanded) > _SECOND else [0]
-    clock = [parsed.expressions[field] for field in (_MINUTE, _HOUR, _SECOND) if field < len(expanded)]
+    hours = _values(expanded[HOUR], range(24))
+    minutes = _values(expanded[MINUTE], range(60))
+    seconds = _values(expanded[SECOND], range(60)) if len(expanded) > SECOND else [0]
+    clock = [parts[field] for field in (MINUTE, HOUR, SECOND) if field < len(expanded)]
     return Fields(
         fixed=not any(sign in part for part in clock for sign in "*-/"),
         hours=_next_values(hours),
@@ -95,12 +112,12 @@ def _next_values(values: Sequence[int]) -> bytes:
 
 
 def _days(text: str, parsed: croniter[float], expanded: Sequence[Collection[int | str]]) -> Days | None:
-    years = frozenset(_values(expanded[_YEAR], range(0))) if len(expanded) > _YEAR else frozenset()
-    months = sum(1 << (month - 1) for month in _values(expanded[_MONTH], range(1, 13)))
+    years = frozenset(_values(expanded[YEAR], range(0))) if len(expanded) > YEAR else frozenset()
+    months = sum(1 << (month - 1) for month in _values(expanded[MONTH], range(1, 13)))
     nth = cast("Mapping[int, Collection[int | str]]", parsed.nth_weekday_of_month)
     rule = _DayRule(
-        days=None if "*" in expanded[_DAY] else frozenset(expanded[_DAY]),
-        weekdays=None if "*" in expanded[_WEEKDAY] else frozenset(_values(expanded[_WEEKDAY], range(7))),
+        days=None if "*" in expanded[DAY] else frozenset(expanded[DAY]),
+        weekdays=None if "*" in expanded[WEEKDAY] else frozenset(_values(expanded[WEEKDAY], range(7))),
         nth=frozenset((weekday, which) for weekday, all_of in nth.items() for which in all_of),
         nearest=frozenset(parsed.nearest_weekday),
     )
@@ -126,13 +143,13 @@ class _DayRule:
     def check(self, text: str) -> None:
         if self.nth and self.weekdays != frozenset(weekday for weekday, _ in self.nth):
             raise CronError(
-                f"schedule {text!r}: the day-of-week field mixes weekdays with '#' or 'L'; declare a task for each"
+                f"schedule {shown(text)}: the day-of-week field mixes weekdays with '#' or 'L'; declare a task for each"
             )
         if self.days is not None and self.weekdays is not None and (self.nth or self.nearest):
             # cron fires when either field matches, croniter when both do or just the one: no way to please all.
             raise CronError(
-                f"schedule {text!r}: a day-of-month field and a day-of-week field don't go together where one of them"
-                " has '#', 'L5' or 'W'; write * for one of them, or declare a task for each"
+                f"schedule {shown(text)}: a day-of-month field and a day-of-week field don't go together where one of"
+                " them has '#', 'L5' or 'W'; write * for one of them, or declare a task for each"
             )
 
     def matches(self, day: int, length: int, first: int) -> bool:

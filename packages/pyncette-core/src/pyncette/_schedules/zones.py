@@ -7,14 +7,17 @@ the wall shows, counted in seconds as if it were UTC.
 from __future__ import annotations
 
 import difflib
-import zoneinfo
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from importlib import resources
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
-import dateutil.tz
+from pyncette._validation.checks import shown
+
+from .posix import PosixZone
 
 DAY = 86_400
 
@@ -112,41 +115,75 @@ def _first_change(zone: Zone, low: int, high: int, offset: int) -> int:
 
 @lru_cache(maxsize=2048)
 def find_zone(name: str) -> Zone:
-    """The zone called `name`: an IANA name or what ``dateutil.tz.gettz`` accepts.
+    """The zone called `name`: an IANA name or a POSIX TZ rule, the same on every machine.
 
-    :raises ValueError: nobody knows the name; the message suggests the nearest ones.
+    :raises ValueError: it is neither; the message suggests the nearest name.
     """
-    found = _iana(name) or _dateutil(name)
+    found = ZoneInfo(name) if name in iana_names() else _posix(name)
     if found is None:
         raise ValueError(_refusal(name))
     return Zone(found)
 
 
+@lru_cache(maxsize=1)
+def iana_names() -> frozenset[str]:
+    """The names in the IANA database. What else `zoneinfo` finds on a machine (``localtime``) differs between them."""
+    return frozenset((resources.files("tzdata") / "zones").read_text(encoding="utf-8").split())
+
+
+def _posix(name: str) -> tzinfo | None:
+    try:
+        found = PosixZone(name)
+        # An offset of more than a day is noticed only when it is asked for.
+        offsets_near(Zone(found), _A_RECENT_WINDOW)
+    except ValueError:
+        return None
+    return found
+
+
 # Cached because it takes a tenth of a second, and thousands of stored records may share an unknown name.
 @lru_cache(maxsize=256)
 def _refusal(name: str) -> str:
-    nearest = difflib.get_close_matches(name, sorted(zoneinfo.available_timezones()), n=3)
-    advice = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "write for example 'Europe/Berlin'"
-    return f"unknown timezone {name!r}: {advice}"
+    nearest = _nearest(name[:100])
+    advice = (
+        f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "write an IANA name like 'Europe/Berlin'"
+    )
+    return f"unknown timezone {shown(name)}: {advice}"
 
 
-def _iana(name: str) -> tzinfo | None:
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        # Besides "not found": no relative path, not a zone's file, or a folder ("America").
-        return None
+def _nearest(name: str) -> list[str]:
+    if name.upper() in _MEANT_BY:
+        return [_MEANT_BY[name.upper()]]
+    names = sorted(iana_names())
+    same = [known for known in names if known.lower() == name.lower()]
+    place = name.lower().strip().replace(" ", "_")
+    there = [known for known in names if "/" in known and known.rsplit("/", 1)[1].lower() == place]
+    return same or there[:3] or difflib.get_close_matches(name, names, n=3)
 
 
-def _dateutil(name: str) -> tzinfo | None:
-    if not name.strip():
-        # gettz would take the timezone of the machine, which differs between processes.
-        return None
-    try:
-        found = dateutil.tz.gettz(name)
-        if found is not None:
-            # "UTC+25" is a zone, until one asks it for an offset.
-            offsets_near(Zone(found), _A_RECENT_WINDOW)
-    except (ValueError, OSError):
-        return None
-    return found
+# Abbreviations are no timezones: many stand for several, and none knows both summer and winter.
+_MEANT_BY = {
+    "ACST": "Australia/Adelaide",
+    "AEDT": "Australia/Sydney",
+    "AEST": "Australia/Sydney",
+    "AKST": "America/Anchorage",
+    "BRT": "America/Sao_Paulo",
+    "BST": "Europe/London",
+    "CDT": "America/Chicago",
+    "CEST": "Europe/Berlin",
+    "CST": "America/Chicago",
+    "EDT": "America/New_York",
+    "EEST": "Europe/Athens",
+    "HKT": "Asia/Hong_Kong",
+    "IST": "Asia/Kolkata",
+    "JST": "Asia/Tokyo",
+    "KST": "Asia/Seoul",
+    "MDT": "America/Denver",
+    "MSK": "Europe/Moscow",
+    "NZDT": "Pacific/Auckland",
+    "NZST": "Pacific/Auckland",
+    "PDT": "America/Los_Angeles",
+    "PST": "America/Los_Angeles",
+    "SGT": "Asia/Singapore",
+    "WEST": "Europe/Lisbon",
+}
