@@ -203,6 +203,11 @@ def test_decorators_without_parentheses() -> None:
         app.task("* * * * *")  # type: ignore[arg-type]  # the mistake under test
 
 
+def test_a_middleware_with_parentheses() -> None:
+    with pytest.raises(TypeError, match=r"Write @app\.middleware, without parentheses"):
+        Pyncette().middleware()
+
+
 def test_a_name_can_be_given_once() -> None:
     app = Pyncette()
     app.task(interval=MINUTE)(body)

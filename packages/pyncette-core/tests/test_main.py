@@ -7,12 +7,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from pyncette import Pyncette
+from pyncette._app.signals import ECHO
+from pyncette.utils import shutdown_on_signals
 
 LOOPS = {"asyncio": ("asyncio", ""), "uvloop": ("asyncio", "1"), "trio": ("trio", "")}
 
@@ -106,6 +111,7 @@ def test_the_second_signal_ends_it_at_once(start: Callable[..., Program]) -> Non
     program.read_until("began")
     program.process.terminate()
     program.read_until("stopping")
+    time.sleep(ECHO)
     program.process.terminate()
     status, _, err = program.end()
     assert status == 128 + signal.SIGTERM
@@ -126,10 +132,54 @@ def test_the_second_signal_ends_a_loop_that_is_blocked(start: Callable[..., Prog
     )
     program.read_until("began")
     program.process.send_signal(signal.SIGINT)
-    # Two signals of one number that are pending at once are one; another number can't be lost.
+    time.sleep(2 * ECHO)
     program.process.send_signal(signal.SIGTERM)
     status, _, _ = program.end()
     assert status in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+def test_a_second_signal_at_once_is_the_first(start: Callable[..., Program]) -> None:
+    """As from ``timeout``, which signals the process, and then its group."""
+    program = start(SLOW_TASK)
+    program.read_until("began")
+    program.process.send_signal(signal.SIGTERM)
+    program.process.send_signal(signal.SIGINT)
+    program.process.send_signal(signal.SIGTERM)
+    status, out, err = program.end()
+    assert (status, out) == (0, "ended\n")
+    assert "Terminating at once." not in err
+
+
+def test_signals_in_an_event_loop_of_ones_own(start: Callable[..., Program]) -> None:
+    program = start(
+        SLOW_TASK
+        + """
+from pyncette.utils import shutdown_on_signals
+
+async def main(self, backend):
+    async with app.create() as context, shutdown_on_signals(context):
+        await context.run()
+    say("closed")
+
+Pyncette.main = lambda self, backend: anyio.run(main, self, backend, backend=backend)
+"""
+    )
+    program.read_until("began")
+    program.process.terminate()
+    status, out, err = program.end()
+    assert (status, out) == (0, "ended\nclosed\n")
+    assert "Traceback" not in err
+
+
+async def test_signals_elsewhere_than_in_the_main_thread() -> None:
+    async with Pyncette().create() as context:
+
+        async def elsewhere() -> None:
+            async with shutdown_on_signals(context):
+                pass
+
+        with pytest.raises(RuntimeError, match="Signals arrive in the main thread alone"):
+            await anyio.to_thread.run_sync(lambda: anyio.run(elsewhere))
 
 
 def test_a_drain_deadline_gives_leases_back(start: Callable[..., Program]) -> None:
@@ -205,6 +255,39 @@ def test_a_port_that_is_taken(start: Callable[..., Program]) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ("dict(sqlite_table_name='a b')", "sqlite_table_name 'a b' must be"),
+        ("dict(sqlite_database='/no/such/place.db')", "create '/no/such' first"),
+        (f"dict(sqlite_database='{'x' * 300}')", "can't be a file: File name too long"),
+    ],
+)
+def test_a_mistake_in_the_options_of_the_storage_is_one_line(
+    start: Callable[..., Program], options: str, says: str
+) -> None:
+    pytest.importorskip("pyncette.sqlite")
+    status, out, err = start("", options).end()
+    assert (status, out) == (1, "")
+    assert says in err
+    assert len(err.splitlines()) == 1, err
+
+
+def test_an_error_of_a_fixture_is_shown_in_full(start: Callable[..., Program]) -> None:
+    program = start(
+        """
+        @app.fixture()
+        async def broken(app_context):
+            raise ValueError("a bug")
+            yield
+        """
+    )
+    status, _, err = program.end()
+    assert status == 1
+    assert "Traceback" in err
+    assert 'raise ValueError("a bug")' in err
+
+
 def test_a_backend_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="'asyncio' or 'trio', not 'curio'"):
         Pyncette().main(backend="curio")
@@ -218,17 +301,18 @@ def test_environment_variables_that_are_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, backend: str, says: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(SystemExit, match=says):
         Pyncette().main(backend)
 
 
 @pytest.mark.parametrize(
-    "module, backend, says", [("uvloop", "asyncio", "pyncette-core.uvloop."), ("trio", "trio", "trio is not")]
+    "module, backend, says",
+    [("uvloop", "asyncio", r"pip install .pyncette.uvloop.>=2"), ("trio", "trio", "trio is not")],
 )
 def test_a_loop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, module: str, backend: str, says: str) -> None:
     monkeypatch.setenv("USE_UVLOOP", "1" if module == "uvloop" else "")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(SystemExit, match=says):
         Pyncette().main(backend)
 
 

@@ -91,6 +91,7 @@ def test_impossible_values(options: dict[str, Any], says: str) -> None:
         ({"poll_interval": 1}, "poll_interval must be a timedelta"),
         ({"poll_interval": 10**5_000}, "poll_interval must be a timedelta, not an object of type int: write"),
         ({"clock": 5}, "clock must be"),
+        ({"executor_cls": DefaultExecutor()}, "executor_cls must be a class such as pyncette.executor.DefaultExecutor"),
     ],
 )
 def test_values_of_a_wrong_type(options: dict[str, Any], says: str) -> None:

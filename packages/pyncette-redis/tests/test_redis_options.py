@@ -134,3 +134,19 @@ def test_app_takes_urls_and_options() -> None:
     Pyncette(repository_factory="redis://h/1", redis_namespace="app", redis_timeout=1)
     with pytest.raises(TypeError, match=r"redis_namespase.*redis_namespace"):
         Pyncette(repository_factory="rediss://h/1", redis_namespase="app")
+
+
+@pytest.mark.parametrize(
+    "url, says",
+    [
+        ("redis://localhost:abc", "redis_url can't be understood"),
+        ("redis://localhost:99999", "redis_url can't be understood"),
+        ("redis://a:1,b:x/0", "redis_url can't be understood"),
+        ("redis://localhost/0?colour=red", "unknown parameter 'colour'"),
+        ("redis://localhost/0?socket_timeout=1", "use redis_timeout"),
+        ("redis://localhost/0?ssl_ca_certs=x", "goes with rediss:// only"),
+    ],
+)
+def test_a_url_is_refused_where_the_app_is_made(url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Pyncette(url)

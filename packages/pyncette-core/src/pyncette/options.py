@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._validation.checks import check_count, check_duration, check_flag
+from ._validation.checks import check_count, check_duration, check_flag, shown
 from ._validation.suggest import nearest
 from .clock import Clock, SystemClock
 
@@ -122,6 +122,11 @@ class Parameters:
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Parameters:
+        if not callable(function):
+            raise TypeError(
+                f"executor_cls must be a class such as pyncette.executor.DefaultExecutor, not {shown(function)}: "
+                "pass the class itself, and its options to Pyncette(…)."
+            )
         keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = inspect.signature(function).parameters.values()
         named = [p for p in parameters if p.kind in keyword]

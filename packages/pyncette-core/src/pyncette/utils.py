@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 
+from ._app.running import PyncetteContext
+from ._app.signals import StopSignals
 from ._concurrency.background import background
 from ._loop.invoke import invoke
 from ._tasks.task import Task
@@ -51,6 +54,26 @@ def with_heartbeat(
         return beating
 
     return decorate
+
+
+@asynccontextmanager
+async def shutdown_on_signals(app_context: PyncetteContext) -> AsyncIterator[None]:
+    """For a program with an event loop of its own: SIGINT and SIGTERM shut the app down as they do in ``app.main()``.
+
+    The first one lets executions end, after which ``run()`` returns; a second one ends the process at once, unless it
+    comes within 0.2 seconds. What handled the signals before does so again after the block.
+
+    :raises RuntimeError: this is not the main thread.
+    """
+    with StopSignals() as signals:
+        async with background() as group:
+            group.start_soon(_shut_down_on, signals, app_context)
+            yield
+
+
+async def _shut_down_on(signals: StopSignals, app_context: PyncetteContext) -> None:
+    await signals.wait()
+    app_context.shutdown()
 
 
 async def _beat(context: Context, ratio: float, cancel_on_lease_lost: bool, scope: anyio.CancelScope) -> None:

@@ -16,6 +16,7 @@ from pyncette.clock import Clock, SystemClock
 from pyncette.executor import DefaultExecutor
 from pyncette.observer import Observer, Observers
 from pyncette.options import LoopOptions
+from pyncette.repository import Repository
 
 from . import console as entry
 from . import twins
@@ -26,6 +27,8 @@ from .running import PyncetteContext
 
 MiddlewareT = TypeVar("MiddlewareT", bound=MiddlewareFunc)
 FixtureT = TypeVar("FixtureT", bound=FixtureFunc)
+
+_NOTHING: Any = None  # a default for the sake of a message
 
 
 class Pyncette(Declarations):
@@ -118,8 +121,10 @@ class Pyncette(Declarations):
         self._say_if_late("middleware", getattr(func, "__name__", "…"))
         self._middlewares.append(func)
 
-    def middleware(self, func: MiddlewareT) -> MiddlewareT:
-        """Decorator for :meth:`use_middleware`."""
+    def middleware(self, func: MiddlewareT = _NOTHING) -> MiddlewareT:
+        """Decorator for :meth:`use_middleware`, without parentheses."""
+        if func is _NOTHING:
+            raise TypeError("Write @app.middleware, without parentheses.")
         self.use_middleware(func)
         return func
 
@@ -169,13 +174,15 @@ class Pyncette(Declarations):
             executor_cls=executor_cls,
             poll_interval=poll_interval,
         )
-        return Opening(self._open(configuration))
+        return Opening(self._open(configuration, configuration.factory(**configuration.bound.repository)))
 
     @asynccontextmanager
-    async def _open(self, configuration: Configuration) -> AsyncIterator[PyncetteContext]:
+    async def _open(
+        self, configuration: Configuration, storage: AbstractAsyncContextManager[Repository]
+    ) -> AsyncIterator[PyncetteContext]:
         options = configuration.bound
         twins.warn(self)
-        async with configuration.factory(**options.repository) as repository:
+        async with storage as repository:
             context = PyncetteContext(
                 repository,
                 tasks=self.declared,

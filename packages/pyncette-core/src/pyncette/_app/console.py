@@ -27,9 +27,10 @@ BACKENDS = ("asyncio", "trio")
 def main(create: Create, backend: str) -> None:
     """Run an app until a signal ends it.
 
-    :raises ValueError: the backend, or an environment variable, is not valid.
+    :raises ValueError: the backend is not valid.
     :raises RuntimeError: an event loop is running already, or this is not the main thread.
-    :raises SystemExit: with status 1, the storage, or the port of the health check, can't be used; it is logged why.
+    :raises SystemExit: with status 1, a mistake of configuration: an environment variable, an option of the storage,
+        a storage or a port that can't be used. A line says what it is.
     """
     _refuse_a_running_loop()
     options = _backend_options(backend)
@@ -56,7 +57,7 @@ def _refuse_a_running_loop() -> None:
 def _set_up_logging() -> None:
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
     if level not in logging.getLevelNamesMapping():
-        raise ValueError(f"LOG_LEVEL is {level!r}: write DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+        raise SystemExit(f"LOG_LEVEL is {level!r}: write DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s")
 
 
@@ -64,13 +65,13 @@ def _backend_options(backend: str) -> dict[str, Any]:
     if backend not in BACKENDS:
         raise ValueError(f"The backend of main() is 'asyncio' or 'trio', not {backend!r}.")
     if backend == "trio" and importlib.util.find_spec("trio") is None:
-        raise ValueError("trio is not installed: pip install pyncette-core[trio].")
+        raise SystemExit('trio is not installed: pip install "pyncette[trio]>=2".')
     if os.environ.get("USE_UVLOOP", "").lower() in ("", "0", "no", "false"):
         return {}
     if backend != "asyncio":
-        raise ValueError("USE_UVLOOP is set, but uvloop is for asyncio: unset it, or call main() without a backend.")
+        raise SystemExit("USE_UVLOOP is set, but uvloop is for asyncio: unset it, or call main() without a backend.")
     if importlib.util.find_spec("uvloop") is None:
-        raise ValueError("USE_UVLOOP is set, but uvloop is not installed: pip install pyncette-core[uvloop].")
+        raise SystemExit('USE_UVLOOP is set, but uvloop is not installed: pip install "pyncette[uvloop]>=2".')
     return {"use_uvloop": True}
 
 
@@ -80,9 +81,16 @@ async def _run(create: Create, signals: StopSignals) -> None:
         running: list[PyncetteContext] = []
         group.start_soon(_stop, signals, starting, running)
         with starting:
-            async with create() as context:
+            async with _configured(create) as context:
                 running.append(context)
                 await context.run()
+
+
+def _configured(create: Create) -> AbstractAsyncContextManager[PyncetteContext]:
+    try:
+        return create()
+    except (TypeError, ValueError) as e:  # options of the storage; whatever users' code raises comes later
+        raise PyncetteException(str(e)) from e
 
 
 async def _stop(signals: StopSignals, starting: anyio.CancelScope, running: list[PyncetteContext]) -> None:

@@ -7,12 +7,17 @@ import signal
 import socket
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 import anyio
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+ECHO = 0.2
+"""Seconds after the first signal in which another one is the same: ``timeout`` and some terminals signal both the
+process and its group."""
 
 
 class StopSignals:
@@ -24,15 +29,15 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self._received = 0
-        self._receiver, self._sender = socket.socketpair()
-        self._receiver.setblocking(False)
-        self._sender.setblocking(False)
+        self._first: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("main() handles signals and must be called in the main thread; elsewhere await run().")
+            raise RuntimeError("Signals arrive in the main thread alone: handle them there, and elsewhere await run().")
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
         for number in SIGNALS:
             self._before[number] = signal.signal(number, self._handle)
         return self
@@ -50,9 +55,12 @@ class StopSignals:
         await anyio.wait_readable(self._receiver)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._received += 1
-        if self._received > 1:
+        now = time.monotonic()
+        if self._first is not None and now - self._first < ECHO:
+            return
+        if self._first is not None:
             # Not by way of logging, whose locks the interrupted code may hold.
             os.write(sys.stderr.fileno(), b"Terminating at once.\n")
             os._exit(128 + number)
+        self._first = now
         self._sender.send(b"\0")

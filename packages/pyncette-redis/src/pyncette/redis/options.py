@@ -113,7 +113,9 @@ def options_from_url(url: str) -> dict[str, Any]:
 
     :raises ValueError: the URL can't be understood.
     """
-    _split(url)
+    scheme, _, hosts, rest = _split(url)
+    _check_query(rest, tls=scheme == "rediss", sentinels=True)  # the mode is not known yet
+    _addresses(hosts, DEFAULT_PORT)
     return {"redis_url": url}
 
 
@@ -159,7 +161,7 @@ def _parse(url: str, mode: Mode) -> tuple[tuple[tuple[str, int], ...], dict[str,
     default = DEFAULT_SENTINEL_PORT if mode is Mode.SENTINEL else DEFAULT_PORT
     try:
         parsed: dict[str, Any] = dict(parse_url(f"{scheme}://{login}{hosts[0]}{rest}"))
-        addresses = tuple(_address(host, default) for host in hosts)
+        addresses = _addresses(hosts, default)
     except ValueError as error:
         if "connection URL" in str(error):  # names the parameter, and nothing else
             raise ValueError(f"redis_url can't be understood: {error}") from None
@@ -193,9 +195,12 @@ def _unreadable() -> ValueError:
     )
 
 
-def _address(host: str, default_port: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{host}")
-    return parts.hostname or "localhost", parts.port or default_port
+def _addresses(hosts: list[str], default_port: int) -> tuple[tuple[str, int], ...]:
+    try:
+        parts = [urlsplit(f"//{host}") for host in hosts]
+        return tuple((part.hostname or "localhost", part.port or default_port) for part in parts)
+    except ValueError:
+        raise _unreadable() from None
 
 
 def _check_query(rest: str, *, tls: bool, sentinels: bool) -> None:

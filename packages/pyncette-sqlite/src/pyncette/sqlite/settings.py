@@ -51,7 +51,13 @@ class Settings:
             return
         path = Path(self.database)
         folder = path.parent
-        if path.is_dir():
+        try:
+            is_dir = path.is_dir()
+        except OSError as e:  # such as a name that is too long
+            raise RepositoryException(
+                f"sqlite_database {self.database[:80]!r}… can't be a file: {e.strerror}. Give another path."
+            ) from e
+        if is_dir:
             raise RepositoryException(
                 f"sqlite_database {self.database!r} is a directory; give the path of a file in it."
             )
