@@ -156,3 +156,13 @@ def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | 
             if free > 0:
                 assert agenda.sleep().until <= max(now + scheduled, now)
         now += passes
+
+
+def test_while_writes_are_overdue() -> None:
+    """Whatever is due, the storage is only asked, once for each poll interval, until they are stored."""
+    agenda = Agenda(POLL)
+    assert agenda.begin(NOW, 5, overdue=True) == Look(None)
+    assert agenda.looked(Look(None), NOW - 10, NOW, 5) == Sleep(NOW + POLL, None)
+    assert agenda.freed()
+    assert agenda.is_over(NOW, woken=True)
+    assert agenda.begin(NOW + 1, 5) == Claim(5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import anyio
 import anyio.lowlevel
@@ -32,8 +33,19 @@ class Clock(ABC):
             await self.wait_until(end)
 
     @abstractmethod
-    def discipline(self, server_time: int) -> None:
-        """The storage's clock has just shown ``server_time``: follow it."""
+    def discipline(self, server_time: int, *, took: int) -> None:
+        """The storage's clock has shown ``server_time`` at some moment of the last ``took`` microseconds: follow it."""
+
+    @property
+    def error(self) -> int:
+        """Microseconds by which :meth:`now` may be behind. It is never ahead, so that nothing begins early; a lease
+        ends so much later in exchange."""
+        return 0
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the storage's clock should be read anew, because the machine was suspended."""
+        return False
 
     def busy(self, *, changes: bool) -> AbstractContextManager[None]:
         """Held while time must not be advanced by hand: a call to the storage or a worker thread is under way.
@@ -43,21 +55,69 @@ class Clock(ABC):
         return nullcontext()
 
 
+DRIFT = 5_000
+"""One in so many microseconds is what two clocks may go apart: 200 ppm, more than any quartz that works."""
+
+_DISTURBED = 1_000_000
+"""Microseconds that the machine's clock and the monotonic clock may go apart between two readings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is known of the storage's clock: bounds of the difference to the monotonic clock. Microseconds.
+
+    :ivar low, high: the bounds.
+    :ivar at: when they were found, by the monotonic clock.
+    """
+
+    low: int
+    high: int
+    at: int
+
+    @classmethod
+    def taken(cls, server_time: int, *, took: int, at: int) -> Reading:
+        """The storage's clock has shown ``server_time`` at some moment of the ``took`` microseconds before ``at``."""
+        return cls(server_time - at, server_time - at + took, at)
+
+    def later(self, now: int) -> Reading:
+        """What is left of it ``now``: clocks go apart."""
+        drift = max(now - self.at, 0) // DRIFT
+        return Reading(self.low - drift, self.high + drift, now)
+
+    def narrowed(self, newer: Reading) -> Reading:
+        """What both together tell; the newer one alone if they contradict each other, as a clock was set."""
+        old = self.later(newer.at)
+        low, high = max(old.low, newer.low), min(old.high, newer.high)
+        return Reading(low, high, newer.at) if low <= high else newer
+
+
 class SystemClock(Clock):
     """The machine's clock until it is disciplined, from then on the storage's.
 
     Between two readings of the storage's clock it goes on by the monotonic clock, so that a machine whose clock is
-    wrong or is being set neither starts occurrences early nor takes leases that others still hold. It errs on the slow
-    side, by at most the time that the reading took.
+    wrong or is being set neither starts occurrences early nor takes leases that others still hold. A reading is as good
+    as it was quick; one that took long does not spoil what better ones have told.
     """
 
     def __init__(self) -> None:
-        self._offset: int | None = None
+        self._reading: Reading | None = None
+        self._wall = 0  # how far the machine's clock was ahead of the monotonic one at the last reading
 
     def now(self) -> int:
-        if self._offset is None:
+        if self._reading is None:
             return time.time_ns() // 1000
-        return time.monotonic_ns() // 1000 + self._offset
+        return time.monotonic_ns() // 1000 + self._reading.low
+
+    @property
+    def error(self) -> int:
+        if self._reading is None:
+            return 0
+        reading = self._reading.later(time.monotonic_ns() // 1000)
+        return reading.high - self._reading.low
+
+    @property
+    def disturbed(self) -> bool:
+        return self._reading is not None and abs(_wall_ahead() - self._wall) > _DISTURBED
 
     async def wait_until(self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None) -> None:
         # A long sleep is cut into hours: the clock may be disciplined meanwhile, and callers look again anyway.
@@ -70,5 +130,12 @@ class SystemClock(Clock):
             with anyio.move_on_after(seconds):
                 await event.wait()
 
-    def discipline(self, server_time: int) -> None:
-        self._offset = server_time - time.monotonic_ns() // 1000
+    def discipline(self, server_time: int, *, took: int) -> None:
+        reading = Reading.taken(server_time, took=took, at=time.monotonic_ns() // 1000)
+        known = None if self.disturbed else self._reading
+        self._reading = reading if known is None else known.narrowed(reading)
+        self._wall = _wall_ahead()
+
+
+def _wall_ahead() -> int:
+    return (time.time_ns() - time.monotonic_ns()) // 1000

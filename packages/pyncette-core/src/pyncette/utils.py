@@ -83,7 +83,9 @@ async def _beat(context: Context, ratio: float, cancel_on_lease_lost: bool, scop
     extra = {"task": context.task.canonical_name}
     while True:
         await clock.wait_until(due)
-        due = max(due + period, clock.now())
+        now = clock.now()
+        # Not by an absolute time alone: the clock may go back, and what is left of the lease is not known to last.
+        due = min(max(due + period, now), now + period)
         try:
             await context.heartbeat()
         except LeaseLostException:

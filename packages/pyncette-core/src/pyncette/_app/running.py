@@ -85,7 +85,7 @@ class PyncetteContext(Steering):
         store = Store(repository, self.clock, observers, names)
         agenda = Agenda(interval)
         waker = Waker(agenda, self.clock)
-        self._writer = Writer(store, self.clock, on_stored=waker.scheduled)
+        self._writer = Writer(store, self.clock, on_stored=waker.scheduled, on_recovered=waker.freed)
         reading = ControlReading(store, self.clock, interval)
         name = self._worker_name = options.worker_name or f"{socket.gethostname()[:80]}:{os.getpid()}"
         coordinator = Coordinator(

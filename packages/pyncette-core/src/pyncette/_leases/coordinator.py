@@ -67,6 +67,11 @@ class Coordinator:
         """Writes that the storage has not confirmed yet."""
         return self._writer.pending
 
+    @property
+    def overdue(self) -> bool:
+        """Whether writes wait for a storage that does not answer: leases may end meanwhile."""
+        return self._writer.overdue
+
     async def start(self, tasks: Iterable[Task]) -> None:
         """Take up the work of ``tasks``: static ones are stored if they are new or have changed.
 
@@ -139,7 +144,8 @@ class Coordinator:
     async def _claim(self, tasks: Sequence[Task], share: int, limit: int) -> list[tuple[Record, Record]]:
         """Claim, and return the records as they were before and as they are stored now."""
         now, token = self._clock.now(), new_revision()
-        ends = {task.canonical_name: now + task.policies.lease_microseconds for task in tasks}
+        latest = now + self._clock.error  # others, whose clocks may be so much ahead, shall leave it the whole lease
+        ends = {task.canonical_name: latest + task.policies.lease_microseconds for task in tasks}
         claims = [QueueClaim(task.queue, share, ends[task.canonical_name]) for task in tasks]
         holder = f"{self._worker}:{token}"
         before = await self._store.claim(claims, now=now, limit=limit, token=token, holder=holder)
@@ -180,7 +186,7 @@ class Coordinator:
                 return False
             self._writer.submit(GiveBack(record, delay=delay))
         elif not (mine.renewing or mine.ended):
-            duration = policies.lease_microseconds if renews_lease(policies) else delay
+            duration = self._duration(mine) if renews_lease(policies) else delay
             self._writer.submit(Renew(mine, duration, self._renewed))
         logger.debug("%r is put back: this process still executes it.", record.key)
         return True
@@ -223,13 +229,13 @@ class Coordinator:
         :raises LeaseLostException: it is lost.
         :raises RepositoryException: whether it was prolonged is unknown.
         """
-        write = Extend(held)
+        write = Extend(held, self._duration(held))
         self._writer.submit(write)
         await write.wait()
 
     def renew(self, held: HeldLease) -> None:
         """Prolong the lease of what is being executed. Returns at once; stored with the next batch."""
-        self._writer.submit(Renew(held, held.task.policies.lease_microseconds, self._renewed))
+        self._writer.submit(Renew(held, self._duration(held), self._renewed))
 
     def _renewed(self, held: HeldLease) -> None:
         if held.lost and not held.ended and held.scope is not None:
@@ -237,6 +243,9 @@ class Coordinator:
                 "The lease on %s is lost; cancelling it.", held.task, extra={"task": held.task.canonical_name}
             )
             held.scope.cancel()
+
+    def _duration(self, held: HeldLease) -> int:
+        return held.task.policies.lease_microseconds + self._clock.error
 
     def settle(self, held: HeldLease, attempt_end: AttemptEnd, error: BaseException | None = None) -> None:
         """An attempt has ended, or was not started. Returns at once; stored with the next batch.

@@ -104,6 +104,10 @@ class LeaseWrite(Write):
         super().__init__(held.record.ref, None)
         self.held = held
 
+    @property
+    def lease_ends(self) -> int | None:  # type: ignore[override]  # read-only, it follows the lease
+        return None if self.held.lost else self.held.record.locked_until
+
     def decide(self, now: int) -> Change | None:
         if self.was_read and not self.held.rebase(self.known, now):
             return None
@@ -134,11 +138,14 @@ class AwaitedLeaseWrite(LeaseWrite, Awaited):
 
 
 class Extend(AwaitedLeaseWrite):
-    """The holder prolongs its lease."""
+    """The holder prolongs its lease, by ``duration`` from when it is stored."""
+
+    def __init__(self, held: HeldLease, duration: int) -> None:
+        super().__init__(held)
+        self._duration = duration
 
     def change(self, now: int) -> Change:
-        until = now + self.held.task.policies.lease_microseconds
-        return lease.extend(self.held.record, locked_until=until, revision=new_revision())
+        return lease.extend(self.held.record, locked_until=now + self._duration, revision=new_revision())
 
 
 class Renew(LeaseWrite):

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from pyncette.clock import Clock
-from pyncette.errors import RecordRefusedException, RepositoryException
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.observer import Observers
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
@@ -19,6 +19,12 @@ from pyncette.repository import Repository
 logger: logging.Logger = logging.getLogger(__name__)
 
 CLOCK_INTERVAL = 30_000_000  # microseconds
+
+CLOCK_ERROR = 100_000
+"""Microseconds by which the clock may be off without being read again at once."""
+
+CLOCK_READINGS = 4
+"""How often it is read in a row at most."""
 
 _CHANGING = ("swap", "claim")
 
@@ -80,14 +86,24 @@ class Store:
             return await self._repository.look(queues, refs, after=after)
 
     async def follow_clock(self) -> None:
-        """Read the server's clock, if it has one and the last reading is old."""
+        """Read the server's clock, if it has one and the last reading is old, or the machine was suspended since.
+
+        A reading that took long tells little; unless earlier ones have told enough, it is repeated.
+        """
         now = self._clock.now()
-        if self._clock_read_at is None or abs(now - self._clock_read_at) >= CLOCK_INTERVAL:
+        read_at = self._clock_read_at
+        if read_at is not None and abs(now - read_at) < CLOCK_INTERVAL and not self._clock.disturbed:
+            return
+        for _ in range(CLOCK_READINGS):
             async with self._call("clock", ()):
+                asked = time.monotonic_ns()
                 server_time = await self._repository.clock()
+                took = (time.monotonic_ns() - asked) // 1000
             if server_time is not None:
-                self._clock.discipline(server_time)
-            self._clock_read_at = self._clock.now()
+                self._clock.discipline(server_time, took=took)
+            if self._clock.error <= CLOCK_ERROR:
+                break
+        self._clock_read_at = self._clock.now()
 
     @asynccontextmanager
     async def _call(self, operation: str, queues: Iterable[str]) -> AsyncIterator[None]:
@@ -114,11 +130,16 @@ class Store:
         names = {self._names.get(queue, "") for queue in queues}
         return names.pop() if len(names) == 1 else ""
 
+    def failed(self, error: Exception) -> None:
+        """Writes could not be stored; if it is an outage that is not known yet, it is logged."""
+        if isinstance(error, RepositoryUnavailableException):
+            self._outage_begins("swap", error)
+
     def _outage_begins(self, operation: str, error: Exception) -> None:
         if self._down_since is None:
             self._down_since = time.monotonic()
             logger.error(
-                "The storage failed in %s: %s (%s). It is tried on; this is said once.",
+                "The storage failed in %s: %s (%s). It is retried; this is logged once.",
                 operation,
                 error,
                 type(error).__name__,

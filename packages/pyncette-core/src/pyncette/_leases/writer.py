@@ -18,6 +18,7 @@ from pyncette.clock import Clock
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from pyncette.record import Change, Record, Ref, Swap
 
+from .attempt import OVERDUE, Attempt
 from .store import Store
 
 MAX_BATCH = 1000
@@ -42,9 +43,11 @@ class Write(ABC):
         try.
     :ivar not_before: in seconds of :func:`anyio.current_time`; it waits until then, because another transaction has
         locked the record.
+    :ivar lease_ends: microseconds; when the lease ends that it is about, None if it is about none.
     """
 
     patient = False
+    lease_ends: int | None = None
 
     def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
         self.ref = ref
@@ -106,14 +109,24 @@ class Writer:
     """Stores the writes of one app context, one batch at a time.
 
     :param on_stored: called with the moment at which a record that was just stored may be claimed.
+    :param on_recovered: called when a batch has been stored after one that could not be.
     """
 
-    def __init__(self, store: Store, clock: Clock, on_stored: Callable[[int], None] = lambda ready_at: None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        on_stored: Callable[[int], None] = lambda ready_at: None,
+        on_recovered: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._on_stored = on_stored
+        self._on_recovered = on_recovered
         self._waiting: deque[Write] = deque()
         self._batch: list[Write] = []  # under way
+        self._attempt: Attempt | None = None
+        self._failures = 0  # of attempts, since the last one that succeeded
         self._stopped = False
         self._arrived = anyio.Event()
         self._idle = anyio.Event()
@@ -124,6 +137,11 @@ class Writer:
         """How many writes are waiting or under way."""
         return len(self._waiting) + len(self._batch)
 
+    @property
+    def overdue(self) -> bool:
+        """Whether the last attempt has failed, or the one under way takes long: nothing more should be claimed."""
+        return self._failures > 0 or (self._attempt is not None and self._attempt.age > OVERDUE)
+
     def submit(self, write: Write) -> None:
         """Store it soon; ``write.finished`` tells the end.
 
@@ -132,6 +150,9 @@ class Writer:
         if self._stopped:
             raise RuntimeError("The app context is closed: use it inside of its block, async with app.create() as ….")
         self._waiting.append(write)
+        attempt, ends = self._attempt, write.lease_ends
+        if attempt is not None and ends is not None and ends < attempt.ends:
+            attempt.hurry([ends], self._clock.now())
         self._arrived.set()
 
     async def drained(self) -> None:
@@ -141,7 +162,6 @@ class Writer:
 
     async def run(self) -> None:
         """Work until :meth:`stop`, whatever is cancelled around."""
-        failures = 0
         with self._scope:
             while True:
                 await self._arrived.wait()
@@ -149,20 +169,32 @@ class Writer:
                 if not batch:
                     await self._until_not_busy()
                     continue
-                try:
-                    await self._store_batch(batch)
-                    failures = 0
-                except Exception as e:  # noqa: BLE001 - whatever the backend raises, the other writes go on
-                    failures += 1
-                    self._give_up_impatient(batch, e)
+                await self._try(batch)
                 self._waiting.extendleft(write for write in reversed(batch) if not write.done)
                 self._batch = []
-                if failures:
-                    await self._back_off(failures)
+                if self._failures:
+                    await self._back_off(self._failures)
                 if not self._waiting:
                     self._arrived = anyio.Event()
                     self._idle.set()
                     self._idle = anyio.Event()
+
+    async def _try(self, batch: Sequence[Write]) -> None:
+        self._attempt = Attempt(self._failures)
+        self._attempt.hurry((write.lease_ends for write in batch), self._clock.now())
+        try:
+            with self._attempt:
+                await self._store_batch(batch)
+        except Exception as e:  # noqa: BLE001 - whatever the backend raises, the other writes go on
+            self._failures += 1
+            self._store.failed(e)
+            self._give_up_impatient(batch, e)
+        else:
+            if self._failures:
+                self._failures = 0
+                self._on_recovered()
+        finally:
+            self._attempt = None
 
     def stop(self) -> int:
         """End :meth:`run` at once; returns how many writes are lost by it. Who waits for one is told."""

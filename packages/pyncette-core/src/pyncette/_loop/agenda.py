@@ -7,7 +7,9 @@ step, until that is :class:`Sleep`:
 * what isn't due needs one question for each poll interval, which also shows what other processes have stored;
 * after a claim that got all there was, the next moment is asked for; after one that may have left something, the next
   claim follows at once;
-* without a free slot nothing is asked or claimed: the loop sleeps until one is free.
+* without a free slot nothing is asked or claimed: the loop sleeps until one is free;
+* while writes are overdue nothing is claimed, as leases could not be renewed. The storage is asked, to see whether it
+  answers.
 """
 
 from __future__ import annotations
@@ -78,14 +80,19 @@ class Agenda:
         return True
 
     def freed(self) -> bool:
-        """A slot may have become free: an execution has ended, or its end is stored."""
+        """A slot may have become free: an execution has ended, or its end is stored; or overdue writes are stored."""
         return self._starved
 
     # A pass.
 
-    def begin(self, now: int, free: int) -> Step:
-        """A pass begins, with this many free slots."""
-        self._starved = free <= 0
+    def begin(self, now: int, free: int, *, overdue: bool = False) -> Step:
+        """A pass begins, with this many free slots.
+
+        :param overdue: whether writes wait for a storage that does not answer.
+        """
+        self._starved = overdue or free <= 0
+        if overdue:
+            return Look(None)
         if self._starved:
             return self._sleep(now + self._poll_interval, HELD)
         if not self._is_due(now):
@@ -95,6 +102,8 @@ class Agenda:
     def looked(self, look: Look, next_ready: int | None, now: int, free: int) -> Step:
         """The answer to a question; ``now`` is the time at which the pass began."""
         self._known = next_ready
+        if self._starved:
+            return self._sleep(now + self._poll_interval, None)
         if look.after is None and self._is_due(now):
             return self._claim(free)
         return self._rest(now)

@@ -107,7 +107,7 @@ class Poller:
 
     async def _pass(self, executor: Executor) -> None:
         now = self._clock.now()
-        step = self._agenda.begin(now, free := self._free())
+        step = self._agenda.begin(now, free := self._free(), overdue=self._coordinator.overdue)
         while not isinstance(step, Sleep):
             if isinstance(step, Look):
                 next_ready = await self._coordinator.next_ready(after=step.after)

@@ -46,7 +46,8 @@ class Renewer:
                 if not self._active:
                     self._begun = anyio.Event()
                     await self._begun.wait()
-                await self._clock.wait_until(self.look(self._clock.now(), interval))
+                error = self._clock.error  # it may be so much later than the clock says
+                await self._clock.wait_until(self.look(self._clock.now() + error, interval) - error)
 
     def look(self, now: int, interval: int) -> int:
         """Renew what is to be renewed now; returns when to look again."""

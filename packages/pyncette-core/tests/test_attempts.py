@@ -1,0 +1,91 @@
+"""Attempts to store a batch are cut off in time for another one, before leases end."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from contextlib import nullcontext
+
+import anyio
+import pytest
+
+from pyncette import Context, Pyncette
+from pyncette._leases.attempt import LONGEST, SHORTEST, Attempt, time_limit
+from pyncette.errors import RepositoryUnavailableException
+from pyncette.memory import MemoryRepository
+from pyncette.testing import FaultPlan, delay
+from tests.running import running
+
+SECOND = 1_000_000
+
+
+@pytest.mark.parametrize(
+    "left, failures, seconds",
+    [
+        pytest.param(None, 0, math.inf, id="no lease"),
+        pytest.param(30 * SECOND, 0, 7.5, id="a quarter of what is left"),
+        pytest.param(SECOND, 0, SHORTEST, id="enough for an answer"),
+        pytest.param(-5 * SECOND, 0, SHORTEST, id="it has ended"),
+        pytest.param(-5 * SECOND, 3, 8 * SHORTEST, id="a store that is merely slow"),
+        pytest.param(30 * SECOND, 3, 7.5, id="long enough anyway"),
+        pytest.param(3600 * SECOND, 0, LONGEST, id="a long lease"),
+        pytest.param(SECOND, 10_000, LONGEST, id="a long outage"),
+    ],
+)
+def test_time_limits(left: int | None, failures: int, seconds: float) -> None:
+    assert time_limit(left, failures) == seconds
+
+
+async def test_an_attempt_is_cut_off() -> None:
+    attempt = Attempt(0)
+    attempt.hurry([None, SECOND], 0)
+    with pytest.raises(RepositoryUnavailableException, match=r"did not answer within \d\.\d s"), attempt:
+        await anyio.sleep_forever()
+
+
+async def test_what_arrives_meanwhile_hurries_it() -> None:
+    attempt = Attempt(0)
+    attempt.hurry([None], 0)
+
+    async def wait() -> None:
+        with attempt:
+            for end in (3600, 1, 3600):
+                attempt.hurry([end * SECOND], 0)
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(10), pytest.raises(RepositoryUnavailableException):
+        await wait()
+
+
+async def test_its_own_errors_leave_it() -> None:
+    with pytest.raises(ZeroDivisionError), Attempt(0):
+        raise ZeroDivisionError
+
+
+async def test_a_silent_connection_costs_no_lease() -> None:
+    """Each second write gets no answer; leases of 2 s are renewed nevertheless, and nothing is claimed meanwhile."""
+    repository, plan, runs = MemoryRepository(), FaultPlan(), []
+    app = Pyncette(
+        repository_factory=plan.wrap(lambda: nullcontext(repository)), poll_interval=datetime.timedelta(0, 0.1)
+    )
+    other = Pyncette(repository_factory=lambda: nullcontext(repository), poll_interval=datetime.timedelta(0, 0.1))
+
+    async def long(context: Context) -> None:
+        runs.append(context.task.name)
+        if context.task.name == "a":
+            plan.script("swap", delay(before=60), None, delay(before=60), None)
+            await anyio.sleep(4)
+
+    templates = [
+        each.dynamic_task(name="template", lease_duration=datetime.timedelta(seconds=2))(long) for each in (app, other)
+    ]
+    with anyio.fail_after(30):
+        async with running(app) as context:
+            now = datetime.datetime.now(datetime.UTC)
+            await context.schedule_task(templates[0], "a", execute_at=now)
+            while not runs:  # noqa: ASYNC110 - the other app must not be the first
+                await anyio.sleep(0.01)
+            async with running(other):
+                await anyio.sleep(4.5)
+                assert await context.get_task(templates[0], "a") is None
+    assert runs == ["a"]
