@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyncette import lease
-from pyncette._schedules.moments import to_datetime
+from pyncette._schedules.moments import EARLIEST, LATEST, to_datetime
 from pyncette._tasks.control import Control
 from pyncette._tasks.spec import UndecodableSpec, decode
 from pyncette._tasks.task import Task
@@ -54,10 +54,11 @@ class TaskState:
 def describe(home: Task, record: Record, control: Control, now: int) -> TaskState:
     """The state of what is stored under ``home``, a static task, a template or a partition."""
     try:
-        spec, args = decode(record.spec)
+        spec, args = decode(record.spec, record.due_at)
     except UndecodableSpec:
         task = home.restore(home.name_in(record.key), None, {}) if home.dynamic else home
-        return TaskState(task, to_datetime(record.due_at), None, None, "unreadable")
+        due_at = min(max(record.due_at, EARLIEST), LATEST)  # whatever is there is shown
+        return TaskState(task, to_datetime(due_at), None, None, "unreadable")
     task = home.restore(home.name_in(record.key), spec.schedule, args) if home.dynamic else home
     tz = spec.schedule.tz
     held = lease.state_of(record, now)

@@ -205,7 +205,7 @@ class Coordinator:
 
     @staticmethod
     def _held(task: Task, record: Record, before: Record, claimed_at: int) -> HeldLease:
-        spec, args = decode(record.spec)
+        spec, args = decode(record.spec, record.due_at)
         if not task.dynamic:
             return HeldLease(record, before, task, spec, task.fresh_args(), claimed_at=claimed_at)
         instance = task.restore(task.name_in(record.key), spec.schedule, args)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pyncette._schedules.moments import EARLIEST, LATEST
 from pyncette._validation.checks import shown
 from pyncette.schedule import Cron, Interval, Once, Schedule, SkippedRange
 
@@ -138,10 +139,11 @@ def encode(spec: Spec) -> str:
     return head if spec.args == "{}" else f'{head[:-1]},"args":{spec.args}}}'
 
 
-def decode(text: str) -> tuple[Spec, dict[str, Any]]:
+def decode(text: str, due_at: int = 0) -> tuple[Spec, dict[str, Any]]:
     """The spec, and its arguments as a fresh dictionary.
 
-    :raises UndecodableSpec: the text was damaged, or written by a version that came later.
+    :param due_at: the occurrence that is stored beside the text.
+    :raises UndecodableSpec: the text or the occurrence was damaged, or it was written by a version that came later.
     """
     try:
         fields = json.loads(text)
@@ -152,9 +154,11 @@ def decode(text: str) -> tuple[Spec, dict[str, Any]]:
         args = fields.get("args", {})
         if not isinstance(args, dict):
             raise UndecodableSpec("its arguments are not an object")
-        since = fields.get("since")
+        since = _whole(fields, "since", EARLIEST, LATEST) if "since" in fields else None
         schedule, bounds = _schedule_of(fields), _bounds_of(fields)
-        return Spec(schedule, since=None if since is None else int(since), bounds=bounds), args
+        if not EARLIEST <= due_at <= LATEST:
+            raise UndecodableSpec("its next occurrence lies outside the years 1 to 9999")
+        return Spec(schedule, since=since, bounds=bounds), args
     except UndecodableSpec:
         raise
     except (ValueError, TypeError, KeyError, RecursionError) as e:
@@ -174,8 +178,15 @@ def _schedule_of(fields: Mapping[str, Any]) -> Schedule:
     if "cron" in fields:
         return Cron(fields["cron"], fields.get("tz"))
     if "every" in fields:
-        return Interval(int(fields["every"]))
-    return Once(int(fields["at"]))
+        return Interval(_whole(fields, "every", 1, LATEST - EARLIEST))
+    return Once(_whole(fields, "at", EARLIEST, LATEST))
+
+
+def _whole(fields: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    value = fields[name]
+    if type(value) is not int or not least <= value <= most:
+        raise UndecodableSpec(f"its field {name!r} is {shown(value)}")
+    return value
 
 
 def _bounds_to_fields(bounds: Bounds) -> dict[str, int]:
@@ -188,8 +199,8 @@ def _bounds_to_fields(bounds: Bounds) -> dict[str, int]:
 def _bounds_of(fields: Mapping[str, Any]) -> Bounds:
     if not ("from" in fields or "to" in fields or "runs" in fields):
         return UNBOUNDED
-    start, end, runs = (fields.get(name) for name in ("from", "to", "runs"))
-    return Bounds(*(None if value is None else int(value) for value in (start, end, runs)))
+    least = {"from": EARLIEST, "to": EARLIEST, "runs": 0}
+    return Bounds(*(_whole(fields, name, least[name], LATEST) if name in fields else None for name in least))
 
 
 def encode_args(args: Mapping[str, Any]) -> str:

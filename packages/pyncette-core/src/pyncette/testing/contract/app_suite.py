@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .app.damaged import DamageContract
 from .app.failing import FailureContract
 from .app.faulty import FaultContract
 from .app.leasing import LeaseContract
@@ -27,6 +28,7 @@ class AppContract(
     RedefinitionContract,
     SharingContract,
     FaultContract,
+    DamageContract,
 ):
     """What an app promises, on a repository, in virtual time.
 
