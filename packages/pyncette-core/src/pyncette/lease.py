@@ -83,11 +83,11 @@ def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str) -> Ch
     """A static task's schedule changed in code: store the new one, due at ``due_at``.
 
     A lease that is held stays, its holder settles by the new schedule; an overdue occurrence stays due, and a task that
-    is paused, dead or completed stays so. One that was unreadable is so no longer.
+    is paused or dead stays so. One that was completed or unreadable is so no longer.
     """
     state = state_of(old, now)
-    stays = state in {State.LEASED, State.PAUSED, State.DEAD, State.COMPLETED}
-    if stays or (old.due_at <= now and state is not State.UNREADABLE):
+    stays = state in {State.LEASED, State.PAUSED, State.DEAD}
+    if stays or (old.due_at <= now and state not in {State.COMPLETED, State.UNREADABLE}):
         return Change(old, replace(old, spec=spec, revision=revision))
     return Change(old, _waiting(old, due_at, revision, spec=spec))
 

@@ -133,6 +133,11 @@ class Cron:
         """Whether `moment` is an occurrence."""
         return moment == self._latest(moment)
 
+    def is_over(self, now: int) -> bool:
+        """Whether it has a year field whose last match has passed; false if there never was a match."""
+        limited = self._fields.days is not None and self._fields.days.years is not None
+        return limited and self.first(now) is None and self._latest(now) is not None
+
     def _latest(self, moment: int) -> int | None:
         """The latest occurrence up to `moment`; None if there is none from the year 1 on."""
         second = min(max(moment, EARLIEST), LATEST) // _SECOND
@@ -229,12 +234,14 @@ def make_schedule(
     execute_at: datetime | None = None,
     timezone: str | None = None,
     now: int | None = None,
+    may_be_over: bool = False,
 ) -> Schedule:
     """The schedule that the parameters of a task declare.
 
     Exactly one of `schedule` (a cron expression), `interval` and `execute_at` is given; `timezone` only with
     `schedule`. A naive `execute_at` is local time. `now` is the moment from which a cron expression needs a future
-    match, the system clock's by default.
+    match, the system clock's by default. With `may_be_over` one whose years have passed will do: it once was right, and
+    a program must not fail to start at New Year.
 
     :raises ValueError: the parameters contradict each other or a value is wrong; `CronError` for the cron expression.
     :raises TypeError: a value has the wrong type.
@@ -243,7 +250,7 @@ def make_schedule(
     if timezone is not None and schedule is None:
         raise ValueError("timezone= goes only with schedule=; for execute_at= write an aware datetime instead")
     if schedule is not None and given == 1:
-        return _declared_cron(schedule, timezone, now)
+        return _declared_cron(schedule, timezone, now, may_be_over)
     if interval is not None and given == 1:
         return Interval(_period(interval))
     if execute_at is not None and given == 1:
@@ -313,13 +320,14 @@ def _shared_cron(text: str, timezone: str | None) -> Cron:
     return cron
 
 
-def _declared_cron(text: str, timezone: str | None, now: int | None) -> Cron:
+def _declared_cron(text: str, timezone: str | None, now: int | None, may_be_over: bool) -> Cron:
     if not isinstance(text, str):
         raise TypeError(f"schedule must be a cron expression like '30 2 * * *', not {shown(text)}")
     if timezone is not None and not isinstance(timezone, str):
         raise TypeError(f"timezone must be a name like 'Europe/Berlin', not {shown(timezone)}")
     cron = _shared_cron(text, timezone)
-    if cron.first(_system_now() if now is None else now) is None:
+    now = _system_now() if now is None else now
+    if cron.first(now) is None and not (may_be_over and cron.is_over(now)):
         raise CronError(f"schedule {shown(text)} has no match in the future; correct its day, month or year field")
     return cron
 

@@ -106,7 +106,7 @@ class Declarations:
             )
 
         def make(name: str, func: TaskFunc, timing: Timing, settings: dict[str, Any]) -> Task:
-            return Task(name, func, schedule=make_schedule(**timing), **settings)
+            return Task(name, func, schedule=make_schedule(**timing, may_be_over=True), **settings)
 
         return self._declare(given, make)
 
@@ -251,7 +251,7 @@ def _check_template_name(name: str) -> None:
 def _template_schedule(timing: Timing) -> dict[str, Any]:
     """Schedule and timezone of a template, which may leave either to its instances."""
     if any(timing.get(name) is not None for name in ("schedule", "interval", "execute_at")):
-        return {"schedule": make_schedule(**timing)}
+        return {"schedule": make_schedule(**timing, may_be_over=True)}
     timezone = timing.get("timezone")
     if timezone is not None:
         make_schedule(schedule="* * * * *", timezone=timezone)  # an unknown zone is refused now, not later

@@ -21,8 +21,9 @@ from .active import Active
 from .control import ControlReading
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, new_revision
 from .outcomes import Outcomes
-from .registration import GiveBack, SetAside, StoreSchedule
+from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
+from .static import StaticTasks
 from .store import Store
 from .writer import Write, Writer
 
@@ -57,6 +58,7 @@ class Coordinator:
         self._reading = reading
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._busy_queues = 0
+        self._static = StaticTasks(writer)
         self.active: Active = Active()
         self._outcomes = Outcomes(observers, self.active, on_settled)
         self._left: set[str] = set()  # keys of records that a later version wrote
@@ -78,12 +80,12 @@ class Coordinator:
         :raises RepositoryException: a task could not be stored.
         """
         queued = [queued for task in tasks for queued in task.queues if queued.enabled]
-        writes = [StoreSchedule(task) for task in queued if not task.dynamic]
-        for write in writes:
-            self._writer.submit(write)
-        for write in writes:
-            await write.wait()
+        await self._static.start((task for task in queued if not task.dynamic), self._clock.now())
         self._tasks = {task.canonical_name: task for task in queued}
+
+    async def check_static(self, *, after_outage: bool) -> None:
+        """Store static tasks anew whose records are gone, from time to time."""
+        await self._static.check(self._clock.now(), after_outage=after_outage)
 
     async def follow_clock(self) -> None:
         """Let the app's clock follow the storage's, from time to time."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from dataclasses import replace
 
 from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease
 from pyncette._schedules.moments import to_datetime
-from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
+from pyncette._tasks.spec import encode, keep_unknown
 from pyncette._tasks.task import Task
 from pyncette.errors import RepositoryUnavailableException, TaskLockedException
 from pyncette.record import Band, Change, Record, Ref
@@ -127,43 +126,3 @@ class GiveBack(_Unexecuted):
 
     def change(self, record: Record, now: int) -> Change:
         return lease.release(record, at=now + self._delay, revision=new_revision())
-
-
-class StoreSchedule(Awaited):
-    """A static task's schedule as declared in code is stored, unless the same one is there already."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(task.ref, None, fresh=False)
-        self._spec = task.new_spec()
-
-    def decide(self, now: int) -> Change | None:
-        due_at = self._spec.first(now)
-        if due_at is None:
-            raise ValueError(f"{self.ref.key!r} has no occurrence after now: correct its schedule or its bounds.")
-        if self.known is None:
-            text = encode(self._spec)
-            return lease.register(None, self.ref, due_at=due_at, spec=text, now=now, revision=new_revision())
-        key = self.ref.key
-        if not self._is_stored(self.known):
-            logger.info("The schedule of task %r has changed in code; storing the new one.", key, extra={"task": key})
-        elif Band.of(self.known.ready_at) is Band.UNREADABLE:
-            logger.info("The record of task %r can be read again; it is scheduled anew.", key, extra={"task": key})
-        else:
-            return None
-        # Occurrences of the new schedule before this moment are not to be caught up with.
-        text = keep_unknown(self.known.spec, encode(replace(self._spec, since=now)))
-        return lease.adopt(self.known, due_at=due_at, spec=text, now=now, revision=new_revision())
-
-    def _is_stored(self, record: Record) -> bool:
-        try:
-            stored: Spec
-            stored, _ = decode(record.spec)
-        except LaterSpec:
-            return True  # the later version's; what it wrote is not overwritten
-        except UndecodableSpec as e:
-            key = record.key
-            logger.warning(
-                "The stored schedule of task %r can't be read (%s); replacing it.", key, e, extra={"task": key}
-            )
-            return False
-        return stored.schedule == self._spec.schedule

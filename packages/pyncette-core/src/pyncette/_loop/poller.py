@@ -68,7 +68,7 @@ class Poller:
         A pass that fails is tried again after ``poll_interval``.
         """
         self._limit = limit
-        started = False
+        started = failed = False
         chosen = list(tasks)
         self._active.clear()
         while not self.stopping:
@@ -80,10 +80,13 @@ class Poller:
                     if not started:
                         await self._coordinator.start(chosen)
                         started = True
+                    await self._coordinator.check_static(after_outage=failed)
+                    failed = False
                     await self._pass(executor)
                     self.last_tick = tick
             except Exception as e:
                 logger.debug("A tick failed.", exc_info=e)
+                failed = started
                 self._agenda.failed(began)
             await self._sleep()
 

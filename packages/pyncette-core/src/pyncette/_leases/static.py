@@ -1,0 +1,150 @@
+"""Static tasks: their schedules are stored at the start, and looked at from time to time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pyncette import lease
+from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
+from pyncette._tasks.task import Task
+from pyncette.record import Band, Change, Record
+
+from .held import new_revision
+from .writer import Awaited, Writer
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+CHECK_INTERVAL = 600_000_000
+"""Microseconds between two looks at whether the records of static tasks are still there."""
+
+SKEW = 10_000_000
+"""A next occurrence is not too late for a clock that is this much (10 s) behind the one of who stored it."""
+
+
+class StaticTasks:
+    """The static tasks that an app executes."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._tasks: list[Task] = []
+        self._checked_at = 0
+
+    async def start(self, tasks: Iterable[Task], now: int) -> None:
+        """Store the schedules that are new or have changed in code.
+
+        :raises RepositoryException: one could not be stored.
+        """
+        self._tasks, self._checked_at = list(tasks), now
+        await self._write([StoreSchedule(task) for task in self._tasks])
+
+    async def check(self, now: int, *, after_outage: bool) -> None:
+        """Store anew what has been lost or can't be right; each 10 minutes, after an outage, and when the clock was put
+        back.
+
+        :raises RepositoryException: the storage failed.
+        """
+        if after_outage or not 0 <= now - self._checked_at < CHECK_INTERVAL:
+            await self._write([CheckSchedule(task) for task in self._tasks])
+            self._checked_at = now
+
+    async def _write(self, writes: list[CheckSchedule]) -> None:
+        for write in writes:
+            self._writer.submit(write)
+        for write in writes:
+            await write.wait()
+
+
+class CheckSchedule(Awaited):
+    """A static task is stored anew if its record is gone, and due sooner if its next occurrence can't be right."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task.ref, None, fresh=False)
+        self._spec = task.new_spec()
+
+    def decide(self, now: int) -> Change | None:
+        if self.known is not None:
+            return self._recomputed(self.known, now) if self._is_stored(self.known) else None
+        key = self.ref.key
+        logger.warning("The record of task %r is gone from the storage; storing it anew.", key, extra={"task": key})
+        return self._new(now)
+
+    def _new(self, now: int) -> Change | None:
+        due_at, text = self._spec.first(now), encode(self._spec)
+        if due_at is None:
+            return self._completed(None, now)
+        return lease.register(None, self.ref, due_at=due_at, spec=text, now=now, revision=new_revision())
+
+    def _completed(self, old: Record | None, now: int) -> Change:
+        """The last occurrence has passed: kept, so that a schedule that goes on can be told from a new task."""
+        key, last = self.ref.key, self._spec.latest(0, now)
+        text = encode(self._spec) if old is None else keep_unknown(old.spec, encode(self._spec))
+        logger.warning(
+            "Task %r is completed: the last occurrence of its schedule was at %s.",
+            key,
+            to_datetime(last).isoformat(),
+            extra={"task": key},
+        )
+        record = Record(self.ref.queue, key, last, last, None, None, "", old.fence if old else 0, 0, text, "")
+        if old is not None:
+            record = replace(record, state=old.state)
+        held = lease.hold(record, Band.COMPLETED, moment=now, revision=new_revision())
+        return Change(old, held.new)
+
+    def _recomputed(self, record: Record, now: int) -> Change | None:
+        """Due sooner, if it waits for an occurrence that is later than the next one: a clock was wrong, or the rules of
+        a timezone have changed."""
+        first, latest = self._spec.first(now), self._spec.first(now + SKEW)
+        waits = lease.state_of(record, now) is lease.State.WAITING
+        if first is None or latest is None or not waits or record.due_at <= latest:
+            return None
+        logger.warning(
+            "The stored next occurrence of task %r, %s, is later than its schedule has it; it is due at %s.",
+            self.ref.key,
+            to_datetime(record.due_at).isoformat(),
+            to_datetime(first).isoformat(),
+            extra={"task": self.ref.key},
+        )
+        return lease.adopt(record, due_at=first, spec=self._since(record, now), now=now, revision=new_revision())
+
+    def _since(self, record: Record, now: int) -> str:
+        """Occurrences of the schedule before this moment are not to be caught up with."""
+        return keep_unknown(record.spec, encode(replace(self._spec, since=now)))
+
+    def _is_stored(self, record: Record) -> bool:
+        try:
+            stored: Spec
+            stored, _ = decode(record.spec)
+        except LaterSpec:
+            return True  # the later version's; what it wrote is not overwritten
+        except UndecodableSpec as e:
+            key = record.key
+            logger.warning("The stored schedule of task %r can't be read (%s).", key, e, extra={"task": key})
+            return False
+        return stored.schedule == self._spec.schedule
+
+
+class StoreSchedule(CheckSchedule):
+    """A static task's schedule as declared in code is stored, unless the same one is there already."""
+
+    def decide(self, now: int) -> Change | None:
+        record, key = self.known, self.ref.key
+        if record is None:
+            return self._new(now)
+        band = Band.of(record.ready_at)
+        if not self._is_stored(record):
+            logger.info("The schedule of task %r has changed in code; storing the new one.", key, extra={"task": key})
+        elif band is Band.UNREADABLE:
+            logger.info("The record of task %r can be read again; it is scheduled anew.", key, extra={"task": key})
+        else:
+            return self._recomputed(record, now)
+        due_at = self._spec.first(now)
+        if due_at is not None:
+            text = self._since(record, now)
+            return lease.adopt(record, due_at=due_at, spec=text, now=now, revision=new_revision())
+        if lease.state_of(record, now) is lease.State.LEASED or (band is None and record.due_at <= now):
+            # What is executed, or overdue, still comes to its end.
+            return Change(record, replace(record, spec=self._since(record, now), revision=new_revision()))
+        return self._completed(record, now)
