@@ -60,7 +60,7 @@ def table(url: str) -> Iterator[str]:
     """A name that no table has; what is made under it is dropped in the end."""
     name = f"test_{fresh()}"
     yield name
-    run(url, f"DROP TABLE IF EXISTS {name}")
+    run(url, f"DROP TABLE IF EXISTS {name}, {name}_runs")
 
 
 class Wire:

@@ -57,7 +57,27 @@ def _sqlite() -> None:
     patch.object(schema, "migrations", lambda: steps).start()
 
 
+def _dynamodb() -> None:
+    from pyncette.dynamodb import schema
+    from pyncette.dynamodb.codec import Item, Value
+    from pyncette.dynamodb.upgrade import Upgrade
+
+    def noted(item: Item) -> dict[str, Value | None]:
+        return {} if "note" in item else {"note": {"S": ""}}
+
+    async def note(upgrade: Upgrade) -> None:
+        await upgrade.rewrite(noted)
+
+    steps = (
+        *schema.migrations(),
+        Migration(2, Phase.EXPAND, "0002_expand_note", note),
+        Migration(2, Phase.CONTRACT, "0002_contract_note", note),
+    )
+    patch.object(schema, "migrations", lambda: steps).start()
+
+
 _NEXT: dict[str, Callable[[], None]] = {
+    "dynamodb": _dynamodb,
     "mysql": _mysql,
     "postgresql": _postgres,
     "sqlite": _sqlite,

@@ -14,13 +14,13 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.helpers import postgres
+from tests.helpers import dynamodb, postgres
 from tests.helpers.mysql import Store
 from tests.servers.model import Server
 
 from .workers import SECOND, Workers
 
-STORES = ["sqlite", "postgres", "mysql", "mariadb"]
+STORES = ["sqlite", "postgres", "mysql", "mariadb", "dynamodb"]
 
 Options = dict[str, Any]
 
@@ -51,16 +51,29 @@ def _on(store: Store) -> Iterator[Options]:
     anyio.run(store.ask, f"DROP TABLE IF EXISTS {store.table}")
 
 
+@pytest.fixture
+def dynamodb_options(dynamodb_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Options]:
+    dynamodb.credentials(monkeypatch)
+    with dynamodb.table(dynamodb_server.endpoint) as name:
+        yield {"url": f"dynamodb://{dynamodb.REGION}/{name}?endpoint={dynamodb_server.endpoint}"}
+
+
 @pytest.fixture(params=STORES)
-def workers(request: pytest.FixtureRequest, workers_of: Callable[[Options], Workers]) -> Workers:
-    options: Options = request.getfixturevalue(f"{request.param}_options")
+def store(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def workers(store: str, request: pytest.FixtureRequest, workers_of: Callable[[Options], Workers]) -> Workers:
+    options: Options = request.getfixturevalue(f"{store}_options")
     return workers_of(options | {"lease_seconds": 6, "work_seconds": 0.3, "concurrency_limit": 20})
 
 
 @pytest.mark.timeout(180)
-def test_a_rolling_deploy(workers: Workers) -> None:
+def test_a_rolling_deploy(workers: Workers, store: str) -> None:
     began = time.monotonic()
-    first = anyio.run(workers.schedule, 100)
+    first = anyio.run(workers.schedule, 20 if store == "dynamodb" else 100)  # DynamoDB Local is slow
     old = workers.start(2)
     workers.wait_until_busy(old)
 

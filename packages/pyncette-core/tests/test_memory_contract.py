@@ -7,11 +7,13 @@ import pytest
 
 from pyncette.memory import MemoryRepository
 from pyncette.repository import Repository
-from pyncette.testing import AppContract, RepositoryContract
+from pyncette.testing import AppContract, Capabilities, RepositoryContract
 
 
 class TestMemory(RepositoryContract, AppContract):
     """Clients of one storage are references to one repository here."""
+
+    capabilities = Capabilities(keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self) -> Callable[[], AbstractAsyncContextManager[Repository]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -83,9 +82,6 @@ class TestMaking:
             == (first["KeySchema"])
         )
 
-    async def test_several_at_once(self, direct: Factory) -> None:
-        await asyncio.gather(*(works(direct) for _ in range(8)))
-
     async def test_it_takes_a_while(self, watched: Factory, proxy: Wire) -> None:
         """Neither found at once nor usable at once, as in AWS."""
         looks = 0
@@ -105,12 +101,8 @@ class TestMaking:
 
         proxy.script = slowly
         await works(watched)
-        assert proxy.count() == {
-            "DescribeTable": 8,
-            "CreateTable": 1,
-            "BatchExecuteStatement": 2,
-            "BatchGetItem": 1,
-        }
+        counts = proxy.count()
+        assert (counts["DescribeTable"], counts["CreateTable"]) == (8, 1)
 
     async def test_it_takes_too_long(
         self, watched: Factory, proxy: Wire, monkeypatch: pytest.MonkeyPatch, direct: Factory

@@ -38,7 +38,7 @@ def test_the_table(page: str) -> None:
 
 
 def test_the_options(page: str) -> None:
-    options = dict(re.findall(r"(?m)^\| `(dynamodb_\w+)` \| `([^`]*)` \|", page))
+    options = dict(re.findall(r"(?m)^\| `(dynamodb_\w+|finish_upgrade)` \| `([^`]*)` \|", page))
     parameters = inspect.signature(dynamodb_repository).parameters
     assert options == {name: repr(one.default).replace("'", '"') for name, one in parameters.items()}
 

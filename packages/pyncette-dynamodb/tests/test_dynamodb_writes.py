@@ -200,6 +200,7 @@ class TestUnknownOutcomes:
     async def test_dynamodb_fails_in_a_request(self, watched: Factory, proxy: Wire, status: int, code: str) -> None:
         """Writes are not sent again, questions are."""
         async with watched() as repository:
+            proxy.requests.clear()
             one = record("a")
             proxy.script = for_writes(lambda request: Answer.error(code, status=status))
             with pytest.raises(RepositoryUnavailableException, match=code):

@@ -19,7 +19,7 @@ Factory = Callable[[], AbstractAsyncContextManager[Repository]]
 
 
 class TestPostgres(RepositoryContract, AppContract):
-    capabilities = Capabilities(server_clock=True)
+    capabilities = Capabilities(server_clock=True, keeps_runs=True)
     statement_cache_size: ClassVar[int] = 100
 
     @pytest.fixture

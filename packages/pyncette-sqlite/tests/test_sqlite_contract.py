@@ -15,6 +15,8 @@ from pyncette.testing import AppContract, Capabilities, RepositoryContract
 
 
 class TestSqliteFile(RepositoryContract, AppContract):
+    capabilities = Capabilities(keeps_runs=True)
+
     @pytest.fixture
     def repository_factory(self, tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Repository]]:
         return partial(sqlite_repository, sqlite_database=tmp_path / "pyncette.db")
@@ -22,7 +24,7 @@ class TestSqliteFile(RepositoryContract, AppContract):
 
 @pytest.mark.variant
 class TestSqliteInMemory(RepositoryContract, AppContract):
-    capabilities = Capabilities(shared=False, persistent=False)
+    capabilities = Capabilities(shared=False, persistent=False, keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self) -> Callable[[], AbstractAsyncContextManager[Repository]]:

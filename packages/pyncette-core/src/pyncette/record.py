@@ -130,6 +130,10 @@ class Record:
         return Ref(self.queue, self.key)
 
 
+SUCCEEDED = "succeeded"
+"""The outcome of most lines of the run log. Stores may have an index of the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunLine:
     """A line of the run log: how an occurrence ended.

@@ -15,6 +15,7 @@ class Capabilities:
     :ivar immediate_index: ``scan_ready``, ``claim``, ``count`` and ``look`` see every acknowledged write at once.
         Otherwise the suite asks them again until they do, for at most ``index_lag``.
     :ivar index_lag: seconds after which the index has caught up; used only without ``immediate_index``.
+    :ivar keeps_runs: the store has a log of runs.
     :ivar max_spec_bytes: the longest ``spec`` that the store is sure to take, in bytes of UTF-8, if it is less than
         1 MiB. One that is twice as long must be refused with
         :class:`~pyncette.errors.RecordRefusedException`. None: specs of 1 MiB must work.
@@ -25,4 +26,5 @@ class Capabilities:
     server_clock: bool = False
     immediate_index: bool = True
     index_lag: float = 10.0
+    keeps_runs: bool = False
     max_spec_bytes: int | None = None

@@ -23,7 +23,7 @@ SHARDS = 4
 """Places of a dynamic task that is not partitioned."""
 
 INDEX = "pyncette-ready-1"
-"""The index by time. Its number is the version of all that is written here."""
+"""The index by time. Its number is that of the table's format that made it."""
 
 PROJECTED = ("revision", "fence", "attempt")
 """What a claim has to know of a record. The rest comes back from the write, so that it need not be stored twice."""
@@ -54,6 +54,15 @@ class Entry:
     revision: str
     fence: int
     attempt: int
+
+
+_METADATA: Value = {"S": ":table"}  # no prefix makes such a place
+
+FORMAT: Item = {"pk": _METADATA, "sk": {"S": "format"}}
+"""The item that says which format the table has. Not in the index."""
+
+LOCK: Item = {"pk": _METADATA, "sk": {"S": "lock"}}
+"""The item of the process that is bringing the table up to date."""
 
 
 class Layout:

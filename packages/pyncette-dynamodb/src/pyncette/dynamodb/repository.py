@@ -295,14 +295,18 @@ def dynamodb_repository(
     dynamodb_table_name: str = "pyncette_tasks",
     dynamodb_skip_table_create: bool = False,
     dynamodb_partition_prefix: str = "",
+    finish_upgrade: bool = False,
 ) -> AbstractAsyncContextManager[Repository]:
     """Stores task instances in DynamoDB. Credentials are taken from where AWS's tools look for them.
 
     :param dynamodb_endpoint: ``http://host:port`` of something that speaks DynamoDB's protocol; AWS without it.
     :param dynamodb_region_name: for example ``eu-west-1``; without it, the one that AWS's tools take.
     :param dynamodb_table_name: the table; made when it is not there.
-    :param dynamodb_skip_table_create: never make the table; :func:`pyncette.dynamodb.table_definition` says how.
+    :param dynamodb_skip_table_create: never make or change the table; :func:`pyncette.dynamodb.table_definition` says
+        how it is made.
     :param dynamodb_partition_prefix: apps with different ones share a table without seeing each other.
+    :param finish_upgrade: no process of an older release uses the table any more, and none will: do what ends the
+        upgrade to the format of this release.
     :raises TypeError, ValueError: at once, for options that can't be right.
     :raises RepositoryException: when it is opened, if DynamoDB or the table can't be used, or this machine's clock is
         wrong.
@@ -314,6 +318,7 @@ def dynamodb_repository(
             table=dynamodb_table_name,
             skip_table_create=dynamodb_skip_table_create,
             partition_prefix=dynamodb_partition_prefix,
+            finish_upgrade=finish_upgrade,
         )
     )
 

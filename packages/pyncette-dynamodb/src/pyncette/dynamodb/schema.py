@@ -1,8 +1,12 @@
-"""The table: made if it is not there, recognised if it is."""
+"""The table: made if it is not there, recognised if it is, and brought up to date.
+
+An item of the table says which format it has, see :mod:`~pyncette.dynamodb.upgrade`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import time
@@ -11,11 +15,13 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.migrations import Format, Migration, Phase, newest, plan
 
-from .codec import INDEX, PROJECTED
+from .codec import FORMAT, INDEX, PROJECTED, Layout, text
 from .connection import Database
 from .errors import DRIVER_ERRORS, translated
 from .settings import Settings
+from .upgrade import Metadata, Step, Upgrade, carry_out_steps
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -53,9 +59,18 @@ def table_definition(table_name: str = "pyncette_tasks") -> dict[str, Any]:
     }
 
 
+async def _table_is_made(_: Upgrade) -> None:
+    """It was made before: what says how far it is lies in it."""
+
+
+def migrations() -> tuple[Migration[Step], ...]:
+    """All steps that this release knows. A new table is made as :func:`table_definition` says, and then gets all."""
+    return (Migration(1, Phase.EXPAND, "0001_expand_table", _table_is_made),)
+
+
 async def prepare(database: Database, settings: Settings) -> None:
-    """See that the table is there and ready; make it, unless that is to be skipped. Several processes may do this at
-    the same time.
+    """See that the table is there and ready, in the right format; make it, or bring it up to date, unless that is to be
+    skipped. Several processes may do this at the same time.
 
     :raises StorageVersionException: it is not ours, or of a version that this one can't handle. It is left as it is.
     :raises RepositoryException: it is not there and can't be made, DynamoDB can't be used, or this machine's clock is
@@ -77,6 +92,50 @@ async def prepare(database: Database, settings: Settings) -> None:
             raise RepositoryUnavailableException(f"{database.where} is still not ready after {PATIENCE:.0f} s.")
         await asyncio.sleep(_LOOK_AGAIN if table else _LOOK_AGAIN / 10)
         table = await _look(database)
+    await _bring_up_to_date(database, settings)
+
+
+async def _bring_up_to_date(database: Database, settings: Settings) -> None:
+    metadata, steps = Metadata(database), migrations()
+
+    async def pending() -> tuple[Format | None, list[Migration[Step]]]:
+        stored = await metadata.format() or await _missing_format(database, settings, metadata, newest(steps))
+        wanted = plan(
+            stored, steps, finish=settings.finish_upgrade, where=database.where, distribution="pyncette-dynamodb"
+        )
+        if wanted and stored and settings.skip_table_create:
+            raise StorageVersionException(
+                f"{database.where} has format {stored.written_by}, this release of pyncette-dynamodb needs format "
+                f"{newest(steps)}: start it once without dynamodb_skip_table_create."
+            )
+        return stored, wanted
+
+    await carry_out_steps(database, metadata, pending)
+
+
+async def _missing_format(database: Database, settings: Settings, metadata: Metadata, known: int) -> Format | None:
+    """The format of a table that did not have one a moment ago.
+
+    :raises StorageVersionException: it has lost it.
+    """
+    queues = await database.ask(
+        "query",
+        TableName=database.table,
+        ConsistentRead=True,
+        Limit=1,
+        KeyConditionExpression="pk = :place",
+        ExpressionAttributeValues={":place": text(Layout(settings.partition_prefix).registry)},
+    )
+    # In this order: whoever has stored something has written down the format before.
+    stored = await metadata.format()
+    if stored is None and queues["Items"]:
+        item = {**FORMAT, "written_by": {"N": str(known)}, "readable_from": {"N": str(known)}}
+        raise StorageVersionException(
+            f"{database.where} has records, but the item that says which format they have is gone. It was left as it "
+            f"is. If they were written by this release, restore it: aws dynamodb put-item --table-name "
+            f"{database.table} --item '{json.dumps(item)}'"
+        )
+    return stored
 
 
 async def _look(database: Database) -> dict[str, Any] | None:

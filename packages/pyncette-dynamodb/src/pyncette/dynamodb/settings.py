@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from pyncette.checks import check_flag
+
 LONGEST_PREFIX = 255
 """Bytes of UTF-8; it is a part of every item."""
 
@@ -22,6 +24,7 @@ class Settings:
 
     :ivar endpoint: None where AWS's own is meant.
     :ivar region: None where AWS's usual places are to be searched for it (``AWS_REGION``, the profile ...).
+    :ivar finish_upgrade: whether steps may be done after which older releases can't use the table.
     """
 
     endpoint: str | None
@@ -29,6 +32,7 @@ class Settings:
     table: str
     skip_table_create: bool
     partition_prefix: str
+    finish_upgrade: bool = False
 
     def __post_init__(self) -> None:
         if self.endpoint is not None:
@@ -36,8 +40,8 @@ class Settings:
         if self.region is not None:
             _check_region(self.region)
         _check_table(self.table)
-        if not isinstance(self.skip_table_create, bool):
-            raise TypeError(f"dynamodb_skip_table_create must be True or False, not {self.skip_table_create!r}.")
+        check_flag("dynamodb_skip_table_create", self.skip_table_create)
+        check_flag("finish_upgrade", self.finish_upgrade)
         _check_prefix(self.partition_prefix)
 
     @property

@@ -19,6 +19,7 @@ from pyncette.record import (
     QueueClaim,
     Record,
     Ref,
+    RunLine,
     Swap,
     end_of_prefix,
 )
@@ -26,6 +27,7 @@ from pyncette.repository import Repository
 
 from .codec import MOST_ROWS, batches, claim_columns, read_columns, record, swap_columns
 from .connection import Database, connected
+from .run_log import Question, line, run_columns
 from .schema import Schema, prepare
 from .settings import Settings, Table
 from .statements import Queries
@@ -38,6 +40,8 @@ class PostgresRepository(Repository):
     more than 16 million characters of arguments, takes several). Deadlocks and serialization failures, after which
     nothing was applied, are tried again.
     """
+
+    keeps_runs = True
 
     def __init__(self, database: Database, queries: Queries) -> None:
         self._database = database
@@ -65,7 +69,11 @@ class PostgresRepository(Repository):
 
     async def _swap(self, batch: Sequence[Change]) -> dict[str, Swap]:
         try:
-            rows = await self._database.fetch(self._queries.swap, *swap_columns(batch))
+            lines = run_columns(batch)
+            if lines is None:
+                rows = await self._database.fetch(self._queries.swap, *swap_columns(batch))
+            else:
+                rows = await self._database.fetch(self._queries.swap_logged, *swap_columns(batch), *lines)
         except RepositoryException as error:
             if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
                 raise
@@ -127,6 +135,28 @@ class PostgresRepository(Repository):
         rows = await self._database.fetch(self._queries.count, queue.name, since, before, limit + 1)
         found: int = rows[0][0]
         return Count(min(found, limit), exact=found <= limit)
+
+    async def runs(
+        self,
+        *,
+        queues: Sequence[str] | None = None,
+        key: str | None = None,
+        outcomes: Sequence[str] | None = None,
+        since: int = LEAST,
+        before: int = HELD,
+        containing: str | None = None,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[RunLine]:
+        question = Question(queues, key, outcomes, since, before, containing, after, limit)
+        statement, arguments = question.statement(self._queries)
+        return [line(row) for row in await self._database.fetch(statement, *arguments)]
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        """Leaves lines that another process is pruning to it."""
+        rows = await self._database.fetch(self._queries.prune_runs, before, limit)
+        count: int = rows[0][0]
+        return count
 
     async def clock(self) -> int:
         """The server's time."""

@@ -74,6 +74,12 @@ class Schema:
             "{key_index}": f'"{self.table.name}_key"',
             "{ready_index}": f'"{self.table.name}_ready"',
             "{static_index}": f'"{self.table.name}_static"',
+            "{runs}": self.table.runs.sql,
+            # No longer than the others: the server would cut them, and they would be the same.
+            "{runs_queue_index}": f'"{self.table.name}_runs_q"',
+            "{runs_key_index}": f'"{self.table.name}_runs_k"',
+            "{runs_failed_index}": f'"{self.table.name}_runs_f"',
+            "{runs_queue_failed_index}": f'"{self.table.name}_runs_g"',
         }
         text = step.step
         for placeholder, name in names.items():

@@ -52,6 +52,11 @@ class Table:
         """The name as it is written in a statement; quoted, for ``order`` and ``user`` are good names too."""
         return f'"{self.name}"' if self.schema is None else f'"{self.schema}"."{self.name}"'
 
+    @property
+    def runs(self) -> Table:
+        """The table of the log of runs."""
+        return Table(self.schema, f"{self.name}_runs")
+
     def __str__(self) -> str:
         return self.name if self.schema is None else f"{self.schema}.{self.name}"
 

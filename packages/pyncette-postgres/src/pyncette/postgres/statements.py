@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from pyncette.resources import load_statements
@@ -11,10 +12,14 @@ from .settings import Table
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """The statements for one table."""
+    """The statements for one table.
+
+    :ivar swap_logged: ``swap`` that appends lines to the log of runs.
+    """
 
     read: str
     swap: str
+    swap_logged: str
     claim: str
     scan: str
     scan_ready: str
@@ -22,8 +27,20 @@ class Queries:
     queues: str
     count: str
     clock: str
+    runs: str
+    runs_of_queues: str
+    prune_runs: str
 
     @classmethod
     def of(cls, table: Table) -> Queries:
-        texts = load_statements(__package__)
-        return cls(**{field.name: texts[field.name].replace("{table}", table.sql) for field in fields(cls)})
+        texts = dict(load_statements(__package__))
+        texts["swap_logged"] = texts["swap"].replace("{logged}", texts["logged"])
+        texts["swap"] = texts["swap"].replace("{logged}", "")
+        names = {"{table}": table.sql, "{runs}": table.runs.sql}
+        return cls(**{field.name: _replaced(texts[field.name], names) for field in fields(cls)})
+
+
+def _replaced(text: str, names: Mapping[str, str]) -> str:
+    for placeholder, name in names.items():
+        text = text.replace(placeholder, name)
+    return text

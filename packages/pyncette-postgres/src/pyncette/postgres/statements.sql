@@ -63,7 +63,7 @@ inserted AS (
     ORDER BY place
     ON CONFLICT DO NOTHING
     RETURNING key
-)
+){logged}
 SELECT key, true AS applied FROM updated
 UNION ALL
 SELECT key, true FROM deleted
@@ -71,6 +71,18 @@ UNION ALL
 SELECT key, true FROM inserted
 UNION ALL
 SELECT key, false FROM busy
+
+-- name: logged
+-- A part of `swap` where a change carries a line for the log of runs: appended if, and only if, the change is applied.
+, logged AS (
+    INSERT INTO {runs} (ended_at, id, queue, key, outcome, text)
+    SELECT r.ended_at, r.id, r.queue, r.key, r.outcome, r.text
+    FROM unnest($13::text[], $14::bigint[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[])
+        AS r (changed, ended_at, id, queue, key, outcome, text)
+    WHERE r.changed IN (SELECT key FROM updated UNION ALL SELECT key FROM deleted UNION ALL SELECT key FROM inserted)
+    ORDER BY r.ended_at, r.id
+    ON CONFLICT DO NOTHING
+)
 
 -- name: claim
 -- Static queues that have nothing ready are sorted out at once by the small index of static tasks. The others are
@@ -177,3 +189,39 @@ FROM (
 
 -- name: clock
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+
+-- name: runs
+-- Of all tasks. {conditions}: those that a question has, see run_log.py.
+SELECT r.id, r.queue, r.key, r.ended_at, r.outcome, r.text
+FROM {runs} AS r
+WHERE r.ended_at >= $1 AND r.ended_at < $2 AND (r.ended_at, r.id) < ($3, $4) {conditions}
+ORDER BY r.ended_at DESC, r.id DESC
+LIMIT $5
+
+-- name: runs_of_queues
+-- The same of some tasks: the newest of each, put in one order.
+SELECT f.id, f.queue, f.key, f.ended_at, f.outcome, f.text
+FROM (SELECT DISTINCT q.queue FROM unnest($6::text[]) AS q (queue)) AS w
+CROSS JOIN LATERAL (
+    SELECT r.id, r.queue, r.key, r.ended_at, r.outcome, r.text
+    FROM {runs} AS r
+    WHERE r.queue = w.queue AND r.ended_at >= $1 AND r.ended_at < $2 AND (r.ended_at, r.id) < ($3, $4) {conditions}
+    ORDER BY r.ended_at DESC, r.id DESC
+    LIMIT $5
+) AS f
+ORDER BY f.ended_at DESC, f.id DESC
+LIMIT $5
+
+-- name: prune_runs
+WITH old AS MATERIALIZED (
+    SELECT r.ctid AS row
+    FROM {runs} AS r
+    WHERE r.ended_at < $1
+    ORDER BY r.ended_at, r.id
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+),
+deleted AS (
+    DELETE FROM {runs} AS r USING old WHERE r.ctid = old.row RETURNING r.id
+)
+SELECT count(*) FROM deleted

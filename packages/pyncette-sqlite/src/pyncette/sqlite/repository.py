@@ -13,11 +13,12 @@ import aiosqlite
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.repository import Repository
 
 from .connection import Operation, Session, completed, run
 from .errors import translated
+from .run_log import Question
 from .schema import prepare, prepare_reader
 from .settings import MEMORY, Settings
 from .statements import Statements
@@ -35,6 +36,8 @@ class SqliteRepository(Repository):
     disk when the call returns. Reading has a connection of its own where the database is a file: so it does not wait
     for the disk, nor for other processes that write.
     """
+
+    keeps_runs = True
 
     def __init__(self, statements: Statements, *, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
         self._statements = statements
@@ -78,6 +81,25 @@ class SqliteRepository(Repository):
     async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
         (found,) = await self._run(self._reader, partial(self._statements.count, queue, since, before, limit))
         return found
+
+    async def runs(
+        self,
+        *,
+        queues: Sequence[str] | None = None,
+        key: str | None = None,
+        outcomes: Sequence[str] | None = None,
+        since: int = LEAST,
+        before: int = HELD,
+        containing: str | None = None,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[RunLine]:
+        question = Question(queues, key, outcomes, since, before, containing, after, limit)
+        return await self._run(self._reader, partial(self._statements.runs, question))
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        (count,) = await self._run(self._writer, partial(self._statements.prune_runs, before, limit))
+        return count
 
     async def _run(
         self, connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], list[T]]

@@ -8,11 +8,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from pyncette.errors import RepositoryException
-from pyncette.record import LEAST, LONGEST_KEY, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import LEAST, LONGEST_KEY, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.resources import load_statements
 
 from .codec import bound, columns, record
 from .connection import writing
+from .run_log import Question, prune, runs
 from .settings import Settings
 
 BEYOND_UTF8 = b"\xff"
@@ -46,6 +47,14 @@ class Statements:
         self._check_file()
         with writing(connection) as cursor:
             return [Swap.APPLIED if self._swap(cursor, change) else Swap.CONFLICT for change in changes]
+
+    def runs(self, question: Question, connection: sqlite3.Connection) -> list[RunLine]:
+        self._check_file()
+        return runs(self._sql, question, connection)
+
+    def prune_runs(self, before: int, limit: int, connection: sqlite3.Connection) -> list[int]:
+        self._check_file()
+        return prune(self._sql, before, limit, connection)
 
     def claim(
         self,
@@ -149,7 +158,11 @@ class Statements:
                 cursor.execute(self._sql["update"], (*columns(new), *place))
             else:
                 cursor.execute(self._sql["update_spec"], (*columns(new), new.spec, *place))
-        return cursor.rowcount == 1
+        applied = cursor.rowcount == 1
+        if applied and (run := change.run) is not None:
+            line = (run.ended_at, run.id, run.queue, run.key, run.outcome, run.text)
+            cursor.execute(self._sql["log_run"], line)
+        return applied
 
     def _ready(self, cursor: sqlite3.Cursor, claims: Sequence[QueueClaim], now: int) -> list[QueueClaim]:
         """Those that would get something, in the order given."""

@@ -76,3 +76,20 @@ SELECT queue FROM found WHERE queue IS NOT NULL LIMIT :limit;
 SELECT count(*) FROM (
     SELECT 1 FROM "{table}" WHERE queue = :queue AND ready_at >= :since AND ready_at < :before LIMIT :limit
 );
+
+-- name: log_run
+INSERT INTO "{table}_runs" (ended_at, id, queue, key, outcome, text) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: runs
+-- {conditions}: those that a question has, see run_log.py. An index holds what they leave over in the order asked for.
+SELECT id, queue, key, ended_at, outcome, text
+FROM "{table}_runs"
+WHERE ended_at >= :since AND ended_at < :before AND (ended_at, id) < (:at, :id) {conditions}
+ORDER BY ended_at DESC, id DESC LIMIT :limit;
+
+-- name: has_old_runs
+SELECT EXISTS (SELECT 1 FROM "{table}_runs" WHERE ended_at < ?);
+
+-- name: prune_runs
+DELETE FROM "{table}_runs"
+WHERE (ended_at, id) IN (SELECT ended_at, id FROM "{table}_runs" WHERE ended_at < ? ORDER BY ended_at, id LIMIT ?);

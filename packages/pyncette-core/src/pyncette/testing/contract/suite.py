@@ -7,6 +7,7 @@ from .claiming import ClaimContract
 from .keeping import KeepingContract
 from .listing import ListContract
 from .living import LifeContract
+from .logging_runs import RunLogContract
 from .looking import LookContract
 from .model import ModelContract
 from .racing import RaceContract
@@ -26,6 +27,7 @@ class RepositoryContract(
     ClaimContract,
     LookContract,
     KeepingContract,
+    RunLogContract,
     RaceContract,
     CancellationContract,
     ModelContract,

@@ -21,3 +21,23 @@ CREATE INDEX {ready_index} ON {table} (queue, ready_at, key) WHERE ready_at < 92
 
 -- Static tasks, each of which is a queue of its own.
 CREATE INDEX {static_index} ON {table} (ready_at) WHERE queue = key;
+
+-- The log of runs, a table of its own, so that it keeps no claim waiting whatever its size. Most runs succeed, so those
+-- that did not have indexes of their own.
+CREATE TABLE IF NOT EXISTS {runs} (
+    ended_at bigint NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    queue text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    outcome text COLLATE "C" NOT NULL,
+    text text COLLATE "C" NOT NULL,
+    PRIMARY KEY (ended_at, id)
+);
+
+CREATE INDEX IF NOT EXISTS {runs_queue_index} ON {runs} (queue, ended_at, id);
+
+CREATE INDEX IF NOT EXISTS {runs_key_index} ON {runs} (key, ended_at, id);
+
+CREATE INDEX IF NOT EXISTS {runs_failed_index} ON {runs} (ended_at, id) WHERE outcome <> 'succeeded';
+
+CREATE INDEX IF NOT EXISTS {runs_queue_failed_index} ON {runs} (queue, ended_at, id) WHERE outcome <> 'succeeded';

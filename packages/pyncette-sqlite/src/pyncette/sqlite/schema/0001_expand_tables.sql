@@ -16,3 +16,22 @@ CREATE TABLE IF NOT EXISTS "{table}" (
 
 -- Of those that are ready at the same time the one that was stored first comes first.
 CREATE INDEX IF NOT EXISTS "{table}_ready" ON "{table}" (queue, ready_at);
+
+-- The log of runs. Most runs succeed, so those that did not have indexes of their own.
+CREATE TABLE IF NOT EXISTS "{table}_runs" (
+    ended_at INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    key TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (ended_at, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS "{table}_runs_queue" ON "{table}_runs" (queue, ended_at, id);
+
+CREATE INDEX IF NOT EXISTS "{table}_runs_key" ON "{table}_runs" (key, ended_at, id);
+
+CREATE INDEX IF NOT EXISTS "{table}_runs_failed" ON "{table}_runs" (ended_at, id) WHERE outcome <> 'succeeded';
+
+CREATE INDEX IF NOT EXISTS "{table}_runs_queue_failed" ON "{table}_runs" (queue, ended_at, id) WHERE outcome <> 'succeeded';

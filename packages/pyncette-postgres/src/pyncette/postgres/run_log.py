@@ -1,0 +1,64 @@
+"""The log of runs: its lines as columns, and questions to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyncette.record import SUCCEEDED, Change, RunLine
+
+from .codec import Columns
+from .statements import Queries
+
+_FAILED = f"AND r.outcome <> '{SUCCEEDED}'"
+"""Follows from the outcomes that are asked for; said so that the indexes of these runs are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The arguments of :meth:`~pyncette.repository.Repository.runs`."""
+
+    queues: Sequence[str] | None
+    key: str | None
+    outcomes: Sequence[str] | None
+    since: int
+    before: int
+    containing: str | None
+    after: tuple[int, str] | None
+    limit: int
+
+    def statement(self, queries: Queries) -> tuple[str, list[Any]]:
+        """What to ask, with its arguments."""
+        at, last = self.after or (self.before, "")
+        arguments: list[Any] = [self.since, self.before, at, last, self.limit]
+        if self.queues is not None:
+            arguments.append(list(self.queues))
+        conditions: list[str] = []
+        for condition, value in (
+            ("AND r.key = ${}", self.key),
+            ("AND r.outcome = ANY (${}::text[])", None if self.outcomes is None else list(self.outcomes)),
+            ("AND strpos(r.text, ${}) > 0", self.containing),
+        ):
+            if value is not None:
+                arguments.append(value)
+                conditions.append(condition.format(len(arguments)))
+        if self.outcomes is not None and SUCCEEDED not in self.outcomes:
+            conditions.append(_FAILED)
+        text = queries.runs if self.queues is None else queries.runs_of_queues
+        return text.replace("{conditions}", " ".join(conditions)), arguments
+
+
+def run_columns(changes: Sequence[Change]) -> Columns | None:
+    """What ``swap_logged`` takes beside the changes: the keys of the records, and the columns of the lines; None where
+    no change has a line."""
+    rows = [
+        (change.ref.key, run.ended_at, run.id, run.queue, run.key, run.outcome, run.text)
+        for change in changes
+        if (run := change.run) is not None
+    ]
+    return tuple(map(list, zip(*rows, strict=True))) if rows else None
+
+
+def line(row: Sequence[Any]) -> RunLine:
+    return RunLine(*row)
