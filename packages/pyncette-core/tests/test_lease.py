@@ -101,71 +101,34 @@ def test_a_lease_is_held_until_somebody_else_has_it() -> None:
 # Scheduling
 
 
-def register(old: Record | None, due_at: int, *, force: bool = False) -> Change | None:
-    ref = Ref("task", "task:a")
-    return lease.register(old, ref, due_at=due_at, spec="new", now=NOW, revision="revision", force=force)
+def register(old: Record | None, due_at: int) -> Record:
+    return after(lease.register(old, Ref("task", "task:a"), due_at=due_at, spec="new", revision="revision"))
 
 
 def test_a_new_instance() -> None:
-    assert register(None, NOW + 7) == Change(
-        None, Record("task", "task:a", NOW + 7, NOW + 7, None, None, "revision", 0, 0, "new")
-    )
-
-
-@pytest.mark.parametrize("due_at, kept", [(NOW + 2 * MINUTE, False), (NOW + MINUTE, False), (NOW + 5, True)])
-def test_the_sooner_occurrence_is_kept(due_at: int, kept: bool) -> None:
-    old = waiting(NOW + MINUTE, attempt=2)
-    change = register(old, due_at)
-    new = after(change)
-    assert change == Change(old, new)
-    sooner = min(due_at, NOW + MINUTE)
-    assert (new.due_at, new.ready_at, new.attempt) == (sooner, sooner, 0 if kept else 2)
-    assert (new.spec, new.fence, new.revision) == ("new", 5, "revision")
-
-
-def test_a_retry_that_is_waited_for_is_kept() -> None:
-    old = after(lease.retry(leased(), at=NOW + 9, revision=fresh()))
-    new = after(register(old, NOW + 1))
-    assert (new.due_at, new.ready_at, new.attempt) == (old.due_at, NOW + 9, 1)
-
-
-def test_an_expired_lease_is_taken_away() -> None:
-    old = leased(until=NOW)
-    new = after(register(old, NOW + MINUTE))
-    assert (new.due_at, new.ready_at, new.locked_until, new.locked_by) == (old.due_at, NOW, None, None)
-    assert not lease.holds(old, new)
-
-
-def test_a_leased_instance_is_left_alone() -> None:
-    assert register(leased(), NOW - MINUTE) is None
+    assert register(None, NOW + 7) == Record("task", "task:a", NOW + 7, NOW + 7, None, None, "revision", 0, 0, "new")
 
 
 @pytest.mark.parametrize("old", [waiting(), waiting(NOW - 1), leased(), leased(until=NOW), held()])
-def test_force_overwrites_all_but_the_fence(old: Record) -> None:
-    new = after(register(old, NOW + 2 * MINUTE, force=True))
+def test_registering_overwrites_all_but_the_fence(old: Record) -> None:
     due_at = NOW + 2 * MINUTE
+    new = register(replace(old, state="old"), due_at)
     assert new == Record("task", "task:a", due_at, due_at, None, None, "revision", old.fence, 0, "new")
 
 
-def test_a_held_instance_starts_anew() -> None:
-    old = held()
-    new = after(register(old, NOW + 3 * MINUTE))
-    assert (new.due_at, new.ready_at, new.attempt) == (NOW + 3 * MINUTE, NOW + 3 * MINUTE, 0)
-    assert new.fence == old.fence
+@given(records())
+def test_an_update_changes_schedule_and_arguments_alone(old: Record) -> None:
+    new = after(lease.update(old, spec="new", revision="revision"))
+    assert new == replace(old, spec="new", revision="revision")
+    assert old.locked_by is None or lease.holds(old, new)
 
 
-@given(records(), times, times)
-def test_registering_again_never_delays(old: Record, now: int, due_at: int) -> None:
-    ref = old.ref
-    change = lease.register(old, ref, due_at=due_at, spec="new", now=now, revision=fresh())
-    if state_of(old, now) is State.LEASED:
-        assert change is None
-        return
-    first = after(change)
-    if Band.of(old.ready_at) is None:
-        assert first.due_at == min(old.due_at, due_at)
-    again = after(lease.register(first, ref, due_at=due_at + MINUTE, spec="new", now=now, revision=fresh()))
-    assert (again.due_at, again.ready_at) == (first.due_at, first.ready_at)
+@given(records(), times)
+def test_a_move_begins_another_occurrence(old: Record, due_at: int) -> None:
+    new = after(lease.move(old, due_at=due_at, spec="new", state="state", revision="revision"))
+    assert (new.due_at, new.attempt, new.fence, new.spec, new.state) == (due_at, 0, old.fence, "new", "state")
+    assert (new.locked_by, new.locked_until) == (None, None)
+    assert new.ready_at == (old.ready_at if Band.of(old.ready_at) is Band.PAUSED else due_at)
 
 
 # A static task's schedule changed in code
@@ -292,10 +255,10 @@ def outcomes(old: Record, now: int, moment: int) -> dict[str, Record | None]:
     """What each event makes of a record."""
     holder = fresh()
     claimed = lease.claim(old, now=now, locked_until=now + MINUTE, token=fresh(), holder=holder)
-    forced = lease.register(old, old.ref, due_at=moment, spec="new", now=now, revision=fresh(), force=True)
-    registered = lease.register(old, old.ref, due_at=moment, spec="new", now=now, revision=fresh())
     changes = {
-        "register by force": forced,
+        "register": lease.register(old, old.ref, due_at=moment, spec="new", revision=fresh()),
+        "update": lease.update(old, spec="new", revision=fresh()),
+        "move": lease.move(old, due_at=moment, spec="new", state="", revision=fresh()),
         "adopt": lease.adopt(old, due_at=moment, spec="new", now=now, revision=fresh()),
         "extend": lease.extend(old, locked_until=moment, revision=fresh()),
         "complete": lease.complete(old, next_due=moment, revision=fresh()),
@@ -303,10 +266,9 @@ def outcomes(old: Record, now: int, moment: int) -> dict[str, Record | None]:
         "retry": lease.retry(old, at=moment, revision=fresh()),
         "release": lease.release(old, revision=fresh()),
         "hold": lease.hold(old, Band.DEAD, moment=now, revision=fresh()),
-        **({"register": registered} if registered else {}),
     }
-    assert all(change is not None and change.old == old for change in changes.values())
-    return {"claim": claimed, **{name: change.new for name, change in changes.items() if change}}
+    assert all(change.old == old for change in changes.values())
+    return {"claim": claimed, **{name: change.new for name, change in changes.items()}}
 
 
 @given(records(), times, times)
@@ -321,9 +283,9 @@ def test_every_event_keeps_the_invariants(old: Record, now: int, moment: int) ->
         assert new.attempt >= 0
         assert (new.locked_until is None) == (new.locked_by is None) or event == "extend"
         assert new.locked_until in (None, new.ready_at)
-        if event not in ("register", "register by force", "adopt"):
+        if event not in ("register", "update", "move", "adopt"):
             assert new.spec == old.spec
-        if event not in ("register", "register by force", "adopt", "complete"):
+        if event not in ("register", "move", "adopt", "complete"):
             assert new.due_at == old.due_at
 
 

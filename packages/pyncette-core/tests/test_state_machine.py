@@ -28,8 +28,7 @@ def fresh() -> str:
 
 
 def new_record(due_at: int) -> Record:
-    change = lease.register(None, REF, due_at=due_at, spec="{}", now=NOW, revision=fresh())
-    assert change is not None
+    change = lease.register(None, REF, due_at=due_at, spec="{}", revision=fresh())
     assert change.new is not None
     return change.new
 
@@ -62,8 +61,18 @@ def examples() -> list[Record | None]:
 
 def register(old: Record | None) -> Iterator[Change | None]:
     for due_at in (NOW - 2 * MINUTE, NOW, NOW + 2 * MINUTE):
-        for force in (False, True):
-            yield lease.register(old, REF, due_at=due_at, spec="{}", now=NOW, revision=fresh(), force=force)
+        yield lease.register(old, REF, due_at=due_at, spec="{}", revision=fresh())
+
+
+def update(old: Record | None) -> Iterator[Change | None]:
+    if old is not None and state_of(old, NOW) is not State.UNREADABLE:
+        yield lease.update(old, spec="{}", revision=fresh())
+
+
+def move(old: Record | None) -> Iterator[Change | None]:
+    if old is not None and state_of(old, NOW) not in {State.UNREADABLE, State.LEASED}:
+        for due_at in (NOW - 2 * MINUTE, NOW, NOW + 2 * MINUTE):
+            yield lease.move(old, due_at=due_at, spec="{}", state="", revision=fresh())
 
 
 def adopt(old: Record | None) -> Iterator[Change | None]:
@@ -116,6 +125,8 @@ def is_held(record: Record | None) -> TypeGuard[Record]:
 
 EVENTS: list[Callable[[Record | None], Iterator[Change | None]]] = [
     register,
+    update,
+    move,
     adopt,
     claim,
     extend,

@@ -12,6 +12,7 @@ from ._app.context import Context
 from ._app.listing import ListTasksResponse
 from ._app.running import PyncetteContext
 from ._app.states import TaskState
+from ._tasks.existing import Scheduling
 from ._tasks.names import partition_of
 from ._tasks.partition import PartitionedTask
 from ._tasks.policies import ExecutionMode, FailureMode, OnExhausted, Policies
@@ -37,6 +38,7 @@ __all__ = [
     "PyncetteContext",
     "Retry",
     "RetryLater",
+    "Scheduling",
     "Skip",
     "Task",
     "TaskState",

@@ -34,20 +34,34 @@ class LeaseLostException(PyncetteException):
 
 
 class TaskLockedException(PyncetteException):
-    """An instance can't be changed while it is being executed.
-
-    :ivar task: the task that is locked.
-    :ivar locked_until: when its lease ends unless it is prolonged.
+    """An instance can't be changed while it is being executed. Releases since 2.0 change it all the same, and don't
+    raise this any more; it stays so that programs that catch it go on.
     """
 
-    def __init__(self, task: _Named, locked_until: datetime.datetime | None = None) -> None:
-        until = f" until {locked_until.isoformat()}" if locked_until else ""
+
+class TaskExistsException(PyncetteException):
+    """An instance was scheduled with ``if_exists="error"``, and exists.
+
+    :ivar task: the instance.
+    """
+
+    def __init__(self, task: _Named) -> None:
         super().__init__(
-            f"Task {task.canonical_name!r} is locked{until} because it is being executed. "
-            "Try again later, or pass force=True to overwrite it together with its lease."
+            f"The instance {task.canonical_name!r} exists already. "
+            'Pass if_exists="update", "keep" or "replace" if that is no error.'
         )
         self.task = task
-        self.locked_until = locked_until
+
+
+class TaskNotFoundException(PyncetteException):
+    """There is no such instance.
+
+    :ivar key: its canonical name.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"There is no instance {key!r}.")
+        self.key = key
 
 
 class RepositoryException(PyncetteException):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import replace
 
-from .record import HELD, MAX_ATTEMPT, MAX_FENCE, Band, Change, Record, Ref
+from .record import MAX_ATTEMPT, MAX_FENCE, Band, Change, Record, Ref
 
 
 class State(enum.Enum):
@@ -59,24 +59,23 @@ def holds(lease: Record, stored: Record | None) -> bool:
     return stored is not None and stored.locked_by == lease.locked_by and stored.fence == lease.fence
 
 
-def register(
-    old: Record | None, ref: Ref, *, due_at: int, spec: str, now: int, revision: str, force: bool = False
-) -> Change | None:
-    """An instance is scheduled: create it, or update it and keep the sooner of the two next occurrences, so that
-    calling it again and again can't put an occurrence off forever. ``force`` overwrites all, lease included.
+def register(old: Record | None, ref: Ref, *, due_at: int, spec: str, revision: str) -> Change:
+    """An instance is created; or all of one that exists is overwritten, its lease included. Only the fence stays, as it
+    must never repeat."""
+    fence = old.fence if old else 0
+    return Change(old, Record(ref.queue, ref.key, due_at, due_at, None, None, revision, fence, 0, spec))
 
-    :return: the change, or None while the instance is leased and ``force`` is not given.
-    """
-    ready_at, attempt = due_at, 0
-    if old is not None and not force:
-        state = state_of(old, now)
-        if state is State.LEASED:
-            return None
-        if old.ready_at < HELD and old.due_at <= due_at:
-            due_at, ready_at, attempt = old.due_at, old.ready_at, old.attempt
-    fence, kept = (old.fence, old.state) if old else (0, "")
-    new = Record(ref.queue, ref.key, due_at, ready_at, None, None, revision, fence, attempt, spec, kept)
-    return Change(old, new)
+
+def update(old: Record, *, spec: str, revision: str) -> Change:
+    """What is stored of schedule and arguments changes; next occurrence, lease and state stay."""
+    return Change(old, replace(old, spec=spec, revision=revision))
+
+
+def move(old: Record, *, due_at: int, spec: str, state: str, revision: str) -> Change:
+    """The next occurrence is another one, and no attempt of it has begun. A lease ends; what is paused stays so."""
+    moved = _waiting(old, due_at, revision, spec=spec, state=state)
+    paused = Band.of(old.ready_at) is Band.PAUSED
+    return Change(old, replace(moved, ready_at=old.ready_at) if paused else moved)
 
 
 def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str) -> Change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,7 @@ import anyio.lowlevel
 
 from pyncette._leases.registration import Register, Remove
 from pyncette._leases.writer import MAX_BATCH, Awaited, Writer
+from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.task import Task, check_task
 from pyncette.errors import PyncetteException
 
@@ -32,10 +34,12 @@ class BulkResult:
 
     :ivar done: how many instances were scheduled or unscheduled.
     :ivar refused: the name of each instance that was not, and why.
+    :ivar scheduling: what became of those that were scheduled, with the number of each.
     """
 
     done: int = 0
     refused: list[tuple[str, Exception]] = field(default_factory=list)
+    scheduling: Counter[Scheduling] = field(default_factory=Counter)
 
 
 async def schedule_many(
@@ -43,7 +47,7 @@ async def schedule_many(
     task: Task,
     instances: Iterable[tuple[str, Mapping[str, Any]]] | AsyncIterable[tuple[str, Mapping[str, Any]]],
     *,
-    force: bool,
+    if_exists: IfExists,
     progress: Progress | None,
 ) -> BulkResult:
     check_task(task)
@@ -52,7 +56,7 @@ async def schedule_many(
         if not (isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], Mapping)):
             raise TypeError(f"Not a pair of instance name and keywords, ('name', {{…}}): {item!r}.")
         name, kwargs = item
-        return name, Register(task.instantiate(name, **kwargs), force=force)
+        return name, Register(task.instantiate(name, **kwargs), if_exists)
 
     return await _Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
 
@@ -112,6 +116,8 @@ class _Bulk(Generic[T, W]):
                 self._result.refused.append((name, e))
             else:
                 self._result.done += 1
+                if isinstance(write, Register):
+                    self._result.scheduling[write.how] += 1
         if self._progress is not None:
             told = self._progress(self._result.done + len(self._result.refused))
             if inspect.isawaitable(told):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from pyncette._leases.control import ControlReading
 from pyncette._leases.registration import Register, Remove
 from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
 from pyncette._tasks.control import CONTROL
+from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.names import check_name
 from pyncette._tasks.task import Task, check_task
 from pyncette.clock import Clock
@@ -24,10 +27,11 @@ class Instances:
         self._clock = clock
         self._reading = reading
 
-    async def schedule(self, instance: Task, force: bool) -> None:
-        write = Register(instance, force=force)
+    async def schedule(self, instance: Task, if_exists: IfExists) -> Scheduling:
+        write = Register(instance, if_exists)
         self._writer.submit(write)
         await write.wait()
+        return write.how
 
     async def unschedule(self, task: Task, name: str | None) -> None:
         write = Remove(instance_ref(task, name))
@@ -40,6 +44,21 @@ class Instances:
         record, control = await self._store.read((ref, CONTROL))
         self._reading.take(control, now)
         return None if record is None else describe(home, record, self._reading.control, now)
+
+
+def what_if_exists(given: IfExists, *, force: bool) -> IfExists:
+    """What to do about an instance that exists.
+
+    :raises ValueError: it is none of the words, or ``force`` says something else.
+    """
+    words = get_args(IfExists)
+    if given not in words:
+        raise ValueError(f"if_exists must be one of {', '.join(map(repr, words))}, not {given!r}.")
+    if not force:
+        return given
+    if given not in ("update", "replace"):
+        raise ValueError(f'force=True means if_exists="replace", which excludes {given!r}: pass one of them.')
+    return "replace"
 
 
 def locate(task: Task, name: str | None) -> tuple[Task, Ref]:

@@ -28,6 +28,7 @@ from pyncette._loop.poller import Poller
 from pyncette._loop.renewer import Renewer
 from pyncette._loop.waker import Waker
 from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.existing import IfExists
 from pyncette._tasks.keywords import Argument, Timing
 from pyncette._tasks.task import Task
 from pyncette._tasks.worker import MOST_TASKS, Worker
@@ -41,7 +42,7 @@ from pyncette.repository import Repository
 
 from .bulk import BulkResult, Progress, schedule_many, unschedule_many
 from .calls import CallCheck
-from .instances import Instances
+from .instances import Instances, what_if_exists
 from .states import TaskState
 from .steering import Steering
 
@@ -124,6 +125,7 @@ class PyncetteContext(Steering):
         instance_name: str,
         force: bool = False,
         *,
+        if_exists: IfExists = "update",
         schedule: str | None = None,
         interval: datetime.timedelta | None = None,
         execute_at: datetime.datetime | None = None,
@@ -133,20 +135,27 @@ class PyncetteContext(Steering):
     ) -> Task:
         """Schedule an instance of a dynamic task, or change it if it exists. Returns when it is safely stored.
 
-        Changing an instance keeps the sooner of its old and new next occurrence.
+        An instance that exists gets the new schedule and arguments, whatever it is doing. If its schedule is the same,
+        its next occurrence stays: calling this again and again can't put it off. If it is another one, the next
+        occurrence is the first of the new schedule, sooner or later than the old one; a recurring instance that is
+        overdue is still executed once before. An execution under way goes on with the arguments that it began with.
+        A paused instance stays paused, a dead one revives if its schedule changes.
 
         :param task: the template.
         :param instance_name: the instance's name, unique under the template.
-        :param force: overwrite an existing instance altogether, next occurrence and lease included; an execution
-            under way then loses its lease.
+        :param force: the same as ``if_exists="replace"``.
+        :param if_exists: what to do about an instance that exists: ``"update"`` as above; ``"keep"`` leaves it as it
+            is; ``"replace"`` overwrites all of it, next occurrence, pause, recent runs and lease included, so that an
+            execution under way loses its lease; ``"error"`` refuses.
         :param schedule: a cron expression. The template's schedule is the default of all three kinds.
         :param interval: the time between two occurrences, the first of them counted from now.
         :param execute_at: the only occurrence. A naive one is local time.
         :param timezone: of ``schedule``; the template's by default.
         :param args: arguments of any name.
         :param kwargs: further arguments of the task; the template's are the defaults.
-        :return: the concrete instance.
-        :raises TaskLockedException: the instance is being executed, and ``force`` is not given.
+        :return: the concrete instance. Its ``scheduling`` says what became of it: see :class:`pyncette.Scheduling`.
+        :raises TaskExistsException: the instance exists, and ``if_exists`` is ``"error"``.
+        :raises StorageVersionException: a later version of Pyncette has stored it; it was left as it is.
         :raises ValueError: schedule, arguments or name are not valid, or this app does not declare the task.
         :raises TypeError: a policy is given, or a keyword is misspelt.
         :raises RuntimeError: the caller is in another thread or event loop than the app: see :meth:`from_thread`.
@@ -155,7 +164,7 @@ class PyncetteContext(Steering):
         self._calls.check("schedule_task", task)
         timing = Timing(schedule=schedule, interval=interval, execute_at=execute_at, timezone=timezone)
         concrete = task.instantiate(instance_name, **timing, args=args, **kwargs)
-        await self._instances.schedule(concrete, force)
+        concrete.scheduling = await self._instances.schedule(concrete, what_if_exists(if_exists, force=force))
         return concrete
 
     async def schedule_tasks(
@@ -164,16 +173,21 @@ class PyncetteContext(Steering):
         instances: Iterable[tuple[str, Mapping[str, Any]]] | AsyncIterable[tuple[str, Mapping[str, Any]]],
         force: bool = False,
         progress: Progress | None = None,
+        *,
+        if_exists: IfExists = "update",
     ) -> BulkResult:
         """Schedule many instances with few round trips, in batches of 1,000; each as by :meth:`schedule_task`.
 
         An instance that is refused does not keep the rest from being scheduled. The call is not a transaction.
 
         :param instances: pairs of instance name and keywords; consumed batch by batch.
+        :param force: the same as ``if_exists="replace"``.
         :param progress: called after each batch with the number of instances dealt with so far.
+        :param if_exists: what to do about instances that exist, as in :meth:`schedule_task`.
         """
         self._calls.check("schedule_tasks", task)
-        return await schedule_many(self._writer, task, instances, force=force, progress=progress)
+        wanted = what_if_exists(if_exists, force=force)
+        return await schedule_many(self._writer, task, instances, if_exists=wanted, progress=progress)
 
     async def unschedule_task(self, task: Task, instance_name: str | None = None) -> None:
         """Remove an instance, whether or not it exists. An execution under way loses its lease.

@@ -7,10 +7,11 @@ from abc import abstractmethod
 
 from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease
-from pyncette._schedules.moments import to_datetime
-from pyncette._tasks.spec import encode, keep_unknown
+from pyncette._lifecycle.scheduling import schedule
+from pyncette._tasks.existing import IfExists, Scheduling
+from pyncette._tasks.spec import LaterSpec, encode, keep_unknown
 from pyncette._tasks.task import Task
-from pyncette.errors import RepositoryUnavailableException, TaskLockedException
+from pyncette.errors import RepositoryUnavailableException, StorageVersionException, TaskExistsException
 from pyncette.record import Band, Change, Record, Ref
 from pyncette.schedule import Once
 
@@ -23,16 +24,15 @@ logger: logging.Logger = logging.getLogger(__name__)
 class Register(Awaited):
     """An instance is scheduled. Starts on the assumption that it is new, which saves reading it first.
 
-    :ivar due_at: when it is due, once it is stored.
+    :ivar how: what became of it, once it is stored.
     """
 
-    def __init__(self, task: Task, *, force: bool) -> None:
+    def __init__(self, task: Task, if_exists: IfExists) -> None:
         super().__init__(task.ref, None)
         self._task = task
-        self._force = force
+        self._if_exists: IfExists = if_exists
         self._spec = task.new_spec()
-        self._text = encode(self._spec)
-        self.due_at: int | None = None
+        self.how: Scheduling = Scheduling.CREATED
 
     def decide(self, now: int) -> Change | None:
         if self._may_have_run():
@@ -40,21 +40,20 @@ class Register(Awaited):
                 f"The storage did not confirm {self.ref.key!r}, which is not stored (any more): either it never was, "
                 "or it has been executed. Being at most once, it is not scheduled again."
             )
-        due_at = self._spec.first(now)
-        if due_at is None:
+        first = self._spec.first(now)
+        if first is None:
             raise ValueError(f"{self.ref.key!r} has no occurrence after now: correct its schedule or its bounds.")
-        change = lease.register(
-            self.known,
-            self.ref,
-            due_at=due_at,
-            spec=self._text if self.known is None else keep_unknown(self.known.spec, self._text),
-            now=now,
-            revision=new_revision(),
-            force=self._force,
-        )
-        # Decided anew after a conflict: what was decided before no longer counts.
-        self.due_at = None if change is None or change.new is None else change.new.due_at
-        return change
+        try:
+            scheduled = schedule(
+                self.known, self.ref, self._spec, first, if_exists=self._if_exists, now=now, revision=new_revision()
+            )
+        except LaterSpec as e:
+            raise StorageVersionException(
+                f"What is stored of {self.ref.key!r} was {e}. It was left as it is: upgrade Pyncette here, or pass "
+                'if_exists="replace" to overwrite it.'
+            ) from e
+        self.how = scheduled.how
+        return scheduled.change
 
     def _may_have_run(self) -> bool:
         """Whether storing it again may execute an at-most-once, one-off instance twice."""
@@ -64,11 +63,10 @@ class Register(Awaited):
         return once and at_most_once and unconfirmed and self.known is None
 
     async def wait(self) -> None:
-        """:raises TaskLockedException: the instance is being executed, and ``force`` was not given."""
+        """:raises TaskExistsException: the instance exists, and that is to be an error."""
         await super().wait()
-        if self.due_at is None:
-            locked_until = self.known.locked_until if self.known else None
-            raise TaskLockedException(self._task, None if locked_until is None else to_datetime(locked_until))
+        if self.how is Scheduling.EXISTS:
+            raise TaskExistsException(self._task)
 
 
 class Remove(Awaited):

@@ -76,6 +76,9 @@ class Spec:
 
     def following(self, scheduled: int, now: int, *, fast_forward: bool) -> int | None:
         """The occurrence after the one at ``scheduled``, None if that was the last."""
+        if isinstance(self.schedule, Once):  # stored while an occurrence of another schedule was being executed
+            is_to_come = self.since is not None and scheduled != self.schedule.at
+            return self._within(self.schedule.at) if is_to_come else None
         start = scheduled if self.since is None else max(scheduled, self.since)
         return self._within(self._after(start, now, fast_forward))
 

@@ -12,6 +12,7 @@ from pyncette.record import Queue, Ref
 from pyncette.schedule import Cron, Interval, Once, Schedule, make_schedule, upcoming_of
 
 from . import names
+from .existing import Scheduling
 from .keywords import Argument, Timing, instance_args
 from .policies import ExecutionMode, FailureMode, Policies
 from .spec import Spec, decode_args, encode_args
@@ -37,6 +38,7 @@ class Task:
     :ivar parent_task: the template or partition of an instance, otherwise None.
     :ivar extra_args: the arguments.
     :ivar enabled: whether this app executes the task; can be set until the loop runs.
+    :ivar scheduling: what became of an instance that :meth:`~pyncette.PyncetteContext.schedule_task` has returned.
     :ivar synchronous: whether the function is a plain one, which runs in a worker thread.
     """
 
@@ -69,6 +71,7 @@ class Task:
         self._schedule = schedule
         # A template may name a timezone alone, for instances that bring a cron expression of their own.
         self._timezone = schedule.timezone if isinstance(schedule, Cron) else timezone
+        self.scheduling: Scheduling | None = None
 
     def _canonical_name(self) -> str:
         own = names.escape(self.name)

@@ -14,6 +14,7 @@ from .app.renewing import RenewalContract
 from .app.retrying import RetryContract
 from .app.scheduling import SchedulingContract
 from .app.sharing import SharingContract
+from .app.updating import UpdateContract
 
 
 class AppContract(
@@ -23,6 +24,7 @@ class AppContract(
     LeaseContract,
     RenewalContract,
     SchedulingContract,
+    UpdateContract,
     ListingContract,
     PausingContract,
     RedefinitionContract,

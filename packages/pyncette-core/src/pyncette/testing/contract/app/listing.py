@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from pyncette import PyncetteContext, Task, TaskState
+from pyncette import PyncetteContext, Scheduling, Task, TaskState
 from pyncette._tasks.partition import PartitionedTask
 
 from .bench import AppBase, Bench, duration, moment
@@ -101,21 +101,23 @@ class ListingContract(AppBase):
             await bench.advance(61)
         assert sorted(run.args["n"] for run in bench.log.runs) == wanted[1450:]
 
-    async def test_bulk_scheduling_of_what_is_locked(self, bench: Bench) -> None:
-        """Instances that are being executed are refused by name; the others are changed."""
+    async def test_bulk_scheduling_of_what_exists(self, bench: Bench) -> None:
+        """What exists is changed, also what is being executed; and counted by what became of it."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(20))
         async with bench.running(app) as worker:
-            await worker.context.schedule_task(template, "locked", interval=duration(5))
+            await worker.context.schedule_task(template, "running", interval=duration(5))
             await bench.advance(6)
-            instances = [(name, {"interval": duration(3)}) for name in ("a", "locked", "b")]
+            instances = [(name, {"interval": duration(30)}) for name in ("a", "running", "b")]
             result = await worker.context.schedule_tasks(template, instances)
-            assert result.done == 2
-            assert [(name, type(error).__name__) for name, error in result.refused] == [
-                ("locked", "TaskLockedException")
-            ]
+            assert (result.done, result.refused) == (3, [])
+            assert result.scheduling == {Scheduling.CREATED: 2, Scheduling.UPDATED: 1}
+            refused = await worker.context.schedule_tasks(template, [*instances, ("c", {})], if_exists="error")
+            assert (refused.done, [name for name, _ in refused.refused]) == (0, ["c", "a", "running", "b"])
+            kept = await worker.context.schedule_tasks(template, instances, if_exists="keep")
+            assert kept.scheduling == {Scheduling.KEPT: 3}
             forced = await worker.context.schedule_tasks(template, instances, force=True)
-            assert (forced.done, forced.refused) == (3, [])
+            assert forced.scheduling == {Scheduling.REPLACED: 3}
 
     async def test_many_calls_at_once(self, bench: Bench) -> None:
         """Calls for different and for the same instances may overlap, on one context and on several."""

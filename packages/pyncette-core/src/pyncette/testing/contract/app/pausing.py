@@ -41,6 +41,7 @@ class PausingContract(AppBase):
         assert bench.log.due("paused:a") == [10, 20, 30, 40]
 
     async def test_a_pause_survives_a_restart_and_an_update(self, bench: Bench) -> None:
+        """It outlives workers, and changes of instances; one-off instances wait too."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -57,6 +58,7 @@ class PausingContract(AppBase):
         assert bench.log.due("template:a")[0] == 5
 
     async def test_all_partitions_are_paused(self, bench: Bench) -> None:
+        """A partitioned task is paused with all its partitions."""
         app = bench.app()
         task = app.partitioned_task(name="task", partition_count=3)(bench.log.note)
         async with bench.running(app) as worker:
@@ -70,6 +72,7 @@ class PausingContract(AppBase):
         assert len(bench.log.runs) == 9, "one-off instances are never skipped"
 
     async def test_what_is_under_way_ends_as_usual(self, bench: Bench) -> None:
+        """An execution that a pause of its template meets ends and is settled."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(20))
         async with bench.running(app) as worker:
@@ -84,6 +87,7 @@ class PausingContract(AppBase):
         assert (state.state, state.scheduled_at) == ("paused", moment(20))
 
     async def test_pausing_and_resuming_again_changes_nothing(self, bench: Bench) -> None:
+        """The second pause changes the reason alone; resuming what is not paused does nothing."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -114,6 +118,7 @@ class PausingContract(AppBase):
                 assert await states(context, template) == {"a": "paused"}
 
     async def test_list_by_prefix(self, bench: Bench) -> None:
+        """Instances whose name begins with a text, in every partition, page by page."""
         app = bench.app(batch_size=2)
         template = app.dynamic_task(name="template")(bench.log.note)
         task = app.partitioned_task(name="task", partition_count=3)(bench.log.note)
@@ -132,6 +137,7 @@ class PausingContract(AppBase):
                 assert names(found) == ["eu:1", "eu:2", "eu:3"]
 
     async def test_list_in_the_order_of_time(self, bench: Bench) -> None:
+        """What comes next, the earliest first, over all partitions, page by page."""
         app = bench.app(batch_size=4)
         template = app.dynamic_task(name="template")(bench.log.note)
         task = app.partitioned_task(name="task", partition_count=3)(bench.log.note)

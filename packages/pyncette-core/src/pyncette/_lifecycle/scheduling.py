@@ -1,0 +1,85 @@
+"""What becomes of an instance that is scheduled, though it may exist. Pure.
+
+Times are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pyncette import lease
+from pyncette._tasks.existing import IfExists, Scheduling
+from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
+from pyncette._tasks.state import State
+from pyncette.record import Change, Record, Ref
+from pyncette.schedule import Once
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """The change to store, None if there is nothing to store; and what it amounts to."""
+
+    change: Change | None
+    how: Scheduling
+
+
+def schedule(
+    old: Record | None, ref: Ref, spec: Spec, first: int, *, if_exists: IfExists, now: int, revision: str
+) -> Scheduled:
+    """An instance is scheduled, due first at ``first``.
+
+    :param old: as it is stored now.
+    :raises LaterSpec: a later version wrote what is stored; only ``"replace"`` overwrites that.
+    """
+    if old is None:
+        return Scheduled(_anew(None, ref, spec, first, revision), Scheduling.CREATED)
+    if if_exists == "error":
+        return Scheduled(None, Scheduling.EXISTS)
+    if if_exists == "keep":
+        return Scheduled(None, Scheduling.KEPT)
+    if if_exists == "replace":
+        return Scheduled(_anew(old, ref, spec, first, revision), Scheduling.REPLACED)
+    try:
+        stored, _ = decode(old.spec)
+    except LaterSpec:
+        raise
+    except UndecodableSpec:
+        return Scheduled(_anew(old, ref, spec, first, revision), Scheduling.UPDATED)
+    if stored.schedule == spec.schedule and stored.bounds == spec.bounds:
+        return _update(old, stored, spec, now, revision)
+    return Scheduled(_reschedule(old, spec, first, now, revision), Scheduling.UPDATED)
+
+
+def _update(old: Record, stored: Spec, spec: Spec, now: int, revision: str) -> Scheduled:
+    """Schedule and bounds are the same: the next occurrence stays, so that calling again and again can't put it off."""
+    text = keep_unknown(old.spec, encode(replace(spec, since=stored.since)))
+    running = lease.state_of(old, now) is lease.State.LEASED
+    too_late = running and isinstance(spec.schedule, Once) and text != old.spec
+    how = Scheduling.UNDER_WAY if too_late else Scheduling.UPDATED
+    return Scheduled(None if text == old.spec else lease.update(old, spec=text, revision=revision), how)
+
+
+def _reschedule(old: Record, spec: Spec, first: int, now: int, revision: str) -> Change:
+    """The schedule is another one."""
+    state = lease.state_of(old, now)
+    open_or_overdue = old.attempt > 0 or old.due_at <= now
+    moves = isinstance(spec.schedule, Once) or not open_or_overdue
+    if state is lease.State.LEASED or (state not in _ENDED and not moves):
+        # What is under way, or overdue, still is executed once; the new schedule counts from now.
+        text = keep_unknown(old.spec, encode(replace(spec, since=now)))
+        return lease.update(old, spec=text, revision=revision)
+    text = keep_unknown(old.spec, encode(spec))
+    kept = State(old.state)
+    kept.record_attempts(None)
+    if state is lease.State.COMPLETED:
+        kept.past.pop("began", None)
+    written = kept.text(old.fence) if old.state else ""
+    return lease.move(old, due_at=first, spec=text, state=written, revision=revision)
+
+
+_ENDED = frozenset({lease.State.DEAD, lease.State.COMPLETED, lease.State.UNREADABLE})
+"""What revives when it gets another schedule."""
+
+
+def _anew(old: Record | None, ref: Ref, spec: Spec, first: int, revision: str) -> Change:
+    return lease.register(old, ref, due_at=first, spec=encode(spec), revision=revision)
