@@ -9,7 +9,7 @@ from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease
 from pyncette._lifecycle.scheduling import schedule
 from pyncette._tasks.existing import IfExists, Scheduling
-from pyncette._tasks.spec import LaterSpec, encode, keep_unknown
+from pyncette._tasks.spec import LaterSpec
 from pyncette._tasks.task import Task
 from pyncette.errors import RepositoryUnavailableException, StorageVersionException, TaskExistsException
 from pyncette.record import Band, Change, Record, Ref

@@ -75,7 +75,7 @@ class CheckSchedule(Awaited):
         due_at, text = self._spec.first(now), encode(self._spec)
         if due_at is None:
             return self._completed(None, now)
-        return lease.register(None, self.ref, due_at=due_at, spec=text, now=now, revision=new_revision())
+        return lease.register(None, self.ref, due_at=due_at, spec=text, revision=new_revision())
 
     def _completed(self, old: Record | None, now: int) -> Change:
         """The last occurrence has passed: kept, so that a schedule that goes on can be told from a new task."""
