@@ -65,3 +65,7 @@ def test_a_canonical_name_has_at_most_1024_bytes() -> None:
         template.instantiate("é" * 512, interval=_MINUTE)
     with pytest.raises(ValueError, match="at most 1,024"):
         app.task(name="x" * 1025, interval=_MINUTE)(template)
+
+
+def test_a_damaged_name_that_is_stored_can_be_shown() -> None:
+    assert join("task", "\udcff") == "task:\udcff"

@@ -12,6 +12,7 @@ import pytest
 
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.mysql import connection
+from pyncette.mysql.statements import Statements
 from pyncette.record import Change, Record, Swap
 from pyncette.repository import Repository
 from tests.helpers.mysql import TASK, Store, becomes, claim, insert, numbered, record
@@ -54,6 +55,48 @@ async def test_an_insert_that_meets_another_insert(store: Store) -> None:
         batch = [Change(None, record(name)) for name in ("one", "three", "two")]
         with anyio.fail_after(20):
             assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED, Swap.APPLIED]
+        await store.send(somebody, "ROLLBACK")
+        assert await repository.swap(batch[:1]) == [Swap.APPLIED]
+
+
+async def test_a_large_batch_that_meets_open_inserts(store: Store) -> None:
+    """It waits once, whatever its size: those are busy, what is there already is a conflict, and the rest is done."""
+    values = "0, 0, 'x', 0, 0, '{}', ''"
+    columns = "queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state"
+    changed, *others, locked, gone = numbered(300)
+    busy = ("00007", "00150", "00290")
+    async with store.open() as repository, store.connect() as somebody:
+        await insert(repository, [changed, locked, gone])
+        rows = ", ".join(f"('task', 'task:{name}', {values})" for name in busy)
+        await store.send(somebody, f"START TRANSACTION; INSERT INTO {store.table} ({columns}) VALUES {rows}")
+        await store.send(somebody, f"UPDATE {store.table} SET fence = 7 WHERE `key` = '{locked.key}'")
+        await store.send(somebody, f"DELETE FROM {store.table} WHERE `key` = '{gone.key}'")
+        batch = [Change(changed, record("00000")), *(Change(None, one) for one in (*others, locked, gone))]
+        with anyio.fail_after(2.5):  # a second of waiting, and what it takes besides
+            outcomes = await repository.swap(batch)
+        expected = dict.fromkeys((one.key for one in others), Swap.APPLIED)
+        expected |= {f"task:{name}": Swap.BUSY for name in busy}
+        expected |= {changed.key: Swap.APPLIED, locked.key: Swap.CONFLICT, gone.key: Swap.CONFLICT}
+        assert {change.ref.key: outcome for change, outcome in zip(batch, outcomes, strict=True)} == expected
+        await store.send(somebody, "ROLLBACK")
+        again = [change for change, outcome in zip(batch, outcomes, strict=True) if outcome is Swap.BUSY]
+        assert await repository.swap(again) == [Swap.APPLIED] * len(busy)
+
+
+async def test_an_insert_that_meets_what_is_gone_by_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other transaction ends between the wait and the look at what was in the way: the insert is busy."""
+    values = "0, 0, 'x', 0, 0, '{}', ''"
+    columns = "queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state"
+    one = record("one")
+    async with store.open() as repository, store.connect() as somebody:
+        await insert(repository, [one])
+        nobody = "SELECT 1 FROM DUAL WHERE FALSE"
+        monkeypatch.setattr(Statements, "met", lambda *_: f"DO 0;{nobody};{nobody}")
+        await store.send(
+            somebody, f"START TRANSACTION; INSERT INTO {store.table} ({columns}) VALUES ('task', 'task:two', {values})"
+        )
+        batch = [Change(None, record("two")), Change(one, record("one"))]
+        assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED]
         await store.send(somebody, "ROLLBACK")
         assert await repository.swap(batch[:1]) == [Swap.APPLIED]
 

@@ -39,7 +39,8 @@ def join(*parts: str) -> str:
     :raises ValueError: it takes more than 1,024 bytes of UTF-8.
     """
     canonical = ":".join(parts)
-    size = len(canonical) if canonical.isascii() else len(canonical.encode())
+    # A stored name that somebody has damaged may have lone surrogates, and is shown anyway.
+    size = len(canonical) if canonical.isascii() else len(canonical.encode(errors="surrogatepass"))
     if size > MAX_CANONICAL_BYTES:
         raise ValueError(
             f"The canonical name {canonical[:40]!r}… takes {size:,} bytes of UTF-8; at most {MAX_CANONICAL_BYTES:,} "

@@ -49,45 +49,45 @@ def derived(dialect: Dialect, name: str, columns: Sequence[str], rows: Iterable[
     return f"(WITH given ({names}) AS (VALUES ({values})) SELECT * FROM given) AS {name}"  # noqa: S608 - all literals
 
 
-def record(row: tuple[Any, ...]) -> Record:
-    """A record from the :data:`COLUMNS`."""
+def record(row: Sequence[Any]) -> Record:
+    """A record from its columns in the order of its fields.
+
+    One with bytes that are no UTF-8, which only a hand can have put there, gets a spec that nobody can decode, so that
+    it is set aside.
+    """
     queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state = row
-    return Record(
-        decoded(queue),
-        decoded(key),
-        due_at,
-        ready_at,
-        locked_until,
-        None if locked_by is None else decoded(locked_by),
-        decoded(revision),
-        fence,
-        attempt,
-        spec,
-        state,
-    )
+    try:
+        names = queue.decode(), key.decode(), None if locked_by is None else locked_by.decode(), revision.decode()
+    except UnicodeDecodeError:
+        names = decoded(queue), decoded(key), None if locked_by is None else decoded(locked_by), decoded(revision)
+        spec = f"damaged: {spec!a}"
+    queue, key, locked_by, revision = names
+    return Record(queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state)
 
 
-def record_before(row: tuple[Any, ...]) -> Record:
+def record_before(row: Sequence[Any]) -> Record:
     """A record as it was before it was claimed: from what a claim leaves in ``was``, and what it does not change."""
     queue, key, due_at, was, spec, state = row
     ready_at, locked_until, fence, attempt, revision, locked_by = was.decode().split(",")
-    return Record(
-        decoded(queue),
-        decoded(key),
-        due_at,
-        int(ready_at),
-        int(locked_until) if locked_until else None,
-        decoded(bytes.fromhex(locked_by[1:])) if locked_by else None,
-        decoded(bytes.fromhex(revision)),
-        int(fence),
-        int(attempt),
-        spec,
-        state,
+    return record(
+        (
+            queue,
+            key,
+            due_at,
+            int(ready_at),
+            int(locked_until) if locked_until else None,
+            bytes.fromhex(locked_by[1:]) if locked_by else None,
+            bytes.fromhex(revision),
+            int(fence),
+            int(attempt),
+            spec,
+            state,
+        )
     )
 
 
 def decoded(value: bytes) -> str:
-    """Bytes that are no text, which only a hand can have put there, stand in it as lone surrogates."""
+    """Bytes that are no text stand in it as lone surrogates."""
     return value.decode(errors="surrogateescape")
 
 
