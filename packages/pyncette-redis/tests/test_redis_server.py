@@ -13,7 +13,7 @@ import pytest
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.record import Change, Count, Queue, Record, Swap
 from pyncette.redis import redis_repository
-from pyncette.redis.options import DEFAULT_CONNECTIONS
+from pyncette.redis.settings import DEFAULT_CONNECTIONS
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import (
     MINUTE,

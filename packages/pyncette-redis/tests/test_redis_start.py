@@ -16,8 +16,8 @@ from redis.exceptions import ResponseError
 from pyncette import lease
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
 from pyncette.record import Change, Queue, Swap
-from pyncette.redis import redis_repository, startup
-from pyncette.redis.options import Mode, check
+from pyncette.redis import redis_repository, server
+from pyncette.redis.settings import Mode, check
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import (
     MINUTE,
@@ -204,14 +204,14 @@ def test_version_of_the_server(about: dict[str, str], fits: bool) -> None:
     with (
         nullcontext() if fits else pytest.raises(RepositoryException, match=r"is Redis 6.2.14; Pyncette needs Redis 7")
     ):
-        startup.check_server(hello(**about), settings)
+        server.check_server(hello(**about), settings)
     by_sentinels = replace(settings, mode=Mode.SENTINEL)
     for each, kind in ((settings, RepositoryException), (by_sentinels, RepositoryUnavailableException)):
         with pytest.raises(RepositoryException, match="a replica") as caught:
-            startup.check_server(hello(role="replica"), each)
+            server.check_server(hello(role="replica"), each)
         assert type(caught.value) is kind
     with pytest.raises(RepositoryException, match="too old"):
-        startup.check_server(ResponseError("unknown command 'HELLO'"), settings)
+        server.check_server(ResponseError("unknown command 'HELLO'"), settings)
 
 
 @pytest.fixture

@@ -10,15 +10,16 @@ import anyio
 from pyncette.bridge import asyncio_only
 from pyncette.repository import Backend, Repository
 
-from . import options
+from . import server, settings
 from .client import Client
 from .cluster import Cluster
-from .failures import Failures
+from .errors import Failures
 from .keys import Keys
-from .options import Mode, Settings
 from .repository import RedisRepository
 from .router import OneNode, Router
-from .startup import start
+from .schema import Schema, opened
+from .settings import Mode, Settings
+from .upgrade import Upgrade
 
 __all__ = ["RedisRepository", "backend", "redis_repository"]
 
@@ -28,9 +29,10 @@ def redis_repository(
     *,
     redis_url: str,
     redis_namespace: str = "",
-    redis_timeout: float = options.DEFAULT_TIMEOUT,
+    redis_timeout: float = settings.DEFAULT_TIMEOUT,
     redis_mode: str = Mode.SINGLE.value,
     redis_sentinel_service: str | None = None,
+    finish_upgrade: bool = False,
 ) -> AbstractAsyncContextManager[Repository]:
     """
     Opens a repository in Redis 7 or newer, or in Valkey.
@@ -41,48 +43,52 @@ def redis_repository(
     :param redis_timeout: seconds that one call may take, connecting included.
     :param redis_mode: ``"single"``, ``"cluster"`` or ``"sentinel"``.
     :param redis_sentinel_service: the name under which the sentinels know the master.
+    :param finish_upgrade: no process of an older release uses the namespace any more, and none will: do what ends the
+        upgrade, after which they could not.
     :raises TypeError: an option is of the wrong type.
     :raises ValueError: an option has an impossible value.
     """
     return _open(
-        options.check(
+        settings.check(
             redis_url=redis_url,
             redis_namespace=redis_namespace,
             redis_timeout=redis_timeout,
             redis_mode=redis_mode,
             redis_sentinel_service=redis_sentinel_service,
+            finish_upgrade=finish_upgrade,
         )
     )
 
 
 @asynccontextmanager
-async def _open(settings: Settings) -> AsyncIterator[Repository]:
-    failures = Failures(settings)
-    keys = Keys(settings.namespace, spread=settings.mode is Mode.CLUSTER)
-    client = Client(_router(settings), failures, timeout=settings.timeout)
+async def _open(chosen: Settings) -> AsyncIterator[Repository]:
+    failures = Failures(chosen)
+    keys = Keys(chosen.namespace, spread=chosen.mode is Mode.CLUSTER)
+    client = Client(_router(chosen), failures, timeout=chosen.timeout)
     try:
-        max_row = await start(client, keys, settings, failures)
+        max_row = await server.check(client, chosen, failures)
+        await _prepare(client, keys, chosen, Schema.of(chosen))
         failures.starting = False
-        yield RedisRepository(
-            client,
-            keys,
-            max_row=max_row,
-            namespace=settings.namespace,
-            may_be_legacy=settings.mode is not Mode.CLUSTER,
-        )
+        yield RedisRepository(client, keys, max_row=max_row, may_be_legacy=chosen.mode is not Mode.CLUSTER)
     finally:
-        with anyio.move_on_after(settings.timeout, shield=True):  # connections are closed also by who is cancelled
+        with anyio.move_on_after(chosen.timeout, shield=True):  # connections are closed also by who is cancelled
             await client.aclose()
 
 
-def _router(settings: Settings) -> Router:
-    match settings.mode:
+async def _prepare(client: Client, keys: Keys, chosen: Settings, schema: Schema) -> None:
+    """See that the namespace has the format of this release; several processes may do this at the same time."""
+    if schema.pending(await opened(client, keys, chosen, schema)):
+        await Upgrade(client, keys, schema).run()
+
+
+def _router(chosen: Settings) -> Router:
+    match chosen.mode:
         case Mode.SINGLE:
-            return OneNode.single(settings)
+            return OneNode.single(chosen)
         case Mode.SENTINEL:
-            return OneNode.sentinel(settings)
+            return OneNode.sentinel(chosen)
         case Mode.CLUSTER:
-            return Cluster(settings)
+            return Cluster(chosen)
 
 
-backend: Backend = Backend(factory=redis_repository, options_from_url=options.options_from_url)
+backend: Backend = Backend(factory=redis_repository, options_from_url=settings.options_from_url)

@@ -18,7 +18,8 @@ MAX_BYTES = 8 * 1024 * 1024
 
 _ONE, _ZERO = bulk(b"1"), bulk(b"0")
 _STATIC, _DYNAMIC = bulk(b"static"), bulk(b"dynamic")
-_CHANGE = b"$%d\r\n%b\r\n" * 4
+_PARTS = 5
+_CHANGE = b"$%d\r\n%b\r\n" * _PARTS
 
 
 def number(value: int) -> bytes:
@@ -59,18 +60,22 @@ class Batch:
         self.grows |= grows
 
     def read(self) -> Call:
-        keys = [section.queue.rows for section in self.sections]
-        arguments = [piece for section in self.sections for piece in (number(len(section.parts)), *section.parts)]
+        keys, arguments = self.asked()
         return Call(scripts.READ, self.slot, keys, arguments, len(arguments))
+
+    def asked(self) -> tuple[list[bytes], list[bytes]]:
+        """Keys and arguments of a script that reads."""
+        keys = [key for section in self.sections for key in (section.queue.rows, section.queue.specs)]
+        return keys, [piece for section in self.sections for piece in (number(len(section.parts)), *section.parts)]
 
     def swap(self) -> Call:
         keys: list[bytes] = []
         arguments: list[bytes] = []
         for section in self.sections:
             queue = section.queue
-            keys += (queue.rows, queue.ready, queue.order)
+            keys += (queue.rows, queue.specs, queue.ready, queue.order)
             arguments += (number(len(section.parts)), _ONE if queue.ordered else _ZERO, *section.parts)
-        count = 2 * len(self.sections) + 4 * len(self.positions)
+        count = 2 * len(self.sections) + _PARTS * len(self.positions)
         return Call(scripts.INSERT if self.grows else scripts.SETTLE, self.slot, keys, arguments, count)
 
 
@@ -91,8 +96,9 @@ def swaps(keys: Keys, changes: Sequence[Change], max_row: int) -> list[Batch]:
     batches: list[Batch] = []
     for queue, places in _by_queue(keys, [change.ref for change in changes]):
         for position, member in places:
-            part, grows = _change(changes[position], member, max_row)
-            _batch(batches, queue.slot, len(part)).add(queue, position, part, grows=grows)
+            change = changes[position]
+            part = _change(change, member, max_row)
+            _batch(batches, queue.slot, len(part)).add(queue, position, part, grows=grows(change))
     return batches
 
 
@@ -101,7 +107,7 @@ def _by_queue(keys: Keys, refs: Iterable[Ref]) -> list[tuple[QueueKeys, list[tup
     queues: dict[bytes, tuple[QueueKeys, list[tuple[int, bytes]]]] = {}
     for position, ref in enumerate(refs):
         if ref.queue == ref.key:
-            queue, member = keys.static, ref.key.encode()
+            queue, member = keys.static, codec.encoded(ref.key)
         else:
             queue, member = keys.dynamic(ref.queue), codec.member_of(ref.queue, ref.key)
         queues.setdefault(queue.rows, (queue, []))[1].append((position, member))
@@ -114,22 +120,27 @@ def _batch(batches: list[Batch], slot: int, size: int) -> Batch:
     return batches[-1]
 
 
-def _change(change: Change, member: bytes, max_row: int) -> tuple[bytes, bool]:
-    """The four arguments of a change, and whether it makes the data grow. A spec that stays is not sent."""
+def grows(change: Change) -> bool:
+    """Whether a change makes the stored data grow, so that a server that is full refuses it."""
     old, new = change.old, change.new
-    row = ready_at = b""
-    grows = False
-    if new is None:
-        kind = b"-"
-    else:
+    return new is not None and (old is None or (old.spec != new.spec and len(old.spec) < len(new.spec)))
+
+
+def _change(change: Change, member: bytes, max_row: int) -> bytes:
+    """The arguments of a change. A spec that stays is not sent."""
+    old, new = change.old, change.new
+    row = spec = ready_at = b""
+    kind = b"-"
+    if new is not None:
         row, ready_at = codec.head(new), codec.score(new.ready_at)
         kind = b"="
         if old is None or old.spec != new.spec:
-            kind, grows = b"!", True
-            row += _spec(new, max_row - len(row))
+            kind = b"!"
+            tail, spec = codec.tail(_spec(new, max_row - len(row) - 1))
+            row += tail
     condition = b"+" if old is None else kind + codec.encoded(old.revision)
-    part = _CHANGE % (len(member), member, len(condition), condition, len(row), row, len(ready_at), ready_at)
-    return part, grows
+    parts = (member, condition, row, spec, ready_at)
+    return _CHANGE % tuple(piece for part in parts for piece in (len(part), part))
 
 
 def _spec(record: Record, most: int) -> bytes:
@@ -169,13 +180,13 @@ class Question:
     def records(self, reply: bytes) -> Iterator[Record]:
         for queue_number, found in codec.pages(reply):
             if queue_number == 0:
-                for member, row in found:
-                    key = member.decode()
-                    yield codec.record(key, key, row)
+                for member, stored in found:
+                    key = codec.decoded(member)
+                    yield codec.record(key, key, stored)
             else:
                 queue = self.queues[queue_number - 1]
-                for member, row in found:
-                    yield codec.record(queue, codec.key_of(queue, member), row)
+                for member, stored in found:
+                    yield codec.record(queue, codec.key_of(queue, member), stored)
 
 
 def ask_about(keys: Keys, claims: Sequence[QueueClaim], now: int, tails: dict[int, bytes] | None = None) -> Question:
@@ -207,11 +218,11 @@ def _alike(one: QueueClaim, other: QueueClaim) -> bool:
 def _add_run(question: Question, keys: Keys, claim: QueueClaim, names: list[str], now: int, tail: bytes) -> None:
     joined = b""
     if claim.queue.static:
-        question.keys += (keys.static.rows, keys.static.ready)
+        question.keys += (keys.static.rows, keys.static.specs, keys.static.ready)
         joined = "\0".join(names).encode()
     else:
         for queue in map(keys.dynamic, names):
-            question.keys += (queue.rows, queue.ready)
+            question.keys += (queue.rows, queue.specs, queue.ready)
         question.queues += names
     question.arguments += (
         _STATIC if claim.queue.static else _DYNAMIC,

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyncette.errors import RepositoryException
-from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, ResponseError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, TryAgainError
 
-from .failures import TRANSPORT, Failures
-from .node import Node
+from .connection import Node
+from .errors import TRANSPORT, Failures
 from .router import Router
-from .wire import ASKING, Call, command, load
+from .wire import ASKING, Call, Plain, load
 
 MAX_ROUNDS = 16
 PAUSE = 0.05
@@ -25,7 +25,7 @@ class _Attempt:
     :ivar result: the reply, or the error that it ended with.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call | Plain) -> None:
         self.call = call
         self.result: Any = None
         self.done = False
@@ -39,7 +39,8 @@ class _Attempt:
 
     def commands(self) -> list[bytes]:
         """What to send; the last reply is the call's."""
-        before = [load(self.call.script)] if self._loading else []
+        script = self.call.script
+        before = [load(script)] if self._loading and script else []
         return [*before, ASKING, self.call.pack()] if self._asking else [*before, self.call.pack()]
 
     def take(self, reply: Any, node: Node, router: Router) -> None:
@@ -73,12 +74,12 @@ class Client:
         self._failures = failures
         self._timeout = timeout
 
-    async def one(self, call: Call) -> Any:
+    async def one(self, call: Call | Plain) -> Any:
         """:raises RepositoryException: it failed. RepositoryUnavailableException: the outcome is unknown."""
         (reply,) = await self.all([call])
         return reply
 
-    async def all(self, calls: Sequence[Call]) -> list[Any]:
+    async def all(self, calls: Sequence[Call | Plain]) -> list[Any]:
         """The same for several calls at once, of which those to the same server share a round trip."""
         results = await self.each(calls)
         for result in results:
@@ -86,7 +87,7 @@ class Client:
                 raise result
         return results
 
-    async def each(self, calls: Sequence[Call]) -> list[Any]:
+    async def each(self, calls: Sequence[Call | Plain]) -> list[Any]:
         """The same, but errors are among the results."""
         attempts = [_Attempt(call) for call in calls]
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -120,15 +121,8 @@ class Client:
         return found
 
     async def plain(self, slot: int, *words: str) -> Any:
-        """The reply to a command, of the server with the slot."""
-        try:
-            await self._router.prepare()
-            (reply,) = await self._router.node(slot).run([command(*words)])
-            if isinstance(reply, ResponseError):
-                raise reply
-        except TRANSPORT as error:
-            raise self._failures.translate(error) from error
-        return reply
+        """The reply to a command that is no script, of the server with the slot."""
+        return await self.one(Plain(slot, words))
 
     async def aclose(self) -> None:
         await self._router.aclose()

@@ -14,10 +14,10 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
-from .failures import TRANSPORT
-from .node import Node, connecting
-from .options import Settings
+from .connection import Node, connecting
+from .errors import TRANSPORT
 from .router import Router
+from .settings import Settings
 from .wire import command
 
 REFRESH_INTERVAL = 0.5

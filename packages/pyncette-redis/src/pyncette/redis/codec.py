@@ -11,6 +11,7 @@ from pyncette.record import LEAST, Record
 
 _FIXED = struct.Struct(">HqqIB")
 _LEASE = struct.Struct(">qqB")
+_HEADER = struct.Struct(">H")
 _TIME = struct.Struct(">q")
 _COUNTS = struct.Struct(">II")
 _LENGTHS = struct.Struct(">HI")
@@ -18,19 +19,30 @@ _LENGTH = struct.Struct(">I")
 
 _EXACT = 2**53
 
+_INLINE, _APART = b"\0", b"\1"
+_LEAST_ROW = 28
+_LOST = "damaged: the schedule and arguments are missing"
+
+MAX_INLINE = 512
+"""Bytes of a spec that stays in its row. An entry of its own takes some hundred bytes of memory; copying this much at
+each fire takes no time that can be measured."""
+
 _HAS_END, _HAS_HOLDER = 1, 2
 
 MAX_REVISION_BYTES = 255
 MAX_HOLDER_BYTES = 60_000
 MAX_ATTEMPT = 2**32 - 1
-OVERHEAD = 2**16
-"""More than any header takes, in bytes."""
 
 
 def head(record: Record) -> bytes:
-    """All of a row but the spec."""
-    state = record.state.encode()
+    """A row as far as the spec."""
+    state = encoded(record.state)
     return _header(record) + _LENGTH.pack(len(state)) + state
+
+
+def tail(spec: bytes) -> tuple[bytes, bytes]:
+    """How a row goes on from the spec on, and the spec if it is apart."""
+    return (spec + _INLINE, b"") if len(spec) <= MAX_INLINE else (_APART, spec)
 
 
 def _header(record: Record) -> bytes:
@@ -100,31 +112,37 @@ def upper_bound(before: int, now: int | None = None) -> bytes:
 
 
 def encoded(text: str) -> bytes:
-    """A revision as it is stored; one that was damaged has bytes that are no text."""
+    """Text as it is stored; what was damaged has bytes that are no text."""
     return text.encode(errors="surrogateescape")
 
 
-def record(queue: str, key: str, row: bytes) -> Record:
+def decoded(stored: bytes) -> str:
+    """The opposite of :func:`encoded`."""
+    return stored.decode(errors="surrogateescape")
+
+
+Stored = tuple[bytes, bytes | None]
+"""A row, and the spec if it is apart; that is empty if it is lost."""
+
+
+def record(queue: str, key: str, stored: Stored) -> Record:
     """A record from its row. What can't be read of a damaged one is left out, and its spec is none."""
-    try:
-        return _record(queue, key, row)
-    except (struct.error, UnicodeDecodeError, IndexError):
-        revision = row[_FIXED.size : _FIXED.size + row[_FIXED.size - 1]] if len(row) >= _FIXED.size else b""
-        text = revision.decode(errors="surrogateescape")
-        return Record(queue, key, 0, 0, None, None, text, 0, 0, f"damaged: {row[:60]!r}")
-
-
-def _record(queue: str, key: str, row: bytes) -> Record:
-    length, due_at, fence, attempt, revision_length = _FIXED.unpack_from(row)
+    row, apart = stored
+    revision_length = row[_FIXED.size - 1] if len(row) >= _FIXED.size else 0
     end = _FIXED.size + revision_length
-    revision = row[_FIXED.size : end].decode()
-    (state_length,) = _LENGTH.unpack_from(row, length)
-    state_end = length + _LENGTH.size + state_length
-    if state_end > len(row):
-        raise IndexError("the row was cut")
-    state, spec = row[length + _LENGTH.size : state_end].decode(), row[state_end:].decode()
+    revision = decoded(row[_FIXED.size : end]) if revision_length else ""
+    if _is_damaged(row, end):
+        return Record(queue, key, 0, 0, None, None, revision, 0, 0, f"damaged: {row[:60]!r}")
+    length, due_at, fence, attempt, _ = _FIXED.unpack_from(row)
+    state_end = length + _LENGTH.size + _LENGTH.unpack_from(row, length)[0]
+    state, spec = row[length + _LENGTH.size : state_end], row[state_end:-1]
+    try:
+        text = (spec if apart is None else apart).decode() if apart != b"" else _LOST
+        state_text = state.decode()
+    except UnicodeDecodeError as error:
+        text, state_text = f"damaged: {error.object[:60]!r}", decoded(state)
     if length == end:
-        return Record(queue, key, due_at, due_at, None, None, revision, fence, attempt, spec, state)
+        return Record(queue, key, due_at, due_at, None, None, revision, fence, attempt, text, state_text)
     ready_at, locked_until, flags = _LEASE.unpack_from(row, end)
     return Record(
         queue,
@@ -132,20 +150,35 @@ def _record(queue: str, key: str, row: bytes) -> Record:
         due_at,
         ready_at,
         locked_until if flags & _HAS_END else None,
-        row[end + _LEASE.size : length].decode() if flags & _HAS_HOLDER else None,
+        row[end + _LEASE.size : length].decode(errors="replace") if flags & _HAS_HOLDER else None,
         revision,
         fence,
         attempt,
-        spec,
-        state,
+        text,
+        state_text,
     )
+
+
+def _is_damaged(row: bytes, end: int) -> bool:
+    """
+    The same is decided in ``common.lua``.
+
+    :param end: of the revision.
+    """
+    if len(row) < _LEAST_ROW or row[-1:] > _APART:
+        return True
+    length: int = _HEADER.unpack_from(row)[0]
+    if (length != end and length < end + _LEASE.size) or length + _LENGTH.size + 1 > len(row):
+        return True
+    state_length: int = _LENGTH.unpack_from(row, length)[0]
+    return state_length > len(row) - length - _LENGTH.size - 1
 
 
 def member_of(queue: str, key: str) -> bytes:
     """What stands for a key within its dynamic queue: without the queue's name where it begins with that."""
     if key.startswith(queue) and key[len(queue) : len(queue) + 1] == ":":
-        return key[len(queue) :].encode()
-    return b"\0" + key.encode()
+        return encoded(key[len(queue) :])
+    return b"\0" + encoded(key)
 
 
 def members_with_prefix(queue: str, prefix: str) -> tuple[bytes, bytes]:
@@ -164,46 +197,64 @@ def members_with_prefix(queue: str, prefix: str) -> tuple[bytes, bytes]:
 
 
 def key_of(queue: str, member: bytes) -> str:
-    return queue + member.decode() if member[:1] == b":" else member[1:].decode()
+    return queue + decoded(member) if member[:1] == b":" else decoded(member[1:])
 
 
-def pages(reply: bytes) -> Iterator[tuple[int, list[tuple[bytes, bytes]]]]:
-    """Of the reply to a claim: the number of each queue, and its members and rows."""
+Page = list[tuple[bytes, Stored]]
+"""Members, and what is stored for them."""
+
+
+def pages(reply: bytes) -> Iterator[tuple[int, Page]]:
+    """Of the reply to a claim: the number of each queue, and its part."""
     at = 0
     while at < len(reply):
         queue, count = _COUNTS.unpack_from(reply, at)
-        at += _COUNTS.size
-        found = []
-        for _ in range(count):
-            member, row, at = _pair(reply, at)
-            found.append((member, row))
+        found, at = _page(reply, at + _COUNTS.size, count)
         yield queue, found
 
 
-def pairs(reply: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Members and rows of a reply that holds nothing else."""
-    at = 0
-    while at < len(reply):
-        member, row, at = _pair(reply, at)
-        yield member, row
+def page(reply: bytes) -> Page:
+    """A reply that holds nothing else."""
+    return _page(reply, 0, None)[0]
 
 
-def _pair(reply: bytes, at: int) -> tuple[bytes, bytes, int]:
-    member_length, row_length = _LENGTHS.unpack_from(reply, at)
-    at += _LENGTHS.size
-    middle = at + member_length
-    end = middle + row_length
-    return reply[at:middle], reply[middle:end], end
+def _page(reply: bytes, at: int, count: int | None) -> tuple[Page, int]:
+    """
+    :param count: how many there are; None for all until the end.
+    :return: them, and where what follows begins.
+    """
+    found: Page = []
+    end = len(reply)
+    while len(found) != count and at < end:
+        member_length, row_length = _LENGTHS.unpack_from(reply, at)
+        at += _LENGTHS.size
+        member = reply[at : at + member_length]
+        stored, at = _stored(reply, at + member_length, row_length)
+        found.append((member, stored))
+    return found, at
 
 
-def rows(reply: bytes) -> Iterator[bytes]:
-    """Rows with their lengths, empty ones for what does not exist."""
+def _stored(reply: bytes, at: int, row_length: int) -> tuple[Stored, int]:
+    row = reply[at : at + row_length]
+    at += row_length
+    if row[-1:] != _APART:
+        return (row, None), at
+    (spec_length,) = _LENGTH.unpack_from(reply, at)
+    at += _LENGTH.size
+    return (row, reply[at : at + spec_length]), at + spec_length
+
+
+def rows(reply: bytes) -> Iterator[Stored | None]:
+    """What is stored at each place that was read, None for nothing."""
     at = 0
     while at < len(reply):
         (length,) = _LENGTH.unpack_from(reply, at)
         at += _LENGTH.size
-        yield reply[at : at + length]
-        at += length
+        if length == 0:
+            yield None
+        else:
+            stored, at = _stored(reply, at, length - 1)
+            yield stored
 
 
 def counts(reply: bytes) -> tuple[int, ...]:

@@ -32,12 +32,13 @@ class QueueKeys:
     """Where the records of a queue are.
 
     :ivar slot: 0 where there are no slots.
-    :ivar rows, ready, order: keys, packed by :func:`~pyncette.redis.wire.bulk`.
+    :ivar rows, specs, ready, order: keys, packed by :func:`~pyncette.redis.wire.bulk`.
     :ivar ordered: whether ``order`` is used; static tasks are not listed.
     """
 
     slot: int
     rows: bytes
+    specs: bytes
     ready: bytes
     order: bytes
     ordered: bool = True
@@ -49,17 +50,22 @@ class Keys:
     What stands between the braces decides on the slot. A brace in a queue's name may cut that short, but it does so in
     the same way in all keys of the queue.
 
+    :ivar lock, progress: of a change of format.
     :ivar spread: whether the queues are spread over the slots of a cluster.
     """
 
     def __init__(self, namespace: str, *, spread: bool) -> None:
-        self._namespace = namespace
+        self.namespace = namespace
         self.spread = spread
         self._queues: dict[str, QueueKeys] = {}
         tag = f"pyncette:{{{namespace}|}}:"
-        rows, ready = f"{tag}static".encode(), f"{tag}static-ready".encode()
-        self.static: QueueKeys = QueueKeys(self._slot(rows), bulk(rows), bulk(ready), bulk(ready), ordered=False)
+        rows, specs, ready = (f"{tag}static{end}".encode() for end in ("", "-specs", "-ready"))
+        self.static: QueueKeys = QueueKeys(
+            self._slot(rows), bulk(rows), bulk(specs), bulk(ready), bulk(ready), ordered=False
+        )
         self.marker: str = f"{tag}schema"
+        self.lock: str = f"{tag}upgrade"
+        self.progress: str = f"{tag}upgraded"
         self.queues_name: str = f"{tag}queues"
         """The names of all queues that ever had a record: a sorted set, in which all have the same score."""
 
@@ -69,19 +75,24 @@ class Keys:
     def dynamic(self, queue: str) -> QueueKeys:
         keys = self._queues.get(queue)
         if keys is None:
-            tag = f"pyncette:{{{self._namespace}|{queue}}}:".encode()
-            keys = QueueKeys(self._slot(tag), bulk(tag + b"rows"), bulk(tag + b"ready"), bulk(tag + b"order"))
+            tag = f"pyncette:{{{self.namespace}|{queue}}}:".encode(errors="surrogateescape")
+            rows, specs, ready, order = (bulk(tag + end) for end in (b"rows", b"specs", b"ready", b"order"))
+            keys = QueueKeys(self._slot(tag), rows, specs, ready, order)
             self._queues[queue] = keys
         return keys
 
     def ready_name(self, queue: str) -> str:
         """The index by time of a dynamic queue, not packed."""
-        return f"pyncette:{{{self._namespace}|{queue}}}:ready"
+        return f"pyncette:{{{self.namespace}|{queue}}}:ready"
+
+    def order_name(self, queue: str) -> str:
+        """The index by name of a dynamic queue, not packed."""
+        return f"pyncette:{{{self.namespace}|{queue}}}:order"
 
     def _slot(self, key: bytes) -> int:
         return key_slot(key) if self.spread else 0
 
     def legacy(self, queue: str | None = None) -> str:
         """The index that version 1 kept: of its static tasks, or of the instances of a template or partition."""
-        index = f"pyncette:{self._namespace}:index"
+        index = f"pyncette:{self.namespace}:index"
         return index if queue is None else f"{index}:{queue}"

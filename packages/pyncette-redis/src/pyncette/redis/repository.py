@@ -14,10 +14,10 @@ from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim,
 from pyncette.repository import Repository
 from redis.exceptions import OutOfMemoryError
 
-from . import batches, codec, scripts
+from . import batches, codec, looks, scripts
 from .client import Client
 from .keys import Keys
-from .startup import legacy_data
+from .schema import legacy_data
 from .wire import Call, bulk
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -34,11 +34,10 @@ class RedisRepository(Repository):
     for others. ``claim`` and ``look`` then answer for those that could be reached.
     """
 
-    def __init__(self, client: Client, keys: Keys, *, max_row: int, namespace: str, may_be_legacy: bool) -> None:
+    def __init__(self, client: Client, keys: Keys, *, max_row: int, may_be_legacy: bool) -> None:
         self._client = client
         self._keys = keys
         self._max_row = max_row
-        self._namespace = namespace
         self._may_be_legacy = may_be_legacy
         self._said_at = -math.inf
         self._registered: set[str] = set()
@@ -49,42 +48,79 @@ class RedisRepository(Repository):
         replies = await self._client.all([batch.read() for batch in plan])
         records: list[Record | None] = [None] * len(refs)
         for batch, reply in zip(plan, replies, strict=True):
-            for position, row in zip(batch.positions, codec.rows(reply), strict=True):
-                if row:
-                    records[position] = codec.record(refs[position].queue, refs[position].key, row)
+            self._place(records, refs, batch.positions, reply)
         return records
+
+    @staticmethod
+    def _place(records: list[Record | None], refs: Sequence[Ref], positions: Sequence[int], reply: bytes) -> None:
+        for position, stored in zip(positions, codec.rows(reply), strict=True):
+            if stored is not None:
+                records[position] = codec.record(refs[position].queue, refs[position].key, stored)
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         """A server that is full refuses new records and larger ones; it goes on to settle those that are there. Scripts
         run one after the other, so nothing is ever busy."""
         await self._admit(change.ref.queue for change in changes if not change.ref.static)
-        await self._register(change.ref.queue for change in changes if change.old is None)
         swaps = [Swap.CONFLICT] * len(changes)
-        plan = batches.swaps(self._keys, changes, self._max_row)
-        results = await self._client.each([batch.swap() for batch in plan])
-        refused: RepositoryException | None = None
-        settling: list[int] = []
-        for batch, result in zip(plan, results, strict=True):
-            if isinstance(result, RepositoryException):
-                refused = result
-                if isinstance(result.__cause__, OutOfMemoryError):
-                    settling += [position for position in batch.positions if not _grows(changes[position])]
-            else:
-                for position, outcome in zip(batch.positions, result, strict=True):
-                    if outcome == ord("1"):
-                        swaps[position] = Swap.APPLIED
+        everything = range(len(changes))
+        refused = await self._register({change.ref.queue for change in changes if change.old is None})
+        if refused is not None:
+            await self._swap(changes, [each for each in everything if changes[each].old is not None], swaps)
+            raise refused
+        refused, settling = await self._swap(changes, everything, swaps)
         if settling:
-            smaller = batches.swaps(self._keys, [changes[position] for position in settling], self._max_row)
-            await self._client.each([batch.swap() for batch in smaller])
+            await self._swap(changes, settling, swaps)
         if refused is not None:
             raise refused
         return swaps
 
+    async def _swap(
+        self, changes: Sequence[Change], positions: Sequence[int], swaps: list[Swap]
+    ) -> tuple[RepositoryException | None, list[int]]:
+        """
+        Apply some of the changes, and note in ``swaps`` which were applied.
+
+        :return: the last error, and what may be tried again without those changes that a server which is full refuses.
+        """
+        plan = batches.swaps(self._keys, [changes[position] for position in positions], self._max_row)
+        results = await self._client.each([batch.swap() for batch in plan])
+        refused: RepositoryException | None = None
+        settling: list[int] = []
+        for batch, result in zip(plan, results, strict=True):
+            places = [positions[place] for place in batch.positions]
+            if isinstance(result, RepositoryException):
+                refused = result
+                if isinstance(result.__cause__, OutOfMemoryError):
+                    settling += [place for place in places if not batches.grows(changes[place])]
+            else:
+                for place, outcome in zip(places, result, strict=True):
+                    if outcome == ord("1"):
+                        swaps[place] = Swap.APPLIED
+        return refused, settling
+
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        if refs:
-            records = await self.read(refs)
-            return Look(await self._next_ready(queues, after), records, None)
-        return Look(await self._next_ready(queues, after), [], None)
+        """In a cluster the time is told if the slot of the static tasks is asked anyway."""
+        await self._admit(each.name for each in queues if not each.static)
+        await self._admit(ref.queue for ref in refs if not ref.static)
+        questions = looks.questions(self._keys, queues, refs)
+        replies = await self._client.each([question.call(self._keys, after) for question in questions])
+        for question, reply in zip(questions, replies, strict=True):
+            if question.reads and isinstance(reply, RepositoryException):
+                raise reply
+        self._reached(replies)
+        records: list[Record | None] = [None] * len(refs)
+        moments: list[int] = []
+        now = None
+        for question, reply in zip(questions, replies, strict=True):
+            if isinstance(reply, RepositoryException):
+                continue
+            moment, found, time_there = reply
+            if moment is not None:
+                moments.append(int(moment))
+            if question.slot == self._keys.static.slot:
+                now = int(time_there)
+            self._place(records, refs, question.positions, found)
+        return Look(min(moments, default=None), records, now)
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         if queue.static:
@@ -97,7 +133,11 @@ class RedisRepository(Repository):
             first = b"(" + member if member >= first[1:] else first
         keys = self._keys.dynamic(queue.name)
         call = Call(
-            scripts.SCAN, keys.slot, [keys.rows, keys.order], [bulk(first), bulk(last), batches.number(limit)], 3
+            scripts.SCAN,
+            keys.slot,
+            [keys.rows, keys.specs, keys.order],
+            [bulk(first), bulk(last), batches.number(limit)],
+            3,
         )
         return self._page(queue, await self._client.one(call))
 
@@ -115,16 +155,19 @@ class RedisRepository(Repository):
             behind = (since, "") if after is None else after
             return [one for one in found if since <= one.ready_at < before and (one.ready_at, one.key) > behind]
         await self._admit([queue.name])
-        place, member = (b"", b"") if after is None else (codec.score(after[0]), codec.member_of(queue.name, after[1]))
+        place = member = b""
+        if after is not None and after[0] >= since:
+            place, member = codec.score(after[0]), codec.member_of(queue.name, after[1])
         arguments = [
-            bulk(codec.lower_bound(since if after is None else max(since, after[0]))),
+            bulk(codec.lower_bound(since)),
             bulk(codec.upper_bound(before)),
             batches.number(limit),
             bulk(place),
             bulk(member),
         ]
         keys = self._keys.dynamic(queue.name)
-        call = Call(scripts.SCAN_READY, keys.slot, [keys.rows, keys.ready], arguments, len(arguments))
+        places = [keys.rows, keys.specs, keys.ready]
+        call = Call(scripts.SCAN_READY, keys.slot, places, arguments, len(arguments))
         return self._page(queue, await self._client.one(call))
 
     async def queues(self, *, after: str | None, limit: int) -> list[str]:
@@ -132,7 +175,7 @@ class RedisRepository(Repository):
         start = "-" if after is None else f"({after}"
         slot, key = self._keys.static.slot, self._keys.queues_name
         names = await self._client.plain(slot, "ZRANGEBYLEX", key, start, "+", "LIMIT", "0", str(limit))
-        return [name.decode() for name in names]
+        return [codec.decoded(name) for name in names]
 
     async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
         """Always exact."""
@@ -159,26 +202,6 @@ class RedisRepository(Repository):
         calls = [question.call(scripts.CLAIM, slot, *first) for slot, question in questions]
         return self._records(questions, await self._client.each(calls))
 
-    async def _next_ready(self, queues: Sequence[Queue], after: int | None) -> int | None:
-        await self._admit(queue.name for queue in queues if not queue.static)
-        start = bulk(b"-inf" if after is None else b"(" + codec.score(after))
-        names = "\0".join(queue.name for queue in queues if queue.static).encode()
-        slots: dict[int, list[bytes]] = {}
-        for queue in queues:
-            if not queue.static:
-                keys = self._keys.dynamic(queue.name)
-                slots.setdefault(keys.slot, []).append(keys.ready)
-        calls = []
-        if names:
-            static = self._keys.static
-            slots.setdefault(static.slot, []).append(static.ready)
-        for slot, ready in slots.items():
-            asked = names if names and slot == self._keys.static.slot else b""
-            arguments = [start, bulk(asked), batches.number(HELD)]
-            calls.append(Call(scripts.NEXT_READY, slot, ready, arguments, len(arguments)))
-        moments = [int(reply) for reply in self._reached(await self._client.each(calls)) if reply is not None]
-        return min(moments, default=None)
-
     async def clock(self) -> int | None:
         """The time of the server that has the static tasks."""
         seconds, microseconds = await self._client.plain(self._keys.static.slot, "TIME")
@@ -190,15 +213,21 @@ class RedisRepository(Repository):
 
     @staticmethod
     def _page(queue: Queue, reply: bytes) -> list[Record]:
-        return [codec.record(queue.name, codec.key_of(queue.name, member), row) for member, row in codec.pairs(reply)]
+        found = codec.page(reply)
+        return [codec.record(queue.name, codec.key_of(queue.name, member), stored) for member, stored in found]
 
-    async def _register(self, queues: Iterable[str]) -> None:
-        """Take down the names of queues that get their first record from this process."""
-        new = sorted(set(queues) - self._registered)
+    async def _register(self, queues: set[str]) -> RepositoryException | None:
+        """Take down the names of queues that get their first record from this process; returns why that failed."""
+        new = sorted(queues - self._registered)
         if new:
-            pairs = [word for name in new for word in ("0", name)]
-            await self._client.plain(self._keys.static.slot, "ZADD", self._keys.queues_name, *pairs)
+            names = [bulk(codec.encoded(name)) for name in new]
+            key = bulk(self._keys.queues_name.encode())
+            call = Call(scripts.REGISTER, self._keys.static.slot, [key], names, len(names))
+            (result,) = await self._client.each([call])
+            if isinstance(result, RepositoryException):
+                return result
             self._registered.update(new)
+        return None
 
     async def _within(self, claims: Sequence[QueueClaim], now: int, limit: int) -> list[QueueClaim]:
         """What to claim of several slots so that it can't become more than ``limit`` in all."""
@@ -259,10 +288,6 @@ class RedisRepository(Repository):
         if unknown and self._may_be_legacy:
             found = await self._client.plain(0, "EXISTS", *map(self._keys.legacy, unknown))
             if found:
-                raise legacy_data(self._namespace)
+                raise legacy_data(self._keys.namespace)
         for queue in unknown:
             self._keys.dynamic(queue)
-
-
-def _grows(change: Change) -> bool:
-    return change.new is not None and (change.old is None or change.old.spec != change.new.spec)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError
 
-from .node import Node, connecting
-from .options import Settings
+from .connection import Node, connecting
 from .sentinel import Sentinels
+from .settings import Settings
 
 
 class Router(ABC):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from importlib.resources import files
+
+from pyncette.migrations import Migration, Phase
+
+_FILE = re.compile(r"(\d{4})_(expand|contract)_\w+\.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,29 +21,52 @@ class Script:
     sha: bytes
 
 
-def _read(name: str) -> str:
-    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+def _read(*path: str) -> str:
+    return files(__package__).joinpath(*path).read_text("utf-8")
 
 
 def _load(name: str, *, grows: bool = False) -> Script:
+    return _made(name, _read("lua", f"{name}.lua"), grows=grows)
+
+
+def _made(name: str, body: str, *, grows: bool) -> Script:
     """
     A script that makes the data grow is refused by a server that has reached its ``maxmemory``; the others go on, so
     that what is there is still executed, settled and deleted. None is flagged as reading only: a replica must refuse
     them all, since it may not have seen yet what was acknowledged.
     """
     shebang = "#!lua\n" if grows else "#!lua flags=allow-oom\n"
-    source = (shebang + _read("common") + _read(name)).encode()
+    source = (shebang + _read("lua", "common.lua") + body).encode()
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
 
 
-OPEN = _load("open", grows=True)
+OPEN = _load("open")
+REGISTER = _load("register")
 INSERT = _load("swap", grows=True)
 SETTLE = _load("swap")
 CLAIM = _load("claim")
 COUNT = _load("count")
-NEXT_READY = _load("next_ready")
+LOOK = _load("look")
 READ = _load("read")
 SCAN = _load("scan")
 SCAN_READY = _load("scan_ready")
 
-ALL = (OPEN, INSERT, SETTLE, CLAIM, COUNT, NEXT_READY, READ, SCAN, SCAN_READY)
+LOCK = _load("lock")
+ADVANCE = _load("advance")
+
+ALL = (OPEN, REGISTER, INSERT, SETTLE, CLAIM, COUNT, LOOK, READ, SCAN, SCAN_READY)
+
+
+def migrations() -> tuple[Migration[str], ...]:
+    """The files of ``schema``, in the order of their names."""
+    names = sorted(entry.name for entry in files(__package__).joinpath("schema").iterdir())
+    return tuple(
+        Migration(int(parts[1]), Phase(parts[2]), name, _read("schema", name))
+        for name in names
+        if (parts := _FILE.fullmatch(name))
+    )
+
+
+def migration(step: Migration[str]) -> Script:
+    """What a step does to a batch of records."""
+    return _made(step.name, step.step, grows=step.phase is Phase.EXPAND)

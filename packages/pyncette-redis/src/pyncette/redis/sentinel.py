@@ -8,9 +8,9 @@ from __future__ import annotations
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from .failures import TRANSPORT, NoMasterError
-from .node import Node, connecting
-from .options import Settings
+from .connection import Node, connecting
+from .errors import TRANSPORT, NoMasterError
+from .settings import Settings
 from .wire import command
 
 

@@ -14,7 +14,25 @@ def bulk(argument: bytes) -> bytes:
 
 
 def command(*words: str) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(bulk(word.encode()) for word in words)
+    return b"*%d\r\n" % len(words) + b"".join(bulk(word.encode(errors="surrogateescape")) for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A command that is no script.
+
+    :ivar slot: that of its key; of a command without a key any.
+    """
+
+    slot: int
+    words: Sequence[str]
+
+    @property
+    def script(self) -> None:
+        return None
+
+    def pack(self) -> bytes:
+        return command(*self.words)
 
 
 @dataclass(frozen=True, slots=True)

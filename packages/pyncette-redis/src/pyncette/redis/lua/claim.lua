@@ -1,10 +1,9 @@
 -- Lease what is ready: write what pyncette.lease.claim says, and return it as it was before.
--- KEYS: of each queue, in the order of the runs: rows, ready; of a run of static tasks once.
+-- KEYS: of each queue, in the order of the runs: rows, specs, ready; of a run of static tasks once.
 -- ARGV: now; now as 8 bytes; limit; length of the new headers as 2 bytes; then of each run of queues:
 --       'static' or 'dynamic', number of queues, limit of each, end of the leases, the tail of a header from the length of
 --       the revision on, names of the static tasks separated by NUL, first and last place in the index.
--- Reply: of each queue that gave something its number (0: static tasks) and the number of records; of each record the
---        lengths of its member and its row, and both.
+-- Reply: of each queue that gave something its number (0: static tasks) and the number of records; each as `tell` has it.
 
 local now, now_bytes, limit, length_bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local moment = tonumber(now)
@@ -33,13 +32,9 @@ end
 
 local LAST_ATTEMPT = 2147483647
 
-local function damaged(row)
-  return #row < 27 or header_length(row) < 24 or header_length(row) + 4 > #row
-end
-
 local function leased(row, tail)
   if damaged(row) then -- made whole around what is left, so that it can be set aside, overwritten and deleted
-    return length_bytes .. rep('\0', 8) .. now_bytes .. pack('>I4', 1) .. tail .. pack('>I4', 0) .. 'damaged ' .. row
+    return length_bytes .. rep('\0', 8) .. now_bytes .. pack('>I4', 1) .. tail .. pack('>I4', 0) .. kept(row)
   end
   return length_bytes
     .. sub(row, 3, 10)
@@ -51,8 +46,9 @@ end
 
 local out = {}
 
-local function take(rows_key, ready_key, members, run)
+local function take(rows_key, specs_key, ready_key, members, run)
   local rows = ask('HMGET', rows_key, members)
+  local specs = apart_from(rows, specs_key, members)
   local written, moved, strays = {}, {}, {}
   for i = 1, #members do
     local member, row = members[i], rows[i]
@@ -61,7 +57,7 @@ local function take(rows_key, ready_key, members, run)
       local at = #written
       written[at + 1], written[at + 2] = member, new
       moved[at + 1], moved[at + 2] = run.lease_end, member
-      tell(out, member, row)
+      tell(out, member, row, specs[i])
     else
       strays[#strays + 1] = member
     end

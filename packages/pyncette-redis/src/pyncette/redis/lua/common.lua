@@ -1,18 +1,22 @@
 -- Put before every script.
 --
--- A queue's records are in a hash (member -> row), with a sorted set by ready_at. Those of a dynamic queue are also in a
--- sorted set by member. All static tasks share one hash and one sorted set, and have no third.
+-- A queue's records are in a hash (member -> row), with a sorted set by ready_at. Large specs are in a hash of their own
+-- (member -> spec), so that what each fire rewrites is small. Those of a dynamic queue are also in a sorted set by member.
+-- All static tasks share one hash of rows, one of specs and one sorted set, and have no third.
 --
 -- A row, integers big endian:
 --    1..2   length of the header       19..22  attempt
 --    3..10  due_at                     23      length of the revision
 --   11..18  fence                      24..    revision, then ready_at and the lease unless the record just waits
--- The header is followed by the length of the state as 4 bytes, the state, and the spec. Lua's numbers are exact up to 2^53
+-- The header is followed by the length of the state as 4 bytes, the state, the spec unless it is apart, and a last byte: 0,
+-- or 1 if the spec is apart. No text ends with either, so a row that was cut short shows. Lua's numbers are exact up to 2^53
 -- only, so due_at and fence are moved as bytes. A row may be damaged: no function fails for one that is too short.
 
 local byte, char, rep, sub = string.byte, string.char, string.rep, string.sub
 local pack, unpack_bytes = struct.pack, struct.unpack
 local PER_CALL = 2000 -- Lua's stack holds about 8,000 arguments
+local INLINE, APART = 0, 1
+local LEASE = 17 -- bytes of a lease but for its holder
 
 local function header_length(row)
   local high, low = byte(row, 1, 2)
@@ -23,12 +27,30 @@ local function revision(row)
   return sub(row, 24, 23 + (byte(row, 23) or 0))
 end
 
-local function spec(row)
-  local first = header_length(row) + 1
-  if #row < first + 3 then
-    return ''
+local function damaged(row)
+  if #row < 28 then
+    return true
   end
-  return sub(row, first + 4 + unpack_bytes('>I4', row, first))
+  local last, header = byte(row, -1), header_length(row)
+  local bare = 23 + byte(row, 23)
+  if last > APART or (header ~= bare and header < bare + LEASE) or header + 5 > #row then
+    return true
+  end
+  return header + 5 + unpack_bytes('>I4', row, header + 1) > #row
+end
+
+-- What a damaged row is kept as: the spec of a whole one.
+local function kept(row)
+  return 'damaged ' .. row .. char(INLINE)
+end
+
+-- What follows the state: the spec and the last byte.
+local function rest(row)
+  if damaged(row) then
+    return kept(row)
+  end
+  local header = header_length(row)
+  return sub(row, header + 5 + unpack_bytes('>I4', row, header + 1))
 end
 
 -- Call a command that takes any number of arguments after its key.
@@ -96,7 +118,8 @@ local function ready_of(key, names, lower, upper, limit)
   return ready
 end
 
--- Walk over the runs of queues that a claim asks for, and give what is ready to `take(rows_key, ready_key, members, run)`,
+-- Walk over the runs of queues that a claim asks for, and give what is ready to `take(rows_key, specs_key, ready_key,
+-- members, run)`,
 -- which appends to `out` and returns how many it took. A run is queues of one kind with the same limit, lease and window.
 local RUN = 8 -- arguments
 
@@ -107,8 +130,8 @@ local function each_ready(first, limit, out, take)
     local lower, upper = ARGV[argument + 6], ARGV[argument + 7]
     local run = { lease_end = ARGV[argument + 3], tail = ARGV[argument + 4] }
     for _ = 1, kind == 'static' and 1 or count do
-      local rows_key, ready_key, members = KEYS[key], KEYS[key + 1], nil
-      key = key + 2
+      local rows_key, specs_key, ready_key, members = KEYS[key], KEYS[key + 1], KEYS[key + 2], nil
+      key = key + 3
       if limit <= 0 then
         return
       end
@@ -122,7 +145,7 @@ local function each_ready(first, limit, out, take)
       if #members > 0 then
         local at = #out + 1
         out[at] = ''
-        local taken = take(rows_key, ready_key, members, run)
+        local taken = take(rows_key, specs_key, ready_key, members, run)
         out[at] = pack('>I4I4', kind == 'static' and 0 or queue, taken)
         limit = limit - taken
       end
@@ -130,10 +153,72 @@ local function each_ready(first, limit, out, take)
   end
 end
 
--- Append a record to a reply.
-local function tell(out, member, row)
+-- By position: the specs that are apart from `rows`, '' for one that is lost.
+local function apart_from(rows, specs_key, members)
+  local specs, wanted, places = {}, {}, {}
+  for i = 1, #members do
+    if rows[i] and byte(rows[i], -1) == APART then
+      wanted[#wanted + 1], places[#places + 1] = members[i], i
+    end
+  end
+  local found = ask('HMGET', specs_key, wanted)
+  for i = 1, #wanted do
+    specs[places[i]] = found[i] or ''
+  end
+  return specs
+end
+
+-- Append a record to a reply: the lengths of its member and its row, and both; then of a spec that is apart its length, and
+-- the spec.
+local function tell(out, member, row, spec)
   local at = #out
   out[at + 1] = pack('>I2I4', #member, #row)
   out[at + 2] = member
   out[at + 3] = row
+  if spec then
+    out[at + 4] = pack('>I4', #spec)
+    out[at + 5] = spec
+  end
+end
+
+-- Append to a reply those of `members` that have a row; returns how many have.
+local function tell_all(out, rows_key, specs_key, members)
+  local rows, count = ask('HMGET', rows_key, members), 0
+  local specs = apart_from(rows, specs_key, members)
+  for i = 1, #members do
+    if rows[i] then
+      tell(out, members[i], rows[i], specs[i])
+      count = count + 1
+    end
+  end
+  return count
+end
+
+-- Append to a reply what is asked for from `key` and `argument` on. KEYS there: of each queue rows and specs. ARGV there: of
+-- each queue the number of members, and the members. The reply: of each member the length of its row plus one as 4 bytes,
+-- and the row, then of a spec that is apart its length and the spec; 0 for what does not exist.
+local function read(out, key, argument)
+  while key <= #KEYS do
+    local count, members = tonumber(ARGV[argument]), {}
+    for i = 1, count do
+      members[i] = ARGV[argument + i]
+    end
+    argument = argument + 1 + count
+    local rows = ask('HMGET', KEYS[key], members)
+    local specs = apart_from(rows, KEYS[key + 1], members)
+    for i = 1, count do
+      local at = #out
+      if rows[i] then
+        out[at + 1] = pack('>I4', #rows[i] + 1)
+        out[at + 2] = rows[i]
+        if specs[i] then
+          out[at + 3] = pack('>I4', #specs[i])
+          out[at + 4] = specs[i]
+        end
+      else
+        out[at + 1] = pack('>I4', 0)
+      end
+    end
+    key = key + 2
+  end
 end

@@ -1,9 +1,11 @@
 -- Whose data is it? Marks a namespace that is new.
--- KEYS: the marker; on a server that may have been used by version 1 also that version's index of static tasks.
--- ARGV: this version's number; then words of commands that the user must be allowed to run, each with its number of words.
--- Reply: 'ok', 'legacy', or the number of another version; or 'forbidden' and the commands.
+-- KEYS: the marker; the names of all queues; on a server that may have been used by version 1 also that version's index of
+--       static tasks.
+-- ARGV: the marker of a namespace that is new; then words of commands that the user must be allowed to run, each with its
+--       number of words.
+-- Reply: the marker; or 'legacy', or 'unmarked' where somebody took the marker away; or 'forbidden' and the commands.
 
-local marker, ours = KEYS[1], ARGV[1]
+local marker, queues, legacy = KEYS[1], KEYS[2], KEYS[3]
 
 local forbidden, argument = {}, 2
 while argument <= #ARGV do
@@ -16,12 +18,15 @@ end
 if #forbidden > 0 then
   return 'forbidden ' .. table.concat(forbidden, ' ')
 end
-if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then
+if legacy and redis.call('EXISTS', legacy) == 1 then
   return 'legacy'
 end
 local found = redis.call('GET', marker)
-if not found then
-  redis.call('SET', marker, ours)
-  return 'ok'
+if found then
+  return found
 end
-return found == ours and 'ok' or found
+if redis.call('EXISTS', queues) == 1 then
+  return 'unmarked'
+end
+redis.call('SET', marker, ARGV[1])
+return ARGV[1]

@@ -1,30 +1,54 @@
--- A page of a dynamic queue, in the order of ready_at and, at one moment, of the members.
--- KEYS: rows, ready.  ARGV: first and last place in the index, as for ZRANGEBYSCORE; limit; the place and the member after
--- which the page begins, or '' twice.
--- Reply: of each record the lengths of its member and its row, and both.
+-- A page of a dynamic queue, in the order of ready_at and, at one moment, of the members' bytes.
+-- KEYS: rows, specs, ready.  ARGV: first and last place in the index, as for ZRANGEBYSCORE; limit; the place and the member
+-- after which the page begins, or '' twice.
+-- Reply: see `tell`.
 
+local rows_key, specs_key, ready_key = KEYS[1], KEYS[2], KEYS[3]
 local lower, upper, wanted, place, last = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local out, offset = {}, 0
 
-while wanted > 0 do
-  local found = redis.call('ZRANGEBYSCORE', KEYS[2], lower, upper, 'WITHSCORES', 'LIMIT', offset, 1000)
-  if #found == 0 then
-    break
-  end
-  local members = {}
-  for i = 1, #found, 2 do
-    local behind = place == '' or tonumber(found[i + 1]) > tonumber(place) or found[i] > last
-    if behind and #members < wanted then
-      members[#members + 1] = found[i]
+-- As the index orders members of one place. Lua's own comparison is that of the server's locale.
+local function is_greater(one, other)
+  for i = 1, math.min(#one, #other) do
+    local a, b = byte(one, i), byte(other, i)
+    if a ~= b then
+      return a > b
     end
   end
-  local rows = ask('HMGET', KEYS[1], members)
-  for i = 1, #members do
-    if rows[i] then -- or else the index is damaged; a short page would mean that there are no more
-      tell(out, members[i], rows[i])
-      wanted = wanted - 1
+  return #one > #other
+end
+
+-- The rank of the first entry after `last` at `place`, which may be gone by now.
+local function after_last()
+  local score = ask('ZMSCORE', ready_key, { last })[1]
+  if score and tonumber(score) == tonumber(place) then
+    return redis.call('ZRANK', ready_key, last) + 1
+  end
+  local low, high = redis.call('ZCOUNT', ready_key, '-inf', '(' .. place), redis.call('ZCOUNT', ready_key, '-inf', place)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if is_greater(redis.call('ZRANGE', ready_key, middle, middle)[1], last) then
+      high = middle
+    else
+      low = middle + 1
     end
   end
-  offset = offset + 1000
+  return low
+end
+
+local first
+if place ~= '' then
+  first = after_last()
+elseif lower == '-inf' then
+  first = 0
+else
+  first = redis.call('ZCOUNT', ready_key, '-inf', '(' .. lower)
+end
+local stop = redis.call('ZCOUNT', ready_key, '-inf', upper)
+local out = {}
+while wanted > 0 and first < stop do
+  local members = redis.call('ZRANGE', ready_key, first, math.min(first + wanted, stop) - 1)
+  first = first + #members
+  -- Without a row the index is damaged; a short page would mean that there are no more.
+  wanted = wanted - tell_all(out, rows_key, specs_key, members)
 end
 return table.concat(out)

@@ -1,27 +1,30 @@
 -- Compare and swap, each change by itself.
--- KEYS: of each queue: rows, ready, order; of static tasks only rows, ready, and ready once more.
+-- KEYS: of each queue: rows, specs, ready, order; of static tasks rows, specs, ready, and ready once more.
 -- ARGV: of each queue: number of changes, '1' if it has an order or '0'; then of each change:
 --       member
 --       '+' to insert, '=' or '!' and the old revision to replace, '-' and the old revision to delete
---       the new row ('+', '!'), or what comes before its spec ('='), to be followed by the spec that is stored; or '' ('-')
+--       the new row ('+', '!'), or what comes before its spec ('='), to be followed by what is stored; or '' ('-')
+--       the spec if it is apart from the new row, or ''
 --       ready_at
 -- Reply: a character for each change, '1' if it was applied or '0'.
 
+local PARTS = 5
 local out = {}
 local argument = 1
 
-for key = 1, #KEYS, 3 do
+for key = 1, #KEYS, 4 do
+  local rows_key, specs_key, ready_key, order_key = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
   local count, ordered = tonumber(ARGV[argument]), ARGV[argument + 1] == '1'
   argument = argument + 2
   local members = {}
   for i = 1, count do
-    members[i] = ARGV[argument + 4 * (i - 1)]
+    members[i] = ARGV[argument + PARTS * (i - 1)]
   end
-  local rows = ask('HMGET', KEYS[key], members)
-  local written, moved, named, gone = {}, {}, {}, {}
+  local rows = ask('HMGET', rows_key, members)
+  local written, moved, named, gone, put, dropped = {}, {}, {}, {}, {}, {}
   for i = 1, count do
-    local member, condition, row, ready_at = members[i], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
-    argument = argument + 4
+    local member, condition, row, spec, ready_at = unpack(ARGV, argument, argument + PARTS - 1)
+    argument = argument + PARTS
     local kind, stored = sub(condition, 1, 1), rows[i]
     local applied
     if kind == '+' then
@@ -30,12 +33,17 @@ for key = 1, #KEYS, 3 do
       applied = stored and revision(stored) == sub(condition, 2)
     end
     if applied then
+      if kind == '=' then
+        row = row .. rest(stored)
+      elseif spec ~= '' then
+        put[#put + 1], put[#put + 2] = member, spec
+      elseif stored and byte(stored, -1) ~= INLINE then
+        dropped[#dropped + 1] = member
+      end
       if kind == '-' then
         gone[#gone + 1] = member
       else
-        if kind == '=' then
-          row = row .. spec(stored)
-        elseif kind == '+' then
+        if kind == '+' then
           named[#named + 1], named[#named + 2] = '0', member
         end
         local at = #written
@@ -45,13 +53,15 @@ for key = 1, #KEYS, 3 do
     end
     out[#out + 1] = applied and '1' or '0'
   end
-  send('HSET', KEYS[key], written)
-  send('ZADD', KEYS[key + 1], moved)
-  send('HDEL', KEYS[key], gone)
-  send('ZREM', KEYS[key + 1], gone)
+  send('HSET', rows_key, written)
+  send('HSET', specs_key, put)
+  send('ZADD', ready_key, moved)
+  send('HDEL', rows_key, gone)
+  send('HDEL', specs_key, dropped)
+  send('ZREM', ready_key, gone)
   if ordered then
-    send('ZADD', KEYS[key + 2], named)
-    send('ZREM', KEYS[key + 2], gone)
+    send('ZADD', order_key, named)
+    send('ZREM', order_key, gone)
   end
 end
 return table.concat(out)

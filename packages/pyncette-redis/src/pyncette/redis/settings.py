@@ -50,6 +50,7 @@ class Settings:
     :ivar timeout: seconds that a call may take in all.
     :ivar connection: further arguments of the driver's connections.
     :ivar sentinel: further arguments of connections to sentinels.
+    :ivar finish_upgrade: whether steps may be done after which older releases can't use the namespace.
     """
 
     mode: Mode
@@ -60,6 +61,7 @@ class Settings:
     connections: int
     connection: Mapping[str, Any] = field(repr=False)
     sentinel: Mapping[str, Any] = field(repr=False)
+    finish_upgrade: bool = False
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -87,6 +89,7 @@ def check(
     redis_timeout: object,
     redis_mode: object,
     redis_sentinel_service: object,
+    finish_upgrade: object = False,
 ) -> Settings:
     """
     :raises TypeError: an option is of the wrong type.
@@ -94,6 +97,8 @@ def check(
     """
     namespace, timeout = check_namespace(redis_namespace), _timeout(redis_timeout)
     mode = _mode(redis_mode)
+    if not isinstance(finish_upgrade, bool):
+        raise TypeError(f"finish_upgrade must be True or False, not {finish_upgrade!r}.")
     service = _service(redis_sentinel_service, mode)
     if not isinstance(redis_url, str):
         raise TypeError(f"redis_url must be a string such as {_EXAMPLE!r}, not {type(redis_url).__name__}.")
@@ -104,7 +109,7 @@ def check(
         raise ValueError("max_connections in redis_url must be at least 1.")
     if mode is Mode.CLUSTER and connection.pop("db", 0):
         raise ValueError("A Redis Cluster has the database 0 only: remove the number behind the host in redis_url.")
-    return Settings(mode, hosts, namespace, timeout, service, connections, connection, sentinel)
+    return Settings(mode, hosts, namespace, timeout, service, connections, connection, sentinel, finish_upgrade)
 
 
 def options_from_url(url: str) -> dict[str, Any]:

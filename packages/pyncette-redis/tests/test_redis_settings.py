@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from pyncette import Pyncette
-from pyncette.redis import backend, options, redis_repository
-from pyncette.redis.options import Mode, Settings
+from pyncette.redis import backend, redis_repository, settings
+from pyncette.redis.settings import Mode, Settings
 
 URL = "redis://127.0.0.1:1"
 
@@ -21,7 +21,7 @@ def check(url: object = URL, **given: Any) -> Settings:
         "redis_mode": "single",
         "redis_sentinel_service": None,
     }
-    return options.check(redis_url=url, **{**defaults, **given})
+    return settings.check(redis_url=url, **{**defaults, **given})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is checked before a repository is used: the server's kind, the user's permissions, and whose data it holds."""
+"""What is checked of a server before it is used: its kind, its version, its settings."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from redis.exceptions import NoPermissionError, ResponseError
 
 from . import scripts
 from .client import Client
-from .failures import Failures
-from .keys import Keys
-from .options import Mode, Settings
-from .wire import Call, bulk, command, load
+from .errors import Failures
+from .settings import Mode, Settings
+from .wire import command, load
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-SCHEMA = 2
-"""Version of what is stored. Version 1, that of pyncette 1.1.0, left no mark."""
 
 OLDEST_REDIS = 7
 NEEDED = f"Redis {OLDEST_REDIS} or newer, or Valkey"
 
-_PROBES = (
+PROBES = (
+    # what a user must be allowed to run; "{key}" stands for a key of Pyncette's
     ("HSET", "{key}", "f", "v"),
     ("HMGET", "{key}", "f"),
     ("HDEL", "{key}", "f"),
     ("ZADD", "{key}", "0", "m"),
     ("ZREM", "{key}", "m"),
+    ("ZRANK", "{key}", "m"),
+    ("ZRANGE", "{key}", "0", "1"),
     ("ZCOUNT", "{key}", "0", "1"),
     ("ZMSCORE", "{key}", "m"),
     ("ZRANGEBYSCORE", "{key}", "0", "1"),
@@ -37,16 +36,16 @@ _PROBES = (
     ("GET", "{key}"),
     ("SET", "{key}", "v"),
     ("EXISTS", "{key}"),
+    ("DEL", "{key}"),
     ("TIME",),
 )
 
 
-async def start(client: Client, keys: Keys, settings: Settings, failures: Failures) -> int:
+async def check(client: Client, settings: Settings, failures: Failures) -> int:
     """
     :return: how many bytes an argument of a command may have.
     :raises RepositoryException: the server can't be used as it is, or as the options say.
     :raises RepositoryUnavailableException: it can't be reached.
-    :raises StorageVersionException: the namespace holds data of another version.
     """
     commands = [command("HELLO"), command("INFO", "memory"), command("INFO", "persistence")]
     settings_asked = [command("CONFIG", "GET", name) for name in _CONFIGURATION]
@@ -63,7 +62,6 @@ async def start(client: Client, keys: Keys, settings: Settings, failures: Failur
         largest = min(largest, int(configuration.get("proto-max-bulk-len", DEFAULT_BULK)))
     for warning in sorted(warnings):
         logger.warning("Redis at %s %s", settings.address, warning)
-    await _check_namespace(client, keys, settings)
     return largest
 
 
@@ -134,41 +132,3 @@ def _warnings(
             "keeps no append-only file (appendonly no): a restart takes it back to its last snapshot. What was "
             "scheduled since then is lost, and what was executed since then is executed again."
         )
-
-
-async def _check_namespace(client: Client, keys: Keys, settings: Settings) -> None:
-    key = keys.marker
-    names = [key] if settings.mode is Mode.CLUSTER else [key, keys.legacy()]  # version 1 did not know clusters
-    arguments = [str(SCHEMA)]
-    for probe in _PROBES:
-        arguments += [str(len(probe)), *(word.format(key=key) for word in probe)]
-    call = Call(
-        scripts.OPEN,
-        keys.static.slot,
-        [bulk(name.encode()) for name in names],
-        [bulk(argument.encode()) for argument in arguments],
-        len(arguments),
-    )
-    found = (await client.one(call)).decode()
-    if found.startswith("forbidden "):
-        raise RepositoryException(
-            f"The user may not run all that Pyncette needs on Redis at {settings.address}; not permitted on the key "
-            f"{key!r}: {found.removeprefix('forbidden ')}. The documentation has the ACL rule to set."
-        )
-    if found == "legacy":
-        raise legacy_data(settings.namespace)
-    if found != "ok":
-        raise StorageVersionException(
-            f"The Redis namespace {settings.namespace!r} holds data of another version of Pyncette (schema "
-            f"{found[:20]}, this version has {SCHEMA}); it was left as it is. Use that version, or another "
-            "redis_namespace."
-        )
-
-
-def legacy_data(namespace: str) -> StorageVersionException:
-    return StorageVersionException(
-        f"The Redis namespace {namespace!r} holds data of pyncette 1 (keys pyncette:{namespace}:…), which this version "
-        "can't read; it was left as it is. Set redis_namespace to a new name, for example "
-        f"{f'{namespace}-v2' if namespace else 'v2'!r}, and schedule dynamic instances again there; static tasks come "
-        "by themselves. When nothing of version 1 runs any more, delete its keys."
-    )

@@ -6,7 +6,7 @@ from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from redis import exceptions as driver
 from redis.asyncio.connection import SSLConnection
 
-from .options import Settings
+from .settings import Settings
 
 
 class NoMasterError(driver.ConnectionError):

@@ -1,0 +1,64 @@
+"""The question of an idle poll, as calls of a script, one for each slot. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pyncette.record import HELD, Queue, Ref
+
+from . import batches, codec, scripts
+from .keys import Keys
+from .wire import Call, bulk
+
+
+@dataclass(slots=True)
+class Question:
+    """What one slot is asked.
+
+    :ivar ready: indexes by time of dynamic queues.
+    :ivar statics: names of static tasks, where these are.
+    :ivar reads: of records.
+    """
+
+    slot: int
+    ready: list[bytes] = field(default_factory=list)
+    statics: list[str] = field(default_factory=list)
+    reads: list[batches.Batch] = field(default_factory=list)
+
+    @property
+    def positions(self) -> list[int]:
+        """Of the records that are read in what was asked, in the order of the reply."""
+        return [position for batch in self.reads for position in batch.positions]
+
+    def call(self, keys: Keys, after: int | None) -> Call:
+        asked = [*self.ready, *([keys.static.ready] if self.statics else [])]
+        arguments = [
+            bulk(b"-inf" if after is None else b"(" + codec.score(after)),
+            bulk("\0".join(self.statics).encode()),
+            batches.number(HELD),
+            batches.number(len(self.ready)),
+        ]
+        for batch in self.reads:
+            more_keys, more_arguments = batch.asked()
+            asked += more_keys
+            arguments += more_arguments
+        return Call(scripts.LOOK, self.slot, asked, arguments, len(arguments))
+
+
+def questions(keys: Keys, queues: Sequence[Queue], refs: Sequence[Ref]) -> list[Question]:
+    """One for each slot concerned; if there is none, one that is about the time alone."""
+    slots: dict[int, Question] = {}
+
+    def at(slot: int) -> Question:
+        return slots.setdefault(slot, Question(slot))
+
+    for queue in queues:
+        if queue.static:
+            at(keys.static.slot).statics.append(queue.name)
+        else:
+            named = keys.dynamic(queue.name)
+            at(named.slot).ready.append(named.ready)
+    for batch in batches.reads(keys, refs):
+        at(batch.slot).reads.append(batch)
+    return list(slots.values()) or [Question(keys.static.slot)]
