@@ -21,8 +21,21 @@ moments = st.one_of(strategies.times, st.integers(-(2**63), 2**63 - 1))
 
 @given(strategies.records())
 def test_rows(one: Record) -> None:
-    row = codec.head(one) + one.spec.encode()
-    assert codec.record(one.queue, one.key, row) == one
+    assert codec.record(one.queue, one.key, stored(one)) == one
+
+
+@pytest.mark.parametrize("length", [0, codec.MAX_INLINE, codec.MAX_INLINE + 1])
+def test_large_specs_are_apart(length: int) -> None:
+    one = record(spec="x" * length)
+    row, apart = stored(one)
+    assert (len(row) < length, apart is not None) == (length > codec.MAX_INLINE,) * 2
+    assert codec.record(one.queue, one.key, (row, apart)) == one
+
+
+def stored(one: Record) -> codec.Stored:
+    """What the server keeps of a record that is inserted."""
+    tail, apart = codec.tail(one.spec.encode())
+    return codec.head(one) + tail, apart or None
 
 
 @given(strategies.records(), strategies.tokens, strategies.tokens)
@@ -76,11 +89,33 @@ def test_held_records_have_exact_places(band: Band, moment: int) -> None:
 @given(strategies.records(), st.integers(0, 200))
 def test_rows_that_were_cut(one: Record, length: int) -> None:
     """A damaged row is a record anyway, with a spec that is none."""
-    row = codec.head(one) + one.spec.encode()
-    found = codec.record(one.queue, one.key, row[:length])
+    row, apart = stored(one)
+    found = codec.record(one.queue, one.key, (row[:length], apart))
     assert found.ref == one.ref
     if length < len(codec.head(one)):
         assert found.spec.startswith("damaged")
+
+
+def test_bytes_that_are_no_text_harm_nothing_else() -> None:
+    """They are kept, but for the name of the lease's holder."""
+    one = lease.claim(record(state="state"), now=NOW, locked_until=NOW + 1, token="token", holder="holder")
+    row, _ = stored(one)
+    damaged = row.replace(b"state", b"\xffstat").replace(b"holder", b"\xffolder").replace(b"token", b"\xffoken")
+    found = codec.record(one.queue, one.key, (damaged, None))
+    assert found.spec.startswith("damaged")
+    assert replace(found, spec=one.spec, state="state", locked_by="holder", revision="token") == one
+    assert codec.head(found) == codec.head(one).replace(b"state", b"\xffstat").replace(b"token", b"\xffoken").replace(
+        b"holder", "\ufffdolder".encode()
+    ).replace(codec.head(one)[:2], (int.from_bytes(codec.head(one)[:2], "big") + 2).to_bytes(2, "big"), 1)
+    damaged = row[:-1].replace(one.spec.encode(), b"\xff") + row[-1:]
+    assert codec.record(one.queue, one.key, (damaged, None)) == replace(one, spec="damaged: b'\\xff'")
+
+
+def test_a_spec_that_is_lost() -> None:
+    one = record(spec="x" * 1000)
+    found = codec.record(one.queue, one.key, (stored(one)[0], b""))
+    assert found == replace(one, spec=found.spec)
+    assert found.spec.startswith("damaged")
 
 
 @given(strategies.places())

@@ -158,7 +158,7 @@ async def test_index_that_somebody_damaged(server: Server) -> None:
         for one in records[:4]:
             command(server.port, "HDEL", f"{keys}rows", one.key.removeprefix("task"))
         assert await all_of(repository, TASK, page=3) == records[4:]
-        assert await ready(repository, want(TASK), now=NOW, limit=5) == records[4:5]
+        assert await ready(repository, want(TASK), now=NOW, limit=5) == records[4:9]
         assert len(await claim(repository, limit=5)) == 1
         assert len(await claim(repository, limit=5)) == 5
         assert command(server.port, "ZCARD", f"{keys}ready") == 6

@@ -104,7 +104,18 @@ async def test_round_trips(server: Server) -> None:
         assert len(await repository.queues(after=None, limit=1000)) == 520
         await repository.clock()
         assert calls(server)["time"] == 1
-    inside_scripts = {"hmget", "hset", "hdel", "zadd", "zrem", "zcount", "zmscore", "zrangebyscore", "zrangebylex"}
+    inside_scripts = {
+        "hmget",
+        "hset",
+        "hdel",
+        "zadd",
+        "zrem",
+        "zcount",
+        "zmscore",
+        "zrangebyscore",
+        "zrangebylex",
+        "zrange",
+    }
     assert set(calls(server)) - inside_scripts == {"evalsha", "time", "info", "config|resetstat"}
 
 

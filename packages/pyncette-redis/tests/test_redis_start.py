@@ -39,6 +39,7 @@ from tests.servers.plugin import StartServer
 from tests.servers.redis import command
 
 SECRET = "s3cret"
+MARKER = "Pyncette, format 1, readable from 1"
 USER = "pyncette-test"
 
 # What the documentation tells users to grant.
@@ -47,7 +48,8 @@ GRANTS = (
     "+evalsha",
     "+script|load",
     *("+hmget", "+hset", "+hdel", "+zadd", "+zrem", "+zcount", "+zmscore", "+zrangebyscore", "+zrangebylex"),
-    *("+get", "+set", "+exists", "+time", "+hello", "+select", "+info"),
+    *("+zrank", "+zrange"),
+    *("+get", "+set", "+del", "+exists", "+time", "+hello", "+select", "+info"),
 )
 
 
@@ -316,7 +318,7 @@ async def test_marker_that_is_somebody_elses(redis_server: Server, namespace: st
 async def test_every_process_finds_the_same_namespace(redis_server: Server, namespace: str) -> None:
     for _ in range(3):
         async with redis_repository(redis_url=redis_server.url, redis_namespace=namespace):
-            assert command(redis_server.port, "GET", f"pyncette:{{{namespace}|}}:schema") == "2"
+            assert command(redis_server.port, "GET", f"pyncette:{{{namespace}|}}:schema") == MARKER
 
 
 async def warnings_of(caplog: pytest.LogCaptureFixture, **options: Any) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pyncette.errors import RepositoryException, StorageVersionException
 from pyncette.migrations import Format, Migration, newest, plan
+from pyncette.resources import load_migrations
 
 from . import scripts
 from .client import Client
@@ -36,7 +37,7 @@ class Schema:
 
     @classmethod
     def of(cls, settings: Settings) -> Schema:
-        return cls(settings.namespace, scripts.migrations(), settings.finish_upgrade)
+        return cls(settings.namespace, migrations(), settings.finish_upgrade)
 
     @property
     def new(self) -> str:
@@ -60,6 +61,11 @@ class Schema:
         """
         where = f"The Redis namespace {self.namespace!r}"
         return plan(self.stored(text), self.steps, finish=self.finish, where=where, distribution="pyncette-redis")
+
+
+def migrations() -> tuple[Migration[str], ...]:
+    """All steps that this release knows."""
+    return load_migrations(__package__, "lua")
 
 
 def marker(stored: Format) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 
 from pyncette.migrations import Migration, Phase
-
-_FILE = re.compile(r"(\d{4})_(expand|contract)_\w+\.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +52,6 @@ LOCK = _load("lock")
 ADVANCE = _load("advance")
 
 ALL = (OPEN, REGISTER, INSERT, SETTLE, CLAIM, COUNT, LOOK, READ, SCAN, SCAN_READY)
-
-
-def migrations() -> tuple[Migration[str], ...]:
-    """The files of ``schema``, in the order of their names."""
-    names = sorted(entry.name for entry in files(__package__).joinpath("schema").iterdir())
-    return tuple(
-        Migration(int(parts[1]), Phase(parts[2]), name, _read("schema", name))
-        for name in names
-        if (parts := _FILE.fullmatch(name))
-    )
 
 
 def migration(step: Migration[str]) -> Script:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from pyncette.checks import check_flag
 from redis.asyncio.connection import parse_url
 
 from .keys import check_namespace
@@ -97,8 +98,7 @@ def check(
     """
     namespace, timeout = check_namespace(redis_namespace), _timeout(redis_timeout)
     mode = _mode(redis_mode)
-    if not isinstance(finish_upgrade, bool):
-        raise TypeError(f"finish_upgrade must be True or False, not {finish_upgrade!r}.")
+    check_flag("finish_upgrade", finish_upgrade)
     service = _service(redis_sentinel_service, mode)
     if not isinstance(redis_url, str):
         raise TypeError(f"redis_url must be a string such as {_EXAMPLE!r}, not {type(redis_url).__name__}.")
@@ -109,7 +109,7 @@ def check(
         raise ValueError("max_connections in redis_url must be at least 1.")
     if mode is Mode.CLUSTER and connection.pop("db", 0):
         raise ValueError("A Redis Cluster has the database 0 only: remove the number behind the host in redis_url.")
-    return Settings(mode, hosts, namespace, timeout, service, connections, connection, sentinel, finish_upgrade)
+    return Settings(mode, hosts, namespace, timeout, service, connections, connection, sentinel, bool(finish_upgrade))
 
 
 def options_from_url(url: str) -> dict[str, Any]:

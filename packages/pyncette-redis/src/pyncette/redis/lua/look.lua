@@ -33,4 +33,4 @@ end
 local out = {}
 read(out, key, 5)
 local now = redis.call('TIME')
-return { first and string.format('%.0f', first), table.concat(out), string.format('%s%06d', now[1], now[2]) }
+return { first and string.format('%.0f', first) or false, table.concat(out), string.format('%s%06d', now[1], now[2]) }
