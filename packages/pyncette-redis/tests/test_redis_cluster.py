@@ -35,24 +35,12 @@ from pyncette.testing.contract.base import (
     take,
     want,
 )
-from tests.redis_kit import opened, until_it_works
+from tests.helpers.redis import opened, until_it_works
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
 
 PARTITIONS = [Queue(f"task:{n}") for n in range(64)]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def cluster(start_server: StartServer) -> Iterator[Server]:
-    """One that a test may do anything to."""
-    with start_server("redis-cluster") as cluster:
-        yield cluster
 
 
 def scripts(cluster: Server) -> list[int]:
@@ -216,6 +204,29 @@ async def test_slot_on_the_move(cluster: Server) -> None:
         reset(cluster)
         await stored(repository, [absent])
         assert sum(scripts(cluster)) == 1  # the new place is known
+
+
+async def test_slot_on_the_move_for_commands_that_are_no_scripts(cluster: Server) -> None:
+    """They are redirected as scripts are: to where the slot goes, and to where it has gone."""
+    async with opened(cluster, redis_namespace="") as repository, opened(cluster) as other, asyncio.timeout(30):
+        records = numbered(30)
+        await insert(repository, records)
+        for slot in (slot_of("task"), Keys("", spread=True).static.slot):
+            mover = Mover(cluster, slot)
+            mover.open()
+            mover.move(*mover.keys_left())
+            assert (await repository.count(Queue("task"))).value == 30
+            assert await repository.queues(after=None, limit=9) == ["task"]
+            mover.close()
+            assert (await other.count(Queue("task"))).value == 30
+            assert await other.queues(after=None, limit=9) == ["task"]
+        mover = Mover(cluster, Keys("", spread=True).static.slot)
+        mover.open()
+        mover.move(*mover.keys_left())
+        await insert(repository, [record("new")])
+        mover.close()
+        await insert(other, [record("newer")])
+        assert await repository.queues(after=None, limit=9) == ["new", "newer", "task"]
 
 
 async def test_slots_that_move_under_load(cluster: Server) -> None:

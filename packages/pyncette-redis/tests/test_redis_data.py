@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,22 +25,10 @@ from pyncette.testing.contract.base import (
     stored,
     want,
 )
-from tests.redis_kit import claim, opened, settled
+from tests.helpers.redis import claim, opened, settled
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def server(start_server: StartServer) -> Iterator[Server]:
-    """One that a test may do anything to."""
-    with start_server("redis") as server:
-        yield server
 
 
 async def test_memory_is_full(server: Server) -> None:
@@ -68,6 +56,22 @@ async def test_memory_is_full(server: Server) -> None:
         command(server.port, "CONFIG", "SET", "maxmemory", "0")
         await insert(repository, new)
         assert len(await all_of(repository, TASK)) == 148
+
+
+async def test_memory_is_full_and_a_queue_is_new(server: Server) -> None:
+    """Its first instance is refused, clearly; what is settled in the same batch is settled, and apps still start."""
+    async with opened(server) as repository:
+        records = numbered(5)
+        await insert(repository, records)
+        taken = await claim(repository)
+        command(server.port, "CONFIG", "SET", "maxmemory", "1mb")
+        changes = settled(taken)
+        shorter = Change(changes[4].old, replace(changes[4].new or taken[4], spec="{}"))
+        with pytest.raises(RepositoryUnavailableException, match=r"has reached its maxmemory and takes no new data"):
+            await repository.swap([Change(None, record("another")), *changes[:4], shorter])
+        assert await stored(repository, taken) == [change.new for change in [*changes[:4], shorter]]
+        async with opened(server, redis_namespace="another") as other:
+            assert await stored(other, taken) == [None] * 5
 
 
 async def test_disk_is_full(start_server: StartServer, tmp_path: Path) -> None:
@@ -162,6 +166,52 @@ async def test_index_that_somebody_damaged(server: Server) -> None:
         assert len(await claim(repository, limit=5)) == 1
         assert len(await claim(repository, limit=5)) == 5
         assert command(server.port, "ZCARD", f"{keys}ready") == 6
+
+
+async def test_settling_costs_nothing_by_the_size_of_arguments(server: Server) -> None:
+    """What is sent and written is the same for a large spec as for a small one; a claim returns it."""
+
+    def settling() -> tuple[int, int]:
+        """Bytes that the server has received, and what its append-only file holds."""
+        (received,) = (each for each in command(server.port, "INFO", "stats").splitlines() if "input_bytes:" in each)
+        (file,) = (each for each in command(server.port, "INFO", "persistence").splitlines() if "aof_base_" in each)
+        (size,) = (each for each in command(server.port, "INFO", "persistence").splitlines() if "current_size" in each)
+        return int(received.split(":")[1]), int(size.split(":")[1]) - int(file.split(":")[1])
+
+    costs = {}
+    async with opened(server) as repository:
+        for size in (1_000, 100_000):
+            one = record(name=str(size), spec="x" * size)
+            await insert(repository, [one])
+            (taken,) = await claim(repository)
+            assert taken.spec == one.spec
+            before = settling()
+            (change,) = settled([taken])
+            assert await repository.swap([change]) == [Swap.APPLIED]
+            costs[size] = [after - earlier for after, earlier in zip(settling(), before, strict=True)]
+            assert await stored(repository, [one]) == [change.new]
+            large, small = replace(one, spec="y" * size), replace(one, spec="{}")
+            for old, new in ((change.new, large), (large, small), (small, None)):
+                fresh_one = replace(new, revision=fresh()) if new else None
+                (current,) = await stored(repository, [one])
+                assert old is not None
+                assert await repository.swap([Change(current, fresh_one)]) == [Swap.APPLIED]
+                assert await stored(repository, [one]) == [fresh_one]
+            assert command(server.port, "EXISTS", "pyncette:{|task}:specs") == 0  # of what is gone nothing stays
+    assert all(abs(one - other) < 200 for one, other in zip(*costs.values(), strict=True))
+
+
+async def test_a_large_spec_in_every_answer(server: Server) -> None:
+    async with opened(server) as repository:
+        records = [record(name=str(n), ready_at=NOW + n - 9, spec=str(n) * 1000) for n in range(5)]
+        one = static("static", ready_at=NOW - 1, spec="s" * 1000)
+        await insert(repository, [*records, one])
+        assert await repository.scan(TASK, after=None, limit=9) == records
+        assert await repository.scan_ready(TASK, limit=9) == records
+        assert (await repository.look([TASK], [one.ref, records[2].ref])).records == [one, records[2]]
+        assert await claim(repository, TASK, Queue("static", static=True)) == [*records, one]
+        command(server.port, "DEL", "pyncette:{|task}:specs")
+        assert [one.spec[:8] for one in await repository.scan(TASK, after=None, limit=9)] == ["damaged:"] * 5
 
 
 async def test_keys_that_are_somebody_elses(server: Server) -> None:

@@ -27,7 +27,7 @@ from pyncette.testing.contract.base import (
     take,
     want,
 )
-from tests.redis_kit import PATIENCE, claim, opened, settled, until_it_works
+from tests.helpers.redis import PATIENCE, claim, opened, settled, until_it_works
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
@@ -36,11 +36,6 @@ TIMEOUT = 0.5
 
 
 pytestmark = pytest.mark.timeout(300)  # sentinels lose half a minute when a machine is slow
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

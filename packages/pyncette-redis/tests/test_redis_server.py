@@ -28,24 +28,12 @@ from pyncette.testing.contract.base import (
     static,
     stored,
 )
-from tests.redis_kit import claim, opened, settled
+from tests.helpers.redis import claim, opened, settled
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
 
 TIMEOUT = 0.5
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def server(start_server: StartServer) -> Iterator[Server]:
-    """One that a test may do anything to."""
-    with start_server("redis") as server:
-        yield server
 
 
 @pytest.fixture
@@ -117,6 +105,46 @@ async def test_round_trips(server: Server) -> None:
         "zrange",
     }
     assert set(calls(server)) - inside_scripts == {"evalsha", "time", "info", "config|resetstat"}
+
+
+async def test_look_is_one_round_trip(server: Server) -> None:
+    """The next moment, records, and the server's time."""
+    one, other = static("static", ready_at=NOW + 5), record(ready_at=NOW + 3)
+    async with opened(server) as repository:
+        await insert(repository, [one, other])
+        command(server.port, "CONFIG", "RESETSTAT")
+        found = await repository.look([TASK, Queue("static", static=True)], [other.ref, record("none").ref, one.ref])
+        assert (found.next_ready, found.records) == (NOW + 3, [other, None, one])
+        seconds, micros = command(server.port, "TIME")
+        assert found.now is not None
+        assert 0 <= int(seconds) * 1_000_000 + int(micros) - found.now < 5_000_000
+        assert (await repository.look([], [])).now is not None
+        assert calls(server)["evalsha"] == 2
+
+
+async def test_pages_of_one_moment(server: Server) -> None:
+    """Each costs the same, wherever it begins, also behind a record that has gone."""
+    async with opened(server) as repository:
+        records = [record(name=f"{n:05}", ready_at=NOW) for n in range(5000)]
+        for first in range(0, 5000, 1000):
+            await insert(repository, records[first : first + 1000])
+        names = [record(name=name, ready_at=NOW) for name in ("a", "B", "ab", "Ä", "ä", "a\U0001f600", "~")]
+        await insert(repository, names)
+        everything = sorted([*records, *names], key=lambda each: each.key.encode())
+        for start in (0, 2500, 4999, 5003):
+            before = everything[start]
+            for gone in (False, True):
+                if gone:
+                    (found,) = await stored(repository, [before])
+                    assert found is not None
+                    assert await repository.swap([Change(found, None)]) == [Swap.APPLIED]
+                command(server.port, "CONFIG", "RESETSTAT")
+                page = await repository.scan_ready(TASK, after=(NOW, before.key), limit=3)
+                assert page == everything[start + 1 : start + 4]
+                inside = calls(server)
+                assert inside.get("zrange", 0) <= 15
+                assert not inside.keys() & {"zrangebyscore", "zrangebylex"}
+        assert await repository.scan_ready(TASK, since=NOW + 1, after=(NOW, everything[9].key), limit=3) == []
 
 
 async def test_idle_calls_are_cheap(server: Server) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -51,16 +50,6 @@ GRANTS = (
     *("+zrank", "+zrange"),
     *("+get", "+set", "+del", "+exists", "+time", "+hello", "+select", "+info"),
 )
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def namespace() -> str:
-    return uuid.uuid4().hex
 
 
 async def error_of(**options: Any) -> RepositoryException:

@@ -15,7 +15,7 @@ from pyncette.repository import Repository
 from pyncette.testing.contract.base import MINUTE, NOW, TASK, fresh, stored, take, want
 from tests.servers.model import Server
 
-PATIENCE = 100
+LONGEST_WAIT = 100
 
 
 @asynccontextmanager
@@ -46,7 +46,7 @@ def settled(taken: list[Record]) -> list[Change]:
 
 async def until_it_works(repository: Repository, records: list[Record]) -> list[Record | None]:
     """Read, as soon as the storage is there again."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(LONGEST_WAIT):
         while True:
             try:
                 return await stored(repository, records)
