@@ -74,12 +74,10 @@ def test_all_keys_of_a_queue_have_one_slot(namespace: str) -> None:
     """Whatever the queue's name holds, braces in particular, and never the same key as that of another queue."""
     names = [*strategies.LOOKALIKES, "}", "{", "}{", "{}", "a}", "}a", "{a}b", "x}:rows", "|", "static", "schema"]
     keys = Keys(namespace, spread=True)
-    seen: Counter[bytes] = Counter(
-        {keys.static.rows: 1, keys.static.specs: 1, keys.static.ready: 1, keys.marker.encode(): 1}
-    )
+    seen: Counter[bytes] = Counter({keys.static.rows: 1, keys.static.ready: 1, keys.marker.encode(): 1})
     for name in set(names):
         queue = keys.dynamic(name)
-        bare = [key.split(b"\r\n", 1)[1][:-2] for key in (queue.rows, queue.specs, queue.ready, queue.order)]
+        bare = [key.split(b"\r\n", 1)[1][:-2] for key in (queue.rows, queue.ready, queue.order)]
         assert {key_slot(key) for key in bare} == {queue.slot}
         seen.update(bare)
     assert set(seen.values()) == {1}

@@ -27,7 +27,7 @@ from pyncette.testing.contract.base import (
     take,
     want,
 )
-from tests.helpers.redis import PATIENCE, claim, opened, settled, until_it_works
+from tests.helpers.redis import LONGEST_WAIT, claim, opened, settled, until_it_works
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
@@ -62,7 +62,7 @@ async def caught_up(sentinels: Server) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(LONGEST_WAIT):
         while not condition():  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.05)
 
@@ -129,7 +129,7 @@ async def test_failover_under_load(sentinels: Server) -> None:
                 outage = max(outage, time.monotonic() - last)
                 last = time.monotonic()
 
-    async with opened(sentinels, redis_timeout=TIMEOUT) as repository, asyncio.timeout(2 * PATIENCE):
+    async with opened(sentinels, redis_timeout=TIMEOUT) as repository, asyncio.timeout(2 * LONGEST_WAIT):
         records = [record(name=f"{n}", ready_at=n) for n in range(200)]
         await insert(repository, records)
         await caught_up(sentinels)

@@ -65,7 +65,7 @@ class Batch:
 
     def asked(self) -> tuple[list[bytes], list[bytes]]:
         """Keys and arguments of a script that reads."""
-        keys = [key for section in self.sections for key in (section.queue.rows, section.queue.specs)]
+        keys = [section.queue.rows for section in self.sections]
         return keys, [piece for section in self.sections for piece in (number(len(section.parts)), *section.parts)]
 
     def swap(self) -> Call:
@@ -73,7 +73,7 @@ class Batch:
         arguments: list[bytes] = []
         for section in self.sections:
             queue = section.queue
-            keys += (queue.rows, queue.specs, queue.ready, queue.order)
+            keys += (queue.rows, queue.ready, queue.order)
             arguments += (number(len(section.parts)), _ONE if queue.ordered else _ZERO, *section.parts)
         count = 2 * len(self.sections) + _PARTS * len(self.positions)
         return Call(scripts.INSERT if self.grows else scripts.SETTLE, self.slot, keys, arguments, count)
@@ -218,11 +218,11 @@ def _alike(one: QueueClaim, other: QueueClaim) -> bool:
 def _add_run(question: Question, keys: Keys, claim: QueueClaim, names: list[str], now: int, tail: bytes) -> None:
     joined = b""
     if claim.queue.static:
-        question.keys += (keys.static.rows, keys.static.specs, keys.static.ready)
+        question.keys += (keys.static.rows, keys.static.ready)
         joined = "\0".join(names).encode()
     else:
         for queue in map(keys.dynamic, names):
-            question.keys += (queue.rows, queue.specs, queue.ready)
+            question.keys += (queue.rows, queue.ready)
         question.queues += names
     question.arguments += (
         _STATIC if claim.queue.static else _DYNAMIC,

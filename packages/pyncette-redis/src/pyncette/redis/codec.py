@@ -36,7 +36,7 @@ MAX_ATTEMPT = 2**32 - 1
 
 def head(record: Record) -> bytes:
     """A row as far as the spec."""
-    state = encoded(record.state)
+    state = record.state.encode()
     return _header(record) + _LENGTH.pack(len(state)) + state
 
 
@@ -135,14 +135,14 @@ def record(queue: str, key: str, stored: Stored) -> Record:
         return Record(queue, key, 0, 0, None, None, revision, 0, 0, f"damaged: {row[:60]!r}")
     length, due_at, fence, attempt, _ = _FIXED.unpack_from(row)
     state_end = length + _LENGTH.size + _LENGTH.unpack_from(row, length)[0]
-    state, spec = row[length + _LENGTH.size : state_end], row[state_end:-1]
+    state = row[length + _LENGTH.size : state_end].decode(errors="replace")  # core takes a damaged one for none
+    spec = _LOST.encode() if apart == b"" else row[state_end:-1] if apart is None else apart
     try:
-        text = (spec if apart is None else apart).decode() if apart != b"" else _LOST
-        state_text = state.decode()
-    except UnicodeDecodeError as error:
-        text, state_text = f"damaged: {error.object[:60]!r}", decoded(state)
+        text = spec.decode()
+    except UnicodeDecodeError:
+        text = f"damaged: {spec[:60]!r}"
     if length == end:
-        return Record(queue, key, due_at, due_at, None, None, revision, fence, attempt, text, state_text)
+        return Record(queue, key, due_at, due_at, None, None, revision, fence, attempt, text, state)
     ready_at, locked_until, flags = _LEASE.unpack_from(row, end)
     return Record(
         queue,
@@ -155,7 +155,7 @@ def record(queue: str, key: str, stored: Stored) -> Record:
         fence,
         attempt,
         text,
-        state_text,
+        state,
     )
 
 

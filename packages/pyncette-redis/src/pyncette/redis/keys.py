@@ -32,13 +32,12 @@ class QueueKeys:
     """Where the records of a queue are.
 
     :ivar slot: 0 where there are no slots.
-    :ivar rows, specs, ready, order: keys, packed by :func:`~pyncette.redis.wire.bulk`.
+    :ivar rows, ready, order: keys, packed by :func:`~pyncette.redis.wire.bulk`.
     :ivar ordered: whether ``order`` is used; static tasks are not listed.
     """
 
     slot: int
     rows: bytes
-    specs: bytes
     ready: bytes
     order: bytes
     ordered: bool = True
@@ -59,10 +58,8 @@ class Keys:
         self.spread = spread
         self._queues: dict[str, QueueKeys] = {}
         tag = f"pyncette:{{{namespace}|}}:"
-        rows, specs, ready = (f"{tag}static{end}".encode() for end in ("", "-specs", "-ready"))
-        self.static: QueueKeys = QueueKeys(
-            self._slot(rows), bulk(rows), bulk(specs), bulk(ready), bulk(ready), ordered=False
-        )
+        rows, ready = f"{tag}static".encode(), f"{tag}static-ready".encode()
+        self.static: QueueKeys = QueueKeys(self._slot(rows), bulk(rows), bulk(ready), bulk(ready), ordered=False)
         self.marker: str = f"{tag}schema"
         self.lock: str = f"{tag}upgrade"
         self.progress: str = f"{tag}upgraded"
@@ -76,8 +73,7 @@ class Keys:
         keys = self._queues.get(queue)
         if keys is None:
             tag = f"pyncette:{{{self.namespace}|{queue}}}:".encode(errors="surrogateescape")
-            rows, specs, ready, order = (bulk(tag + end) for end in (b"rows", b"specs", b"ready", b"order"))
-            keys = QueueKeys(self._slot(tag), rows, specs, ready, order)
+            keys = QueueKeys(self._slot(tag), bulk(tag + b"rows"), bulk(tag + b"ready"), bulk(tag + b"order"))
             self._queues[queue] = keys
         return keys
 

@@ -135,7 +135,7 @@ class RedisRepository(Repository):
         call = Call(
             scripts.SCAN,
             keys.slot,
-            [keys.rows, keys.specs, keys.order],
+            [keys.rows, keys.order],
             [bulk(first), bulk(last), batches.number(limit)],
             3,
         )
@@ -166,7 +166,7 @@ class RedisRepository(Repository):
             bulk(member),
         ]
         keys = self._keys.dynamic(queue.name)
-        places = [keys.rows, keys.specs, keys.ready]
+        places = [keys.rows, keys.ready]
         call = Call(scripts.SCAN_READY, keys.slot, places, arguments, len(arguments))
         return self._page(queue, await self._client.one(call))
 

@@ -143,4 +143,4 @@ class Upgrade:
 
 def _batch(script: scripts.Script, queue: QueueKeys, members: list[str]) -> Call:
     packed = [bulk(codec.encoded(member)) for member in members]
-    return Call(script, queue.slot, [queue.rows, queue.specs, queue.ready, queue.order], packed, len(packed))
+    return Call(script, queue.slot, [queue.rows, queue.ready, queue.order], packed, len(packed))

@@ -1,5 +1,5 @@
 -- Lease what is ready: write what pyncette.lease.claim says, and return it as it was before.
--- KEYS: of each queue, in the order of the runs: rows, specs, ready; of a run of static tasks once.
+-- KEYS: of each queue, in the order of the runs: rows, ready; of a run of static tasks once.
 -- ARGV: now; now as 8 bytes; limit; length of the new headers as 2 bytes; then of each run of queues:
 --       'static' or 'dynamic', number of queues, limit of each, end of the leases, the tail of a header from the length of
 --       the revision on, names of the static tasks separated by NUL, first and last place in the index.
@@ -46,9 +46,9 @@ end
 
 local out = {}
 
-local function take(rows_key, specs_key, ready_key, members, run)
+local function take(rows_key, ready_key, members, run)
   local rows = ask('HMGET', rows_key, members)
-  local specs = apart_from(rows, specs_key, members)
+  local specs = apart_from(rows, rows_key, members)
   local written, moved, strays = {}, {}, {}
   for i = 1, #members do
     local member, row = members[i], rows[i]

@@ -1,8 +1,9 @@
 -- Put before every script.
 --
--- A queue's records are in a hash (member -> row), with a sorted set by ready_at. Large specs are in a hash of their own
--- (member -> spec), so that what each fire rewrites is small. Those of a dynamic queue are also in a sorted set by member.
--- All static tasks share one hash of rows, one of specs and one sorted set, and have no third.
+-- A queue's records are in a hash (member -> row), with a sorted set by ready_at. A large spec is apart from its row, in a
+-- field of its own, so that what each fire rewrites is small: in the same hash, as a key that may not exist would keep all
+-- calls waiting while a cluster moves the slot. Records of a dynamic queue are also in a sorted set by member. All static
+-- tasks share one hash and one sorted set, and have no third.
 --
 -- A row, integers big endian:
 --    1..2   length of the header       19..22  attempt
@@ -118,8 +119,7 @@ local function ready_of(key, names, lower, upper, limit)
   return ready
 end
 
--- Walk over the runs of queues that a claim asks for, and give what is ready to `take(rows_key, specs_key, ready_key,
--- members, run)`,
+-- Walk over the runs of queues that a claim asks for, and give what is ready to `take(rows_key, ready_key, members, run)`,
 -- which appends to `out` and returns how many it took. A run is queues of one kind with the same limit, lease and window.
 local RUN = 8 -- arguments
 
@@ -130,8 +130,8 @@ local function each_ready(first, limit, out, take)
     local lower, upper = ARGV[argument + 6], ARGV[argument + 7]
     local run = { lease_end = ARGV[argument + 3], tail = ARGV[argument + 4] }
     for _ = 1, kind == 'static' and 1 or count do
-      local rows_key, specs_key, ready_key, members = KEYS[key], KEYS[key + 1], KEYS[key + 2], nil
-      key = key + 3
+      local rows_key, ready_key, members = KEYS[key], KEYS[key + 1], nil
+      key = key + 2
       if limit <= 0 then
         return
       end
@@ -145,7 +145,7 @@ local function each_ready(first, limit, out, take)
       if #members > 0 then
         local at = #out + 1
         out[at] = ''
-        local taken = take(rows_key, specs_key, ready_key, members, run)
+        local taken = take(rows_key, ready_key, members, run)
         out[at] = pack('>I4I4', kind == 'static' and 0 or queue, taken)
         limit = limit - taken
       end
@@ -153,15 +153,20 @@ local function each_ready(first, limit, out, take)
   end
 end
 
+-- The field of a spec that is apart. No member ends like this.
+local function spec_field(member)
+  return member .. '\0'
+end
+
 -- By position: the specs that are apart from `rows`, '' for one that is lost.
-local function apart_from(rows, specs_key, members)
+local function apart_from(rows, rows_key, members)
   local specs, wanted, places = {}, {}, {}
   for i = 1, #members do
     if rows[i] and byte(rows[i], -1) == APART then
-      wanted[#wanted + 1], places[#places + 1] = members[i], i
+      wanted[#wanted + 1], places[#places + 1] = spec_field(members[i]), i
     end
   end
-  local found = ask('HMGET', specs_key, wanted)
+  local found = ask('HMGET', rows_key, wanted)
   for i = 1, #wanted do
     specs[places[i]] = found[i] or ''
   end
@@ -182,9 +187,9 @@ local function tell(out, member, row, spec)
 end
 
 -- Append to a reply those of `members` that have a row; returns how many have.
-local function tell_all(out, rows_key, specs_key, members)
+local function tell_all(out, rows_key, members)
   local rows, count = ask('HMGET', rows_key, members), 0
-  local specs = apart_from(rows, specs_key, members)
+  local specs = apart_from(rows, rows_key, members)
   for i = 1, #members do
     if rows[i] then
       tell(out, members[i], rows[i], specs[i])
@@ -194,7 +199,7 @@ local function tell_all(out, rows_key, specs_key, members)
   return count
 end
 
--- Append to a reply what is asked for from `key` and `argument` on. KEYS there: of each queue rows and specs. ARGV there: of
+-- Append to a reply what is asked for from `key` and `argument` on. KEYS there: of each queue rows. ARGV there: of
 -- each queue the number of members, and the members. The reply: of each member the length of its row plus one as 4 bytes,
 -- and the row, then of a spec that is apart its length and the spec; 0 for what does not exist.
 local function read(out, key, argument)
@@ -205,7 +210,7 @@ local function read(out, key, argument)
     end
     argument = argument + 1 + count
     local rows = ask('HMGET', KEYS[key], members)
-    local specs = apart_from(rows, KEYS[key + 1], members)
+    local specs = apart_from(rows, KEYS[key], members)
     for i = 1, count do
       local at = #out
       if rows[i] then
@@ -219,6 +224,6 @@ local function read(out, key, argument)
         out[at + 1] = pack('>I4', 0)
       end
     end
-    key = key + 2
+    key = key + 1
   end
 end

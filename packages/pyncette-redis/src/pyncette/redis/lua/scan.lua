@@ -1,17 +1,17 @@
 -- A page of a dynamic queue, in the order of the members.
--- KEYS: rows, specs, order.  ARGV: where the page begins and ends, as for ZRANGEBYLEX; limit.
+-- KEYS: rows, order.  ARGV: where the page begins and ends, as for ZRANGEBYLEX; limit.
 -- Reply: see `tell`.
 
 local from, to, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local out = {}
 
 while wanted > 0 do
-  local members = redis.call('ZRANGEBYLEX', KEYS[3], from, to, 'LIMIT', 0, wanted)
+  local members = redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, wanted)
   if #members == 0 then
     break
   end
   -- Without a row the index is damaged; a short page would mean that there are no more.
-  wanted = wanted - tell_all(out, KEYS[1], KEYS[2], members)
+  wanted = wanted - tell_all(out, KEYS[1], members)
   from = '(' .. members[#members]
 end
 return table.concat(out)

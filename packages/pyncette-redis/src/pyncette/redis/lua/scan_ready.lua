@@ -1,9 +1,9 @@
 -- A page of a dynamic queue, in the order of ready_at and, at one moment, of the members' bytes.
--- KEYS: rows, specs, ready.  ARGV: first and last place in the index, as for ZRANGEBYSCORE; limit; the place and the member
+-- KEYS: rows, ready.  ARGV: first and last place in the index, as for ZRANGEBYSCORE; limit; the place and the member
 -- after which the page begins, or '' twice.
 -- Reply: see `tell`.
 
-local rows_key, specs_key, ready_key = KEYS[1], KEYS[2], KEYS[3]
+local rows_key, ready_key = KEYS[1], KEYS[2]
 local lower, upper, wanted, place, last = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 -- As the index orders members of one place. Lua's own comparison is that of the server's locale.
@@ -49,6 +49,6 @@ while wanted > 0 and first < stop do
   local members = redis.call('ZRANGE', ready_key, first, math.min(first + wanted, stop) - 1)
   first = first + #members
   -- Without a row the index is damaged; a short page would mean that there are no more.
-  wanted = wanted - tell_all(out, rows_key, specs_key, members)
+  wanted = wanted - tell_all(out, rows_key, members)
 end
 return table.concat(out)

@@ -1,5 +1,5 @@
 -- Compare and swap, each change by itself.
--- KEYS: of each queue: rows, specs, ready, order; of static tasks rows, specs, ready, and ready once more.
+-- KEYS: of each queue: rows, ready, order; of static tasks rows, ready, and ready once more.
 -- ARGV: of each queue: number of changes, '1' if it has an order or '0'; then of each change:
 --       member
 --       '+' to insert, '=' or '!' and the old revision to replace, '-' and the old revision to delete
@@ -12,8 +12,8 @@ local PARTS = 5
 local out = {}
 local argument = 1
 
-for key = 1, #KEYS, 4 do
-  local rows_key, specs_key, ready_key, order_key = KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3]
+for key = 1, #KEYS, 3 do
+  local rows_key, ready_key, order_key = KEYS[key], KEYS[key + 1], KEYS[key + 2]
   local count, ordered = tonumber(ARGV[argument]), ARGV[argument + 1] == '1'
   argument = argument + 2
   local members = {}
@@ -21,7 +21,7 @@ for key = 1, #KEYS, 4 do
     members[i] = ARGV[argument + PARTS * (i - 1)]
   end
   local rows = ask('HMGET', rows_key, members)
-  local written, moved, named, gone, put, dropped = {}, {}, {}, {}, {}, {}
+  local written, moved, named, gone, dropped = {}, {}, {}, {}, {}
   for i = 1, count do
     local member, condition, row, spec, ready_at = unpack(ARGV, argument, argument + PARTS - 1)
     argument = argument + PARTS
@@ -36,28 +36,25 @@ for key = 1, #KEYS, 4 do
       if kind == '=' then
         row = row .. rest(stored)
       elseif spec ~= '' then
-        put[#put + 1], put[#put + 2] = member, spec
+        written[#written + 1], written[#written + 2] = spec_field(member), spec
       elseif stored and byte(stored, -1) ~= INLINE then
-        dropped[#dropped + 1] = member
+        dropped[#dropped + 1] = spec_field(member)
       end
       if kind == '-' then
-        gone[#gone + 1] = member
+        gone[#gone + 1], dropped[#dropped + 1] = member, member
       else
         if kind == '+' then
           named[#named + 1], named[#named + 2] = '0', member
         end
-        local at = #written
-        written[at + 1], written[at + 2] = member, row
-        moved[at + 1], moved[at + 2] = ready_at, member
+        written[#written + 1], written[#written + 2] = member, row
+        moved[#moved + 1], moved[#moved + 2] = ready_at, member
       end
     end
     out[#out + 1] = applied and '1' or '0'
   end
   send('HSET', rows_key, written)
-  send('HSET', specs_key, put)
   send('ZADD', ready_key, moved)
-  send('HDEL', rows_key, gone)
-  send('HDEL', specs_key, dropped)
+  send('HDEL', rows_key, dropped)
   send('ZREM', ready_key, gone)
   if ordered then
     send('ZADD', order_key, named)

@@ -1,6 +1,6 @@
 -- The first format: see common.lua. There is nothing to change.
 --
 -- A step is called for each batch of records, after common.lua.
--- KEYS: of one queue rows, specs, ready, order; of static tasks rows, specs, ready, and ready once more.
+-- KEYS: of one queue rows, ready, order; of static tasks rows, ready, and ready once more.
 -- ARGV: members, which may have no row any more.
 -- It may be repeated for the same records after a kill.
