@@ -13,7 +13,11 @@ BACKENDS = frozenset({"sqlite", "redis", "postgres", "mysql", "dynamodb"})
 DRAWING = re.compile(r"(?s)```mermaid\n.*?```")
 
 MODULES = {module_name(path): imports(path) for path in run_time_files()}
-CORE = sorted(m for m in MODULES if m.split(".")[1:2] not in [[b] for b in (*BACKENDS, "testing", "mongodb")])
+CORE = sorted(
+    m
+    for m in MODULES
+    if m.split(".")[1:2] not in [[b] for b in (*BACKENDS, "testing", "mongodb", "model", "task", "pyncette")]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import sys
 import pytest
 from devtool.cli import parser
 from devtool.layout import distributions
+from packaging.requirements import Requirement
 
 from .pages import PAGES, ROOT, blocks
 
@@ -36,9 +37,17 @@ def test_it_can_be_typed(block: object, line: str) -> None:
 
 def check_pip(arguments: list[str]) -> None:
     assert arguments[0] in {"install", "uninstall"}
-    for requirement in arguments[1:]:
-        name, _, extras = requirement.rstrip("]").partition("[")
-        assert set(filter(None, extras.split(","))) <= distributions()[name].extras.keys()
+    for argument in arguments[1:]:
+        requirement = Requirement(argument)
+        assert requirement.extras <= distributions()[requirement.name].extras.keys()
+        if arguments[0] == "install" and requirement.name == "pyncette":
+            assert str(requirement.specifier) == ">=2", "on an older Python pip would install 1.1.0"
+
+
+def test_pip_is_kept_from_the_old_version_everywhere() -> None:
+    mentioned = [line for page in PAGES for line in re.findall(r"pip install [^`\n]*", page.read_text())]
+    assert len(mentioned) >= 20
+    assert [line for line in mentioned if re.search(r"[ \"']pyncette(\[|[ \"'.,]|$)(?![^\n]*>=2)", line)] == []
 
 
 def test_commands_of_dev() -> None:

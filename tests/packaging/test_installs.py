@@ -43,7 +43,7 @@ def uses(*backends: str) -> str:
 WALK = """
 import importlib, pkgutil, sys
 import pyncette
-skipped = {"pyncette.mongodb", "pyncette.prometheus", "pyncette.testing"}
+skipped = {"pyncette.mongodb", "pyncette.pyncette", "pyncette.task", "pyncette.prometheus", "pyncette.testing"}
 for module in pkgutil.iter_modules(pyncette.__path__, "pyncette."):
     if module.name not in skipped:
         importlib.import_module(module.name)

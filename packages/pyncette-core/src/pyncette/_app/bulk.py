@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
@@ -12,6 +13,7 @@ import anyio.lowlevel
 
 from pyncette._leases.registration import Register, Remove
 from pyncette._leases.writer import MAX_BATCH, Awaited, Writer
+from pyncette._schedules.moments import moment_of
 from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.task import Task, check_task
 from pyncette.errors import PyncetteException
@@ -23,6 +25,9 @@ W = TypeVar("W", bound=Awaited)
 
 STEPS_AT_ONCE = 25
 """So many instances are prepared, or answers read, before others get their turn: that takes half a millisecond."""
+
+ImportedInstance = tuple[str, datetime.datetime, Mapping[str, Any]]
+"""Name, next occurrence, and the keywords of ``schedule_task``."""
 
 Progress = Callable[[int], Any]
 """Gets the number of instances that have been dealt with so far, refused ones included. May be a coroutine function."""
@@ -57,6 +62,22 @@ async def schedule_many(
             raise TypeError(f"Not a pair of instance name and keywords, ('name', {{…}}): {item!r}.")
         name, kwargs = item
         return name, Register(task.instantiate(name, **kwargs), if_exists)
+
+    return await _Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
+
+
+async def import_many(
+    writer: Writer,
+    task: Task,
+    instances: Iterable[ImportedInstance] | AsyncIterable[ImportedInstance],
+    *,
+    progress: Progress | None,
+) -> BulkResult:
+    check_task(task)
+
+    def prepare(item: ImportedInstance) -> tuple[str, Register]:
+        name, next_at, kwargs = item
+        return name, Register(task.instantiate(name, **kwargs), "keep", moment_of("the next occurrence", next_at))
 
     return await _Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
 

@@ -40,7 +40,7 @@ from pyncette.observer import Observers
 from pyncette.options import LoopOptions
 from pyncette.repository import Repository
 
-from .bulk import BulkResult, Progress, schedule_many, unschedule_many
+from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
 from .calls import CallCheck
 from .instances import Instances, what_if_exists
 from .states import TaskState
@@ -188,6 +188,23 @@ class PyncetteContext(Steering):
         self._calls.check("schedule_tasks", task)
         wanted = what_if_exists(if_exists, force=force)
         return await schedule_many(self._writer, task, instances, if_exists=wanted, progress=progress)
+
+    async def import_tasks(
+        self,
+        task: Task,
+        instances: Iterable[ImportedInstance] | AsyncIterable[ImportedInstance],
+        progress: Progress | None = None,
+    ) -> BulkResult:
+        """Schedule many instances that come from another storage, each with the next occurrence that it had there.
+
+        One that exists already stays as it is, so that a call that was interrupted can be repeated.
+
+        :param instances: triples of instance name, next occurrence (overdue ones are executed at once, a naive one is
+            local time), and the keywords of :meth:`schedule_task`; consumed batch by batch.
+        :param progress: called after each batch with the number of instances dealt with so far.
+        """
+        self._calls.check("import_tasks", task)
+        return await import_many(self._writer, task, instances, progress=progress)
 
     async def unschedule_task(self, task: Task, instance_name: str | None = None) -> None:
         """Remove an instance, whether or not it exists. An execution under way loses its lease.

@@ -27,10 +27,12 @@ class Register(Awaited):
     :ivar how: what became of it, once it is stored.
     """
 
-    def __init__(self, task: Task, if_exists: IfExists) -> None:
+    def __init__(self, task: Task, if_exists: IfExists, next_at: int | None = None) -> None:
+        """``next_at`` is the next occurrence, where the schedule does not decide it: it comes from another storage."""
         super().__init__(task.ref, None)
         self._task = task
         self._if_exists: IfExists = if_exists
+        self._next_at = next_at
         self._spec = task.new_spec()
         self.how: Scheduling = Scheduling.CREATED
 
@@ -40,7 +42,7 @@ class Register(Awaited):
                 f"The storage did not confirm {self.ref.key!r}, which is not stored (any more): either it never was, "
                 "or it has been executed. Being at most once, it is not scheduled again."
             )
-        first = self._spec.first(now)
+        first = self._spec.first(now) if self._next_at is None else self._next_at
         if first is None:
             raise ValueError(f"{self.ref.key!r} has no occurrence after now: correct its schedule or its bounds.")
         try:
