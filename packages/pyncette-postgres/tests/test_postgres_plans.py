@@ -4,26 +4,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-import asyncpg
 import pytest
 
-from pyncette.postgres import postgres_repository
-from pyncette.postgres.connection import Background, Database, session_settings
-from pyncette.postgres.repository import PostgresRepository
-from pyncette.postgres.settings import Settings, Table
-from pyncette.postgres.statements import Queries
 from pyncette.record import Change, Queue, QueueClaim
 from pyncette.repository import Repository
 from pyncette.testing.contract.base import take
 from tests.helpers import postgres as helpers
 from tests.helpers.postgres import MINUTE, NOW, SECOND, fresh
+from tests.helpers.postgres_plans import access, explained, made
 from tests.servers.model import Server
 
 ROWS = 1_000_000
@@ -45,14 +37,6 @@ SELECT 'static' || n, 'static' || n, {NOW} + n, {NOW} + n - 3, 0, 0, 'first', '{
 FROM generate_series(0, {STATICS} - 1) AS n
 """
 
-EXPLAIN = {
-    "session_preload_libraries": "auto_explain",
-    "auto_explain.log_min_duration": "0",
-    "auto_explain.log_analyze": "on",
-    "auto_explain.log_format": "json",
-    "client_min_messages": "log",
-}
-
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -66,90 +50,6 @@ def large_table(postgres_server: Server) -> Iterator[str]:
         helpers.run(postgres_server.url, FILL_STATIC.format(table=name))
         helpers.run(postgres_server.url, f"ANALYZE {name}")
         yield name
-
-
-@contextmanager
-def made(url: str) -> Iterator[str]:
-    """An empty table whose statistics nobody brings up to date."""
-
-    async def make() -> None:
-        async with postgres_repository(postgres_url=url, postgres_table_name=name):
-            pass
-
-    with helpers.table(url) as name:
-        asyncio.run(make())
-        helpers.run(url, f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
-        yield name
-
-
-@dataclass(frozen=True)
-class Access:
-    """How a plan gets at the table.
-
-    :ivar ways: indexes, "by place" for what a row's place is known of, or what else there is.
-    :ivar rows: how many rows were looked at.
-    """
-
-    ways: set[str]
-    rows: int
-
-
-def access(plan: Any, table: str) -> Access:
-    ways, rows = set(), 0.0
-    for node in nodes(plan):
-        if "Index Name" in node:
-            ways.add(node["Index Name"].removeprefix(f"{table}_"))
-        elif node.get("Relation Name") == table and node["Node Type"] not in {"ModifyTable", "Bitmap Heap Scan"}:
-            ways.add("by place" if node["Node Type"] == "Tid Scan" else node["Node Type"])
-        if node.get("Relation Name") == table and node["Node Type"] != "ModifyTable":
-            rows += (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-    return Access(ways, round(rows))
-
-
-def nodes(plan: Any) -> Iterator[Any]:
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes(part)
-
-
-class Explained(Database):
-    """Collects the plans of the statements that it runs."""
-
-    def __init__(self, pool: Any, table: str) -> None:
-        super().__init__(pool, "here", Background())
-        self.plans: list[Any] = []
-        self._table = table
-
-    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        async with self.connection() as connection:
-            connection.add_log_listener(self._hear)
-            rows: list[Any] = await connection.fetch(query, *arguments)
-            await asyncio.sleep(0)  # the driver calls listeners in the next turn of the loop
-            connection.remove_log_listener(self._hear)
-            return rows
-
-    def _hear(self, _: Any, message: Any) -> None:
-        _, begin, rest = message.message.partition("{")
-        plan = json.loads(begin + rest)
-        if self._table in plan["Query Text"]:  # the driver asks for other things
-            self.plans.append(plan["Plan"])
-
-
-@asynccontextmanager
-async def explained(url: str, table: str, cache_size: int) -> AsyncIterator[tuple[Repository, list[Any]]]:
-    """A repository on the table, and the plans of all that it has done."""
-    settings = Settings(
-        url=url, table=Table.parse(table), skip_table_create=True, pool_size=1, statement_cache_size=cache_size
-    )
-    async with asyncpg.create_pool(
-        url,
-        min_size=1,
-        max_size=1,
-        statement_cache_size=cache_size,
-        server_settings={**session_settings(settings), **EXPLAIN},
-    ) as pool:
-        database = Explained(pool, table)
-        yield PostgresRepository(database, Queries.of(settings.table)), database.plans
 
 
 def calls(repository: Repository) -> dict[str, tuple[Callable[[], Awaitable[Any]], set[str], int]]:
