@@ -72,7 +72,7 @@ def ended(record: Record, spec: Spec, policies: Policies, how: AttemptEnd, error
 def test_begin(waited: int, mode: ExecutionMode, expected: object) -> None:
     policies = Policies(execution_mode=mode, lease_duration=seconds(60))
     before = due()
-    assert begin(policies, claimed(before), before, claimed_at=NOW - waited, now=NOW) == expected
+    assert begin(policies, RECURRING, claimed(before), before, claimed_at=NOW - waited, now=NOW) == expected
     assert holds_lease(policies) is (mode is not ONCE)
 
 
@@ -231,7 +231,7 @@ def lost_claim(policies: Policies, recorded: Attempts | None = None) -> tuple[Re
         due(attempts=recorded), now=NOW - 61 * SECOND, locked_until=NOW - SECOND, token="t", holder="dead:7:token"
     )
     record = lease.claim(first, now=NOW, locked_until=NOW + LEASE, token="u", holder=f"{WORKER}:u")
-    return record, begin(policies, record, first, claimed_at=NOW, now=NOW)
+    return record, begin(policies, RECURRING, record, first, claimed_at=NOW, now=NOW)
 
 
 def test_a_lost_attempt_without_a_policy_is_only_told_of() -> None:
@@ -246,7 +246,7 @@ def test_a_failure_that_left_the_lease_is_not_lost() -> None:
     assert change.new is not None
     later = NOW + LEASE
     record = lease.claim(change.new, now=later, locked_until=later + LEASE, token="u", holder="h:u")
-    assert begin(Policies(), record, change.new, claimed_at=later, now=later) == Execute(advance=False)
+    assert begin(Policies(), RECURRING, record, change.new, claimed_at=later, now=later) == Execute(advance=False)
 
 
 @pytest.mark.parametrize("retry", [Retry(1, jitter=0), lambda attempt, error: None])
@@ -265,7 +265,7 @@ def test_a_lost_attempt_is_recorded_and_backs_off(retry: Any) -> None:
         recorded, ended=2, lost=2, lost_with=["dead:6", "dead:7"]
     )
     again = lease.claim(new, now=NOW + LEASE, locked_until=NOW + 2 * LEASE, token="v", holder="h:v")
-    assert begin(policies, again, new, claimed_at=NOW + LEASE, now=NOW + LEASE) == Execute(advance=False)
+    assert begin(policies, RECURRING, again, new, claimed_at=NOW + LEASE, now=NOW + LEASE) == Execute(advance=False)
 
 
 @pytest.mark.parametrize("hold", [True, False])
@@ -289,7 +289,7 @@ def test_attempts_that_nobody_recorded_were_lost() -> None:
     """Workers without a policy ran before, or what recorded a loss died itself."""
     first = replace(due(), attempt=3)
     record = claimed(first)
-    decision = begin(Policies(retry=Retry(1, max_lost=3)), record, first, claimed_at=NOW, now=NOW)
+    decision = begin(Policies(retry=Retry(1, max_lost=3)), RECURRING, record, first, claimed_at=NOW, now=NOW)
     assert isinstance(decision, Settle)
     result = end(
         record,
@@ -335,7 +335,7 @@ def test_what_was_missed(fast_forward: bool, following: int) -> None:
 
 def advanced(policies: Policies, record: Record | None = None) -> Record:
     record = claimed(due()) if record is None else record
-    result = advance(record, RECURRING, policies, now=NOW, worker=WORKER, revision=REVISION)
+    result = advance(record, RECURRING, policies, record.due_at, now=NOW, worker=WORKER, revision=REVISION)
     assert result.change is not None
     assert result.change.new is not None
     return result.change.new
@@ -374,7 +374,7 @@ def test_at_most_once_and_nobody_told_the_end() -> None:
     first = advanced(policies)
     for later, unknown in [(60 * SECOND, 0), (60 * SECOND + 1, 1)]:
         second = replace(first, fence=first.fence + 1)
-        result = advance(second, RECURRING, policies, now=NOW + later, worker=WORKER, revision=REVISION)
+        result = advance(second, RECURRING, policies, second.due_at, now=NOW + later, worker=WORKER, revision=REVISION)
         assert len(result.unknown) == unknown
         assert result.change is not None
         assert result.change.new is not None

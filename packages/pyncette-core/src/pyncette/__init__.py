@@ -15,7 +15,7 @@ from ._app.states import TaskState
 from ._tasks.existing import Scheduling
 from ._tasks.names import partition_of
 from ._tasks.partition import PartitionedTask
-from ._tasks.policies import ExecutionMode, FailureMode, OnExhausted, Policies
+from ._tasks.policies import CatchUp, ExecutionMode, FailureMode, OnExhausted, Overlap, Policies
 from ._tasks.retry import Retry
 from ._tasks.task import PartitionSelector, Task
 from ._tasks.worker import Worker
@@ -24,6 +24,7 @@ from .record import Count
 
 __all__ = [
     "BulkResult",
+    "CatchUp",
     "Context",
     "Count",
     "ExecutionMode",
@@ -31,6 +32,7 @@ __all__ = [
     "GiveUp",
     "ListTasksResponse",
     "OnExhausted",
+    "Overlap",
     "PartitionSelector",
     "PartitionedTask",
     "Policies",

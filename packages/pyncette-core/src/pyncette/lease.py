@@ -59,11 +59,16 @@ def holds(lease: Record, stored: Record | None) -> bool:
     return stored is not None and stored.locked_by == lease.locked_by and stored.fence == lease.fence
 
 
-def register(old: Record | None, ref: Ref, *, due_at: int, spec: str, revision: str) -> Change:
+def register(
+    old: Record | None, ref: Ref, *, due_at: int, spec: str, revision: str, ready_at: int | None = None
+) -> Change:
     """An instance is created; or all of one that exists is overwritten, its lease included. Only the fence stays, as it
-    must never repeat."""
-    fence = old.fence if old else 0
-    return Change(old, Record(ref.queue, ref.key, due_at, due_at, None, None, revision, fence, 0, spec))
+    must never repeat.
+
+    :param ready_at: when it may be claimed; ``due_at`` by default.
+    """
+    fence, ready = old.fence if old else 0, due_at if ready_at is None else ready_at
+    return Change(old, Record(ref.queue, ref.key, due_at, ready, None, None, revision, fence, 0, spec))
 
 
 def update(old: Record, *, spec: str, revision: str) -> Change:
@@ -71,14 +76,17 @@ def update(old: Record, *, spec: str, revision: str) -> Change:
     return Change(old, replace(old, spec=spec, revision=revision))
 
 
-def move(old: Record, *, due_at: int, spec: str, state: str, revision: str) -> Change:
-    """The next occurrence is another one, and no attempt of it has begun. A lease ends; what is paused stays so."""
-    moved = _waiting(old, due_at, revision, spec=spec, state=state)
+def move(old: Record, *, due_at: int, spec: str, state: str, revision: str, ready_at: int | None = None) -> Change:
+    """The next occurrence is another one, and no attempt of it has begun. A lease ends; what is paused stays so.
+
+    :param ready_at: when it may be claimed; ``due_at`` by default.
+    """
+    moved = _waiting(old, due_at, revision, spec=spec, state=state, ready_at=ready_at)
     paused = Band.of(old.ready_at) is Band.PAUSED
     return Change(old, replace(moved, ready_at=old.ready_at) if paused else moved)
 
 
-def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str) -> Change:
+def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str, ready_at: int | None = None) -> Change:
     """A static task's schedule changed in code: store the new one, due at ``due_at``.
 
     A lease that is held stays, its holder settles by the new schedule; an overdue occurrence stays due, and a task that
@@ -88,7 +96,7 @@ def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str) -> Ch
     stays = state in {State.LEASED, State.PAUSED, State.DEAD}
     if stays or (old.due_at <= now and state not in {State.COMPLETED, State.UNREADABLE}):
         return Change(old, replace(old, spec=spec, revision=revision))
-    return Change(old, _waiting(old, due_at, revision, spec=spec))
+    return Change(old, _waiting(old, due_at, revision, spec=spec, ready_at=ready_at))
 
 
 def claim(record: Record, *, now: int, locked_until: int, token: str, holder: str) -> Record:

@@ -28,6 +28,7 @@ from .events import (
     TickStarted,
 )
 from .record import Record
+from .schedule import SkippedRange
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -198,6 +199,22 @@ class Observers:
             fields = self._run(task, record)
             fields["scheduled_at"] = to_datetime(scheduled_at)
             _tell(listeners, RunEnded(**fields, outcome=outcome, attempts=attempts, reason=reason, error=error))
+
+    def skipped(self, task: Task, record: Record, skip: SkippedRange, reason: str) -> None:
+        """Occurrences are skipped, with a change of ``record``."""
+        if listeners := self._listeners.get("run_ended"):
+            fields = self._run(task, record)
+            fields["scheduled_at"] = to_datetime(skip.first)
+            event = RunEnded(
+                **fields,
+                outcome="skipped",
+                reason=reason,
+                attempts=0,
+                last_scheduled_at=to_datetime(skip.last) if skip.count > 1 else None,
+                count=skip.count,
+                count_exact=skip.exact,
+            )
+            _tell(listeners, event)
 
     def _run(self, task: Task, record: Record) -> _Run:
         return {

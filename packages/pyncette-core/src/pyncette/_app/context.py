@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pyncette._leases.held import HeldLease
+from pyncette._loop.deadlines import extend, remaining
+from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.state import latest_runs
 from pyncette._tasks.task import Task
+from pyncette.events import Trigger
 
 from .running import PyncetteContext
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousRun:
+    """How a run has ended.
+
+    :ivar outcome: a :data:`pyncette.events.RunOutcome`, or ``"running"`` if it is at most once and still under way.
+    :ivar scheduled_at: the occurrence, in the task's timezone.
+    :ivar ended_at: in UTC; None if that is not known.
+    """
+
+    outcome: str
+    scheduled_at: datetime.datetime
+    ended_at: datetime.datetime | None
 
 
 class Context:
@@ -21,6 +42,8 @@ class Context:
     :ivar fencing_token: grows with every claim of the instance. Another system that remembers the highest one it has
         seen can refuse writes of a worker that lost its lease and doesn't know yet.
     :ivar attempt: the number of this attempt in the run, from 1; those that were lost or cancelled count too.
+    :ivar trigger: what caused the run.
+    :ivar run_id: of a manual or backfill run, None for one of the schedule.
     :ivar heartbeat: coroutine function that prolongs the lease by the task's ``lease_duration`` from now; does nothing
         in at-most-once tasks. Raises :class:`~pyncette.errors.LeaseLostException` once somebody else may have claimed
         the occurrence, and :class:`~pyncette.errors.RepositoryException` if the storage could not be asked.
@@ -32,7 +55,41 @@ class Context:
     args: dict[str, Any]
     fencing_token: int
     attempt: int
+    trigger: Trigger = "schedule"
+    run_id: str | None = None
     heartbeat: Callable[[], Coroutine[Any, Any, None]]
+
+    _lease: HeldLease | None = None
+
+    @property
+    def remaining(self) -> datetime.timedelta | None:
+        """The time until this attempt times out, not less than 0; None if the task has no ``timeout``."""
+        return None if self._lease is None else remaining(self._lease, self.app_context.clock.now())
+
+    def extend_timeout(self, delta: datetime.timedelta) -> None:
+        """Let this attempt time out later by ``delta``. Has no effect if the task has no ``timeout``.
+
+        :raises TypeError: ``delta`` is no ``timedelta``.
+        :raises ValueError: it is negative.
+        """
+        if self._lease is not None:
+            extend(self._lease, delta)
+
+    @functools.cached_property
+    def previous(self) -> PreviousRun | None:
+        """How the run before this one has ended, None if there is none, or the task has ``keep_runs=0``. Occurrences
+        that were skipped before they began are no runs."""
+        if self._lease is None:
+            return None
+        runs = [run for run in latest_runs(self._lease.before.state) if run.attempts]
+        if not runs:
+            return None
+        ended_at = runs[-1].ended_at
+        return PreviousRun(
+            runs[-1].outcome,
+            to_datetime(runs[-1].scheduled_at, self.task.tz),
+            None if ended_at is None else to_datetime(ended_at),
+        )
 
     if TYPE_CHECKING:
 

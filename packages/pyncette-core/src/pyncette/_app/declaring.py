@@ -10,7 +10,7 @@ from typing import Any, Literal, Never, TypeVar
 from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, Argument, Timing, declared_args
 from pyncette._tasks.names import check_name, escape, join, partition_of
 from pyncette._tasks.partition import PartitionedTask
-from pyncette._tasks.policies import POLICIES, ExecutionMode, FailureMode, OnExhausted, Policies
+from pyncette._tasks.policies import POLICIES, CatchUp, ExecutionMode, FailureMode, OnExhausted, Overlap, Policies
 from pyncette._tasks.retry import RetryPolicy
 from pyncette._tasks.spec import encode_args
 from pyncette._tasks.task import PartitionSelector, Task
@@ -64,6 +64,13 @@ class Declarations:
         heartbeat: bool | Literal["cancel"] = True,
         retry: RetryPolicy | None = None,
         on_exhausted: OnExhausted | None = None,
+        catch_up: CatchUp = CatchUp.ALL,
+        timeout: datetime.timedelta | None = None,
+        max_lateness: datetime.timedelta | None = None,
+        overlap: Overlap = Overlap.QUEUE,
+        jitter: datetime.timedelta | None = None,
+        concurrency: int | None = None,
+        retain: datetime.timedelta | None = None,
         pause_after: int | None = None,
         keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,
@@ -76,7 +83,8 @@ class Declarations:
         :param interval: the time between two occurrences.
         :param timezone: of ``schedule``: an IANA name or a POSIX TZ rule; UTC by default.
         :param enabled: whether this app executes the task; True by default.
-        :param fast_forward: whether occurrences that were missed are skipped; False by default.
+        :param fast_forward: whether occurrences that were missed are skipped, as with :attr:`CatchUp.EARLIEST`; False
+            by default.
         :param failure_mode: what happens when an execution raises; :attr:`FailureMode.NONE` by default.
         :param execution_mode: how often an occurrence may be executed when things go wrong;
             :attr:`ExecutionMode.AT_LEAST_ONCE` by default.
@@ -89,6 +97,18 @@ class Declarations:
             that returns the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.
         :param on_exhausted: what becomes of an instance whose run has failed: :attr:`OnExhausted.NEXT`, or
             :attr:`OnExhausted.HOLD`, which keeps it as dead; by default one-off instances are held, the others go on.
+        :param catch_up: which of several occurrences that were missed are executed; :attr:`CatchUp.ALL` by default.
+        :param timeout: an attempt that takes longer is cancelled, and has failed; None by default: never. A plain
+            function can't be cancelled: it counts as timed out, and keeps its slot until it returns.
+        :param max_lateness: an occurrence that could not begin so soon after it came due is skipped; None by default:
+            never.
+        :param overlap: what becomes of occurrences that come due while one is open; :attr:`Overlap.QUEUE` by default.
+        :param jitter: each occurrence comes due later by a part of it, which is always the same for an instance and
+            evenly spread over instances; None by default.
+        :param concurrency: at most so many executions of this task run at a time in one process; None by default, which
+            leaves it to ``concurrency_limit`` of the app.
+        :param retain: how long an instance is kept that has no further occurrence; None by default: it is removed at
+            once.
         :param pause_after: so many failed runs in a row pause the instance until it is resumed; None by default: never.
         :param keep_runs: of how many runs, the latest ones, each instance remembers how they ended, 100 at most; 3 by
             default.
@@ -127,6 +147,13 @@ class Declarations:
         heartbeat: bool | Literal["cancel"] = True,
         retry: RetryPolicy | None = None,
         on_exhausted: OnExhausted | None = None,
+        catch_up: CatchUp = CatchUp.ALL,
+        timeout: datetime.timedelta | None = None,
+        max_lateness: datetime.timedelta | None = None,
+        overlap: Overlap = Overlap.QUEUE,
+        jitter: datetime.timedelta | None = None,
+        concurrency: int | None = None,
+        retain: datetime.timedelta | None = None,
         pause_after: int | None = None,
         keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,
@@ -169,6 +196,13 @@ class Declarations:
         heartbeat: bool | Literal["cancel"] = True,
         retry: RetryPolicy | None = None,
         on_exhausted: OnExhausted | None = None,
+        catch_up: CatchUp = CatchUp.ALL,
+        timeout: datetime.timedelta | None = None,
+        max_lateness: datetime.timedelta | None = None,
+        overlap: Overlap = Overlap.QUEUE,
+        jitter: datetime.timedelta | None = None,
+        concurrency: int | None = None,
+        retain: datetime.timedelta | None = None,
         pause_after: int | None = None,
         keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,

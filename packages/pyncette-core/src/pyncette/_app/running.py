@@ -258,6 +258,7 @@ class PyncetteContext(Steering):
                 with self._executions.watchdog.watching(), anyio.CancelScope() as scope:
                     watch.start_soon(self._cut_off, scope)
                     watch.start_soon(self._renewer.run, tasks)
+                    watch.start_soon(self._executions.deadlines.run)
                     try:
                         async with self._make_executor() as executor:
                             limit = getattr(executor, "concurrency_limit", self._concurrency_limit)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from pyncette._lifecycle.begin import holds_lease
 from pyncette.record import Record
@@ -11,10 +12,14 @@ from .held import HeldLease
 
 
 class Active:
-    """Leases whose execution has not ended; each takes a slot. Occurrences are known until their end is stored."""
+    """Leases whose execution has not ended; each takes a slot. Occurrences are known until their end is stored.
+
+    :ivar running: how many there are of each template with ``concurrency``.
+    """
 
     def __init__(self) -> None:
         self._all: set[HeldLease] = set()
+        self.running: Counter[str] = Counter()
         self._holding: dict[str, HeldLease] = {}  # by key, without those at most once, which hold no lease
 
     def __len__(self) -> int:
@@ -25,12 +30,21 @@ class Active:
 
     def add(self, held: HeldLease) -> None:
         self._all.add(held)
+        if held.task.policies.concurrency is not None:
+            self.running[held.task.template.canonical_name] += 1
         if holds_lease(held.task.policies):
             self._holding[held.record.key] = held
 
     def ended(self, held: HeldLease) -> None:
         """The slot is free."""
+        if held.task.policies.concurrency is not None and held in self._all:
+            self.running[held.task.template.canonical_name] -= 1
         self._all.discard(held)
+
+    def running_with(self, claimed: Iterable[HeldLease]) -> Counter[str]:
+        """As :attr:`running`, with those that are about to be executed."""
+        names = (held.task.template.canonical_name for held in claimed if held.task.policies.concurrency is not None)
+        return self.running + Counter(names)
 
     def release(self, held: HeldLease) -> None:
         """This process has nothing more to do with the occurrence."""
@@ -39,6 +53,7 @@ class Active:
 
     def clear(self) -> None:
         self._all.clear()
+        self.running.clear()
         self._holding.clear()
 
     def executing(self, record: Record) -> HeldLease | None:

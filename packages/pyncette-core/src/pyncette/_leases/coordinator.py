@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease, renews_lease
@@ -15,7 +15,7 @@ from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException
 from pyncette.observer import Observers
-from pyncette.record import QueueClaim, Record
+from pyncette.record import Record
 
 from .active import Active
 from .control import ControlReading
@@ -23,6 +23,7 @@ from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, new_revis
 from .outcomes import Outcomes
 from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
+from .shares import is_behind, open_tasks, room_left, shared_out
 from .static import StaticTasks
 from .store import Store
 from .writer import Write, Writer
@@ -57,6 +58,8 @@ class Coordinator:
         self._batch_size = batch_size
         self._reading = reading
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
+        self._limited: Sequence[Task] = ()  # those with a concurrency of their own
+        self._behind: set[str] = set()  # queues with a backlog
         self._busy_queues = 0
         self._static = StaticTasks(writer)
         self.active: Active = Active()
@@ -82,6 +85,7 @@ class Coordinator:
         queued = [queued for task in tasks for queued in task.queues if queued.enabled]
         await self._static.start((task for task in queued if not task.dynamic), self._clock.now())
         self._tasks = {task.canonical_name: task for task in queued}
+        self._limited = [task for task in queued if task.policies.concurrency is not None]
 
     async def check_static(self, *, after_outage: bool) -> None:
         """Store static tasks anew whose records are gone, from time to time."""
@@ -94,19 +98,18 @@ class Coordinator:
     async def next_ready(self, *, after: int | None = None) -> int | None:
         """The earliest moment when something may be claimed. Reads the control record on the way."""
         while self._tasks:
-            queues = [task.queue for task in self._awake()]
+            queues = [task.queue for task in self._awake(room_left(self._limited, self.active.running))]
             now = self._clock.now()
             looked = await self._store.look(queues, (CONTROL,), after=after)
             if not self._reading.take(looked.records[0], now):
                 return looked.next_ready
         return None
 
-    def _awake(self) -> list[Task]:
-        """The tasks whose template is not paused."""
+    def _awake(self, room: Mapping[str, int]) -> list[Task]:
+        """The tasks whose template is not paused, and may have more executions here."""
+        tasks = open_tasks(self._tasks.values(), room)
         paused = self._reading.control.paused
-        if not paused:
-            return list(self._tasks.values())
-        return [task for task in self._tasks.values() if task.template.canonical_name not in paused]
+        return [task for task in tasks if task.template.canonical_name not in paused] if paused else tasks
 
     async def claim(self, free: int) -> tuple[list[HeldLease], bool]:
         """Lease at most ``free`` occurrences that are ready.
@@ -117,13 +120,14 @@ class Coordinator:
         """
         await self._reading.follow()
         held: list[HeldLease] = []
-        tasks: Sequence[Task] = self._awake()
+        room = room_left(self._limited, self.active.running)
+        tasks: Sequence[Task] = self._awake(room)
         limit = min(free, self._batch_size)
         share = -(-limit // (self._busy_queues or max(1, len(tasks))))
         served: set[str] = set()
         while tasks and limit > 0:
             try:
-                claimed = await self._claim(tasks, share, limit)
+                claimed = await self._claim(tasks, share, limit, room)
             except RepositoryException:
                 if not held:
                     raise
@@ -134,7 +138,9 @@ class Coordinator:
             held += self._decode(claimed)
             limit -= len(claimed)
             served.update(counts)
-            tasks = [task for task in tasks if counts.get(task.canonical_name, 0) >= share and task.dynamic]
+            room = room_left(self._limited, self.active.running_with(held))
+            full = [task for task in tasks if counts.get(task.canonical_name, 0) >= self._full(task, share)]
+            tasks = open_tasks((task for task in full if task.dynamic), room)
             share = limit
         self._busy_queues = len(served)
         oldest = min((held_lease.record.due_at for held_lease in held), default=self._clock.now())
@@ -143,14 +149,22 @@ class Coordinator:
             self._tasks[queue] = self._tasks.pop(queue)
         return held, bool(tasks) or limit <= 0
 
-    async def _claim(self, tasks: Sequence[Task], share: int, limit: int) -> list[tuple[Record, Record]]:
+    def _full(self, task: Task, share: int) -> int:
+        """So many records promise more: of a queue that is behind, half of the share is for what is recent."""
+        return max(1, share // 2) if task.canonical_name in self._behind else share
+
+    async def _claim(
+        self, tasks: Sequence[Task], share: int, limit: int, room: dict[str, int]
+    ) -> list[tuple[Record, Record]]:
         """Claim, and return the records as they were before and as they are stored now."""
         now, token = self._clock.now(), new_revision()
         latest = now + self._clock.error  # others, whose clocks may be so much ahead, shall leave it the whole lease
         ends = {task.canonical_name: latest + task.policies.lease_microseconds for task in tasks}
-        claims = [QueueClaim(task.queue, share, ends[task.canonical_name]) for task in tasks]
+        claims = list(shared_out(tasks, share, ends=ends, room=room, behind=self._behind, now=now))
         holder = f"{self._worker}:{token}"
         before = await self._store.claim(claims, now=now, limit=limit, token=token, holder=holder)
+        self._behind.difference_update(ends)
+        self._behind |= is_behind(before, now)
         return [
             (record, lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder))
             for record in before
@@ -255,13 +269,13 @@ class Coordinator:
         :param error: what the task raised.
         """
         now = self._clock.now()
-        due_at = held.record.due_at
-        self.store(held, Attempt(attempt_end, due_at, now, held.started_at, error, self._worker))
+        attempt = Attempt(attempt_end, held.due_at, now, held.started_at, error, self._worker, held.skips)
+        self.store(held, attempt)
 
     def store(self, held: HeldLease, attempt: Attempt) -> None:
         """As :meth:`settle`, for an attempt that is described already."""
         write: Write
-        if holds_lease(held.task.policies) or attempt.end is AttemptEnd.RELEASED:
+        if holds_lease(held.task.policies) or attempt.end in (AttemptEnd.RELEASED, AttemptEnd.PASSED):
             write = Settle(held, attempt, retry_delay=self._poll_interval, on_end=self._outcomes.settled)
         elif held.advanced is not None and concludes(held.task.policies):
             write = Conclude(held, held.advanced, attempt, on_end=self._outcomes.concluded)

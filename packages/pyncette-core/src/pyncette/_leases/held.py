@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,9 @@ import anyio
 
 from pyncette import lease
 from pyncette._lifecycle.end import end
+from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.once import advance, conclude
-from pyncette._lifecycle.values import Attempt, Ended
+from pyncette._lifecycle.values import Attempt, Ended, Skipped
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
 from pyncette._tasks.state import last_settled
 from pyncette._tasks.task import Task
@@ -33,6 +34,9 @@ class HeldLease:
 
     :ivar record: the record as this process last knew it in storage.
     :ivar before: the record before the claim.
+    :ivar due_at: the occurrence that is executed: of several that were missed, not always the one in ``record``.
+    :ivar skips: those that are skipped before it.
+    :ivar limit: how long it may be executed, None if that is not limited; the loop's.
     :ivar claimed_at: microseconds; when the answer to the claim arrived.
     :ivar advanced: at most once: the record that the occurrence's advance has left, None before or if it is gone.
     :ivar lost: whether the lease is known to be somebody else's, or gone.
@@ -45,8 +49,8 @@ class HeldLease:
     """
 
     __slots__ = (
-        *("advanced", "args", "before", "claimed_at", "ended", "lost", "record", "renewing", "scope", "spec"),
-        *("started_at", "taken", "task", "warned"),
+        *("advanced", "args", "before", "claimed_at", "due_at", "ended", "limit", "lost", "record", "renewing"),
+        *("scope", "skips", "spec", "started_at", "taken", "task", "warned"),
     )
 
     def __init__(
@@ -54,6 +58,9 @@ class HeldLease:
     ) -> None:
         self.record: Record = record
         self.before: Record = before
+        self.due_at: int = record.due_at
+        self.skips: Sequence[Skipped] = ()
+        self.limit: Any = None
         self.advanced: Record | None = None
         self.claimed_at = claimed_at
         self.task: Task = task
@@ -66,6 +73,17 @@ class HeldLease:
         self.renewing: bool = False
         self.warned: bool = False
         self.scope: anyio.CancelScope | None = None
+
+    @property
+    def ready_at(self) -> int:
+        """Microseconds; when the occurrence came due."""
+        return came_due(self.spec, self.task.policies, self.record.key, self.due_at)
+
+    @property
+    def run(self) -> Record:
+        """The record with the occurrence that is executed."""
+        record = self.record
+        return record if record.due_at == self.due_at else replace(record, due_at=self.due_at)
 
     def reclaimed(self, before: Record, claimed: Record) -> bool:
         """This process has claimed what it still executes: go on under the new lease, which ends as the old one did.
@@ -186,7 +204,16 @@ class Advance(AwaitedLeaseWrite):
 
     def change(self, now: int) -> Change | None:
         held, policies = self.held, self.held.task.policies
-        self.result = advance(held.record, held.spec, policies, now=now, worker=self._worker, revision=new_revision())
+        self.result = advance(
+            held.record,
+            held.spec,
+            policies,
+            held.due_at,
+            now=now,
+            worker=self._worker,
+            revision=new_revision(),
+            skips=held.skips,
+        )
         return self.result.change
 
     def arrived(self, sent: Change) -> bool:

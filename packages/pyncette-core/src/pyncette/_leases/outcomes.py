@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyncette._lifecycle.once import outcome_of
-from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended
+from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.state import described
 from pyncette._tasks.task import Task
@@ -43,13 +43,14 @@ class Outcomes:
             )
         elif held.lost:
             self.lease_lost(held)
-        elif result.outcome == "succeeded" and not self._observers:
+        elif result.outcome == "succeeded" and not (self._observers or result.skips):
             return
         else:
             self._tell(held.task, write.run, write.attempt, result)
 
     def advanced(self, held: HeldLease, result: Ended) -> None:
         """At most once: the occurrence is over, and about to be executed."""
+        self._tell_skips(held.task, held.record, result.skips)
         for run in result.unknown:
             logger.warning(
                 "How the run of %s at %s ended is unknown: its worker, %s, has not told.",
@@ -93,6 +94,15 @@ class Outcomes:
     def _tell(self, task: Task, run: Record, attempt: Attempt, result: Ended) -> None:
         if attempt.end is AttemptEnd.LOST:
             self.attempt_lost(task, run, attempt.worker)
+        if attempt.moved and attempt.go_to is not None:
+            logger.warning(
+                "%s was due at %s, which is not on its schedule any more; it goes on at %s.",
+                task,
+                to_datetime(attempt.due_at, task.tz),
+                to_datetime(attempt.go_to, task.tz),
+                extra={"task": task.canonical_name},
+            )
+        self._tell_skips(task, run, result.skips)
         if result.outcome is None:
             return
         lost = attempt.end is AttemptEnd.LOST
@@ -107,6 +117,20 @@ class Outcomes:
             reason=result.reason,
             error=None if result.outcome == "succeeded" else attempt.error,
         )
+
+    def _tell_skips(self, task: Task, run: Record, skips: Sequence[Skipped]) -> None:
+        for skip in skips:
+            logger.warning(
+                "%s%d occurrences of %s are skipped (%s), from %s to %s.",
+                "" if skip.exact else "At least ",
+                skip.count,
+                task,
+                skip.reason,
+                to_datetime(skip.first, task.tz),
+                to_datetime(skip.last, task.tz),
+                extra={"task": task.canonical_name, "reason": skip.reason, "count": skip.count},
+            )
+            self._observers.skipped(task, run, skip, skip.reason)
 
     def attempt_lost(self, task: Task, run: Record, worker: str) -> None:
         """The attempt before the claim that made ``run`` was lost with its worker."""

@@ -7,6 +7,7 @@ from abc import abstractmethod
 
 from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease
+from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.scheduling import schedule
 from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.spec import LaterSpec
@@ -47,7 +48,14 @@ class Register(Awaited):
             raise ValueError(f"{self.ref.key!r} has no occurrence after now: correct its schedule or its bounds.")
         try:
             scheduled = schedule(
-                self.known, self.ref, self._spec, first, if_exists=self._if_exists, now=now, revision=new_revision()
+                self.known,
+                self.ref,
+                self._spec,
+                first,
+                ready_at=came_due(self._spec, self._task.policies, self.ref.key, first),
+                if_exists=self._if_exists,
+                now=now,
+                revision=new_revision(),
             )
         except LaterSpec as e:
             raise StorageVersionException(

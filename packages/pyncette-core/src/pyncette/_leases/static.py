@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pyncette import lease
+from pyncette._lifecycle.moments import came_due
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
 from pyncette._tasks.task import Task
@@ -62,6 +63,7 @@ class CheckSchedule(Awaited):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task.ref, None, fresh=False)
+        self._policies = task.policies
         self._spec = task.new_spec()
 
     def decide(self, now: int) -> Change | None:
@@ -75,7 +77,11 @@ class CheckSchedule(Awaited):
         due_at, text = self._spec.first(now), encode(self._spec)
         if due_at is None:
             return self._completed(None, now)
-        return lease.register(None, self.ref, due_at=due_at, spec=text, revision=new_revision())
+        ready_at, revision = self._ready(due_at), new_revision()
+        return lease.register(None, self.ref, due_at=due_at, ready_at=ready_at, spec=text, revision=revision)
+
+    def _ready(self, due_at: int) -> int:
+        return came_due(self._spec, self._policies, self.ref.key, due_at)
 
     def _completed(self, old: Record | None, now: int) -> Change:
         """The last occurrence has passed: kept, so that a schedule that goes on can be told from a new task."""
@@ -107,7 +113,11 @@ class CheckSchedule(Awaited):
             to_datetime(first).isoformat(),
             extra={"task": self.ref.key},
         )
-        return lease.adopt(record, due_at=first, spec=self._since(record, now), now=now, revision=new_revision())
+        return self._adopted(record, first, now)
+
+    def _adopted(self, record: Record, due_at: int, now: int) -> Change:
+        text, revision = self._since(record, now), new_revision()
+        return lease.adopt(record, due_at=due_at, ready_at=self._ready(due_at), spec=text, now=now, revision=revision)
 
     def _since(self, record: Record, now: int) -> str:
         """Occurrences of the schedule before this moment are not to be caught up with."""
@@ -142,8 +152,7 @@ class StoreSchedule(CheckSchedule):
             return self._recomputed(record, now)
         due_at = self._spec.first(now)
         if due_at is not None:
-            text = self._since(record, now)
-            return lease.adopt(record, due_at=due_at, spec=text, now=now, revision=new_revision())
+            return self._adopted(record, due_at, now)
         if lease.state_of(record, now) is lease.State.LEASED or (band is None and record.due_at <= now):
             # What is executed, or overdue, still comes to its end.
             return Change(record, replace(record, spec=self._since(record, now), revision=new_revision()))

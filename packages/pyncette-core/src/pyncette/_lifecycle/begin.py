@@ -5,13 +5,16 @@ Times are microseconds since the epoch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyncette._tasks.policies import ExecutionMode, Policies
+from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import State, last_settled
 from pyncette.record import Record
 
-from .values import Attempt, AttemptEnd
+from .choice import choose, moved_to, superseded
+from .values import Attempt, AttemptEnd, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,14 @@ class Execute:
 
     :ivar advance: at most once: end the occurrence first, and execute only if that is known to be stored.
     :ivar lost_with: the worker that the attempt before was lost with, if there is nothing to store of that.
+    :ivar due_at: the occurrence to execute; None for the one that is stored.
+    :ivar skips: what is skipped before it; to be stored with its end.
     """
 
     advance: bool
     lost_with: str | None = None
+    due_at: int | None = None
+    skips: Sequence[Skipped] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ _EXECUTE = Execute(advance=False)
 _ADVANCE = Execute(advance=True)
 
 
-def begin(policies: Policies, record: Record, before: Record, *, claimed_at: int, now: int) -> Begin:
+def begin(policies: Policies, spec: Spec, record: Record, before: Record, *, claimed_at: int, now: int) -> Begin:
     """Decide what to do with an occurrence when there is room for it.
 
     :param record: as it is stored now.
@@ -61,11 +68,28 @@ def begin(policies: Policies, record: Record, before: Record, *, claimed_at: int
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
         return PutBack(None, "waited too long for a free slot")
-    if not holds_lease(policies):
-        return _ADVANCE
-    if before.attempt and (policies.retry is not None or before.locked_by is not None):
-        return _after_attempts(policies, record, before, now)
-    return _EXECUTE
+    once = not holds_lease(policies)
+    if not before.attempt:
+        target = moved_to(record, spec, now)
+        if target is not None:
+            return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=target, moved=True))
+    elif not once and (policies.follows_attempts or before.locked_by is not None):
+        decision = _after_attempts(policies, spec, record, before, now)
+        if decision is not None:
+            return decision
+    if policies.chooses:
+        return _chosen(policies, spec, record, before, now)
+    if before.locked_by is not None and (worker := _lost_with(policies, before)):
+        return Execute(advance=False, lost_with=worker)
+    return _ADVANCE if once else _EXECUTE
+
+
+def _chosen(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
+    once = not holds_lease(policies)
+    chosen = choose(record, spec, policies, now, begun=before.attempt > 0 and not once)
+    if chosen.due_at is None or not chosen.ready:
+        return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, skips=chosen.skips, go_to=chosen.due_at))
+    return Execute(once, _lost_with(policies, before), chosen.due_at, chosen.skips)
 
 
 def holds_lease(policies: Policies) -> bool:
@@ -79,18 +103,37 @@ def renews_lease(policies: Policies) -> bool:
     return policies.heartbeat is not False and holds_lease(policies)
 
 
-def _after_attempts(policies: Policies, record: Record, before: Record, now: int) -> Begin:
+def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
     """Attempts have been made. One whose end is not recorded was lost; a policy that limits or delays that has to be
-    stored first."""
-    worker = _worker(before.locked_by)
-    if policies.retry is None:
-        recorded = before.locked_by is None or last_settled(before.state) == before.fence
-        return _EXECUTE if recorded else Execute(advance=False, lost_with=worker)
+    stored first. None if nothing speaks against choosing what to execute."""
     attempts = State(record.state).attempts(record.due_at, before.attempt)
-    if attempts.ended >= before.attempt:
-        return _EXECUTE
+    opened = before.fence if attempts.first is None else attempts.first
+    if superseded(record, spec, policies, attempts, opened, now):
+        return Settle(Attempt(AttemptEnd.SUPERSEDED, record.due_at, now))
+    if policies.retry is not None and attempts.ended < before.attempt:
+        return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
+    if not attempts.ended:
+        return None
+    return Execute(advance=False, lost_with=_lost_with(policies, before))
+
+
+def _lost(policies: Policies, spec: Spec, record: Record, before: Record, now: int, *, begun: bool) -> Attempt:
+    """The attempt that was claimed as ``before`` was lost, with the occurrence that it had chosen."""
     lost_at = now if before.locked_until is None else min(before.locked_until, now)
-    return Settle(Attempt(AttemptEnd.LOST, record.due_at, lost_at, started_at=before.fence, worker=worker))
+    worker = _worker(before.locked_by)
+    attempt = Attempt(AttemptEnd.LOST, record.due_at, lost_at, started_at=before.fence, worker=worker)
+    if policies.chooses and not begun:
+        chosen = choose(record, spec, policies, before.fence, begun=before.attempt > 1)
+        if chosen.due_at is not None:
+            attempt.due_at, attempt.skips = chosen.due_at, chosen.skips
+    return attempt
+
+
+def _lost_with(policies: Policies, before: Record) -> str | None:
+    """The worker that the attempt before was lost with, where there is nothing to store of that."""
+    if before.locked_by is None or policies.retry is not None or not holds_lease(policies):
+        return None
+    return None if last_settled(before.state) == before.fence else _worker(before.locked_by)
 
 
 def _worker(holder: str | None) -> str:

@@ -17,7 +17,9 @@ from pyncette.record import Band, Change, Record
 from pyncette.schedule import Once
 
 from .again import Again, after_failure, after_loss
-from .onward import go_on, next_occurrence, why_paused
+from .choice import supersedes_at
+from .moments import Moments
+from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, why_paused
 from .values import Attempt, AttemptEnd, Ended
 
 
@@ -57,6 +59,10 @@ def end(
         return _succeeded(case)
     if attempt.end is AttemptEnd.CANCELLED:
         return _again(case, Again(now, counts=False))
+    if attempt.end is AttemptEnd.PASSED:
+        return _passed(case)
+    if attempt.end is AttemptEnd.SUPERSEDED:
+        return _over(case, "superseded", "")
     if isinstance(attempt.error, Skip):
         return _over(case, "skipped", str(attempt.error))
     chance = int(revision[:8], 16) / 0xFFFFFFFF
@@ -72,22 +78,26 @@ def end(
 
 
 def _succeeded(case: _Case) -> Ended:
-    """Nearly every end: made without decoding the state."""
+    """Nearly every end: made without decoding the state, if nothing was skipped and something comes after it."""
     record, attempt, policies = case.record, case.attempt, case.policies
-    state = after_success(
-        record.state,
-        record.fence,
-        policies.keep_runs,
-        scheduled_at=attempt.due_at,
-        started_at=attempt.ended_at if attempt.started_at is None else attempt.started_at,
-        ended_at=attempt.ended_at,
-        attempts=record.attempt,
-        worker=attempt.worker,
-    )
-    if state is None:
+    started_at = attempt.ended_at if attempt.started_at is None else attempt.started_at
+    to = onward(record, case.spec, policies, attempt.due_at, case.now, opened=started_at)
+    if to.due_at is None and not keeps_completed(record, policies):
+        state: str | None = ""
+    else:
+        state = after_success(
+            record.state,
+            record.fence,
+            policies.keep_runs,
+            scheduled_at=attempt.due_at,
+            started_at=started_at,
+            ended_at=attempt.ended_at,
+            attempts=record.attempt,
+            worker=attempt.worker,
+        )
+    if state is None or to.skips or attempt.skips or to.window or case.spec.bounds.max_runs is not None:
         return _over(case, "succeeded", "")
-    following = next_occurrence(case.spec, policies, attempt.due_at, case.now)
-    return Ended(go_on(record, following, case.now, case.revision, state), "succeeded")
+    return Ended(go_on(record, policies, to, case.now, case.revision, state), "succeeded")
 
 
 def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
@@ -95,16 +105,41 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     record, attempt, policies = case.record, case.attempt, case.policies
     state = State(record.state)
     recorded = state.attempts(attempt.due_at, record.attempt)
+    add_skips(state, attempt.skips, case.now, policies.keep_runs)
     state.add(_run(case, recorded, outcome, reason), policies.keep_runs)
     state.record_attempts(None)
     row = state.failures_in_a_row(outcome)
     if outcome == "failed" and _holds(policies, case.spec):
-        return Ended(_hold(case, Band.DEAD, state, due_at=attempt.due_at, attempt=_ended(case)), outcome, reason)
-    following = next_occurrence(case.spec, policies, attempt.due_at, case.now)
-    if following is not None and policies.pause_after is not None and row >= policies.pause_after:
+        dead = _hold(case, Band.DEAD, state, due_at=attempt.due_at, attempt=_ended(case))
+        return Ended(dead, outcome, reason, attempt.skips)
+    opened = recorded.first or attempt.started_at or case.now
+    to = onward(record, case.spec, policies, attempt.due_at, case.now, opened=opened, state=state)
+    if state.is_last_run(case.spec.bounds.max_runs):
+        to = Onward(None)
+    add_skips(state, to.skips, case.now, policies.keep_runs)
+    store_window(state, to.window)
+    skips = [*attempt.skips, *to.skips]
+    if to.due_at is not None and policies.pause_after is not None and row >= policies.pause_after:
         state.set("why", why_paused(row))
-        return Ended(_hold(case, Band.PAUSED, state, due_at=following, attempt=0), outcome, reason)
-    return Ended(go_on(record, following, case.now, case.revision, state.text(record.fence)), outcome, reason)
+        return Ended(_hold(case, Band.PAUSED, state, due_at=to.due_at, attempt=0), outcome, reason, skips)
+    text = state.text(record.fence)
+    return Ended(go_on(record, policies, to, case.now, case.revision, text), outcome, reason, skips)
+
+
+def _passed(case: _Case) -> Ended:
+    """Nothing was executed: on to another occurrence."""
+    record, attempt, policies = case.record, case.attempt, case.policies
+    state = State(record.state)
+    state.record_attempts(None)
+    add_skips(state, attempt.skips, case.now, policies.keep_runs)
+    if attempt.moved:
+        state.set("moved", attempt.go_to)
+    to = Onward(None)
+    if attempt.go_to is not None:
+        ready_at = Moments(case.spec, policies, record.key).ready(attempt.go_to)
+        to = Onward(attempt.go_to, max(ready_at, case.now))
+    change = go_on(record, policies, to, case.now, case.revision, state.text(record.fence))
+    return Ended(change, skips=attempt.skips)
 
 
 def _hold(case: _Case, band: Band, state: State, *, due_at: int, attempt: int) -> Change:
@@ -121,9 +156,10 @@ def _hold(case: _Case, band: Band, state: State, *, due_at: int, attempt: int) -
 
 def _again(case: _Case, again: Again) -> Ended:
     """The same run is executed once more."""
-    record, attempt = case.record, case.attempt
+    record, attempt, policies = case.record, case.attempt, case.policies
     state = State(record.state)
     recorded = state.attempts(attempt.due_at, record.attempt)
+    add_skips(state, attempt.skips, case.now, policies.keep_runs)
     ended = _ended(case)
     if attempt.end is AttemptEnd.LOST:
         recorded.lost += ended - recorded.ended
@@ -136,15 +172,19 @@ def _again(case: _Case, again: Again) -> Ended:
     if attempt.error is not None:
         recorded.error = described(attempt.error)
     state.record_attempts(recorded)
+    at = again.at
+    if at is not None and recorded.first is not None:
+        limit = supersedes_at(record.key, case.spec, policies, attempt.due_at, recorded.first)
+        at = at if limit is None else min(at, max(limit, case.now))
     change = lease.retry(
         record,
-        at=again.at,
+        at=at,
         revision=case.revision,
         due_at=attempt.due_at,
         attempt=ended,
         state=state.text(record.fence),
     )
-    return Ended(change, again_at=again.at)
+    return Ended(change, skips=attempt.skips, again_at=at)
 
 
 def _ended(case: _Case) -> int:

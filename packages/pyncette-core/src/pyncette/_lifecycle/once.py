@@ -5,7 +5,7 @@ Times are microseconds since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pyncette import lease
@@ -16,17 +16,31 @@ from pyncette.errors import Skip
 from pyncette.events import RunOutcome
 from pyncette.record import HELD, Band, Change, Record
 
-from .onward import go_on, next_occurrence, why_paused
-from .values import Attempt, AttemptEnd, Ended
+from .onward import Onward, add_skips, go_on, onward, why_paused
+from .values import Attempt, AttemptEnd, Ended, Skipped
 
 
-def advance(record: Record, spec: Spec, policies: Policies, *, now: int, worker: str, revision: str) -> Ended:
-    """The occurrence is over, and about to be executed. Runs before it whose worker has not told their end within a
-    lease are ``unknown``."""
+def advance(
+    record: Record,
+    spec: Spec,
+    policies: Policies,
+    due_at: int,
+    *,
+    now: int,
+    worker: str,
+    revision: str,
+    skips: Sequence[Skipped] = (),
+) -> Ended:
+    """The occurrence at ``due_at`` is over, and about to be executed. Runs before it whose worker has not told their
+    end within a lease are ``unknown``.
+
+    :param skips: what is skipped before it.
+    """
     state = State(record.state)
+    add_skips(state, skips, now, policies.keep_runs)
     unknown = list(_unknown(state, now - policies.lease_microseconds))
     run = Run(
-        scheduled_at=record.due_at,
+        scheduled_at=due_at,
         started_at=now,
         ended_at=None,
         attempts=record.attempt,
@@ -35,8 +49,12 @@ def advance(record: Record, spec: Spec, policies: Policies, *, now: int, worker:
         fence=record.fence,
     )
     state.add(run, policies.keep_runs)
-    following = next_occurrence(spec, policies, record.due_at, now)
-    return Ended(go_on(record, following, now, revision, state.text(record.fence)), unknown=unknown)
+    to = onward(record, spec, policies, due_at, now, opened=now, state=state)
+    if state.is_last_run(spec.bounds.max_runs):
+        to = Onward(None)
+    add_skips(state, to.skips, now, policies.keep_runs)
+    change = go_on(record, policies, to, now, revision, state.text(record.fence))
+    return Ended(change, skips=[*skips, *to.skips], unknown=unknown)
 
 
 def concludes(policies: Policies) -> bool:

@@ -1,19 +1,108 @@
-"""On to the next occurrence. Pure; part of :mod:`pyncette._lifecycle.end`.
+"""On to the next occurrence, and what is skipped on the way. Pure; part of :mod:`pyncette._lifecycle.end`.
 
 Times are microseconds since the epoch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from pyncette import lease
-from pyncette._tasks.policies import Policies
+from pyncette._tasks.policies import CatchUp, Overlap, Policies
 from pyncette._tasks.spec import Spec
-from pyncette.record import Change, Record
+from pyncette._tasks.state import Run, State
+from pyncette.record import BAND_WIDTH, Band, Change, Record
+
+from .moments import Moments, Window
+from .values import Skipped
 
 
-def next_occurrence(spec: Spec, policies: Policies, due_at: int, now: int) -> int | None:
-    """The occurrence after the one at ``due_at``, None if that was the last."""
-    return spec.following(due_at, now, fast_forward=policies.fast_forward)
+@dataclass(slots=True)
+class Onward:
+    """Where an instance goes on.
+
+    :ivar due_at: its next occurrence, None if there is none.
+    :ivar ready_at: when that may be claimed.
+    :ivar skips: what is skipped on the way.
+    :ivar window: occurrences after the next one that are skipped ahead of time.
+    """
+
+    due_at: int | None
+    ready_at: int = 0
+    skips: Sequence[Skipped] = ()
+    window: Window | None = None
+
+
+def onward(
+    record: Record, spec: Spec, policies: Policies, due_at: int, now: int, *, opened: int, state: State | None = None
+) -> Onward:
+    """Where an instance goes on after the run of its occurrence at ``due_at``.
+
+    :param opened: when the first attempt of the run began.
+    :param state: of the record; None if it has nothing in it that matters here.
+    """
+    window = None if state is None else stored_window(state, due_at)
+    moments = Moments(spec, policies, record.key, window)
+    following = moments.following(due_at)
+    if following is None:
+        return Onward(None)
+    ready_at = moments.ready(following)
+    if ready_at > now or (policies.overlap is not Overlap.SKIP and policies.catching_up is not CatchUp.EARLIEST):
+        # One that was missed queues behind what is ready already.
+        ahead = window if window is not None and following <= window.since else None
+        return Onward(following, max(ready_at, now), window=ahead)
+    if policies.overlap is Overlap.SKIP:
+        return _skip_overlapping(moments, policies, following, now, opened, window)
+    return _to(moments, "coalesced", following, moments.first_ready_from(following, now), now)
+
+
+def _skip_overlapping(
+    moments: Moments, policies: Policies, following: int, now: int, opened: int, window: Window | None
+) -> Onward:
+    """What came due while the run was open is skipped; what had been missed before is up to ``catch_up``."""
+    if window is not None:  # while what had been missed is caught up with, the instance counts as busy
+        opened = window.until
+    if moments.ready(following) > opened:
+        return _to(moments, "overlap", following, moments.first_ready_from(following, now + 1), now)
+    missed = moments.last_ready_by(following, opened)
+    first = moments.following(missed)
+    beyond = missed if first is None else moments.last_ready_by(first, now)
+    if first is None or moments.ready(first) > now:
+        overlapping: list[Skipped] = []
+    else:
+        overlapping = list(moments.skipped("overlap", first, beyond + 1))
+    if policies.catching_up is CatchUp.ALL:
+        since = missed if window is None else window.since
+        return Onward(following, now, overlapping, Window(since, beyond) if overlapping else window)
+    coalesced = list(moments.skipped("coalesced", following, missed + 1))
+    target = moments.following(beyond)
+    ready_at = now if target is None else max(moments.ready(target), now)
+    return Onward(target, ready_at, [*coalesced, *overlapping])
+
+
+def _to(moments: Moments, reason: str, following: int, target: int | None, now: int) -> Onward:
+    """To ``target``, skipping everything from ``following`` on."""
+    if target == following:
+        return Onward(target, max(moments.ready(following), now))
+    skips = list(moments.skipped(reason, following, target))
+    return Onward(target, now if target is None else max(moments.ready(target), now), skips)
+
+
+def go_on(record: Record, policies: Policies, to: Onward, now: int, revision: str, state: str) -> Change:
+    """The change that goes on, or ends the instance: what has no further occurrence is removed or, completed, kept."""
+    if to.due_at is not None:
+        return lease.complete(record, next_due=to.due_at, ready_at=to.ready_at, revision=revision, state=state)
+    if not keeps_completed(record, policies):
+        return lease.complete(record, next_due=None, revision=revision)
+    kept = policies.retain_microseconds
+    moment = BAND_WIDTH if kept is None or record.ref.static else now + kept
+    return lease.hold(record, Band.COMPLETED, moment=moment, revision=revision, attempt=0, state=state)
+
+
+def keeps_completed(record: Record, policies: Policies) -> bool:
+    """Whether an instance without a further occurrence is kept. A static task always is, lest it begin anew."""
+    return record.ref.static or policies.retain_microseconds is not None
 
 
 def why_paused(failed_in_a_row: int) -> str:
@@ -21,7 +110,33 @@ def why_paused(failed_in_a_row: int) -> str:
     return f"{failed_in_a_row} failed runs in a row"
 
 
-def go_on(record: Record, following: int | None, now: int, revision: str, state: str) -> Change:
-    """The change that goes on with ``following``. One that was missed queues behind what is ready already."""
-    ready_at = None if following is None else max(following, now)
-    return lease.complete(record, next_due=following, ready_at=ready_at, revision=revision, state=state)
+def add_skips(state: State, skips: Sequence[Skipped], now: int, keep: int) -> None:
+    """Count what is skipped, and keep it among the latest runs."""
+    for skip in skips:
+        run = Run(
+            scheduled_at=skip.first,
+            started_at=None,
+            ended_at=now,
+            attempts=0,
+            outcome="skipped",
+            worker="",
+            reason=skip.reason,
+            last=skip.last if skip.count > 1 else None,
+            count=skip.count,
+            exact=skip.exact,
+        )
+        state.add(run, keep)
+
+
+def store_window(state: State, window: Window | None) -> None:
+    """What is skipped ahead of time."""
+    state.set("window", None if window is None else [window.since, window.until])
+
+
+def stored_window(state: State, due_at: int) -> Window | None:
+    """The window in ``state``, if it lies ahead of the occurrence at ``due_at``."""
+    found = state.fields.get("window")
+    if isinstance(found, list) and len(found) == 2 and all(isinstance(each, int) for each in found):
+        window = Window(*found)
+        return window if due_at <= window.until else None
+    return None

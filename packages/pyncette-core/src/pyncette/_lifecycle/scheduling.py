@@ -24,30 +24,39 @@ class Scheduled:
 
 
 def schedule(
-    old: Record | None, ref: Ref, spec: Spec, first: int, *, if_exists: IfExists, now: int, revision: str
+    old: Record | None,
+    ref: Ref,
+    spec: Spec,
+    first: int,
+    *,
+    ready_at: int,
+    if_exists: IfExists,
+    now: int,
+    revision: str,
 ) -> Scheduled:
     """An instance is scheduled, due first at ``first``.
 
     :param old: as it is stored now.
+    :param ready_at: when the first occurrence may be claimed.
     :raises LaterSpec: a later version wrote what is stored; only ``"replace"`` overwrites that.
     """
     if old is None:
-        return Scheduled(_anew(None, ref, spec, first, revision), Scheduling.CREATED)
+        return Scheduled(_anew(None, ref, spec, first, ready_at, revision), Scheduling.CREATED)
     if if_exists == "error":
         return Scheduled(None, Scheduling.EXISTS)
     if if_exists == "keep":
         return Scheduled(None, Scheduling.KEPT)
     if if_exists == "replace":
-        return Scheduled(_anew(old, ref, spec, first, revision), Scheduling.REPLACED)
+        return Scheduled(_anew(old, ref, spec, first, ready_at, revision), Scheduling.REPLACED)
     try:
         stored, _ = decode(old.spec)
     except LaterSpec:
         raise
     except UndecodableSpec:
-        return Scheduled(_anew(old, ref, spec, first, revision), Scheduling.UPDATED)
+        return Scheduled(_anew(old, ref, spec, first, ready_at, revision), Scheduling.UPDATED)
     if stored.schedule == spec.schedule and stored.bounds == spec.bounds:
         return _update(old, stored, spec, now, revision)
-    return Scheduled(_reschedule(old, spec, first, now, revision), Scheduling.UPDATED)
+    return Scheduled(_reschedule(old, spec, first, ready_at, now, revision), Scheduling.UPDATED)
 
 
 def _update(old: Record, stored: Spec, spec: Spec, now: int, revision: str) -> Scheduled:
@@ -59,7 +68,7 @@ def _update(old: Record, stored: Spec, spec: Spec, now: int, revision: str) -> S
     return Scheduled(None if text == old.spec else lease.update(old, spec=text, revision=revision), how)
 
 
-def _reschedule(old: Record, spec: Spec, first: int, now: int, revision: str) -> Change:
+def _reschedule(old: Record, spec: Spec, first: int, ready_at: int, now: int, revision: str) -> Change:
     """The schedule is another one."""
     state = lease.state_of(old, now)
     open_or_overdue = old.attempt > 0 or old.due_at <= now
@@ -74,12 +83,12 @@ def _reschedule(old: Record, spec: Spec, first: int, now: int, revision: str) ->
     if state is lease.State.COMPLETED:
         kept.past.pop("began", None)
     written = kept.text(old.fence) if old.state else ""
-    return lease.move(old, due_at=first, spec=text, state=written, revision=revision)
+    return lease.move(old, due_at=first, ready_at=ready_at, spec=text, state=written, revision=revision)
 
 
 _ENDED = frozenset({lease.State.DEAD, lease.State.COMPLETED, lease.State.UNREADABLE})
 """What revives when it gets another schedule."""
 
 
-def _anew(old: Record | None, ref: Ref, spec: Spec, first: int, revision: str) -> Change:
-    return lease.register(old, ref, due_at=first, spec=encode(spec), revision=revision)
+def _anew(old: Record | None, ref: Ref, spec: Spec, first: int, ready_at: int, revision: str) -> Change:
+    return lease.register(old, ref, due_at=first, ready_at=ready_at, spec=encode(spec), revision=revision)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pyncette._tasks.state import Run
 from pyncette.events import RunOutcome
 from pyncette.record import Change
+from pyncette.schedule import SkippedRange
 
 
 class AttemptEnd(enum.Enum):
@@ -19,27 +20,25 @@ class AttemptEnd(enum.Enum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    """Cancelled by ``timeout``; the error is a ``TimeoutError``."""
+    SUPERSEDED = "superseded"
+    """Cancelled, or not repeated, because the next occurrence has come due."""
     LOST = "lost"
     """Its worker died, or lost its lease: noticed by the next claim."""
     CANCELLED = "cancelled"
     """Cancelled at the drain deadline."""
     RELEASED = "released"
     """Never started."""
+    PASSED = "passed"
+    """Never started, nor will it be: the instance goes on with another occurrence."""
 
 
-@dataclass(slots=True)
-class Skipped:
-    """Occurrences that are not executed.
+@dataclass(frozen=True, slots=True)
+class Skipped(SkippedRange):
+    """Occurrences that are not executed, and why."""
 
-    :ivar first, last: the first and the last of them.
-    :ivar exact: False if ``count`` is a lower bound.
-    """
-
-    reason: str
-    first: int
-    last: int
-    count: int
-    exact: bool = True
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -51,6 +50,9 @@ class Attempt:
     :ivar started_at: when it began; None if it never did.
     :ivar error: what the task raised.
     :ivar worker: the process that executed it.
+    :ivar skips: occurrences that were skipped before it.
+    :ivar go_to: of one that is passed over, the occurrence to go on with; None if there is none.
+    :ivar moved: whether the occurrence is moved there, as the rules of its timezone have changed.
     """
 
     end: AttemptEnd
@@ -59,6 +61,9 @@ class Attempt:
     started_at: int | None = None
     error: BaseException | None = None
     worker: str = ""
+    skips: Sequence[Skipped] = ()
+    go_to: int | None = None
+    moved: bool = False
 
 
 @dataclass(slots=True)

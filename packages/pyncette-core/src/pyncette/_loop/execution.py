@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -14,6 +14,7 @@ from pyncette._concurrency.background import is_cancelled
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.held import HeldLease
 from pyncette._lifecycle.begin import PutBack, Settle, begin, holds_lease
+from pyncette._lifecycle.cutting import cuts
 from pyncette._lifecycle.values import AttemptEnd
 from pyncette._schedules.moments import to_datetime
 from pyncette.clock import Clock
@@ -21,6 +22,7 @@ from pyncette.errors import LeaseLostException, RepositoryException, Steering
 from pyncette.events import AttemptOutcome
 from pyncette.observer import Observers
 
+from .deadlines import Deadlines
 from .invoke import invoke
 from .watchdog import Watchdog, Watched
 
@@ -28,6 +30,12 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 Middleware = Callable[[Any, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """A :class:`pyncette.context.MiddlewareFunc`, seen from below the app."""
+
+
+class Freed(Protocol):
+    """Told when an execution has ended."""
+
+    def __call__(self, *, of_limited: bool) -> None: ...
 
 
 class Execution(Coroutine[Any, Any, None]):
@@ -73,6 +81,7 @@ class Execution(Coroutine[Any, Any, None]):
 class Executions:
     """Executes leases, each with a context of its own.
 
+    :ivar deadlines: cuts executions short.
     :ivar drained_out: set when the drain deadline has passed: what is cancelled now is given back to others.
     """
 
@@ -83,7 +92,7 @@ class Executions:
         observers: Observers,
         middlewares: Sequence[Middleware],
         new_context: Callable[[], Any],
-        on_end: Callable[[], None],
+        on_end: Freed,
     ) -> None:
         self._coordinator = coordinator
         self._clock = clock
@@ -94,6 +103,7 @@ class Executions:
         self._on_end = on_end
         self.watchdog = Watchdog()
         self.drained_out = False
+        self.deadlines = Deadlines(clock, self.timed_out)
 
     async def execute(self, held: HeldLease) -> None:
         """Execute one occurrence and hand its end to the coordinator. Raises nothing but cancellation."""
@@ -109,13 +119,12 @@ class Executions:
         finally:
             held.ended = True
             self._coordinator.active.ended(held)
-            self._on_end()
+            self._on_end(of_limited=held.task.policies.concurrency is not None)
 
     async def _may_start(self, held: HeldLease) -> bool:
         extra = {"task": held.task.canonical_name}
-        decision = begin(
-            held.task.policies, held.record, held.before, claimed_at=held.claimed_at, now=self._clock.now()
-        )
+        policies, now = held.task.policies, self._clock.now()
+        decision = begin(policies, held.spec, held.record, held.before, claimed_at=held.claimed_at, now=now)
         if isinstance(decision, PutBack):
             logger.info("%s is given back: %s.", held.task, decision.reason, extra=extra)
             self._observers.attempt_ended(held.task, held.record, "released", reason=decision.reason)
@@ -126,6 +135,8 @@ class Executions:
             return False
         if decision.lost_with is not None:
             self._coordinator.attempt_lost(held, decision.lost_with)
+        if decision.due_at is not None:
+            held.due_at, held.skips = decision.due_at, decision.skips
         if decision.advance:
             try:
                 await self._coordinator.advance(held)
@@ -141,56 +152,91 @@ class Executions:
 
     async def _run(self, held: HeldLease) -> None:
         task = held.task
-        record, due = held.record, held.record.due_at
         held.started_at = now = self._clock.now()
-        lag = max(0, now - due) / 1_000_000
-        self._observers.attempt_started(task, record, lag=lag)
-        logger.debug("Executing %s, due at %s.", task, due)
+        lag = max(0, now - held.ready_at) / 1_000_000
+        self._observers.attempt_started(task, held.run, lag=lag)
+        logger.debug("Executing %s, due at %s.", task, held.due_at)
         started = time.perf_counter()
         error: BaseException | None = None
-        outcome: AttemptOutcome = "succeeded"
+        end = AttemptEnd.SUCCEEDED
         try:
-            if not await self._call(held):
-                outcome = "cancelled"
+            end = await self._call(held)
         except BaseException as e:
             error = e
-            outcome = "failed" if _is_failure(e) else "cancelled"
-            if outcome == "cancelled":
+            end = AttemptEnd.FAILED if _is_failure(e) else AttemptEnd.CANCELLED
+            if end is AttemptEnd.CANCELLED:
                 raise
-            if isinstance(e, Steering):
-                logger.info("Task %s: %s", task, e, extra={"task": task.canonical_name})
-            else:
-                logger.warning("Task %s failed.", task, exc_info=e, extra={"task": task.canonical_name})
+            if held.limit is not None and held.limit.cut is not None:
+                end = held.limit.cut
         finally:
-            duration = time.perf_counter() - started
-            self._observers.attempt_ended(task, record, outcome, lag=lag, duration=duration, error=error)
+            if end is AttemptEnd.TIMED_OUT:
+                error = _timed_out(held, error)
+            if not (end is AttemptEnd.TIMED_OUT and task.synchronous):  # otherwise it was told
+                self._ended(held, end, error, lag=lag, duration=time.perf_counter() - started)
         if held.lost:
             self._coordinator.lease_lost(held)
         else:
-            self._coordinator.settle(held, AttemptEnd.SUCCEEDED if error is None else AttemptEnd.FAILED, error)
+            self._coordinator.settle(held, end, error)
 
-    async def _call(self, held: HeldLease) -> bool:
-        """Returns whether the function has returned, rather than being cancelled because its lease is lost."""
+    def _ended(
+        self, held: HeldLease, end: AttemptEnd, error: BaseException | None, *, lag: float, duration: float
+    ) -> None:
+        task, extra = held.task, {"task": held.task.canonical_name}
+        if isinstance(error, Steering):
+            logger.info("Task %s: %s", task, error, extra=extra)
+        elif end is AttemptEnd.TIMED_OUT:
+            logger.warning("Task %s: %s.", task, error, extra=extra)
+        elif end is AttemptEnd.SUPERSEDED:
+            logger.warning("Task %s was cancelled, because its next occurrence has come due.", task, extra=extra)
+        elif end is AttemptEnd.FAILED:
+            logger.warning("Task %s failed.", task, exc_info=error, extra=extra)
+        outcome = _OUTCOMES[end]
+        self._observers.attempt_ended(task, held.run, outcome, lag=lag, duration=duration, error=error)
+
+    def timed_out(self, held: HeldLease) -> None:
+        """A plain function in a thread has timed out, and goes on."""
+        started_at = held.started_at or self._clock.now()
+        lag = max(0, started_at - held.ready_at) / 1_000_000
+        duration = (self._clock.now() - started_at) / 1_000_000
+        self._ended(held, AttemptEnd.TIMED_OUT, _timed_out(held, None), lag=lag, duration=duration)
+
+    async def _call(self, held: HeldLease) -> AttemptEnd:
+        """Call the function; how it has ended, unless it raised."""
         context = self._context(held)
         enter: Callable[[], Awaitable[Any]] = functools.partial(invoke, held.task.task_func, context)
         for middleware in self._middlewares:
             enter = functools.partial(middleware, context, enter)
-        if held.task.policies.heartbeat != "cancel":
+        policies = held.task.policies
+        if cuts(policies):
+            with self.deadlines.limiting(held, held.started_at or self._clock.now()):
+                if policies.heartbeat == "cancel":
+                    held.scope = held.limit.scope
+                await enter()
+            return self._cut(held)
+        if policies.heartbeat != "cancel":
             await enter()
-            return True
+            return AttemptEnd.SUCCEEDED
         with anyio.CancelScope() as held.scope:
             await enter()
-        return not held.scope.cancelled_caught
+        return AttemptEnd.CANCELLED if held.scope.cancelled_caught else AttemptEnd.SUCCEEDED
+
+    @staticmethod
+    def _cut(held: HeldLease) -> AttemptEnd:
+        """How an execution has ended that was limited and did not raise."""
+        if held.limit.cut is not None:
+            return AttemptEnd(held.limit.cut)
+        return AttemptEnd.CANCELLED if held.limit.scope.cancelled_caught else AttemptEnd.SUCCEEDED
 
     def _context(self, held: HeldLease) -> Any:
         task = held.task
         context = self._new_context()
         vars(context).update(self.items)
         context.task = task
-        context.scheduled_at = to_datetime(held.record.due_at, task.tz)
+        context.scheduled_at = to_datetime(held.due_at, task.tz)
         context.args = held.args
         context.fencing_token = held.record.fence
         context.attempt = held.record.attempt
+        context._lease = held  # noqa: SLF001 - what its methods ask
         context.heartbeat = functools.partial(self._heartbeat, held)
         return context
 
@@ -209,3 +255,18 @@ def _is_failure(error: BaseException) -> bool:
     if isinstance(error, anyio.get_cancelled_exc_class()):
         return not is_cancelled()
     return isinstance(error, Exception)
+
+
+_OUTCOMES: dict[AttemptEnd, AttemptOutcome] = {
+    AttemptEnd.SUCCEEDED: "succeeded",
+    AttemptEnd.FAILED: "failed",
+    AttemptEnd.TIMED_OUT: "timed_out",
+    AttemptEnd.SUPERSEDED: "cancelled",
+    AttemptEnd.CANCELLED: "cancelled",
+}
+
+
+def _timed_out(held: HeldLease, error: BaseException | None) -> TimeoutError:
+    timed_out = TimeoutError(f"timed out after {held.task.policies.timeout}")
+    timed_out.__cause__ = error
+    return timed_out

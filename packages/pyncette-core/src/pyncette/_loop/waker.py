@@ -22,10 +22,16 @@ class Waker:
         if self._agenda.scheduled(when):
             self._event.set()
 
-    def freed(self) -> None:
-        """A slot may have become free."""
+    def freed(self, *, of_limited: bool = False) -> None:
+        """A slot may have become free.
+
+        :param of_limited: the execution was one of a task with ``concurrency``: more of it may be ready, which the
+            agenda was not told of.
+        """
         if self._agenda.freed():
             self._event.set()
+        elif of_limited:
+            self.scheduled(self._clock.now())
 
     def wake(self) -> None:
         """Whatever the agenda says."""

@@ -44,10 +44,6 @@ FOREIGN_WORDS: dict[str, str] = {
     **dict.fromkeys(("disabled", "is_active", "is_enabled"), "enabled=False"),
     **dict.fromkeys(("job_id", "job_name", "task_name"), "name='…'"),
     **dict.fromkeys(("kwargs", "task_kwargs", "func_kwargs"), "args={'argument': …}"),
-    **dict.fromkeys(
-        ("max_active_runs", "max_concurrency", "max_concurrent", "max_instances", "max_running_jobs"),
-        "concurrency_limit=… where the app is made, Pyncette(…)",
-    ),
     **{word: known.write for known in POLICIES.values() for word in known.words},
 }
 """Words that other schedulers have for what a task declares here, and what to write instead."""

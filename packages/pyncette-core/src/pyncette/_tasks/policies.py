@@ -56,6 +56,28 @@ class OnExhausted(enum.Enum):
     """It is dead: kept, and executed no more until it is retried, rescheduled or removed."""
 
 
+class CatchUp(enum.Enum):
+    """Which of several occurrences that were missed are executed. The others are skipped as ``coalesced``."""
+
+    ALL = "all"
+    """All of them, one after another."""
+    EARLIEST = "earliest"
+    """The earliest one."""
+    LATEST = "latest"
+    """The latest one."""
+
+
+class Overlap(enum.Enum):
+    """What becomes of occurrences that come due while one is open, waits between its attempts included."""
+
+    QUEUE = "queue"
+    """They have been missed then: ``catch_up`` decides."""
+    SKIP = "skip"
+    """They are skipped."""
+    CANCEL = "cancel"
+    """The open one is cancelled, and superseded by the next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What there is to know of a policy beside its name, type and default.
@@ -82,10 +104,10 @@ class Policies:
     fast_forward: Annotated[
         bool,
         Policy(
-            "whether occurrences that were missed are skipped; False by default.",
+            "whether occurrences that were missed are skipped, as with :attr:`CatchUp.EARLIEST`; False by default.",
             check=check_flag,
             write="fast_forward=True",
-            words=("catchup", "coalesce", "misfire_grace_time", "misfire_policy", "skip_missed"),
+            words=("skip_missed",),
         ),
     ] = False
     failure_mode: Annotated[
@@ -153,6 +175,72 @@ class Policies:
             words=("dead_letter", "dead_letter_queue", "dlq", "on_exhaustion", "on_giveup"),
         ),
     ] = None
+    catch_up: Annotated[
+        CatchUp,
+        Policy(
+            "which of several occurrences that were missed are executed; :attr:`CatchUp.ALL` by default.",
+            check=check_choice(CatchUp),
+            write="catch_up=CatchUp.LATEST",
+            words=("catchup", "coalesce", "misfire_policy", "on_missed"),
+        ),
+    ] = CatchUp.ALL
+    timeout: Annotated[
+        datetime.timedelta | None,
+        Policy(
+            "an attempt that takes longer is cancelled, and has failed; None by default: never. A plain function can't "
+            "be cancelled: it counts as timed out, and keeps its slot until it returns.",
+            check=check_optional(check_duration),
+            write="timeout=timedelta(minutes=…)",
+            words=("execution_timeout", "job_timeout", "max_duration", "max_runtime", "time_limit"),
+        ),
+    ] = None
+    max_lateness: Annotated[
+        datetime.timedelta | None,
+        Policy(
+            "an occurrence that could not begin so soon after it came due is skipped; None by default: never.",
+            check=check_optional(check_duration),
+            write="max_lateness=timedelta(minutes=…)",
+            words=("expires", "grace_period", "misfire_grace_time", "misfire_threshold", "start_deadline"),
+        ),
+    ] = None
+    overlap: Annotated[
+        Overlap,
+        Policy(
+            "what becomes of occurrences that come due while one is open; :attr:`Overlap.QUEUE` by default.",
+            check=check_choice(Overlap),
+            write="overlap=Overlap.SKIP",
+            words=("allow_overlap", "concurrency_policy", "no_overlap", "overlap_policy", "singleton"),
+        ),
+    ] = Overlap.QUEUE
+    jitter: Annotated[
+        datetime.timedelta | None,
+        Policy(
+            "each occurrence comes due later by a part of it, which is always the same for an instance and evenly "
+            "spread over instances; None by default.",
+            check=check_optional(check_duration),
+            write="jitter=timedelta(minutes=…)",
+            words=("random_delay", "splay", "spread", "stagger"),
+        ),
+    ] = None
+    concurrency: Annotated[
+        int | None,
+        Policy(
+            "at most so many executions of this task run at a time in one process; None by default, which leaves it to "
+            "``concurrency_limit`` of the app.",
+            check=check_optional(check_whole(1)),
+            write="concurrency=1",
+            words=("max_active_runs", "max_concurrency", "max_concurrent", "max_instances", "max_running_jobs"),
+        ),
+    ] = None
+    retain: Annotated[
+        datetime.timedelta | None,
+        Policy(
+            "how long an instance is kept that has no further occurrence; None by default: it is removed at once.",
+            check=check_optional(check_duration),
+            write="retain=timedelta(days=…)",
+            words=("delete_after", "keep_result", "retention", "ttl_after_finished"),
+        ),
+    ] = None
     pause_after: Annotated[
         int | None,
         Policy(
@@ -176,6 +264,37 @@ class Policies:
     def lease_microseconds(self) -> int:
         return self.lease_duration // _MICROSECOND
 
+    @cached_property
+    def lateness_microseconds(self) -> int | None:
+        return None if self.max_lateness is None else self.max_lateness // _MICROSECOND
+
+    @cached_property
+    def timeout_microseconds(self) -> int | None:
+        return None if self.timeout is None else self.timeout // _MICROSECOND
+
+    @cached_property
+    def jitter_microseconds(self) -> int:
+        return 0 if self.jitter is None else self.jitter // _MICROSECOND
+
+    @cached_property
+    def retain_microseconds(self) -> int | None:
+        return None if self.retain is None else self.retain // _MICROSECOND
+
+    @cached_property
+    def catching_up(self) -> CatchUp:
+        """``catch_up``, or what ``fast_forward`` stands for."""
+        return CatchUp.EARLIEST if self.fast_forward else self.catch_up
+
+    @cached_property
+    def follows_attempts(self) -> bool:
+        """Whether it matters to the next attempt how those before it have ended."""
+        return self.retry is not None or self.overlap is Overlap.CANCEL or self.chooses
+
+    @cached_property
+    def chooses(self) -> bool:
+        """Whether an execution may begin with another occurrence than the one that was missed first."""
+        return self.catching_up is CatchUp.LATEST or self.max_lateness is not None
+
     def check(self) -> None:
         """Refuse what can't be executed.
 
@@ -191,6 +310,17 @@ class Policies:
                 "retry and failure_mode both say what happens when an execution raises: leave failure_mode out. "
                 f"{_INSTEAD[self.failure_mode]}"
             )
+        if self.fast_forward and self.catch_up not in (CatchUp.ALL, CatchUp.EARLIEST):
+            raise ValueError(
+                f"fast_forward=True is catch_up=CatchUp.EARLIEST, which contradicts {self.catch_up}: leave it out."
+            )
+
+        at_most_once = self.execution_mode is ExecutionMode.AT_MOST_ONCE
+        if self.timeout is not None and not at_most_once and not self.heartbeat and self.timeout > self.lease_duration:
+            raise ValueError(
+                f"timeout ({self.timeout}) is longer than the lease ({self.lease_duration}), which nothing renews: "
+                "leave heartbeat=False out, or write a longer lease_duration."
+            )
 
     def _check_at_most_once(self) -> None:
         for name, default in (("failure_mode", FailureMode.NONE), ("retry", None), ("on_exhausted", None)):
@@ -198,6 +328,11 @@ class Policies:
                 raise ValueError(
                     f"{name} has no meaning with ExecutionMode.AT_MOST_ONCE, which never retries: leave one out."
                 )
+        if self.overlap is not Overlap.QUEUE:
+            raise ValueError(
+                "overlap has no meaning with ExecutionMode.AT_MOST_ONCE, whose occurrences are over before they are "
+                "executed, and may overlap: leave one out."
+            )
         if self.heartbeat == "cancel":
             raise ValueError(
                 "heartbeat='cancel' has no meaning with ExecutionMode.AT_MOST_ONCE, which holds no lease while it "

@@ -133,6 +133,13 @@ class State:
             self.set("row", None)
         return self.count("row")
 
+    def is_last_run(self, max_runs: int | None) -> bool:
+        """Count an occurrence that has begun, if ``max_runs`` limits them; whether that was the last."""
+        if max_runs is None:
+            return False
+        self.past["began"] = self.past.get("began", 0) + 1
+        return self.past["began"] >= max_runs
+
     def add(self, run: Run, keep: int) -> None:
         """A run has ended (or begun, at most once): count it, and keep it among the latest ``keep``."""
         self.tally(run.outcome, run.reason, run.count)

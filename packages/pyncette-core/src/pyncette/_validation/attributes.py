@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-RESERVED_NAMES = frozenset({"app_context", "task", "scheduled_at", "args", "fencing_token", "heartbeat", *dir(object)})
+RESERVED_NAMES = frozenset(
+    {"app_context", "task", "scheduled_at", "args", "fencing_token", "attempt", "trigger", "run_id", "heartbeat"}
+    | {"extend_timeout", "previous", "remaining", *dir(object)}
+)
 
 
 def check_attribute_name(name: object, what: str) -> str:

@@ -1,0 +1,32 @@
+"""When an execution is cut short. Pure; times are microseconds since the epoch."""
+
+from __future__ import annotations
+
+from pyncette._tasks.policies import Overlap, Policies
+from pyncette._tasks.spec import Spec
+from pyncette._tasks.state import State
+from pyncette.record import Record
+
+from .choice import supersedes_at
+
+
+def cuts(policies: Policies) -> bool:
+    """Whether executions may be cut short."""
+    return policies.timeout is not None or policies.overlap is Overlap.CANCEL
+
+
+def times_out_at(policies: Policies, started_at: int) -> int | None:
+    """When an attempt times out that began at ``started_at``; None for never."""
+    timeout = policies.timeout_microseconds
+    return None if timeout is None else started_at + timeout
+
+
+def superseded_at(record: Record, spec: Spec, policies: Policies, due_at: int, started_at: int) -> int | None:
+    """When the run of the occurrence at ``due_at`` is cancelled because the next one comes due; None for never.
+
+    :param started_at: when its latest attempt began.
+    """
+    if policies.overlap is not Overlap.CANCEL:
+        return None
+    first = State(record.state).attempts(due_at, record.attempt).first
+    return supersedes_at(record.key, spec, policies, due_at, started_at if first is None else first)
