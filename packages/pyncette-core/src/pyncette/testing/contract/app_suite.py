@@ -6,6 +6,7 @@ from .app.damaged import DamageContract
 from .app.failing import FailureContract
 from .app.faulty import FaultContract
 from .app.leasing import LeaseContract
+from .app.limiting import LimitContract
 from .app.listing import ListingContract
 from .app.occurring import OccurrenceContract
 from .app.pausing import PausingContract
@@ -21,6 +22,7 @@ class AppContract(
     OccurrenceContract,
     FailureContract,
     RetryContract,
+    LimitContract,
     LeaseContract,
     RenewalContract,
     SchedulingContract,
