@@ -116,7 +116,20 @@ def test_there_is_something_to_check() -> None:
 
 # Policies say what becomes of an occurrence. Whoever else read them would decide it a second time.
 DECIDES = ("_lifecycle.", "_tasks.", "_app.declaring")
-CHOICES = frozenset({"fast_forward", "failure_mode", "execution_mode", "FailureMode", "ExecutionMode"})
+CHOICES = frozenset(
+    {
+        "fast_forward",
+        "failure_mode",
+        "execution_mode",
+        "FailureMode",
+        "ExecutionMode",
+        "retry",
+        "on_exhausted",
+        "overlap",
+    }
+    | {"catch_up", "catching_up", "max_lateness", "lateness_microseconds", "jitter", "jitter_microseconds", "retain"}
+    | {"retain_microseconds", "pause_after", "CatchUp", "Overlap", "OnExhausted"}
+)
 
 
 @pytest.mark.parametrize("path", [p for p in run_time_files() if module_name(p) in CORE], ids=module_name)

@@ -54,7 +54,7 @@ def test_words_of_other_schedulers(kind: str, word: str, ours: str) -> None:
 def test_no_parameter_is_called_foreign() -> None:
     assert not FOREIGN_WORDS.keys() & {*TASK_PARAMETERS, "args"}
     parameters = {match for write in FOREIGN_WORDS.values() for match in re.findall(r"(\w+)=", write)}
-    assert parameters <= {*TASK_PARAMETERS, "args", "concurrency_limit", "minutes", "seconds"}
+    assert parameters <= {*TASK_PARAMETERS, "args", "days", "minutes", "seconds"}
 
 
 def test_words_of_other_schedulers_are_arguments_of_an_instance() -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ._app.context import Context, FixtureFunc, MiddlewareFunc, NextFunc, TaskFunc
+from ._app.context import Context, FixtureFunc, MiddlewareFunc, NextFunc, PreviousRun, TaskFunc
 
-__all__ = ["Context", "FixtureFunc", "MiddlewareFunc", "NextFunc", "TaskFunc"]
+__all__ = ["Context", "FixtureFunc", "MiddlewareFunc", "NextFunc", "PreviousRun", "TaskFunc"]
