@@ -87,9 +87,9 @@ class Coordinator:
         self._tasks = {task.canonical_name: task for task in queued}
         self._limited = [task for task in queued if task.policies.concurrency is not None]
 
-    async def check_static(self, *, after_outage: bool) -> None:
+    def check_static(self, *, after_outage: bool) -> None:
         """Store static tasks anew whose records are gone, from time to time."""
-        await self._static.check(self._clock.now(), after_outage=after_outage)
+        self._static.check(self._clock.now(), after_outage=after_outage)
 
     async def follow_clock(self) -> None:
         """Let the app's clock follow the storage's, from time to time."""

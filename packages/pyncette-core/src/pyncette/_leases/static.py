@@ -39,23 +39,20 @@ class StaticTasks:
         :raises RepositoryException: one could not be stored.
         """
         self._tasks, self._checked_at = list(tasks), now
-        await self._write([StoreSchedule(task) for task in self._tasks])
-
-    async def check(self, now: int, *, after_outage: bool) -> None:
-        """Store anew what has been lost or can't be right; each 10 minutes, after an outage, and when the clock was put
-        back.
-
-        :raises RepositoryException: the storage failed.
-        """
-        if after_outage or not 0 <= now - self._checked_at < CHECK_INTERVAL:
-            await self._write([CheckSchedule(task) for task in self._tasks])
-            self._checked_at = now
-
-    async def _write(self, writes: list[CheckSchedule]) -> None:
+        writes = [StoreSchedule(task) for task in self._tasks]
         for write in writes:
             self._writer.submit(write)
         for write in writes:
             await write.wait()
+
+    def check(self, now: int, *, after_outage: bool) -> None:
+        """Store anew what has been lost or can't be right; each 10 minutes, after an outage, and when the clock was put
+        back. Returns at once; what the storage does not take is checked again the next time.
+        """
+        if after_outage or not 0 <= now - self._checked_at < CHECK_INTERVAL:
+            self._checked_at = now
+            for task in self._tasks:
+                self._writer.submit(CheckSchedule(task))
 
 
 class CheckSchedule(Awaited):

@@ -80,10 +80,10 @@ class Poller:
                     if not started:
                         await self._coordinator.start(chosen)
                         started = True
-                    await self._coordinator.check_static(after_outage=failed)
-                    failed = False
                     await self._pass(executor)
                     self.last_tick = tick
+                    self._coordinator.check_static(after_outage=failed)
+                    failed = False
             except Exception as e:
                 logger.debug("A tick failed.", exc_info=e)
                 failed = started
