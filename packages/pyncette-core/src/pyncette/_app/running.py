@@ -40,6 +40,7 @@ from pyncette.observer import Observers
 from pyncette.options import LoopOptions
 from pyncette.repository import Repository
 
+from .budget import SettleBudget
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
 from .calls import CallCheck
 from .instances import Instances, what_if_exists
@@ -50,9 +51,6 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-SETTLE_TIMEOUT = 10.0
-"""Seconds that the end waits for the storage to confirm what has been executed."""
 
 
 class PyncetteContext(Steering):
@@ -98,6 +96,8 @@ class PyncetteContext(Steering):
         self._active = coordinator.active
         self._renewer = Renewer(coordinator, self._active, self.clock, observers)
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
+        drain = options.drain_timeout
+        self._budget = SettleBudget(None if drain is None else drain.total_seconds())
         self._running = False
         self._register = options.register_worker
         self._instances = Instances(store, self._writer, self.clock, reading)
@@ -242,6 +242,7 @@ class PyncetteContext(Steering):
         if self._running:
             raise RuntimeError("run() of this app context is under way already: app.create() makes another context.")
         self._running = True
+        self._budget.renew()
         try:
             await self._run()
         finally:
@@ -310,7 +311,7 @@ class PyncetteContext(Steering):
             scope.cancel()
 
     async def _settle(self) -> None:
-        with anyio.move_on_after(SETTLE_TIMEOUT, shield=True):
+        with anyio.move_on_after(self._budget.left(), shield=True):
             await self._writer.drained()
 
     def from_thread(self, func: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -340,6 +341,7 @@ class PyncetteContext(Steering):
     def _shutdown(self) -> None:
         if not self._poller.stopping:
             logger.info("Shutting down gracefully.")
+            self._budget.stopped()
             self._poller.stop()
 
     @property

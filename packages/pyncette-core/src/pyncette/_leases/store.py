@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import anyio
+
 from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.observer import Observers
@@ -22,6 +24,10 @@ CLOCK_INTERVAL = 30_000_000  # microseconds
 
 CLOCK_ERROR = 100_000
 """Microseconds by which the clock may be off without being read again at once."""
+
+LOOK_LIMIT, LONGEST_LOOK = 5.0, 30.0
+"""Seconds that a look may take, twice as many after each that took longer: on a connection that has fallen silent the
+driver would wait for half a minute, while nothing is executed."""
 
 CLOCK_READINGS = 4
 """How often it is read in a row at most."""
@@ -39,6 +45,7 @@ class Store:
         self._observers = observers
         self._names = names
         self._clock_read_at: int | None = None
+        self._look_limit = LOOK_LIMIT
         self._down_since: float | None = None
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
@@ -83,7 +90,14 @@ class Store:
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
         async with self._call("look", (queue.name for queue in queues)):
-            return await self._repository.look(queues, refs, after=after)
+            with anyio.move_on_after(self._look_limit) as scope:
+                looked = await self._repository.look(queues, refs, after=after)
+            if scope.cancelled_caught:
+                seconds = self._look_limit
+                self._look_limit = min(2 * seconds, LONGEST_LOOK)
+                raise RepositoryUnavailableException(f"The storage did not answer within {seconds:g} s.")
+            self._look_limit = LOOK_LIMIT
+            return looked
 
     async def follow_clock(self) -> None:
         """Read the server's clock, if it has one and the last reading is old, or the machine was suspended since.

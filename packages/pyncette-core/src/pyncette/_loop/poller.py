@@ -23,6 +23,10 @@ from .waker import Waker
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+STOP_GRACE = 2.0
+"""Seconds that a question or claim under way gets when the loop is told to stop: a claim without its answer leaves
+leases behind."""
+
 
 class Poller:
     """Runs one app's poll loop: carries out what its agenda says.
@@ -50,12 +54,14 @@ class Poller:
         self._clock = clock
         self._observers = observers
         self._limit = 0
+        self._asking = anyio.CancelScope()
         self.stopped: anyio.Event = anyio.Event()
         self.last_tick: int | None = None
 
     def stop(self) -> None:
         """Claim nothing more; :meth:`run` returns."""
         self.stopped.set()
+        self._asking.deadline = min(self._asking.deadline, anyio.current_time() + STOP_GRACE)
         self._waker.wake()
 
     @property
@@ -76,10 +82,11 @@ class Poller:
             try:
                 with self._observed_tick():
                     tick = self._clock.now()
-                    await self._coordinator.follow_clock()
-                    if not started:
-                        await self._coordinator.start(chosen)
-                        started = True
+                    with self._bounded():
+                        await self._coordinator.follow_clock()
+                        if not started:
+                            await self._coordinator.start(chosen)
+                            started = True
                     await self._pass(executor)
                     self.last_tick = tick
                     self._coordinator.check_static(after_outage=failed)
@@ -94,6 +101,19 @@ class Poller:
         while not self.stopped.is_set():
             if await self._waker.sleep():
                 return
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Asks the storage, for a moment only once the loop is told to stop.
+
+        :raises TimeoutError: the loop is told to stop.
+        """
+        with anyio.CancelScope() as self._asking:
+            if self.stopping:
+                self._asking.deadline = anyio.current_time() + STOP_GRACE
+            yield
+        if self._asking.cancelled_caught:
+            raise TimeoutError("The loop was told to stop while the storage did not answer.")
 
     @contextmanager
     def _observed_tick(self) -> Iterator[None]:
@@ -113,10 +133,12 @@ class Poller:
         step = self._agenda.begin(now, free := self._free(), overdue=self._coordinator.overdue)
         while not isinstance(step, Sleep):
             if isinstance(step, Look):
-                next_ready = await self._coordinator.next_ready(after=step.after)
+                with self._bounded():
+                    next_ready = await self._coordinator.next_ready(after=step.after)
                 step = self._agenda.looked(step, next_ready, now, free)
             else:
-                held, more = await self._coordinator.claim(step.limit)
+                with self._bounded():
+                    held, more = await self._coordinator.claim(step.limit)
                 if held:
                     self._renewer.begun()
                 for lease in held:

@@ -33,7 +33,7 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
 """Seconds to wait for an answer."""
 
-CLOSE_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 1.0
 """Seconds that closing may take."""
 
 ATTEMPTS = 10

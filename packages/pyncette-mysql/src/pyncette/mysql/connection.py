@@ -28,7 +28,7 @@ Rows = Sequence[tuple[Any, ...]]
 
 CONNECT_SECONDS = 10.0
 PING_SECONDS = 5.0
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
 TESTED_WHEN_IDLE_SECONDS = 30.0
 """A connection that was used more recently than that is not asked whether it still works: most losses show by
 themselves, as the server or its host ends the connection."""

@@ -30,7 +30,7 @@ LEAVE_TIMEOUT = 5.0
 CANCEL_TIMEOUT = 1.0
 """Seconds that jobs in the background get to end when they are cancelled."""
 
-CLOSE_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 1.0
 """Seconds to take leave of the server."""
 
 ATTEMPTS = 6

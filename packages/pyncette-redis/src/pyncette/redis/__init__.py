@@ -23,6 +23,9 @@ from .upgrade import Upgrade
 
 __all__ = ["RedisRepository", "backend", "redis_repository"]
 
+CLOSE_TIMEOUT = 1.0
+"""Seconds that closing the connections may take at most."""
+
 
 @asyncio_only
 def redis_repository(
@@ -71,7 +74,7 @@ async def _open(chosen: Settings) -> AsyncIterator[Repository]:
         failures.starting = False
         yield RedisRepository(client, keys, max_row=max_row, may_be_legacy=chosen.mode is not Mode.CLUSTER)
     finally:
-        with anyio.move_on_after(chosen.timeout, shield=True):  # connections are closed also by who is cancelled
+        with anyio.move_on_after(min(chosen.timeout, CLOSE_TIMEOUT), shield=True):  # who is cancelled closes them too
             await client.aclose()
 
 

@@ -1,0 +1,82 @@
+"""A network between an app and its storage, which misbehaves when it is told to. Knows no protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(eq=False, slots=True)
+class _Link:
+    """A connection. Once it has lost something it stays silent: neither end learns that the other is gone."""
+
+    silent: bool
+
+
+class Network:
+    """Listens on a port of its own, and passes on what it gets.
+
+    :ivar port: where clients connect.
+    :ivar latency: seconds that answers take.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
+        self._links: set[_Link] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._down = False
+        self.port = 0
+        self.latency = 0.0
+
+    def swallow(self) -> None:
+        """Swallow everything until :meth:`restore`, on new connections too. What is open stays silent for ever."""
+        self._down = True
+        for link in self._links:
+            link.silent = True
+
+    def restore(self) -> None:
+        """New connections work again."""
+        self._down = False
+
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        link = _Link(silent=self._down)
+        server, to_server = await asyncio.open_connection(*self._server)
+        ends = {to_client, to_server}
+        self._writers |= ends
+        self._links.add(link)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pass_on(link, client, to_server, answers=False))
+                tasks.create_task(self._pass_on(link, server, to_client, answers=True))
+        except* (OSError, EOFError):
+            pass
+        finally:
+            self._links.discard(link)
+            self._writers -= ends
+            for writer in ends:
+                writer.transport.abort()
+
+    async def _pass_on(
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
+        while data := await reader.read(65536):
+            if answers and self.latency:
+                await asyncio.sleep(self.latency)
+            if not link.silent:
+                writer.write(data)
+                with suppress(ConnectionError):
+                    await writer.drain()
+        raise EOFError

@@ -1,0 +1,183 @@
+"""A network that misbehaves between an app and each kind of storage: no lease is lost, nothing takes for ever."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from pyncette import Context, Pyncette, PyncetteContext, Task
+from pyncette._leases import store as store_module
+from pyncette.utils import with_heartbeat
+from tests.helpers.network import Network
+from tests.servers.model import Server
+
+KINDS = ["redis", "postgres", "mysql", "dynamodb"]
+STEP = 0.2
+"""Seconds between two looks of a test."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # which the network speaks; the drivers speak nothing else on trio either
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Server:
+    if request.param == "dynamodb":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    found: Server = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
+@pytest.fixture
+async def network(server: Server) -> AsyncIterator[Network]:
+    async with Network(server.host, server.port) as network:
+        yield network
+
+
+MakeApp = Callable[..., Pyncette]
+
+
+@pytest.fixture
+def make_app(server: Server) -> MakeApp:
+    """Makes apps on one storage, each through a network or directly."""
+    name = f"network_{uuid.uuid4().hex[:8]}"
+
+    def make(network: Network | None = None, **options: Any) -> Pyncette:
+        port = server.port if network is None else network.port
+        base = server.url.replace(f":{server.port}", f":{port}")
+        options = {"poll_interval": datetime.timedelta(seconds=STEP), **options}
+        if server.kind == "redis":
+            return Pyncette(base, redis_namespace=name, **options)
+        if server.kind == "postgres":
+            return Pyncette(f"{base}?sslmode=disable", postgres_table_name=name, **options)
+        if server.kind == "mysql":
+            return Pyncette(base, mysql_table_name=name, **options)
+        return Pyncette(f"dynamodb://eu-west-1/{name}?endpoint={base}", **options)
+
+    return make
+
+
+class Runs:
+    """What is executed, and what is over."""
+
+    def __init__(self) -> None:
+        self.begun: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+
+    def lasting(self, seconds: float) -> Callable[[Context], Any]:
+        async def last(context: Context) -> None:
+            self.begun[context.task.name] += 1
+            await anyio.sleep(seconds)
+            self.ended[context.task.name] += 1
+
+        return last
+
+    async def begun_all(self, count: int) -> None:
+        await until(lambda: len(self.begun) >= count)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    with anyio.fail_after(30):
+        while not happened():  # noqa: ASYNC110 - what is waited for tells nobody
+            await anyio.sleep(STEP / 10)
+
+
+async def schedule(context: PyncetteContext, task: Task, count: int) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    result = await context.schedule_tasks(task, ((f"{number}", {"execute_at": now}) for number in range(count)))
+    assert (result.done, result.refused) == (count, [])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("by_hand", [False, True], ids=["renewed", "with_heartbeat"])
+async def test_packets_are_swallowed_for_a_moment(make_app: MakeApp, network: Network, by_hand: bool) -> None:
+    """For 1.5 s when half of the leases has passed; connections that were open then never work again. No execution is
+    begun again by the other worker, which has a network of its own."""
+    runs, count, lease = Runs(), 20, datetime.timedelta(seconds=8)
+    apps = make_app(network), make_app()
+    body = runs.lasting(9)
+    function = with_heartbeat(0.5)(body) if by_hand else body
+    tasks = [app.dynamic_task(name="template", lease_duration=lease, heartbeat=not by_hand)(function) for app in apps]
+    async with apps[0].create() as first, apps[1].create() as second, anyio.create_task_group() as group:
+        group.start_soon(first.run)
+        await schedule(first, tasks[0], count)
+        await runs.begun_all(count)
+        group.start_soon(second.run)
+        await anyio.sleep(3.5)
+        network.swallow()
+        await anyio.sleep(1.5)
+        network.restore()
+        await until(lambda: len(runs.ended) == count)
+        await anyio.sleep(1)
+        first.shutdown()
+        second.shutdown()
+    assert set(runs.begun.values()) == {1}, runs.begun
+
+
+@pytest.mark.timeout(60)
+async def test_an_answer_of_the_clock_that_takes_long(
+    make_app: MakeApp, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It neither delays what is due nor shortens leases: the clock goes on by what earlier answers have told."""
+    monkeypatch.setattr(store_module, "CLOCK_INTERVAL", 300_000)
+    app = make_app(network)
+
+    @app.task(interval=datetime.timedelta(hours=1))
+    async def task(context: Context) -> None: ...
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await until(lambda: context.last_tick is not None)
+        network.latency = 2.0
+        await anyio.sleep(3)
+        behind = time.time_ns() // 1000 - context.clock.now()
+        network.latency = 0
+        context.shutdown()
+    # All servers run on this machine.
+    assert -10_000 < behind < 500_000
+    assert context.clock.error < 500_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("drain", [None, 1.0])
+async def test_shutting_down_without_a_network(make_app: MakeApp, network: Network, drain: float | None) -> None:
+    """Everything together takes 2 s beyond ``drain_timeout``, and 10 s where there is none and nothing runs."""
+    runs = Runs()
+    options = {} if drain is None else {"drain_timeout": datetime.timedelta(seconds=drain)}
+    app = make_app(network, **options)
+    template = app.dynamic_task(name="template")(runs.lasting(0.3 if drain is None else 60))
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await schedule(context, template, 10)
+        await runs.begun_all(10)
+        network.swallow()
+        await anyio.sleep(1)
+        began = time.monotonic()
+        context.shutdown()
+    seconds = time.monotonic() - began
+    assert seconds < (10 if drain is None else drain + 2) + 0.5  # a busy machine takes its time too
+
+
+@pytest.mark.timeout(60)
+async def test_a_claim_that_takes_longer_than_half_of_a_lease(make_app: MakeApp, network: Network) -> None:
+    """It is executed."""
+    runs = Runs()
+    app = make_app(network)
+    lease = datetime.timedelta(seconds=2)
+    template = app.dynamic_task(name="template", lease_duration=lease)(runs.lasting(0))
+    async with app.create() as context, anyio.create_task_group() as group:
+        await schedule(context, template, 1)
+        network.latency = 1.2
+        group.start_soon(context.run)
+        await runs.begun_all(1)
+        network.latency = 0
+        context.shutdown()
