@@ -6,6 +6,8 @@ none is set and nothing runs. Backends take a second at most to close their conn
 
 from __future__ import annotations
 
+import datetime
+
 import anyio
 
 AFTER_DRAIN = 0.8
@@ -21,11 +23,11 @@ LEAST = 0.1
 class SettleBudget:
     """What is left for settlements.
 
-    :param drain: seconds of ``drain_timeout``, None if it is not set.
+    :param drain: ``drain_timeout``, None if it is not set.
     """
 
-    def __init__(self, drain: float | None) -> None:
-        self._drain = drain
+    def __init__(self, drain: datetime.timedelta | None) -> None:
+        self._drain = None if drain is None else drain.total_seconds()
         self._stopped_at: float | None = None
         self._until: float | None = None
 

@@ -96,8 +96,7 @@ class PyncetteContext(Steering):
         self._active = coordinator.active
         self._renewer = Renewer(coordinator, self._active, self.clock, observers)
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
-        drain = options.drain_timeout
-        self._budget = SettleBudget(None if drain is None else drain.total_seconds())
+        self._budget = SettleBudget(options.drain_timeout)
         self._running = False
         self._register = options.register_worker
         self._instances = Instances(store, self._writer, self.clock, reading)
