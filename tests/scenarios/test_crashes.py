@@ -24,7 +24,7 @@ def test_two_processes_on_a_sqlite_file(workers_of: WorkersOf, tmp_path: Path) -
     first = anyio.run(workers.schedule, 200)
     workers.start(2)
     seconds = 20
-    time.sleep(8)
+    workers.wait_until_busy(workers.workers)
     workers.kill_the_busiest()
     workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=90)
     workers.stop()
@@ -39,9 +39,9 @@ def test_four_processes_and_a_server_that_crashes(workers_of: WorkersOf, start_s
         first = anyio.run(workers.schedule, 1000)
         workers.start(4)
         seconds = 15
-        time.sleep(5)
+        workers.wait_until_busy(workers.workers)
         workers.kill_the_busiest()
-        time.sleep(3)
+        time.sleep(2)  # so that the others are at work when the server goes
         server.restart(kill=True)
         workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=150)
         workers.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,8 +30,7 @@ def test_two_processes_of_which_one_is_killed(workers: Workers) -> None:
     first = anyio.run(workers.schedule, 60)
     workers.start(2)
     seconds = 15
-    time.sleep(8)
-    assert all(worker.executed() for worker in workers.workers), "both take part"
+    workers.wait_until_busy(workers.workers)
     workers.kill_the_busiest()
     workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=150)
     workers.stop()

@@ -95,7 +95,7 @@ class Workers:
         """Kill the worker that has executed most."""
         self.kill(max(self.workers, key=lambda worker: len(worker.executed())))
 
-    def wait_until_busy(self, workers: list[Worker], timeout: float = 30) -> None:
+    def wait_until_busy(self, workers: list[Worker], timeout: float = 60) -> None:
         """Until each of them has executed something."""
         self._until(lambda: [worker.output.name for worker in workers if not worker.executed()], timeout)
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from pyncette.dynamodb import connection
 from pyncette.repository import Repository
 from tests.helpers.dynamodb import Wire, credentials, repository_of, table, wire
 from tests.servers.model import Server
@@ -38,8 +39,10 @@ def proxy(dynamodb_server: Server) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def direct(dynamodb_server: Server, table_name: str) -> Factory:
-    """Clients of one table, at the server itself."""
+def direct(dynamodb_server: Server, table_name: str, monkeypatch: pytest.MonkeyPatch) -> Factory:
+    """Clients of one table, at the server itself, which is slow to answer where the machine is busy."""
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 60.0)
+    monkeypatch.setattr(connection, "READ_TIMEOUT", 60.0)
     factory: Factory = repository_of(dynamodb_server.endpoint, table_name)
     return factory
 
