@@ -8,11 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from devtool import checks, lock, release, tests
+from devtool import checks, lock, pythons, release, tests, uv
 from devtool.compat import check_compatibility
 from devtool.environment import Environment
-from devtool.layout import ROOT, closure, distributions, example_requirements, groups, script_requirements
-from devtool.matrix import RESOLUTIONS, environment_for
+from devtool.layout import closure, distributions, example_requirements, groups, script_requirements
 from devtool.problem import Problem
 from devtool.types import check_types
 
@@ -56,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
     test = add("test", run_tests, "Run the tests; further arguments are pytest's.")
     test.set_defaults(passes_on=True)
     test.add_argument("--python", help="a version such as 3.12, `oldest`, `newest`, or a path")
-    test.add_argument("--resolution", choices=RESOLUTIONS, default="locked", help="versions of the dependencies")
+    test.add_argument(
+        "--resolution", choices=["locked", "lowest", "newest"], default="locked", help="versions of the dependencies"
+    )
     test.add_argument(
         "--coverage", action="store_true", help="fail unless the pure modules are covered to the last branch"
     )
@@ -79,7 +80,19 @@ def parser() -> argparse.ArgumentParser:
 
 def environment() -> Environment:
     """The environment of the checkout, made by the Python that runs this."""
-    return Environment(Path(os.environ.get("DEV_VENV") or ROOT / ".venv").absolute())
+    return Environment(uv.usual_folder())
+
+
+def environment_for(python: str | None, resolution: str) -> Environment:
+    """The environment of a Python with the locked, the lowest or the newest versions of what we and the tests name."""
+    usual = environment()
+    if python is None and resolution == "locked":
+        return usual
+    folder = usual.folder.with_name(f"{usual.folder.name}-{Path(python or 'this').name}-{resolution}")
+    constraints = usual.constraints if resolution == "locked" else None
+    return Environment(
+        folder, pythons.choose(python), constraints, "lowest-direct" if resolution == "lowest" else "highest"
+    )
 
 
 def test_requirements() -> list[str]:
@@ -104,8 +117,7 @@ def run(options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def run_tests(options: argparse.Namespace, rest: list[str]) -> int:
-    within = environment_for(options.python, options.resolution, test_requirements(), environment())
-    ready = prepared(*test_requirements(), within=within)
+    ready = prepared(*test_requirements(), within=environment_for(options.python, options.resolution))
     pytest = ("-m", "pytest", *tests.processes(rest), *rest)
     return tests.covered(ready, *pytest) if options.coverage else ready.run(*pytest)
 
@@ -133,7 +145,7 @@ def bench(_options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def lock_all(_options: argparse.Namespace, _rest: list[str]) -> int:
-    lock.write(prepared(*groups()["lock"]))
+    lock.write()
     return 0
 
 

@@ -6,11 +6,8 @@ import fcntl
 import hashlib
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,22 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devtool import uv
 from devtool.layout import LOCK, PACKAGES, ROOT
 from devtool.problem import Problem
-
-OFFLINE = re.compile(
-    r"name resolution|Failed to establish|Connection|Network is unreachable|timed out|ProxyError|getaddrinfo",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment made by `python`, holding versions from `constraints` (None: the newest)."""
+    """A virtual environment made by `python`, holding versions from `constraints` (None: as `resolution` chooses)."""
 
     folder: Path
     python: str = os.path.realpath(sys.executable)  # never the environment's own
     constraints: Path | None = LOCK
+    resolution: str = "highest"
 
     @property
     def interpreter(self) -> str:
@@ -48,7 +42,7 @@ class Environment:
 
         :raises Problem: when the environment can't be made or filled.
         """
-        wanted = {f"-e {package}" for package in editables} | set(requirements)
+        wanted = {f"-e ./packages/{package}" for package in editables} | set(requirements)
         origin = self._origin()
         if wanted <= self._installed(origin):
             return
@@ -58,7 +52,6 @@ class Environment:
                 return
             started = time.monotonic()
             say(f"Setting up {display(self.folder)} ...")
-            self._create()
             self._install(sorted(wanted | present))
             stamp = {"python": self.python, "origin": origin, "installed": sorted(wanted | present)}
             self.stamp.write_text(json.dumps(stamp))
@@ -76,7 +69,7 @@ class Environment:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def _read_stamp(self) -> dict[str, Any]:
+    def _stamped(self) -> dict[str, Any]:
         """What the last successful installation left; nothing if there is none, or not of this Python."""
         try:
             stamp: dict[str, Any] = json.loads(self.stamp.read_text())
@@ -85,7 +78,7 @@ class Environment:
         return stamp if stamp.get("python") == self.python and os.access(self.interpreter, os.X_OK) else {}
 
     def _installed(self, origin: str) -> set[str]:
-        stamp = self._read_stamp()
+        stamp = self._stamped()
         return set(stamp["installed"]) if stamp.get("origin") == origin else set()
 
     @contextmanager
@@ -102,51 +95,13 @@ class Environment:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _create(self) -> None:
-        if self._read_stamp():
-            self.stamp.unlink()
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        made = subprocess.run(
-            [self.python, "-m", "venv", str(self.folder)], capture_output=True, text=True, check=False
-        )
-        if made.returncode:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise Problem(
-                f"{self.python} can't make a virtual environment:\n{tail(made.stdout + made.stderr)}\n"
-                "On Debian and Ubuntu: sudo apt install python3-venv. Or run dev with another Python, "
-                "for example: python3.12 dev ..."
-            )
-
     def _install(self, wanted: list[str]) -> None:
-        editables = [item.removeprefix("-e ") for item in wanted if item.startswith("-e ")]
-        others = [item for item in wanted if not item.startswith("-e ")]
-        with tempfile.TemporaryDirectory() as scratch:
-            pins = Path(scratch) / "constraints.txt"
-            pins.write_text(without_hashes(self.constraints.read_text()) if self.constraints else "")
-            self._pip("-c", str(pins), "hatchling")
-            paths = [argument for name in editables for argument in ("-e", f"./packages/{name}")]
-            self._pip("-c", str(pins), "--no-build-isolation", *paths, *others)
-
-    def _pip(self, *arguments: str) -> None:
-        command = [self.interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--retries=2", *arguments]
-        # Its own settings apply: index, proxy, certificates. PIP_USER would install outside the environment.
-        environ = {key: value for key, value in os.environ.items() if key not in {"PIP_USER", "PIP_TARGET"}}
-        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
-        if done.returncode and OFFLINE.search(done.stderr):
-            raise Problem("The package index can't be reached: check the network, or pip's settings (pip config list).")
-        if done.returncode:
-            raise Problem(f"pip failed:\n{tail(done.stdout + done.stderr)}")
-
-
-def without_hashes(lock: str) -> str:
-    """The pins of a lock file alone: pip can't install an editable package while it checks hashes."""
-    return re.sub(r"\s*\\\n\s+--hash=\S+", "", lock)
-
-
-def tail(output: str) -> str:
-    kept = [line for line in output.splitlines() if line.strip() and not line.startswith("WARNING: Location")]
-    return "\n".join(kept[-15:])
+        if not self._stamped():
+            uv.run("venv", "--clear", "--seed", "--python", self.python, self.folder)
+        self.stamp.unlink(missing_ok=True)
+        pins = ("--constraints", self.constraints, "--build-constraints", self.constraints) if self.constraints else ()
+        packages = [part for item in wanted for part in item.split(" ", 1 if item.startswith("-e ") else 0)]
+        uv.run("pip", "install", "--python", self.interpreter, "--resolution", self.resolution, *pins, *packages)
 
 
 def display(path: Path) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from devtool.environment import Environment, tail
+from devtool import uv
 from devtool.layout import LOCK, distributions, example_requirements, groups, is_ours, name_of
-from devtool.problem import Problem
 
 HEADER = "# Made by `./dev lock` from the pyproject.toml files and examples: what they ask for.\n"
 PANTS = LOCK.parent / "pants"
@@ -40,27 +37,12 @@ def requirements_text(requirements: Iterable[str]) -> str:
     return HEADER + "".join(f"{requirement}\n" for _, requirement in wanted)
 
 
-def write(environment: Environment) -> None:
+def write() -> None:
     """Writes requirements and locks; these hold hashes and name no index. What is in several has one version."""
-    options = ["--universal", "--python-version=3.11", "--generate-hashes"]
+    options = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-header", "--no-annotate"]
     for lock, requirements in asked().items():
-        text = requirements_text(requirements)
         lock.parent.mkdir(parents=True, exist_ok=True)
-        lock.with_name("requirements.txt").write_text(text)
-        lock.write_text(compile_pins(environment, text, *options))
+        source = lock.with_name("requirements.txt")
+        source.write_text(requirements_text(requirements))
+        lock.write_text(uv.run("pip", "compile", "--upgrade", *options, source))
         options.append(f"--constraints={LOCK}")
-
-
-def compile_pins(environment: Environment, requirements: str, *options: str) -> str:
-    """What uv resolves the requirements to; `options` are uv's.
-
-    :raises Problem: with uv's words when there is no resolution.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "requirements.in"
-        source.write_text(requirements)
-        compiler = (environment.interpreter, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate")
-        done = subprocess.run([*compiler, *options, str(source)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Problem(tail(done.stderr))
-    return done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -10,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from devtool.environment import tail, without_hashes
 from devtool.layout import LOCK, distributions
 from devtool.problem import Problem
+from devtool.uv import tail
 
 
 def build(python: str, folders: Iterable[Path], target: Path) -> None:
@@ -29,6 +30,11 @@ def build(python: str, folders: Iterable[Path], target: Path) -> None:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(build_one, folders))
+
+
+def without_hashes(lock: str) -> str:
+    """The pins of a lock file alone: pip would want hashes of our own wheels too."""
+    return re.sub(r"\s*\\\n\s+--hash=\S+", "", lock)
 
 
 @dataclass(frozen=True, slots=True)

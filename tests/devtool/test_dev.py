@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from devtool.environment import Environment
+from devtool import uv
 from devtool.layout import ROOT, closure, script_requirements
 from devtool.lock import requirements_text
 from devtool.problem import Problem
-from devtool.pythons import find_all
+from devtool.pythons import at_hand
 
 pytestmark = pytest.mark.timeout(600)
 Dev = Callable[..., subprocess.CompletedProcess[str]]
@@ -120,13 +120,14 @@ def test_no_network(dev: Dev, tmp_path: Path) -> None:
     assert "The package index can't be reached" in message
 
 
-def test_python_without_venv_support(tmp_path: Path) -> None:
+def test_python_without_venv_support(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho ensurepip is not available\nexit 1\n")
     python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(Problem, match=r"(?s)ensurepip is not available.*apt install python3-venv"):
-        Environment(tmp_path / "venv", str(python)).prepare([], ["anyio"])
-    assert not (tmp_path / "venv").exists()
+        uv.install(tmp_path / "uv", "1")
+    assert not (tmp_path / "uv").exists()
 
 
 def test_release(dev: Dev, checkout: Path) -> None:
@@ -163,7 +164,7 @@ def test_script_without_requirements(tmp_path: Path) -> None:
 
 
 def test_this_python_is_at_hand() -> None:
-    versions = [interpreter.version for interpreter in find_all()]
+    versions = list(at_hand())
     assert sys.version_info[:2] in versions
     assert versions == sorted(versions)
     assert versions[0] >= (3, 11)
