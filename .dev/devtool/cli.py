@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     script = add("run", run, "Run a script, such as examples/basic.py.")
     script.add_argument("script", type=Path)
     script.add_argument("arguments", nargs=argparse.REMAINDER, help="the script's own")
-    test = add("test", run_tests, "Run the tests; further arguments are pytest's.")
+    test = add("test", run_tests, "Run all tests or, by name, a part: `test redis`; further arguments are pytest's.")
     test.set_defaults(passes_on=True)
     test.add_argument("--python", help="a version such as 3.12, `oldest`, `newest`, or a path")
     test.add_argument(
@@ -64,11 +64,7 @@ def parser() -> argparse.ArgumentParser:
     check = add("check", check_all, "Lint, format, types, layers and ceilings: quick, before each commit.")
     check.add_argument("--fix", action="store_true", help="mend what can be mended first")
     add("compat", compat, "Run the backends' contract on the oldest core that they allow.")
-    add(
-        "types",
-        verify_types,
-        "Build and install the wheels, and check their types as users see them, by mypy and pyright.",
-    )
+    add("types", verify_types, "Build and install the wheels, and check their types as users see them.")
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
     benchmark = add("bench", bench, "Measure against pyncette 1.1.0; its arguments: bench --help.", add_help=False)
     benchmark.set_defaults(passes_on=True)
@@ -118,7 +114,7 @@ def run(options: argparse.Namespace, _rest: list[str]) -> int:
 
 def run_tests(options: argparse.Namespace, rest: list[str]) -> int:
     ready = prepared(*test_requirements(), within=environment_for(options.python, options.resolution))
-    pytest = ("-m", "pytest", *tests.processes(rest), *rest)
+    pytest = ("-m", "pytest", *tests.processes(rest), *tests.places(rest))
     return tests.covered(ready, *pytest) if options.coverage else ready.run(*pytest)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from devtool.environment import Environment
+from devtool.layout import PACKAGES, ROOT
 
 # Each test class, and the functions of each module, stay in one process: so do the servers that they share.
 PARALLEL = ("-n2", "--dist=loadscope")
@@ -13,10 +15,22 @@ PURE = ("schedule", "lease", "migrations", "_schedules", "_tasks", "_lifecycle")
 
 
 def processes(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Two processes, unless the arguments say otherwise, or name single modules, which a second would only hold up."""
+    """Two processes, unless the arguments say otherwise, or name modules, which a second would only hold up."""
     if any(argument.startswith(OWN_CHOICE) or ".py" in argument for argument in arguments):
         return ()
     return PARALLEL
+
+
+def places(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with names of packages (`redis`), folders below tests (`scenarios`) or stores (`valkey`) resolved."""
+    names = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
+    found: list[str] = []
+    for name in names:
+        folders = [PACKAGES / f"pyncette-{name}", ROOT / "tests" / name]
+        known = [str(folder.relative_to(ROOT)) for folder in folders if folder.is_dir()]
+        path = (ROOT / name).exists() or "::" in name
+        found += known or ([name] if path else ["packages", "-k", name])
+    return [*found, *arguments[len(names) :]]
 
 
 def covered(environment: Environment, *arguments: str) -> int:

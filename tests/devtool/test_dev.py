@@ -15,6 +15,7 @@ from devtool.layout import ROOT, closure, script_requirements
 from devtool.lock import requirements_text
 from devtool.problem import Problem
 from devtool.pythons import at_hand
+from devtool.tests import places, processes
 
 pytestmark = pytest.mark.timeout(600)
 Dev = Callable[..., subprocess.CompletedProcess[str]]
@@ -156,6 +157,16 @@ def test_requirements() -> None:
     assert {"rich>1"} < others
     assert closure(["pyncette[all]"])[1] > closure(["pyncette[redis]"])[1]
     assert "pyncette" not in requirements_text({"rich", *ours}).split("\n", 1)[1]
+
+
+def test_parts_of_the_suite() -> None:
+    assert places(["redis", "-k", "redis"]) == ["packages/pyncette-redis", "-k", "redis"]
+    assert places(["packages", "--lf"]) == ["packages", "--lf"]
+    assert places(["docs"]) == ["tests/docs"]
+    assert places(["valkey"]) == ["packages", "-k", "valkey"]
+    assert places(["-k", "redis"]) == ["-k", "redis"]
+    assert processes(["--lf"]) == processes([]) != ()
+    assert processes(["-n0"]) == processes(["tests/docs/test_typing.py"]) == ()
 
 
 def test_script_without_requirements(tmp_path: Path) -> None:

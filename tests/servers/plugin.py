@@ -102,7 +102,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def announcer(config: pytest.Config) -> Callable[[str], None]:
     """Writes a line to the terminal; where pytest-xdist runs the tests, the first process speaks for all."""
-    if reporter := config.pluginmanager.get_plugin("terminalreporter"):
+    reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
         return reporter.write_line
     if getattr(config, "workerinput", {}).get("workerid") != "gw0":
         return lambda _: None

@@ -1,0 +1,62 @@
+"""pytest plugin: says at the start how long the run will take, by what earlier runs here took."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+KEY = "pyncette/seconds"
+UNKNOWN = 0.15
+"""Seconds for a test of a module that has not run here yet."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and hasattr(config, "cache"):
+        config.pluginmanager.register(Estimate(config), "pyncette-estimate")
+
+
+class Estimate:
+    """Keeps the mean duration of the tests of each module in pytest's cache."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._tests: defaultdict[str, set[str]] = defaultdict(set)
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if session.items and not self._config.option.collectonly:
+            self._announce([item.nodeid for item in session.items], 1)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        """pytest-xdist: all of its processes have collected the same; one speaks for them."""
+        if node.workerinput["workerid"] == "gw0":
+            self._announce(ids, node.workerinput["workercount"])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        module = report.nodeid.partition("::")[0]
+        self._tests[module].add(report.nodeid)
+        self._seconds[module] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        means = {module: self._seconds[module] / len(tests) for module, tests in self._tests.items()}
+        self._cache.set(KEY, self._cache.get(KEY, {}) | means)
+
+    @property
+    def _cache(self) -> pytest.Cache:
+        cache = self._config.cache
+        assert cache is not None
+        return cache
+
+    def _announce(self, ids: Sequence[str], processes: int) -> None:
+        known = self._cache.get(KEY, {})
+        modules = [each.partition("::")[0] for each in ids]
+        seconds = sum(known.get(module, UNKNOWN) for module in modules) / processes
+        basis = "by earlier runs here" if known.keys() >= set(modules) else "a guess: not all of it has run here yet"
+        time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            reporter.write_line(f"about {time} ({basis}); a part: ./dev test redis, ./dev test --lf")
