@@ -22,7 +22,7 @@ def processes(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def places(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with names of packages (`redis`), folders below tests (`scenarios`) or stores (`valkey`) resolved."""
+    """The arguments, with the names of packages, folders below tests and kinds of servers (`valkey`) resolved."""
     names = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
     found: list[str] = []
     for name in names:
