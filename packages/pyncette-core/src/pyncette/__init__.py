@@ -9,6 +9,7 @@ __path__ = extend_path(__path__, __name__)  # the backends are distributions of 
 from ._app.app import Pyncette
 from ._app.bulk import BulkResult
 from ._app.context import Context
+from ._app.inventory import StoredTask
 from ._app.listing import ListTasksResponse
 from ._app.running import PyncetteContext
 from ._app.states import TaskState
@@ -42,6 +43,7 @@ __all__ = [
     "RetryLater",
     "Scheduling",
     "Skip",
+    "StoredTask",
     "Task",
     "TaskState",
     "Worker",

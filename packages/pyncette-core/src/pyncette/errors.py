@@ -64,6 +64,18 @@ class TaskNotFoundException(PyncetteException):
         self.key = key
 
 
+class PartitionCountException(PyncetteException):
+    """A partitioned task is declared with another ``partition_count`` than its instances are stored with. They would
+    be looked for in partitions where they are not."""
+
+    def __init__(self, name: str, *, declared: int, stored: int) -> None:
+        super().__init__(
+            f"The task {name!r} is declared with partition_count={declared}, but its instances are stored in {stored} "
+            f"partitions. Declare it with partition_count={stored}; or declare a task of another name with {declared}, "
+            "schedule the instances under it, and purge the old one."
+        )
+
+
 class RepositoryException(PyncetteException):
     """The storage refused an operation, or can't be used as it is configured."""
 

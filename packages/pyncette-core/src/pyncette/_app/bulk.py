@@ -139,16 +139,21 @@ class _Bulk(Generic[T, W]):
                 self._result.done += 1
                 if isinstance(write, Register):
                     self._result.scheduling[write.how] += 1
-        if self._progress is not None:
-            told = self._progress(self._result.done + len(self._result.refused))
-            if inspect.isawaitable(told):
-                await told
+        await tell(self._progress, self._result.done + len(self._result.refused))
 
     async def _give_way(self) -> None:
         """Executions and heartbeats must not wait until all instances are prepared, or all answers read."""
         self._steps += 1
         if self._steps % STEPS_AT_ONCE == 0:
             await anyio.lowlevel.checkpoint()
+
+
+async def tell(progress: Progress | None, number: int) -> None:
+    """Tell how many instances have been dealt with so far."""
+    if progress is not None:
+        told = progress(number)
+        if inspect.isawaitable(told):
+            await told
 
 
 def _name(label: Callable[[T], object], item: T) -> str:

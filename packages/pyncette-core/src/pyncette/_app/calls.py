@@ -23,6 +23,10 @@ class CallCheck:
         self.closed = False
         self._declared = {task.name: task for task in tasks}
 
+    def admit(self, task: Task) -> None:
+        """A task that this app does not declare may be listed and steered."""
+        self._declared.setdefault(task.name, task)
+
     def check_loop(self, method: str) -> None:
         """:raises RuntimeError: the caller is in another thread or event loop, or the context is closed."""
         if not self.loop.is_current:
@@ -50,7 +54,8 @@ class CallCheck:
             raise ValueError(
                 f"The task {asked.name!r} is not declared on the app that was opened (it has {known}), which would "
                 "never execute it: declare it there, and before app.create(). If it is declared there, its module may "
-                "be imported twice, as a program and by name: then keep the app in a module that is only imported."
+                "be imported twice, as a program and by name: then keep the app in a module that is only imported. "
+                "A program that lists and steers tasks of other apps gets them by find_task()."
             )
         if declared is not asked and _form(declared) != _form(asked):
             raise ValueError(

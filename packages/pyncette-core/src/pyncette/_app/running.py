@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import anyio
 
-from pyncette._concurrency.background import background
+from pyncette._concurrency.background import background, unwrapped
 from pyncette._concurrency.eventloop import loop_name
 from pyncette._leases.control import ControlReading
 from pyncette._leases.coordinator import Coordinator
@@ -42,7 +42,6 @@ from pyncette.repository import Repository
 
 from .budget import SettleBudget
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
-from .calls import CallCheck
 from .instances import Instances, what_if_exists
 from .states import TaskState
 from .steering import Steering
@@ -90,7 +89,7 @@ class PyncetteContext(Steering):
         coordinator = Coordinator(
             store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, waker.freed
         )
-        super().__init__(store, self._writer, self.clock, reading, name, CallCheck(tasks), options.batch_size)
+        super().__init__(store, self._writer, self.clock, reading, name, tasks, options.batch_size)
         self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
         self._executions.items["app_context"] = self
         self._active = coordinator.active
@@ -260,7 +259,7 @@ class PyncetteContext(Steering):
                     watch.start_soon(self._renewer.run, tasks)
                     watch.start_soon(self._executions.deadlines.run)
                     try:
-                        async with self._make_executor() as executor:
+                        async with unwrapped(self._make_executor()) as executor:
                             limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
                             limit = check_count("concurrency_limit", limit)
                             if self._register:

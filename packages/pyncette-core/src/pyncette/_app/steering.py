@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 from pyncette._leases.control import ControlReading
 from pyncette._leases.store import Store
@@ -15,7 +16,9 @@ from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
 from pyncette.record import Count
 
+from .bulk import Progress
 from .calls import CallCheck
+from .inventory import Inventory, StoredTask
 from .listing import HeldState, Listing, ListTasksResponse, window
 from .templates import Templates
 
@@ -33,15 +36,16 @@ class Steering:
         clock: Clock,
         reading: ControlReading,
         worker_name: str,
-        calls: CallCheck,
+        tasks: Sequence[Task],
         batch_size: int,
     ) -> None:
-        self._calls = calls
+        self._calls = CallCheck(tasks)
         self._reading = reading
         self._batch_size = batch_size
         self._templates = Templates(store, writer, reading)
         self._listing = Listing(store, clock)
         self._registry = Registry(store, writer, clock, worker_name)
+        self._inventory = Inventory(store, writer, reading, self._registry, tasks)
 
     async def list_tasks(
         self,
@@ -89,6 +93,50 @@ class Steering:
         self._calls.check("count_tasks", task)
         moments = window(state, None)
         return await (self._listing.count(task) if moments is None else self._listing.count(task, *moments))
+
+    async def tasks(self) -> list[StoredTask]:
+        """All tasks of which something is stored, and those that this app declares, in the order of their names.
+
+        :raises RepositoryException: the storage failed.
+        """
+        self._calls.check_loop("tasks")
+        return await self._inventory.tasks()
+
+    async def find_task(self, name: str) -> Task:
+        """A task by its name, for programs that list and steer tasks of other apps without their code.
+
+        Its instances can be scheduled, listed and steered; this program never executes it.
+
+        :raises LookupError: nothing of it is stored; the message says what is.
+        :raises RepositoryException: the storage failed.
+        """
+        self._calls.check_loop("find_task")
+        task = await self._inventory.find(name)
+        self._calls.admit(task)
+        return task
+
+    async def orphans(self) -> list[StoredTask]:
+        """Tasks of which something is stored, but that no live worker executes and this app does not declare.
+
+        They are kept: an app that declares such a task again finds all its instances. Workers with
+        ``register_worker=False`` are not known of.
+
+        :raises RepositoryException: the storage failed, or a worker executes more tasks than it lists.
+        """
+        self._calls.check_loop("orphans")
+        return await self._inventory.orphans()
+
+    async def purge(self, name: str, progress: Progress | None = None) -> int:
+        """Remove all that is stored of an orphan, in batches of 1,000. It can't be undone.
+
+        :param name: of one of :meth:`orphans`.
+        :param progress: called after each batch with the number of records removed so far.
+        :return: how many records were removed.
+        :raises ValueError: it is no orphan.
+        :raises RepositoryException: the storage failed; a part may have been removed.
+        """
+        self._calls.check_loop("purge")
+        return await self._inventory.purge(name, progress)
 
     async def workers(self) -> list[Worker]:
         """The processes that execute tasks, those that wrote longest ago first.

@@ -10,15 +10,16 @@ from pyncette._lifecycle.begin import holds_lease, renews_lease
 from pyncette._lifecycle.once import concludes
 from pyncette._lifecycle.values import Attempt, AttemptEnd
 from pyncette._tasks.control import CONTROL
+from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
-from pyncette.errors import RepositoryException
+from pyncette.errors import PartitionCountException, RepositoryException
 from pyncette.observer import Observers
 from pyncette.record import Record
 
 from .active import Active
-from .control import ControlReading
+from .control import ChangeControl, ControlReading
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, new_revision
 from .outcomes import Outcomes
 from .registration import GiveBack, SetAside
@@ -80,12 +81,26 @@ class Coordinator:
     async def start(self, tasks: Iterable[Task]) -> None:
         """Take up the work of ``tasks``: static ones are stored if they are new or have changed.
 
+        :raises PartitionCountException: the instances of a task are stored in another number of partitions.
         :raises RepositoryException: a task could not be stored.
         """
+        tasks = list(tasks)
+        await self._check_partitions(tasks)
         queued = [queued for task in tasks for queued in task.queues if queued.enabled]
         await self._static.start((task for task in queued if not task.dynamic), self._clock.now())
         self._tasks = {task.canonical_name: task for task in queued}
         self._limited = [task for task in queued if task.policies.concurrency is not None]
+
+    async def _check_partitions(self, tasks: Iterable[Task]) -> None:
+        counts = {task.canonical_name: task.partition_count for task in tasks if isinstance(task, PartitionedTask)}
+        stored = (await self._reading.follow()).partitions
+        for name, count in counts.items():
+            if stored.get(name, count) != count:
+                raise PartitionCountException(name, declared=count, stored=stored[name])
+        if counts.keys() - stored.keys():
+            write = ChangeControl(lambda control, _: control.partitioned(counts), self._reading)
+            self._writer.submit(write)
+            await write.wait()
 
     def check_static(self, *, after_outage: bool) -> None:
         """Store static tasks anew whose records are gone, from time to time."""

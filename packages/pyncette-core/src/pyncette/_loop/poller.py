@@ -13,6 +13,7 @@ from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.held import HeldLease
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
+from pyncette.errors import PartitionCountException
 from pyncette.executor import Executor
 from pyncette.observer import Observers
 
@@ -72,6 +73,8 @@ class Poller:
         """Poll until :meth:`stop`, with at most ``limit`` executions at a time.
 
         A pass that fails is tried again after ``poll_interval``.
+
+        :raises PartitionCountException: a task is declared with another number of partitions than it is stored in.
         """
         self._limit = limit
         started = failed = False
@@ -91,6 +94,8 @@ class Poller:
                     self.last_tick = tick
                     self._coordinator.check_static(after_outage=failed)
                     failed = False
+            except PartitionCountException:
+                raise  # it will not be otherwise the next time
             except Exception as e:
                 logger.debug("A tick failed.", exc_info=e)
                 failed = started

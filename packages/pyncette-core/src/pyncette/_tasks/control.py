@@ -84,11 +84,9 @@ class Control:
         windows = {name: each for name, each in self.windows.items() if name != template}
         return replace(self, windows={**windows, template: left} if left else windows)
 
-    def partitioned(self, template: str, count: int) -> Control:
-        """The template has this many partitions."""
-        if self.partitions.get(template) == count:
-            return self
-        return replace(self, partitions={**self.partitions, template: count})
+    def partitioned(self, counts: Mapping[str, int]) -> Control:
+        """These templates have so many partitions, unless it is stored already."""
+        return replace(self, partitions={**counts, **self.partitions})
 
     def skipped_until(self, template: str, due_at: int) -> int | None:
         """The end of the past pause in which an occurrence came due, None if it came due in none."""

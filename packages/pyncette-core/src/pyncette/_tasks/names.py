@@ -49,6 +49,19 @@ def join(*parts: str) -> str:
     return canonical
 
 
+def template_of(queue: str) -> tuple[str, int | None]:
+    """The name of the task that a queue belongs to, and the partition if it is one."""
+    place = 0
+    while (place := queue.find(":", place)) >= 0:
+        if queue[place + 1 : place + 2] == ":":
+            place += 2
+            continue
+        if queue[place + 1 :].isdecimal():
+            return queue[:place].replace("::", ":"), int(queue[place + 1 :])
+        break
+    return queue.replace("::", ":"), None
+
+
 def partition_of(partition_count: int, name: str) -> int:
     """The partition of an instance: SHA-1 of its name, scaled to ``range(partition_count)``.
 

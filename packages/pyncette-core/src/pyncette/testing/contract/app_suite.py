@@ -5,6 +5,7 @@ from __future__ import annotations
 from .app.damaged import DamageContract
 from .app.failing import FailureContract
 from .app.faulty import FaultContract
+from .app.inventory import InventoryContract
 from .app.leasing import LeaseContract
 from .app.limiting import LimitContract
 from .app.listing import ListingContract
@@ -29,6 +30,7 @@ class AppContract(
     UpdateContract,
     ListingContract,
     PausingContract,
+    InventoryContract,
     RedefinitionContract,
     SharingContract,
     FaultContract,

@@ -1,0 +1,107 @@
+"""What is stored, whoever declares it: tasks, workers, orphans."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyncette.errors import PartitionCountException
+
+from .bench import AppBase, Bench, duration, moment
+from .listing import listed, names
+
+
+class InventoryContract(AppBase):
+    async def test_tasks(self, bench: Bench) -> None:
+        """Everything that is stored or declared, with its kind, and whether it is paused."""
+        app = bench.app()
+        static = app.task(name="static", interval=duration(60))(bench.log.note)
+        dynamic = app.dynamic_task(name="dyn:amic")(bench.log.note)
+        parted = app.partitioned_task(name="parted:1", partition_count=3)(bench.log.note)
+        app.dynamic_task(name="empty")(bench.log.note)
+        async with bench.running(app) as worker:
+            for number in range(5):
+                await worker.context.schedule_task(parted, f"{number}", execute_at=moment(1000))
+                await worker.context.schedule_task(dynamic, f"{number}", execute_at=moment(1000))
+            await bench.advance(1)
+            assert await worker.context.get_task(static) is not None
+            await worker.context.pause_task(dynamic, reason="tests")
+        async with bench.app().create() as context:
+            found = [(each.name, each.kind, each.declared, each.stored) for each in await context.tasks()]
+            assert found == [
+                ("dyn:amic", "dynamic", False, True),
+                ("parted:1", "partitioned", False, True),
+                ("static", "static", False, True),
+            ]
+            paused, partitioned, _ = await context.tasks()
+            assert (paused.paused_since, paused.paused_reason) == (moment(1), "tests")
+            assert partitioned.partition_count == 3
+        async with app.create() as context:
+            assert [(each.name, each.stored) for each in await context.tasks() if each.declared] == [
+                ("dyn:amic", True),
+                ("empty", False),
+                ("parted:1", True),
+                ("static", True),
+            ]
+
+    async def test_a_program_without_the_code_of_the_tasks(self, bench: Bench) -> None:
+        """Lists and steers what others have stored."""
+        app = bench.app()
+        dynamic = app.dynamic_task(name="dynamic")(bench.log.note)
+        parted = app.partitioned_task(name="parted", partition_count=3)(bench.log.note)
+        async with bench.running(app) as worker:
+            await bench.advance(1)
+            for task in (dynamic, parted):
+                for number in range(4):
+                    await worker.context.schedule_task(task, f"{number}", execute_at=moment(30))
+            async with bench.app().create() as context:
+                for name in ("dynamic", "parted"):
+                    found = await context.find_task(name)
+                    assert names(await listed(context, found)) == ["0", "1", "2", "3"]
+                    await context.unschedule_task(found, "0")
+                    await context.schedule_task(found, "1", execute_at=moment(50), n=1)
+                    await context.schedule_task(found, "new", execute_at=moment(50), n=2)
+                await context.pause_task(await context.find_task("parted"))
+                with pytest.raises(LookupError, match=r"no task 'other': stored here is 'dynamic', 'parted'"):
+                    await context.find_task("other")
+            await bench.advance_to(60)
+        assert sorted(bench.log.names()) == ["dynamic:1", "dynamic:2", "dynamic:3", "dynamic:new"]
+        assert sorted(run.args["n"] for run in bench.log.runs if run.due == 50) == [1, 2]
+
+    async def test_orphans(self, bench: Bench) -> None:
+        """What no live worker declares is kept until it is removed by name."""
+        old, new = bench.app(register_worker=True), bench.app(register_worker=True)
+        removed = old.dynamic_task(name="removed")(bench.log.note)
+        parted = old.partitioned_task(name="parted", partition_count=2)(bench.log.note)
+        kept = new.dynamic_task(name="kept")(bench.log.note)
+        async with bench.running(old), old.create() as context:
+            for number in range(3):
+                await context.schedule_task(removed, f"{number}", execute_at=moment(1000))
+                await context.schedule_task(parted, f"{number}", execute_at=moment(1000))
+            await bench.advance(1)
+        async with new.create() as context:
+            await context.schedule_task(kept, "a", execute_at=moment(1000))
+        progress: list[int] = []
+        async with bench.running(new), bench.app().create() as context:
+            await self.shows(context.workers, 1, of=len)
+            assert [task.name for task in await context.orphans()] == ["parted", "removed"]
+            with pytest.raises(ValueError, match=r"'kept' is no orphan: .* \(now 'parted', 'removed'\)"):
+                await context.purge("kept")
+            assert await context.purge("removed", progress.append) == 3
+            assert progress == [3]
+            assert [task.name for task in await context.orphans()] == ["parted"]
+        async with bench.running(old), old.create() as context:
+            assert len(await listed(context, parted)) == 3, "what comes back finds its instances"
+            assert await listed(context, removed) == []
+
+    async def test_another_partition_count(self, bench: Bench) -> None:
+        """Is refused when the app starts, with what to do: instances would not be found."""
+        for count in (3, 4):
+            app = bench.app()
+            task = app.partitioned_task(name="parted", partition_count=count)(bench.log.note)
+            async with app.create() as context:
+                if count == 3:
+                    async with bench.running(app):
+                        await context.schedule_task(task, "a", execute_at=moment(1000))
+                else:
+                    with pytest.raises(PartitionCountException, match=r"partition_count=4.*stored in 3 partitions"):
+                        await context.run()
