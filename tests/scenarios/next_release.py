@@ -76,9 +76,23 @@ def _dynamodb() -> None:
     patch.object(schema, "migrations", lambda: steps).start()
 
 
+def _redis() -> None:
+    from pyncette.redis import schema, upgrade
+
+    note = "for _, member in ipairs(ARGV) do redis.call('HSET', KEYS[1] .. ':note', member, '') end"
+    steps = (
+        *schema.migrations(),
+        Migration(2, Phase.EXPAND, "0002_expand_note.lua", note),
+        Migration(2, Phase.CONTRACT, "0002_contract_note.lua", note),
+    )
+    patch.object(schema, "migrations", lambda: steps).start()
+    patch.object(upgrade, "BATCH", 10).start()
+
+
 _NEXT: dict[str, Callable[[], None]] = {
     "dynamodb": _dynamodb,
     "mysql": _mysql,
     "postgresql": _postgres,
+    "redis": _redis,
     "sqlite": _sqlite,
 }

@@ -7,6 +7,7 @@ A storage takes part by a fixture ``NAME_options`` here, its name in ``STORES``,
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.servers.model import Server
 
 from .workers import SECOND, Workers
 
-STORES = ["sqlite", "postgres", "mysql", "mariadb", "dynamodb"]
+STORES = ["sqlite", "postgres", "mysql", "mariadb", "redis", "dynamodb"]
 
 Options = dict[str, Any]
 
@@ -56,6 +57,11 @@ def dynamodb_options(dynamodb_server: Server, monkeypatch: pytest.MonkeyPatch) -
     dynamodb.credentials(monkeypatch)
     with dynamodb.table(dynamodb_server.endpoint) as name:
         yield {"url": f"dynamodb://{dynamodb.REGION}/{name}?endpoint={dynamodb_server.endpoint}"}
+
+
+@pytest.fixture
+def redis_options(redis_server: Server) -> Options:
+    return {"url": redis_server.url, "redis_namespace": uuid.uuid4().hex}
 
 
 @pytest.fixture(params=STORES)

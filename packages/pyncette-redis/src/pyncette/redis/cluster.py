@@ -1,7 +1,10 @@
 """Redis Cluster: which server has which slot, learned from the servers.
 
-The driver has a client for clusters, which is not used here: it sends ASKING and the command that needs it over
-different connections when several are open, and closes connections under calls of others whenever one call fails.
+The driver has a client for clusters, which is not used here. It can go once that client
+
+* follows an ASK to a server that has no slots yet (redis-py issue 4015),
+* sends ASKING and the command that needs it over one connection, also while others are open,
+* leaves connections alone that other calls are using when the map changes or one call fails (pull requests 4057, 4207).
 """
 
 from __future__ import annotations

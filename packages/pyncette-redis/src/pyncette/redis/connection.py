@@ -1,7 +1,7 @@
 """One Redis server: a bounded set of connections, and pipelined commands over one of them.
 
-The driver's pools are not used: they close idle connections for good reasons (a failover), but slowly enough that
-others take these meanwhile, and have them closed under their hands.
+The driver's pools are not used: they close idle connections for good reasons (a failover, redis-py issue 1345), but
+slowly enough that others take these meanwhile, and have them closed under their hands.
 """
 
 from __future__ import annotations

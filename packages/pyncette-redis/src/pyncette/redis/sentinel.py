@@ -1,6 +1,8 @@
 """Asks sentinels where the master is.
 
-The driver's client for sentinels is not used: it loses one of them for good when several tasks ask at the same time.
+The driver's client for sentinels is not used. It swaps entries of its list of sentinels while other tasks walk over it,
+so that one is left out (redis-py's pull request 4331 discusses the list), its pool lost a connection with each failover
+(issue 4187), and it can't close its connections to the sentinels (issue 3201). This module can go once these are fixed.
 """
 
 from __future__ import annotations
