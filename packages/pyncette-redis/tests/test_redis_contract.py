@@ -22,6 +22,13 @@ def sharing(**options: Any) -> Factory:
     return lambda: redis_repository(redis_namespace=namespace, **options)
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """On both, unlike the other tests of this package."""
+    backend: str = request.param
+    return backend
+
+
 class TestRedisContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
 
