@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.client
+import itertools
 import socket
 import threading
+import time
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from pyncette import Pyncette, PyncetteContext, healthcheck
+from pyncette import Context, Pyncette, PyncetteContext, healthcheck
 from pyncette.errors import PyncetteException
 from pyncette.healthcheck import use_healthcheck_server
-from pyncette.testing import ManualClock
+from pyncette.memory import memory_repository
+from pyncette.testing import FaultPlan, ManualClock, fail
 from tests.running import running
 
 SECOND = datetime.timedelta(seconds=1)
@@ -155,3 +159,166 @@ async def test_errors_of_the_block_arrive_as_themselves(port: int) -> None:
     with pytest.raises(ZeroDivisionError):
         async with app.create():
             raise ZeroDivisionError
+
+
+async def test_it_listens_on_this_machine_alone(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound: list[object] = []
+    bind = socket.socket.bind
+    monkeypatch.setattr(socket.socket, "bind", lambda self, address: (bound.append(address), bind(self, address)))
+    app = Pyncette()
+    use_healthcheck_server(app, port=port)
+    async with app.create():
+        pass
+    assert bound == [(LOOPBACK, port)]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "", "::"])  # noqa: S104 - what containers need
+async def test_all_addresses_for_those_who_ask(port: int, address: str) -> None:
+    if address == "::" and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    app = Pyncette()
+    use_healthcheck_server(app, port=port, bind_address=address)
+    async with running(app):
+        assert (await request("GET", port))[0] in (200, 500)
+
+
+def _dribble(port: int) -> float:
+    """Sends a byte now and then; the seconds until the server ends that."""
+    began = time.monotonic()
+    with socket.create_connection((LOOPBACK, port), timeout=30) as slow:
+        with contextlib.suppress(OSError):
+            for byte in itertools.cycle(b"x"):
+                slow.sendall(bytes([byte]))
+                time.sleep(0.02)
+                if time.monotonic() - began > 20:
+                    break
+    return time.monotonic() - began
+
+
+async def test_a_slow_sender(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healthcheck, "REQUEST_TIMEOUT", 0.2)
+    app = Pyncette()
+    use_healthcheck_server(app, port=port)
+    async with running(app):
+        assert await anyio.to_thread.run_sync(_dribble, port) < 10
+
+
+async def test_idle_connections_keep_no_probe_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healthcheck, "MAX_CONNECTIONS", 5)
+    app = Pyncette()
+    use_healthcheck_server(app, port=port, healthcheck_handler=healthy)
+    async with running(app):
+        with contextlib.ExitStack() as stack:
+            idle = [stack.enter_context(socket.create_connection((LOOPBACK, port), timeout=10)) for _ in range(20)]
+            assert await request("GET", port) == (200, b"OK")
+            ended = [connection.recv(1) == b"" for connection in idle[:15]]
+            assert ended == [True] * 15
+            assert threading.active_count() < 20
+
+
+async def healthy(context: PyncetteContext) -> bool:
+    await anyio.sleep(0.05)
+    return True
+
+
+async def test_a_hundred_probes_at_once(port: int) -> None:
+    """None waits for the backlog, and the handler is not asked for each."""
+    asked = 0
+
+    async def handler(context: PyncetteContext) -> bool:
+        nonlocal asked
+        asked += 1
+        await anyio.sleep(0.3)
+        return True
+
+    app = Pyncette()
+    use_healthcheck_server(app, port=port, healthcheck_handler=handler)
+    statuses: list[int] = []
+    limiter = anyio.CapacityLimiter(100)
+
+    async def probe() -> None:
+        statuses.append((await anyio.to_thread.run_sync(_request, "GET", port, limiter=limiter))[0])
+
+    async with running(app):
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(probe)
+    assert statuses == [200] * 100
+    assert asked < 50
+
+
+async def test_connections_end_with_the_app(port: int) -> None:
+    app = Pyncette()
+    use_healthcheck_server(app, port=port)
+    async with running(app):
+        idle = await anyio.to_thread.run_sync(lambda: socket.create_connection((LOOPBACK, port), timeout=10))
+        await request("GET", port)  # the idle one has been accepted before
+    with idle:
+        assert await anyio.to_thread.run_sync(idle.recv, 1) == b""
+
+
+async def test_writes_that_are_overdue(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """The polls of a storage that can't be written to succeed."""
+    clock, plan = ManualClock(), FaultPlan()
+    app = Pyncette(plan.wrap(memory_repository), clock=clock)
+    use_healthcheck_server(app, port=port)
+    broken = [True]
+
+    @app.task(interval=SECOND)
+    async def work(context: Context) -> None:
+        if broken:
+            plan.always(fail(), "swap")
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await clock.advance(0.5 * SECOND)
+        assert (await request("GET", port))[0] == 200
+        await clock.advance(1.7 * SECOND)
+        assert "writes to the storage are overdue" in context.problems
+        assert (await request("GET", port))[0] == 500
+        assert "The health check fails: " in caplog.text
+        broken.clear()
+        plan.clear()
+        await clock.advance(5 * SECOND)
+        assert (await request("GET", port))[0] == 200
+        context.shutdown()
+
+
+async def test_an_execution_far_beyond_its_lease() -> None:
+    clock = ManualClock()
+    app = Pyncette(clock=clock)
+
+    @app.task(interval=1000 * SECOND, lease_duration=10 * SECOND, heartbeat=False)
+    async def beyond(context: Context) -> None:
+        await clock.sleep(25)
+
+    @app.task(interval=1000 * SECOND, lease_duration=10 * SECOND)
+    async def renewed(context: Context) -> None:
+        await clock.sleep(100)
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await clock.advance(1019 * SECOND)
+        assert context.problems == []
+        await clock.advance(2 * SECOND)
+        assert context.problems == ["'beyond' is still executed, and its lease ended 11.0 s ago"]
+        await clock.advance(5 * SECOND)
+        assert context.problems == []
+        context.shutdown()
+        await clock.advance(100 * SECOND)
+
+
+async def test_a_clock_that_is_not_known_well_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    app = Pyncette(clock=clock)
+
+    @app.task(interval=SECOND, lease_duration=10 * SECOND)
+    async def work(context: Context) -> None: ...
+
+    async with running(app) as context:
+        await clock.advance(SECOND)
+        monkeypatch.setattr(ManualClock, "error", 5_000_000)
+        assert context.problems == []
+        monkeypatch.setattr(ManualClock, "error", 6_000_000)
+        assert context.problems == ["the storage's clock is known to 6.0 s only, too little for the leases"]
+        monkeypatch.setattr(ManualClock, "error", 0)

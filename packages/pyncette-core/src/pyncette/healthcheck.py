@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError, Future
-from functools import partial
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,7 +21,6 @@ from anyio.from_thread import BlockingPortal
 from ._app.app import Pyncette
 from ._app.running import PyncetteContext
 from ._concurrency.background import unwrapped
-from ._schedules.moments import to_datetime
 from ._validation.checks import check_port
 from .errors import PyncetteException
 
@@ -31,13 +32,20 @@ POLL_INTERVAL = 0.1
 ANSWER_TIMEOUT = 5.0
 """Seconds within which the event loop has to answer. A loop that a task blocks is not healthy."""
 
+REQUEST_TIMEOUT = 10.0
+"""Seconds that a connection may take in all, however slowly it sends."""
+
+MAX_CONNECTIONS = 128
+"""So many at a time. One more takes the place of the oldest, so that idle ones can't keep a probe out."""
+
+LOOPBACK = "127.0.0.1"
+
 Handler = Callable[[PyncetteContext], Awaitable[bool]]
 
 
 async def default_healthcheck(app_context: PyncetteContext) -> bool:
-    """Healthy when the last tick is younger than two poll intervals."""
-    last_tick = app_context.last_tick
-    return last_tick is not None and to_datetime(app_context.clock.now()) - last_tick < 2 * app_context.poll_interval
+    """Healthy when the context has no :attr:`~pyncette.PyncetteContext.problems`."""
+    return not app_context.problems
 
 
 def use_healthcheck_server(
@@ -48,23 +56,26 @@ def use_healthcheck_server(
 ) -> None:
     """Serve the app's health by HTTP for as long as its context is open.
 
-    ``GET`` on any path is answered with 200 or 500, any other verb with 405.
+    ``GET`` on any path is answered with 200 or 500, any other verb with 405. What keeps the app from being healthy is
+    logged as a warning when it begins.
 
     :param port: 0 chooses a free one, which is logged.
-    :param bind_address: all addresses by default.
+    :param bind_address: 127.0.0.1 by default: probes come from this machine. Where they come from elsewhere, as in a
+        container, ``"0.0.0.0"`` is all addresses of IPv4, ``"::"`` those of IPv6 too.
     :param healthcheck_handler: coroutine function that tells whether the app is healthy. Raising is not.
     :raises ValueError: the port is not valid. That it is taken is a :class:`~pyncette.errors.PyncetteException` when
         the context is opened.
     """
     check_port("port", port)
+    address = LOOPBACK if bind_address is None else bind_address
 
     async def healthcheck(app_context: PyncetteContext) -> AsyncIterator[_Server]:
-        with _listen(bind_address, port) as server:
+        with _listen(address, port) as server:
             async with unwrapped(BlockingPortal()) as portal:
-                server.is_healthy = partial(_is_healthy, portal, healthcheck_handler, app_context)
+                server.is_healthy = _Question(portal, healthcheck_handler, app_context).answer
                 thread = threading.Thread(target=server.serve_forever, args=[POLL_INTERVAL], name=__name__)
                 thread.start()
-                logger.info("The health check listens on port %d.", server.server_port)
+                logger.info("The health check listens on %s, port %d.", address, server.server_port)
                 try:
                     yield server
                 finally:
@@ -76,22 +87,50 @@ def use_healthcheck_server(
     app.use_fixture("_healthcheck", healthcheck)
 
 
-def _is_healthy(portal: BlockingPortal, handler: Handler, app_context: PyncetteContext) -> bool:
-    """Ask the handler, on the event loop, from a thread of the server."""
-    answer: Future[bool] = Future()
-    # Handing the question over waits for the event loop, without a limit: a thread of its own does that.
-    threading.Thread(target=_ask, args=[portal, handler, app_context, answer], name=__name__, daemon=True).start()
-    try:
-        return answer.result(timeout=ANSWER_TIMEOUT)
-    except (Exception, CancelledError) as e:  # noqa: BLE001 - whatever keeps the handler from answering
-        logger.warning("The health check failed: %s: %s", type(e).__name__, e)
-        return False
+class _Question:
+    """Asks the handler, on the event loop, from threads of the server, which share an answer when they ask at once."""
+
+    def __init__(self, portal: BlockingPortal, handler: Handler, app_context: PyncetteContext) -> None:
+        self._portal = portal
+        self._handler = handler
+        self._app_context = app_context
+        self._lock = threading.Lock()
+        self._asked: Future[str] | None = None
+        self._said = ""
+
+    def answer(self) -> bool:
+        with self._lock:
+            answer = self._asked
+            if answer is None or answer.done():
+                answer = self._asked = Future()
+                # Handing the question over waits for the event loop, without a limit: a thread of its own does that.
+                arguments = [self._portal, self._handler, self._app_context, answer]
+                threading.Thread(target=_ask, args=arguments, name=__name__, daemon=True).start()
+        try:
+            problem = answer.result(timeout=ANSWER_TIMEOUT)
+        except TimeoutError:
+            problem = f"the event loop has not answered for {ANSWER_TIMEOUT:g} s"
+        except (Exception, CancelledError) as e:  # noqa: BLE001 - whatever keeps the handler from answering
+            problem = f"{type(e).__name__}: {e}"
+        self._say(problem)
+        return not problem
+
+    def _say(self, problem: str) -> None:
+        with self._lock:
+            before, self._said = self._said, problem
+        if problem and not before:
+            logger.warning("The health check fails: %s.", problem)
+        elif before and not problem:
+            logger.info("The health check succeeds again.")
 
 
-def _ask(portal: BlockingPortal, handler: Handler, app_context: PyncetteContext, answer: Future[bool]) -> None:
-    async def ask() -> bool:
+def _ask(portal: BlockingPortal, handler: Handler, app_context: PyncetteContext, answer: Future[str]) -> None:
+    """What keeps the app from being healthy, empty if nothing does."""
+
+    async def ask() -> str:
         with anyio.fail_after(ANSWER_TIMEOUT):
-            return bool(await handler(app_context))
+            healthy = await handler(app_context)
+        return "" if healthy else "; ".join(app_context.problems) or "the handler says so"
 
     try:
         answer.set_result(portal.call(ask))
@@ -99,14 +138,13 @@ def _ask(portal: BlockingPortal, handler: Handler, app_context: PyncetteContext,
         answer.set_exception(e)
 
 
-def _listen(bind_address: str | None, port: int) -> _Server:
+def _listen(address: str, port: int) -> _Server:
     try:
-        return _Server(bind_address, port)
+        return _Server(address, port)
     except OSError as e:
-        where = f"port {port} of {bind_address or 'all addresses'}"
         raise PyncetteException(
-            f"The health check can't listen on {where}: {e.strerror}. Choose another one, "
-            "use_healthcheck_server(app, port=…, bind_address=…)."
+            f"The health check can't listen on port {port} of {address or 'all addresses'}: {e.strerror}. Choose "
+            "another one, use_healthcheck_server(app, port=…, bind_address=…)."
         ) from e
 
 
@@ -114,26 +152,63 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = os.name != "nt"  # there it would let two servers share a port
+    request_queue_size = 256
 
     is_healthy: Callable[[], bool]
 
-    def __init__(self, bind_address: str | None, port: int) -> None:
-        both = bind_address is None and socket.has_dualstack_ipv6()
-        self.address_family = socket.AF_INET6 if both or ":" in (bind_address or "") else socket.AF_INET
-        self._both_families = both
-        super().__init__((bind_address or "", port), _Request)
+    def __init__(self, address: str, port: int) -> None:
+        self._both_families = address in ("", "::") and socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if self._both_families or ":" in address else socket.AF_INET
+        self._open: dict[socket.socket, float] = {}  # since when; the oldest first
+        self._lock = threading.Lock()
+        super().__init__((address, port), _Request)
 
     def server_bind(self) -> None:
         if self._both_families:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                _cut(self._open, next(iter(self._open)))
+            self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called several times a second: ends connections that have taken too long."""
+        with self._lock:
+            oldest = time.monotonic() - REQUEST_TIMEOUT
+            for request in [request for request, since in self._open.items() if since < oldest]:
+                _cut(self._open, request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        with self._lock:
+            for request in list(self._open):
+                _cut(self._open, request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.debug("A request of the health check failed: %r", sys.exception())  # such as one that was cut
+
+
+def _cut(connections: dict[socket.socket, float], request: socket.socket) -> None:
+    """The thread that serves it ends, and closes it."""
+    del connections[request]
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
 
 class _Request(BaseHTTPRequestHandler):
     server: _Server
     server_version = "pyncette"
     sys_version = ""
-    timeout = 10
+    timeout = REQUEST_TIMEOUT
 
     def do_GET(self) -> None:
         healthy = self.server.is_healthy()

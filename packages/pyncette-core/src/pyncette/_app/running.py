@@ -40,6 +40,7 @@ from pyncette.observer import Observers
 from pyncette.options import LoopOptions
 from pyncette.repository import Repository
 
+from . import health
 from .budget import SettleBudget
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
 from .instances import Instances, what_if_exists
@@ -105,6 +106,26 @@ class PyncetteContext(Steering):
         """When the last pass of the poll loop that succeeded began, in UTC; None before the first."""
         tick = self._poller.last_tick
         return None if tick is None else to_datetime(tick)
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps the app from doing its work, in words; empty when all is well.
+
+        The last pass of the poll loop that succeeded is older than two poll intervals; writes to the storage are
+        overdue; an execution goes on though its lease ended more than a ``lease_duration`` ago; or the storage's clock
+        is not known well enough for the shortest lease.
+        """
+        leases = [task.policies.lease_microseconds for task in self._tasks if task.enabled]
+        found = health.problems(
+            now=self.clock.now(),
+            last_tick=self._poller.last_tick,
+            poll_interval=self.poll_interval // datetime.timedelta(microseconds=1),
+            overdue=self._writer.overdue,
+            clock_error=self.clock.error,
+            shortest_lease=min(leases, default=None),
+            active=self._active,
+        )
+        return list(found)
 
     def add_to_context(self, name: str, value: Any) -> None:
         """Let every execution's context have ``value`` under ``name``.

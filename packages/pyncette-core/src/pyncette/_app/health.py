@@ -1,0 +1,47 @@
+"""What keeps an app from doing its work. Pure; times are microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pyncette._leases.held import HeldLease
+from pyncette._lifecycle.begin import holds_lease, renews_lease
+
+CLOCK_PART = 2
+"""The storage's clock has to be known to the part of the shortest lease that this is the denominator of."""
+
+
+def problems(
+    *,
+    now: int,
+    last_tick: int | None,
+    poll_interval: int,
+    overdue: bool,
+    clock_error: int,
+    shortest_lease: int | None,
+    active: Iterable[HeldLease],
+) -> Iterator[str]:
+    """Each problem in words, none if all is well."""
+    if last_tick is None:
+        yield "the poll loop has not succeeded yet"
+    elif now - last_tick >= 2 * poll_interval:
+        yield f"the poll loop has not succeeded for {(now - last_tick) / 1e6:.1f} s"
+    if overdue:
+        yield "writes to the storage are overdue"
+    if shortest_lease is not None and clock_error > shortest_lease // CLOCK_PART:
+        yield f"the storage's clock is known to {clock_error / 1e6:.1f} s only, too little for the leases"
+    for held in active:
+        beyond = _beyond(held, now)
+        if beyond >= held.task.policies.lease_microseconds:
+            yield f"{str(held.task)!r} is still executed, and its lease ended {beyond / 1e6:.1f} s ago"
+
+
+def _beyond(held: HeldLease, now: int) -> int:
+    """For how long an execution has gone on after the end of its lease; 0 if it has not, or needs none."""
+    policies = held.task.policies
+    if held.started_at is None or not holds_lease(policies):
+        return 0
+    if not renews_lease(policies):  # its record may show a later end, at which it is put back for the others again
+        return max(0, now - held.started_at - policies.lease_microseconds)
+    until = held.record.locked_until
+    return 0 if until is None else max(0, now - until)
