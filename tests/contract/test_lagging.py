@@ -54,7 +54,7 @@ class LaggingRepository(MemoryRepository):
 
 
 class TestLagging(RepositoryContract, AppContract):
-    capabilities = Capabilities(immediate_index=False, index_lag=5)
+    capabilities = Capabilities(immediate_index=False, index_lag=5, keeps_runs=True)
     property_examples = 10
 
     @pytest.fixture
