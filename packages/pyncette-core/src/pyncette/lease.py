@@ -86,17 +86,28 @@ def move(old: Record, *, due_at: int, spec: str, state: str, revision: str, read
     return Change(old, replace(moved, ready_at=old.ready_at) if paused else moved)
 
 
-def adopt(old: Record, *, due_at: int, spec: str, now: int, revision: str, ready_at: int | None = None) -> Change:
+def adopt(
+    old: Record,
+    *,
+    due_at: int,
+    spec: str,
+    now: int,
+    revision: str,
+    ready_at: int | None = None,
+    state: str | None = None,
+) -> Change:
     """A static task's schedule changed in code: store the new one, due at ``due_at``.
 
     A lease that is held stays, its holder settles by the new schedule; an overdue occurrence stays due, and a task that
     is paused or dead stays so. One that was completed or unreadable is so no longer.
+
+    :param state: of a task that begins anew; unchanged by default.
     """
-    state = state_of(old, now)
-    stays = state in {State.LEASED, State.PAUSED, State.DEAD}
-    if stays or (old.due_at <= now and state not in {State.COMPLETED, State.UNREADABLE}):
+    was = state_of(old, now)
+    stays = was in {State.LEASED, State.PAUSED, State.DEAD}
+    if stays or (old.due_at <= now and was not in {State.COMPLETED, State.UNREADABLE}):
         return Change(old, replace(old, spec=spec, revision=revision))
-    return Change(old, _waiting(old, due_at, revision, spec=spec, ready_at=ready_at))
+    return Change(old, _waiting(old, due_at, revision, spec=spec, ready_at=ready_at, state=state))
 
 
 def claim(record: Record, *, now: int, locked_until: int, token: str, holder: str) -> Record:

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Never, TypeVar
 
-from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, Argument, Timing, declared_args
+from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, Argument, declared_args
 from pyncette._tasks.names import check_name, escape, join, partition_of
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.policies import POLICIES, CatchUp, ExecutionMode, FailureMode, OnExhausted, Overlap, Policies
 from pyncette._tasks.retry import RetryPolicy
 from pyncette._tasks.spec import encode_args
 from pyncette._tasks.task import PartitionSelector, Task
+from pyncette._tasks.timing import KINDS, Timing, read_bounds, read_timing
 from pyncette._validation.checks import check_flag, check_function, check_no_generator
 from pyncette.schedule import make_schedule
 
@@ -56,6 +57,9 @@ class Declarations:
         schedule: str | None = None,
         interval: datetime.timedelta | None = None,
         timezone: str | None = None,
+        start_at: datetime.datetime | None = None,
+        end_at: datetime.datetime | None = None,
+        max_runs: int | None = None,
         enabled: bool = True,
         fast_forward: bool = False,
         failure_mode: FailureMode = FailureMode.NONE,
@@ -82,6 +86,10 @@ class Declarations:
         :param schedule: a cron expression: five fields, or six with seconds last.
         :param interval: the time between two occurrences.
         :param timezone: of ``schedule``: an IANA name or a POSIX TZ rule; UTC by default.
+        :param start_at: the first moment at which there may be an occurrence; an interval counts from it. It may lie in
+            the past.
+        :param end_at: the last moment, included. The task is completed afterwards.
+        :param max_runs: how many occurrences are executed, whatever becomes of them; then the task is completed.
         :param enabled: whether this app executes the task; True by default.
         :param fast_forward: whether occurrences that were missed are skipped, as with :attr:`CatchUp.EARLIEST`; False
             by default.
@@ -126,7 +134,8 @@ class Declarations:
             )
 
         def make(name: str, func: TaskFunc, timing: Timing, settings: dict[str, Any]) -> Task:
-            return Task(name, func, schedule=make_schedule(**timing, may_be_over=True), **settings)
+            schedule, bounds = read_timing(timing, may_be_over=True)
+            return Task(name, func, schedule=schedule, bounds=bounds, **settings)
 
         return self._declare(given, make)
 
@@ -139,6 +148,9 @@ class Declarations:
         interval: datetime.timedelta | None = None,
         execute_at: datetime.datetime | None = None,
         timezone: str | None = None,
+        start_at: datetime.datetime | None = None,
+        end_at: datetime.datetime | None = None,
+        max_runs: int | None = None,
         enabled: bool = True,
         fast_forward: bool = False,
         failure_mode: FailureMode = FailureMode.NONE,
@@ -188,6 +200,9 @@ class Declarations:
         interval: datetime.timedelta | None = None,
         execute_at: datetime.datetime | None = None,
         timezone: str | None = None,
+        start_at: datetime.datetime | None = None,
+        end_at: datetime.datetime | None = None,
+        max_runs: int | None = None,
         enabled: bool = True,
         fast_forward: bool = False,
         failure_mode: FailureMode = FailureMode.NONE,
@@ -283,10 +298,11 @@ def _check_template_name(name: str) -> None:
 
 
 def _template_schedule(timing: Timing) -> dict[str, Any]:
-    """Schedule and timezone of a template, which may leave either to its instances."""
-    if any(timing.get(name) is not None for name in ("schedule", "interval", "execute_at")):
-        return {"schedule": make_schedule(**timing, may_be_over=True)}
+    """Schedule, timezone and bounds of a template, which may leave each to its instances."""
+    if any(timing.get(name) is not None for name in KINDS):
+        schedule, bounds = read_timing(timing)
+        return {"schedule": schedule, "bounds": bounds}
     timezone = timing.get("timezone")
     if timezone is not None:
         make_schedule(schedule="* * * * *", timezone=timezone)  # an unknown zone is refused now, not later
-    return {"schedule": None, "timezone": timezone}
+    return {"schedule": None, "timezone": timezone, "bounds": read_bounds(timing)}

@@ -29,8 +29,9 @@ from pyncette._loop.renewer import Renewer
 from pyncette._loop.waker import Waker
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.existing import IfExists
-from pyncette._tasks.keywords import Argument, Timing
+from pyncette._tasks.keywords import Argument
 from pyncette._tasks.task import Task
+from pyncette._tasks.timing import Timing
 from pyncette._tasks.worker import MOST_TASKS, Worker
 from pyncette._validation.attributes import check_attribute_name
 from pyncette._validation.checks import check_count
@@ -149,6 +150,9 @@ class PyncetteContext(Steering):
         interval: datetime.timedelta | None = None,
         execute_at: datetime.datetime | None = None,
         timezone: str | None = None,
+        start_at: datetime.datetime | None = None,
+        end_at: datetime.datetime | None = None,
+        max_runs: int | None = None,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Task:
@@ -170,6 +174,9 @@ class PyncetteContext(Steering):
         :param interval: the time between two occurrences, the first of them counted from now.
         :param execute_at: the only occurrence. A naive one is local time.
         :param timezone: of ``schedule``; the template's by default.
+        :param start_at: the first moment; an interval counts from it. It may lie in the past.
+        :param end_at: the last moment, included.
+        :param max_runs: how many occurrences are executed, whatever becomes of them.
         :param args: arguments of any name.
         :param kwargs: further arguments of the task; the template's are the defaults.
         :return: the concrete instance. Its ``scheduling`` says what became of it: see :class:`pyncette.Scheduling`.
@@ -181,7 +188,15 @@ class PyncetteContext(Steering):
         :raises RepositoryException: the storage failed; whether the instance is stored is unknown.
         """
         self._calls.check("schedule_task", task)
-        timing = Timing(schedule=schedule, interval=interval, execute_at=execute_at, timezone=timezone)
+        timing = Timing(
+            schedule=schedule,
+            interval=interval,
+            execute_at=execute_at,
+            timezone=timezone,
+            start_at=start_at,
+            end_at=end_at,
+            max_runs=max_runs,
+        )
         concrete = task.instantiate(instance_name, **timing, args=args, **kwargs)
         concrete.scheduling = await self._instances.schedule(concrete, what_if_exists(if_exists, force=force))
         return concrete

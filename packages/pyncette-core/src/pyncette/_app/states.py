@@ -59,7 +59,7 @@ def describe(home: Task, record: Record, control: Control, now: int) -> TaskStat
         task = home.restore(home.name_in(record.key), None, {}) if home.dynamic else home
         due_at = min(max(record.due_at, EARLIEST), LATEST)  # whatever is there is shown
         return TaskState(task, to_datetime(due_at), None, None, "unreadable")
-    task = home.restore(home.name_in(record.key), spec.schedule, args) if home.dynamic else home
+    task = home.restore(home.name_in(record.key), spec.schedule, args, bounds=spec.bounds) if home.dynamic else home
     tz = spec.schedule.tz
     held = lease.state_of(record, now)
     running = held is lease.State.LEASED

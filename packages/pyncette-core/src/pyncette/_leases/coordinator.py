@@ -239,7 +239,7 @@ class Coordinator:
         spec, args = decode(record.spec, record.due_at)
         if not task.dynamic:
             return HeldLease(record, before, task, spec, task.fresh_args(), claimed_at=claimed_at)
-        instance = task.restore(task.name_in(record.key), spec.schedule, args)
+        instance = task.restore(task.name_in(record.key), spec.schedule, args, bounds=spec.bounds)
         return HeldLease(record, before, instance, spec, args, claimed_at=claimed_at)
 
     async def advance(self, held: HeldLease) -> None:

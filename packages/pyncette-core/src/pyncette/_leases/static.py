@@ -10,6 +10,7 @@ from pyncette import lease
 from pyncette._lifecycle.moments import came_due
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
+from pyncette._tasks.state import begun_anew
 from pyncette._tasks.task import Task
 from pyncette.record import Band, Change, Record
 
@@ -113,12 +114,30 @@ class CheckSchedule(Awaited):
         return self._adopted(record, first, now)
 
     def _adopted(self, record: Record, due_at: int, now: int) -> Change:
-        text, revision = self._since(record, now), new_revision()
-        return lease.adopt(record, due_at=due_at, ready_at=self._ready(due_at), spec=text, now=now, revision=revision)
+        return lease.adopt(
+            record,
+            due_at=due_at,
+            ready_at=self._ready(due_at),
+            spec=self._since(record, now),
+            now=now,
+            revision=new_revision(),
+            state=begun_anew(record.state) if Band.of(record.ready_at) is Band.COMPLETED else None,
+        )
 
     def _since(self, record: Record, now: int) -> str:
         """Occurrences of the schedule before this moment are not to be caught up with."""
         return keep_unknown(record.spec, encode(replace(self._spec, since=now)))
+
+    def _kept(self, record: Record) -> int | None:
+        """The stored next occurrence, if bounds alone have changed, and it lies within them."""
+        try:
+            stored, _ = decode(record.spec)
+        except UndecodableSpec:
+            return None
+        bounds, due_at = self._spec.bounds, record.due_at
+        inside = (bounds.start_at is None or bounds.start_at <= due_at) and not bounds.ended(due_at)
+        held = Band.of(record.ready_at) is not None
+        return due_at if stored.schedule == self._spec.schedule and inside and not held else None
 
     def _is_stored(self, record: Record) -> bool:
         try:
@@ -130,7 +149,7 @@ class CheckSchedule(Awaited):
             key = record.key
             logger.warning("The stored schedule of task %r can't be read (%s).", key, e, extra={"task": key})
             return False
-        return stored.schedule == self._spec.schedule
+        return stored.schedule == self._spec.schedule and stored.bounds == self._spec.bounds
 
 
 class StoreSchedule(CheckSchedule):
@@ -147,7 +166,7 @@ class StoreSchedule(CheckSchedule):
             logger.info("The record of task %r can be read again; it is scheduled anew.", key, extra={"task": key})
         else:
             return self._recomputed(record, now)
-        due_at = self._spec.first(now)
+        due_at = self._kept(record) or self._spec.first(now)
         if due_at is not None:
             return self._adopted(record, due_at, now)
         if lease.state_of(record, now) is lease.State.LEASED or (band is None and record.due_at <= now):

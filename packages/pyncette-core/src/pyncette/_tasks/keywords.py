@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 from pyncette._validation.suggest import near_miss
 
 from .policies import POLICIES
+from .timing import Timing
 
 Argument: TypeAlias = str | int | float | bool | Sequence[object] | Mapping[str, object] | None
 """An argument of a task, as a type: what JSON can hold. Most values of policies are something else, so type checkers
 find a misspelt policy; the others are found when the task is declared."""
-
-
-class Timing(TypedDict, total=False):
-    """When a task is due. Exactly one of the first three, and a timezone with ``schedule`` only."""
-
-    schedule: str | None
-    interval: datetime.timedelta | None
-    execute_at: datetime.datetime | None
-    timezone: str | None
 
 
 SCHEDULE_PARAMETERS = tuple(Timing.__annotations__)

@@ -286,6 +286,11 @@ class Policies:
         return CatchUp.EARLIEST if self.fast_forward else self.catch_up
 
     @cached_property
+    def cancels_overlapping(self) -> bool:
+        """Whether an execution is cancelled when the next occurrence comes due."""
+        return self.overlap is Overlap.CANCEL
+
+    @cached_property
     def follows_attempts(self) -> bool:
         """Whether it matters to the next attempt how those before it have ended."""
         return self.retry is not None or self.overlap is Overlap.CANCEL or self.chooses

@@ -226,6 +226,16 @@ def last_settled(text: str) -> int | None:
     return fence if isinstance(fence, int) else None
 
 
+def begun_anew(text: str) -> str:
+    """The state of a completed instance that begins anew: ``max_runs`` counts from 0."""
+    if not text:
+        return text
+    state = State(text)
+    state.record_attempts(None)
+    state.past.pop("began", None)
+    return state.text(state.count("fence"))
+
+
 def latest_runs(text: str) -> list[Run]:
     """The latest runs, oldest first. What can't be read is left out."""
     return [run for run in State(text).latest() if run is not None]

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 from pyncette._schedules.moments import to_datetime
 from pyncette.record import Queue, Ref
-from pyncette.schedule import Cron, Interval, Once, Schedule, make_schedule, upcoming_of
+from pyncette.schedule import Cron, Interval, Once, Schedule, upcoming_of
 
 from . import names
 from .existing import Scheduling
-from .keywords import Argument, Timing, instance_args
+from .keywords import Argument, instance_args
 from .policies import ExecutionMode, FailureMode, Policies
-from .spec import Spec, decode_args, encode_args
+from .spec import UNBOUNDED, Bounds, Spec, decode_args, encode_args
+from .timing import BOUNDS, KINDS, Timing, read_timing
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -55,6 +56,7 @@ class Task:
         parent_task: Task | None = None,
         timezone: str | None = None,
         args_text: str | None = None,
+        bounds: Bounds = UNBOUNDED,
     ) -> None:
         self.name = name
         self.task_func = task_func
@@ -69,9 +71,24 @@ class Task:
         self.canonical_name: str = self._canonical_name()
         self.enabled = enabled
         self._schedule = schedule
+        self._bounds = bounds
+        if parent_task is None:
+            self.check_policies(schedule)
         # A template may name a timezone alone, for instances that bring a cron expression of their own.
         self._timezone = schedule.timezone if isinstance(schedule, Cron) else timezone
         self.scheduling: Scheduling | None = None
+
+    def check_policies(self, schedule: Schedule | None) -> None:
+        """:raises ValueError: a policy contradicts the schedule, or the kind of function."""
+        policies = self.policies
+        if self.synchronous and policies.cancels_overlapping:
+            raise ValueError(
+                f"{self.name!r} is a plain function, which can't be cancelled: write async def, or overlap=Overlap.SKIP."
+            )
+        if isinstance(schedule, Interval) and policies.jitter_microseconds >= schedule.period:
+            raise ValueError(
+                f"jitter ({policies.jitter}) must be shorter than the interval ({schedule.period * _MICROSECOND})."
+            )
 
     def _canonical_name(self) -> str:
         own = names.escape(self.name)
@@ -91,6 +108,21 @@ class Task:
     def execute_at(self) -> datetime.datetime | None:
         """The occurrence of a one-off instance, None for other tasks."""
         return to_datetime(self._schedule.at) if isinstance(self._schedule, Once) else None
+
+    @property
+    def start_at(self) -> datetime.datetime | None:
+        """The first moment at which there may be an occurrence, None without such a bound."""
+        return None if self._bounds.start_at is None else to_datetime(self._bounds.start_at)
+
+    @property
+    def end_at(self) -> datetime.datetime | None:
+        """The last moment at which there may be an occurrence, None without such a bound."""
+        return None if self._bounds.end_at is None else to_datetime(self._bounds.end_at)
+
+    @property
+    def max_runs(self) -> int | None:
+        """How many occurrences are executed at most, None without such a bound."""
+        return self._bounds.max_runs
 
     @property
     def timezone(self) -> str | None:
@@ -150,7 +182,8 @@ class Task:
         if self._schedule is None:
             raise ValueError(f"{self.name!r} has no schedule.")
         # The arguments of a static task are those of the code that runs.
-        return Spec(self._schedule) if self.parent_task is None else Spec(self._schedule, self.args_text)
+        args = "{}" if self.parent_task is None else self.args_text
+        return Spec(self._schedule, args, bounds=self._bounds)
 
     @property
     def args_text(self) -> str:
@@ -168,6 +201,9 @@ class Task:
         interval: datetime.timedelta | None = None,
         execute_at: datetime.datetime | None = None,
         timezone: str | None = None,
+        start_at: datetime.datetime | None = None,
+        end_at: datetime.datetime | None = None,
+        max_runs: int | None = None,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Task:
@@ -178,6 +214,9 @@ class Task:
         :param interval: the time between two occurrences.
         :param execute_at: the only occurrence. A naive one is local time.
         :param timezone: of ``schedule``; the template's by default.
+        :param start_at: the first moment; an interval counts from it. It may lie in the past.
+        :param end_at: the last moment, included.
+        :param max_runs: how many occurrences are executed, whatever becomes of them.
         :param args: arguments of any name.
         :param kwargs: further arguments; the template's are the defaults.
         :raises ValueError: the task is no template, or schedule or arguments are not valid.
@@ -185,9 +224,19 @@ class Task:
         """
         home = self.home_of(names.check_name(name, "task instance"))
         own = instance_args(kwargs, args)
-        timing = Timing(schedule=schedule, interval=interval, execute_at=execute_at, timezone=timezone)
+        timing = Timing(
+            schedule=schedule,
+            interval=interval,
+            execute_at=execute_at,
+            timezone=timezone,
+            start_at=start_at,
+            end_at=end_at,
+            max_runs=max_runs,
+        )
         merged = {**self.extra_args, **own}
-        return home.restore(name, make_schedule(**self._with_defaults(timing)), merged, encode_args(merged))
+        own_schedule, bounds = read_timing(self._with_defaults(timing))
+        self.check_policies(own_schedule)
+        return home.restore(name, own_schedule, merged, encode_args(merged), bounds)
 
     def home_of(self, name: str) -> Task:
         """The task under which the instance ``name`` is stored: this template, or the instance's partition."""
@@ -197,7 +246,14 @@ class Task:
             )
         return self
 
-    def restore(self, name: str, schedule: Schedule | None, args: dict[str, Any], args_text: str | None = None) -> Task:
+    def restore(
+        self,
+        name: str,
+        schedule: Schedule | None,
+        args: dict[str, Any],
+        args_text: str | None = None,
+        bounds: Bounds = UNBOUNDED,
+    ) -> Task:
         """An instance of this template from checked or stored values; ``args_text`` is ``args`` as JSON, if known."""
         return Task(
             name,
@@ -207,6 +263,7 @@ class Task:
             policies=self.policies,
             parent_task=self,
             args_text=args_text,
+            bounds=bounds,
         )
 
     def name_in(self, canonical_name: str) -> str:
@@ -219,8 +276,10 @@ class Task:
 
     def _with_defaults(self, timing: Timing) -> Timing:
         """The timing of an instance; what it leaves out comes from the template."""
-        if all(timing.get(kind) is None for kind in ("schedule", "interval", "execute_at")):
+        if all(timing.get(kind) is None for kind in KINDS):
             timing = {**timing, "schedule": self.schedule, "interval": self.interval, "execute_at": self.execute_at}
+        if timing.get("execute_at") is None and all(timing.get(name) is None for name in BOUNDS):
+            timing = {**timing, "start_at": self.start_at, "end_at": self.end_at, "max_runs": self.max_runs}
         if timing.get("schedule") is not None and timing.get("timezone") is None:
             timing = {**timing, "timezone": self._timezone}
         return timing

@@ -170,3 +170,51 @@ class LimitContract(AppBase):
         assert Band.of(record.ready_at) is Band.COMPLETED
         assert [run.outcome for run in latest_runs(record.state)] == ["succeeded"]
         assert len(bench.log.runs) == 1
+
+    @pytest.mark.parametrize("mode", ExecutionMode, ids=lambda mode: mode.name)
+    @pytest.mark.parametrize(
+        "bounds, executed",
+        [
+            ({"start_at": moment(90)}, [90, 150, 210, 270]),
+            ({"start_at": moment(-3590)}, [10, 70, 130, 190, 250]),
+            ({"end_at": moment(180)}, [60, 120, 180]),
+            ({"end_at": moment(179)}, [60, 120]),
+            ({"max_runs": 2}, [60, 120]),
+            ({"start_at": moment(100), "end_at": moment(250), "max_runs": 5}, [100, 160, 220]),
+        ],
+    )
+    async def test_bounds(
+        self, bench: Bench, bounds: dict[str, Any], executed: list[float], mode: ExecutionMode
+    ) -> None:
+        """A static task that is completed is kept, also over a restart; an instance is removed."""
+        app = bench.app()
+        policies: dict[str, Any] = {"interval": duration(60), "execution_mode": mode, **bounds}
+        static = app.task(name="static", **policies)(bench.log.note)
+        template = app.dynamic_task(name="template", execution_mode=mode)(bench.log.note)
+        async with bench.running(app) as worker:
+            instance = await worker.context.schedule_task(template, "a", interval=duration(60), **bounds)
+            await bench.advance_to(185)
+        async with bench.running(app):
+            await bench.advance_to(299)
+            kept, gone = await bench.stored(static), await bench.stored(instance)
+        assert bench.log.due(static) == bench.log.due(instance) == executed
+        ended = executed[-1] < 240
+        assert kept is not None
+        assert (Band.of(kept.ready_at) is Band.COMPLETED, gone is None) == (ended, ended)
+
+    async def test_bounds_that_change_keep_the_next_occurrence(self, bench: Bench) -> None:
+        """If it lies within them. What was completed begins anew."""
+        steps: list[tuple[float, dict[str, Any], list[float]]] = [
+            (150, {}, [60, 120]),
+            (200, {"end_at": moment(1000)}, [180]),
+            (270, {"end_at": moment(200)}, []),
+            (400, {"max_runs": 1}, [330]),
+            (600, {"max_runs": 2}, [460, 520]),
+        ]
+        for until, bounds, executed in steps:
+            app = bench.app()
+            task = app.task(name="task", interval=duration(60), **bounds)(bench.log.note)
+            bench.log.runs.clear()
+            async with bench.running(app):
+                await bench.advance_to(until)
+            assert bench.log.due(task) == executed
