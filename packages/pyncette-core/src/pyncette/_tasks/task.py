@@ -73,17 +73,17 @@ class Task:
         self._schedule = schedule
         self._bounds = bounds
         if parent_task is None:
-            self.check_policies(schedule)
+            self._check_policies(schedule)
         # A template may name a timezone alone, for instances that bring a cron expression of their own.
         self._timezone = schedule.timezone if isinstance(schedule, Cron) else timezone
         self.scheduling: Scheduling | None = None
 
-    def check_policies(self, schedule: Schedule | None) -> None:
+    def _check_policies(self, schedule: Schedule | None) -> None:
         """:raises ValueError: a policy contradicts the schedule, or the kind of function."""
         policies = self.policies
         if self.synchronous and policies.cancels_overlapping:
             raise ValueError(
-                f"{self.name!r} is a plain function, which can't be cancelled: write async def, or overlap=Overlap.SKIP."
+                f"{self.name!r} is a plain function and can't be cancelled: write async def, or overlap=Overlap.SKIP."
             )
         if isinstance(schedule, Interval) and policies.jitter_microseconds >= schedule.period:
             raise ValueError(
@@ -235,7 +235,7 @@ class Task:
         )
         merged = {**self.extra_args, **own}
         own_schedule, bounds = read_timing(self._with_defaults(timing))
-        self.check_policies(own_schedule)
+        self._check_policies(own_schedule)
         return home.restore(name, own_schedule, merged, encode_args(merged), bounds)
 
     def home_of(self, name: str) -> Task:
