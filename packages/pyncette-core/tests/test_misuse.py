@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -201,6 +203,27 @@ async def test_shutdown_from_another_thread(app: Pyncette) -> None:
             group.start_soon(context.run)
             await anyio.sleep(0.05)
             await anyio.to_thread.run_sync(context.shutdown)
+
+
+@pytest.mark.parametrize("how", ["signal", "callback"])
+async def test_shutdown_as_a_handler(app: Pyncette, how: str) -> None:
+    """A signal interrupts a loop that sleeps, and belongs to no task of it."""
+    app.task(interval=SECOND * 3600)(body)
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        with anyio.fail_after(20):
+            async with app.create(poll_interval=SECOND * 3600) as context, anyio.create_task_group() as group:
+                group.start_soon(context.run)
+                await anyio.sleep(0.05)
+                if how == "signal":
+                    signal.signal(signal.SIGUSR1, lambda *_: context.shutdown())
+                    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+                else:
+                    loop: Any = anyio.lowlevel.current_token().native_token
+                    call = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon
+                    call(context.shutdown)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 async def test_an_app_without_tasks(app: Pyncette, caplog: pytest.LogCaptureFixture) -> None:

@@ -366,7 +366,7 @@ class PyncetteContext(Steering):
 
         May be called from any thread, and as the handler of a signal.
         """
-        if threading.get_ident() == self._calls.loop.thread:
+        if self._calls.loop.is_current:
             self._shutdown()
             self._calls.loop.soon(_nothing)  # a signal's handler does not wake the loop by itself
         else:

@@ -29,6 +29,7 @@ class EventLoop:
     def __init__(self) -> None:
         self._token = anyio.lowlevel.current_token()
         self.thread: int = threading.get_ident()
+        self._tasks: set[Any] = set()  # the loop itself keeps no reference
 
     @property
     def is_current(self) -> bool:
@@ -53,11 +54,23 @@ class EventLoop:
         Nothing happens if the loop has ended.
         """
         loop: Any = self._token.native_token
-        call = loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe
         try:
-            call(func)
+            if hasattr(loop, "run_sync_soon"):  # trio's, which calls it in a task
+                loop.run_sync_soon(func)
+            else:
+                loop.call_soon_threadsafe(self._in_a_task, loop, func)
         except RuntimeError:
             return
+
+    def _in_a_task(self, loop: Any, func: Callable[[], object]) -> None:
+        """A mere callback of asyncio is in no event loop, as far as anyio can tell."""
+        task = loop.create_task(_call(func))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _call(func: Callable[[], object]) -> None:
+    func()
 
 
 def loop_name() -> str:
