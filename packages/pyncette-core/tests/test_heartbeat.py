@@ -135,7 +135,7 @@ async def test_a_heartbeat_that_fails_is_tried_again_soon(caplog: pytest.LogCapt
     async def factory() -> AsyncIterator[Repository]:
         yield FaultyRepository(repository, plan)
 
-    app = Pyncette(repository_factory=factory, clock=clock)
+    app = Pyncette(repository_factory=factory, clock=clock, register_worker=False)
 
     @app.task(interval=HOUR, lease_duration=MINUTE, heartbeat=False)
     @with_heartbeat()

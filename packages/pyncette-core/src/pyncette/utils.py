@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +17,7 @@ from ._concurrency.background import background
 from ._loop.invoke import invoke
 from ._tasks.task import Task
 from ._validation.checks import check_no_generator
+from .clock import Clock, SystemClock
 from .context import Context
 from .errors import LeaseLostException, RepositoryException
 
@@ -77,10 +79,11 @@ async def _shut_down_on(signals: StopSignals, app_context: PyncetteContext) -> N
 
 
 async def _beat(context: Context, ratio: float, cancel_on_lease_lost: bool, scope: anyio.CancelScope) -> None:
-    clock = context.app_context.clock
-    period = round(context.task.policies.lease_microseconds * ratio)
+    # A context that a test has made by hand needs a task and a heartbeat, no running app.
+    clock: Clock = getattr(getattr(context, "app_context", None), "clock", None) or SystemClock()
+    period = round(context.task.lease_duration / datetime.timedelta(microseconds=1) * ratio)
     due = clock.now() + period
-    extra = {"task": context.task.canonical_name}
+    extra = {"task": getattr(context.task, "canonical_name", str(context.task))}
     while True:
         await clock.wait_until(due)
         now = clock.now()
@@ -93,7 +96,7 @@ async def _beat(context: Context, ratio: float, cancel_on_lease_lost: bool, scop
                 logger.warning("The lease on %s is lost; cancelling it.", context.task, extra=extra)
                 scope.cancel()
             else:
-                logger.warning("The lease on %s is lost; it goes on all the same.", context.task, extra=extra)
+                logger.warning("The lease on %s is lost; it goes on anyway.", context.task, extra=extra)
             return
         except RepositoryException as e:
             kind = type(e).__name__

@@ -206,7 +206,7 @@ class Pyncette(Declarations):
     def main(self, backend: str = "asyncio") -> None:
         """Runs the app as a program: logging, signals, until it is told to stop.
 
-        The first SIGINT or SIGTERM shuts down gracefully, the second at once. The environment variable ``LOG_LEVEL``
+        The first SIGINT, SIGTERM or SIGHUP shuts down gracefully, the second at once. The variable ``LOG_LEVEL``
         sets the level of logging (INFO), ``USE_UVLOOP=1`` chooses uvloop.
 
         :param backend: ``"asyncio"`` or ``"trio"``.

@@ -23,6 +23,10 @@ Create = Callable[[], AbstractAsyncContextManager[PyncetteContext]]
 
 BACKENDS = ("asyncio", "trio")
 
+DRIVERS = ("aiobotocore", "aioboto3", "aiosqlite", "asyncmy", "asyncpg", "boto3", "botocore", "redis", "urllib3")
+"""Loggers of drivers, which tell of credentials and of data at DEBUG: ``LOG_LEVEL=DEBUG`` is not meant for them. Who
+wants them sets their own level."""
+
 
 def main(create: Create, backend: str) -> None:
     """Run an app until a signal ends it.
@@ -59,6 +63,9 @@ def _set_up_logging() -> None:
     if level not in logging.getLevelNamesMapping():
         raise SystemExit(f"LOG_LEVEL is {level!r}: write DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+    for name in DRIVERS:
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
 
 
 def _backend_options(backend: str) -> dict[str, Any]:

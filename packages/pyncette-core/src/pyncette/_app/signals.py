@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import anyio
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANGUP: int | None = getattr(signal, "SIGHUP", None)  # there is none on Windows
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.Signals(HANGUP)] if HANGUP else [])]
 
 ECHO = 0.2
 """Seconds after the first signal in which another one is the same: ``timeout`` and some terminals signal both the
@@ -21,7 +22,7 @@ process and its group."""
 
 
 class StopSignals:
-    """Handles SIGINT and SIGTERM while it is entered.
+    """Handles SIGINT, SIGTERM and SIGHUP while it is entered. SIGHUP stays ignored where it is.
 
     The handlers are Python's own rather than an event loop's: they stand before the loop starts (a process with the
     id 1, as in a container, would ignore the signals until then), and the second signal ends the process even if a
@@ -39,6 +40,8 @@ class StopSignals:
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
         for number in SIGNALS:
+            if number == HANGUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup means it
             self._before[number] = signal.signal(number, self._handle)
         return self
 

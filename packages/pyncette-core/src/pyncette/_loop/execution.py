@@ -23,6 +23,7 @@ from pyncette.events import AttemptOutcome
 from pyncette.observer import Observers
 
 from .deadlines import Deadlines
+from .failures import FailureLog
 from .invoke import invoke
 from .watchdog import Watchdog, Watched
 
@@ -103,6 +104,7 @@ class Executions:
         self._on_end = on_end
         self.watchdog = Watchdog()
         self.drained_out = False
+        self._failures = FailureLog()
         self.deadlines = Deadlines(clock, self.timed_out)
 
     async def execute(self, held: HeldLease) -> None:
@@ -163,7 +165,7 @@ class Executions:
             end = await self._call(held)
         except BaseException as e:
             error = e
-            end = AttemptEnd.FAILED if _is_failure(e) else AttemptEnd.CANCELLED
+            end = AttemptEnd.FAILED if _is_failure(e, closing=self.watchdog.closing) else AttemptEnd.CANCELLED
             if end is AttemptEnd.CANCELLED:
                 raise
             if held.limit is not None and held.limit.cut is not None:
@@ -188,8 +190,8 @@ class Executions:
             logger.warning("Task %s: %s.", task, error, extra=extra)
         elif end is AttemptEnd.SUPERSEDED:
             logger.warning("Task %s was cancelled, because its next occurrence has come due.", task, extra=extra)
-        elif end is AttemptEnd.FAILED:
-            logger.warning("Task %s failed.", task, exc_info=error, extra=extra)
+        elif end is AttemptEnd.FAILED and error is not None:
+            self._failures.failed(task, error)
         outcome = _OUTCOMES[end]
         self._observers.attempt_ended(task, held.run, outcome, lag=lag, duration=duration, error=error)
 
@@ -247,14 +249,21 @@ class Executions:
             await self._coordinator.extend(held)
 
 
-def _is_failure(error: BaseException) -> bool:
+def _is_failure(error: BaseException, *, closing: bool) -> bool:
     """Whether the task failed, rather than its execution being cut short.
 
-    A cancellation that nobody asked for is a failure: the function waited for something else that was cancelled.
+    ``SystemExit`` is a failure: it ends the program that a function was taken from, not this one. So is a cancellation
+    that nobody asked for: the function waited for something else that was cancelled.
+
+    :param closing: whether the coroutine is being closed, as its event loop is gone.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_failure(each, closing=closing) for each in error.exceptions)
     if isinstance(error, anyio.get_cancelled_exc_class()):
         return not is_cancelled()
-    return isinstance(error, Exception)
+    if isinstance(error, GeneratorExit):
+        return not closing
+    return not isinstance(error, KeyboardInterrupt)
 
 
 _OUTCOMES: dict[AttemptEnd, AttemptOutcome] = {

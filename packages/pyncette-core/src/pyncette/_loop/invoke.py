@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import anyio.to_thread
@@ -17,9 +18,18 @@ async def invoke(func: Callable[[Any], Any], context: Any) -> None:
     if inspect.iscoroutinefunction(func):
         await func(context)
         return
-    app_context = context.app_context
-    with app_context.clock.busy(changes=True):
-        # In a tuple: a function that turns out to return a coroutine is none that a thread may return on trio.
-        (result,) = await anyio.to_thread.run_sync(lambda: (func(context),), limiter=app_context.threads)
+    app_context = getattr(context, "app_context", None)  # a context that a test has made by hand may have none
+    busy = nullcontext() if app_context is None else app_context.clock.busy(changes=True)
+    limiter = None if app_context is None else app_context.threads
+    with busy:
+        (result,) = await anyio.to_thread.run_sync(_call, func, context, limiter=limiter)
     if inspect.isawaitable(result):
         await result
+
+
+def _call(func: Callable[[Any], Any], context: Any) -> tuple[Any]:
+    """In a tuple: a function that turns out to return a coroutine is none that a thread may return on trio."""
+    try:
+        return (func(context),)
+    except GeneratorExit as e:  # which would close the coroutine that waits for the thread
+        raise RuntimeError("The function raised GeneratorExit.") from e

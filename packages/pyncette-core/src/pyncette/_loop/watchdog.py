@@ -21,9 +21,11 @@ class Watchdog:
 
     :ivar step: the execution that is between two awaits, with the time of :func:`time.monotonic` at which it went on;
         None while there is none. Set by the event loop, read by the thread.
+    :ivar closing: whether an execution is being closed, rather than going on.
     """
 
     def __init__(self) -> None:
+        self.closing = False
         self.step: tuple[float, Any] | None = None
         self._loop_thread = 0
 
@@ -97,4 +99,8 @@ class Watched(Generator[Any, Any, None]):
             self._watchdog.step = None
 
     def close(self) -> None:
-        self._body.close()
+        self._watchdog.closing = True
+        try:
+            self._body.close()
+        finally:
+            self._watchdog.closing = False

@@ -69,3 +69,9 @@ def partition_of(partition_count: int, name: str) -> int:
     """
     digest = hashlib.sha1(name.encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest, "big") * partition_count >> (8 * len(digest))
+
+
+def shown(name: str) -> str:
+    """A name as logs and messages show it: quoted if it has line breaks, escapes or other characters that would change
+    how the text around it looks."""
+    return name if name.isprintable() else repr(name)

@@ -301,7 +301,7 @@ class Task:
         return await result if inspect.isawaitable(result) else result
 
     def __str__(self) -> str:
-        return self.canonical_name
+        return names.shown(self.canonical_name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.canonical_name!r}>"

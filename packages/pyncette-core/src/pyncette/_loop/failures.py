@@ -1,0 +1,53 @@
+"""Logs failures of tasks: in full when there is something new to read, otherwise in a line."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from dataclasses import dataclass
+
+from pyncette._tasks.task import Task
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+IN_FULL_AFTER = 3600.0
+"""Seconds after which the same error is logged in full again: by then, logs may have been rotated."""
+
+Place = tuple[type[BaseException], str, int]
+
+
+@dataclass(slots=True)
+class _Seen:
+    place: Place
+    logged_at: float
+    count: int = 1
+
+
+class FailureLog:
+    """What was logged of each task; the instances of a template count together."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def failed(self, task: Task, error: BaseException) -> None:
+        """An attempt has failed with ``error``. The same error is one of the same class from the same line."""
+        extra, name, place = {"task": task.canonical_name}, task.template.name, _place(error)
+        seen, now = self._seen.get(name), time.monotonic()
+        if seen is None or seen.place != place or now - seen.logged_at >= IN_FULL_AFTER:
+            self._seen[name] = _Seen(place, now)
+            logger.warning("Task %s failed.", task, exc_info=error, extra=extra)
+            return
+        seen.count += 1
+        [line] = traceback.format_exception_only(type(error), error)[-1:]
+        line = " ".join(line.split())
+        logger.warning(
+            "Task %s failed; %d times by now as in the last traceback: %s", task, seen.count, line, extra=extra
+        )
+
+
+def _place(error: BaseException) -> Place:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return (type(error), "", 0) if last is None else (type(error), last.tb_frame.f_code.co_filename, last.tb_lineno)
