@@ -99,6 +99,10 @@ class Workers:
         """Until each of them has executed something."""
         self._until(lambda: [worker.output.name for worker in workers if not worker.executed()], timeout)
 
+    def wait_until_printed(self, worker: Worker, text: str, timeout: float = 30) -> None:
+        """Until the worker has printed it."""
+        self._until(lambda: [] if text in worker.output.read_text() else [text], timeout)
+
     def wait_for(self, occurrences: set[Occurrence], timeout: float) -> None:
         """Until each of them was executed."""
         self._until(lambda: occurrences.difference(*(worker.executed() for worker in self.workers)), timeout)
