@@ -32,7 +32,7 @@ class Lab:
         def factory() -> AbstractAsyncContextManager[Repository]:
             return nullcontext(self.repository)
 
-        return Pyncette(repository_factory=factory, clock=self.clock, **options)
+        return Pyncette(**{"repository_factory": factory, "clock": self.clock, "register_worker": False, **options})
 
     async def look(self, times: int = 1) -> None:
         """Let the poll interval pass, one look of the loop at a time."""
@@ -61,6 +61,16 @@ async def test_an_idle_loop_asks_once_per_poll_interval(lab: Lab) -> None:
         assert lab.plan.calls["look"] == 60
         assert lab.plan.calls["clock"] <= 2
         assert set(lab.plan.calls) <= {"look", "clock"}
+
+
+async def test_an_idle_worker_writes_four_times_a_minute(lab: Lab) -> None:
+    async with running(lab.app(register_worker=True)):
+        await lab.look(2)
+        lab.plan.calls.clear()
+        for _ in range(12):
+            await lab.clock.advance(5 * SECOND)
+    assert 3 <= lab.plan.calls["swap"] <= 4
+    assert lab.plan.calls["scan_ready"] <= 1
 
 
 async def test_it_wakes_when_something_is_due_whatever_the_poll_interval(lab: Lab) -> None:

@@ -19,11 +19,14 @@ class Clock(ABC):
         """The time, in microseconds since the epoch."""
 
     @abstractmethod
-    async def wait_until(self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None) -> None:
+    async def wait_until(
+        self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None, background: bool = False
+    ) -> None:
         """Return at ``when`` or as soon as ``event`` is set, whichever comes first.
 
         :param idle_until: nothing is to be done before then as far as this process and the storage know. A clock that
             is moved by hand may skip what would only look.
+        :param background: no execution depends on it. A clock that is moved by hand returns only where it stops.
         """
 
     async def sleep(self, seconds: float) -> None:
@@ -119,7 +122,9 @@ class SystemClock(Clock):
     def disturbed(self) -> bool:
         return self._reading is not None and abs(_wall_ahead() - self._wall) > _DISTURBED
 
-    async def wait_until(self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None) -> None:
+    async def wait_until(
+        self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None, background: bool = False
+    ) -> None:
         # A long sleep is cut into hours: the clock may be disciplined meanwhile, and callers look again anyway.
         seconds = min(max(when - self.now(), 0) / 1_000_000, 3600.0)
         if event is None:

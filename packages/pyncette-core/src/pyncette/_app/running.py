@@ -313,15 +313,20 @@ class PyncetteContext(Steering):
         """What the others are told of this process, each time anew."""
         started_at = to_datetime(self.clock.now())
         names = tuple(task.name for task in tasks[:MOST_TASKS])
+        host, version, python = (
+            socket.gethostname(),
+            importlib.metadata.version("pyncette-core"),
+            platform.python_version(),
+        )
 
         def describe() -> Worker:
             now = self.clock.now()
             return Worker(
                 name=self._worker_name,
-                host=socket.gethostname(),
+                host=host,
                 pid=os.getpid(),
-                version=importlib.metadata.version("pyncette-core"),
-                python=platform.python_version(),
+                version=version,
+                python=python,
                 event_loop=loop_name(),
                 tasks=names,
                 task_count=len(tasks),

@@ -11,7 +11,7 @@ from pyncette._tasks.names import escape
 from pyncette._tasks.worker import RENEWAL, WORKERS, Worker, decode, encode, new_record
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException
-from pyncette.record import HELD, Band, Change, Record, Ref
+from pyncette.record import Band, Change, Record, Ref
 
 from .held import new_revision
 from .registration import Remove
@@ -58,7 +58,7 @@ class Registry:
                 with contextlib.suppress(RepositoryException):  # logged where it happens; the next one comes
                     await self._sweep()
             now = self._clock.now()
-            await self._clock.wait_until(now + RENEWAL, idle_until=HELD)
+            await self._clock.wait_until(now + RENEWAL, background=True)
             known = write.known
 
     def leave(self) -> None:

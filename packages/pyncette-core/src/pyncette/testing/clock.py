@@ -52,12 +52,14 @@ class ManualClock(Clock):
         """The time as an aware datetime in UTC."""
         return _EPOCH + self._now * _MICROSECOND
 
-    async def wait_until(self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None) -> None:
+    async def wait_until(
+        self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None, background: bool = False
+    ) -> None:
         if when <= self._now:
             await anyio.lowlevel.checkpoint()
             return
         with anyio.CancelScope() as scope:
-            sleeper = _Sleeper(when, scope, idle_until, self._seen)
+            sleeper = _Sleeper(when, scope, HELD if background else idle_until, None if background else self._seen)
             self._sleepers.append(sleeper)
             try:
                 if event is None:
@@ -137,16 +139,17 @@ def _on_asyncio() -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Sleeper:
-    """Somebody who waits, and how many changes it has certainly seen."""
+    """Somebody who waits, and how many changes it has certainly seen; None if changes are nothing to it."""
 
     when: int
     scope: anyio.CancelScope
     idle_until: int | None
-    changes: int
+    changes: int | None
 
     def deadline(self, changes: int) -> int:
         """When it has to be woken: if nothing was changed since, a mere look can be put off."""
-        return self.when if self.idle_until is None or changes != self.changes else self.idle_until
+        missed_some = self.changes is not None and changes != self.changes
+        return self.when if self.idle_until is None or missed_some else self.idle_until
 
 
 async def _all_asyncio_tasks_blocked() -> None:
