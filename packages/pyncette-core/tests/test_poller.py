@@ -69,7 +69,7 @@ async def test_an_idle_worker_writes_four_times_a_minute(lab: Lab) -> None:
         lab.plan.calls.clear()
         for _ in range(12):
             await lab.clock.advance(5 * SECOND)
-    assert 3 <= lab.plan.calls["swap"] <= 4
+    assert 3 <= lab.plan.calls["swap"] <= 5, "one more at a border"
     assert lab.plan.calls["scan_ready"] <= 1
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import logging
 import os
-import platform
 import socket
 import threading
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -17,7 +14,6 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 
 from pyncette._concurrency.background import background, unwrapped
-from pyncette._concurrency.eventloop import loop_name
 from pyncette._leases.control import ControlReading
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.store import Store
@@ -32,7 +28,6 @@ from pyncette._tasks.existing import IfExists
 from pyncette._tasks.keywords import Argument
 from pyncette._tasks.task import Task
 from pyncette._tasks.timing import Timing
-from pyncette._tasks.worker import MOST_TASKS, Worker
 from pyncette._validation.attributes import check_attribute_name
 from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
@@ -42,6 +37,7 @@ from pyncette.options import LoopOptions
 from pyncette.repository import Repository
 
 from . import health
+from .about import describing
 from .budget import SettleBudget
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
 from .instances import Instances, what_if_exists
@@ -299,7 +295,8 @@ class PyncetteContext(Steering):
                             limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
                             limit = check_count("concurrency_limit", limit)
                             if self._register:
-                                watch.start_soon(self._registry.announce, self._describe(tasks, limit))
+                                about = describing(self, self._worker_name, tasks, limit, self._active)
+                                watch.start_soon(self._registry.announce, about)
                             await self._poller.run(tasks, executor, limit)
                     finally:
                         self._renewer.stop()
@@ -308,37 +305,6 @@ class PyncetteContext(Steering):
                 self._registry.leave()
             await self._settle()
         logger.info("All executions have ended.")
-
-    def _describe(self, tasks: Sequence[Task], limit: int) -> Callable[[], Worker]:
-        """What the others are told of this process, each time anew."""
-        started_at = to_datetime(self.clock.now())
-        names = tuple(task.name for task in tasks[:MOST_TASKS])
-        host, version, python = (
-            socket.gethostname(),
-            importlib.metadata.version("pyncette-core"),
-            platform.python_version(),
-        )
-
-        def describe() -> Worker:
-            now = self.clock.now()
-            return Worker(
-                name=self._worker_name,
-                host=host,
-                pid=os.getpid(),
-                version=version,
-                python=python,
-                event_loop=loop_name(),
-                tasks=names,
-                task_count=len(tasks),
-                concurrency_limit=limit,
-                running=len(self._active),
-                started_at=started_at,
-                last_tick=self.last_tick,
-                last_seen=to_datetime(now),
-                clock_offset=(now - time.time_ns() // 1000) / 1_000_000,
-            )
-
-        return describe
 
     async def _cut_off(self, scope: anyio.CancelScope) -> None:
         """Cancel executions that outlast the drain deadline; they give their leases back."""

@@ -1,0 +1,61 @@
+"""What a worker says of itself."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import socket
+import time
+from collections.abc import Callable, Sequence, Sized
+from typing import Protocol
+
+from pyncette._concurrency.eventloop import loop_name
+from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.task import Task
+from pyncette._tasks.worker import MOST_TASKS, Worker
+from pyncette.clock import Clock
+
+
+class Working(Protocol):
+    """What an app context knows of its loop."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def last_tick(self) -> datetime.datetime | None: ...
+
+
+def describing(
+    context: Working, name: str, tasks: Sequence[Task], concurrency_limit: int, running: Sized
+) -> Callable[[], Worker]:
+    """A function that describes the worker, each time anew.
+
+    :param running: the executions under way.
+    """
+    started_at = to_datetime(context.clock.now())
+    names = tuple(task.name for task in tasks[:MOST_TASKS])
+    host, version = socket.gethostname(), importlib.metadata.version("pyncette-core")
+
+    def describe() -> Worker:
+        now = context.clock.now()
+        return Worker(
+            name=name,
+            host=host,
+            pid=os.getpid(),
+            version=version,
+            python=platform.python_version(),
+            event_loop=loop_name(),
+            tasks=names,
+            task_count=len(tasks),
+            concurrency_limit=concurrency_limit,
+            running=len(running),
+            started_at=started_at,
+            last_tick=context.last_tick,
+            last_seen=to_datetime(now),
+            clock_offset=(now - time.time_ns() // 1000) / 1_000_000,
+        )
+
+    return describe
