@@ -6,6 +6,8 @@ the contract of repositories on one event loop: what runs above that is the same
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 EXAMPLES = 15
@@ -37,6 +39,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in set(dropped)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """pytest-xdist: a class stays in one process, but its event loops may be in two. The longest contract is long."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLoop(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
+        def _split_scope(self, nodeid: str) -> str:
+            scope: str = super()._split_scope(nodeid)
+            return f"{scope} on trio" if "[trio" in nodeid else scope
+
+    return ByLoop(config, log) if config.option.dist == "loadscope" else None
 
 
 def is_kept(item: pytest.Item) -> bool:
