@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import re
@@ -22,6 +23,16 @@ def test_it_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with contextlib.redirect_stdout(printed):
         exec(compile(block.code, str(block), "exec"), {"__name__": "page"})  # noqa: S102 - our own pages
     assert printed.getvalue() == block.shown
+
+
+@pytest.mark.parametrize("block", RUN, ids=str)
+def test_what_it_defines_is_called(block: Block) -> None:
+    """A copy of it does something: what declares tasks or defines functions also runs them."""
+    functions = [
+        node for node in ast.parse(block.code).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(block.code)) if isinstance(node, ast.Call)}
+    assert not functions or calls & {"anyio.run", "asyncio.run", "trio.run", "app.main"}
 
 
 def test_no_block_is_overlooked() -> None:
