@@ -112,6 +112,22 @@ def hold(old: Record | None) -> Iterator[Change | None]:
     if is_held(old):
         for band in Band:
             yield lease.hold(old, band, moment=NOW, revision=fresh())
+    elif old is not None and state_of(old, NOW) in {State.WAITING, State.READY}:
+        yield lease.hold(old, Band.PAUSED, moment=NOW, revision=fresh())
+
+
+def note(old: Record | None) -> Iterator[Change | None]:
+    if old is not None and state_of(old, NOW) in {State.LEASED, State.DEAD, State.COMPLETED}:
+        yield lease.note(old, state="", revision=fresh())
+
+
+def revive(old: Record | None) -> Iterator[Change | None]:
+    if old is not None and state_of(old, NOW) in {State.PAUSED, State.DEAD}:
+        for moment in (NOW, NOW + MINUTE):
+            yield lease.revive(old, due_at=moment, ready_at=moment, attempt=0, state="", revision=fresh())
+    if old is not None and state_of(old, NOW) is State.DEAD:
+        at = Band.PAUSED.at(NOW)
+        yield lease.revive(old, due_at=NOW, ready_at=at, attempt=0, state="", revision=fresh())
 
 
 def remove(old: Record | None) -> Iterator[Change | None]:
@@ -134,6 +150,8 @@ EVENTS: list[Callable[[Record | None], Iterator[Change | None]]] = [
     retry,
     release,
     hold,
+    note,
+    revive,
     remove,
 ]
 

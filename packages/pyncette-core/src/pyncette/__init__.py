@@ -12,7 +12,7 @@ from ._app.context import Context
 from ._app.inventory import StoredTask
 from ._app.listing import ListTasksResponse
 from ._app.running import PyncetteContext
-from ._app.states import TaskState
+from ._app.states import TaskRun, TaskState
 from ._tasks.existing import Scheduling
 from ._tasks.names import partition_of
 from ._tasks.partition import PartitionedTask
@@ -45,6 +45,7 @@ __all__ = [
     "Skip",
     "StoredTask",
     "Task",
+    "TaskRun",
     "TaskState",
     "Worker",
     "partition_of",

@@ -176,6 +176,17 @@ def release(record: Record, *, revision: str, at: int | None = None) -> Change:
     return Change(record, back if at is None else replace(back, ready_at=at))
 
 
+def note(record: Record, *, state: str, revision: str) -> Change:
+    """Something is noted in the state; next occurrence and lease stay."""
+    return Change(record, replace(record, state=state, revision=revision))
+
+
+def revive(record: Record, *, due_at: int, ready_at: int, attempt: int, state: str, revision: str) -> Change:
+    """What was held is so no longer; or paused instead of dead."""
+    new = _waiting(record, due_at, revision, attempt=attempt, state=state, ready_at=ready_at)
+    return Change(record, new)
+
+
 def hold(
     record: Record,
     band: Band,

@@ -63,7 +63,7 @@ async def schedule_many(
         name, kwargs = item
         return name, Register(task.instantiate(name, **kwargs), if_exists)
 
-    return await _Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
+    return await Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
 
 
 async def import_many(
@@ -79,7 +79,7 @@ async def import_many(
         name, next_at, kwargs = item
         return name, Register(task.instantiate(name, **kwargs), "keep", moment_of("the next occurrence", next_at))
 
-    return await _Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
+    return await Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
 
 
 async def unschedule_many(
@@ -90,10 +90,10 @@ async def unschedule_many(
     def prepare(name: str) -> tuple[str, Remove]:
         return name, Remove(instance_ref(task, name))
 
-    return await _Bulk(writer, prepare, str, progress).run(names)
+    return await Bulk(writer, prepare, str, progress).run(names)
 
 
-class _Bulk(Generic[T, W]):
+class Bulk(Generic[T, W]):
     """Sends writes in batches, and takes down what became of each."""
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import heapq
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,6 +94,17 @@ class Listing:
         states = await self._states([(queues[at], record) for _, at, record in merged], control)
         more = len(merged) == limit
         return ListTasksResponse(states, _encoded({str(at): place for at, place in places.items()}) if more else None)
+
+    async def held(self, task: Task, band: Band) -> AsyncIterator[tuple[Task, Record]]:
+        """What is in a band, with the template or partition that it belongs to; page by page."""
+        for home in queues_of(task):
+            place: Place | None = None
+            while page := await self._store.scan_ready(
+                home.queue, since=band.since, before=band.before, after=place, limit=MAX_BATCH
+            ):
+                place = (page[-1].ready_at, page[-1].key)
+                for record in page:
+                    yield home, record
 
     async def count(self, task: Task, since: int = LEAST, before: int = END) -> Count:
         """How many instances there are, over all partitions."""

@@ -87,7 +87,7 @@ class PyncetteContext(Steering):
         coordinator = Coordinator(
             store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, waker.freed
         )
-        super().__init__(store, self._writer, self.clock, reading, name, tasks, options.batch_size)
+        super().__init__(store, self._writer, self.clock, reading, name, tasks, observers, options.batch_size)
         self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
         self._executions.items["app_context"] = self
         self._active = coordinator.active

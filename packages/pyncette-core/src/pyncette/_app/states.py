@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pyncette import lease
 from pyncette._schedules.moments import EARLIEST, LATEST, to_datetime
 from pyncette._tasks.control import Control
 from pyncette._tasks.spec import UndecodableSpec, decode
+from pyncette._tasks.state import Run, State, latest_runs, totals
 from pyncette._tasks.task import Task
 from pyncette.record import Record
 
@@ -27,6 +29,40 @@ _HELD: dict[lease.State, InstanceState] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRun:
+    """How a run of an instance has ended. Several occurrences that were skipped together are one.
+
+    :ivar scheduled_at: the occurrence, in the task's timezone; of several the first.
+    :ivar started_at: when its first attempt began, in UTC, as far as that is known; None if none did.
+    :ivar ended_at: when it ended, in UTC; None while an at-most-once run is under way.
+    :ivar attempts: how many attempts began.
+    :ivar outcome: a :data:`pyncette.events.RunOutcome`, or ``"running"`` for an at-most-once run that is under way.
+    :ivar reason: of a skip, or why else it ended; empty if the outcome says all.
+    :ivar error: type and text of the last error, 500 characters at most; empty if it succeeded.
+    :ivar worker: the worker that executed it last.
+    :ivar trigger: what caused it: a :data:`pyncette.events.Trigger`.
+    :ivar run_id: of a manual or backfill run.
+    :ivar count: how many occurrences were skipped together; 1 for a run.
+    :ivar exact: False if there were more than ``count``.
+    :ivar lost_with: workers that attempts were lost with.
+    """
+
+    scheduled_at: datetime.datetime
+    started_at: datetime.datetime | None
+    ended_at: datetime.datetime | None
+    attempts: int
+    outcome: str
+    reason: str
+    error: str
+    worker: str
+    trigger: str
+    run_id: str | None
+    count: int
+    exact: bool
+    lost_with: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskState:
     """What is stored of a static task or an instance.
@@ -39,6 +75,8 @@ class TaskState:
     :ivar next_attempt_at: when its next attempt may begin, in the task's timezone; None while it is running or held.
     :ivar attempt: how many attempts of this occurrence have begun.
     :ivar paused_reason: why it, or else its template, is paused; None if neither is.
+    :ivar runs: its latest runs, oldest first: ``keep_runs`` of them at most.
+    :ivar totals: how many of its occurrences ended how, by outcome; those that were skipped by the reason.
     """
 
     task: Task
@@ -49,6 +87,8 @@ class TaskState:
     next_attempt_at: datetime.datetime | None = None
     attempt: int = 0
     paused_reason: str | None = None
+    runs: tuple[TaskRun, ...] = ()
+    totals: Mapping[str, int] = field(default_factory=dict)
 
 
 def describe(home: Task, record: Record, control: Control, now: int) -> TaskState:
@@ -76,7 +116,27 @@ def describe(home: Task, record: Record, control: Control, now: int) -> TaskStat
         state,
         to_datetime(record.ready_at, tz) if waits else None,
         record.attempt,
-        pause.reason if pause else None,
+        State(record.state).why or (pause.reason if pause else None),
+        tuple(_run(run, tz) for run in latest_runs(record.state)),
+        totals(record.state) if record.state else {},
+    )
+
+
+def _run(run: Run, tz: datetime.tzinfo) -> TaskRun:
+    return TaskRun(
+        scheduled_at=to_datetime(run.scheduled_at, tz),
+        started_at=None if run.started_at is None else to_datetime(run.started_at),
+        ended_at=None if run.ended_at is None else to_datetime(run.ended_at),
+        attempts=run.attempts,
+        outcome=run.outcome,
+        reason=run.reason,
+        error=run.error,
+        worker=run.worker,
+        trigger=run.trigger,
+        run_id=run.run_id,
+        count=run.count,
+        exact=run.exact,
+        lost_with=run.lost,
     )
 
 

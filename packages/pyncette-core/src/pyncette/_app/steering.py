@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 
 from pyncette._leases.control import ControlReading
+from pyncette._leases.steering import Pause, Resume, Retry, Steer
 from pyncette._leases.store import Store
 from pyncette._leases.workers import Registry
 from pyncette._leases.writer import Writer
@@ -14,10 +15,12 @@ from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
 from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
-from pyncette.record import Count
+from pyncette.observer import Observers
+from pyncette.record import Band, Count, Record
 
-from .bulk import Progress
+from .bulk import Bulk, BulkResult, Progress
 from .calls import CallCheck
+from .instances import locate
 from .inventory import Inventory, StoredTask
 from .listing import HeldState, Listing, ListTasksResponse, window
 from .templates import Templates
@@ -37,10 +40,13 @@ class Steering:
         reading: ControlReading,
         worker_name: str,
         tasks: Sequence[Task],
+        observers: Observers,
         batch_size: int,
     ) -> None:
         self._calls = CallCheck(tasks)
         self._reading = reading
+        self._writer = writer
+        self._observers = observers
         self._batch_size = batch_size
         self._templates = Templates(store, writer, reading)
         self._listing = Listing(store, clock)
@@ -149,37 +155,110 @@ class Steering:
         self._calls.check_loop("workers")
         return await self._registry.alive()
 
-    async def pause_task(self, task: Task, *, reason: str = "") -> None:
-        """Pause all instances of a template, in one write whatever their number. Returns when it is stored.
+    async def pause_task(self, task: Task, instance_name: str | None = None, *, reason: str = "") -> None:
+        """Pause a template with all its instances, one instance, or a static task. Returns when it is stored.
 
-        No execution of it begins once two poll intervals have passed, on any worker; what is under way ends as usual.
-        While it is paused nothing of it is claimed or asked for. The pause outlives restarts, deploys and changes of
-        instances. Pausing again changes the reason, and nothing else.
+        A template is paused in one write, whatever the number of instances: no execution of it begins once two poll
+        intervals have passed, on any worker, and nothing of it is claimed or asked for. An instance that is being
+        executed ends as usual, and is paused then. A pause outlives restarts, deploys and updates. Pausing again
+        changes the reason, and nothing else.
 
+        :param task: the template, with the name of an instance to pause that alone; a concrete instance; a static task.
         :param reason: for people; 500 characters at most.
-        :raises ValueError: the task is no template, or the reason is too long.
+        :raises TaskNotFoundException: there is no such instance.
+        :raises ValueError: the reason is too long, or a static task has no instances.
         :raises RepositoryException: the storage failed; whether it is paused is unknown.
         """
         self._calls.check("pause_task", task)
-        await self._templates.pause(_template(task), check_reason(reason))
+        check_reason(reason)
+        if task.dynamic and instance_name is None:
+            await self._templates.pause(task.template, reason)
+        else:
+            await self._steer(Pause(*locate(task, instance_name), self._observers, reason))
 
-    async def resume_task(self, task: Task, *, catch_up: bool = False) -> None:
-        """Let a paused template go on; does nothing if it isn't paused. Returns when it is stored.
+    async def resume_task(self, task: Task, instance_name: str | None = None, *, catch_up: bool = False) -> None:
+        """Let what was paused go on; does nothing if it isn't paused. Returns when it is stored.
 
+        Resuming a template leaves instances alone that are paused by themselves, and the other way round.
+
+        :param task: as in :meth:`pause_task`.
         :param catch_up: whether occurrences that came due during the pause count as missed, so that they are executed
             as after an outage. Otherwise they are skipped, without any execution. One-off instances and occurrences
-            that had begun before the pause are executed in either case.
-        :raises ValueError: the task is no template.
+            of which an attempt had begun are executed in either case.
+        :raises TaskNotFoundException: there is no such instance.
+        :raises ValueError: a static task has no instances.
         :raises RepositoryException: the storage failed; whether it is resumed is unknown.
         """
         self._calls.check("resume_task", task)
-        await self._templates.resume(_template(task), catch_up=catch_up)
+        if task.dynamic and instance_name is None:
+            await self._templates.resume(task.template, catch_up=catch_up)
+        else:
+            await self._steer(Resume(*locate(task, instance_name), self._observers, catch_up=catch_up))
 
+    async def retry_task(self, task: Task, instance_name: str | None = None) -> bool:
+        """Give a dead instance fresh attempts, at once. What came due while it was dead is skipped.
 
-def _template(task: Task) -> Task:
-    if not task.dynamic:
-        raise ValueError(f"{task.name!r} is not a dynamic task.")
-    return task.template
+        :param task: as in :meth:`pause_task`, but no template alone.
+        :return: whether it was dead.
+        :raises TaskNotFoundException: there is no such instance.
+        :raises RepositoryException: the storage failed; whether it is executed again is unknown.
+        """
+        self._calls.check("retry_task", task)
+        write = Retry(*locate(task, instance_name), self._observers)
+        await self._steer(write)
+        return write.changed
+
+    async def retry_dead(self, task: Task, progress: Progress | None = None) -> BulkResult:
+        """Give all instances of a template that are dead fresh attempts, with few round trips, in batches of 1,000.
+
+        :param progress: called after each batch with the number of instances dealt with so far.
+        :raises ValueError: the task is not dynamic.
+        """
+        self._calls.check("retry_dead", task)
+        found = self._listing.held(task, Band.DEAD)
+
+        def prepare(dead: tuple[Task, Record]) -> tuple[str, Retry]:
+            home, record = dead
+            return home.name_in(record.key), Retry(home, record.ref, self._observers, record)
+
+        return await Bulk(self._writer, prepare, lambda dead: dead[0].name_in(dead[1].key), progress).run(found)
+
+    async def pause_tasks(
+        self,
+        task: Task,
+        instance_names: Iterable[str] | AsyncIterable[str],
+        progress: Progress | None = None,
+        *,
+        reason: str = "",
+    ) -> BulkResult:
+        """Pause many instances of a template, each as by :meth:`pause_task`, with few round trips."""
+        self._calls.check("pause_tasks", task)
+        check_reason(reason)
+
+        def prepare(name: str) -> tuple[str, Pause]:
+            return name, Pause(*locate(task, name), self._observers, reason)
+
+        return await Bulk(self._writer, prepare, str, progress).run(instance_names)
+
+    async def resume_tasks(
+        self,
+        task: Task,
+        instance_names: Iterable[str] | AsyncIterable[str],
+        progress: Progress | None = None,
+        *,
+        catch_up: bool = False,
+    ) -> BulkResult:
+        """Resume many instances of a template, each as by :meth:`resume_task`, with few round trips."""
+        self._calls.check("resume_tasks", task)
+
+        def prepare(name: str) -> tuple[str, Resume]:
+            return name, Resume(*locate(task, name), self._observers, catch_up=catch_up)
+
+        return await Bulk(self._writer, prepare, str, progress).run(instance_names)
+
+    async def _steer(self, write: Steer) -> None:
+        self._writer.submit(write)
+        await write.wait()
 
 
 def check_reason(reason: object) -> str:

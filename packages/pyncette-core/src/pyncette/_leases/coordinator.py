@@ -120,6 +120,13 @@ class Coordinator:
                 return looked.next_ready
         return None
 
+    def paused_until(self, held: HeldLease) -> int | None:
+        """The end of a pause of the template during which the occurrence came due, None if there was none."""
+        control = self._reading.control
+        if not control.windows:
+            return None
+        return control.skipped_until(held.task.template.canonical_name, held.record.due_at)
+
     def _awake(self, room: Mapping[str, int]) -> list[Task]:
         """The tasks whose template is not paused, and may have more executions here."""
         tasks = open_tasks(self._tasks.values(), room)

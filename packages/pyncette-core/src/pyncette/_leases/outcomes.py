@@ -50,7 +50,7 @@ class Outcomes:
 
     def advanced(self, held: HeldLease, result: Ended) -> None:
         """At most once: the occurrence is over, and about to be executed."""
-        self._tell_skips(held.task, held.record, result.skips)
+        tell_skips(self._observers, held.task, held.record, result.skips)
         for run in result.unknown:
             logger.warning(
                 "How the run of %s at %s ended is unknown: its worker, %s, has not told.",
@@ -102,7 +102,7 @@ class Outcomes:
                 to_datetime(attempt.go_to, task.tz),
                 extra={"task": task.canonical_name},
             )
-        self._tell_skips(task, run, result.skips)
+        tell_skips(self._observers, task, run, result.skips)
         if result.outcome is None:
             return
         lost = attempt.end is AttemptEnd.LOST
@@ -117,20 +117,6 @@ class Outcomes:
             reason=result.reason,
             error=None if result.outcome == "succeeded" else attempt.error,
         )
-
-    def _tell_skips(self, task: Task, run: Record, skips: Sequence[Skipped]) -> None:
-        for skip in skips:
-            logger.warning(
-                "%s%d occurrences of %s are skipped (%s), from %s to %s.",
-                "" if skip.exact else "At least ",
-                skip.count,
-                task,
-                skip.reason,
-                to_datetime(skip.first, task.tz),
-                to_datetime(skip.last, task.tz),
-                extra={"task": task.canonical_name, "reason": skip.reason, "count": skip.count},
-            )
-            self._observers.skipped(task, run, skip, skip.reason)
 
     def attempt_lost(self, task: Task, run: Record, worker: str) -> None:
         """The attempt before the claim that made ``run`` was lost with its worker."""
@@ -153,3 +139,19 @@ class Outcomes:
             logger.error("%s is paused after failures in a row, the last one: %s", task, why, extra=extra)
         elif result.reason:
             logger.warning("The run of %s has failed: %s", task, why, extra=extra)
+
+
+def tell_skips(observers: Observers, task: Task, run: Record, skips: Sequence[Skipped]) -> None:
+    """Tell of occurrences that are skipped, after that is stored."""
+    for skip in skips:
+        logger.warning(
+            "%s%d occurrences of %s are skipped (%s), from %s to %s.",
+            "" if skip.exact else "At least ",
+            skip.count,
+            task,
+            skip.reason,
+            to_datetime(skip.first, task.tz),
+            to_datetime(skip.last, task.tz),
+            extra={"task": task.canonical_name, "reason": skip.reason, "count": skip.count},
+        )
+        observers.skipped(task, run, skip, skip.reason)

@@ -14,6 +14,7 @@ from pyncette._tasks.state import State, last_settled
 from pyncette.record import Record
 
 from .choice import choose, moved_to, superseded
+from .steering import after_paused_template, is_paused
 from .values import Attempt, AttemptEnd, Skipped
 
 
@@ -58,18 +59,32 @@ _EXECUTE = Execute(advance=False)
 _ADVANCE = Execute(advance=True)
 
 
-def begin(policies: Policies, spec: Spec, record: Record, before: Record, *, claimed_at: int, now: int) -> Begin:
+def begin(
+    policies: Policies,
+    spec: Spec,
+    record: Record,
+    before: Record,
+    *,
+    claimed_at: int,
+    now: int,
+    paused_until: int | None = None,
+) -> Begin:
     """Decide what to do with an occurrence when there is room for it.
 
     :param record: as it is stored now.
     :param before: as it was before the claim.
     :param claimed_at: when the answer to the claim arrived. How long the claim itself took does not count: a claim that
         takes longer than half of a lease would never get to execute anything.
+    :param paused_until: the end of a pause of the template during which the occurrence came due.
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
         return PutBack(None, "waited too long for a free slot")
+    if before.locked_by is not None and '"why"' in record.state and is_paused(State(record.state)):
+        return PutBack(None, "paused")
     once = not holds_lease(policies)
     if not before.attempt:
+        if paused_until is not None and (passed := after_paused_template(record, spec, policies, paused_until, now)):
+            return Settle(passed)
         target = moved_to(record, spec, now)
         if target is not None:
             return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=target, moved=True))

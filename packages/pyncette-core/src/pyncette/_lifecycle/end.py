@@ -20,6 +20,7 @@ from .again import Again, after_failure, after_loss
 from .choice import supersedes_at
 from .moments import Moments
 from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, why_paused
+from .steering import is_paused
 from .values import Attempt, AttemptEnd, Ended
 
 
@@ -53,7 +54,7 @@ def end(
     :param revision: random; also where the chance comes from that retries are spread by.
     """
     if attempt.end is AttemptEnd.RELEASED:
-        return Ended(lease.release(record, revision=revision))
+        return Ended(_released(record, now, revision))
     case = _Case(record, spec, policies, attempt, now, revision)
     if attempt.end is AttemptEnd.SUCCEEDED:
         return _succeeded(case)
@@ -75,6 +76,13 @@ def end(
     if isinstance(decision, Again):
         return _again(case, decision)
     return _over(case, "failed", decision.reason)
+
+
+def _released(record: Record, now: int, revision: str) -> Change:
+    """Nothing was executed."""
+    if '"why"' in record.state and is_paused(State(record.state)):
+        return lease.hold(record, Band.PAUSED, moment=now, revision=revision, attempt=max(record.attempt - 1, 0))
+    return lease.release(record, revision=revision)
 
 
 def _succeeded(case: _Case) -> Ended:
@@ -121,6 +129,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     skips = [*attempt.skips, *to.skips]
     if to.due_at is not None and policies.pause_after is not None and row >= policies.pause_after:
         state.set("why", why_paused(row))
+    if to.due_at is not None and is_paused(state):
         return Ended(_hold(case, Band.PAUSED, state, due_at=to.due_at, attempt=0), outcome, reason, skips)
     text = state.text(record.fence)
     return Ended(go_on(record, policies, to, case.now, case.revision, text), outcome, reason, skips)
@@ -138,6 +147,8 @@ def _passed(case: _Case) -> Ended:
     if attempt.go_to is not None:
         ready_at = Moments(case.spec, policies, record.key).ready(attempt.go_to)
         to = Onward(attempt.go_to, max(ready_at, case.now))
+    if to.due_at is not None and is_paused(state):
+        return Ended(_hold(case, Band.PAUSED, state, due_at=to.due_at, attempt=0), skips=attempt.skips)
     change = go_on(record, policies, to, case.now, case.revision, state.text(record.fence))
     return Ended(change, skips=attempt.skips)
 
@@ -172,6 +183,8 @@ def _again(case: _Case, again: Again) -> Ended:
     if attempt.error is not None:
         recorded.error = described(attempt.error)
     state.record_attempts(recorded)
+    if is_paused(state):
+        return Ended(_hold(case, Band.PAUSED, state, due_at=attempt.due_at, attempt=ended), skips=attempt.skips)
     at = again.at
     if at is not None and recorded.first is not None:
         limit = supersedes_at(record.key, case.spec, policies, attempt.due_at, recorded.first)

@@ -17,6 +17,7 @@ from pyncette.events import RunOutcome
 from pyncette.record import HELD, Band, Change, Record
 
 from .onward import Onward, add_skips, go_on, onward, why_paused
+from .steering import is_paused
 from .values import Attempt, AttemptEnd, Ended, Skipped
 
 
@@ -53,7 +54,11 @@ def advance(
     if state.is_last_run(spec.bounds.max_runs):
         to = Onward(None)
     add_skips(state, to.skips, now, policies.keep_runs)
-    change = go_on(record, policies, to, now, revision, state.text(record.fence))
+    text = state.text(record.fence)
+    if to.due_at is not None and is_paused(state):
+        change = lease.hold(record, Band.PAUSED, moment=now, revision=revision, due_at=to.due_at, attempt=0, state=text)
+    else:
+        change = go_on(record, policies, to, now, revision, text)
     return Ended(change, skips=[*skips, *to.skips], unknown=unknown)
 
 

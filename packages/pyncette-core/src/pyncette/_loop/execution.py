@@ -126,7 +126,15 @@ class Executions:
     async def _may_start(self, held: HeldLease) -> bool:
         extra = {"task": held.task.canonical_name}
         policies, now = held.task.policies, self._clock.now()
-        decision = begin(policies, held.spec, held.record, held.before, claimed_at=held.claimed_at, now=now)
+        decision = begin(
+            policies,
+            held.spec,
+            held.record,
+            held.before,
+            claimed_at=held.claimed_at,
+            now=now,
+            paused_until=self._coordinator.paused_until(held),
+        )
         if isinstance(decision, PutBack):
             logger.info("%s is given back: %s.", held.task, decision.reason, extra=extra)
             self._observers.attempt_ended(held.task, held.record, "released", reason=decision.reason)

@@ -105,6 +105,12 @@ class State:
     def succeeded(self) -> int:
         return self.count("ok")
 
+    @property
+    def why(self) -> str | None:
+        """Why the instance is paused, or will be when what is under way has ended; None if it is not."""
+        reason = self.fields.get("why")
+        return reason if isinstance(reason, str) else None
+
     def count(self, name: str) -> int:
         """A whole number, 0 if there is none."""
         value = self.fields.get(name, 0)

@@ -16,6 +16,7 @@ from .app.renewing import RenewalContract
 from .app.retrying import RetryContract
 from .app.scheduling import SchedulingContract
 from .app.sharing import SharingContract
+from .app.steering import SteeringContract
 from .app.updating import UpdateContract
 
 
@@ -30,6 +31,7 @@ class AppContract(
     UpdateContract,
     ListingContract,
     PausingContract,
+    SteeringContract,
     InventoryContract,
     RedefinitionContract,
     SharingContract,
