@@ -164,7 +164,12 @@ async def test_errors_of_the_block_arrive_as_themselves(port: int) -> None:
 async def test_it_listens_on_this_machine_alone(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bound: list[object] = []
     bind = socket.socket.bind
-    monkeypatch.setattr(socket.socket, "bind", lambda self, address: (bound.append(address), bind(self, address)))
+
+    def noted(self: socket.socket, address: tuple[str, int]) -> None:
+        bound.append(address)
+        bind(self, address)
+
+    monkeypatch.setattr(socket.socket, "bind", noted)
     app = Pyncette()
     use_healthcheck_server(app, port=port)
     async with app.create():

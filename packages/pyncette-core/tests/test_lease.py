@@ -155,9 +155,8 @@ def test_adopting_a_schedule() -> None:
         after(lease.retry(leased(), at=NOW + 9, revision=fresh())),
         held(Band.PAUSED),
         held(Band.DEAD),
-        held(Band.COMPLETED),
     ],
-    ids=["overdue", "leased", "expired", "to be retried", "paused", "dead", "completed"],
+    ids=["overdue", "leased", "expired", "to be retried", "paused", "dead"],
 )
 def test_adopting_a_schedule_respects_what_is_under_way(old: Record) -> None:
     new = adopt(old)
@@ -165,8 +164,9 @@ def test_adopting_a_schedule_respects_what_is_under_way(old: Record) -> None:
     assert old.locked_by is None or lease.holds(old, new)
 
 
-def test_adopting_a_schedule_revives_an_unreadable_record() -> None:
-    old = held()
+@pytest.mark.parametrize("band", [Band.UNREADABLE, Band.COMPLETED])
+def test_adopting_a_schedule_revives_what_was_unreadable_or_completed(band: Band) -> None:
+    old = held(band)
     new = adopt(old)
     assert new == replace(
         old, due_at=NOW + 9 * MINUTE, ready_at=NOW + 9 * MINUTE, attempt=0, spec="new", revision="revision"

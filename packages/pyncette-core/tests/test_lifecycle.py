@@ -105,7 +105,7 @@ ENDS: list[tuple[Policies, AttemptEnd, BaseException | None, str | int, str | No
     (Policies(retry=Retry(3, max_elapsed=seconds(2))), FAILED, OSError(), NOW, None),
     (Policies(retry=lambda attempt, error: seconds(attempt + 10)), FAILED, OSError(), NOW + 10 * SECOND, None),
     (Policies(retry=lambda attempt, error: None), FAILED, OSError(), "next", "failed"),
-    (Policies(retry=lambda attempt, error: 1 // 0), FAILED, OSError(), "next", "failed"),
+    (Policies(retry=lambda attempt, error: seconds(1 // 0)), FAILED, OSError(), "next", "failed"),
     (Policies(), FAILED, RetryLater(seconds(30)), NOW + 29 * SECOND, None),
     (Policies(failure_mode=COMMIT), FAILED, RetryLater(seconds(30)), NOW + 29 * SECOND, None),
     (Policies(retry=Retry(1)), FAILED, RetryLater(seconds(30)), NOW + 29 * SECOND, None),
@@ -371,16 +371,17 @@ def test_at_most_once(how: AttemptEnd, error: BaseException | None, outcome: str
 
 def test_at_most_once_and_nobody_told_the_end() -> None:
     policies = Policies(execution_mode=ONCE)
-    first = advanced(policies)
+    first = new = advanced(policies)
     for later, unknown in [(60 * SECOND, 0), (60 * SECOND + 1, 1)]:
         second = replace(first, fence=first.fence + 1)
         result = advance(second, RECURRING, policies, second.due_at, now=NOW + later, worker=WORKER, revision=REVISION)
         assert len(result.unknown) == unknown
         assert result.change is not None
         assert result.change.new is not None
-        assert totals(result.change.new.state).get("unknown", 0) == unknown
+        new = result.change.new
+        assert totals(new.state).get("unknown", 0) == unknown
     attempt = Attempt(SUCCEEDED, first.due_at, NOW + 99 * SECOND, NOW, None, WORKER)
-    change = conclude(result.change.new, first.fence, policies, attempt, NOW + 99 * SECOND, "x").change  # only slow
+    change = conclude(new, first.fence, policies, attempt, NOW + 99 * SECOND, "x").change  # only slow
     assert change is not None
     assert change.new is not None
     assert totals(change.new.state) == {"succeeded": 1}

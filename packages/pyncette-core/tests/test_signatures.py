@@ -11,8 +11,9 @@ from typing import Any, get_type_hints
 import pytest
 
 from pyncette import Policies, Pyncette, PyncetteContext, Task
-from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, TASK_PARAMETERS, Argument, Timing
+from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, TASK_PARAMETERS, Argument
 from pyncette._tasks.policies import POLICIES
+from pyncette._tasks.timing import Timing
 from pyncette.options import LoopOptions
 
 DECORATORS: list[Callable[..., Any]] = [Pyncette.task, Pyncette.dynamic_task, Pyncette.partitioned_task]

@@ -167,7 +167,7 @@ async def test_a_record_without_ready_at_that_is_changed_meanwhile(
                 call(dynamodb_server.endpoint, "PutItem", TableName=table_name, Item=sound)
                 return answer
 
-            proxy.script = for_writes(meanwhile)  # type: ignore[arg-type]  # it always writes, and may not answer
+            proxy.script = for_writes(meanwhile)
             (found,) = await repository.scan(TASK, after=None, limit=9)
             assert found.key == one.key
             proxy.script = None

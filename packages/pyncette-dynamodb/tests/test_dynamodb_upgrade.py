@@ -21,7 +21,7 @@ from pyncette.dynamodb.codec import FORMAT, LOCK, Item, Value
 from pyncette.dynamodb.connection import Database, connected
 from pyncette.dynamodb.schema import prepare
 from pyncette.dynamodb.settings import Settings
-from pyncette.dynamodb.upgrade import Upgrade
+from pyncette.dynamodb.upgrade import Step, Upgrade
 from pyncette.errors import RepositoryException, StorageVersionException
 from pyncette.migrations import Migration, Phase
 from pyncette.record import Change, Record, Swap
@@ -53,7 +53,10 @@ async def contract(work: Upgrade) -> None:
     await work.rewrite(ended)
 
 
-STEPS = (Migration(2, Phase.EXPAND, "0002_expand_note", expand), Migration(2, Phase.CONTRACT, "0002_end", contract))
+STEPS: tuple[Migration[Step], ...] = (
+    Migration(2, Phase.EXPAND, "0002_expand_note", expand),
+    Migration(2, Phase.CONTRACT, "0002_end", contract),
+)
 
 
 @pytest.fixture(autouse=True)

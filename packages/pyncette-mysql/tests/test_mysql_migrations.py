@@ -20,6 +20,7 @@ from pyncette.errors import RepositoryException, RepositoryUnavailableException,
 from pyncette.migrations import Migration, Phase
 from pyncette.mysql import connection as connections
 from pyncette.mysql import mysql_repository, schema, schema_sql
+from pyncette.mysql.settings import Settings
 from pyncette.record import Change, Swap
 from tests.helpers.mysql import Store, becomes, record
 
@@ -267,9 +268,9 @@ async def test_start_waits_for_whoever_changes_the_table(store: Store, monkeypat
     assert await comment(store) == "Tasks of Pyncette, format 1, readable from 1"
 
 
-def schema_settings(store: Store) -> schema.Settings:
+def schema_settings(store: Store) -> Settings:
     parts = {name.removeprefix("mysql_"): value for name, value in store.options.items()}
-    return schema.Settings(**parts, skip_table_create=False, pool_size=1, tls=None)
+    return Settings(**parts, skip_table_create=False, pool_size=1, tls=None)
 
 
 async def test_later_formats(store: Store) -> None:

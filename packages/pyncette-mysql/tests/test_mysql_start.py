@@ -160,11 +160,12 @@ async def test_a_table_of_1_1_0(store: Store) -> None:
     made = pyncette_1.MYSQL if store.server.kind == "mysql" else pyncette_1.MARIADB
     await store.ask(made.format(table=store.table))
     before = await store.ask(f"SELECT * FROM {store.table} ORDER BY name")
+    error = ""
     for options in ({}, {"mysql_skip_table_create": True}, {"finish_upgrade": True}):
         words = ["written by Pyncette 1.x", "Give another mysql_table_name"]
-        error = await refused(store.open(**options), StorageVersionException, *words)
+        error = str(await refused(store.open(**options), StorageVersionException, *words))
         assert await store.ask(f"SELECT * FROM {store.table} ORDER BY name") == before
-    rename = str(error).partition("rename the old table first: ")[2].partition(". ")[0]
+    rename = error.partition("rename the old table first: ")[2].partition(". ")[0]
     await store.ask(rename)
     async with store.open() as repository:
         await works(repository)

@@ -16,7 +16,8 @@ from croniter import CroniterBadCronError, CroniterBadDateError, croniter
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pyncette._schedules.cron import Fields, parse
+from pyncette._schedules.cron import parse
+from pyncette._schedules.fields import Fields
 from pyncette.schedule import Cron, CronError, make_schedule
 
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week", "second", "year")
