@@ -118,6 +118,28 @@ async def test_who_runs_long_is_told_of(caplog: pytest.LogCaptureFixture, mode: 
     assert len(warnings(caplog)) == 1
 
 
+@pytest.mark.parametrize("heartbeat", [True, False])
+async def test_six_hours_beside_a_task_that_hangs(heartbeat: bool) -> None:
+    clock, hung, runs = ManualClock(), [], []
+    app = Pyncette(clock=clock, concurrency_limit=3)
+
+    @app.task(interval=5 * MINUTE, heartbeat=heartbeat)
+    async def hangs(context: Context) -> None:
+        hung.append(context.scheduled_at)
+        await anyio.sleep_forever()
+
+    @app.task(interval=10 * MINUTE)
+    async def other(context: Context) -> None:
+        runs.append(context.scheduled_at)
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await clock.advance(6 * HOUR)
+        group.cancel_scope.cancel()
+    assert len(hung) == 1
+    assert len(runs) == 36
+
+
 async def test_a_lease_that_ends_without_renewal_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     clock = ManualClock()
     app = Pyncette(clock=clock)

@@ -20,7 +20,7 @@ class Active:
     def __init__(self) -> None:
         self._all: set[HeldLease] = set()
         self.running: Counter[str] = Counter()
-        self._holding: dict[str, HeldLease] = {}  # by key, without those at most once, which hold no lease
+        self._by_key: dict[str, HeldLease] = {}  # at most once, where occurrences overlap, the last one
 
     def __len__(self) -> int:
         return len(self._all)
@@ -32,8 +32,7 @@ class Active:
         self._all.add(held)
         if held.task.policies.concurrency is not None:
             self.running[held.task.template.canonical_name] += 1
-        if holds_lease(held.task.policies):
-            self._holding[held.record.key] = held
+        self._by_key[held.record.key] = held
 
     def ended(self, held: HeldLease) -> None:
         """The slot is free."""
@@ -48,13 +47,13 @@ class Active:
 
     def release(self, held: HeldLease) -> None:
         """This process has nothing more to do with the occurrence."""
-        if self._holding.get(held.record.key) is held:
-            del self._holding[held.record.key]
+        if self._by_key.get(held.record.key) is held:
+            del self._by_key[held.record.key]
 
     def clear(self) -> None:
         self._all.clear()
         self.running.clear()
-        self._holding.clear()
+        self._by_key.clear()
 
     def executing(self, record: Record) -> HeldLease | None:
         """The execution of the occurrence in ``record``, if it is under way here, or its end is yet to be stored.
@@ -62,5 +61,7 @@ class Active:
         An instance that was scheduled anew meanwhile, for another moment, is another occurrence. At most once, an
         occurrence has ended before it is executed.
         """
-        held = self._holding.get(record.key)
-        return held if held is not None and held.record.due_at == record.due_at else None
+        held = self._by_key.get(record.key)
+        if held is None or held.record.due_at != record.due_at or not holds_lease(held.task.policies):
+            return None
+        return held

@@ -55,7 +55,7 @@ class Attempt:
 
     def hurry(self, ends: Iterable[int | None], now: int) -> None:
         """Writes wait for it whose leases end at ``ends``."""
-        first = min((end for end in ends if end is not None), default=None)
+        first = min([end for end in ends if end is not None], default=None)
         if first is not None and first < self.ends:
             self.ends = first
             limit = time_limit(first - now, self._failures)

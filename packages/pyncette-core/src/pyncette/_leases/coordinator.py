@@ -257,7 +257,11 @@ class Coordinator:
         """
         write = Advance(held, self._worker)
         self._writer.submit(write)
-        await write.wait()
+        try:
+            await write.wait()
+        except BaseException:
+            self.active.release(held)
+            raise
         held.advanced = write.advanced
         self._outcomes.advanced(held, write.result)
 

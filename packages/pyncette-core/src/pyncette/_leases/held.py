@@ -121,10 +121,7 @@ class LeaseWrite(Write):
     def __init__(self, held: HeldLease) -> None:
         super().__init__(held.record.ref, None)
         self.held = held
-
-    @property
-    def lease_ends(self) -> int | None:  # type: ignore[override]  # read-only, it follows the lease
-        return None if self.held.lost else self.held.record.locked_until
+        self.lease_ends = held.record.locked_until
 
     def decide(self, now: int) -> Change | None:
         if self.was_read and not self.held.rebase(self.known, now):

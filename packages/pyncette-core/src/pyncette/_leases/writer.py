@@ -181,7 +181,7 @@ class Writer:
 
     async def _try(self, batch: Sequence[Write]) -> None:
         self._attempt = Attempt(self._failures)
-        self._attempt.hurry((write.lease_ends for write in batch), self._clock.now())
+        self._attempt.hurry([write.lease_ends for write in batch], self._clock.now())
         try:
             with self._attempt:
                 await self._store_batch(batch)
