@@ -139,8 +139,10 @@ class Writer:
 
     @property
     def overdue(self) -> bool:
-        """Whether the last attempt has failed, or the one under way takes long: nothing more should be claimed."""
-        return self._failures > 0 or (self._attempt is not None and self._attempt.age > OVERDUE)
+        """Whether something waits, and the last attempt has failed or the one under way takes long: nothing more should
+        be claimed."""
+        failed = self._failures > 0 and self.pending > 0
+        return failed or (self._attempt is not None and self._attempt.age > OVERDUE)
 
     def submit(self, write: Write) -> None:
         """Store it soon; ``write.finished`` tells the end.
