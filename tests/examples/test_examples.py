@@ -22,6 +22,14 @@ RUN_TO_THEIR_END = {
     "delay_queue": ["sending after 1 s", "sending after 2 s", "^0 left"],
     "bulk": ["^5001 users", "^scheduled 5000", "refused user x because interval must be positive", "^unscheduled"],
     "manual_clock": ["^31 runs", "2026-03-29T03:00:00"],
+    "retries": ["^flaky: attempt 3 succeeded", "^slow: attempt 2", "^polite: executed"],
+    "dead_letters": ["^dead: \\['invoice', 'reminder'\\]", "^delivered invoice", "^delivered reminder"],
+    "maintenance_window": [
+        "^21:00 summary of 21:00",
+        "^03:30 summary of 03:00",
+        "^03:30 alarm of 03:00",
+        "^04:00 alarm",
+    ],
     "partitioned_tasks": ["report for user 9"],
 }
 RUN_UNTIL_STOPPED = {

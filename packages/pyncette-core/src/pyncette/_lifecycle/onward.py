@@ -42,6 +42,9 @@ def onward(
     :param opened: when the first attempt of the run began.
     :param state: of the record; None if it has nothing in it that matters here.
     """
+    if state is None and policies.steps_plainly:
+        following = spec.following(due_at, now, fast_forward=False)
+        return Onward(None) if following is None else Onward(following, max(following, now))
     window = None if state is None else stored_window(state, due_at)
     moments = Moments(spec, policies, record.key, window)
     following = moments.following(due_at)
@@ -67,10 +70,9 @@ def _skip_overlapping(
         return _to(moments, "overlap", following, moments.first_ready_from(following, now + 1), now)
     missed = moments.last_ready_by(following, opened)
     first = moments.following(missed)
-    beyond = missed if first is None else moments.last_ready_by(first, now)
-    if first is None or moments.ready(first) > now:
-        overlapping: list[Skipped] = []
-    else:
+    beyond, overlapping = missed, list[Skipped]()
+    if first is not None and moments.ready(first) <= now:
+        beyond = moments.last_ready_by(first, now)
         overlapping = list(moments.skipped("overlap", first, beyond + 1))
     if policies.catching_up is CatchUp.ALL:
         since = missed if window is None else window.since

@@ -17,6 +17,7 @@ from pyncette._lifecycle.begin import PutBack, Settle, begin, holds_lease
 from pyncette._lifecycle.cutting import cuts
 from pyncette._lifecycle.values import AttemptEnd
 from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.errors import LeaseLostException, RepositoryException, Steering
 from pyncette.events import AttemptOutcome
@@ -191,7 +192,13 @@ class Executions:
     def _ended(
         self, held: HeldLease, end: AttemptEnd, error: BaseException | None, *, lag: float, duration: float
     ) -> None:
-        task, extra = held.task, {"task": held.task.canonical_name}
+        task = held.task
+        if end is not AttemptEnd.SUCCEEDED:
+            self._log_end(task, end, error)
+        self._observers.attempt_ended(task, held.run, _OUTCOMES[end], lag=lag, duration=duration, error=error)
+
+    def _log_end(self, task: Task, end: AttemptEnd, error: BaseException | None) -> None:
+        extra = {"task": task.canonical_name}
         if isinstance(error, Steering):
             logger.info("Task %s: %s", task, error, extra=extra)
         elif end is AttemptEnd.TIMED_OUT:
@@ -200,8 +207,6 @@ class Executions:
             logger.warning("Task %s was cancelled, because its next occurrence has come due.", task, extra=extra)
         elif end is AttemptEnd.FAILED and error is not None:
             self._failures.failed(task, error)
-        outcome = _OUTCOMES[end]
-        self._observers.attempt_ended(task, held.run, outcome, lag=lag, duration=duration, error=error)
 
     def timed_out(self, held: HeldLease) -> None:
         """A plain function in a thread has timed out, and goes on."""

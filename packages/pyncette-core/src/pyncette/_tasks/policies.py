@@ -286,6 +286,12 @@ class Policies:
         return CatchUp.EARLIEST if self.fast_forward else self.catch_up
 
     @cached_property
+    def steps_plainly(self) -> bool:
+        """Whether the next occurrence is always the one after this, at its moment: nearly always."""
+        skips = self.overlap is Overlap.SKIP or self.catching_up is CatchUp.EARLIEST
+        return not skips and self.jitter is None
+
+    @cached_property
     def cancels_overlapping(self) -> bool:
         """Whether an execution is cancelled when the next occurrence comes due."""
         return self.overlap is Overlap.CANCEL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .app.damaged import DamageContract
+from .app.deciding import DecisionContract
 from .app.failing import FailureContract
 from .app.faulty import FaultContract
 from .app.inventory import InventoryContract
@@ -25,6 +26,7 @@ class AppContract(
     FailureContract,
     RetryContract,
     LimitContract,
+    DecisionContract,
     LeaseContract,
     RenewalContract,
     SchedulingContract,
