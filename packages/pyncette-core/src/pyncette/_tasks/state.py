@@ -202,9 +202,9 @@ def after_success(
         return f'{_HEAD}:{fence},"ok":1,"runs":[{run if keep else ""}]}}'
     if not keep and text[:14] == _HEAD and text[-11:] == ',"runs":[]}':
         ok = text.find(',"ok":', 16)
-        succeeded = text[ok + 6 : -11]
-        if ok > 0 and succeeded.isdecimal() and text.find(",", 16) == ok:
-            return f'{_HEAD}:{fence},"ok":{int(succeeded) + 1},"runs":[]}}'
+        count = text[ok + 6 : -11]
+        if ok > 0 and count.isdecimal() and text.find(",", 16) == ok:
+            return f'{_HEAD}:{fence},"ok":{int(count) + 1},"runs":[]}}'
     runs = text.find(',"runs":[[', 16)
     ok = text.find(',"ok":', 16, runs)
     end = text.find("]]", runs)

@@ -89,7 +89,7 @@ def rows() -> Iterator[list[Cell]]:
             for known, value in zip((MODES, EVENTS, CATCH_UP, LATENESS, OVERLAP), given, strict=True)
         ]
         yield [
-            Cell(*combination, executed, skipped, at_200)
+            Cell(*[*combination, executed, skipped, at_200])
             for combination in product(*values)
             if not is_impossible(*combination)
         ]

@@ -97,4 +97,4 @@ def _seconds(microseconds: int) -> int:
 
 
 def _second(moment: Any) -> int:
-    return round((moment - START).total_seconds())
+    return int((moment - START).total_seconds())
