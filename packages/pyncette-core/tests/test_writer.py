@@ -171,6 +171,19 @@ async def test_who_waits_is_told_after_the_second_failure(lab: Lab) -> None:
     assert await lab.attempts("q:impatient") is None
 
 
+async def test_nothing_is_overdue_once_it_is_given_up(lab: Lab) -> None:
+    """Otherwise nothing would be claimed, nothing written, and the writer never heard that the storage is back."""
+    lab.plan.always(fail())
+    write = Put()
+    lab.writer.submit(write)
+    while not lab.writer.overdue:  # noqa: ASYNC110 - it tells nobody
+        await anyio.sleep(0.001)
+    with pytest.raises(RepositoryUnavailableException):
+        await write.wait()
+    await lab.writer.drained()
+    assert not lab.writer.overdue
+
+
 async def test_a_refused_write_does_not_fail_its_mates(lab: Lab) -> None:
     lab.plan.always(refuse(lambda record: record.key in {"q:13", "q:77"}), "swap")
     writes = [Put(f"q:{i}") for i in range(100)]
