@@ -340,6 +340,16 @@ async def test_a_rolling_upgrade(postgres_server: Server, other: Any, table: str
     assert any("can be read from format 2 on" in part for part in await refusal(url, table))
 
 
+async def test_a_new_table_of_a_later_release_needs_no_contracting(
+    postgres_server: Server, other: Any, table: str
+) -> None:
+    """Nobody has used it yet: it is made for that release alone."""
+    url = postgres_server.url
+    await asyncio.gather(*(upgrade(url, table, EXPAND, CONTRACT) for _ in range(4)))
+    assert await columns(other, table) >= {"b", "c"}
+    assert any("can be read from format 2 on" in part for part in await refusal(url, table))
+
+
 async def test_an_upgrade_that_is_not_to_be_made(postgres_server: Server, table: str) -> None:
     await start(postgres_server.url, table)
     with pytest.raises(StorageVersionException, match=f"schema_sql\\('{table}', from_format=1\\)"):

@@ -143,6 +143,17 @@ async def test_a_rolling_upgrade(database: Path, monkeypatch: pytest.MonkeyPatch
     await refused(database, StorageVersionException, "from format 2 on")
 
 
+@pytest.mark.usefixtures("next_release")
+async def test_a_new_table_of_a_later_release_needs_no_contracting(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has used it yet: it is made for that release alone."""
+    await opened(database)
+    assert columns(database) >= {"b", "c"}
+    monkeypatch.setattr(schema, "migrations", lambda: TODAY)
+    await refused(database, StorageVersionException, "from format 2 on")
+
+
 KILLED = """
 import sys, os, sqlite3
 from pyncette.migrations import Migration, Phase

@@ -204,7 +204,7 @@ async def _change(connection: Any, schema: Schema, where: str, *, finish: bool) 
 
 
 async def _step(connection: Any, schema: Schema, where: str, *, finish: bool) -> bool:
-    """Do the next step, if there is one."""
+    """Do the next step, if there is one; all of them at once if the table is new, as nobody has used it yet."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL lock_timeout = 0")  # whoever is faster may need long
         await connection.execute(
@@ -217,6 +217,10 @@ async def _step(connection: Any, schema: Schema, where: str, *, finish: bool) ->
         pending = schema.pending(stored, where, finish=finish)
         if not pending:
             return False
-        await connection.execute(schema.script(pending[0], stored), timeout=_DDL_TIMEOUT)
-    logger.info("The table %s: %s is done.", schema.table, pending[0].name)
-    return len(pending) > 1
+        steps = pending if stored is None else pending[:1]
+        for step in steps:
+            await connection.execute(schema.script(step, stored), timeout=_DDL_TIMEOUT)
+            stored = step.after(stored)
+    for step in steps:
+        logger.info("The table %s: %s is done.", schema.table, step.name)
+    return len(pending) > len(steps)

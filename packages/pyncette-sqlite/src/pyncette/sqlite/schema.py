@@ -50,8 +50,10 @@ def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
     while pending:
         with writing(connection) as cursor:
             pending = _pending(settings, cursor)
-            if pending:
-                _carry_out(settings, cursor, pending.pop(0))
+            is_new = _stored_format(settings, cursor, settings.table) is None  # nobody has used it yet
+            for step in pending if is_new else pending[:1]:
+                _carry_out(settings, cursor, step)
+            pending = [] if is_new else pending[1:]
     return []
 
 
