@@ -11,6 +11,7 @@ from ._app.bulk import BulkResult
 from ._app.context import Context
 from ._app.inventory import StoredTask
 from ._app.listing import ListTasksResponse
+from ._app.runlog import LoggedRun, RunsPage, SkippedOccurrences
 from ._app.running import PyncetteContext
 from ._app.states import TaskRun, TaskState
 from ._tasks.existing import Scheduling
@@ -32,6 +33,7 @@ __all__ = [
     "FailureMode",
     "GiveUp",
     "ListTasksResponse",
+    "LoggedRun",
     "OnExhausted",
     "Overlap",
     "PartitionSelector",
@@ -41,8 +43,10 @@ __all__ = [
     "PyncetteContext",
     "Retry",
     "RetryLater",
+    "RunsPage",
     "Scheduling",
     "Skip",
+    "SkippedOccurrences",
     "StoredTask",
     "Task",
     "TaskRun",

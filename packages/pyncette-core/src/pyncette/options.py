@@ -6,11 +6,14 @@ import datetime
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ._validation.checks import check_count, check_duration, check_flag, shown
 from ._validation.suggest import nearest
 from .clock import Clock, SystemClock
+
+HistoryOf = Literal["all", "errors"]
+"""Which runs are logged."""
 
 LONGEST_WORKER_NAME = 100
 """Bytes of UTF-8: what every store has room for, together with the token of a lease."""
@@ -31,6 +34,8 @@ class LoopOptions:
     :ivar worker_name: what this process is called in leases and among the workers, 100 bytes of UTF-8 at most; host
         name and process id by default.
     :ivar register_worker: whether this process is listed among the workers while it runs.
+    :ivar history: how long the log of runs is kept; None for no log. Needs a storage that has one.
+    :ivar history_of: ``"all"`` runs are logged, or ``"errors"``: those that neither succeeded nor were skipped.
     """
 
     batch_size: int = 100
@@ -39,6 +44,8 @@ class LoopOptions:
     clock: Clock = field(default_factory=SystemClock)
     worker_name: str | None = None
     register_worker: bool = True
+    history: datetime.timedelta | None = None
+    history_of: HistoryOf = "all"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "concurrency_limit"):
@@ -48,6 +55,10 @@ class LoopOptions:
         if not isinstance(self.clock, Clock):
             raise TypeError(f"clock must be a pyncette.clock.Clock, not {type(self.clock).__name__}.")
         check_flag("register_worker", self.register_worker)
+        if self.history is not None:
+            check_duration("history", self.history)
+        if self.history_of not in get_args(HistoryOf):
+            raise ValueError(f'history_of must be "all" or "errors", not {self.history_of!r}.')
         if self.worker_name is not None:
             _check_worker_name(self.worker_name)
 

@@ -15,7 +15,7 @@ from pyncette._validation.checks import check_function
 from pyncette.clock import Clock, SystemClock
 from pyncette.executor import DefaultExecutor
 from pyncette.observer import Observer, Observers
-from pyncette.options import LoopOptions
+from pyncette.options import HistoryOf, LoopOptions
 from pyncette.repository import Repository
 
 from . import console as entry
@@ -47,6 +47,9 @@ class Pyncette(Declarations):
     :param worker_name: what this process is called in leases and among the workers, 100 bytes of UTF-8 at most; host
         name and process id by default.
     :param register_worker: whether this process is listed among the workers while it runs.
+    :param history: how long the log of runs is kept, which :meth:`PyncetteContext.runs` queries; None for no log. Needs
+        a storage that keeps one.
+    :param history_of: ``"all"`` runs are logged, or ``"errors"``: those that neither succeeded nor were skipped.
     :param options: options of the repository, which are the parameters of its factory, and of the executor.
     :raises TypeError: an option is unknown or missing; nothing is ignored.
     :raises ValueError: an option has an impossible value.
@@ -64,6 +67,8 @@ class Pyncette(Declarations):
         clock: Clock | None = None,
         worker_name: str | None = None,
         register_worker: bool = True,
+        history: datetime.timedelta | None = None,
+        history_of: HistoryOf = "all",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -78,6 +83,8 @@ class Pyncette(Declarations):
                 clock=SystemClock() if clock is None else clock,
                 worker_name=worker_name,
                 register_worker=register_worker,
+                history=history,
+                history_of=history_of,
             ),
             options=options,
         )
@@ -148,6 +155,8 @@ class Pyncette(Declarations):
         clock: Clock | None = None,
         worker_name: str | None = None,
         register_worker: bool | None = None,
+        history: datetime.timedelta | None = None,
+        history_of: HistoryOf | None = None,
         **options: Any,
     ) -> AbstractAsyncContextManager[PyncetteContext]:
         """Opens the storage and sets up the fixtures; ``run()`` of the context starts the loop.
@@ -168,6 +177,8 @@ class Pyncette(Declarations):
                 "clock": clock,
                 "worker_name": worker_name,
                 "register_worker": register_worker,
+                "history": history,
+                "history_of": history_of,
             },
             options,
             repository_factory=repository_factory,

@@ -16,6 +16,7 @@ import anyio
 from pyncette._concurrency.background import background, unwrapped
 from pyncette._leases.control import ControlReading
 from pyncette._leases.coordinator import Coordinator
+from pyncette._leases.history import History
 from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
 from pyncette._loop.agenda import Agenda
@@ -84,8 +85,9 @@ class PyncetteContext(Steering):
         self._writer = Writer(store, self.clock, on_stored=waker.scheduled, on_recovered=waker.freed)
         reading = ControlReading(store, self.clock, interval)
         name = self._worker_name = options.worker_name or f"{socket.gethostname()[:80]}:{os.getpid()}"
+        log = self._history = None if options.history is None else History(store, self.clock, options)
         coordinator = Coordinator(
-            store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, waker.freed
+            store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, log, waker.freed
         )
         super().__init__(store, self._writer, self.clock, reading, name, tasks, observers, options.batch_size)
         self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
@@ -289,6 +291,8 @@ class PyncetteContext(Steering):
                 with self._executions.watchdog.watching(), anyio.CancelScope() as scope:
                     watch.start_soon(self._cut_off, scope)
                     watch.start_soon(self._renewer.run, tasks)
+                    if self._history is not None:
+                        watch.start_soon(self._history.prune)
                     watch.start_soon(self._executions.deadlines.run)
                     try:
                         async with unwrapped(self._make_executor()) as executor:

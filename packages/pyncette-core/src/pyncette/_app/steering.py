@@ -15,14 +15,16 @@ from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
 from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
+from pyncette.events import RunOutcome
 from pyncette.observer import Observers
-from pyncette.record import Band, Count, Record
+from pyncette.record import HELD, LEAST, Band, Count, Record
 
 from .bulk import Bulk, BulkResult, Progress
 from .calls import CallCheck
 from .instances import locate
 from .inventory import Inventory, StoredTask
 from .listing import HeldState, Listing, ListTasksResponse, window
+from .runlog import Question, RunsPage, check_outcomes, page
 from .templates import Templates
 
 LONGEST_REASON = 500
@@ -45,6 +47,7 @@ class Steering:
     ) -> None:
         self._calls = CallCheck(tasks)
         self._reading = reading
+        self._store = store
         self._writer = writer
         self._observers = observers
         self._batch_size = batch_size
@@ -143,6 +146,43 @@ class Steering:
         """
         self._calls.check_loop("purge")
         return await self._inventory.purge(name, progress)
+
+    async def runs(
+        self,
+        task: Task | None = None,
+        instance_name: str | None = None,
+        *,
+        outcomes: Iterable[RunOutcome] | None = None,
+        since: datetime.datetime | None = None,
+        before: datetime.datetime | None = None,
+        containing: str | None = None,
+        limit: int | None = None,
+        continuation_token: str | None = None,
+    ) -> RunsPage:
+        """A page of the log of runs, which ``history=…`` turns on, newest first.
+
+        :param task: of this task alone; with ``instance_name`` of one of its instances.
+        :param outcomes: with one of these outcomes.
+        :param since: that ended at this moment or later. A naive one is local time.
+        :param before: that ended before this moment.
+        :param containing: whose reason, error or worker contains this text.
+        :param limit: the size of the page at most; ``batch_size`` by default.
+        :param continuation_token: from the page before, with the same question.
+        :raises ValueError: an argument is not valid.
+        :raises RepositoryException: the storage keeps no log, or failed.
+        """
+        self._calls.check_loop("runs")
+        key = None if task is None or instance_name is None else locate(task, instance_name)[1].key
+        question = Question(
+            task=task,
+            key=key,
+            outcomes=check_outcomes(outcomes),
+            since=LEAST if since is None else moment_of("since", since),
+            before=HELD if before is None else moment_of("before", before),
+            containing=containing,
+        )
+        size = self._batch_size if limit is None else check_count("limit", limit)
+        return await page(self._store, question, size, continuation_token)
 
     async def workers(self) -> list[Worker]:
         """The processes that execute tasks, those that wrote longest ago first.

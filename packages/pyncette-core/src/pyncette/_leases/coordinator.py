@@ -21,6 +21,7 @@ from pyncette.record import Record
 from .active import Active
 from .control import ChangeControl, ControlReading
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, new_revision
+from .history import History
 from .outcomes import Outcomes
 from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
@@ -48,6 +49,7 @@ class Coordinator:
         batch_size: int,
         reading: ControlReading,
         worker: str,
+        history: History | None,
         on_settled: Callable[[], None],
     ) -> None:
         """``on_settled`` is called when the end of a lease has been stored, or given up."""
@@ -58,6 +60,7 @@ class Coordinator:
         self._poll_interval = poll_interval
         self._batch_size = batch_size
         self._reading = reading
+        self._history = history
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._limited: Sequence[Task] = ()  # those with a concurrency of their own
         self._behind: set[str] = set()  # queues with a backlog
@@ -302,9 +305,11 @@ class Coordinator:
         """As :meth:`settle`, for an attempt that is described already."""
         write: Write
         if holds_lease(held.task.policies) or attempt.end in (AttemptEnd.RELEASED, AttemptEnd.PASSED):
-            write = Settle(held, attempt, retry_delay=self._poll_interval, on_end=self._outcomes.settled)
-        elif held.advanced is not None and concludes(held.task.policies):
-            write = Conclude(held, held.advanced, attempt, on_end=self._outcomes.concluded)
+            write = Settle(
+                held, attempt, retry_delay=self._poll_interval, history=self._history, on_end=self._outcomes.settled
+            )
+        elif held.advanced is not None and (self._history is not None or concludes(held.task.policies)):
+            write = Conclude(held, held.advanced, attempt, self._history, on_end=self._outcomes.concluded)
         else:
             self._outcomes.once_only(held, attempt)
             return

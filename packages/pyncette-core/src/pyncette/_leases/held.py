@@ -21,6 +21,7 @@ from pyncette._tasks.task import Task
 from pyncette.errors import LeaseLostException
 from pyncette.record import Change, Record
 
+from .history import History
 from .writer import Awaited, Write
 
 
@@ -236,6 +237,7 @@ class Settle(LeaseWrite):
         attempt: Attempt,
         *,
         retry_delay: int,
+        history: History | None,
         on_end: Callable[[Settle, Exception | None], None],
     ) -> None:
         super().__init__(held)
@@ -243,6 +245,7 @@ class Settle(LeaseWrite):
         self.run = held.record  # with the occurrence that has ended
         self.result: Ended = Ended(None)
         self._retry_delay = retry_delay
+        self._history = history
         self._on_end = on_end
 
     def change(self, now: int) -> Change | None:
@@ -256,7 +259,8 @@ class Settle(LeaseWrite):
             retry_delay=self._retry_delay,
             revision=new_revision(),
         )
-        return self.result.change
+        change = self.result.change
+        return change if self._history is None else self._history.attached(change, self.run, self.attempt, self.result)
 
     def arrived(self, sent: Change) -> bool:
         return super().arrived(sent) or (sent.new is not None and _is_settled(self))
@@ -276,9 +280,11 @@ class Conclude(Write):
         held: HeldLease,
         advanced: Record | None,
         attempt: Attempt,
+        history: History | None,
         on_end: Callable[[Conclude, Exception | None], None],
     ) -> None:
         super().__init__(held.record.ref, advanced)
+        self._history = history
         self.held = held
         self.attempt = attempt
         self.run = held.record
@@ -288,7 +294,8 @@ class Conclude(Write):
     def decide(self, now: int) -> Change | None:
         policies, fence = self.held.task.policies, self.run.fence
         self.result = conclude(self.known, fence, policies, self.attempt, now, new_revision())
-        return self.result.change
+        change = self.result.change
+        return change if self._history is None else self._history.attached(change, self.run, self.attempt, self.result)
 
     def finished(self, error: Exception | None) -> None:
         self._on_end(self, error)

@@ -9,13 +9,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
 from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.observer import Observers
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.repository import Repository
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -87,6 +88,14 @@ class Store:
     async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
         async with self._call("count", [queue.name]):
             return await self._repository.count(queue, since=since, before=before, limit=limit)
+
+    async def runs(self, *, queues: Sequence[str] | None, limit: int, **question: Any) -> list[RunLine]:
+        async with self._call("runs", queues or ()):
+            return await self._repository.runs(queues=queues, limit=limit, **question)
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        async with self._call("prune_runs", ()):
+            return await self._repository.prune_runs(before=before, limit=limit)
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
         async with self._call("look", (queue.name for queue in queues)):

@@ -10,6 +10,7 @@ from .app.inventory import InventoryContract
 from .app.leasing import LeaseContract
 from .app.limiting import LimitContract
 from .app.listing import ListingContract
+from .app.logging import HistoryContract
 from .app.occurring import OccurrenceContract
 from .app.pausing import PausingContract
 from .app.redefining import RedefinitionContract
@@ -32,6 +33,7 @@ class AppContract(
     SchedulingContract,
     UpdateContract,
     ListingContract,
+    HistoryContract,
     PausingContract,
     SteeringContract,
     InventoryContract,

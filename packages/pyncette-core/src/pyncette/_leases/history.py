@@ -1,0 +1,53 @@
+"""The run log as one process writes and prunes it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from dataclasses import replace
+
+from pyncette._lifecycle.log import line
+from pyncette._lifecycle.values import Attempt, Ended
+from pyncette.clock import Clock
+from pyncette.errors import RepositoryException
+from pyncette.options import LoopOptions
+from pyncette.record import Change, Record
+
+from .store import Store
+
+PRUNE_INTERVAL = 60_000_000
+"""Microseconds between two looks for lines that are too old."""
+
+PRUNE_BATCH = 1000
+"""Lines that are deleted at once: few enough to keep nobody waiting."""
+
+PRUNE_BATCHES = 100
+"""Batches at most in one look."""
+
+
+class History:
+    """Lines for the log of runs, if ``history`` of the options says so."""
+
+    def __init__(self, store: Store, clock: Clock, options: LoopOptions) -> None:
+        self._store = store
+        self._clock = clock
+        self._kept = (options.history or datetime.timedelta(0)) // datetime.timedelta(microseconds=1)
+        self._errors_only = options.history_of == "errors"
+
+    def attached(self, change: Change | None, record: Record, attempt: Attempt, ended: Ended) -> Change | None:
+        """The change with the line that the store appends if, and only if, it is applied."""
+        if change is None or (logged := line(record, attempt, ended, errors_only=self._errors_only)) is None:
+            return change
+        return replace(change, run=logged)
+
+    async def prune(self) -> None:
+        """Delete what is too old, once a minute in bounded batches, until cancelled."""
+        while True:
+            with contextlib.suppress(RepositoryException):  # logged where it happens; the next look comes
+                await self._prune()
+            await self._clock.wait_until(self._clock.now() + PRUNE_INTERVAL, background=True)
+
+    async def _prune(self) -> None:
+        for _ in range(PRUNE_BATCHES):
+            if await self._store.prune_runs(before=self._clock.now() - self._kept, limit=PRUNE_BATCH) < PRUNE_BATCH:
+                return
