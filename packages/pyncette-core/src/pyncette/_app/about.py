@@ -28,6 +28,11 @@ class Working(Protocol):
     def last_tick(self) -> datetime.datetime | None: ...
 
 
+def default_name() -> str:
+    """What a worker is called that was given no name: its host and process."""
+    return f"{socket.gethostname()[:80]}:{os.getpid()}"
+
+
 def describing(
     context: Working, name: str, tasks: Sequence[Task], concurrency_limit: int, running: Sized
 ) -> Callable[[], Worker]:

@@ -47,8 +47,8 @@ class Pyncette(Declarations):
     :param worker_name: what this process is called in leases and among the workers, 100 bytes of UTF-8 at most; host
         name and process id by default.
     :param register_worker: whether this process is listed among the workers while it runs.
-    :param history: how long the log of runs is kept, which :meth:`PyncetteContext.runs` queries; None for no log. Needs
-        a storage that keeps one.
+    :param history: how long the log of runs is kept; None for no log. Needs a storage that has one. See
+        :meth:`PyncetteContext.runs`.
     :param history_of: ``"all"`` runs are logged, or ``"errors"``: those that neither succeeded nor were skipped.
     :param options: options of the repository, which are the parameters of its factory, and of the executor.
     :raises TypeError: an option is unknown or missing; nothing is ignored.

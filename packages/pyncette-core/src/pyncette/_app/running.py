@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import os
-import socket
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -38,7 +36,7 @@ from pyncette.options import LoopOptions
 from pyncette.repository import Repository
 
 from . import health
-from .about import describing
+from .about import default_name, describing
 from .budget import SettleBudget
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
 from .instances import Instances, what_if_exists
@@ -57,6 +55,8 @@ class PyncetteContext(Steering):
     :ivar clock: the app's time.
     :ivar threads: limits the worker threads of synchronous task functions.
     """
+
+    _running: bool = False
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class PyncetteContext(Steering):
         waker = Waker(agenda, self.clock)
         self._writer = Writer(store, self.clock, on_stored=waker.scheduled, on_recovered=waker.freed)
         reading = ControlReading(store, self.clock, interval)
-        name = self._worker_name = options.worker_name or f"{socket.gethostname()[:80]}:{os.getpid()}"
+        name = self._worker_name = options.worker_name or default_name()
         log = self._history = None if options.history is None else History(store, self.clock, options)
         coordinator = Coordinator(
             store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, log, waker.freed
@@ -96,7 +96,6 @@ class PyncetteContext(Steering):
         self._renewer = Renewer(coordinator, self._active, self.clock, observers)
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._budget = SettleBudget(options.drain_timeout)
-        self._running = False
         self._register = options.register_worker
         self._instances = Instances(store, self._writer, self.clock, reading)
 
