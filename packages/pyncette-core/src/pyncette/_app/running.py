@@ -85,7 +85,7 @@ class PyncetteContext(Steering):
         self._writer = Writer(store, self.clock, on_stored=waker.scheduled, on_recovered=waker.freed)
         reading = ControlReading(store, self.clock, interval)
         name = self._worker_name = options.worker_name or default_name()
-        log = self._history = None if options.history is None else History(store, self.clock, options)
+        log = self._history = _log_of(store, options)
         coordinator = Coordinator(
             store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, log, waker.freed
         )
@@ -372,3 +372,9 @@ class PyncetteContext(Steering):
 
 
 def _nothing() -> None: ...
+
+
+def _log_of(store: Store, options: LoopOptions) -> History | None:
+    if options.history is None:
+        return None
+    return History(store, options.clock, options.history, errors_only=options.history_of == "errors")

@@ -10,7 +10,6 @@ from pyncette._lifecycle.log import line
 from pyncette._lifecycle.values import Attempt, Ended
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException
-from pyncette.options import LoopOptions
 from pyncette.record import Change, Record
 
 from .store import Store
@@ -26,13 +25,17 @@ PRUNE_BATCHES = 100
 
 
 class History:
-    """Lines for the log of runs, if ``history`` of the options says so."""
+    """Lines for the log of runs.
 
-    def __init__(self, store: Store, clock: Clock, options: LoopOptions) -> None:
+    :param kept: how long they are kept.
+    :param errors_only: leave out what succeeded or was skipped.
+    """
+
+    def __init__(self, store: Store, clock: Clock, kept: datetime.timedelta, *, errors_only: bool) -> None:
         self._store = store
         self._clock = clock
-        self._kept = (options.history or datetime.timedelta(0)) // datetime.timedelta(microseconds=1)
-        self._errors_only = options.history_of == "errors"
+        self._kept = kept // datetime.timedelta(microseconds=1)
+        self._errors_only = errors_only
 
     def attached(self, change: Change | None, record: Record, attempt: Attempt, ended: Ended) -> Change | None:
         """The change with the line that the store appends if, and only if, it is applied."""
