@@ -75,8 +75,9 @@ def _skip_overlapping(
         beyond = moments.last_ready_by(first, now)
         overlapping = list(moments.skipped("overlap", first, beyond + 1))
     if policies.catching_up is CatchUp.ALL:
-        since = missed if window is None else window.since
-        return Onward(following, now, overlapping, Window(since, beyond) if overlapping else window)
+        if window is None:
+            return Onward(following, now, overlapping, Window(missed, beyond))
+        return Onward(following, now, overlapping, Window(window.since, max(window.until, beyond)))
     coalesced = list(moments.skipped("coalesced", following, missed + 1))
     target = moments.following(beyond)
     ready_at = now if target is None else max(moments.ready(target), now)
