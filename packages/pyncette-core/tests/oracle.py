@@ -87,18 +87,24 @@ class Oracle:
         if self.rules.overlap == "cancel":
             opened = began if not self.recorded or self.opened is None else self.opened
             if any(opened < each <= now for each in self.after(due)):
+                if not self.recorded:
+                    self.opened = began
+                    self.skip_before(due, began, late=self.attempt == 1)
                 self.dying, self.current = None, due
                 self.over("superseded", now)
                 return False
         self.dying = None
-        if self.rules.attempts is None:
+        chooses = self.rules.catch_up == "latest" or self.rules.lateness is not None
+        if self.rules.attempts is None and not chooses:
             return True
         self.lost += 1
         if not self.recorded:
             self.opened = began
             self.skip_before(due, began, late=self.attempt == 1)
         self.recorded, self.current = True, due
-        if self.lost >= self.rules.max_lost:
+        if self.rules.attempts is None:
+            self.again(now, now)
+        elif self.lost >= self.rules.max_lost:
             self.over("failed", now)
         else:
             self.ready_at = max(self.ready_at + DELAY, now)

@@ -68,6 +68,8 @@ def after_loss(
     policies: Policies, attempt: Attempt, lost: int, recorded: Attempts, now: int, chance: float
 ) -> Again | GivenUp:
     """The attempt's worker died; it was the ``lost``-th time in this run."""
+    if policies.retry is None:
+        return Again(now, counts=False)  # without limit, and at once: the lease has run out
     retry = policies.retry if isinstance(policies.retry, Retry) else _LOSSES
     workers = ", ".join(dict.fromkeys([*recorded.lost_with, attempt.worker])) or "unknown workers"
     if lost >= retry.max_lost:

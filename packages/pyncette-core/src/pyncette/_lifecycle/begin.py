@@ -124,8 +124,11 @@ def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Reco
     attempts = State(record.state).attempts(record.due_at, before.attempt)
     opened = before.fence if attempts.first is None else attempts.first
     if superseded(record, spec, policies, attempts, opened, now):
-        return Settle(Attempt(AttemptEnd.SUPERSEDED, record.due_at, now))
-    if policies.retry is not None and attempts.ended < before.attempt:
+        begun = attempts.ended > 0
+        attempt = _lost(policies, spec, record, before, now, begun=begun)
+        attempt.end, attempt.ended_at = AttemptEnd.SUPERSEDED, now
+        return Settle(attempt)
+    if (policies.retry is not None or policies.chooses) and attempts.ended < before.attempt:
         return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
     if not attempts.ended:
         return None

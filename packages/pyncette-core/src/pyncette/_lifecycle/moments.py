@@ -55,10 +55,13 @@ class Moments:
         """The first occurrence from the one at ``due_at`` on that comes due at ``moment`` or later."""
         if self.ready(due_at) >= moment:
             return due_at
-        latest = self._outside(self._spec.latest(due_at, moment))
-        if latest is not None and latest > due_at and self.ready(latest) >= moment:
+        latest = self._spec.latest(due_at, moment)
+        window = self._window
+        if window is not None and window.since < latest <= window.until:
+            return self._spec.following(window.until, window.until, fast_forward=False)
+        if latest > due_at and self.ready(latest) >= moment:
             return latest
-        return self.following(due_at if latest is None else max(latest, due_at))
+        return self.following(latest)
 
     def last_ready_by(self, due_at: int, moment: int) -> int:
         """The last occurrence from the one at ``due_at`` on that has come due at ``moment``; that if none has."""
@@ -86,13 +89,6 @@ class Moments:
     def _range(self, reason: str, first: int, before: int) -> Iterator[Skipped]:
         if found := self._spec.skipped(first, before):
             yield Skipped(found.first, found.last, found.count, found.exact, reason)
-
-    def _outside(self, moment: int) -> int | None:
-        """``moment``, or the first occurrence after the window that it lies in."""
-        window = self._window
-        if window is None or not window.since < moment <= window.until:
-            return moment
-        return self._spec.following(window.until, window.until, fast_forward=False)
 
 
 def came_due(spec: Spec, policies: Policies, key: str, due_at: int) -> int:
