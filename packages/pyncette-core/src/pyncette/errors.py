@@ -64,6 +64,10 @@ class TaskNotFoundException(PyncetteException):
         self.key = key
 
 
+class TooManyRunsException(PyncetteException):
+    """An instance was triggered, but too many runs wait already."""
+
+
 class PartitionCountException(PyncetteException):
     """A partitioned task is declared with another ``partition_count`` than its instances are stored with. They would
     be looked for in partitions where they are not."""

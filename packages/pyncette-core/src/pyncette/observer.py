@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from ._schedules.moments import to_datetime
+from ._tasks.extra import current_run
 from ._tasks.task import Task
 from ._validation.suggest import near_miss
 from .events import (
@@ -26,6 +27,7 @@ from .events import (
     RunOutcome,
     TickFinished,
     TickStarted,
+    Trigger,
 )
 from .record import Record
 from .schedule import SkippedRange
@@ -217,13 +219,16 @@ class Observers:
             _tell(listeners, event)
 
     def _run(self, task: Task, record: Record) -> _Run:
+        extra = current_run(record.state)
         return {
             "worker": self.worker,
             "task": task.template.name,
             "instance": None if task.parent_task is None else task.name,
             "key": record.key,
-            "scheduled_at": to_datetime(record.due_at),
+            "scheduled_at": to_datetime(record.due_at if extra is None else extra.at),
             "fencing_token": record.fence,
+            "trigger": "schedule" if extra is None else extra.trigger,
+            "run_id": None if extra is None else extra.id,
         }
 
 
@@ -236,6 +241,8 @@ class _Run(TypedDict):
     key: str
     scheduled_at: datetime.datetime
     fencing_token: int | None
+    trigger: Trigger
+    run_id: str | None
 
 
 class _Listener:

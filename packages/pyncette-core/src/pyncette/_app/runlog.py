@@ -47,6 +47,8 @@ class LoggedRun:
     :ivar error: type and text of the last error, 500 characters at most.
     :ivar worker: the worker that executed it last, or decided about it.
     :ivar skips: what was skipped together with it.
+    :ivar trigger: what caused it: a :data:`pyncette.events.Trigger`.
+    :ivar run_id: of a manual or backfill run, None for one of the schedule.
     """
 
     task: str
@@ -60,6 +62,8 @@ class LoggedRun:
     error: str
     worker: str
     skips: tuple[SkippedOccurrences, ...]
+    trigger: str
+    run_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,8 @@ def _read(lines: Iterable[RunLine]) -> Iterable[LoggedRun]:
                 )
                 for skip in logged.skips
             ),
+            trigger=logged.trigger,
+            run_id=logged.run_id,
         )
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pyncette import lease
+from pyncette._lifecycle.extra import schedule_side
 from pyncette._schedules.moments import EARLIEST, LATEST, to_datetime
 from pyncette._tasks.control import Control
+from pyncette._tasks.extra import extra_of, has_extra
 from pyncette._tasks.spec import UndecodableSpec, decode
 from pyncette._tasks.state import Run, State, latest_runs, totals
 from pyncette._tasks.task import Task
@@ -77,6 +79,7 @@ class TaskState:
     :ivar paused_reason: why it, or else its template, is paused; None if neither is.
     :ivar runs: its latest runs, oldest first: ``keep_runs`` of them at most.
     :ivar totals: how many of its occurrences ended how, by outcome; those that were skipped by the reason.
+    :ivar triggered: how many manual runs of it have not ended. While one of them is executed, the state is ``running``.
     """
 
     task: Task
@@ -89,6 +92,7 @@ class TaskState:
     paused_reason: str | None = None
     runs: tuple[TaskRun, ...] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
+    triggered: int = 0
 
 
 def describe(home: Task, record: Record, control: Control, now: int) -> TaskState:
@@ -101,10 +105,10 @@ def describe(home: Task, record: Record, control: Control, now: int) -> TaskStat
         return TaskState(task, to_datetime(due_at), None, None, "unreadable")
     task = home.restore(home.name_in(record.key), spec.schedule, args, bounds=spec.bounds) if home.dynamic else home
     tz = spec.schedule.tz
-    held = lease.state_of(record, now)
-    running = held is lease.State.LEASED
+    running = lease.state_of(record, now) is lease.State.LEASED
+    side = schedule_side(record)
     pause = control.paused.get(home.template.canonical_name)
-    state = _named(record, held)
+    state = "running" if running else _named(side, lease.state_of(side, now))
     if pause is not None and state in ("waiting", "due", "retrying"):
         state = "paused"
     waits = state in ("waiting", "due", "retrying")
@@ -114,11 +118,12 @@ def describe(home: Task, record: Record, control: Control, now: int) -> TaskStat
         to_datetime(record.locked_until) if running and record.locked_until is not None else None,
         record.locked_by if running else None,
         state,
-        to_datetime(record.ready_at, tz) if waits else None,
-        record.attempt,
+        to_datetime(side.ready_at, tz) if waits else None,
+        side.attempt,
         State(record.state).why or (pause.reason if pause else None),
         tuple(_run(run, tz) for run in latest_runs(record.state)),
         totals(record.state) if record.state else {},
+        len(extra_of(State(record.state)).open) if has_extra(record.state) else 0,
     )
 
 
@@ -141,8 +146,6 @@ def _run(run: Run, tz: datetime.tzinfo) -> TaskRun:
 
 
 def _named(record: Record, state: lease.State) -> InstanceState:
-    if state is lease.State.LEASED:
-        return "running"
     if state in _HELD:
         return _HELD[state]
     if record.attempt:

@@ -21,6 +21,7 @@ from pyncette.record import HELD, LEAST, Band, Count, Record
 
 from .bulk import Bulk, BulkResult, Progress
 from .calls import CallCheck
+from .extra import ExtraRuns, OnDemand
 from .instances import locate
 from .inventory import Inventory, StoredTask
 from .listing import HeldState, Listing, ListTasksResponse, window
@@ -31,7 +32,7 @@ LONGEST_REASON = 500
 """Characters."""
 
 
-class Steering:
+class Steering(OnDemand):
     """The part of an app context that needs no task functions: it works without :meth:`PyncetteContext.run`."""
 
     def __init__(
@@ -52,6 +53,7 @@ class Steering:
         self._observers = observers
         self._batch_size = batch_size
         self._templates = Templates(store, writer, reading)
+        self._extra_runs = ExtraRuns(store, writer, clock, reading)
         self._listing = Listing(store, clock)
         self._registry = Registry(store, writer, clock, worker_name)
         self._inventory = Inventory(store, writer, reading, self._registry, tasks)

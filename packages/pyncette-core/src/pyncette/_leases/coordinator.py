@@ -19,6 +19,7 @@ from pyncette.observer import Observers
 from pyncette.record import Record
 
 from .active import Active
+from .asked import AskedRuns
 from .control import ChangeControl, ControlReading
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, new_revision
 from .history import History
@@ -70,6 +71,7 @@ class Coordinator:
         self._outcomes = Outcomes(observers, self.active, on_settled)
         self._left: set[str] = set()  # keys of records that a later version wrote
         self._worker = observers.worker = worker
+        self._asked = AskedRuns(store, writer, clock, reading)
 
     @property
     def unsettled(self) -> int:
@@ -120,7 +122,8 @@ class Coordinator:
             now = self._clock.now()
             looked = await self._store.look(queues, (CONTROL,), after=after)
             if not self._reading.take(looked.records[0], now):
-                return looked.next_ready
+                asked = await self._asked.next_ready(self._tasks, after)
+                return min((each for each in (asked, looked.next_ready) if each is not None), default=None)
         return None
 
     def paused_until(self, held: HeldLease) -> int | None:
@@ -148,6 +151,10 @@ class Coordinator:
         room = room_left(self._limited, self.active.running)
         tasks: Sequence[Task] = self._awake(room)
         limit = min(free, self._batch_size)
+        if self._reading.control.asked:
+            asked = await self._claim_asked(limit, room)
+            held += self._decode(asked)
+            limit -= len(asked)
         share = -(-limit // (self._busy_queues or max(1, len(tasks))))
         served: set[str] = set()
         while tasks and limit > 0:
@@ -194,6 +201,14 @@ class Coordinator:
             (record, lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder))
             for record in before
         ]
+
+    async def _claim_asked(self, limit: int, room: Mapping[str, int]) -> list[tuple[Record, Record]]:
+        """Claim runs that were asked for of paused templates."""
+        token = new_revision()
+        latest = self._clock.now() + self._clock.error
+        tasks = open_tasks(self._tasks.values(), room)
+        ends = {task.canonical_name: latest + task.policies.lease_microseconds for task in tasks}
+        return await self._asked.claim(ends, limit=limit, token=token, holder=f"{self._worker}:{token}")
 
     def _decode(self, claimed: Iterable[tuple[Record, Record]]) -> Iterable[HeldLease]:
         claimed_at = self._clock.now()

@@ -15,6 +15,7 @@ from pyncette._lifecycle.end import end
 from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.values import Attempt, Ended, Skipped
+from pyncette._tasks.extra import ExtraRun, current_run
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
 from pyncette._tasks.state import last_settled
 from pyncette._tasks.task import Task
@@ -37,6 +38,7 @@ class HeldLease:
     :ivar before: the record before the claim.
     :ivar due_at: the occurrence that is executed: of several that were missed, not always the one in ``record``.
     :ivar skips: those that are skipped before it.
+    :ivar extra: the run beside the schedule that is executed, None if it is an occurrence.
     :ivar limit: how long it may be executed, None if that is not limited; the loop's.
     :ivar claimed_at: microseconds; when the answer to the claim arrived.
     :ivar advanced: at most once: the record that the occurrence's advance has left, None before or if it is gone.
@@ -50,8 +52,8 @@ class HeldLease:
     """
 
     __slots__ = (
-        *("advanced", "args", "before", "claimed_at", "due_at", "ended", "limit", "lost", "record", "renewing"),
-        *("scope", "skips", "spec", "started_at", "taken", "task", "warned"),
+        *("advanced", "args", "before", "claimed_at", "due_at", "ended", "extra", "limit", "lost", "record"),
+        *("renewing", "scope", "skips", "spec", "started_at", "taken", "task", "warned"),
     )
 
     def __init__(
@@ -59,14 +61,15 @@ class HeldLease:
     ) -> None:
         self.record: Record = record
         self.before: Record = before
-        self.due_at: int = record.due_at
+        self.extra: ExtraRun | None = current_run(record.state)
+        self.due_at: int = record.due_at if self.extra is None else self.extra.at
         self.skips: Sequence[Skipped] = ()
         self.limit: Any = None
         self.advanced: Record | None = None
         self.claimed_at = claimed_at
         self.task: Task = task
         self.spec: Spec = spec
-        self.args: dict[str, Any] = args
+        self.args: dict[str, Any] = args if self.extra is None else {**args, **self.extra.args}
         self.lost: bool = False
         self.taken: bool = False
         self.started_at: int | None = None
@@ -78,6 +81,8 @@ class HeldLease:
     @property
     def ready_at(self) -> int:
         """Microseconds; when the occurrence came due."""
+        if self.extra is not None:
+            return self.due_at
         return came_due(self.spec, self.task.policies, self.record.key, self.due_at)
 
     @property
@@ -293,7 +298,8 @@ class Conclude(Write):
 
     def decide(self, now: int) -> Change | None:
         policies, fence = self.held.task.policies, self.run.fence
-        self.result = conclude(self.known, fence, policies, self.attempt, now, new_revision())
+        trigger = "schedule" if self.held.extra is None else self.held.extra.trigger
+        self.result = conclude(self.known, fence, policies, self.attempt, now, new_revision(), trigger=trigger)
         change = self.result.change
         return change if self._history is None else self._history.attached(change, self.run, self.attempt, self.result)
 

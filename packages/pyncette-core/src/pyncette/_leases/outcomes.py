@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from pyncette._lifecycle.extra import schedule_side
 from pyncette._lifecycle.once import outcome_of
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._schedules.moments import to_datetime
+from pyncette._tasks.extra import current_run
 from pyncette._tasks.state import described
 from pyncette._tasks.task import Task
 from pyncette.observer import Observers
@@ -107,7 +109,7 @@ class Outcomes:
             return
         lost = attempt.end is AttemptEnd.LOST
         if result.outcome == "failed":
-            self._log_failure(task, attempt, result)
+            self._log_failure(task, attempt, result, scheduled=current_run(run.state) is None)
         self._observers.run_ended(
             task,
             run,
@@ -128,9 +130,9 @@ class Outcomes:
         )
         self._observers.attempt_lost(task, run, worker)
 
-    def _log_failure(self, task: Task, attempt: Attempt, result: Ended) -> None:
+    def _log_failure(self, task: Task, attempt: Attempt, result: Ended, *, scheduled: bool) -> None:
         new = None if result.change is None else result.change.new
-        band = None if new is None else Band.of(new.ready_at)
+        band = Band.of(schedule_side(new).ready_at) if scheduled and new is not None else None
         why = result.reason or (described(attempt.error) if attempt.error is not None else "")
         extra = {"task": task.canonical_name, "outcome": "failed"}
         if band is Band.DEAD:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pyncette import lease
+from pyncette._lifecycle.extra import on_schedule
 from pyncette._lifecycle.moments import came_due
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
@@ -66,10 +67,13 @@ class CheckSchedule(Awaited):
 
     def decide(self, now: int) -> Change | None:
         if self.known is not None:
-            return self._recomputed(self.known, now) if self._is_stored(self.known) else None
+            return on_schedule(self.known, lambda record: self._checked(record, now))
         key = self.ref.key
         logger.warning("The record of task %r is gone from the storage; storing it anew.", key, extra={"task": key})
         return self._new(now)
+
+    def _checked(self, record: Record, now: int) -> Change | None:
+        return self._recomputed(record, now) if self._is_stored(record) else None
 
     def _new(self, now: int) -> Change | None:
         due_at, text = self._spec.first(now), encode(self._spec)
@@ -156,9 +160,12 @@ class StoreSchedule(CheckSchedule):
     """A static task's schedule as declared in code is stored, unless the same one is there already."""
 
     def decide(self, now: int) -> Change | None:
-        record, key = self.known, self.ref.key
-        if record is None:
+        if self.known is None:
             return self._new(now)
+        return on_schedule(self.known, lambda record: self._as_declared(record, now))
+
+    def _as_declared(self, record: Record, now: int) -> Change | None:
+        key = self.ref.key
         band = Band.of(record.ready_at)
         if not self._is_stored(record):
             logger.info("The schedule of task %r has changed in code; storing the new one.", key, extra={"task": key})

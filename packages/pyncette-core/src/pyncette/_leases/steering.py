@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from pyncette._lifecycle.extra import on_schedule
 from pyncette._lifecycle.steering import Steered, pause, resume, retry
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
@@ -42,8 +43,12 @@ class Steer(Awaited):
             spec, _ = decode(self.known.spec)
         except UndecodableSpec as e:
             raise RepositoryException(f"The record of {key!r} can't be read ({e}): schedule it anew.") from e
-        self._steered = self.steer(self.known, spec, now, new_revision())
-        return self._steered.change
+
+        def change(record: Record) -> Change | None:
+            self._steered = self.steer(record, spec, now, new_revision())
+            return self._steered.change
+
+        return on_schedule(self.known, change)
 
     def stored(self, new: Record | None) -> None:
         before = self.known

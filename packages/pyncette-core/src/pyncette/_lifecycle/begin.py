@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pyncette._tasks.extra import ExtraRun, extra_of, has_extra
 from pyncette._tasks.policies import ExecutionMode, Policies
 from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import State, last_settled
@@ -79,6 +80,8 @@ def begin(
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
         return PutBack(None, "waited too long for a free slot")
+    if has_extra(record.state) and (decision := _beside_schedule(policies, spec, record, before, now)) is not None:
+        return decision
     if before.locked_by is not None and '"why"' in record.state and is_paused(State(record.state)):
         return PutBack(None, "paused")
     once = not holds_lease(policies)
@@ -97,6 +100,32 @@ def begin(
     if before.locked_by is not None and (worker := _lost_with(policies, before)):
         return Execute(advance=False, lost_with=worker)
     return _ADVANCE if once else _EXECUTE
+
+
+def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
+    """A run beside the schedule is current, or comes before what the schedule wants; otherwise None."""
+    extra = extra_of(State(record.state))
+    if extra.run is not None:
+        return _begin_extra(policies, record, before, extra.run, now)
+    return _set_aside(policies, spec, record, before, now) if extra.asked else None
+
+
+def _begin_extra(policies: Policies, record: Record, before: Record, run: ExtraRun, now: int) -> Begin:
+    """A run beside the schedule: nothing is chosen, skipped, moved or superseded."""
+    if before.attempt and holds_lease(policies) and policies.retry is not None:
+        attempts = State(record.state).attempts(run.at, before.attempt)
+        if attempts.ended < before.attempt:
+            return Settle(_lost_attempt(before, run.at, now))
+    return Execute(advance=not holds_lease(policies), lost_with=_lost_with(policies, before))
+
+
+def _set_aside(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
+    """The scheduled occurrence, whose worker has died, makes room for a run that operators have asked for."""
+    if before.attempt and holds_lease(policies) and policies.retry is not None:
+        attempts = State(record.state).attempts(record.due_at, before.attempt)
+        if attempts.ended < before.attempt:
+            return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
+    return Settle(Attempt(AttemptEnd.RELEASED, record.due_at, now))
 
 
 def _chosen(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
@@ -137,14 +166,17 @@ def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Reco
 
 def _lost(policies: Policies, spec: Spec, record: Record, before: Record, now: int, *, begun: bool) -> Attempt:
     """The attempt that was claimed as ``before`` was lost, with the occurrence that it had chosen."""
-    lost_at = now if before.locked_until is None else min(before.locked_until, now)
-    worker = _worker(before.locked_by)
-    attempt = Attempt(AttemptEnd.LOST, record.due_at, lost_at, started_at=before.fence, worker=worker)
+    attempt = _lost_attempt(before, record.due_at, now)
     if policies.chooses and not begun:
         chosen = choose(record, spec, policies, before.fence, begun=before.attempt > 1)
         if chosen.due_at is not None:
             attempt.due_at, attempt.skips = chosen.due_at, chosen.skips
     return attempt
+
+
+def _lost_attempt(before: Record, due_at: int, now: int) -> Attempt:
+    lost_at = now if before.locked_until is None else min(before.locked_until, now)
+    return Attempt(AttemptEnd.LOST, due_at, lost_at, started_at=before.fence, worker=_worker(before.locked_by))
 
 
 def _lost_with(policies: Policies, before: Record) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyncette._tasks.extra import current_run
 from pyncette._tasks.policies import Overlap, Policies
 from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import State
@@ -26,7 +27,7 @@ def superseded_at(record: Record, spec: Spec, policies: Policies, due_at: int, s
 
     :param started_at: when its latest attempt began.
     """
-    if policies.overlap is not Overlap.CANCEL:
+    if policies.overlap is not Overlap.CANCEL or current_run(record.state) is not None:
         return None
     first = State(record.state).attempts(due_at, record.attempt).first
     return supersedes_at(record.key, spec, policies, due_at, started_at if first is None else first)

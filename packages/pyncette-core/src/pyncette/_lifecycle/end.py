@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyncette import lease
+from pyncette._tasks.extra import ExtraRun, current_run, has_extra
 from pyncette._tasks.policies import FailureMode, OnExhausted, Policies
 from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import Attempts, Run, State, after_success, described
@@ -18,6 +19,7 @@ from pyncette.schedule import Once
 
 from .again import Again, after_failure, after_loss
 from .choice import supersedes_at
+from .extra import in_turn, over
 from .moments import Moments
 from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, why_paused
 from .steering import is_paused
@@ -34,6 +36,7 @@ class _Case:
     attempt: Attempt
     now: int
     revision: str
+    extra: ExtraRun | None = None  # the run, if it is no occurrence of the schedule
 
 
 def end(
@@ -53,9 +56,21 @@ def end(
     :param retry_delay: of ``FailureMode.UNLOCK``.
     :param revision: random; also where the chance comes from that retries are spread by.
     """
-    if attempt.end is AttemptEnd.RELEASED:
-        return Ended(_released(record, now, revision))
     case = _Case(record, spec, policies, attempt, now, revision)
+    if not has_extra(record.state):
+        return _end(case, retry_delay)
+    case.extra = current_run(record.state)
+    return in_turn(_end(case, retry_delay), now, revision)
+
+
+def _end(case: _Case, retry_delay: int) -> Ended:
+    record, policies, attempt, now, revision = case.record, case.policies, case.attempt, case.now, case.revision
+    if attempt.end is AttemptEnd.RELEASED:
+        if case.extra is not None:
+            return Ended(lease.release(record, revision=revision, at=case.extra.at))
+        return Ended(_released(record, now, revision))
+    if attempt.end is AttemptEnd.SUCCEEDED and case.extra is not None:
+        return _over(case, "succeeded", "")
     if attempt.end is AttemptEnd.SUCCEEDED:
         return _succeeded(case)
     if attempt.end is AttemptEnd.CANCELLED:
@@ -116,6 +131,9 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     add_skips(state, attempt.skips, case.now, policies.keep_runs)
     state.add(_run(case, recorded, outcome, reason), policies.keep_runs)
     state.record_attempts(None)
+    if case.extra is not None:
+        new = over(record, state, now=case.now, revision=case.revision)
+        return Ended(Change(record, new), outcome, reason)
     row = state.failures_in_a_row(outcome)
     if outcome == "failed" and _holds(policies, case.spec):
         dead = _hold(case, Band.DEAD, state, due_at=attempt.due_at, attempt=_ended(case))
@@ -183,17 +201,17 @@ def _again(case: _Case, again: Again) -> Ended:
     if attempt.error is not None:
         recorded.error = described(attempt.error)
     state.record_attempts(recorded)
-    if is_paused(state):
+    if case.extra is None and is_paused(state):
         return Ended(_hold(case, Band.PAUSED, state, due_at=attempt.due_at, attempt=ended), skips=attempt.skips)
     at = again.at
-    if at is not None and recorded.first is not None:
+    if at is not None and recorded.first is not None and case.extra is None:
         limit = supersedes_at(record.key, case.spec, policies, attempt.due_at, recorded.first)
         at = at if limit is None else min(at, max(limit, case.now))
     change = lease.retry(
         record,
         at=at,
         revision=case.revision,
-        due_at=attempt.due_at,
+        due_at=attempt.due_at if case.extra is None else None,
         attempt=ended,
         state=state.text(record.fence),
     )
@@ -219,6 +237,8 @@ def _run(case: _Case, recorded: Attempts, outcome: RunOutcome, reason: str) -> R
         worker=attempt.worker,
         error="" if outcome == "succeeded" else error,
         reason="by_task" if outcome == "skipped" else reason,
+        trigger="schedule" if case.extra is None else case.extra.trigger,
+        run_id=None if case.extra is None else case.extra.id,
         lost=tuple(worker for worker in dict.fromkeys([*recorded.lost_with, *lost]) if worker),
     )
 

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from pyncette._tasks.extra import current_run
 from pyncette._tasks.state import described
 from pyncette.record import Record, RunLine
 
@@ -35,6 +36,8 @@ class Logged:
     error: str
     worker: str
     skips: tuple[Skipped, ...]
+    trigger: str = "schedule"
+    run_id: str | None = None
 
 
 def line(record: Record, attempt: Attempt, ended: Ended, *, errors_only: bool) -> RunLine | None:
@@ -46,6 +49,7 @@ def line(record: Record, attempt: Attempt, ended: Ended, *, errors_only: bool) -
     outcome = ended.outcome or ("skipped" if ended.skips else None)
     if outcome is None or (errors_only and outcome in _FINE):
         return None
+    extra = current_run(record.state)
     began = attempt.end not in (AttemptEnd.PASSED, AttemptEnd.RELEASED)
     logged = Logged(
         scheduled_at=attempt.due_at,
@@ -55,6 +59,8 @@ def line(record: Record, attempt: Attempt, ended: Ended, *, errors_only: bool) -
         error="" if attempt.error is None or outcome == "succeeded" else described(attempt.error),
         worker=attempt.worker,
         skips=tuple(ended.skips),
+        trigger="schedule" if extra is None else extra.trigger,
+        run_id=None if extra is None else extra.id,
     )
     # The same line each time that the same end is stored again, after a lost reply.
     digest = hashlib.sha1(record.key.encode(), usedforsecurity=False).hexdigest()[:16]
@@ -66,6 +72,8 @@ def encode(logged: Logged) -> str:
     fields: dict[str, Any] = {"v": VERSION, "due": logged.scheduled_at, "n": logged.attempts, "worker": logged.worker}
     if logged.started_at is not None:
         fields["began"] = logged.started_at
+    if logged.run_id is not None:
+        fields["by"], fields["id"] = logged.trigger, logged.run_id
     if logged.reason:
         fields["why"] = logged.reason
     if logged.error:
@@ -91,6 +99,8 @@ def decode(text: str) -> Logged | None:
                 Skipped(int(first), int(last), int(count), bool(exact), str(reason))
                 for reason, first, last, count, exact in fields.get("skips", ())
             ),
+            trigger=str(fields.get("by", "schedule")),
+            run_id=fields.get("id"),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pyncette import lease
+from pyncette._tasks.extra import current_run
 from pyncette._tasks.policies import Policies
 from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import Run, State, described
 from pyncette.errors import Skip
-from pyncette.events import RunOutcome
+from pyncette.events import RunOutcome, Trigger
 from pyncette.record import HELD, Band, Change, Record
 
+from .extra import in_turn, on_schedule, over, schedule_side
 from .onward import Onward, add_skips, go_on, onward, why_paused
 from .steering import is_paused
 from .values import Attempt, AttemptEnd, Ended, Skipped
@@ -40,6 +42,7 @@ def advance(
     state = State(record.state)
     add_skips(state, skips, now, policies.keep_runs)
     unknown = list(_unknown(state, now - policies.lease_microseconds))
+    extra = current_run(record.state)
     run = Run(
         scheduled_at=due_at,
         started_at=now,
@@ -48,8 +51,12 @@ def advance(
         outcome="running",
         worker=worker,
         fence=record.fence,
+        trigger="schedule" if extra is None else extra.trigger,
+        run_id=None if extra is None else extra.id,
     )
     state.add(run, policies.keep_runs)
+    if extra is not None:
+        return Ended(Change(record, over(record, state, now=now, revision=revision)), unknown=unknown)
     to = onward(record, spec, policies, due_at, now, opened=now, state=state)
     if state.is_last_run(spec.bounds.max_runs):
         to = Onward(None)
@@ -59,7 +66,7 @@ def advance(
         change = lease.hold(record, Band.PAUSED, moment=now, revision=revision, due_at=to.due_at, attempt=0, state=text)
     else:
         change = go_on(record, policies, to, now, revision, text)
-    return Ended(change, skips=[*skips, *to.skips], unknown=unknown)
+    return in_turn(Ended(change, skips=[*skips, *to.skips], unknown=unknown), now, revision)
 
 
 def concludes(policies: Policies) -> bool:
@@ -67,10 +74,20 @@ def concludes(policies: Policies) -> bool:
     return policies.keep_runs > 0 or policies.pause_after is not None
 
 
-def conclude(record: Record | None, fence: int, policies: Policies, attempt: Attempt, now: int, revision: str) -> Ended:
+def conclude(
+    record: Record | None,
+    fence: int,
+    policies: Policies,
+    attempt: Attempt,
+    now: int,
+    revision: str,
+    *,
+    trigger: Trigger = "schedule",
+) -> Ended:
     """How the run ended that was claimed with ``fence``.
 
     :param record: as it is stored now: in whatever state, and perhaps executed by somebody else already.
+    :param trigger: what caused the run: failures of runs beside the schedule never pause an instance.
     """
     outcome, reason = outcome_of(attempt)
     if record is None:
@@ -78,13 +95,15 @@ def conclude(record: Record | None, fence: int, policies: Policies, attempt: Att
     state = State(record.state)
     if not _note(state, fence, attempt):
         return Ended(None, outcome, reason)
-    row = state.failures_in_a_row(outcome)
+    row = state.failures_in_a_row(outcome) if trigger == "schedule" else 0
     new = replace(record, revision=revision, state=state.text(state.count("fence")))
     leased = record.locked_until is not None and record.locked_until > now
-    if policies.pause_after is not None and row >= policies.pause_after and not leased and record.ready_at < HELD:
+    fails = policies.pause_after is not None and row >= policies.pause_after
+    if fails and not leased and schedule_side(record).ready_at < HELD:
         state.set("why", why_paused(row))
-        text = state.text(state.count("fence"))
-        return Ended(lease.hold(record, Band.PAUSED, moment=now, revision=revision, state=text), outcome, reason)
+        new = replace(new, state=state.text(state.count("fence")))
+        change = on_schedule(new, lambda side: lease.hold(side, Band.PAUSED, moment=now, revision=revision))
+        return Ended(change and replace(change, old=record), outcome, reason)
     return Ended(Change(record, new), outcome, reason)
 
 

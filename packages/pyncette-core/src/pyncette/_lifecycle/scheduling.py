@@ -14,6 +14,8 @@ from pyncette._tasks.state import State
 from pyncette.record import Change, Record, Ref
 from pyncette.schedule import Once
 
+from .extra import on_schedule
+
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
@@ -49,14 +51,23 @@ def schedule(
     if if_exists == "replace":
         return Scheduled(_anew(old, ref, spec, first, ready_at, revision), Scheduling.REPLACED)
     try:
-        stored, _ = decode(old.spec)
+        decode(old.spec)
     except LaterSpec:
         raise
     except UndecodableSpec:
         return Scheduled(_anew(old, ref, spec, first, ready_at, revision), Scheduling.UPDATED)
-    if stored.schedule == spec.schedule and stored.bounds == spec.bounds:
-        return _update(old, stored, spec, now, revision)
-    return Scheduled(_reschedule(old, spec, first, ready_at, now, revision), Scheduling.UPDATED)
+    how = Scheduling.UPDATED
+
+    def change(side: Record) -> Change | None:
+        nonlocal how
+        stored, _ = decode(side.spec)
+        if stored.schedule == spec.schedule and stored.bounds == spec.bounds:
+            scheduled = _update(side, stored, spec, now, revision)
+            how = scheduled.how
+            return scheduled.change
+        return _reschedule(side, spec, first, ready_at, now, revision)
+
+    return Scheduled(on_schedule(old, change), how)
 
 
 def _update(old: Record, stored: Spec, spec: Spec, now: int, revision: str) -> Scheduled:

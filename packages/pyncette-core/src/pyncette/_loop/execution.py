@@ -251,6 +251,8 @@ class Executions:
         context.args = held.args
         context.fencing_token = held.record.fence
         context.attempt = held.record.attempt
+        if held.extra is not None:
+            context.trigger, context.run_id = held.extra.trigger, held.extra.id
         context._lease = held  # noqa: SLF001 - what its methods ask
         context.heartbeat = functools.partial(self._heartbeat, held)
         return context

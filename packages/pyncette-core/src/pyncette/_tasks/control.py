@@ -7,10 +7,11 @@ of instances. Fields that this version does not know are kept. Times are microse
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pyncette.errors import TooManyRunsException
 from pyncette.record import Band, Record, Ref
 
 VERSION = 1
@@ -21,7 +22,10 @@ CONTROL = Ref(":control", ":control")
 MOST_WINDOWS = 100
 """How many past pauses of a template are kept; what came due in older ones and still waits is executed after all."""
 
-_FIELDS = frozenset({"v", "paused", "windows", "partitions"})
+MOST_ASKED = 100
+"""Manual runs of instances of paused templates."""
+
+_FIELDS = frozenset({"v", "paused", "windows", "partitions", "asked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,37 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A run was asked for of an instance whose template is paused, so that no claim finds it.
+
+    :ivar queue, key: of the instance.
+    :ivar run_id: of the run.
+    """
+
+    queue: str
+    key: str
+    run_id: str
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.queue, self.key)
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """All that is in the record.
 
     :ivar paused: by the template's canonical name.
     :ivar windows: past pauses whose occurrences are skipped, oldest first.
     :ivar partitions: the partition count of each partitioned task.
+    :ivar asked: runs that workers look for by themselves, oldest first.
     :ivar unknown: fields of a later version.
     """
 
     paused: Mapping[str, Pause] = field(default_factory=dict)
     windows: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     partitions: Mapping[str, int] = field(default_factory=dict)
+    asked: tuple[Asked, ...] = ()
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def pause(self, template: str, *, now: int, reason: str) -> Control:
@@ -88,6 +111,25 @@ class Control:
         """These templates have so many partitions, unless it is stored already."""
         return replace(self, partitions={**counts, **self.partitions})
 
+    def ask(self, template: str, run: Asked) -> Control:
+        """A run is to be looked for while the template is paused; otherwise it is found as any other.
+
+        :raises TooManyRunsException: too many are.
+        """
+        if template not in self.paused or run in self.asked:
+            return self
+        if len(self.asked) >= MOST_ASKED:
+            raise TooManyRunsException(
+                f"{MOST_ASKED} manual runs of instances of paused templates wait already. This one waits until "
+                f"{template!r} is resumed."
+            )
+        return replace(self, asked=(*self.asked, run))
+
+    def answered(self, runs: Iterable[Asked]) -> Control:
+        """These runs have ended, or are gone."""
+        gone = frozenset(runs)
+        return replace(self, asked=tuple(run for run in self.asked if run not in gone))
+
     def skipped_until(self, template: str, due_at: int) -> int | None:
         """The end of the past pause in which an occurrence came due, None if it came due in none."""
         for window in self.windows.get(template, ()):
@@ -107,6 +149,8 @@ def encode(control: Control) -> str:
         fields["windows"] = {name: [[w.since, w.until] for w in windows] for name, windows in control.windows.items()}
     if control.partitions:
         fields["partitions"] = dict(control.partitions)
+    if control.asked:
+        fields["asked"] = [[run.queue, run.key, run.run_id] for run in control.asked]
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -121,6 +165,7 @@ def decode(text: str) -> Control:
                 for name, windows in fields.get("windows", {}).items()
             },
             partitions={name: int(count) for name, count in fields.get("partitions", {}).items()},
+            asked=tuple(Asked(str(queue), str(key), str(run)) for queue, key, run in fields.get("asked", ())),
             unknown={name: value for name, value in fields.items() if name not in _FIELDS},
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as e:

@@ -19,6 +19,7 @@ from .app.retrying import RetryContract
 from .app.scheduling import SchedulingContract
 from .app.sharing import SharingContract
 from .app.steering import SteeringContract
+from .app.triggering import TriggerContract
 from .app.updating import UpdateContract
 
 
@@ -36,6 +37,7 @@ class AppContract(
     HistoryContract,
     PausingContract,
     SteeringContract,
+    TriggerContract,
     InventoryContract,
     RedefinitionContract,
     SharingContract,
