@@ -26,6 +26,7 @@ from .history import History
 from .outcomes import Outcomes
 from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
+from .retention import Retention
 from .shares import is_behind, open_tasks, room_left, shared_out
 from .static import StaticTasks
 from .store import Store
@@ -63,10 +64,12 @@ class Coordinator:
         self._reading = reading
         self._history = history
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
+        self._retaining: Sequence[Task] = ()  # those whose finished instances are kept for a while
         self._limited: Sequence[Task] = ()  # those with a concurrency of their own
         self._behind: set[str] = set()  # queues with a backlog
         self._busy_queues = 0
         self._static = StaticTasks(writer)
+        self._retention = Retention(store)
         self.active: Active = Active()
         self._outcomes = Outcomes(observers, self.active, on_settled)
         self._left: set[str] = set()  # keys of records that a later version wrote
@@ -95,6 +98,7 @@ class Coordinator:
         await self._static.start((task for task in queued if not task.dynamic), self._clock.now())
         self._tasks = {task.canonical_name: task for task in queued}
         self._limited = [task for task in queued if task.policies.concurrency is not None]
+        self._retaining = [task for task in queued if task.dynamic and task.policies.retains]
 
     async def _check_partitions(self, tasks: Iterable[Task]) -> None:
         counts = {task.canonical_name: task.partition_count for task in tasks if isinstance(task, PartitionedTask)}
@@ -110,6 +114,14 @@ class Coordinator:
     def check_static(self, *, after_outage: bool) -> None:
         """Store static tasks anew whose records are gone, from time to time."""
         self._static.check(self._clock.now(), after_outage=after_outage)
+
+    async def sweep(self) -> None:
+        """Remove finished instances that have been kept long enough, from time to time.
+
+        :raises RepositoryException: the storage failed.
+        """
+        if self._retaining:
+            await self._retention.sweep(self._retaining, self._clock.now())
 
     async def follow_clock(self) -> None:
         """Let the app's clock follow the storage's, from time to time."""

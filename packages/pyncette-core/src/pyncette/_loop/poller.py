@@ -93,6 +93,7 @@ class Poller:
                     await self._pass(executor)
                     self.last_tick = tick
                     self._coordinator.check_static(after_outage=failed)
+                    await self._coordinator.sweep()
                     failed = False
             except PartitionCountException:
                 raise  # it will not be otherwise the next time

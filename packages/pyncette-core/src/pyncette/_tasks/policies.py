@@ -280,6 +280,11 @@ class Policies:
     def retain_microseconds(self) -> int | None:
         return None if self.retain is None else self.retain // _MICROSECOND
 
+    @property
+    def retains(self) -> bool:
+        """Whether finished instances are kept for a while."""
+        return self.retain is not None
+
     @cached_property
     def catching_up(self) -> CatchUp:
         """``catch_up``, or what ``fast_forward`` stands for."""

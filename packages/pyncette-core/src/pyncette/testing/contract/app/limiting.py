@@ -166,9 +166,13 @@ class LimitContract(AppBase):
             instance = await worker.context.schedule_task(template, "a", execute_at=moment(5))
             await bench.advance(10)
             record = await bench.stored(instance)
-        assert record is not None
-        assert Band.of(record.ready_at) is Band.COMPLETED
-        assert [run.outcome for run in latest_runs(record.state)] == ["succeeded"]
+            assert record is not None
+            assert Band.of(record.ready_at) is Band.COMPLETED
+            assert [run.outcome for run in latest_runs(record.state)] == ["succeeded"]
+            await bench.advance(3500)
+            assert await bench.stored(instance) is not None
+            await bench.advance(200)
+            assert await bench.stored(instance) is None
         assert len(bench.log.runs) == 1
 
     @pytest.mark.parametrize("mode", ExecutionMode, ids=lambda mode: mode.name)

@@ -1,0 +1,38 @@
+"""Removes finished instances once they have been kept long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyncette._tasks.task import Task
+from pyncette.record import Band, Change
+
+from .store import Store
+
+INTERVAL = 60_000_000
+"""Microseconds between two looks, for tasks with ``retain``."""
+
+BATCH = 500
+"""Instances of a queue that are removed at a time at most. What is left is removed at the next look."""
+
+
+class Retention:
+    """The finished instances of the tasks that an app executes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._swept_at: int | None = None
+
+    async def sweep(self, tasks: Iterable[Task], now: int) -> None:
+        """Remove those whose time has come, at most once in a minute. One that was changed meanwhile stays.
+
+        :raises RepositoryException: the storage failed.
+        """
+        if self._swept_at is not None and 0 <= now - self._swept_at < INTERVAL:
+            return
+        self._swept_at = now
+        for task in tasks:
+            since, before = Band.COMPLETED.since, Band.COMPLETED.at(now)
+            old = await self._store.scan_ready(task.queue, since=since, before=before, limit=BATCH)
+            if old:
+                await self._store.swap([Change(record, None) for record in old])
