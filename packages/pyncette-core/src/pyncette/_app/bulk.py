@@ -16,6 +16,7 @@ from pyncette._leases.writer import MAX_BATCH, Awaited, Writer
 from pyncette._schedules.moments import moment_of
 from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.task import Task, check_task
+from pyncette._validation.checks import check_flag
 from pyncette.errors import PyncetteException
 
 from .instances import instance_ref
@@ -60,8 +61,10 @@ async def schedule_many(
     def prepare(item: Any) -> tuple[str, Register]:
         if not (isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], Mapping)):
             raise TypeError(f"Not a pair of instance name and keywords, ('name', {{…}}): {item!r}.")
-        name, kwargs = item
-        return name, Register(task.instantiate(name, **kwargs), if_exists)
+        name, kwargs = item[0], dict(item[1])
+        paused = kwargs.pop("paused", False)
+        check_flag("paused", paused)
+        return name, Register(task.instantiate(name, **kwargs), if_exists, to_be_paused=paused)
 
     return await Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
 

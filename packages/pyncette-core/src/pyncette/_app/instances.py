@@ -27,8 +27,8 @@ class Instances:
         self._clock = clock
         self._reading = reading
 
-    async def schedule(self, instance: Task, if_exists: IfExists) -> Scheduling:
-        write = Register(instance, if_exists)
+    async def schedule(self, instance: Task, if_exists: IfExists, *, paused: bool) -> Scheduling:
+        write = Register(instance, if_exists, to_be_paused=paused)
         self._writer.submit(write)
         await write.wait()
         return write.how

@@ -143,6 +143,7 @@ class PyncetteContext(Steering):
         force: bool = False,
         *,
         if_exists: IfExists = "update",
+        paused: bool = False,
         schedule: str | None = None,
         interval: datetime.timedelta | None = None,
         execute_at: datetime.datetime | None = None,
@@ -167,6 +168,7 @@ class PyncetteContext(Steering):
         :param if_exists: what to do about an instance that exists: ``"update"`` as above; ``"keep"`` leaves it as it
             is; ``"replace"`` overwrites all of it, next occurrence, pause, recent runs and lease included, so that an
             execution under way loses its lease; ``"error"`` refuses.
+        :param paused: pause the instance as well, as :meth:`pause_task` does.
         :param schedule: a cron expression. The template's schedule is the default of all three kinds.
         :param interval: the time between two occurrences, the first of them counted from now.
         :param execute_at: the only occurrence. A naive one is local time.
@@ -195,7 +197,9 @@ class PyncetteContext(Steering):
             max_runs=max_runs,
         )
         concrete = task.instantiate(instance_name, **timing, args=args, **kwargs)
-        concrete.scheduling = await self._instances.schedule(concrete, what_if_exists(if_exists, force=force))
+        concrete.scheduling = await self._instances.schedule(
+            concrete, what_if_exists(if_exists, force=force), paused=paused
+        )
         return concrete
 
     async def schedule_tasks(

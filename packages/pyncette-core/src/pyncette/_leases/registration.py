@@ -8,7 +8,7 @@ from abc import abstractmethod
 from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease
 from pyncette._lifecycle.moments import came_due
-from pyncette._lifecycle.scheduling import schedule
+from pyncette._lifecycle.scheduling import paused, schedule
 from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.spec import LaterSpec
 from pyncette._tasks.task import Task
@@ -28,12 +28,15 @@ class Register(Awaited):
     :ivar how: what became of it, once it is stored.
     """
 
-    def __init__(self, task: Task, if_exists: IfExists, next_at: int | None = None) -> None:
+    def __init__(
+        self, task: Task, if_exists: IfExists, next_at: int | None = None, *, to_be_paused: bool = False
+    ) -> None:
         """``next_at`` is the next occurrence, where the schedule does not decide it: it comes from another storage."""
         super().__init__(task.ref, None)
         self._task = task
         self._if_exists: IfExists = if_exists
         self._next_at = next_at
+        self._to_be_paused = to_be_paused
         self._spec = task.new_spec()
         self.how: Scheduling = Scheduling.CREATED
 
@@ -62,6 +65,8 @@ class Register(Awaited):
                 f"What is stored of {self.ref.key!r} was {e}. It was left as it is: upgrade Pyncette here, or pass "
                 'if_exists="replace" to overwrite it.'
             ) from e
+        if self._to_be_paused:
+            scheduled = paused(scheduled, self.known, now=now, revision=new_revision())
         self.how = scheduled.how
         return scheduled.change
 

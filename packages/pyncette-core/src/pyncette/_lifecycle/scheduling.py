@@ -15,6 +15,7 @@ from pyncette.record import Change, Record, Ref
 from pyncette.schedule import Once
 
 from .extra import on_schedule
+from .steering import pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +104,13 @@ _ENDED = frozenset({lease.State.DEAD, lease.State.COMPLETED, lease.State.UNREADA
 
 def _anew(old: Record | None, ref: Ref, spec: Spec, first: int, ready_at: int, revision: str) -> Change:
     return lease.register(old, ref, due_at=first, ready_at=ready_at, spec=encode(spec), revision=revision)
+
+
+def paused(scheduled: Scheduled, old: Record | None, *, now: int, revision: str) -> Scheduled:
+    """As ``scheduled``, and paused besides."""
+    if scheduled.how in (Scheduling.KEPT, Scheduling.EXISTS):
+        return scheduled
+    record = old if scheduled.change is None else scheduled.change.new
+    if record is None or (change := pause(record, "", now=now, revision=revision).change) is None:
+        return scheduled
+    return Scheduled(Change(old, change.new), scheduled.how)

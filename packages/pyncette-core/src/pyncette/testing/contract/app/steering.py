@@ -45,6 +45,23 @@ class SteeringContract(AppBase):
         assert bench.log.due("template:a") == [10, 50]
         assert bench.log.due("template:b") == [10, 20, 30, 40, 50]
 
+    async def test_an_instance_that_is_scheduled_paused(self, bench: Bench) -> None:
+        """It waits until it is resumed; one that exists is paused."""
+        app = bench.app()
+        template = app.dynamic_task(name="template")(bench.log.note)
+        async with bench.running(app) as worker:
+            await worker.context.schedule_task(template, "a", interval=TEN, paused=True)
+            await worker.context.schedule_task(template, "b", interval=TEN)
+            await worker.context.schedule_task(template, "b", interval=TEN, paused=True)
+            result = await worker.context.schedule_tasks(template, [("c", {"interval": TEN, "paused": True})])
+            assert (result.done, result.refused) == (1, [])
+            await bench.advance(25)
+            assert {state.state for state in await listed(worker.context, template)} == {"paused"}
+            assert bench.log.runs == []
+            await worker.context.resume_task(template, "a")
+            await bench.advance(10)
+        assert bench.log.due() == [30]
+
     async def test_resuming_to_catch_up(self, bench: Bench) -> None:
         """What came due during the pause counts as missed."""
         app = bench.app()
