@@ -31,13 +31,13 @@ RUN_TO_THEIR_END = {
         "^04:00 alarm",
     ],
     "partitioned_tasks": ["report for user 9"],
+    "fencing_token": ["^written", "^refused"],
 }
 RUN_UNTIL_STOPPED = {
     "basic": ["^cron: ", "^interval:"],
     "persistence": ["^cron: ", "^interval:"],
     "fixtures_and_middlewares": ["^count: 2", r"count took 0\.\d+ s"],
     "heartbeats": ["^automatic:", "^cooperative:"],
-    "fencing_token": ["^refused", "^written"],
     "with_trio": ["^tick"],
     "synchronous": ["^crunched"],
 }

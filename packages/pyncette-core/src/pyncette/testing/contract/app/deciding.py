@@ -20,6 +20,8 @@ MICROSECONDS = 1_000_000
 class DecisionContract(AppBase):
     @pytest.mark.parametrize("cell", SAMPLE, ids=str)
     async def test_the_decision_table(self, bench: Bench, cell: Cell) -> None:
+        """What is executed and when, for each kind of policies and each thing that can happen to a run, as a table
+        written by hand says."""
         await check(bench, cell)
 
 

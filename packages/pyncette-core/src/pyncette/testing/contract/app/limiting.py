@@ -36,6 +36,8 @@ class LimitContract(AppBase):
         skipped: dict[str, int],
         mode: ExecutionMode,
     ) -> None:
+        """What came due while no worker ran is executed late, all of it, one run or none, as ``catch_up`` and
+        ``max_lateness`` say; what is skipped is counted."""
         app = bench.app()
         policies = {"interval": duration(60), "execution_mode": mode, **policies}
         task = app.task(name="task", **policies)(bench.log.note)
@@ -51,6 +53,7 @@ class LimitContract(AppBase):
         assert totals(record.state) == {"succeeded": len(executed) + 2, **skipped}
 
     async def test_a_one_off_that_is_too_late(self, bench: Bench) -> None:
+        """A one-off that is later than ``max_lateness`` is removed without being executed."""
         app = bench.app()
         template = app.dynamic_task(name="template", max_lateness=duration(60))(bench.log.note)
         async with bench.running(app) as worker:
@@ -82,6 +85,7 @@ class LimitContract(AppBase):
         assert totals(record.state) == counted
 
     async def test_what_had_been_missed_is_not_what_overlaps(self, bench: Bench) -> None:
+        """``Overlap.SKIP`` skips what comes due during an execution. What had been missed before is executed."""
         app = bench.app()
         task = app.task(name="task", interval=duration(60), overlap=Overlap.SKIP)(bench.log.lasting(50))
         async with bench.running(app):
@@ -118,6 +122,7 @@ class LimitContract(AppBase):
         assert [(run.outcome, run.attempts) for run in latest_runs(record.state)] == [("succeeded", 2)]
 
     async def test_a_time_out_at_most_once(self, bench: Bench) -> None:
+        """The execution is cancelled and recorded as failed. It is not repeated."""
         app = bench.app()
         policies: dict[str, Any] = {"timeout": duration(20), "execution_mode": ONCE}
         task = app.task(name="task", interval=duration(100), **policies)(bench.log.lasting(30))
@@ -160,6 +165,7 @@ class LimitContract(AppBase):
         assert 0 <= min(offsets) < 10 < 20 < max(offsets) < 30
 
     async def test_finished_instances_are_kept_for_a_while(self, bench: Bench) -> None:
+        """A one-off with ``retain`` is kept once it is completed, with its last run, and not executed again."""
         app = bench.app()
         template = app.dynamic_task(name="template", retain=duration(3600))(bench.log.note)
         async with bench.running(app) as worker:

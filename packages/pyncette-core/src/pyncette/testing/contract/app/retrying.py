@@ -56,6 +56,7 @@ class RetryContract(AppBase):
             assert latest_runs(record.state)[0].error == "RuntimeError: The task fails, says the test."
 
     async def test_failures_in_a_row_pause(self, bench: Bench) -> None:
+        """After ``pause_after`` failed runs in a row, the task is paused before its next occurrence."""
         app = bench.app()
         task = app.task(name="task", interval=duration(10), retry=Retry(1), pause_after=3)(bench.log.fail)
         async with bench.running(app) as worker, bench.running(app):
@@ -69,6 +70,7 @@ class RetryContract(AppBase):
         assert Band.of(record.ready_at) is Band.PAUSED
 
     async def test_what_a_task_raises_to_steer(self, bench: Bench) -> None:
+        """``RetryLater``, ``Skip`` and ``GiveUp`` end an attempt as they say, and are counted by their outcome."""
         app = bench.app()
         steps = iter([RetryLater(duration(7)), RetryLater(duration(7), count=True), Skip(), GiveUp("enough"), None])
 
