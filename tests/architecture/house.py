@@ -16,7 +16,8 @@ MODULES = {module_name(path): imports(path) for path in run_time_files()}
 CORE = sorted(
     m
     for m in MODULES
-    if m.split(".")[1:2] not in [[b] for b in (*BACKENDS, "testing", "mongodb", "model", "task", "pyncette")]
+    if m.split(".")[0] == "pyncette"
+    and m.split(".")[1:2] not in [[b] for b in (*BACKENDS, "testing", "mongodb", "model", "task", "pyncette")]
 )
 
 

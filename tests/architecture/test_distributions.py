@@ -17,6 +17,8 @@ PROJECTS: dict[str, dict[str, Any]] = {
     folder.name: tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in FOLDERS
 }
 WITH_CODE = [folder for folder in FOLDERS if folder.name != "pyncette"]
+PACKAGE = {"core": "pyncette", "cli": "pyncette_cli"}
+"""Where it is not a part of the package of core. That of the command line is quicker to import."""
 SAME_IN_ALL = ("requires-python", "license", "license-files", "authors", "urls")
 
 
@@ -27,7 +29,7 @@ def requirements(project: dict[str, Any]) -> list[Requirement]:
 
 def test_names() -> None:
     assert set(PROJECTS) == {"pyncette"} | {
-        f"pyncette-{part}" for part in ("core", "sqlite", "redis", "postgres", "mysql", "dynamodb")
+        f"pyncette-{part}" for part in ("core", "cli", "sqlite", "redis", "postgres", "mysql", "dynamodb")
     }
     assert all(project["name"] == folder for folder, project in PROJECTS.items())
 
@@ -43,7 +45,7 @@ def test_each_has_its_papers(folder: Path) -> None:
 @pytest.mark.parametrize("folder", WITH_CODE, ids=lambda folder: folder.name)
 def test_typed_and_in_its_own_folder(folder: Path) -> None:
     part = folder.name.removeprefix("pyncette-")
-    package = folder / "src" / "pyncette" / ("" if part == "core" else part)
+    package = folder / "src" / PACKAGE.get(part, f"pyncette/{part}")
     assert (package / "py.typed").exists()
     assert (package / "__init__.py").exists()
     if part != "core":

@@ -85,6 +85,13 @@ def test_backends_import_the_storage_interface_only(module: str) -> None:
     assert not bad, told(module, bad, f"a backend may import {sorted(FOR_BACKENDS)} of core")
 
 
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.split(".")[0] == "pyncette_cli"))
+def test_the_command_line_uses_what_is_public(module: str) -> None:
+    public = {"pyncette", *(room.name for room in rooms() if room.audience == "users"), "repository"}
+    bad = [found for found in MODULES[module] if (used := room_of(found.name)) is not None and used not in public]
+    assert not bad, told(module, bad, f"the command line may import {sorted(public)} of core")
+
+
 @pytest.mark.parametrize("module", sorted(filter(is_pure, CORE)))
 def test_pure_modules_do_no_io(module: str) -> None:
     bad = [

@@ -31,7 +31,7 @@ def wheel(distribution: Distribution, built: Path) -> Path:
 def sources(distribution: Distribution) -> set[str]:
     """The files of the package, as paths below `src`."""
     top = distribution.folder / "src"
-    files = (path for path in (top / "pyncette").rglob("*") if path.is_file())
+    files = (path for path in top.glob("pyncette*/**/*") if path.is_file())
     return {str(path.relative_to(top)) for path in files if "__pycache__" not in path.parts}
 
 
@@ -43,7 +43,7 @@ def metadata(distribution: Distribution, built: Path) -> Message:
 @by_name
 def test_wheel_holds_the_package_and_nothing_else(distribution: Distribution, built: Path) -> None:
     info = {"METADATA", "WHEEL", "RECORD", "licenses/LICENSE"}
-    if "entry-points" in distribution.metadata:
+    if distribution.metadata.keys() & {"entry-points", "scripts"}:
         info.add("entry_points.txt")
     with zipfile.ZipFile(wheel(distribution, built)) as archive:
         names = archive.namelist()

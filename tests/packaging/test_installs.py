@@ -1,6 +1,8 @@
 """The built wheels in clean environments: alone, together, beside editable installs, in and out in any order."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 from devtool.layout import PACKAGES, closure, name_of
@@ -89,6 +91,15 @@ assert {{entry.module for entry in found}} == {{f"pyncette.{{name}}" for name in
 for entry in found:
     entry.load()
 """
+
+
+def test_the_command_line_comes_with_its_extra(clean: CleanEnvironment) -> None:
+    clean.install("pyncette[cli]")
+    assert installed(clean) & OPTIONAL == {"aiosqlite"}
+    program = Path(clean.interpreter).with_name("pyncette")
+    done = subprocess.run([program, "next", "30 2 * * *"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout.startswith("At 02:30\n")
 
 
 def test_plain_pyncette_is_core_and_sqlite(clean: CleanEnvironment) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -157,6 +157,7 @@ class Pyncette(Declarations):
         register_worker: bool | None = None,
         history: datetime.timedelta | None = None,
         history_of: HistoryOf | None = None,
+        fixtures: bool = True,
         **options: Any,
     ) -> AbstractAsyncContextManager[PyncetteContext]:
         """Opens the storage and sets up the fixtures; ``run()`` of the context starts the loop.
@@ -165,6 +166,7 @@ class Pyncette(Declarations):
         run it as it is, ``app.create(clock=ManualClock(), repository_factory=…)``. Options that only the overridden
         repository factory or executor takes are left out.
 
+        :param fixtures: whether to set up the fixtures. A program that only lists and steers needs none.
         :raises TypeError: an option is unknown or missing.
         :raises ValueError: an option has an impossible value.
         :raises RepositoryException: when it is entered: the storage can't be used; says why.
@@ -185,11 +187,15 @@ class Pyncette(Declarations):
             executor_cls=executor_cls,
             poll_interval=poll_interval,
         )
-        return Opening(self._open(configuration, configuration.factory(**configuration.bound.repository)))
+        storage = configuration.factory(**configuration.bound.repository)
+        return Opening(self._open(configuration, storage, self._fixtures if fixtures else {}))
 
     @asynccontextmanager
     async def _open(
-        self, configuration: Configuration, storage: AbstractAsyncContextManager[Repository]
+        self,
+        configuration: Configuration,
+        storage: AbstractAsyncContextManager[Repository],
+        fixtures: Mapping[str, FixtureFunc],
     ) -> AsyncIterator[PyncetteContext]:
         options = configuration.bound
         twins.warn(self)
@@ -205,7 +211,7 @@ class Pyncette(Declarations):
                 make_executor=lambda: configuration.executor_cls(**options.executor),
             )
             async with context.storing(), AsyncExitStack() as stack:
-                for name, func in self._fixtures.items():
+                for name, func in fixtures.items():
                     fixture = asynccontextmanager(func)(context)
                     context.add_to_context(name, await stack.enter_async_context(fixture))
                 self._opened += 1

@@ -1,0 +1,257 @@
+"""Instances: listed, shown, counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from pyncette import Count, PyncetteContext, Task, TaskState
+from pyncette_cli import output
+from pyncette_cli.failures import Failure, Status
+from pyncette_cli.options import json_option, target_options
+from pyncette_cli.target import chosen, find, with_context
+from pyncette_cli.values import Moment, iso, local, relative, span
+
+STATES = ("dead", "paused", "completed", "unreadable")
+PAGE = 1000
+
+state_option = click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+
+
+@click.command("list")
+@click.argument("task")
+@state_option
+@click.option("--prefix", default="", metavar="TEXT", help="Only those whose name begins with TEXT.")
+@click.option("--due-before", type=Moment(), metavar="WHEN", help="Only what is due before WHEN, the earliest first.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@click.option("--all", "everything", is_flag=True, help="All of them, however many there are.")
+@json_option
+@target_options
+def list_command(
+    task: str,
+    state: Any,
+    prefix: str,
+    due_before: datetime | None,
+    limit: int,
+    everything: bool,
+    as_json: bool,
+    store: str | None,
+    app_path: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """List the instances of TASK.
+
+    \b
+    Examples:
+      pyncette list report --state dead
+      pyncette list report --due-before +1h
+      pyncette list report --all --json | jq .args
+    """
+    if (prefix and (state or due_before)) or (state and due_before):
+        raise click.UsageError("--state, --prefix and --due-before exclude each other: give one of them.")
+
+    async def work(context: PyncetteContext) -> None:
+        template = await find(context, task)
+        if not template.dynamic:
+            raise Failure(
+                f"{task!r} is a static task and has no instances.", Status.USAGE, f"Write pyncette show {task}"
+            )
+        filters = {"state": state, "prefix": prefix, "due_before": due_before}
+        pages = _pages(context, template, None if everything else limit, filters)
+        await _print_pages(pages, as_json)
+
+    with_context(chosen(store, app_path, settings), work)
+
+
+async def _pages(
+    context: PyncetteContext, template: Task, limit: int | None, filters: dict[str, Any]
+) -> AsyncIterator[tuple[list[TaskState], bool]]:
+    """Page after page, each with whether there are more instances after the last one that is wanted."""
+    token, left = None, limit
+    while left is None or left > 0:
+        size = PAGE if left is None else min(left, PAGE)
+        page = await context.list_tasks(template, size, token, **filters)
+        token = page.continuation_token
+        left = None if left is None else left - len(page.tasks)
+        yield page.tasks, left == 0 and token is not None
+        if token is None:
+            return
+
+
+async def _print_pages(pages: AsyncIterator[tuple[list[TaskState], bool]], as_json: bool) -> None:
+    """JSON is printed as it comes, a table when all of it is known, as its columns are as wide as they have to be."""
+    states: list[TaskState] = []
+    more = False
+    async for page, follows in pages:
+        more = follows
+        if as_json:
+            output.print_lines(map(state_fields, page))
+        else:
+            states += page
+    if as_json:
+        return
+    if states:
+        _print_states(states)
+    else:
+        output.note("None.")
+    if more:
+        output.note("There are more: --limit or --all shows them.")
+
+
+def _print_states(states: Sequence[TaskState]) -> None:
+    now = datetime.now(UTC)
+    columns: list[tuple[str, Callable[[TaskState], object]]] = [
+        ("INSTANCE", lambda each: each.task.name),
+        ("STATE", lambda each: each.state),
+        ("NEXT", lambda each: local(next_moment(each))),
+        ("WHEN", lambda each: relative(next_moment(each), now)),
+        ("SCHEDULE", lambda each: schedule_words(each.task)),
+    ]
+    output.print_table([name for name, _ in columns], [[value(each) for _, value in columns] for each in states])
+
+
+def next_moment(state: TaskState) -> datetime:
+    """When its next attempt may begin, or else its occurrence."""
+    return state.next_attempt_at or state.scheduled_at
+
+
+def schedule_words(task: Task) -> str:
+    """The schedule, as it was given."""
+    if task.schedule is not None:
+        return task.schedule + (f" ({task.timezone})" if task.timezone else "")
+    if task.interval is not None:
+        return f"every {span(task.interval)}"
+    return "once" if task.execute_at is not None else ""
+
+
+def state_fields(state: TaskState) -> dict[str, Any]:
+    """What ``--json`` prints of an instance; fields may be added, and stay as they are."""
+    task = state.task
+    return {
+        "task": task.template.name,
+        "instance": task.name if task.parent_task is not None else None,
+        "state": state.state,
+        "scheduled_at": iso(state.scheduled_at),
+        "next_attempt_at": iso(state.next_attempt_at),
+        "attempt": state.attempt,
+        "locked_until": iso(state.locked_until),
+        "locked_by": state.locked_by,
+        "paused_reason": state.paused_reason,
+        **schedule_fields(task),
+        "args": task.extra_args,
+    }
+
+
+def schedule_fields(task: Task) -> dict[str, Any]:
+    """A schedule as JSON; an interval is a number of seconds."""
+    return {
+        "schedule": task.schedule,
+        "timezone": task.timezone,
+        "interval": None if task.interval is None else task.interval.total_seconds(),
+        "execute_at": iso(task.execute_at),
+        "start_at": iso(task.start_at),
+        "end_at": iso(task.end_at),
+        "max_runs": task.max_runs,
+    }
+
+
+@click.command("show")
+@click.argument("task")
+@click.argument("instance", required=False)
+@json_option
+@target_options
+def show_command(
+    task: str,
+    instance: str | None,
+    as_json: bool,
+    store: str | None,
+    app_path: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Show one INSTANCE of TASK, or the static task TASK."""
+
+    async def work(context: PyncetteContext) -> TaskState:
+        found = await find(context, task)
+        if found.dynamic and instance is None:
+            raise Failure(f"{task!r} has instances: name one of them.", Status.USAGE, f"pyncette list {task}")
+        if not found.dynamic and instance is not None:
+            raise Failure(f"{task!r} is a static task and has no instances.", Status.USAGE, f"pyncette show {task}")
+        state = await context.get_task(found, instance)
+        if state is None:
+            what = "it is not stored" if instance is None else f"it has no instance {instance!r}"
+            raise Failure(f"There is nothing to show of {task!r}: {what}.", Status.NOT_FOUND)
+        return state
+
+    state = with_context(chosen(store, app_path, settings), work)
+    if as_json:
+        output.print_json(state_fields(state))
+    else:
+        output.print_fields(_details(state))
+
+
+def _details(state: TaskState) -> list[tuple[str, object]]:
+    now = datetime.now(UTC)
+    task = state.task
+
+    def moment(value: datetime | None) -> str | None:
+        return None if value is None else f"{local(value)} ({relative(value, now)})"
+
+    zone = f"{state.scheduled_at:%Y-%m-%d %H:%M:%S %Z}"
+    return [
+        ("Task", task.template.name),
+        ("Instance", task.name if task.parent_task is not None else None),
+        ("State", state.state),
+        ("Paused because", state.paused_reason),
+        ("Occurrence", moment(state.scheduled_at)),
+        ("In its zone", zone if task.timezone else None),
+        ("Next attempt", moment(state.next_attempt_at)),
+        ("Attempts", state.attempt or None),
+        ("Executed by", state.locked_by),
+        ("Lease until", moment(state.locked_until)),
+        ("Schedule", schedule_words(task)),
+        ("From", moment(task.start_at)),
+        ("To", moment(task.end_at)),
+        ("Runs at most", task.max_runs),
+        ("Arguments", json.dumps(task.extra_args, ensure_ascii=False) if task.extra_args else None),
+    ]
+
+
+@click.command("count")
+@click.argument("task", required=False)
+@state_option
+@json_option
+@target_options
+def count_command(
+    task: str | None,
+    state: Any,
+    as_json: bool,
+    store: str | None,
+    app_path: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Count the instances of TASK, or of each task. An estimate is marked with a `~`."""
+
+    async def work(context: PyncetteContext) -> list[tuple[str, Count]]:
+        names = [each.name for each in await context.tasks() if each.kind != "static"] if task is None else [task]
+        found = [(name, await find(context, name)) for name in names]
+        for name, each in found:
+            if not each.dynamic:
+                raise Failure(f"{name!r} is a static task and has no instances.", Status.USAGE)
+        return [(name, await context.count_tasks(each, state=state)) for name, each in found]
+
+    counts = with_context(chosen(store, app_path, settings), work)
+    if as_json:
+        output.print_lines({"task": name, "count": count.value, "exact": count.exact} for name, count in counts)
+    elif task is not None:
+        click.echo(_number(counts[0][1]))
+    else:
+        rows = [(name, _number(count)) for name, count in counts]
+        output.print_table(["TASK", "INSTANCES"], rows, right=["INSTANCES"])
+
+
+def _number(count: Count) -> str:
+    return f"{count.value:,}" if count.exact else f"~{count.value:,}"

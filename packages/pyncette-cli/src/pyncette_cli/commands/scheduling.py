@@ -1,0 +1,139 @@
+"""Instances: scheduled and removed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from pyncette import BulkResult, PyncetteContext, Scheduling, Task
+from pyncette.errors import TaskExistsException
+from pyncette_cli import output
+from pyncette_cli.failures import Failure, Status, one_line
+from pyncette_cli.options import json_option, target_options, yes_option
+from pyncette_cli.target import chosen, find, with_context
+from pyncette_cli.values import Duration, Moment, arguments, clean, local
+
+from .instances import state_fields
+
+WORDS = {
+    Scheduling.UPDATED: "Updated",
+    Scheduling.REPLACED: "Replaced",
+    Scheduling.KEPT: "Kept as it was:",
+    Scheduling.UNDER_WAY: "Left alone, as its only occurrence is being executed:",
+}
+
+
+@click.command("schedule")
+@click.argument("task")
+@click.argument("instance")
+@click.option("--cron", metavar="EXPRESSION", help='A cron expression, such as "30 2 * * *".')
+@click.option("--timezone", metavar="ZONE", help="The time zone of --cron, such as Europe/Berlin; UTC by default.")
+@click.option("--every", type=Duration(), metavar="DURATION", help="An interval, such as 5m or 1h30m.")
+@click.option("--at", type=Moment(), metavar="WHEN", help="Once: an ISO date and time, or +90m.")
+@click.option("--from", "start_at", type=Moment(), metavar="WHEN", help="The first moment.")
+@click.option("--until", "end_at", type=Moment(), metavar="WHEN", help="The last moment.")
+@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="How many occurrences are executed at most.")
+@click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument; the value is JSON or text.")
+@click.option("--args", "text", metavar="JSON", help="All arguments, as a JSON object.")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["update", "keep", "replace", "error"]),
+    default="update",
+    show_default=True,
+    help="What becomes of an instance that exists.",
+)
+@json_option
+@target_options
+def schedule_command(
+    task: str,
+    instance: str,
+    cron: str | None,
+    timezone: str | None,
+    every: timedelta | None,
+    at: datetime | None,
+    pairs: tuple[str, ...],
+    text: str | None,
+    if_exists: Any,
+    as_json: bool,
+    store: str | None,
+    app_path: str | None,
+    settings: tuple[str, ...],
+    **bounds: Any,
+) -> None:
+    """Schedule INSTANCE of TASK, or change it.
+
+    Without --app, the defaults that the task declares in code do not apply.
+
+    \b
+    Examples:
+      pyncette schedule report Ada --cron "0 8 * * *" --timezone Europe/London
+      pyncette schedule report Bob --every 1h --arg user=7
+      pyncette schedule remind tea --at +5m --arg text="the tea"
+    """
+    timing = {"schedule": cron, "timezone": timezone, "interval": every, "execute_at": at, **bounds}
+    args = arguments(pairs, text)
+
+    async def work(context: PyncetteContext) -> tuple[Task, dict[str, Any]]:
+        template = await find(context, task)
+        try:
+            concrete = await context.schedule_task(template, instance, if_exists=if_exists, args=args, **timing)
+        except TaskExistsException as e:
+            hint = "--if-exists update, keep or replace says what becomes of it."
+            raise Failure(f"{task!r} has an instance {instance!r} already.", hint=hint) from e
+        except (TypeError, ValueError) as e:
+            raise Failure(one_line(e), Status.USAGE) from e
+        state = await context.get_task(concrete)
+        return concrete, {} if state is None else state_fields(state)
+
+    concrete, fields = with_context(chosen(store, app_path, settings), work)
+    if as_json:
+        became = concrete.scheduling
+        output.print_json({"scheduling": None if became is None else became.value, **fields})
+        return
+    word = WORDS.get(concrete.scheduling or Scheduling.CREATED, "Scheduled")
+    when = fields.get("scheduled_at")
+    then = f", next at {local(datetime.fromisoformat(when))}" if when else ""
+    click.echo(f"{word} {clean(instance)!r} of {task!r}{then}.")
+
+
+@click.command("unschedule")
+@click.argument("task")
+@click.argument("instances", nargs=-1, required=True)
+@yes_option
+@target_options
+def unschedule_command(
+    task: str,
+    instances: tuple[str, ...],
+    yes: bool,
+    store: str | None,
+    app_path: str | None,
+    settings: tuple[str, ...],
+) -> int:
+    """Remove INSTANCES of TASK. An execution under way loses its lease."""
+
+    async def work(context: PyncetteContext) -> tuple[list[str], BulkResult]:
+        template = await find(context, task)
+        if not template.dynamic:
+            raise Failure(
+                f"{task!r} is a static task and has no instances.",
+                Status.USAGE,
+                "Remove it from the code; then it is one of `pyncette orphans`.",
+            )
+        missing = [name for name in instances if await context.get_task(template, name) is None]
+        there = [name for name in instances if name not in missing]
+        if there:
+            few = ", ".join(map(clean, there[:5])) + (f" and {len(there) - 5} more" if len(there) > 5 else "")
+            output.confirm(f"Remove {few} from {task!r}?", yes=yes)
+        return missing, await context.unschedule_tasks(template, there)
+
+    missing, result = with_context(chosen(store, app_path, settings), work)
+    for name in missing:
+        output.note(f"{task!r} has no instance {clean(name)!r}.")
+    for name, error in result.refused:
+        output.note(f"{clean(name)!r} was not removed: {one_line(error)}")
+    click.echo(f"Removed {result.done:,} of {task!r}.")
+    if result.refused:
+        return Status.FAILED
+    return Status.NOT_FOUND if missing else Status.OK

@@ -1,0 +1,132 @@
+"""The program ``pyncette``: finds the command, and turns what went wrong into a line and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from .failures import Failure, Status, describe
+from .options import debugging
+
+SECTIONS = {
+    "Look": {
+        "tasks": ("inventory", "List the tasks of which something is stored."),
+        "list": ("instances", "List the instances of a task."),
+        "show": ("instances", "Show one instance, or one static task."),
+        "count": ("instances", "Count the instances of a task."),
+        "next": ("preview", "Preview the occurrences of a schedule, with changes of clocks."),
+        "workers": ("inventory", "List the processes that execute tasks."),
+        "orphans": ("inventory", "List the tasks that nobody executes any more."),
+    },
+    "Steer": {
+        "schedule": ("scheduling", "Schedule an instance, or change it."),
+        "unschedule": ("scheduling", "Remove instances."),
+        "pause": ("pausing", "Pause a task."),
+        "resume": ("pausing", "Let a paused task go on."),
+        "purge": ("inventory", "Remove all that is stored of an orphan."),
+    },
+    "Operate": {
+        "run": ("running", "Run an app, in one process or in several."),
+        "completion": ("completion", "Print the completion script of a shell."),
+    },
+}
+"""Module and one line of help of each command: ``--help`` imports none of them."""
+
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pyncette_cli.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            meant = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"Did you mean {meant[0]!r}?" if meant else "pyncette --help lists the commands."
+            raise Failure(f"There is no command {args[0]!r}.", Status.USAGE, hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+
+
+EXAMPLES = """\b
+Examples:
+  export PYNCETTE_STORE=postgresql://user@host/database
+  pyncette tasks
+  pyncette list report --state dead
+  pyncette pause report --reason "the mail server is being moved"
+  pyncette next "30 2 * * *" --timezone Europe/Berlin
+  pyncette run tasks:app --workers 4
+"""
+
+
+@click.command(
+    cls=Commands, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+)
+@click.version_option(package_name="pyncette-cli", message="pyncette %(version)s")
+def program() -> None:
+    """See what is scheduled with Pyncette, and steer it.
+
+    Most commands need no more than the URL of the storage, in --store or in the variable PYNCETTE_STORE.
+    """
+
+
+def main() -> None:
+    """Run the program, and exit."""
+    sys.exit(int(attempt(sys.argv[1:])))
+
+
+def attempt(arguments: list[str]) -> int:
+    """Run the program with these arguments; the exit status."""
+    try:
+        result: Any = program.main(args=arguments, prog_name="pyncette", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Status.OK
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("Interrupted.", err=True)
+        return Status.INTERRUPTED
+    except Failure as e:
+        e.show()
+        return e.status
+    except click.UsageError as e:
+        return misused(e).status
+    except click.ClickException as e:
+        e.show()
+        return e.exit_code
+    except Exception as e:
+        if debugging():
+            raise
+        failure = describe(e)
+        failure.show()
+        return failure.status
+    return result if isinstance(result, int) else Status.OK
+
+
+def misused(error: click.UsageError) -> Failure:
+    """Say in two lines how a command was called wrongly."""
+    path = "pyncette" if error.ctx is None else error.ctx.command_path
+    failure = Failure(error.format_message(), Status.USAGE, f"{path} --help shows how it is called.")
+    failure.show()
+    return failure

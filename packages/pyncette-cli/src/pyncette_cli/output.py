@@ -1,0 +1,103 @@
+"""Tables for people, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from .values import clean
+
+STYLES = {
+    "dead": "bold red",
+    "unreadable": "bold red",
+    "paused": "yellow",
+    "retrying": "yellow",
+    "running": "green",
+    "due": "cyan",
+    "completed": "dim",
+}
+
+UNBROKEN = ("NEXT", "HERE", "ZONE", "WHEN", "STATE", "KIND", "LAST SEEN")
+"""Columns that do not wrap: their texts are short."""
+
+UNLIMITED = 10_000
+"""Columns of what is no terminal: nothing is cut there."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where people read; rich follows NO_COLOR, TERM and COLUMNS."""
+    file = sys.stderr if stderr else sys.stdout
+    width = None if file.isatty() else UNLIMITED
+    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_json(fields: Mapping[str, Any]) -> None:
+    """One object, in one line."""
+    click.echo(json.dumps(fields, ensure_ascii=False))
+
+
+def print_lines(rows: Iterable[Mapping[str, Any]]) -> None:
+    """An object per line."""
+    for row in rows:
+        print_json(row)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """A table that fits the terminal: what is long wraps, moments and numbers do not."""
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        justify: JustifyMethod = "right" if column in right else "left"
+        table.add_column(column, no_wrap=column in right or column in UNBROKEN, overflow="fold", justify=justify)
+    for row in rows:
+        table.add_row(*map(cell, row))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Without the blanks at the ends of lines, with which rich fills a table."""
+    to = console()
+    with to.capture() as captured:
+        to.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
+
+
+def cell(value: object) -> Text:
+    """A value as people read it; a state has its colour."""
+    text = "" if value is None else clean(str(value))
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Names and values below each other, those that are empty left out."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        if value not in (None, ""):
+            table.add_row(name, cell(value))
+    _print(table)
+
+
+def note(text: str) -> None:
+    """Something said beside the result: on stderr, so that it is in no pipe."""
+    click.echo(text, err=True)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something can't be undone.
+
+    :raises UsageError: there is nobody to ask.
+    :raises Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody is there to answer: give --yes.")
+    click.confirm(question, abort=True, err=True)

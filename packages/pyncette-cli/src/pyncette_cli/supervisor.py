@@ -1,0 +1,164 @@
+"""Runs an app in several processes: starts them, restarts those that end, passes signals on.
+
+The supervisor imports neither the app nor Pyncette. It holds one end of a pipe, whose other end each worker watches:
+when the supervisor is gone, however it went, the workers end too.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import Process, TaskGroup, TaskStatus
+
+from .lifeline import Lifeline
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 30.0
+"""Seconds before a worker that has ended is started again: doubled each time, unless it lived for ``SETTLED``."""
+
+SETTLED = 10.0
+
+MISTAKES = (1, 2, 3, 4)
+"""Statuses of a worker that has said what is wrong. The first one would say the same again and again."""
+
+ECHO = 0.2
+"""Seconds after the first signal in which another one is the same, as the worker has it too."""
+
+AT_ONCE = 2.0
+"""Seconds that workers get to end at once, before they are killed."""
+
+STOPPING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Keeps ``count`` workers running.
+
+    :ivar command: what starts a worker; its number and the lifeline are appended.
+    """
+
+    command: Sequence[str]
+    count: int
+    lifeline: Lifeline = field(default_factory=Lifeline)
+    status: int = 0
+    _processes: dict[int, Process] = field(default_factory=dict)
+    _stopping: anyio.Event = field(default_factory=anyio.Event)
+    _ready: bool = False
+
+    async def run(self) -> int:
+        """Until a signal comes; the exit status."""
+        async with anyio.create_task_group() as group:
+            await group.start(self._watch_signals, group.cancel_scope)
+            async with anyio.create_task_group() as slots:
+                slots.start_soon(self._keep, 1)
+                slots.start_soon(self._start_others, slots)
+            group.cancel_scope.cancel()
+        return self.status
+
+    async def _start_others(self, slots: TaskGroup) -> None:
+        """They wait for the first, so that a mistake in the app or a storage that is not there is told once."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cancel_when_stopping, group.cancel_scope)
+            await self.lifeline.ready()
+            self._ready = True
+            for number in range(2, self.count + 1):
+                slots.start_soon(self._keep, number)
+            group.cancel_scope.cancel()
+
+    async def _cancel_when_stopping(self, scope: anyio.CancelScope) -> None:
+        await self._stopping.wait()
+        scope.cancel()
+
+    async def _keep(self, number: int) -> None:
+        """Start a worker again and again, until all are to stop."""
+        delay = FIRST_DELAY
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            code = await self._live(number)
+            lived = time.monotonic() - began
+            if self._stopping.is_set():
+                return
+            if not self._ready and code in MISTAKES:
+                self.status = code
+                self._stop()
+                return
+            delay = FIRST_DELAY if lived >= SETTLED else delay
+            logger.error(
+                "Worker %d ended after %.0f s, %s; it starts again in %.0f s.", number, lived, how(code), delay
+            )
+            with anyio.move_on_after(delay):
+                await self._stopping.wait()
+            delay = min(delay * 2, LONGEST_DELAY)
+
+    async def _live(self, number: int) -> int:
+        """From the start of a worker to its end; its exit status."""
+        descriptors = self.lifeline.descriptors
+        process = await anyio.open_process(
+            [*self.command, "--supervised", f"{number},{descriptors[0]},{descriptors[1]}"],
+            stdin=None,
+            stdout=None,
+            stderr=None,
+            pass_fds=descriptors,
+        )
+        self._processes[number] = process
+        if self._stopping.is_set():  # since it was started
+            self._signal(signal.SIGTERM)
+        try:
+            return await process.wait()
+        finally:
+            del self._processes[number]
+
+    async def _watch_signals(self, scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+        first: float | None = None
+        with anyio.open_signal_receiver(*STOPPING) as signals:
+            task_status.started()
+            async for number in signals:
+                now = time.monotonic()
+                if first is None:
+                    first = now
+                    logger.info("Stopping %d workers.", len(self._processes))
+                    self._stop()
+                elif now - first >= ECHO:
+                    await self._end_at_once()
+                    self.status = 128 + number
+                    scope.cancel()
+                    return
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in list(self._processes.values()):
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    async def _end_at_once(self) -> None:
+        self._signal(signal.SIGTERM)
+        with anyio.move_on_after(AT_ONCE):
+            for process in list(self._processes.values()):
+                await process.wait()
+        self._signal(signal.SIGKILL)
+
+
+def how(code: int | None) -> str:
+    """An exit status in words."""
+    if code is None or code >= 0:
+        return f"with status {code}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"
+
+
+def worker_command(app_path: str, options: Sequence[str]) -> list[str]:
+    """What starts one worker."""
+    return [sys.executable, "-m", "pyncette_cli", "run", app_path, *options]

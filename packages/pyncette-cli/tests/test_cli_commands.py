@@ -1,0 +1,150 @@
+"""What the commands do, told by what they print and by the storage."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+Program = Callable[..., tuple[int, str, str]]
+
+STORE = ("--store", "sqlite:///jobs.db")
+APP = ("--app", "tasks:app")
+
+
+@pytest.fixture
+def filled(program: Program) -> Program:
+    """Two instances of a task."""
+    assert program("schedule", "report", "Ada", "--cron", "0 8 * * *", "--timezone", "Europe/London", *APP)[0] == 0
+    assert program("schedule", "report", "Bob", "--every", "90m", "--arg", "user=7", "--arg", "text=tea", *APP)[0] == 0
+    return program
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_an_instance_is_scheduled_listed_and_shown_without_the_code(filled: Program) -> None:
+    status, out, err = filled("list", "report", "--json", *STORE)
+    assert (status, err) == (0, "")
+    ada, bob = lines(out)
+    assert (ada["instance"], ada["schedule"], ada["timezone"]) == ("Ada", "0 8 * * *", "Europe/London")
+    assert ada["args"] == {"greeting": "Hello"}  # the app's defaults
+    assert (bob["interval"], bob["args"]) == (5400.0, {"greeting": "Hello", "user": 7, "text": "tea"})
+    status, out, _ = filled("show", "report", "Bob", "--json", *STORE)
+    assert (status, lines(out)) == (0, [bob])
+    status, out, _ = filled("show", "report", "Ada", *STORE)
+    assert "Europe/London" in out
+
+
+def test_the_fixtures_of_the_app_are_left_alone(filled: Program) -> None:
+    """That of this app raises."""
+    assert filled("tasks", *APP)[0] == 0
+
+
+def test_variables_name_storage_and_app(filled: Program) -> None:
+    assert filled("count", "report", environ={"PYNCETTE_STORE": "sqlite:///jobs.db"}) == (0, "2\n", "")
+    _, out, _ = filled("tasks", "--json", environ={"PYNCETTE_APP": "tasks:app"})
+    assert [each["task"] for each in lines(out) if each["declared"]] == ["cleanup", "reminder", "report"]
+    assert filled("count", "report", "--store", "sqlite:///other.db")[0] == 3  # an option beats both
+
+
+def test_what_exists_is_updated_kept_or_refused(filled: Program) -> None:
+    again = ("schedule", "report", "Ada", "--every", "1h", *STORE)
+    status, out, err = filled(*again, "--if-exists", "error")
+    assert (status, out) == (1, "")
+    assert err.startswith("Error: 'report' has an instance 'Ada' already.")
+    assert filled(*again, "--if-exists", "keep")[1].startswith("Kept as it was: 'Ada'")
+    assert lines(filled(*again, "--json")[1])[0]["scheduling"] == "updated"
+    assert lines(filled("show", "report", "Ada", "--json", *STORE)[1])[0]["interval"] == 3600.0
+
+
+def test_instances_are_removed_by_those_who_mean_it(filled: Program) -> None:
+    status, _, err = filled("unschedule", "report", "Ada", *STORE)
+    assert status == 2
+    assert "--yes" in err
+    status, out, err = filled("unschedule", "report", "Ada", "Nob", "--yes", *STORE)
+    assert (status, out, err) == (4, "Removed 1 of 'report'.\n", "'report' has no instance 'Nob'.\n")
+    assert filled("count", *STORE)[1].split() == ["TASK", "INSTANCES", "report", "1"]
+
+
+def test_a_task_is_paused_and_resumed(filled: Program) -> None:
+    assert filled("pause", "report", "--reason", "server moves", *STORE)[0] == 0
+    (task,) = lines(filled("tasks", "--json", *STORE)[1])
+    assert (task["paused_reason"], task["paused_since"] is not None) == ("server moves", True)
+    assert {each["state"] for each in lines(filled("list", "report", "--json", *STORE)[1])} == {"paused"}
+    assert filled("resume", "report", "--catch-up", *STORE)[0] == 0
+    assert {each["state"] for each in lines(filled("list", "report", "--json", *STORE)[1])} == {"waiting"}
+
+
+def test_filters_and_pages(filled: Program) -> None:
+    for number in range(5):
+        filled("schedule", "reminder", f"eu-{number}", "--every", "1h", *APP)
+    status, out, err = filled("list", "reminder", "--limit", "3", "--json", *STORE)
+    assert (status, len(lines(out)), err) == (0, 3, "")
+    assert "--limit or --all" in filled("list", "reminder", "--limit", "3", *STORE)[2]
+    assert len(lines(filled("list", "reminder", "--all", "--json", *STORE)[1])) == 5
+    names = [each["instance"] for each in lines(filled("list", "reminder", "--prefix", "eu-3", "--json", *STORE)[1])]
+    assert names == ["eu-3"]
+    assert lines(filled("list", "reminder", "--due-before", "+30m", "--json", *STORE)[1]) == []
+    assert len(lines(filled("list", "reminder", "--due-before", "+90m", "--json", *STORE)[1])) == 5
+    assert filled("list", "reminder", "--state", "dead", *STORE) == (0, "", "None.\n")
+    assert filled("list", "reminder", "--state", "dead", "--prefix", "x", *STORE)[0] == 2
+
+
+def test_orphans_are_purged(filled: Program) -> None:
+    assert [each["task"] for each in lines(filled("orphans", "--json", *STORE)[1])] == ["report"]
+    status, _, err = filled("purge", "report", "--yes", *APP)  # which declares it
+    assert (status, err.splitlines()[0]) == (
+        1,
+        "Error: 'report' is no orphan: a worker executes it, or the app declares it.",
+    )
+    status, _, err = filled("purge", "report", "--yes", *STORE)
+    assert (status, err) == (0, "Removed 2 records of 'report'.\n")
+    assert filled("purge", "report", "--yes", *STORE)[0] == 4
+
+
+def test_no_worker_is_a_status_for_scripts(filled: Program) -> None:
+    assert filled("workers", *STORE) == (1, "", "No worker is at work.\n")
+
+
+def test_names_can_not_steer_the_terminal(program: Program) -> None:
+    program("schedule", "report", "\x1b[2Jred[bold]", "--every", "1h", *APP)
+    _, out, _ = program("list", "report", *STORE)
+    assert "\x1b" not in out
+    assert "\\x1b[2Jred[bold]" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (("30 2 * * *", "--timezone", "Europe/Berlin", "--after", "2027-03-27T12:00"), "clocks go forward here"),
+        (
+            ("30 2 * * *", "--timezone", "Europe/Berlin", "--after", "2027-10-30T12:00"),
+            "comes twice; this is the first",
+        ),
+        (("0 * * * *", "--timezone", "Europe/Berlin", "--after", "2027-10-31T00:30"), "this is the second"),
+        (("0 9 * * 1", "--timezone", "Europe/Berlin", "--after", "2027-03-16"), "clocks went forward 1 h since"),
+        (("0 0 1 1 * 30",), "At 00:00:30, on day 1 of the month, only in January"),
+        (("--every", "90m"), "Every 1 h 30 min"),
+    ],
+)
+def test_next_tells_of_changes_of_clocks_and_says_it_in_words(
+    program: Program, arguments: tuple[str, ...], expected: str
+) -> None:
+    status, out, _ = program("next", *arguments)
+    assert status == 0
+    assert expected in out, out
+
+
+def test_next_of_what_is_stored(filled: Program) -> None:
+    _, shown, _ = filled("show", "report", "Bob", "--json", *STORE)
+    status, out, _ = filled("next", "--task", "report", "--instance", "Bob", "-n", "3", "--json", *STORE)
+    assert status == 0
+    assert lines(out)[0]["at"] == lines(shown)[0]["scheduled_at"]
+    assert len(lines(out)) == 3
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(program: Program, shell: str) -> None:
+    status, out, _ = program("completion", shell)
+    assert (status, "_PYNCETTE_COMPLETE" in out) == (0, True)
