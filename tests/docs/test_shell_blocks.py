@@ -12,6 +12,8 @@ from devtool.cli import parser
 from devtool.layout import distributions
 from packaging.requirements import Requirement
 
+from pyncette_cli.main import program
+
 from .pages import PAGES, ROOT, blocks
 
 COMMANDS = [(block, line) for block in blocks("bash") for line in block.code.splitlines() if line.strip()]
@@ -20,8 +22,8 @@ MENTIONED = {command for page in PAGES for command in re.findall(r"\./dev (\w+)"
 
 @pytest.mark.parametrize("block, line", COMMANDS, ids=[f"{block} {line[:40]}" for block, line in COMMANDS])
 def test_it_can_be_typed(block: object, line: str) -> None:
-    program, *arguments = shlex.split(line, comments=True)
-    match program:
+    called, *arguments = shlex.split(line, comments=True)
+    match called:
         case "./dev":
             options, _ = parser().parse_known_args(arguments)
             assert arguments[0] != "run" or (ROOT / options.script).is_file()
@@ -29,10 +31,22 @@ def test_it_can_be_typed(block: object, line: str) -> None:
             check_pip(arguments)
         case "python" if arguments[0] == "-c":
             assert subprocess.run([sys.executable, *arguments[:2]], capture_output=True, check=True).stdout
+        case "export":
+            assert re.fullmatch(r"[A-Z_]+=\S+", arguments[0])
+        case "pyncette":
+            check_pyncette(arguments)
         case "aws":
             assert arguments[:2] == ["dynamodb", "create-table"]
         case _:
             pytest.fail(f"{block} names a program that this test does not know: {line}")
+
+
+def check_pyncette(arguments: list[str]) -> None:
+    """Parses them, and calls nothing."""
+    with program.make_context("pyncette", list(arguments)) as context:
+        name, command, rest = program.resolve_command(context, arguments)
+        assert command is not None
+        command.make_context(name, rest)
 
 
 def check_pip(arguments: list[str]) -> None:

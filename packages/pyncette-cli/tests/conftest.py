@@ -61,6 +61,7 @@ class Place:
     """A folder with an app, and a database that is made with the first instance."""
 
     folder: Path
+    program: tuple[str, ...] = PROGRAM
 
     def environ(self, **extra: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYNCETTE_", "PYTHON"))}
@@ -69,7 +70,7 @@ class Place:
     def run(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """In a pipe."""
         return subprocess.run(
-            [*PROGRAM, *arguments],
+            [*self.program, *arguments],
             cwd=self.folder,
             env=self.environ(**extra),
             stdin=subprocess.DEVNULL,
@@ -79,24 +80,12 @@ class Place:
             check=False,
         )
 
-    def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
-        """As a process of its own, whose output is a pipe."""
-        return subprocess.Popen(
-            [*PROGRAM, *arguments],
-            cwd=self.folder,
-            env=self.environ(**extra),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
     def show(self, columns: int, *arguments: str, typed: str = "", **extra: str) -> Screen:
         """In a terminal that is so many columns wide."""
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         process = subprocess.Popen(
-            [*PROGRAM, *arguments],
+            [*self.program, *arguments],
             cwd=self.folder,
             env=self.environ(**extra),
             stdin=follower,

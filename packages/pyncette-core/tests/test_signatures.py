@@ -82,7 +82,7 @@ def test_the_app_takes_each_option_of_the_loop() -> None:
     assert {name: (of_app[name].default, hints[name]) for name in loop if name != "clock"} == {
         name: (field.default, get_type_hints(LoopOptions)[name]) for name, field in loop.items() if name != "clock"
     }
-    assert [name for name in of_create if name != "self"] == list(of_app)
+    assert [name for name in of_create if name not in ("self", "fixtures")] == list(of_app)
     overriding = get_type_hints(Pyncette.create)
     for name in of_app:
         if name != "options":
