@@ -56,8 +56,13 @@ def end(
     :param retry_delay: of ``FailureMode.UNLOCK``.
     :param revision: random; also where the chance comes from that retries are spread by.
     """
+    extra = has_extra(record.state)
+    if not extra and attempt.end is AttemptEnd.SUCCEEDED:
+        ended = _succeeded(record, spec, policies, attempt, now, revision)
+        if ended is not None:
+            return ended
     case = _Case(record, spec, policies, attempt, now, revision)
-    if not has_extra(record.state):
+    if not extra:
         return _end(case, retry_delay)
     case.extra = current_run(record.state)
     return in_turn(_end(case, retry_delay), now, revision)
@@ -69,10 +74,8 @@ def _end(case: _Case, retry_delay: int) -> Ended:
         if case.extra is not None:
             return Ended(lease.release(record, revision=revision, at=case.extra.at))
         return Ended(_released(record, now, revision))
-    if attempt.end is AttemptEnd.SUCCEEDED and case.extra is not None:
-        return _over(case, "succeeded", "")
     if attempt.end is AttemptEnd.SUCCEEDED:
-        return _succeeded(case)
+        return _over(case, "succeeded", "")
     if attempt.end is AttemptEnd.CANCELLED:
         return _again(case, Again(now, counts=False))
     if attempt.end is AttemptEnd.PASSED:
@@ -100,11 +103,12 @@ def _released(record: Record, now: int, revision: str) -> Change:
     return lease.release(record, revision=revision)
 
 
-def _succeeded(case: _Case) -> Ended:
-    """Nearly every end: made without decoding the state, if nothing was skipped and something comes after it."""
-    record, attempt, policies = case.record, case.attempt, case.policies
+def _succeeded(
+    record: Record, spec: Spec, policies: Policies, attempt: Attempt, now: int, revision: str
+) -> Ended | None:
+    """Nearly every end, made without decoding the state; None if more has to change than totals and latest runs."""
     started_at = attempt.ended_at if attempt.started_at is None else attempt.started_at
-    to = onward(record, case.spec, policies, attempt.due_at, case.now, opened=started_at)
+    to = onward(record, spec, policies, attempt.due_at, now, opened=started_at)
     if to.due_at is None and not keeps_completed(record, policies):
         state: str | None = ""
     else:
@@ -118,9 +122,9 @@ def _succeeded(case: _Case) -> Ended:
             attempts=record.attempt,
             worker=attempt.worker,
         )
-    if state is None or to.skips or attempt.skips or to.window or case.spec.bounds.max_runs is not None:
-        return _over(case, "succeeded", "")
-    return Ended(go_on(record, policies, to, case.now, case.revision, state), "succeeded")
+    if state is None or to.skips or attempt.skips or to.window or spec.bounds.max_runs is not None:
+        return None
+    return Ended(go_on(record, policies, to, now, revision, state), "succeeded")
 
 
 def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
