@@ -49,7 +49,7 @@ def mariadb_options(mariadb_server: Server) -> Iterator[Options]:
 
 def _on(store: Store) -> Iterator[Options]:
     yield {"url": store.server.url.replace("mariadb://", "mysql://"), "mysql_table_name": store.table}
-    anyio.run(store.ask, f"DROP TABLE IF EXISTS {store.table}")
+    anyio.run(store.ask, f"DROP TABLE IF EXISTS {store.table}, {store.table}_runs")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ async def store(server: Server) -> AsyncIterator[Store]:
     """A table that nobody else uses."""
     store = Store(server)
     yield store
-    await store.ask(f"DROP TABLE IF EXISTS {store.table}")
+    await store.ask(f"DROP TABLE IF EXISTS {store.table}, {store.table}_runs")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def on(server: Server) -> Factory:
 
 
 class TestMySQLContract(RepositoryContract, AppContract):
-    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self, mysql_server: Server) -> Factory:
@@ -41,7 +41,7 @@ class TestMySQLContract(RepositoryContract, AppContract):
 
 @pytest.mark.variant
 class TestMariaDBContract(RepositoryContract, AppContract):
-    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self, mariadb_server: Server) -> Factory:

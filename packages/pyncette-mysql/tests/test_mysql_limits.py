@@ -70,4 +70,4 @@ async def test_specs_of_many_packets(mysql_server: Server) -> None:
         await insert(repository, [one])
         assert await repository.read([one.ref]) == [one]
         assert [each.spec for each in await claim(repository)] == [one.spec]
-    await store.ask(f"DROP TABLE {store.table}")
+    await store.ask(f"DROP TABLE {store.table}, {store.table}_runs")

@@ -166,7 +166,9 @@ def test_steps_can_be_repeated() -> None:
     for step in TODAY:
         *before, last = [part.strip() for part in step.step.split(";") if part.strip()]
         assert "COMMENT = {format}" in last, step.name
-        assert not any("ALTER TABLE" in part or "CREATE TABLE" in part for part in before), step.name
+        # What stands before can be repeated.
+        parts = [part.replace("CREATE TABLE IF NOT EXISTS", "") for part in before]
+        assert not any("ALTER TABLE" in part or "CREATE TABLE" in part for part in parts), step.name
 
 
 @pytest.mark.parametrize("step", ["expand", "contract"])

@@ -191,7 +191,7 @@ async def test_an_index_on_an_expression(mysql_server: Server) -> None:
     await opening(store.open())
     await store.ask(f"ALTER TABLE {store.table} DROP INDEX due, ADD INDEX due (queue, (ready_at + 1))")
     await refused(store.open(), RepositoryException, "index due is on queue,an expression, not queue,ready_at,key")
-    await store.ask(f"DROP TABLE {store.table}")
+    await store.ask(f"DROP TABLE {store.table}, {store.table}_runs")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ async def test_caching_sha2_password(mysql_server: Server, encrypted: bool) -> N
     await store.ask("FLUSH PRIVILEGES")  # forgets the passwords
     for _ in range(2):
         assert bool(await cipher(store, mysql_ssl=encrypted)) is encrypted
-    await store.ask(f"DROP TABLE {store.table}")
+    await store.ask(f"DROP TABLE {store.table}, {store.table}_runs")
 
 
 async def test_certificates_are_checked(mysql_server: Server) -> None:
@@ -289,7 +289,7 @@ async def test_certificates_are_checked(mysql_server: Server) -> None:
     trusting.check_hostname = False
     trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
     assert await cipher(store, mysql_ssl=trusting)
-    await store.ask(f"DROP TABLE {store.table}")
+    await store.ask(f"DROP TABLE {store.table}, {store.table}_runs")
 
 
 async def test_server_without_tls(mariadb_server: Server) -> None:

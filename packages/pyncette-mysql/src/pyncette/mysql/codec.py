@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from pyncette.errors import RecordRefusedException
-from pyncette.record import Change, Record
+from pyncette.record import Change, Record, RunLine
 
 ROWS = 500
 """How many values a derived table or a list holds at most."""
@@ -97,11 +97,13 @@ class _Row(NamedTuple):
     :ivar kind: the list of :class:`Batch` that it belongs to.
     :ivar values: what the statement needs to know.
     :ivar written: what is in the table afterwards; empty for a deletion.
+    :ivar line: what goes to the log of runs if the change is applied, if anything.
     """
 
     kind: str
     values: str
     written: str
+    line: str = ""
 
 
 @dataclass(slots=True)
@@ -113,6 +115,8 @@ class Batch:
     rewrites: list[str] = field(default_factory=list)
     deletes: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    lines_of_deletes: list[str] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     changes: int = 0
     size: int = _AROUND
@@ -122,6 +126,8 @@ class Batch:
         getattr(self, row.kind).append(row.values)
         if row.written:
             self.written.append(row.written)
+        if row.line:
+            (self.lines if row.written else self.lines_of_deletes).append(row.line)
         self.changes += 1
         self.size += _size(row)
 
@@ -137,6 +143,8 @@ def batches(changes: Sequence[Change], max_packet: int) -> Iterator[Batch]:
     batch = Batch()
     for position, change in sorted(enumerate(changes), key=_key):
         row = _row(position, change)
+        if change.run is not None:
+            row = row._replace(line=_line(change, change.run))
         if _AROUND + _largest_size(row, change) > max_packet:
             raise _too_large(change, row, max_packet)
         if batch.changes and not batch.has_room(row):
@@ -162,11 +170,11 @@ def _row(position: int, change: Change) -> _Row:
     state, revision = _state(new)
     written = f"{position},{key},{revision},{optional_text(old.revision if old else None)}"
     if old is None:
-        return _Row("inserts", f"{key},{state},{_text(new.spec)},{_text(new.state)}", written)
-    update = f"{key},{text(old.revision)},{state},{_text(new.state)}"
+        return _Row("inserts", f"{key},{state},{characters(new.spec)},{characters(new.state)}", written)
+    update = f"{key},{text(old.revision)},{state},{characters(new.state)}"
     if old.spec == new.spec:
         return _Row("updates", update, written)
-    return _Row("rewrites", f"{update},{_text(new.spec)}", written)
+    return _Row("rewrites", f"{update},{characters(new.spec)}", written)
 
 
 def _state(new: Record) -> tuple[str, str]:
@@ -175,12 +183,21 @@ def _state(new: Record) -> tuple[str, str]:
     return f"{new.due_at},{new.ready_at},{locked},{revision},{new.fence},{new.attempt}", revision
 
 
-def _text(value: str) -> str:
+def _line(change: Change, run: RunLine) -> str:
+    """The line, behind what tells that the change is applied: the revision that is written, or the one deleted."""
+    record = change.new or change.old
+    named = f"{text(change.ref.queue)},{text(change.ref.key)},{text(record.revision if record else '')}"
+    what = f"{text(run.queue)},{text(run.key)},{text(run.outcome)},{characters(run.text)}"
+    return f"{named},{run.ended_at},{text(run.id)},{what}"
+
+
+def characters(value: str) -> str:
+    """A literal of characters."""
     return f"_utf8mb4 {text(value)}"
 
 
 def _size(row: _Row) -> int:
-    return len(row.values) + len(row.written) + len("ROW(),ROW(),")
+    return len(row.values) + len(row.written) + len(row.line) + len("ROW(),ROW(),ROW(),")
 
 
 def _largest_size(row: _Row, change: Change) -> int:

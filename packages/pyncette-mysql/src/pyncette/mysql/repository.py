@@ -9,12 +9,13 @@ from typing import Any
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.repository import Repository
 
 from .codec import Batch, batches, decoded, record, record_before
 from .connection import Connections, Database, Rows
 from .errors import LOCK_WAIT_TIMEOUT, number
+from .run_log import Question
 from .schema import Schema, prepare
 from .settings import Settings
 from .statements import Statements
@@ -28,6 +29,8 @@ class MySQLRepository(Repository):
     There are two exceptions. A swap of more than 500 changes or 4 MB is one round trip for each 500 or 4 MB, and a
     claim of many dynamic queues that finds something due is two on MySQL.
     """
+
+    keeps_runs = True
 
     def __init__(self, database: Database, statements: Statements) -> None:
         self._database = database
@@ -57,7 +60,7 @@ class MySQLRepository(Repository):
         try:
             replies = await self._database.run(script)
         except RepositoryUnavailableException as error:
-            if number(error.__cause__) != LOCK_WAIT_TIMEOUT:
+            if number(error.__cause__) != LOCK_WAIT_TIMEOUT or not batch.inserts:
                 raise
         else:
             return [(position, _SWAPS[outcome]) for position, outcome in _all(replies)]
@@ -129,6 +132,27 @@ class MySQLRepository(Repository):
         moments = [ready_at for (ready_at,) in _all(replies[: len(times)]) if ready_at is not None]
         found = {one.ref: one for one in map(record, _all(replies[len(times) :]))}
         return Look(min(moments, default=None), [found.get(ref) for ref in refs], int(clock[0][0]))
+
+    async def runs(
+        self,
+        *,
+        queues: Sequence[str] | None = None,
+        key: str | None = None,
+        outcomes: Sequence[str] | None = None,
+        since: int = LEAST,
+        before: int = HELD,
+        containing: str | None = None,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[RunLine]:
+        question = Question(queues, key, outcomes, since, before, containing, after, limit)
+        script = question.script(self._statements)
+        return question.answer(await self._database.run(script)) if script else []
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        """Leaves lines that another process is pruning to it."""
+        ((count,),) = _all(await self._database.run(self._statements.prune_runs(before, limit)))
+        return int(count)
 
     async def clock(self) -> int:
         ((now,),) = _all(await self._database.run(self._statements.clock()))

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asyncmy.connection import Connection
 
@@ -23,7 +23,7 @@ from pyncette.resources import load_migrations
 from .codec import Dialect
 from .connection import Connections, Rows, execute
 from .errors import DRIVER_ERRORS, LOCK_WAIT_TIMEOUT, at_start, lost_connection, number
-from .settings import Settings, check_table_name
+from .settings import Settings, check_table_name, runs_table
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -55,10 +55,25 @@ _COLUMNS = {
     "was": "varbinary(1200)",
 }
 _INDEXES = {"PRIMARY": "queue,key", "due": "queue,ready_at,key"}
+_RUNS_COLUMNS = {
+    "ended_at": "bigint",
+    "id": "varbinary(255)",
+    "queue": "varbinary(1024)",
+    "key": "varbinary(1024)",
+    "outcome": "varbinary(255)",
+    "text": "longtext",
+}
+_RUNS_INDEXES = {
+    "PRIMARY": "ended_at,id",
+    "queue": "queue,ended_at,id",
+    "instance": "key,ended_at,id",
+    "outcome": "outcome,ended_at,id",
+    "queue_outcome": "queue,outcome,ended_at,id",
+}
 _COLUMNS_OF_1_1_0 = {"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"}
 
-_INSPECT = """
-SELECT VERSION(), @@SESSION.max_allowed_packet;
+_INSPECT_SERVER = "SELECT VERSION(), @@SESSION.max_allowed_packet"
+_INSPECT_TABLE = """
 SELECT engine, table_comment FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{name}';
 SELECT column_name, column_type FROM information_schema.columns
 WHERE table_schema = DATABASE() AND table_name = '{name}';
@@ -76,6 +91,7 @@ class Found:
     :ivar engine: of the table, None of a view.
     :ivar columns: the table's columns with their types.
     :ivar indexes: the table's indexes with their columns.
+    :ivar runs_engine, runs_columns, runs_indexes: those of the log of runs; empty if there is none.
     """
 
     version: str
@@ -85,6 +101,9 @@ class Found:
     comment: str
     columns: dict[str, str]
     indexes: dict[str, str]
+    runs_engine: str | None = None
+    runs_columns: dict[str, str] = field(default_factory=dict)
+    runs_indexes: dict[str, str] = field(default_factory=dict)
 
     @property
     def dialect(self) -> Dialect:
@@ -118,7 +137,11 @@ class Schema:
     def script(self, step: Migration[str], stored: Format | None) -> str:
         """The statements of one step; the last one changes the comment as well."""
         comment = f"'{_comment(step.after(stored))}'"
-        return step.step.replace("{table}", f"`{self.table}`").replace("{format}", comment).strip()
+        names = {"{table}": f"`{self.table}`", "{runs}": f"`{runs_table(self.table)}`", "{format}": comment}
+        script = step.step
+        for name, value in names.items():
+            script = script.replace(name, value)
+        return script.strip()
 
 
 def _comment(stored: Format) -> str:
@@ -161,10 +184,23 @@ async def prepare(connections: Connections, settings: Settings, schema: Schema) 
 
 
 async def _inspect(connection: Connection, settings: Settings) -> Found:
-    server, table, columns, indexes = await execute(connection, _INSPECT.format(name=settings.table_name))
+    names = (settings.table_name, runs_table(settings.table_name))
+    script = ";".join([_INSPECT_SERVER, *(_INSPECT_TABLE.format(name=name) for name in names)])
+    server, table, columns, indexes, runs, *of_runs = await execute(connection, script)
     version, max_packet = server[0]
     engine, comment = table[0] if table else (None, "")
-    return Found(version, int(max_packet), bool(table), engine, comment, _types(columns), _ordered(indexes))
+    return Found(
+        version,
+        int(max_packet),
+        bool(table),
+        engine,
+        comment,
+        _types(columns),
+        _ordered(indexes),
+        runs[0][0] if runs else None,
+        _types(of_runs[0]),
+        _ordered(of_runs[1]),
+    )
 
 
 def _types(rows: Rows) -> dict[str, str]:
@@ -222,19 +258,31 @@ def recognised(found: Found, schema: Schema, where: str) -> Format | None:
 
 
 def _faults(found: Found) -> list[str]:
+    faults = _differences(found.columns, _COLUMNS, found.indexes, _INDEXES, found.engine)
+    if not found.runs_columns:
+        return [*faults, "its log of runs, the table of its name with _runs behind it, is missing"]
+    of_runs = _differences(found.runs_columns, _RUNS_COLUMNS, found.runs_indexes, _RUNS_INDEXES, found.runs_engine)
+    return faults + [f"of its log of runs, {fault}" for fault in of_runs]
+
+
+def _differences(
+    columns: dict[str, str],
+    right_columns: dict[str, str],
+    indexes: dict[str, str],
+    right_indexes: dict[str, str],
+    engine: str | None,
+) -> list[str]:
     faults = [
-        f"column {name} is {found.columns.get(name, 'missing')}, not {kind}"
-        for name, kind in _COLUMNS.items()
-        if found.columns.get(name) != kind
+        f"column {name} is {columns.get(name, 'missing')}, not {kind}"
+        for name, kind in right_columns.items()
+        if columns.get(name) != kind
     ]
     faults += [
-        f"index {name} is on {found.indexes.get(name, 'nothing')}, not {columns}"
-        for name, columns in _INDEXES.items()
-        if found.indexes.get(name) != columns
+        f"index {name} is on {indexes.get(name, 'nothing')}, not {right}"
+        for name, right in right_indexes.items()
+        if indexes.get(name) != right
     ]
-    if found.engine != "InnoDB":
-        faults.append(f"the engine is {found.engine}, not InnoDB")
-    return faults
+    return faults if engine == "InnoDB" else [*faults, f"the engine is {engine}, not InnoDB"]
 
 
 def _not_prepared(stored: Format | None, schema: Schema, where: str) -> RepositoryException:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pyncette.checks import check_flag, check_whole
 
-_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,58}")  # names have 64 characters at most, and "_runs" follows
 _SSL_WORDS = {"true": True, "false": False}
 
 
@@ -61,9 +61,14 @@ def check_table_name(name: str) -> None:
     _check_text("table_name", name)
     if not _TABLE_NAME.fullmatch(name):
         raise ValueError(
-            "mysql_table_name must be 1 to 64 of the characters A-Z a-z 0-9 _ and not begin with a digit, "
+            "mysql_table_name must be 1 to 59 of the characters A-Z a-z 0-9 _ and not begin with a digit, "
             f"not {name!r}. The database is named by mysql_database."
         )
+
+
+def runs_table(table_name: str) -> str:
+    """The table of the log of runs."""
+    return f"{table_name}_runs"
 
 
 def _check_text(name: str, value: object) -> None:

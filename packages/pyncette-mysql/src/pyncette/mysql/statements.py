@@ -10,6 +10,7 @@ from pyncette.record import HELD, Queue, QueueClaim, Ref
 from pyncette.resources import load_statements
 
 from .codec import ROWS, Batch, Dialect, derived, text
+from .settings import runs_table
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ _INSERTED = ("n", "queue", "`key`")
 _UPDATED = ("queue", "`key`", "old", *_STATE, "state")
 _DELETED = ("n", "queue", "`key`", "old")
 _WRITTEN = ("n", "queue", "`key`", "revision", "old")
+_LINE = ("queue", "`key`", "revision", "ended_at", "id", "run_queue", "run_key", "outcome", "text")
 
 MANY_PARTS = 16
 """From so many parts on, a claim asks first which queues have something due (MySQL): planning a part costs the server
@@ -38,10 +40,11 @@ class Statements:
     def __init__(self, table_name: str, dialect: Dialect) -> None:
         self.dialect = dialect
         self._table = f"`{table_name}`"
+        self._runs = f"`{runs_table(table_name)}`"
         self._texts = load_statements(__package__)
 
     def fill(self, name: str, **values: object) -> str:
-        return self._texts[name].format(table=self._table, columns=COLUMNS, **values)
+        return self._texts[name].format(table=self._table, runs=self._runs, columns=COLUMNS, **values)
 
     def read(self, refs: Sequence[Ref]) -> str:
         return ";".join(
@@ -121,11 +124,19 @@ class Statements:
             script.append(self.fill("update", changes=rewrites, spec=", t.spec = held.spec"))
         if batch.deletes:
             deletes = self._changes(_DELETED, batch.deletes)
-            script += [self.fill(name, changes=deletes) for name in ("find_deleted", "delete", "find_undeleted")]
+            script.append(self.fill("find_deleted", changes=deletes))
+            if batch.lines_of_deletes:
+                script.append(self.fill("log_deleted", changes=self._changes(_LINE, batch.lines_of_deletes)))
+            script += [self.fill(name, changes=deletes) for name in ("delete", "find_undeleted")]
         if batch.written:
             written = self._changes(_WRITTEN, batch.written)
             script.append(self.fill("find_refused", changes=written, expected=len(batch.written)))
+        if batch.lines:
+            script.append(self.fill("log_written", changes=self._changes(_LINE, batch.lines)))
         return ";".join([*script, "COMMIT"])
+
+    def prune_runs(self, before: int, limit: int) -> str:
+        return self.fill("prune_runs", before=before, limit=limit)
 
     def met(self, refs: Sequence[Ref]) -> str:
         """The positions of the records that are there, first with those that are not committed, then without."""

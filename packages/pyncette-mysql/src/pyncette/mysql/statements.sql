@@ -166,3 +166,33 @@ SELECT changes.n FROM {changes}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = changes.queue AND t.`key` = changes.`key`;
 SELECT changes.n FROM {changes}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = changes.queue AND t.`key` = changes.`key`
+
+-- Lines of the log of runs, within the transaction of a swap. A line that is there already, because its change was sent
+-- again, stays as it is. After the writes: those whose record is as written.
+-- name: log_written
+INSERT INTO {runs} (ended_at, id, queue, `key`, outcome, text)
+SELECT changes.ended_at, changes.id, changes.run_queue, changes.run_key, changes.outcome, changes.text FROM {changes}
+STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
+ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.revision
+ON DUPLICATE KEY UPDATE ended_at = {runs}.ended_at
+
+-- Before the deletions, and after their rows were locked: those whose record is there.
+-- name: log_deleted
+INSERT INTO {runs} (ended_at, id, queue, `key`, outcome, text)
+SELECT held.ended_at, held.id, held.run_queue, held.run_key, held.outcome, held.text FROM (SELECT changes.* FROM {changes}
+STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
+ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.revision
+LIMIT 18446744073709551615 FOR UPDATE SKIP LOCKED) AS held
+ON DUPLICATE KEY UPDATE ended_at = {runs}.ended_at
+
+-- An index holds what the conditions leave over in the order asked for.
+-- name: runs
+(SELECT r.id, r.queue, r.`key`, r.ended_at, r.outcome, r.text FROM {runs} AS r FORCE INDEX ({index})
+WHERE {conditions} ORDER BY r.ended_at DESC, r.id DESC LIMIT {limit})
+
+-- Leaves lines that another process is pruning to it.
+-- name: prune_runs
+DELETE r FROM (SELECT ended_at, id FROM {runs} FORCE INDEX (PRIMARY)
+WHERE ended_at < {before} ORDER BY ended_at, id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS old
+STRAIGHT_JOIN {runs} AS r FORCE INDEX (PRIMARY) ON r.ended_at = old.ended_at AND r.id = old.id;
+SELECT ROW_COUNT()

@@ -1,3 +1,18 @@
+-- The log of runs, a table of its own, so that it keeps no claim waiting whatever its size.
+CREATE TABLE IF NOT EXISTS {runs} (
+    ended_at BIGINT NOT NULL,
+    id VARBINARY(255) NOT NULL,
+    queue VARBINARY(1024) NOT NULL,
+    `key` VARBINARY(1024) NOT NULL,
+    outcome VARBINARY(255) NOT NULL,
+    text LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    PRIMARY KEY (ended_at, id),
+    KEY queue (queue, ended_at, id),
+    KEY instance (`key`, ended_at, id),
+    KEY outcome (outcome, ended_at, id),
+    KEY queue_outcome (queue, outcome, ended_at, id)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = 'Runs of tasks of Pyncette.';
+
 -- Names are bytes, so that those that differ in case, accents or trailing spaces are different.
 -- `was` is what a claim has replaced, which its answer needs.
 CREATE TABLE {table} (

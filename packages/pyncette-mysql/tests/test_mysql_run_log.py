@@ -1,0 +1,138 @@
+"""The log of runs is answered and pruned from its indexes, and appended to in the transaction of the settlement."""
+
+# ruff: noqa: S608 -- the statements are made of constants
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from pyncette.errors import RepositoryException
+from pyncette.mysql import MySQLRepository
+from pyncette.record import Change, RunLine, Swap
+from pyncette.repository import Repository
+from tests.helpers.mysql import NOW, Store, fresh, insert, record
+
+pytestmark = pytest.mark.anyio
+
+LINES = 20_000
+
+# One in a hundred has failed.
+FILL = f"""
+INSERT INTO {{table}}_runs (ended_at, id, queue, `key`, outcome, text)
+SELECT {NOW} + n DIV 10, LPAD(n, 9, '0'), CONCAT('task', n % 20), CONCAT('task', n % 20, ':', n % 200),
+    IF(n % 100 = 7, 'failed', 'succeeded'), '{{{{}}}}'
+FROM (
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000)
+    SELECT few.n * 1000 + many.n - 1000 AS n FROM numbers AS many JOIN numbers AS few ON few.n <= {LINES // 1000}
+) AS filling
+"""
+
+QUESTIONS: dict[str, tuple[dict[str, Any], int]] = {
+    "all": ({}, 60),
+    "of a page": ({"after": (NOW + 900, "000009003")}, 70),
+    "of a range": ({"since": NOW + 500, "before": NOW + 600}, 60),
+    "of a task": ({"queues": ["task3"]}, 60),
+    "of a task's partitions": ({"queues": [f"task{n}" for n in range(5)]}, 300),
+    "of an instance": ({"key": "task3:3"}, 60),
+    "failed": ({"outcomes": ["failed", "late"]}, 60),
+    "failed of a task": ({"outcomes": ["failed"], "queues": ["task7"]}, 60),
+}
+
+
+def line(id: str, ended_at: int = NOW) -> RunLine:  # noqa: A002 - as the field is called
+    return RunLine(id, "task", "task:one", ended_at, "succeeded", "{}")
+
+
+async def rows_read(repository: Repository) -> int:
+    """How many rows and entries of indexes the connection's statements have read by now, those of the log's tables
+    and of derived ones."""
+    assert isinstance(repository, MySQLRepository)
+    (rows,) = await repository._database.run("SHOW SESSION STATUS LIKE 'Handler_read%'")
+    return sum(int(value) for _, value in rows)
+
+
+async def test_questions_are_answered_from_indexes(store: Store) -> None:
+    """However long the log is, a page looks at little more lines than it shows, and pruning at those that it deletes."""
+    async with store.open(mysql_pool_size=1) as repository:
+        await store.ask(FILL.format(table=store.table))
+        shown = 50
+        await rows_read(repository)
+        before = await rows_read(repository)
+        nothing = await rows_read(repository) - before  # what asking itself reads
+        for name, (question, most) in QUESTIONS.items():
+            before = await rows_read(repository)
+            assert len(await repository.runs(**question, limit=shown)) == shown, name
+            read = await rows_read(repository) - before - nothing
+            # A union is put together in a table of its own, and read again from there.
+            parts = len(question.get("queues", "1")) * len(question.get("outcomes", "1"))
+            assert 0 < read <= most + 3 * shown * parts, (name, read)
+        before = await rows_read(repository)
+        assert await repository.prune_runs(before=NOW + 1_000, limit=500) == 500
+        assert await rows_read(repository) - before - nothing <= 2_500
+
+
+async def test_a_deletion_of_what_somebody_holds(store: Store) -> None:
+    """It is busy, and leaves no line; once it is applied, one."""
+    one, other = record("one"), record("two")
+    async with store.open() as repository, store.connect() as somebody:
+        await insert(repository, [one, other])
+        await store.send(somebody, f"START TRANSACTION; UPDATE {store.table} SET fence = 7 WHERE `key` = '{one.key}'")
+        batch = [Change(one, None, line("1")), Change(other, None, line("2"))]
+        assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED]
+        assert [found.id for found in await repository.runs(limit=10)] == ["2"]
+        await store.send(somebody, "ROLLBACK")
+        assert await repository.swap(batch[:1]) == [Swap.APPLIED]
+        assert [found.id for found in await repository.runs(limit=10)] == ["2", "1"]
+
+
+async def test_a_settlement_that_waits_for_its_line(store: Store) -> None:
+    """Another transaction is writing the same line, and does not end: nothing is applied, and the call fails in time."""
+    one = record("one")
+    values = "'1', 'task', 'task:one', 'succeeded', ''"
+    async with store.open() as repository, store.connect() as somebody:
+        await insert(repository, [one])
+        await store.send(
+            somebody,
+            f"START TRANSACTION; INSERT INTO {store.table}_runs (ended_at, id, queue, `key`, outcome, text) "
+            f"VALUES ({NOW}, {values})",
+        )
+        with anyio.fail_after(10), pytest.raises(RepositoryException):
+            await repository.swap([Change(one, record("one"), line("1"))])
+        assert await repository.read([one.ref]) == [one]
+        await store.send(somebody, "ROLLBACK")
+        assert await repository.swap([Change(one, record("one"), line("1"))]) == [Swap.APPLIED]
+
+
+async def test_pruning_leaves_what_others_hold(store: Store) -> None:
+    """It waits for nobody, and nobody who claims or settles waits for it."""
+    async with store.open() as repository, store.connect() as somebody:
+        changes = [Change(None, record(fresh()), line(str(n), NOW + n)) for n in range(6)]
+        assert await repository.swap(changes) == [Swap.APPLIED] * 6
+        await store.send(
+            somebody, f"START TRANSACTION; DELETE FROM {store.table}_runs WHERE ended_at = {NOW} AND id = '0'"
+        )
+        with anyio.fail_after(0.9):
+            assert await repository.prune_runs(before=NOW + 5, limit=10) == 4
+        await store.send(somebody, "ROLLBACK")
+        assert [found.id for found in await repository.runs(limit=10)] == ["5", "0"]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ("DROP TABLE {}", "its log of runs, the table of its name with _runs behind it, is missing"),
+        ("ALTER TABLE {} DROP INDEX instance", "of its log of runs, index instance is on nothing"),
+        ("ALTER TABLE {} MODIFY text TEXT", "of its log of runs, column text is text, not longtext"),
+    ],
+)
+async def test_a_log_that_was_changed(store: Store, change: str, words: str) -> None:
+    """It is refused when the table is opened, not when the first run ends."""
+    async with store.open():
+        pass
+    await store.ask(change.format(f"{store.table}_runs"))
+    with pytest.raises(RepositoryException, match=words):
+        async with store.open():
+            pass
