@@ -84,7 +84,7 @@ async def test_a_deletion_of_what_somebody_holds(store: Store) -> None:
 
 
 async def test_a_settlement_that_waits_for_its_line(store: Store) -> None:
-    """Another transaction is writing the same line, and does not end: nothing is applied, and the call fails in time."""
+    """Another transaction is writing the same line, and does not end: nothing is applied, and the call fails."""
     one = record("one")
     values = "'1', 'task', 'task:one', 'succeeded', ''"
     async with store.open() as repository, store.connect() as somebody:
@@ -118,7 +118,7 @@ async def test_pruning_leaves_what_others_hold(store: Store) -> None:
 @pytest.mark.parametrize(
     "change, words",
     [
-        ("DROP TABLE {}", "its log of runs, the table of its name with _runs behind it, is missing"),
+        ("DROP TABLE {}", "its log of runs, the table whose name ends in _runs, is missing"),
         ("ALTER TABLE {} DROP INDEX instance", "of its log of runs, index instance is on nothing"),
         ("ALTER TABLE {} MODIFY text TEXT", "of its log of runs, column text is text, not longtext"),
     ],

@@ -131,7 +131,7 @@ async def test_skipped_creation(store: Store) -> None:
 
 
 async def test_privileges(store: Store) -> None:
-    """Without CREATE the error says what to do; SELECT, INSERT, UPDATE and DELETE on the table are enough."""
+    """Without CREATE the error says what to do; SELECT, INSERT, UPDATE and DELETE on the tables are enough."""
     user = f"u{uuid.uuid4().hex[:20]}"
     other = {"mysql_user": user, "mysql_password": "pw"}
     async with store.connect() as connection:
@@ -149,6 +149,10 @@ async def test_privileges(store: Store) -> None:
                 f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {user}@'%';"
                 f"GRANT SELECT, INSERT, UPDATE, DELETE ON {where} TO {user}@'%'",
             )
+            await refused(
+                store.open(mysql_skip_table_create=True, **other), RepositoryException, "_runs", "no privilege on it"
+            )
+            await store.send(connection, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {where}_runs TO {user}@'%'")
             async with store.open(mysql_skip_table_create=True, **other) as repository:
                 await works(repository)
         finally:

@@ -260,7 +260,10 @@ def recognised(found: Found, schema: Schema, where: str) -> Format | None:
 def _faults(found: Found) -> list[str]:
     faults = _differences(found.columns, _COLUMNS, found.indexes, _INDEXES, found.engine)
     if not found.runs_columns:
-        return [*faults, "its log of runs, the table of its name with _runs behind it, is missing"]
+        return [
+            *faults,
+            "its log of runs, the table whose name ends in _runs, is missing, or this user has no privilege on it",
+        ]
     of_runs = _differences(found.runs_columns, _RUNS_COLUMNS, found.runs_indexes, _RUNS_INDEXES, found.runs_engine)
     return faults + [f"of its log of runs, {fault}" for fault in of_runs]
 
