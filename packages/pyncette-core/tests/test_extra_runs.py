@@ -272,7 +272,9 @@ def test_changes_of_the_schedule(is_claimed: bool) -> None:
     """They see the schedule's side, and leave the run and its lease alone."""
     record = asked(waiting(attempts=Attempts(NOW + MINUTE, ended=1)), "a", "b")
     record = claimed(record) if is_claimed else record
-    change = on_schedule(record, lambda found: lease.hold(found, Band.DEAD, moment=NOW, revision="new", attempt=3))
+    change = on_schedule(
+        record, lambda found: lease.hold(found, Band.DEAD, moment=NOW, revision="new", attempt=3), now=NOW
+    )
     assert change is not None
     assert change.old == record
     held = change.new

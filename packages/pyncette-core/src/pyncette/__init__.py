@@ -9,6 +9,7 @@ __path__ = extend_path(__path__, __name__)  # the backends are distributions of 
 from ._app.app import Pyncette
 from ._app.bulk import BulkResult
 from ._app.context import Context
+from ._app.extra import BackfillState
 from ._app.inventory import StoredTask
 from ._app.listing import ListTasksResponse
 from ._app.runlog import LoggedRun, RunsPage, SkippedOccurrences
@@ -25,6 +26,7 @@ from .errors import GiveUp, RetryLater, Skip
 from .record import Count
 
 __all__ = [
+    "BackfillState",
     "BulkResult",
     "CatchUp",
     "Context",

@@ -2,22 +2,67 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pyncette._leases.asked import Ask
+import anyio.lowlevel
+
+from pyncette._leases.asked import AddBackfill, Ask, DropBackfill, readable_spec
 from pyncette._leases.control import ChangeControl, ControlReading
 from pyncette._leases.held import new_revision
 from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
+from pyncette._lifecycle.backfill import moments, schedule_text
+from pyncette._schedules.moments import LATEST, moment_of, to_datetime
 from pyncette._tasks.control import CONTROL, Asked
-from pyncette._tasks.extra import ExtraRun
+from pyncette._tasks.extra import Backfill, ExtraRun, extra_of
 from pyncette._tasks.spec import decode_args, encode_args
+from pyncette._tasks.state import State
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
+from pyncette.schedule import Once
 
 from .calls import CallCheck
 from .instances import locate
+
+LARGE_BACKFILL = 100_000
+"""Moments; more have to be confirmed."""
+
+MOMENTS_AT_ONCE = 100
+"""How many moments are computed before others get their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillState:
+    """Moments of the past that are executed one after another.
+
+    :ivar id: what :attr:`Context.run_id` is in each of its runs.
+    :ivar next_at: the moment that comes next, or is being executed, in the schedule's timezone. None if there is none.
+    :ivar last_at: none is later.
+    :ivar total: how many moments there are.
+    :ivar done: how many of them have ended.
+    :ivar exact: False if there are more than ``total``.
+    """
+
+    id: str
+    next_at: datetime.datetime | None
+    last_at: datetime.datetime | None
+    total: int
+    done: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is asked for. Moments are microseconds."""
+
+    start: int
+    end: int
+    id: str | None
+    dry_run: bool
+    confirm: bool
 
 
 class ExtraRuns:
@@ -45,6 +90,54 @@ class ExtraRuns:
             self._writer.submit(change)
             await change.wait()
         return run.id
+
+    async def backfill(self, task: Task, name: str | None, plan: Plan) -> BackfillState:
+        """Asks for a backfill, or only says what it would be."""
+        _, ref = locate(task, name)
+        (record,) = await self._store.read((ref,))
+        spec = readable_spec(record, ref)
+        if isinstance(spec.schedule, Once):
+            raise ValueError(f"{ref.key!r} has a single occurrence: run it by trigger_task().")
+        first = last = None
+        total = 0
+        for moment in () if record is None else moments(record, spec, plan.start, plan.end):
+            first, last, total = moment if first is None else first, moment, total + 1
+            if total % MOMENTS_AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
+            if total > LARGE_BACKFILL:
+                break
+        if total > LARGE_BACKFILL and not plan.dry_run:
+            if not plan.confirm:
+                raise ValueError(
+                    f"These are more than {LARGE_BACKFILL:,} moments: choose a smaller range, or pass confirm=True."
+                )
+            last = plan.end if record is None else min(plan.end, record.due_at - 1)
+        fill = Backfill(plan.id or new_revision(), first or 0, last or 0, total, 0, schedule_text(spec))
+        if total and not plan.dry_run:
+            write = AddBackfill(ref, fill)
+            self._writer.submit(write)
+            await write.wait()
+        return _described(fill, spec.schedule.tz)
+
+    async def backfills(self, task: Task, name: str | None) -> list[BackfillState]:
+        _, ref = locate(task, name)
+        (record,) = await self._store.read((ref,))
+        spec = readable_spec(record, ref)
+        found = [] if record is None else extra_of(State(record.state)).fills
+        return [_described(fill, spec.schedule.tz) for fill in found]
+
+    async def cancel(self, task: Task, name: str | None, backfill_id: str) -> bool:
+        """Returns whether there was one."""
+        write = DropBackfill(locate(task, name)[1], backfill_id)
+        self._writer.submit(write)
+        await write.wait()
+        return write.changed
+
+
+def _described(fill: Backfill, tz: datetime.tzinfo) -> BackfillState:
+    at = None if not fill.total else to_datetime(fill.next_at, tz)
+    last = None if not fill.total else to_datetime(min(fill.last, LATEST), tz)
+    return BackfillState(fill.id, at, last, fill.total, fill.done, exact=fill.total <= LARGE_BACKFILL)
 
 
 class OnDemand:
@@ -76,3 +169,59 @@ class OnDemand:
         """
         self._calls.check("trigger_task", task)
         return await self._extra_runs.trigger(task, instance_name, {} if args is None else args)
+
+    async def backfill_task(
+        self,
+        task: Task,
+        instance_name: str | None,
+        start: datetime.datetime,
+        end: datetime.datetime,
+        *,
+        backfill_id: str | None = None,
+        dry_run: bool = False,
+        confirm: bool = False,
+    ) -> BackfillState:
+        """Execute the moments of the past that a schedule has in a range, oldest first, one after another. Returns when
+        that is safely stored.
+
+        They are those that lie before the next occurrence, by the schedule as it is now; of an interval, multiples of
+        it before the next occurrence. What the schedule itself wants comes first, and so do manual runs; a paused or
+        dead instance waits. Each run follows ``retry`` and ``timeout``; the backfill goes on whatever becomes of it.
+
+        :param task: the static task; a concrete instance; or the template, with ``instance_name``.
+        :param start: the first moment. A naive one is local time.
+        :param end: the last moment, included.
+        :param backfill_id: a name for it; random by default. A second backfill of the same name is ignored, for 30 days
+            after the first one has ended.
+        :param dry_run: do nothing, and return what would be done.
+        :param confirm: whether there may be more than 100,000 moments.
+        :raises TaskNotFoundException: there is no such instance.
+        :raises TooManyRunsException: 10 backfills of the instance wait already.
+        :raises ValueError: it has a single occurrence, ``start`` is later than ``end``, or there are too many moments.
+        :raises RepositoryException: the storage failed; whether there will be a backfill is unknown.
+        """
+        self._calls.check("backfill_task", task)
+        since, until = moment_of("start", start), moment_of("end", end)
+        if since > until:
+            raise ValueError(f"start, {start}, is later than end, {end}.")
+        plan = Plan(start=since, end=until, id=backfill_id, dry_run=dry_run, confirm=confirm)
+        return await self._extra_runs.backfill(task, instance_name, plan)
+
+    async def list_backfills(self, task: Task, instance_name: str | None = None) -> list[BackfillState]:
+        """The backfills of a static task or an instance that have not ended, oldest first.
+
+        :raises TaskNotFoundException: there is no such instance.
+        :raises RepositoryException: the storage failed.
+        """
+        self._calls.check("list_backfills", task)
+        return await self._extra_runs.backfills(task, instance_name)
+
+    async def cancel_backfill(self, task: Task, instance_name: str | None, backfill_id: str) -> bool:
+        """Begin no further run of a backfill. One that is under way ends as usual.
+
+        :return: whether there was such a backfill.
+        :raises TaskNotFoundException: there is no such instance.
+        :raises RepositoryException: the storage failed; whether it is cancelled is unknown.
+        """
+        self._calls.check("cancel_backfill", task)
+        return await self._extra_runs.cancel(task, instance_name, backfill_id)

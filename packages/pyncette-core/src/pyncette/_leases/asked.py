@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 
 from pyncette import lease
+from pyncette._lifecycle.backfill import add, drop
 from pyncette._lifecycle.extra import ask
 from pyncette._tasks.control import Asked
-from pyncette._tasks.extra import ExtraRun, extra_of
-from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
+from pyncette._tasks.extra import Backfill, ExtraRun, current_run, extra_of
+from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode
 from pyncette._tasks.state import State
 from pyncette.clock import Clock
 from pyncette.errors import StorageVersionException, TaskNotFoundException
@@ -20,28 +22,74 @@ from .store import Store
 from .writer import Awaited, Writer
 
 
-class Ask(Awaited):
+class _OnRecord(Awaited):
+    """A change of an instance that exists.
+
+    :ivar changed: whether there was something to store.
+    """
+
+    def __init__(self, ref: Ref) -> None:
+        super().__init__(ref, None, fresh=False)
+        self.changed: bool = False
+
+    def decide(self, now: int) -> Change | None:
+        readable_spec(self.known, self.ref)
+        return None if self.known is None else self.change(self.known, now, new_revision())
+
+    @abstractmethod
+    def change(self, record: Record, now: int, revision: str) -> Change | None:
+        """What becomes of the record."""
+
+    def stored(self, new: Record | None) -> None:
+        super().stored(new)
+        self.changed = True
+
+
+class Ask(_OnRecord):
     """A run is asked for."""
 
     def __init__(self, ref: Ref, run: ExtraRun) -> None:
-        super().__init__(ref, None, fresh=False)
+        super().__init__(ref)
         self._run = run
 
-    def decide(self, now: int) -> Change | None:
-        if self.known is None:
-            raise TaskNotFoundException(self.ref.key)
-        check_readable(self.known)
-        return ask(self.known, self._run, now=now, revision=new_revision())
+    def change(self, record: Record, now: int, revision: str) -> Change | None:
+        return ask(record, self._run, now=now, revision=revision)
 
 
-def check_readable(record: Record) -> None:
-    """
-    :raises StorageVersionException: a later version wrote the record.
+class AddBackfill(_OnRecord):
+    """A backfill is asked for."""
+
+    def __init__(self, ref: Ref, fill: Backfill) -> None:
+        super().__init__(ref)
+        self._fill = fill
+
+    def change(self, record: Record, now: int, revision: str) -> Change | None:
+        return add(record, self._fill, now=now, revision=revision)
+
+
+class DropBackfill(_OnRecord):
+    """A backfill is cancelled."""
+
+    def __init__(self, ref: Ref, backfill_id: str) -> None:
+        super().__init__(ref)
+        self._id = backfill_id
+
+    def change(self, record: Record, now: int, revision: str) -> Change | None:
+        return drop(record, self._id, now=now, revision=revision)
+
+
+def readable_spec(record: Record | None, ref: Ref) -> Spec:
+    """What is stored of the schedule.
+
+    :raises TaskNotFoundException: there is no record.
+    :raises StorageVersionException: a later version wrote it.
     :raises ValueError: it was damaged.
     """
-    key = record.key
+    key = ref.key
+    if record is None:
+        raise TaskNotFoundException(key)
     try:
-        decode(record.spec, record.due_at)
+        return decode(record.spec, record.due_at)[0]
     except LaterSpec as e:
         raise StorageVersionException(f"What is stored of {key!r} was {e}: upgrade Pyncette here.") from e
     except UndecodableSpec as e:
@@ -61,7 +109,7 @@ class AskedRuns:
         """When the first of them may be claimed that is not earlier than ``after``. Drops those that have ended."""
         if not self._reading.control.asked:
             return None
-        moments = [record.ready_at for record in await self._records(queues)]
+        moments = [record.ready_at for record in await self._records(queues) if _is_claimable(record)]
         return min((moment for moment in moments if after is None or moment > after), default=None)
 
     async def claim(
@@ -73,7 +121,8 @@ class AskedRuns:
         :return: the records as they were before and as they are stored now.
         """
         now = self._clock.now()
-        ready = [record for record in await self._records(ends) if lease.state_of(record, now) is lease.State.READY]
+        records = [record for record in await self._records(ends) if _is_claimable(record)]
+        ready = [record for record in records if lease.state_of(record, now) is lease.State.READY]
         pairs = [
             (record, lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder))
             for record in ready[:limit]
@@ -99,3 +148,9 @@ class AskedRuns:
 
 def _is_open(record: Record | None, run: Asked) -> bool:
     return record is not None and extra_of(State(record.state)).is_open(run.run_id)
+
+
+def _is_claimable(record: Record) -> bool:
+    """It is not a backfill that is current: that waits while the template is paused."""
+    run = current_run(record.state)
+    return run is None or run.trigger == "manual"

@@ -67,7 +67,7 @@ class CheckSchedule(Awaited):
 
     def decide(self, now: int) -> Change | None:
         if self.known is not None:
-            return on_schedule(self.known, lambda record: self._checked(record, now))
+            return on_schedule(self.known, lambda record: self._checked(record, now), now=now)
         key = self.ref.key
         logger.warning("The record of task %r is gone from the storage; storing it anew.", key, extra={"task": key})
         return self._new(now)
@@ -162,7 +162,7 @@ class StoreSchedule(CheckSchedule):
     def decide(self, now: int) -> Change | None:
         if self.known is None:
             return self._new(now)
-        return on_schedule(self.known, lambda record: self._as_declared(record, now))
+        return on_schedule(self.known, lambda record: self._as_declared(record, now), now=now)
 
     def _as_declared(self, record: Record, now: int) -> Change | None:
         key = self.ref.key

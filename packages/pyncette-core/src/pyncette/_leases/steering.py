@@ -48,7 +48,7 @@ class Steer(Awaited):
             self._steered = self.steer(record, spec, now, new_revision())
             return self._steered.change
 
-        return on_schedule(self.known, change)
+        return on_schedule(self.known, change, now=now)
 
     def stored(self, new: Record | None) -> None:
         before = self.known

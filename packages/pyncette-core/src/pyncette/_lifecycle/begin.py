@@ -106,6 +106,9 @@ def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Rec
     """A run beside the schedule is current, or comes before what the schedule wants; otherwise None."""
     extra = extra_of(State(record.state))
     if extra.run is not None:
+        scheduled = None if extra.waits is None else extra.waits.ready_at
+        if extra.run.trigger == "backfill" and not before.attempt and scheduled is not None and scheduled <= now:
+            return Settle(Attempt(AttemptEnd.RELEASED, extra.run.at, now))  # what is live comes first
         return _begin_extra(policies, record, before, extra.run, now)
     return _set_aside(policies, spec, record, before, now) if extra.asked else None
 

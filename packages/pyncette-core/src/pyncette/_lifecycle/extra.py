@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pyncette._tasks.extra import (
+    BACKFILL_REMEMBERED,
     MOST_WAITING,
     REMEMBERED,
     Extra,
@@ -22,6 +23,7 @@ from pyncette._tasks.extra import (
     extra_of,
     has_extra,
 )
+from pyncette._tasks.spec import decode
 from pyncette._tasks.state import State
 from pyncette.errors import TooManyRunsException
 from pyncette.record import Band, Change, Record
@@ -69,65 +71,95 @@ def proceed(record: Record, now: int) -> Record:
     state = State(record.state)
     extra = extra_of(state)
     extra.forget(now - REMEMBERED)
-    begins = extra.run is None and extra.asked and (record.locked_until is None or state.count("fence") == record.fence)
-    if not begins or Band.of(record.ready_at) is Band.UNREADABLE:
-        extra.store(state)
-        return replace(record, state=_text(state))
-    return _make_current(record, state, extra, Waits(record.attempt, record.ready_at, state.fields.get("now")), now)
+    if extra.run is not None and extra.waits is not None and _gives_way(record, extra, extra.run, extra.waits, now):
+        record = _to_schedule(record, state, extra, extra.waits)
+    free = record.locked_until is None or state.count("fence") == record.fence
+    run = _next_run(record, extra, now) if free and extra.run is None else None
+    if run is not None:
+        extra.run, extra.waits = run, Waits(record.attempt, record.ready_at, state.fields.get("now"))
+        state.record_attempts(None)
+        record = replace(record, attempt=0, ready_at=now, locked_until=None, locked_by=None)
+    extra.store(state)
+    return replace(record, state=_text(state))
+
+
+def _next_run(record: Record, extra: Extra, now: int) -> ExtraRun | None:
+    """What has its turn next: a run that was asked for; or, if the schedule wants nothing now, a moment of a
+    backfill."""
+    band = Band.of(record.ready_at)
+    if band is Band.UNREADABLE:
+        return None
+    if extra.asked:
+        return extra.asked.pop(0)
+    if extra.fills and record.ready_at > now and band in (None, Band.COMPLETED):
+        fill = extra.fills[0]
+        return ExtraRun(fill.id, fill.next_at, trigger="backfill")
+    return None
+
+
+def _gives_way(record: Record, extra: Extra, run: ExtraRun, waits: Waits, now: int) -> bool:
+    """Whether a moment of a backfill that has not begun waits again: for the schedule, for a run that was asked for,
+    because the instance is paused or dead, or because the backfill was cancelled."""
+    if run.trigger != "backfill" or record.attempt or record.locked_until is not None:
+        return False
+    is_held = Band.of(waits.ready_at) not in (None, Band.COMPLETED)
+    cancelled = all(fill.id != run.id for fill in extra.fills)
+    return bool(extra.asked) or waits.ready_at <= now or is_held or cancelled
 
 
 def outlives(record: Record, now: int) -> Record | None:
     """Nothing is left of the schedule: what remains of the record for the sake of runs that wait; None if none do."""
-    if not has_extra(record.state):
+    if not (has_extra(record.state) and extra_of(State(record.state)).pending):
         return None
     state = State(record.state)
-    extra = extra_of(state)
-    if not extra.asked:
-        return None
-    return _make_current(record, state, extra, Waits(0, Band.COMPLETED.since), now)
-
-
-def _make_current(record: Record, state: State, extra: Extra, waits: Waits, now: int) -> Record:
-    extra.run, extra.waits = extra.asked.pop(0), waits
-    extra.store(state)
     state.record_attempts(None)
-    return replace(record, attempt=0, ready_at=now, locked_until=None, locked_by=None, state=_text(state))
+    left = replace(record, attempt=0, ready_at=Band.COMPLETED.since, locked_until=None, locked_by=None)
+    return proceed(replace(left, state=_text(state)), now)
 
 
 def over(record: Record, state: State, *, now: int, revision: str) -> Record | None:
-    """The run that is current has ended: back to the scheduled occurrence, or on to the next run that was asked for.
-    None if nothing is left.
+    """The run that is current has ended: back to the scheduled occurrence, or on to the next run. None if nothing is
+    left.
 
     :param state: what becomes of ``record.state`` otherwise.
     """
     extra = extra_of(state)
+    waits = extra.waits or Waits(0, Band.COMPLETED.since)
     if extra.run is not None:
-        extra.done[extra.run.id] = now
-    waits, extra.run, extra.waits = extra.waits, None, None
-    extra.store(state)
-    if waits is None:
-        waits = Waits(0, Band.COMPLETED.since)
-    back = replace(_back(record, state, waits, record.fence), revision=revision)
-    if Band.COMPLETED.since <= waits.ready_at <= Band.COMPLETED.at(now) and not extra.asked:
+        _tick_off(extra, extra.run, now)
+    back = _to_schedule(record, state, extra, waits)
+    if Band.COMPLETED.since <= waits.ready_at <= Band.COMPLETED.at(now) and not extra.pending:
         return None  # it was only kept for this
-    return proceed(back, now)
+    return proceed(replace(back, revision=revision, state=state.text(record.fence)), now)
 
 
-def on_schedule(record: Record, change: Callable[[Record], Change | None]) -> Change | None:
+def _tick_off(extra: Extra, run: ExtraRun, now: int) -> None:
+    if run.trigger != "backfill":
+        extra.done[run.id] = now
+    elif extra.fills and (extra.fills[0].id, extra.fills[0].next_at) == (run.id, run.at):
+        fill = extra.fills[0]
+        spec, _ = decode(fill.spec)
+        following = spec.following(run.at, run.at, fast_forward=False)
+        extra.step(None if following is None or following > fill.last else following)
+        if following is None or following > fill.last:
+            extra.done[run.id] = now + BACKFILL_REMEMBERED
+
+
+def on_schedule(record: Record, change: Callable[[Record], Change | None], *, now: int) -> Change | None:
     """Apply a change of the schedule's side of a record, whatever run is current; a run that is stays so."""
     if not has_extra(record.state):
         return change(record)
     state = State(record.state)
     extra = extra_of(state)
-    run, waits = extra.run, extra.waits
+    run, waits, own = extra.run, extra.waits, state.fields.get("now")
     if run is None or waits is None:
-        return change(record)
-    own = state.fields.get("now")
-    extra.run = extra.waits = None
-    extra.store(state)
-    changed = change(_back(record, state, waits, state.count("fence")))
+        changed = change(record)
+        new = None if changed is None else changed.new
+        return changed if changed is None or new is None else replace(changed, new=proceed(new, now))
+    side = _to_schedule(record, state, extra, waits)
+    changed = change(replace(side, state=_text(state)))
     if changed is None or changed.new is None:
-        return changed if changed is None else Change(record, None)
+        return changed if changed is None else replace(changed, old=record)
     new = changed.new
     state = State(new.state)
     extra = extra_of(state)
@@ -142,31 +174,26 @@ def on_schedule(record: Record, change: Callable[[Record], Change | None]) -> Ch
         locked_by=record.locked_by,
         state=_text(state),
     )
-    return Change(record, joined, changed.run)
+    return replace(changed, old=record, new=proceed(joined, now))
 
 
 def schedule_side(record: Record) -> Record:
     """The record as it would be if no run beside the schedule was current."""
-    found = record
+    if not has_extra(record.state):
+        return record
+    state = State(record.state)
+    extra = extra_of(state)
+    if extra.waits is None:
+        return record
+    return replace(_to_schedule(record, state, extra, extra.waits), state=_text(state))
 
-    def look(side: Record) -> None:
-        nonlocal found
-        found = side
 
-    on_schedule(record, look)
-    return found
-
-
-def _back(record: Record, state: State, waits: Waits, fence: int) -> Record:
+def _to_schedule(record: Record, state: State, extra: Extra, waits: Waits) -> Record:
+    """The scheduled occurrence is current again; the text of ``state`` is yet to be set."""
     state.set("now", waits.now)
-    return replace(
-        record,
-        attempt=waits.attempt,
-        ready_at=waits.ready_at,
-        locked_until=None,
-        locked_by=None,
-        state=state.text(fence),
-    )
+    extra.run = extra.waits = None
+    extra.store(state)
+    return replace(record, attempt=waits.attempt, ready_at=waits.ready_at, locked_until=None, locked_by=None)
 
 
 def _text(state: State) -> str:

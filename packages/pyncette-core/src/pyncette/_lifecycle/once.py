@@ -102,7 +102,7 @@ def conclude(
     if fails and not leased and schedule_side(record).ready_at < HELD:
         state.set("why", why_paused(row))
         new = replace(new, state=state.text(state.count("fence")))
-        change = on_schedule(new, lambda side: lease.hold(side, Band.PAUSED, moment=now, revision=revision))
+        change = on_schedule(new, lambda side: lease.hold(side, Band.PAUSED, moment=now, revision=revision), now=now)
         return Ended(change and replace(change, old=record), outcome, reason)
     return Ended(Change(record, new), outcome, reason)
 

@@ -68,7 +68,7 @@ def schedule(
             return scheduled.change
         return _reschedule(side, spec, first, ready_at, now, revision)
 
-    return Scheduled(on_schedule(old, change), how)
+    return Scheduled(on_schedule(old, change, now=now), how)
 
 
 def _update(old: Record, stored: Spec, spec: Spec, now: int, revision: str) -> Scheduled:

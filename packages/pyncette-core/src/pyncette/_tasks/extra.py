@@ -7,6 +7,7 @@ The field ``extra`` of the state holds, each if there is any:
            ``ready_at``, and ``now`` in the state, are about it
 ``waits``  the same three of the scheduled occurrence meanwhile
 ``asked``  runs that wait for their turn, oldest first
+``fills``  backfills, oldest first: id, next and last moment, number of moments and of those done, schedule
 ``done``   the latest runs that have ended, and when: a call whose answer was lost finds its run there
 =========  ===========================================================================================================
 
@@ -16,7 +17,7 @@ Times are microseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .state import State
@@ -24,8 +25,14 @@ from .state import State
 MOST_WAITING = 10
 """Manual runs of one instance that wait."""
 
+MOST_BACKFILLS = 10
+"""Backfills of one instance."""
+
 REMEMBERED = 600_000_000
 """How long the id of a run that has ended is kept: longer than any call is retried."""
+
+BACKFILL_REMEMBERED = 30 * 86_400_000_000
+"""The same for the id of a backfill, which people choose."""
 
 _MARK = '"extra":'
 """In the text of each state that has the field: a quote within a string would be escaped."""
@@ -48,6 +55,26 @@ class ExtraRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Backfill:
+    """Moments of the past that are executed one after another.
+
+    :ivar id: of its runs, too.
+    :ivar next_at: the moment that comes next, or is being executed.
+    :ivar last: the last one.
+    :ivar total: how many there are; a lower bound above 100,000 for a cron expression.
+    :ivar done: how many of them have ended.
+    :ivar spec: the schedule as it was when the backfill was asked for, as text.
+    """
+
+    id: str
+    next_at: int
+    last: int
+    total: int
+    done: int
+    spec: str
+
+
+@dataclass(frozen=True, slots=True)
 class Waits:
     """What the record says of the scheduled occurrence, kept while another run is current.
 
@@ -67,17 +94,30 @@ class Extra:
     :ivar run: the one that is current, None if that is the scheduled occurrence.
     :ivar waits: what is kept of that; None if ``run`` is.
     :ivar asked: those that wait.
+    :ivar fills: backfills that have not ended.
     :ivar done: when those ended that are remembered, by id.
     """
 
     run: ExtraRun | None = None
     waits: Waits | None = None
     asked: list[ExtraRun] = field(default_factory=list)
+    fills: list[Backfill] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits for its turn."""
+        return bool(self.asked or self.fills)
+
+    def step(self, following: int | None) -> None:
+        """The moment of the oldest backfill has ended; the next one is ``following``, None if that was the last."""
+        fill = self.fills.pop(0)
+        if following is not None:
+            self.fills.insert(0, replace(fill, next_at=following, done=fill.done + 1))
 
     def knows(self, run_id: str) -> bool:
         """Whether a run was stored, be it over or not."""
-        return run_id in self.done or self.is_open(run_id)
+        return run_id in self.done or self.is_open(run_id) or any(fill.id == run_id for fill in self.fills)
 
     def is_open(self, run_id: str) -> bool:
         """Whether a run waits, or is current."""
@@ -100,6 +140,8 @@ class Extra:
             fields["waits"] = [self.waits.attempt, self.waits.ready_at, self.waits.now]
         if self.asked:
             fields["asked"] = [_packed(run) for run in self.asked]
+        if self.fills:
+            fields["fills"] = [[getattr(fill, name) for name in Backfill.__slots__] for fill in self.fills]
         if self.done:
             fields["done"] = self.done
         if fields:
@@ -124,6 +166,7 @@ def extra_of(state: State) -> Extra:
             None if run is None else _unpacked(run),
             None if run is None else Waits(*fields["waits"]),
             [_unpacked(each) for each in fields.get("asked", ())],
+            [_backfill(each) for each in fields.get("fills", ())],
             {str(run_id): int(ended_at) for run_id, ended_at in fields.get("done", {}).items()},
         )
     except (TypeError, ValueError, KeyError, AttributeError):
@@ -144,3 +187,8 @@ def _unpacked(packed: Any) -> ExtraRun:
     if not (isinstance(run_id, str) and type(at) is int and isinstance(args, dict)):
         raise TypeError("damaged")
     return ExtraRun(run_id, at, args, "backfill" if trigger == "backfill" else "manual")
+
+
+def _backfill(packed: Any) -> Backfill:
+    backfill_id, next_at, last, total, done, spec = packed
+    return Backfill(str(backfill_id), int(next_at), int(last), int(total), int(done), str(spec))

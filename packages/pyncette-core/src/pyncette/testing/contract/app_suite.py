@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .app.backfilling import BackfillContract
 from .app.damaged import DamageContract
 from .app.deciding import DecisionContract
 from .app.failing import FailureContract
@@ -38,6 +39,7 @@ class AppContract(
     PausingContract,
     SteeringContract,
     TriggerContract,
+    BackfillContract,
     InventoryContract,
     RedefinitionContract,
     SharingContract,
