@@ -2,6 +2,7 @@
 
 Both contracts run on both event loops for each store. A variant of a store, such as another make of its server, passes
 the contract of repositories on one event loop: what runs above that is the same code once more. `--thorough` runs all.
+`--narrow` runs the contract of apps in memory only, for versions of Python and of dependencies other than the usual.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="both contracts on both event loops for variants of stores too, and the full number of examples",
     )
+    group.addoption("--narrow", action="store_true", help="the contract of apps in memory only")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,10 +37,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from pyncette.testing.contract.base import ContractBase
 
     ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
-    dropped = [item for item in items if item.get_closest_marker("variant") and not is_kept(item)]
-    if dropped:
+    kept = [item for item in items if not item.get_closest_marker("variant") or is_kept(item)]
+    if config.option.narrow:
+        kept = [item for item in kept if "pyncette-core" in item.path.parts or not is_of_apps(item)]
+    chosen = set(kept)
+    if dropped := [item for item in items if item not in chosen]:
         config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if item not in set(dropped)]
+        items[:] = kept
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -61,3 +66,11 @@ def is_kept(item: pytest.Item) -> bool:
     assert isinstance(item, pytest.Function)
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     return hasattr(RepositoryContract, item.originalname) and parameters.get("anyio_backend") != "trio"
+
+
+def is_of_apps(item: pytest.Item) -> bool:
+    """Whether it is a test of the contract of apps."""
+    from pyncette.testing import AppContract, RepositoryContract
+
+    name = getattr(item, "originalname", "")
+    return item.parent is not None and hasattr(AppContract, name) and not hasattr(RepositoryContract, name)
