@@ -111,7 +111,8 @@ class MemoryRepository(Repository):
 
     def _swap(self, change: Change) -> Swap:
         old, new = change.old, change.new
-        stored = self._records.get(change.ref.key)
+        key = change.ref.key if old is None else old.key
+        stored = self._records.get(key)
         if (stored and stored.revision) != (old and old.revision):
             return Swap.CONFLICT
         if stored is not None:

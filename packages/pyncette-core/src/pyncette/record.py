@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from ._enums import plain_members
+
 LEAST = -(2**63)
 """Before every moment: the smallest integer that every store can hold."""
 
@@ -26,6 +28,7 @@ GRAIN = 1024
 them exactly."""
 
 
+@plain_members
 class Band(enum.Enum):
     """Why a record is held. Each reason has a range of ``ready_at`` of its own, so that an index by ``ready_at`` also
     finds, counts and orders what is held."""
@@ -76,9 +79,9 @@ class Queue:
     static: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Ref:
-    """Where a record is stored.
+    """Where a record is stored. Never changed; not frozen for the same reason as :class:`Record`.
 
     :ivar queue: the queue's name.
     :ivar key: canonical name of the instance, unique over all queues. Equal to ``queue`` for a static task.
@@ -152,9 +155,11 @@ class RunLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Change:
     """One compare-and-swap: ``old`` is replaced by ``new`` if the stored revision is still the one of ``old``.
+
+    Never changed; not frozen for the same reason as :class:`Record`.
 
     ``old=None`` inserts and fails if the key exists; ``new=None`` deletes. At least one of them is a record, and both
     have the same key and queue.
@@ -174,6 +179,7 @@ class Change:
         return record.ref
 
 
+@plain_members
 class Swap(enum.Enum):
     """What became of a change. True if it was applied."""
 

@@ -276,8 +276,7 @@ class Coordinator:
         spec, args = decode(record.spec, record.due_at)
         if not task.dynamic:
             return HeldLease(record, before, task, spec, task.fresh_args(), claimed_at=claimed_at)
-        instance = task.restore(task.name_in(record.key), spec.schedule, args, bounds=spec.bounds)
-        return HeldLease(record, before, instance, spec, args, claimed_at=claimed_at)
+        return HeldLease(record, before, task.stored(record.key, spec, args), spec, args, claimed_at=claimed_at)
 
     async def advance(self, held: HeldLease) -> None:
         """At most once: end the occurrence before it is executed.

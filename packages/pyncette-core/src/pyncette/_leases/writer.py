@@ -49,17 +49,18 @@ class Write(ABC):
     patient = False
     lease_ends: int | None = None
 
+    was_read = False
+    sent: Change | None = None
+    done = False
+    failures = 0
+    conflicts = 0
+    busy = 0
+    not_before = -math.inf
+
     def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
         self.ref = ref
         self.known = known
         self.fresh = fresh
-        self.was_read = False
-        self.sent: Change | None = None
-        self.done = False
-        self.failures = 0
-        self.conflicts = 0
-        self.busy = 0
-        self.not_before = -math.inf
 
     @abstractmethod
     def decide(self, now: int) -> Change | None:
@@ -228,12 +229,13 @@ class Writer:
         now = anyio.current_time()
         while self._waiting and len(batch) < MAX_BATCH:
             write = self._waiting.popleft()
+            key = write.ref.key
             if write.not_before > now:
-                delayed.add(write.ref.key)
-            if write.ref.key in batch or write.ref.key in delayed:
+                delayed.add(key)
+            if key in batch or key in delayed:
                 left.append(write)
             else:
-                batch[write.ref.key] = write
+                batch[key] = write
         self._waiting.extendleft(reversed(left))
         return [batch[key] for key in sorted(batch)]
 

@@ -9,12 +9,14 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pyncette._enums import plain_members
 from pyncette._tasks.state import Run
 from pyncette.events import RunOutcome
 from pyncette.record import Change
 from pyncette.schedule import SkippedRange
 
 
+@plain_members
 class AttemptEnd(enum.Enum):
     """How an attempt ended."""
 

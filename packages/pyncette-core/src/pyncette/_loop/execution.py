@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import anyio
@@ -40,18 +40,18 @@ class Freed(Protocol):
     def __call__(self, *, of_limited: bool) -> None: ...
 
 
-class Execution(Coroutine[Any, Any, None]):
-    """A coroutine that executes one lease. Unlike others it may be dropped without ever being awaited.
+class Execution(Watched):
+    """A coroutine that executes one lease.
 
     :ivar uses_threads: whether it calls a plain function, which runs in a worker thread.
     """
 
-    __slots__ = ("_begun", "_executions", "_held")
+    __slots__ = ("_executions", "_held")
 
     def __init__(self, executions: Executions, held: HeldLease) -> None:
+        super().__init__(executions.watchdog, held.task)
         self._executions = executions
         self._held = held
-        self._begun: Watched | None = None
 
     @property
     def uses_threads(self) -> bool:
@@ -60,24 +60,8 @@ class Execution(Coroutine[Any, Any, None]):
     def __str__(self) -> str:
         return str(self._held.task)
 
-    def _body(self) -> Watched:
-        if self._begun is None:
-            executions = self._executions
-            self._begun = Watched(executions.watchdog, self._held.task, executions.execute(self._held))
-        return self._begun
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        return self._body()
-
-    def send(self, value: Any) -> Any:
-        return self._body().send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._body().throw(*error)
-
-    def close(self) -> None:
-        if self._begun is not None:
-            self._begun.close()
+    def begin(self) -> Coroutine[Any, Any, None]:
+        return self._executions.execute(self._held)
 
 
 class Executions:
@@ -165,7 +149,8 @@ class Executions:
         task = held.task
         held.started_at = now = self._clock.now()
         lag = max(0, now - held.ready_at) / 1_000_000
-        self._observers.attempt_started(task, held.run, lag=lag)
+        if self._observers:
+            self._observers.attempt_started(task, held.run, lag=lag)
         logger.debug("Executing %s, due at %s.", task, held.due_at)
         started = time.perf_counter()
         error: BaseException | None = None
@@ -195,7 +180,8 @@ class Executions:
         task = held.task
         if end is not AttemptEnd.SUCCEEDED:
             self._log_end(task, end, error)
-        self._observers.attempt_ended(task, held.run, _OUTCOMES[end], lag=lag, duration=duration, error=error)
+        if self._observers:
+            self._observers.attempt_ended(task, held.run, _OUTCOMES[end], lag=lag, duration=duration, error=error)
 
     def _log_end(self, task: Task, end: AttemptEnd, error: BaseException | None) -> None:
         extra = {"task": task.canonical_name}
@@ -218,7 +204,10 @@ class Executions:
     async def _call(self, held: HeldLease) -> AttemptEnd:
         """Call the function; how it has ended, unless it raised."""
         context = self._context(held)
-        enter: Callable[[], Awaitable[Any]] = functools.partial(invoke, held.task.task_func, context)
+        func = held.task.task_func
+        enter: Callable[[], Awaitable[Any]] = functools.partial(func, context)
+        if held.task.synchronous:
+            enter = functools.partial(invoke, func, context)
         for middleware in self._middlewares:
             enter = functools.partial(middleware, context, enter)
         policies = held.task.policies
@@ -245,7 +234,8 @@ class Executions:
     def _context(self, held: HeldLease) -> Any:
         task = held.task
         context = self._new_context()
-        vars(context).update(self.items)
+        if self.items:
+            vars(context).update(self.items)
         context.task = task
         context.scheduled_at = to_datetime(held.due_at, task.tz)
         context.args = held.args

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -71,34 +72,56 @@ class Watchdog:
         )
 
 
-class Watched(Generator[Any, Any, None]):
-    """Tells the watchdog when a coroutine is between two awaits; ``name`` is what the warning calls it."""
+class Watched(Coroutine[Any, Any, None]):
+    """A coroutine that tells the watchdog when it is between two awaits. Unlike others it may be dropped without ever
+    being awaited.
+
+    :param name: what the warning calls it.
+    """
 
     __slots__ = ("_body", "_name", "_watchdog")
 
-    def __init__(self, watchdog: Watchdog, name: Any, body: Coroutine[Any, Any, None]) -> None:
+    def __init__(self, watchdog: Watchdog, name: Any) -> None:
         self._watchdog = watchdog
         self._name = name
-        self._body = body
+        self._body: Coroutine[Any, Any, None] | None = None
+
+    @abstractmethod
+    def begin(self) -> Coroutine[Any, Any, None]:
+        """What is watched. Called once, when it is awaited."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self  # an iterator with send, throw and close is what awaiting needs
+
+    def __iter__(self) -> Watched:
+        return self
 
     def __next__(self) -> Any:
         return self.send(None)
 
     def send(self, value: Any) -> Any:
+        body = self._body
+        if body is None:
+            body = self._body = self.begin()
         self._watchdog.step = (time.monotonic(), self._name)
         try:
-            return self._body.send(value)
+            return body.send(value)
         finally:
             self._watchdog.step = None
 
     def throw(self, *error: Any) -> Any:
+        body = self._body
+        if body is None:
+            body = self._body = self.begin()
         self._watchdog.step = (time.monotonic(), self._name)
         try:
-            return self._body.throw(*error)
+            return body.throw(*error)
         finally:
             self._watchdog.step = None
 
     def close(self) -> None:
+        if self._body is None:
+            return
         self._watchdog.closing = True
         try:
             self._body.close()

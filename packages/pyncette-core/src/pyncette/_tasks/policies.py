@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal, get_type_hints
 
+from pyncette._enums import plain_members
 from pyncette._validation.checks import (
     check_choice,
     check_duration,
@@ -27,6 +28,7 @@ from .retry import RetryPolicy, check_retry
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
+@plain_members
 class ExecutionMode(enum.Enum):
     """How often an occurrence may be executed when things go wrong."""
 
@@ -36,6 +38,7 @@ class ExecutionMode(enum.Enum):
     """Claimed, advanced, then executed: lost if the worker dies during the execution."""
 
 
+@plain_members
 class FailureMode(enum.Enum):
     """What happens when an at-least-once execution raises."""
 
@@ -47,6 +50,7 @@ class FailureMode(enum.Enum):
     """The failure counts as success."""
 
 
+@plain_members
 class OnExhausted(enum.Enum):
     """What becomes of an instance whose run has failed."""
 
@@ -56,6 +60,7 @@ class OnExhausted(enum.Enum):
     """It is dead: kept, and executed no more until it is retried, rescheduled or removed."""
 
 
+@plain_members
 class CatchUp(enum.Enum):
     """Which of several occurrences that were missed are executed. The others are skipped as ``coalesced``."""
 
@@ -67,6 +72,7 @@ class CatchUp(enum.Enum):
     """The latest one."""
 
 
+@plain_members
 class Overlap(enum.Enum):
     """What becomes of occurrences that come due while one is open, waits between its attempts included."""
 

@@ -57,6 +57,7 @@ class Task:
         timezone: str | None = None,
         args_text: str | None = None,
         bounds: Bounds = UNBOUNDED,
+        canonical_name: str | None = None,
     ) -> None:
         self.name = name
         self.task_func = task_func
@@ -68,7 +69,7 @@ class Task:
         self.policies = policies
         self.dynamic = dynamic
         self.parent_task = parent_task
-        self.canonical_name: str = self._canonical_name()
+        self.canonical_name: str = self._canonical_name() if canonical_name is None else canonical_name
         self.enabled = enabled
         self._schedule = schedule
         self._bounds = bounds
@@ -254,7 +255,7 @@ class Task:
         args_text: str | None = None,
         bounds: Bounds = UNBOUNDED,
     ) -> Task:
-        """An instance of this template from checked or stored values; ``args_text`` is ``args`` as JSON, if known."""
+        """An instance of this template from checked values; ``args_text`` is ``args`` as JSON, if known."""
         return Task(
             name,
             self.task_func,
@@ -264,6 +265,19 @@ class Task:
             parent_task=self,
             args_text=args_text,
             bounds=bounds,
+        )
+
+    def stored(self, canonical_name: str, spec: Spec, args: dict[str, Any]) -> Task:
+        """The instance of this template that is stored under ``canonical_name``."""
+        return Task(
+            self.name_in(canonical_name),
+            self.task_func,
+            schedule=spec.schedule,
+            args=args,
+            policies=self.policies,
+            parent_task=self,
+            bounds=spec.bounds,
+            canonical_name=canonical_name,
         )
 
     def name_in(self, canonical_name: str) -> str:
