@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import click
@@ -39,13 +41,24 @@ class Failure(click.ClickException):
 
 def describe(error: Exception) -> Failure:
     """What is said of an error that no command has foreseen."""
-    from pyncette.errors import PyncetteException, RepositoryException
+    from pyncette.errors import PyncetteException, RepositoryException, TaskNotFoundException
 
+    if isinstance(error, TaskNotFoundException):
+        return Failure(one_line(error), Status.NOT_FOUND)
     if isinstance(error, RepositoryException):
         return Failure(one_line(error), Status.STORAGE)
     if isinstance(error, PyncetteException):
         return Failure(one_line(error))
     return Failure(f"{type(error).__name__}: {one_line(error)}", hint="--debug shows where it comes from.")
+
+
+@contextmanager
+def as_usage() -> Iterator[None]:
+    """What a call says of its arguments is said to the user, who has given them."""
+    try:
+        yield
+    except (TypeError, ValueError) as e:
+        raise Failure(one_line(e), Status.USAGE) from e
 
 
 def one_line(error: BaseException) -> str:

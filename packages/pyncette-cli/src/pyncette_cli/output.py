@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from rich.console import Console, JustifyMethod
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,9 +24,16 @@ STYLES = {
     "running": "green",
     "due": "cyan",
     "completed": "dim",
+    "failed": "bold red",
+    "unknown": "yellow",
+    "succeeded": "green",
+    "ok": "green",
+    "warning": "yellow",
+    "problem": "bold red",
+    "skipped": "dim",
 }
 
-UNBROKEN = ("NEXT", "HERE", "ZONE", "WHEN", "STATE", "KIND", "LAST SEEN")
+UNBROKEN = ("NEXT", "HERE", "ZONE", "WHEN", "STATE", "KIND", "LAST SEEN", "ENDED", "OCCURRENCE")
 """Columns that do not wrap: their texts are short."""
 
 UNLIMITED = 10_000
@@ -56,7 +65,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right:
         justify: JustifyMethod = "right" if column in right else "left"
         table.add_column(column, no_wrap=column in right or column in UNBROKEN, overflow="fold", justify=justify)
     for row in rows:
-        table.add_row(*map(cell, row))
+        table.add_row(*map(cell, row[: len(columns)]))
     _print(table)
 
 
@@ -83,6 +92,31 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
         if value not in (None, ""):
             table.add_row(name, cell(value))
     _print(table)
+
+
+class Speed(ProgressColumn):
+    """How many in a second; nothing until that is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left, on a terminal; gives a function that takes how many are done."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Speed(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        shown = bar.add_task(what, total=total)
+        yield lambda done: bar.update(shown, completed=done)
 
 
 def note(text: str) -> None:

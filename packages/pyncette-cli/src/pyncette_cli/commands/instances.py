@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pyncette import Count, PyncetteContext, Task, TaskState
+from pyncette import Count, LoggedRun, PyncetteContext, Task, TaskRun, TaskState
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status
 from pyncette_cli.options import json_option, target_options
@@ -61,13 +61,13 @@ def list_command(
                 f"{task!r} is a static task and has no instances.", Status.USAGE, f"Write pyncette show {task}"
             )
         filters = {"state": state, "prefix": prefix, "due_before": due_before}
-        pages = _pages(context, template, None if everything else limit, filters)
-        await _print_pages(pages, as_json)
+        found = pages(context, template, None if everything else limit, filters)
+        await _print_pages(found, as_json)
 
     with_context(chosen(store, app_path, settings), work)
 
 
-async def _pages(
+async def pages(
     context: PyncetteContext, template: Task, limit: int | None, filters: dict[str, Any]
 ) -> AsyncIterator[tuple[list[TaskState], bool]]:
     """Page after page, each with whether there are more instances after the last one that is wanted."""
@@ -143,6 +143,9 @@ def state_fields(state: TaskState) -> dict[str, Any]:
         "paused_reason": state.paused_reason,
         **schedule_fields(task),
         "args": task.extra_args,
+        "runs": list(map(run_fields, state.runs)),
+        "totals": dict(state.totals),
+        "triggered": state.triggered,
     }
 
 
@@ -156,6 +159,22 @@ def schedule_fields(task: Task) -> dict[str, Any]:
         "start_at": iso(task.start_at),
         "end_at": iso(task.end_at),
         "max_runs": task.max_runs,
+    }
+
+
+def run_fields(run: LoggedRun | TaskRun) -> dict[str, Any]:
+    """What ``--json`` prints of a run, wherever it is told of."""
+    return {
+        "outcome": run.outcome,
+        "scheduled_at": iso(run.scheduled_at),
+        "started_at": iso(run.started_at),
+        "ended_at": iso(run.ended_at),
+        "attempts": run.attempts,
+        "reason": run.reason,
+        "error": run.error,
+        "worker": run.worker,
+        "trigger": run.trigger,
+        "run_id": run.run_id,
     }
 
 
@@ -191,6 +210,7 @@ def show_command(
         output.print_json(state_fields(state))
     else:
         output.print_fields(_details(state))
+        _print_runs(state)
 
 
 def _details(state: TaskState) -> list[tuple[str, object]]:
@@ -216,8 +236,22 @@ def _details(state: TaskState) -> list[tuple[str, object]]:
         ("From", moment(task.start_at)),
         ("To", moment(task.end_at)),
         ("Runs at most", task.max_runs),
+        ("Manual runs", f"{state.triggered} to come" if state.triggered else None),
+        ("Totals", ", ".join(f"{count:,} {what}" for what, count in state.totals.items())),
         ("Arguments", json.dumps(task.extra_args, ensure_ascii=False) if task.extra_args else None),
     ]
+
+
+def _print_runs(state: TaskState) -> None:
+    if not state.runs:
+        return
+    click.echo("\nRecent runs")
+    rows = []
+    for run in reversed(state.runs):
+        took = "" if run.started_at is None or run.ended_at is None else span(run.ended_at - run.started_at)
+        times = "" if run.count == 1 else f" ({run.count:,} times)"
+        rows.append((local(run.scheduled_at), run.outcome + times, took, run.attempts, run.error or run.reason))
+    output.print_table(["OCCURRENCE", "OUTCOME", "TOOK", "ATTEMPTS", "ERROR"], rows, right=["TOOK", "ATTEMPTS"])
 
 
 @click.command("count")

@@ -10,7 +10,7 @@ import click
 from pyncette import BulkResult, PyncetteContext, Scheduling, Task
 from pyncette.errors import TaskExistsException
 from pyncette_cli import output
-from pyncette_cli.failures import Failure, Status, one_line
+from pyncette_cli.failures import Failure, Status, as_usage, one_line
 from pyncette_cli.options import json_option, target_options, yes_option
 from pyncette_cli.target import chosen, find, with_context
 from pyncette_cli.values import Duration, Moment, arguments, clean, local
@@ -35,6 +35,7 @@ WORDS = {
 @click.option("--from", "start_at", type=Moment(), metavar="WHEN", help="The first moment.")
 @click.option("--until", "end_at", type=Moment(), metavar="WHEN", help="The last moment.")
 @click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="How many occurrences are executed at most.")
+@click.option("--paused", is_flag=True, help="Pause it as well.")
 @click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument; the value is JSON or text.")
 @click.option("--args", "text", metavar="JSON", help="All arguments, as a JSON object.")
 @click.option(
@@ -60,7 +61,7 @@ def schedule_command(
     store: str | None,
     app_path: str | None,
     settings: tuple[str, ...],
-    **bounds: Any,
+    **further: Any,
 ) -> None:
     """Schedule INSTANCE of TASK, or change it.
 
@@ -72,18 +73,19 @@ def schedule_command(
       pyncette schedule report Bob --every 1h --arg user=7
       pyncette schedule remind tea --at +5m --arg text="the tea"
     """
-    timing = {"schedule": cron, "timezone": timezone, "interval": every, "execute_at": at, **bounds}
+    timing: dict[str, Any] = {"schedule": cron, "timezone": timezone, "interval": every, "execute_at": at}
     args = arguments(pairs, text)
 
     async def work(context: PyncetteContext) -> tuple[Task, dict[str, Any]]:
         template = await find(context, task)
         try:
-            concrete = await context.schedule_task(template, instance, if_exists=if_exists, args=args, **timing)
+            with as_usage():
+                concrete = await context.schedule_task(
+                    template, instance, if_exists=if_exists, args=args, **timing, **further
+                )
         except TaskExistsException as e:
             hint = "--if-exists update, keep or replace says what becomes of it."
             raise Failure(f"{task!r} has an instance {instance!r} already.", hint=hint) from e
-        except (TypeError, ValueError) as e:
-            raise Failure(one_line(e), Status.USAGE) from e
         state = await context.get_task(concrete)
         return concrete, {} if state is None else state_fields(state)
 

@@ -1,0 +1,76 @@
+"""The tables of a storage: how they are made, whether they are as they should be."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+from pyncette import PyncetteContext
+from pyncette_cli.failures import Failure, Status, as_usage
+from pyncette_cli.options import target_options
+from pyncette_cli.target import chosen, with_context
+
+
+@click.group("schema")
+def schema_command() -> None:
+    """Print what makes the tables, check them, or bring them up to date."""
+
+
+@schema_command.command("print")
+@click.option("--from-format", type=int, default=0, help="The format of tables that are there; 0 makes new ones.")
+@click.option("--expand-only", is_flag=True, help="Leave out the steps after which older releases can't go on.")
+@target_options
+def print_command(
+    from_format: int, expand_only: bool, store: str | None, app_path: str | None, settings: tuple[str, ...]
+) -> None:
+    """Print the SQL that makes the tables, or for DynamoDB the table's definition. Connects to nothing."""
+    target = chosen(store, app_path, settings)
+    if target.store is None:
+        raise Failure("Which storage?", Status.USAGE, "Give --store; a scheme will do, such as --store postgresql://")
+    module = _module(target.store.partition("://")[0].lower())
+    names = [value for name, value in target.settings.items() if name.endswith("_table_name")]
+    table = {"table_name": names[0]} if names else {}
+    if hasattr(module, "table_definition"):
+        click.echo(json.dumps(module.table_definition(**table), indent=2))
+        return
+    if not hasattr(module, "schema_sql"):
+        raise Failure("This storage has no tables: there is nothing to print.", Status.USAGE)
+    with as_usage():
+        click.echo(module.schema_sql(**table, from_format=from_format, contract=not expand_only))
+
+
+def _module(scheme: str) -> Any:
+    points = {point.name: point for point in entry_points(group="pyncette.backends")}
+    if scheme not in points:
+        raise Failure(
+            f"No backend for {scheme!r} is installed.", Status.USAGE, f"Installed: {', '.join(sorted(points))}"
+        )
+    return importlib.import_module(points[scheme].module)
+
+
+@schema_command.command("status")
+@target_options
+def status_command(store: str | None, app_path: str | None, settings: tuple[str, ...]) -> None:
+    """Tell whether the storage is as this release needs it. The exit status is 3 if it is not."""
+
+    async def work(context: PyncetteContext) -> None: ...
+
+    with_context(chosen(store, app_path, settings), work)
+    click.echo("The storage is as this release needs it.")
+
+
+@schema_command.command("upgrade")
+@click.option("--finish", is_flag=True, help="No process of an older release is left: end the upgrade.")
+@target_options
+def upgrade_command(finish: bool, store: str | None, app_path: str | None, settings: tuple[str, ...]) -> None:
+    """Make the tables, or bring them up to date. Processes of the older release go on, unless --finish is given."""
+
+    async def work(context: PyncetteContext) -> None: ...
+
+    more = ("finish_upgrade=true",) if finish else ()
+    with_context(chosen(store, app_path, (*settings, *more), create=True), work)
+    click.echo("The storage is as this release needs it.")

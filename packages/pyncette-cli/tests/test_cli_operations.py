@@ -1,0 +1,166 @@
+"""What is dead and why, what has run, what is retried, triggered and moved, and what the doctor says of it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Program = Callable[..., tuple[int, str, str]]
+
+STORE = ("--store", "sqlite:///jobs.db")
+APP = ("--app", "failing:app")
+
+FAILING = """
+from datetime import timedelta
+
+from pyncette import Context, Pyncette, Retry
+
+app = Pyncette("sqlite:///jobs.db", poll_interval=timedelta(milliseconds=50), history=timedelta(days=7))
+
+
+@app.dynamic_task(retry=Retry(max_attempts=1))
+async def report(context: Context) -> None:
+    if context.args.get("fails"):
+        raise ConnectionError("the mail server is away")
+    context.app_context.shutdown()
+"""
+
+
+@pytest.fixture
+def failed(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """One instance is dead, another has run once and is due again in an hour."""
+    (tmp_path / "failing.py").write_text(FAILING)
+    monkeypatch.delitem(sys.modules, "failing", raising=False)
+    assert program("schedule", "report", "Eve", "--at", "+0s", "--arg", "fails=true", *APP)[0] == 0
+    assert program("schedule", "report", "Bob", "--every", "1h", *APP)[0] == 0
+    assert program("trigger", "report", "Bob", *STORE)[0] == 0
+    code = "import failing; failing.app.main()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ}, timeout=60)
+    if program("dead", *STORE)[2]:  # the run of Bob came first, and told the app to stop
+        program("trigger", "report", "Bob", *STORE)
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=60)
+    return program
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_what_is_dead_is_told_with_its_error(failed: Program) -> None:
+    status, out, _ = failed("dead", *STORE)
+    assert status == 0
+    assert "Eve" in out
+    assert "ConnectionError: the mail server is away" in out
+    (dead,) = lines(failed("dead", "report", "--json", *STORE)[1])
+    assert (dead["instance"], dead["state"], dead["totals"]["failed"]) == ("Eve", "dead", 1)
+    assert dead["runs"][-1]["error"] == "ConnectionError: the mail server is away"
+    assert "Recent runs" in failed("show", "report", "Eve", *STORE)[1]
+
+
+def test_the_log_of_runs(failed: Program) -> None:
+    runs = lines(failed("runs", "--json", *STORE)[1])
+    assert {(run["instance"], run["outcome"], run["trigger"]) for run in runs} >= {
+        ("Eve", "failed", "schedule"),
+        ("Bob", "succeeded", "manual"),
+    }
+    assert [run["instance"] for run in lines(failed("runs", "--outcome", "failed", "--json", *STORE)[1])] == ["Eve"]
+    assert lines(failed("runs", "report", "Eve", "--since", "+1h", "--json", *STORE)[1]) == []
+    assert "mail server" in failed("runs", "--containing", "mail", *STORE)[1]
+
+
+def test_what_is_dead_is_retried(failed: Program) -> None:
+    assert failed("retry", "report", "--all", "--dry-run", *STORE) == (0, "1 of 'report' are dead.\n", "")
+    assert failed("retry", "report", "--all", *STORE)[0] == 2  # nobody to ask
+    assert failed("retry", "report", "Bob", *STORE)[1] == "'Bob' of 'report' is not dead, and stays as it is.\n"
+    assert failed("retry", "report", "--all", "--yes", *STORE) == (0, "1 of 'report' get fresh attempts.\n", "")
+    assert failed("dead", *STORE) == (0, "", "Nothing is dead.\n")
+    assert failed("retry", "report", "Nob", *STORE)[0] == 4
+    assert failed("retry", "report", *STORE)[0] == 2
+
+
+def test_instances_are_paused_by_themselves(failed: Program) -> None:
+    status, out, err = failed("pause", "report", "Bob", "Nob", "--reason", "on leave", *STORE)
+    assert (status, out) == (4, "Paused 1 of 'report'.\n")
+    assert "Nob" in err
+    (bob,) = lines(failed("list", "report", "--state", "paused", "--json", *STORE)[1])
+    assert (bob["instance"], bob["paused_reason"]) == ("Bob", "on leave")
+    assert failed("resume", "report", "Bob", *STORE) == (0, "Resumed 1 of 'report'.\n", "")
+    assert failed("list", "report", "--state", "paused", *STORE)[1] == ""
+
+
+def test_an_instance_is_scheduled_paused(failed: Program) -> None:
+    assert failed("schedule", "report", "Zoe", "--every", "1h", "--paused", *STORE)[0] == 0
+    assert lines(failed("show", "report", "Zoe", "--json", *STORE)[1])[0]["state"] == "paused"
+
+
+def test_a_trigger_says_its_run(failed: Program) -> None:
+    (told,) = lines(failed("trigger", "report", "Bob", "--json", *STORE)[1])
+    assert len(told["run_id"]) >= 16
+    assert lines(failed("show", "report", "Bob", "--json", *STORE)[1])[0]["triggered"] == 1
+    assert failed("trigger", "report", "Nob", *STORE)[0] == 4
+    assert failed("trigger", "report", *STORE)[0] == 2
+
+
+def test_instances_move_to_another_storage(failed: Program, tmp_path: Path) -> None:
+    failed("schedule", "report", "Ada", "--cron", "0 8 * * *", "--timezone", "Europe/London", "--max-runs", "3", *STORE)
+    assert failed("export", "-f", "out.jsonl", *STORE) == (0, "", "Exported 3 instances.\n")
+    other = ("--store", "sqlite:///other.db")
+    assert failed("import", "out.jsonl", *other)[0] == 3  # it is not made by accident
+    assert failed("schema", "upgrade", *other)[0] == 0
+    status, _, err = failed("import", "out.jsonl", *other)
+    assert (status, "--app" in err) == (4, True)
+    assert failed("import", "out.jsonl", "--dry-run", *other, *APP)[1] == "report: 3 instances.\n"
+    assert failed("import", "out.jsonl", *other, *APP) == (0, "report: 3 imported, 0 were there already.\n", "")
+    assert failed("import", "out.jsonl", *other) == (0, "report: 0 imported, 3 were there already.\n", "")
+    assert failed("export", *other)[1] == (tmp_path / "out.jsonl").read_text()
+
+
+def test_a_line_that_is_no_instance(failed: Program, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('\n{"task": "report"}\n')
+    status, _, err = failed("import", "in.jsonl", *STORE)
+    assert (status, err.splitlines()[0]) == (2, "Error: Line 2 is no instance: KeyError: 'instance'")
+
+
+def test_the_doctor_says_what_to_do(failed: Program) -> None:
+    status, out, _ = failed("doctor", "--json", *STORE)
+    findings = {each["check"]: each for each in lines(out)}
+    assert status == 1
+    assert {name for name, each in findings.items() if each["verdict"] == "problem"} == {"workers", "dead"}
+    assert "pyncette retry report --all" in findings["dead"]["advice"]
+    assert "WHAT TO DO" in failed("doctor", *STORE)[1]
+
+
+def test_the_doctor_on_a_storage_that_is_not_there(program: Program) -> None:
+    status, out, err = program("doctor", "--json", "--store", "postgresql://me:hunter2@127.0.0.1:1/x")
+    (finding,) = lines(out)
+    assert (status, finding["check"], finding["verdict"], err) == (1, "connection", "problem", "")
+    assert "hunter2" not in out
+
+
+@pytest.mark.parametrize(
+    "store, expected",
+    [
+        ("postgresql://", 'CREATE TABLE "pyncette_tasks"'),
+        ("sqlite://", "CREATE TABLE"),
+        ("mysql://", "CREATE TABLE"),
+        ("dynamodb://", '"TableName": "pyncette_tasks"'),
+    ],
+)
+def test_the_schema_is_printed_without_a_server(program: Program, store: str, expected: str) -> None:
+    status, out, _ = program("schema", "print", "--store", store)
+    assert status == 0
+    assert expected in out
+
+
+def test_what_has_no_tables(program: Program) -> None:
+    assert program("schema", "print", "--store", "redis://")[0] == 2
+
+
+def test_the_status_of_the_schema(failed: Program) -> None:
+    assert failed("schema", "status", *STORE)[0] == 0
+    assert failed("schema", "status", "--store", "sqlite:///nothing.db")[0] == 3
