@@ -89,15 +89,19 @@ def schedule_command(
         state = await context.get_task(concrete)
         return concrete, {} if state is None else state_fields(state)
 
-    concrete, fields = with_context(chosen(store, app_path, settings), work)
+    _say(task, *with_context(chosen(store, app_path, settings), work), as_json)
+
+
+def _say(task: str, concrete: Task, fields: dict[str, Any], as_json: bool) -> None:
+    """What became of an instance, and when it is due."""
+    became = concrete.scheduling
     if as_json:
-        became = concrete.scheduling
         output.print_json({"scheduling": None if became is None else became.value, **fields})
         return
-    word = WORDS.get(concrete.scheduling or Scheduling.CREATED, "Scheduled")
+    word = WORDS.get(became or Scheduling.CREATED, "Scheduled")
     when = fields.get("scheduled_at")
     then = f", next at {local(datetime.fromisoformat(when))}" if when else ""
-    click.echo(f"{word} {clean(instance)!r} of {task!r}{then}.")
+    click.echo(f"{word} {clean(concrete.name)!r} of {task!r}{then}.")
 
 
 @click.command("unschedule")
