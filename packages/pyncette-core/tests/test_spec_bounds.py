@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyncette._schedules.moments import EARLIEST, LATEST
 from pyncette._tasks.spec import Bounds, Spec, decode, encode
 from pyncette.schedule import Cron, Interval, Once, SkippedRange
 
@@ -103,7 +104,10 @@ def test_the_last_moment_is_included() -> None:
     assert Spec(Interval(10), bounds=Bounds(end_at=29)).following(20, 0, fast_forward=False) is None
 
 
-@given(st.none() | st.integers(), st.none() | st.integers(), st.none() | st.integers(1, 10**9))
+MOMENT = st.none() | st.integers(EARLIEST, LATEST)
+
+
+@given(MOMENT, MOMENT, st.none() | st.integers(1, 10**9))
 def test_bounds_are_stored(start_at: int | None, end_at: int | None, max_runs: int | None) -> None:
     spec = Spec(Interval(5), "{}", None, Bounds(start_at, end_at, max_runs))
     assert decode(encode(spec)) == (spec, {})

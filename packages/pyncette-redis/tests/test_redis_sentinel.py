@@ -86,7 +86,7 @@ async def test_failover(sentinels: Server, how: str) -> None:
         new = await claim(repository, limit=50)
         assert len(new) == 50
         old.resume() if how == "hanging" else old.start()
-        assert await asyncio.gather(*(stored(repository, new) for _ in range(10))) == [new] * 10
+        assert await asyncio.gather(*(until_it_works(repository, new) for _ in range(10))) == [new] * 10
         assert await repository.swap(settled(new)) == [Swap.APPLIED] * 50
 
 

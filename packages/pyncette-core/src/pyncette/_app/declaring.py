@@ -300,7 +300,7 @@ def _check_template_name(name: str) -> None:
 def _template_schedule(timing: Timing) -> dict[str, Any]:
     """Schedule, timezone and bounds of a template, which may leave each to its instances."""
     if any(timing.get(name) is not None for name in KINDS):
-        schedule, bounds = read_timing(timing)
+        schedule, bounds = read_timing(timing, may_be_over=True)  # its instances are refused
         return {"schedule": schedule, "bounds": bounds}
     timezone = timing.get("timezone")
     if timezone is not None:

@@ -85,7 +85,7 @@ class PyncetteContext(Steering):
         self._writer = Writer(store, self.clock, on_stored=waker.scheduled, on_recovered=waker.freed)
         reading = ControlReading(store, self.clock, interval)
         name = self._worker_name = options.worker_name or default_name()
-        log = self._history = _log_of(store, options)
+        log = self._history = _log_of(store, repository, options)
         coordinator = Coordinator(
             store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, log, waker.freed
         )
@@ -378,7 +378,13 @@ class PyncetteContext(Steering):
 def _nothing() -> None: ...
 
 
-def _log_of(store: Store, options: LoopOptions) -> History | None:
+def _log_of(store: Store, repository: Repository, options: LoopOptions) -> History | None:
+    """:raises ValueError: a log is wanted, and the storage has none."""
     if options.history is None:
         return None
+    if not repository.keeps_runs:
+        raise ValueError(
+            "history needs a storage that keeps a log of runs, as SQLite and PostgreSQL do, and this one has none: "
+            "leave out history, or choose another storage."
+        )
     return History(store, options.clock, options.history, errors_only=options.history_of == "errors")
