@@ -24,8 +24,10 @@ from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.schedule import Once
 
+from .bulk import Progress
 from .calls import CallCheck
 from .instances import locate
+from .recomputing import recompute
 
 LARGE_BACKFILL = 100_000
 """Moments; more have to be confirmed."""
@@ -119,6 +121,10 @@ class ExtraRuns:
             await write.wait()
         return _described(fill, spec.schedule.tz)
 
+    async def recompute(self, task: Task, progress: Progress | None) -> int:
+        """Returns how many were moved."""
+        return await recompute(self._store, self._writer, task, progress)
+
     async def backfills(self, task: Task, name: str | None) -> list[BackfillState]:
         _, ref = locate(task, name)
         (record,) = await self._store.read((ref,))
@@ -145,6 +151,22 @@ class OnDemand:
 
     _calls: CallCheck
     _extra_runs: ExtraRuns
+
+    async def recompute(self, task: Task, progress: Progress | None = None) -> int:
+        """Move next occurrences that their cron expressions have no longer, because the rules of a timezone have
+        changed, each to the nearest occurrence that it has. To be called after an update of tzdata.
+
+        An occurrence is moved once at most, so that programs with different rules don't push it around; one whose
+        schedule was stored after it, that is under way, or that has begun stays. Reads all instances, in pages of
+        1,000.
+
+        :param task: a static task, an instance, or a template with all its instances.
+        :param progress: called after each page with the number of instances looked at so far.
+        :return: how many were moved.
+        :raises RepositoryException: the storage failed; a part may have been moved.
+        """
+        self._calls.check("recompute", task)
+        return await self._extra_runs.recompute(task, progress)
 
     async def trigger_task(
         self, task: Task, instance_name: str | None = None, args: Mapping[str, Any] | None = None

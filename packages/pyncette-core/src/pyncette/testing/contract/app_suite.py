@@ -14,6 +14,7 @@ from .app.listing import ListingContract
 from .app.logging import HistoryContract
 from .app.occurring import OccurrenceContract
 from .app.pausing import PausingContract
+from .app.recomputing import RecomputeContract
 from .app.redefining import RedefinitionContract
 from .app.renewing import RenewalContract
 from .app.retrying import RetryContract
@@ -40,6 +41,7 @@ class AppContract(
     SteeringContract,
     TriggerContract,
     BackfillContract,
+    RecomputeContract,
     InventoryContract,
     RedefinitionContract,
     SharingContract,

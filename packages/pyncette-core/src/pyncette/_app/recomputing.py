@@ -1,0 +1,43 @@
+"""Next occurrences by today's rules, in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio.lowlevel
+
+from pyncette._leases.recomputing import Recompute
+from pyncette._leases.store import Store
+from pyncette._leases.writer import MAX_BATCH, Writer
+from pyncette._tasks.task import Task
+from pyncette.record import Record
+
+from .bulk import STEPS_AT_ONCE, Progress, tell
+
+
+async def recompute(store: Store, writer: Writer, task: Task, progress: Progress | None) -> int:
+    """Page by page; returns how many were moved."""
+    moved = seen = 0
+    async for page in _pages(store, task):
+        writes = [Recompute(record, task.policies) for record in page]
+        for write in writes:
+            writer.submit(write)
+        for number, write in enumerate(writes):
+            if number % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()
+            await write.wait()
+            moved += write.moved
+        seen += len(page)
+        await tell(progress, seen)
+    return moved
+
+
+async def _pages(store: Store, task: Task) -> AsyncIterator[list[Record]]:
+    if not task.dynamic:
+        yield [record for record in await store.read((task.ref,)) if record is not None]
+        return
+    for home in task.queues:
+        after: str | None = None
+        while page := await store.scan(home.queue, after=after, limit=MAX_BATCH):
+            yield page
+            after = page[-1].key
