@@ -19,8 +19,7 @@ from pyncette._tasks.spec import Bounds, Spec, encode
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.record import Band, Record
 from pyncette.schedule import Interval
-
-from .oracle import DELAY, LAST, LEASE, STEP, Oracle, Rules
+from tests.helpers.oracle import DELAY, LAST, LEASE, STEP, Oracle, Rules
 
 SECOND = 1_000_000
 EXAMPLES = int(os.environ.get("PYNCETTE_MODEL_EXAMPLES", "400"))

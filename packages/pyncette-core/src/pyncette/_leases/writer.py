@@ -55,7 +55,7 @@ class Write(ABC):
     failures = 0
     conflicts = 0
     busy = 0
-    not_before = -math.inf
+    not_before: float = -math.inf
 
     def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
         self.ref = ref

@@ -152,7 +152,7 @@ class Upgrade:
 
     def __init__(self, database: Database, metadata: Metadata, lock: Lock) -> None:
         self.database = database
-        self.lock = lock
+        self.lock: Lock = lock
         self._metadata = metadata
 
     async def begin(self, step: str) -> None:
