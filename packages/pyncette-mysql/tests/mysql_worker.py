@@ -1,6 +1,7 @@
 """A process of the test of several processes: claims and completes records until all of them are done.
 
-Arguments: the options of the storage as JSON, the moment to which records are advanced. Writes "claimed KEY FENCE" for
+Arguments: the options of the storage as JSON, the moment to which records are advanced. Begins when it gets a line, so
+that the processes begin together, however long each takes to start. Writes "claimed KEY FENCE" for
 what it has claimed and "completed KEY" for what it knows to be settled.
 """
 
@@ -52,6 +53,7 @@ async def one_batch(repository: Repository, advanced_to: int) -> bool:
 async def work(options: dict[str, Any], advanced_to: int) -> None:
     async with mysql_repository(**options) as repository:
         say(["ready"])
+        await asyncio.to_thread(sys.stdin.readline)
         while True:
             try:
                 if not await one_batch(repository, advanced_to):

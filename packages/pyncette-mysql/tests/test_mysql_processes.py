@@ -27,12 +27,17 @@ class Worker:
         self.journal = journal
         with journal.open("wb") as output:
             command = [sys.executable, str(WORKER), json.dumps(store.options), str(FAR)]
-            self.process = subprocess.Popen(command, stdout=output)
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output)
 
     def lines(self, event: str) -> list[str]:
         """Whole lines only: the last one may be cut."""
         lines = self.journal.read_text().rpartition("\n")[0].splitlines()
         return [line.partition(" ")[2] for line in lines if line.startswith(event)]
+
+    def begin(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.close()
 
     async def wait_for(self, event: str, count: int) -> None:
         while len(self.lines(event)) < count:
@@ -50,6 +55,10 @@ async def test_processes_and_server_killed(start_server: StartServer, tmp_path: 
             assert applied(await repository.swap([Change(None, one) for one in records]))
             workers = [Worker(tmp_path / f"{n}.log", store) for n in range(3)]
             try:
+                for worker in workers:
+                    await worker.wait_for("ready", 1)
+                for worker in workers:
+                    worker.begin()
                 for worker in workers:
                     await worker.wait_for("completed", 100)
                 victim, *survivors = workers
