@@ -1,21 +1,13 @@
-"""The program as an operator has it: in a terminal of a certain width, or in a pipe."""
+"""An app, and the program that steers it."""
 
-import fcntl
-import os
-import pty
 import re
-import select
-import struct
-import subprocess
 import sys
-import termios
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-PROGRAM = (sys.executable, "-m", "pyncette_cli")
+from tests.helpers.terminal import Place
 
 APP = """
 from datetime import timedelta
@@ -46,73 +38,6 @@ async def port(app_context):
 def make_app() -> Pyncette:
     return app
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """What a program has shown, and its exit status."""
-
-    text: str
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder with an app, and a database that is made with the first instance."""
-
-    folder: Path
-    program: tuple[str, ...] = PROGRAM
-
-    def environ(self, **extra: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYNCETTE_", "PYTHON"))}
-        return {**kept, "TZ": "UTC", "TERM": "xterm-256color", "NO_COLOR": "1", **extra}
-
-    def run(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        """In a pipe."""
-        return subprocess.run(
-            [*self.program, *arguments],
-            cwd=self.folder,
-            env=self.environ(**extra),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def show(self, columns: int, *arguments: str, typed: str = "", **extra: str) -> Screen:
-        """In a terminal that is so many columns wide."""
-        leader, follower = pty.openpty()
-        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        process = subprocess.Popen(
-            [*self.program, *arguments],
-            cwd=self.folder,
-            env=self.environ(**extra),
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            start_new_session=True,
-        )
-        os.close(follower)
-        if typed:
-            os.write(leader, typed.encode())
-        try:
-            text = b"".join(_read(leader)).decode().replace("\r\n", "\n")
-            return Screen(text, process.wait(60))
-        finally:
-            process.kill()
-            os.close(leader)
-
-
-def _read(leader: int) -> Iterator[bytes]:
-    while select.select([leader], [], [], 60)[0]:
-        try:
-            data = os.read(leader, 65_536)
-        except OSError:  # the last process that had the terminal is gone
-            return
-        if not data:
-            return
-        yield data
 
 
 @pytest.fixture

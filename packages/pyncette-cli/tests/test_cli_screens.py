@@ -4,7 +4,6 @@
 """
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,7 +59,7 @@ def test_screens(filled: Any, calm: Callable[[str], str], columns: int) -> None:
     wrong = []
     for name, arguments in COMMANDS.items():
         screen = filled.show(columns, *arguments, **STORE)
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", screen.text)
+        plain = screen.plain
         assert max(map(len, plain.splitlines())) <= columns, plain
         text = f"$ pyncette {' '.join(map(_quoted, arguments))}\n{calm(plain)}[exit status {screen.status}]\n"
         path = SCREENS / f"{name}-{columns}.txt"

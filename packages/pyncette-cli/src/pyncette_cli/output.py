@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ def _print(table: Table) -> None:
     to = console()
     with to.capture() as captured:
         to.print(table)
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
+    click.echo(re.sub(r"(?m) +((?:\x1b\[0m)*) *$", r"\1", captured.get()).rstrip("\n"), color=True)
 
 
 def cell(value: object) -> Text:
