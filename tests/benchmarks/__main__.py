@@ -21,8 +21,11 @@ Pairs = dict[str, tuple[float, float]]
 """The figures of one run: the baseline's, and this version's."""
 Measure = Callable[[Storage], Pairs]
 
-LEGEND = 'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand.'
-STEADY, IDLE = "steady", "idle"
+LEGEND = (
+    'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand; '
+    'of the case "policies" it is this version, without retry, timeout and jitter.'
+)
+STEADY, IDLE, POLICIES = "steady", "idle", "policies"
 LESS_IS_BETTER = ("CPU", "p50", "p99", "commands", "transactions", "statements")
 
 
@@ -58,7 +61,8 @@ def measures() -> Mapping[str, Measure]:
         IDLE: lambda v, s: cases.idle(v, s, IDLE_INSTANCES(s)),
     }
     return {name: against_baseline(measure) for name, measure in every.items()} | {
-        "ceiling": lambda where: cases.ceiling(where, CEILING(where))
+        POLICIES: lambda where: cases.policies(where, BURST(where)),
+        "ceiling": lambda where: cases.ceiling(where, CEILING(where)),
     }
 
 

@@ -78,10 +78,16 @@ def job_on(storage: Storage, case: str) -> dict[str, Any]:
 
 
 def execute(
-    version: Version, storage: Storage, load: dict[str, Any], processes: int, enough: Callable[[int, float], bool]
+    version: Version,
+    storage: Storage,
+    load: dict[str, Any],
+    processes: int,
+    enough: Callable[[int, float], bool],
+    *,
+    policies: bool = False,
 ) -> list[dict[str, Any]]:
     """Run workers on one storage, whose instances the first one schedules, until ``enough(executions, seconds)``."""
-    job = job_on(storage, "execute")
+    job = {**job_on(storage, "execute"), "policies": policies}
     crew = [Process(version, {**job, "load": load})]
     crew[0].ready()
     crew += [Process(version, job) for _ in range(processes - 1)]
@@ -102,6 +108,18 @@ def burst(version: Version, storage: Storage, count: int, processes: int = 1) ->
     done = sum(result["count"] for result in results)
     elapsed = max(result["last"] for result in results) - min(result["began"] for result in results)
     return {"fires/s": done / elapsed, "CPU us/fire": 1e6 * sum(result["cpu"] for result in results) / done}
+
+
+def policies(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
+    """What a burst costs without policies, and with ``retry``, ``timeout`` and ``jitter`` declared."""
+    costs = []
+    for declared in (False, True):
+        load = {"kind": "overdue", "count": count}
+        [result] = execute(
+            THIS, storage, load, 1, lambda done, seconds: done >= count or seconds > 120, policies=declared
+        )
+        costs.append(1e6 * result["cpu"] / result["count"])
+    return {"CPU us/fire": (costs[0], costs[1])}
 
 
 def lag(version: Version, storage: Storage) -> Figures:

@@ -25,7 +25,7 @@ LEASE = datetime.timedelta(seconds=60)
 class Subject:
     """The app under test, and what it has executed."""
 
-    def __init__(self, backend: str, options: dict[str, Any]) -> None:
+    def __init__(self, backend: str, options: dict[str, Any], policies: dict[str, Any]) -> None:
         from pyncette import Context, Pyncette
 
         if backend == "memory":
@@ -37,7 +37,7 @@ class Subject:
         self.last = 0.0
         self.lags: list[float] = []
 
-        @self.app.dynamic_task(lease_duration=LEASE)
+        @self.app.dynamic_task(lease_duration=LEASE, **policies)
         async def work(context: Context) -> None:
             now = time.time()
             self.count += 1
@@ -45,6 +45,14 @@ class Subject:
             self.lags.append(now - context.scheduled_at.timestamp())
 
         self.work = work
+
+
+def declared() -> dict[str, Any]:
+    """Policies that every execution meets, though nothing fails."""
+    from pyncette import Retry
+
+    second = datetime.timedelta(seconds=1)
+    return {"retry": Retry(3, delay=second), "timeout": 30 * second, "jitter": second}
 
 
 async def lines() -> AsyncIterator[str]:
@@ -144,7 +152,7 @@ async def register(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    subject = Subject(job["backend"], job["options"])
+    subject = Subject(job["backend"], job["options"], declared() if job.get("policies") else {})
     case = register if job["case"] == "register" else execute
     print(json.dumps(asyncio.run(case(subject, job))), flush=True)
 

@@ -15,6 +15,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
+from pyncette import lease
 from pyncette.record import Change, Queue, QueueClaim, Record
 from pyncette.repository import Repository
 
@@ -113,7 +114,9 @@ async def by_storage(repository: Repository) -> int:
     """One batch."""
     now, token = next(moments), fresh()
     claims = [QueueClaim(QUEUE, BATCH, now + LEASE)]
-    taken = await repository.claim(claims, now=now, limit=BATCH, token=token, holder=f"benchmark:{token}")
+    holder, until = f"benchmark:{token}", now + LEASE
+    before = await repository.claim(claims, now=now, limit=BATCH, token=token, holder=holder)
+    taken = [lease.claim(one, now=now, locked_until=until, token=token, holder=holder) for one in before]
     changes = [
         Change(one, Record(one.queue, one.key, NEXT, NEXT, None, None, fresh(), one.fence, 0, one.spec))
         for one in taken

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from pyncette._schedules.moments import EARLIEST, LATEST
@@ -148,6 +149,26 @@ def decode(text: str, due_at: int = 0) -> tuple[Spec, dict[str, Any]]:
     :param due_at: the occurrence that is stored beside the text.
     :raises UndecodableSpec: the text or the occurrence was damaged, or it was written by a version that came later.
     """
+    if len(text) <= _SHORT and '"args"' not in text:
+        spec, args = _shared(text), dict[str, Any]()
+    else:
+        spec, args = _decoded(text)
+    if not EARLIEST <= due_at <= LATEST:
+        raise UndecodableSpec("its next occurrence lies outside the years 1 to 9999")
+    return spec, args
+
+
+_SHORT = 256
+"""Characters of a text whose spec is remembered."""
+
+
+@lru_cache(maxsize=1024)
+def _shared(text: str) -> Spec:
+    """Most instances of a template have one schedule, and no arguments of their own."""
+    return _decoded(text)[0]
+
+
+def _decoded(text: str) -> tuple[Spec, dict[str, Any]]:
     try:
         fields = json.loads(text)
         version = fields["v"]
@@ -158,10 +179,7 @@ def decode(text: str, due_at: int = 0) -> tuple[Spec, dict[str, Any]]:
         if not isinstance(args, dict):
             raise UndecodableSpec("its arguments are not an object")
         since = _whole(fields, "since", EARLIEST, LATEST) if "since" in fields else None
-        schedule, bounds = _schedule_of(fields), _bounds_of(fields)
-        if not EARLIEST <= due_at <= LATEST:
-            raise UndecodableSpec("its next occurrence lies outside the years 1 to 9999")
-        return Spec(schedule, since=since, bounds=bounds), args
+        return Spec(_schedule_of(fields), since=since, bounds=_bounds_of(fields)), args
     except UndecodableSpec:
         raise
     except (ValueError, TypeError, KeyError, RecursionError) as e:
