@@ -48,8 +48,8 @@ def burst(place: Place, url: str, workers: int) -> tuple[Counter[str], Counter[s
     for command in (("schema", "upgrade"), ("import", "in.jsonl"), ("pause", "compute")):
         done = place.run(*command, "--app", "tasks")
         assert done.returncode == 0, done.stderr
-    command = [sys.executable, "-m", "pyncette_cli", "run", "tasks", "--workers", str(workers)]
-    process = subprocess.Popen(command, cwd=place.folder, env=place.environ(), stderr=subprocess.DEVNULL)
+    argv = [sys.executable, "-m", "pyncette_cli", "run", "tasks", "--workers", str(workers)]
+    process = subprocess.Popen(argv, cwd=place.folder, env=place.environ(), stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 120
         while len(place.run("workers", "--json", "--app", "tasks").stdout.splitlines()) < workers:

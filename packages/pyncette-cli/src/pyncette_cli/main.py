@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from .failures import Failure, Status, describe
-from .options import debugging
+from .options import begin, debugging
 
 SECTIONS = {
     "Look": {
@@ -106,6 +106,7 @@ def main() -> None:
 
 def attempt(arguments: list[str]) -> int:
     """Run the program with these arguments; the exit status."""
+    begin()
     try:
         result: Any = program.main(args=arguments, prog_name="pyncette", standalone_mode=False)
         sys.stdout.flush()

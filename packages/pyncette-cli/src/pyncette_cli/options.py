@@ -17,6 +17,11 @@ def debugging() -> bool:
     return _state["debug"]
 
 
+def begin() -> None:
+    """A command line is about to be read, perhaps not the first one of this process."""
+    _state["debug"] = False
+
+
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     _state["debug"] = _state["debug"] or value
 
