@@ -48,7 +48,7 @@ class Rules:
 def database() -> Sequence[Rules]:
     """Every zone of the database, those with the same file grouped."""
     names: dict[bytes, list[str]] = {}
-    for name in sorted(zoneinfo.available_timezones() - {"localtime"}):
+    for name in sorted(iana_names()):
         names.setdefault(read_zone(name), []).append(name)
     return [read_rules(tuple(alike), data) for data, alike in names.items()]
 
