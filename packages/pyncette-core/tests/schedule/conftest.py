@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 from croniter import croniter
 
+from pyncette._schedules.zones import iana_names
+
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 
