@@ -34,7 +34,7 @@ class LeaseLostException(PyncetteException):
 
 
 class TaskLockedException(PyncetteException):
-    """An instance can't be changed while it is being executed. Releases since 2.0 change it all the same, and don't
+    """An instance can't be changed while it is being executed. Releases since 2.0 change it anyway, and don't
     raise this any more; it stays so that programs that catch it go on.
     """
 

@@ -1,4 +1,4 @@
-"""Notices an event loop that is blocked, while it is, and tells which task blocks it."""
+"""Notices an event loop that is blocked, while it is, and says which task blocks it."""
 
 from __future__ import annotations
 

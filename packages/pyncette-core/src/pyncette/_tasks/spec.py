@@ -245,7 +245,7 @@ def decode_args(text: str) -> dict[str, Any]:
 
 
 def _why_not_json(args: Mapping[str, Any]) -> str | None:
-    """What in the arguments JSON has no way to write, or would change without a word.
+    """What in the arguments JSON has no way to write, or would change silently.
 
     Keeps an iterator for each level that is open, and makes text of a path only when something is wrong there.
     """
