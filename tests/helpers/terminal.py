@@ -39,7 +39,8 @@ class Place:
     program: tuple[str, ...] = PROGRAM
 
     def environ(self, **extra: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYNCETTE_", "PYTHON"))}
+        left_out = ("PYNCETTE_", "PYTHON", "COVERAGE_", "COLUMNS", "LINES")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         return {**kept, "TZ": "UTC", "TERM": "xterm-256color", "NO_COLOR": "1", **extra}
 
     def run(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:

@@ -59,8 +59,8 @@ class Frozen:
     @staticmethod
     def _meets(item: Body, question: Body) -> bool:
         values = question["ExpressionAttributeValues"]
-        first, last = int(values[":first"]["N"]), int(values[":last"]["N"])
-        return bool(item["pk"] == values[":place"]) and first <= int(item["ready_at"]["N"]) <= last
+        first = int(values[":first"]["N"]) if ":first" in values else 0
+        return bool(item["pk"] == values[":place"]) and first <= int(item["ready_at"]["N"]) <= int(values[":last"]["N"])
 
 
 def _moment_of(item: Body) -> tuple[int, str]:
@@ -68,10 +68,11 @@ def _moment_of(item: Body) -> tuple[int, str]:
 
 
 def tried(proxy: Wire) -> int:
-    """How many statements were sent since the last time."""
+    """How many claims of single records were sent since the last time."""
     batches = [request for request in proxy.requests if request.operation == "BatchExecuteStatement"]
     proxy.requests.clear()
-    return sum(len(request.statements) for request in batches)
+    statements = [one["Statement"] for request in batches for one in request.statements]
+    return sum("RETURNING" in one for one in statements)
 
 
 async def insert(repository: Repository, records: list[Record]) -> None:
