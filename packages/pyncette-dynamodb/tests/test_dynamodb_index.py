@@ -68,11 +68,11 @@ def _moment_of(item: Body) -> tuple[int, str]:
 
 
 def tried(proxy: Wire) -> int:
-    """How many claims of single records were sent since the last time."""
+    """How many records were tried for since the last time; apps insert and delete others besides."""
     batches = [request for request in proxy.requests if request.operation == "BatchExecuteStatement"]
     proxy.requests.clear()
     statements = [one["Statement"] for request in batches for one in request.statements]
-    return sum("RETURNING" in one for one in statements)
+    return sum(one.startswith("UPDATE") for one in statements)
 
 
 async def insert(repository: Repository, records: list[Record]) -> None:
