@@ -1,9 +1,12 @@
 """What the commands do, told by what they print and by the storage."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 
 import pytest
+
+from tests.helpers.terminal import Place
 
 Program = Callable[..., tuple[int, str, str]]
 
@@ -98,9 +101,52 @@ def test_orphans_are_purged(filled: Program) -> None:
         1,
         "Error: 'report' is no orphan: a worker executes it, or the app declares it.",
     )
-    status, _, err = filled("purge", "report", "--yes", *STORE)
-    assert (status, err) == (0, "Removed 2 records of 'report'.\n")
+    assert filled("purge", "report", "--dry-run", *STORE) == (0, "2 records of 'report' would be removed.\n", "")
+    assert filled("purge", "report", "--yes", *STORE) == (0, "Removed 2 of 'report'.\n", "")
     assert filled("purge", "report", "--yes", *STORE)[0] == 4
+
+
+def test_moments_of_the_past_are_executed(filled: Program) -> None:
+    january = ("backfill", "report", "Ada", "--from", "2026-01-01", "--until", "2026-01-03T12:00")
+    told = "3 moments (2026-01-01 08:00:00 to 2026-01-03 08:00:00) of 'Ada' of 'report'"
+    assert filled(*january, "--dry-run", *STORE) == (0, f"{told} would be executed.\n", "")
+    status, _, err = filled(*january, *STORE)
+    assert (status, "give --yes" in err) == (2, True)
+    assert filled(*january, "--id", "january", "--yes", *STORE) == (
+        0,
+        f"{told} will be executed, as backfill january.\n",
+        "",
+    )
+    (fill,) = lines(filled("backfill", "report", "Ada", "--list", "--json", *STORE)[1])
+    assert (fill["id"], fill["next_at"], fill["done"], fill["total"]) == ("january", "2026-01-01T08:00:00Z", 0, 3)
+    assert filled("backfill", "report", "Ada", "--list", *STORE)[1].split() == (
+        "BACKFILL DONE NEXT LAST january 0/3 2026-01-01 08:00:00 2026-01-03 08:00:00".split()
+    )
+    cancel = ("backfill", "report", "Ada", "--cancel", "january", *STORE)
+    assert filled(*cancel)[0] == 0
+    assert filled(*cancel)[0] == 4
+    assert filled("backfill", "report", "Ada", "--list", *STORE) == (0, "", "None.\n")
+
+
+def test_a_backfill_that_has_nothing_to_do(filled: Program) -> None:
+    status, out, _ = filled("backfill", "report", "Ada", "--from", "+1h", "--until", "+2h", *STORE)
+    assert (status, "nothing to execute" in out) == (0, True)
+    assert filled("backfill", "report", "--from", "2026-01-01", *STORE)[0] == 2  # of which instance?
+    assert filled("backfill", "report", "Ada", *STORE)[0] == 2
+    assert filled("backfill", "report", "Ada", "--from", "+2h", "--until", "+1h", *STORE)[0] == 2
+    assert filled("backfill", "report", "Nob", "--from", "2026-01-01", *STORE)[0] == 4
+
+
+def test_next_occurrences_are_recomputed(filled: Program, place: Place) -> None:
+    with sqlite3.connect(place.folder / "jobs.db") as database:  # as the rules of another year had it
+        database.execute("UPDATE pyncette_tasks SET due_at = due_at + 3600000000, ready_at = ready_at + 3600000000")
+    database.close()
+    assert filled("recompute", "--dry-run", *STORE) == (0, "report: 1 would be moved.\n", "")
+    assert lines(filled("recompute", "report", "--json", *STORE)[1]) == [
+        {"task": "report", "moved": 1, "dry_run": False}
+    ]
+    assert filled("recompute", *STORE) == (0, "report: 0 moved.\n", "")
+    assert filled("recompute", "repot", *STORE)[0] == 4
 
 
 def test_no_worker_is_a_status_for_scripts(filled: Program) -> None:

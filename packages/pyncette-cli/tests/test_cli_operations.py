@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers.terminal import Place
 
 Program = Callable[..., tuple[int, str, str]]
 
@@ -118,6 +122,22 @@ def test_instances_move_to_another_storage(failed: Program, tmp_path: Path) -> N
     assert failed("import", "out.jsonl", *other, *APP) == (0, "report: 3 imported, 0 were there already.\n", "")
     assert failed("import", "out.jsonl", *other) == (0, "report: 0 imported, 3 were there already.\n", "")
     assert failed("export", *other)[1] == (tmp_path / "out.jsonl").read_text()
+
+
+def test_an_import_that_is_interrupted_says_how_far_it_came(failed: Program, place: Place) -> None:
+    """And may be repeated."""
+    row = json.dumps({"task": "report", "instance": "{}", "next": "2090-01-01T00:00:00Z", "interval": 3600})
+    os.mkfifo(place.folder / "in.jsonl")
+    argv = [*place.program, "import", "in.jsonl", *STORE]
+    process = subprocess.Popen(argv, cwd=place.folder, env=place.environ(), stderr=subprocess.PIPE, text=True)
+    with suppress(BrokenPipeError), (place.folder / "in.jsonl").open("w") as file:
+        file.writelines(row.replace("{}", str(number)) + "\n" for number in range(2900))
+        file.flush()  # the pipe holds 700 lines: two batches of 1,000 are stored by now, the third is not complete
+        process.send_signal(signal.SIGINT)
+        for number in range(2900, 10_000):  # it takes notice where it waits
+            file.write(row.replace("{}", str(number)) + "\n")
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "Importing: stopped after 2,000.\nInterrupted.\n")
 
 
 def test_a_line_that_is_no_instance(failed: Program, tmp_path: Path) -> None:

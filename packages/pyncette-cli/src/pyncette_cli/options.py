@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 _state = {"debug": False}
 
@@ -40,9 +41,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
+dry_run_option = click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
 
-def target_options(command: F) -> F:
-    """Where the tasks are: the parameters ``store``, ``app_path`` and ``settings`` of the command."""
+
+def target_options(command: Command) -> Command:
+    """Where the tasks are: the parameter ``target`` of the command."""
+
+    @functools.wraps(command)
+    def with_target(
+        *args: Any, store: str | None, app_path: str | None, settings: tuple[str, ...], **kwargs: Any
+    ) -> Any:
+        from .target import chosen
+
+        return command(*args, target=chosen(store, app_path, settings), **kwargs)
+
     for option in (
         debug_option,
         click.option(
@@ -56,5 +68,5 @@ def target_options(command: F) -> F:
         click.option("--app", "app_path", metavar="MODULE:NAME", help="The app, whose storage is used. [PYNCETTE_APP]"),
         click.option("--store", metavar="URL", help="The URL of the storage. [PYNCETTE_STORE]"),
     ):
-        command = option(command)
-    return command
+        with_target = option(with_target)
+    return with_target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -104,7 +105,28 @@ class Speed(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left, on a terminal; gives a function that takes how many are done."""
+    """A bar with rate and time left, on a terminal; gives a function that takes how many are done.
+
+    If the work is interrupted or fails, it is said how far it has come.
+    """
+    done = 0
+
+    def advance(number: int) -> None:
+        nonlocal done
+        done = number
+        show(number)
+
+    try:
+        with _bar(what, total) as show:
+            yield advance
+    except BaseException:
+        if done:
+            note(f"{what}: stopped after {done:,}{'' if total is None else f' of {total:,}'}.")
+        raise
+
+
+@contextmanager
+def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -135,4 +157,8 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(f"{question} Nobody is there to answer: give --yes.")
-    click.confirm(question, abort=True, err=True)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop's would let us wait on
+    try:
+        click.confirm(question, abort=True, err=True)
+    finally:
+        signal.signal(signal.SIGINT, handler)

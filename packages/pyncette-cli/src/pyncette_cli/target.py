@@ -90,11 +90,11 @@ def _backend(store: str) -> Backend | None:
     return None  # Pyncette says so, with what is installed
 
 
-def chosen(store: str | None, app_path: str | None, settings: tuple[str, ...], *, create: bool = False) -> Target:
+def chosen(store: str | None, app_path: str | None, settings: tuple[str, ...]) -> Target:
     """The target that options and variables name: the variables count if none of the options is given."""
     if store is None and app_path is None:
         store, app_path = os.environ.get("PYNCETTE_STORE") or None, os.environ.get("PYNCETTE_APP") or None
-    return Target(store, app_path, dict(map(_setting, settings)), create)
+    return Target(store, app_path, dict(map(_setting, settings)))
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -114,7 +114,10 @@ def with_context(target: Target, work: Callable[[PyncetteContext], Awaitable[T]]
         async with target.open() as context:
             return await work(context)
 
-    return anyio.run(opened)
+    try:
+        return anyio.run(opened)
+    except KeyboardInterrupt:
+        raise click.Abort from None
 
 
 async def find(context: PyncetteContext, name: str) -> Task:

@@ -16,7 +16,7 @@ from pyncette.errors import RepositoryException
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, one_line
 from pyncette_cli.options import json_option, target_options
-from pyncette_cli.target import chosen, find, with_context
+from pyncette_cli.target import Target, find, with_context
 from pyncette_cli.values import clean, span
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -47,7 +47,7 @@ class Finding:
 @click.command("doctor")
 @json_option
 @target_options
-def doctor_command(store: str | None, app_path: str | None, settings: tuple[str, ...], as_json: bool) -> int:
+def doctor_command(target: Target, as_json: bool) -> int:
     """Check storage, workers and tasks, and say what to do.
 
     The exit status is 1 if there is a problem, 0 if there are at most warnings.
@@ -58,7 +58,7 @@ def doctor_command(store: str | None, app_path: str | None, settings: tuple[str,
 
     findings = [Finding("connection", "ok", "the storage answers, and is as this release needs it")]
     try:
-        findings += with_context(chosen(store, app_path, settings), work)
+        findings += with_context(target, work)
     except RepositoryException as e:
         findings = [Finding("connection", "problem", one_line(e), "see the page of the storage in the documentation")]
     except Failure as e:

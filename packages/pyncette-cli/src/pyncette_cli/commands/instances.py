@@ -13,7 +13,7 @@ from pyncette import Count, LoggedRun, PyncetteContext, Task, TaskRun, TaskState
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status
 from pyncette_cli.options import json_option, target_options
-from pyncette_cli.target import chosen, find, with_context
+from pyncette_cli.target import Target, find, with_context
 from pyncette_cli.values import Moment, iso, local, relative, span
 
 STATES = ("dead", "paused", "completed", "unreadable")
@@ -39,9 +39,7 @@ def list_command(
     limit: int,
     everything: bool,
     as_json: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> None:
     """List the instances of TASK.
 
@@ -64,7 +62,7 @@ def list_command(
         found = pages(context, template, None if everything else limit, filters)
         await _print_pages(found, as_json)
 
-    with_context(chosen(store, app_path, settings), work)
+    with_context(target, work)
 
 
 async def pages(
@@ -187,9 +185,7 @@ def show_command(
     task: str,
     instance: str | None,
     as_json: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> None:
     """Show one INSTANCE of TASK, or the static task TASK."""
 
@@ -205,7 +201,7 @@ def show_command(
             raise Failure(f"There is nothing to show of {task!r}: {what}.", Status.NOT_FOUND)
         return state
 
-    state = with_context(chosen(store, app_path, settings), work)
+    state = with_context(target, work)
     if as_json:
         output.print_json(state_fields(state))
     else:
@@ -263,9 +259,7 @@ def count_command(
     task: str | None,
     state: Any,
     as_json: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> None:
     """Count the instances of TASK, or of each task. An estimate is marked with a `~`."""
 
@@ -277,7 +271,7 @@ def count_command(
                 raise Failure(f"{name!r} is a static task and has no instances.", Status.USAGE)
         return [(name, await context.count_tasks(each, state=state)) for name, each in found]
 
-    counts = with_context(chosen(store, app_path, settings), work)
+    counts = with_context(target, work)
     if as_json:
         output.print_lines({"task": name, "count": count.value, "exact": count.exact} for name, count in counts)
     elif task is not None:

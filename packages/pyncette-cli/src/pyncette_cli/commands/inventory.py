@@ -8,30 +8,30 @@ from typing import Any
 
 import click
 
-from pyncette import PyncetteContext, StoredTask, Worker
+from pyncette import Count, PyncetteContext, StoredTask, Worker
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status
-from pyncette_cli.options import json_option, target_options, yes_option
-from pyncette_cli.target import chosen, not_found, with_context
+from pyncette_cli.options import dry_run_option, json_option, target_options, yes_option
+from pyncette_cli.target import Target, find, not_found, with_context
 from pyncette_cli.values import iso, local, relative
 
 
 @click.command("tasks")
 @target_options
 @json_option
-def tasks_command(store: str | None, app_path: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+def tasks_command(target: Target, as_json: bool) -> None:
     """List the tasks of which something is stored, and those that --app declares."""
 
     async def work(context: PyncetteContext) -> list[StoredTask]:
         return await context.tasks()
 
-    _print_tasks(with_context(chosen(store, app_path, settings), work), as_json)
+    _print_tasks(with_context(target, work), as_json)
 
 
 @click.command("orphans")
 @target_options
 @json_option
-def orphans_command(store: str | None, app_path: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+def orphans_command(target: Target, as_json: bool) -> None:
     """List the tasks of which something is stored, but that no live worker executes.
 
     They were removed or renamed in the code, or no worker runs. `pyncette purge` removes one.
@@ -40,7 +40,7 @@ def orphans_command(store: str | None, app_path: str | None, settings: tuple[str
     async def work(context: PyncetteContext) -> list[StoredTask]:
         return await context.orphans()
 
-    _print_tasks(with_context(chosen(store, app_path, settings), work), as_json)
+    _print_tasks(with_context(target, work), as_json)
 
 
 def _print_tasks(tasks: Sequence[StoredTask], as_json: bool) -> None:
@@ -77,36 +77,52 @@ def _task_fields(task: StoredTask) -> dict[str, Any]:
 @click.command("purge")
 @click.argument("task")
 @target_options
+@dry_run_option
 @yes_option
-def purge_command(task: str, store: str | None, app_path: str | None, settings: tuple[str, ...], yes: bool) -> None:
+def purge_command(task: str, target: Target, dry_run: bool, yes: bool) -> None:
     """Remove all that is stored of TASK, which must be one of `pyncette orphans`. It can't be undone."""
 
-    async def work(context: PyncetteContext) -> int:
-        orphans = [each.name for each in await context.orphans()]
-        if task not in orphans and task in [each.name for each in await context.tasks()]:
-            raise Failure(
-                f"{task!r} is no orphan: a worker executes it, or the app declares it.",
-                hint="Unschedule its instances instead, or stop what executes it.",
-            )
-        if task not in orphans:
-            raise not_found(task, orphans, "orphan")
-        output.confirm(f"Remove all that is stored of {task!r}?", yes=yes)
-        return await context.purge(task)
+    async def work(context: PyncetteContext) -> None:
+        await _check_orphan(context, task)
+        found = await find(context, task)
+        count = await context.count_tasks(found) if found.dynamic else Count(1, exact=True)
+        number = f"{'' if count.exact else 'about '}{count.value:,} {'record' if count.value == 1 else 'records'}"
+        if dry_run:
+            click.echo(f"{number} of {task!r} would be removed.")
+            return
+        output.confirm(f"Remove {number} of {task!r}, which is all that is stored of it?", yes=yes)
+        with output.progress("Removing", count.value) as advance:
+            removed = await context.purge(task, advance)
+        click.echo(f"Removed {removed:,} of {task!r}.")
 
-    removed = with_context(chosen(store, app_path, settings), work)
-    output.note(f"Removed {removed:,} records of {task!r}.")
+    with_context(target, work)
+
+
+async def _check_orphan(context: PyncetteContext, task: str) -> None:
+    """
+    :raises Failure: it is none.
+    """
+    orphans = [each.name for each in await context.orphans()]
+    if task in orphans:
+        return
+    if task in [each.name for each in await context.tasks()]:
+        raise Failure(
+            f"{task!r} is no orphan: a worker executes it, or the app declares it.",
+            hint="Unschedule its instances instead, or stop what executes it.",
+        )
+    raise not_found(task, orphans, "orphan")
 
 
 @click.command("workers")
 @target_options
 @json_option
-def workers_command(store: str | None, app_path: str | None, settings: tuple[str, ...], as_json: bool) -> int:
+def workers_command(target: Target, as_json: bool) -> int:
     """List the processes that execute tasks. The exit status is 1 if there is none."""
 
     async def work(context: PyncetteContext) -> list[Worker]:
         return await context.workers()
 
-    workers = with_context(chosen(store, app_path, settings), work)
+    workers = with_context(target, work)
     if as_json:
         output.print_lines(map(_worker_fields, workers))
     elif workers:

@@ -13,7 +13,7 @@ from pyncette.schedule import upcoming
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, one_line
 from pyncette_cli.options import json_option, target_options
-from pyncette_cli.target import chosen, find, with_context
+from pyncette_cli.target import Target, find, with_context
 from pyncette_cli.values import Duration, Moment, iso, local, relative, span
 from pyncette_cli.words import in_words
 
@@ -39,9 +39,7 @@ def next_command(
     after: datetime | None,
     count: int,
     as_json: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> None:
     """Preview the occurrences of a cron EXPRESSION, of an interval, or of a task.
 
@@ -54,7 +52,7 @@ def next_command(
     if sum(given is not None for given in (expression, every, task)) != 1:
         raise click.UsageError("Give one of these: a cron expression, --every, --task.")
     if task is not None:
-        occurrences, title = _stored(task, instance, after, store, app_path, settings)
+        occurrences, title = _stored(task, instance, after, target)
     else:
         try:
             occurrences = upcoming(schedule=expression, interval=every, timezone=timezone, after=after)
@@ -81,9 +79,7 @@ def _stored(
     task: str,
     instance: str | None,
     after: datetime | None,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> tuple[Iterator[datetime], str]:
     async def work(context: PyncetteContext) -> tuple[Iterator[datetime], str]:
         found = await find(context, task)
@@ -99,7 +95,7 @@ def _stored(
         occurrences = itertools.chain([first], later) if start == first else later
         return occurrences, f"{one.name}: {schedule_words(one)}"
 
-    return with_context(chosen(store, app_path, settings), work)
+    return with_context(target, work)
 
 
 def _print(found: list[datetime]) -> None:

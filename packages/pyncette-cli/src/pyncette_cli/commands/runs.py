@@ -12,7 +12,7 @@ from pyncette.events import RunOutcome
 from pyncette_cli import output
 from pyncette_cli.failures import as_usage
 from pyncette_cli.options import json_option, target_options
-from pyncette_cli.target import chosen, find, with_context
+from pyncette_cli.target import Target, find, with_context
 from pyncette_cli.values import Moment, iso, local, relative, span
 
 from .instances import run_fields, state_fields
@@ -27,9 +27,7 @@ def dead_command(
     task: str | None,
     limit: int,
     as_json: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> None:
     """List what is dead, of TASK or of all tasks, with its last error. `pyncette retry` gives it fresh attempts."""
 
@@ -44,7 +42,7 @@ def dead_command(
                 dead.append(state)
         return dead
 
-    dead = with_context(chosen(store, app_path, settings), work)
+    dead = with_context(target, work)
     if as_json:
         output.print_lines(map(state_fields, dead))
     elif dead:
@@ -92,9 +90,7 @@ def runs_command(
     containing: str | None,
     limit: int,
     as_json: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> None:
     """List what has run, from the log of runs, the newest first. The apps keep it if they have history=...
 
@@ -119,7 +115,7 @@ def runs_command(
             )
         return page.runs
 
-    runs = with_context(chosen(store, app_path, settings), work)
+    runs = with_context(target, work)
     if as_json:
         output.print_lines(map(logged_fields, runs))
     elif runs:

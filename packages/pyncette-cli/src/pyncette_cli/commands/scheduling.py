@@ -12,7 +12,7 @@ from pyncette.errors import TaskExistsException
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, as_usage, one_line
 from pyncette_cli.options import json_option, target_options, yes_option
-from pyncette_cli.target import chosen, find, with_context
+from pyncette_cli.target import Target, find, with_context
 from pyncette_cli.values import Duration, Moment, arguments, clean, local
 
 from .instances import state_fields
@@ -58,9 +58,7 @@ def schedule_command(
     text: str | None,
     if_exists: Any,
     as_json: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
     **further: Any,
 ) -> None:
     """Schedule INSTANCE of TASK, or change it.
@@ -89,7 +87,7 @@ def schedule_command(
         state = await context.get_task(concrete)
         return concrete, {} if state is None else state_fields(state)
 
-    _say(task, *with_context(chosen(store, app_path, settings), work), as_json)
+    _say(task, *with_context(target, work), as_json)
 
 
 def _say(task: str, concrete: Task, fields: dict[str, Any], as_json: bool) -> None:
@@ -113,9 +111,7 @@ def unschedule_command(
     task: str,
     instances: tuple[str, ...],
     yes: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> int:
     """Remove INSTANCES of TASK. An execution under way loses its lease."""
 
@@ -134,7 +130,7 @@ def unschedule_command(
             output.confirm(f"Remove {few} from {task!r}?", yes=yes)
         return missing, await context.unschedule_tasks(template, there)
 
-    missing, result = with_context(chosen(store, app_path, settings), work)
+    missing, result = with_context(target, work)
     for name in missing:
         output.note(f"{task!r} has no instance {clean(name)!r}.")
     for name, error in result.refused:

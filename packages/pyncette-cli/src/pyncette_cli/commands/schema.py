@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from pyncette import PyncetteContext
 from pyncette_cli.failures import Failure, Status, as_usage
 from pyncette_cli.options import target_options
-from pyncette_cli.target import chosen, with_context
+from pyncette_cli.target import Target, with_context
 
 
 @click.group("schema")
@@ -24,11 +25,8 @@ def schema_command() -> None:
 @click.option("--from-format", type=int, default=0, help="The format of tables that are there; 0 makes new ones.")
 @click.option("--expand-only", is_flag=True, help="Leave out the steps after which older releases can't go on.")
 @target_options
-def print_command(
-    from_format: int, expand_only: bool, store: str | None, app_path: str | None, settings: tuple[str, ...]
-) -> None:
+def print_command(from_format: int, expand_only: bool, target: Target) -> None:
     """Print the SQL that makes the tables, or for DynamoDB the table's definition. Connects to nothing."""
-    target = chosen(store, app_path, settings)
     if target.store is None:
         raise Failure("Which storage?", Status.USAGE, "Give --store; a scheme will do, such as --store postgresql://")
     module = _module(target.store.partition("://")[0].lower())
@@ -54,23 +52,23 @@ def _module(scheme: str) -> Any:
 
 @schema_command.command("status")
 @target_options
-def status_command(store: str | None, app_path: str | None, settings: tuple[str, ...]) -> None:
+def status_command(target: Target) -> None:
     """Tell whether the storage is as this release needs it. The exit status is 3 if it is not."""
 
     async def work(context: PyncetteContext) -> None: ...
 
-    with_context(chosen(store, app_path, settings), work)
+    with_context(target, work)
     click.echo("The storage is as this release needs it.")
 
 
 @schema_command.command("upgrade")
 @click.option("--finish", is_flag=True, help="No process of an older release is left: end the upgrade.")
 @target_options
-def upgrade_command(finish: bool, store: str | None, app_path: str | None, settings: tuple[str, ...]) -> None:
+def upgrade_command(finish: bool, target: Target) -> None:
     """Make the tables, or bring them up to date. Processes of the older release go on, unless --finish is given."""
 
     async def work(context: PyncetteContext) -> None: ...
 
-    more = ("finish_upgrade=true",) if finish else ()
-    with_context(chosen(store, app_path, (*settings, *more), create=True), work)
+    settings = {**target.settings, "finish_upgrade": True} if finish else target.settings
+    with_context(replace(target, settings=settings, create=True), work)
     click.echo("The storage is as this release needs it.")

@@ -1,15 +1,20 @@
-"""Tasks and instances: paused, resumed, retried, executed at once."""
+"""Tasks and instances: paused, resumed, retried."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import click
 
 from pyncette import BulkResult, PyncetteContext, Task
 from pyncette_cli import output
-from pyncette_cli.failures import Failure, Status, as_usage, one_line
-from pyncette_cli.options import json_option, target_options, yes_option
-from pyncette_cli.target import chosen, find, with_context
-from pyncette_cli.values import arguments, clean
+from pyncette_cli.failures import Status, as_usage, one_line
+from pyncette_cli.options import dry_run_option, target_options, yes_option
+from pyncette_cli.target import Target, find, with_context
+from pyncette_cli.values import clean
 
 
 @click.command("pause")
@@ -17,25 +22,10 @@ from pyncette_cli.values import arguments, clean
 @click.argument("instances", nargs=-1)
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is shown to everybody who looks.")
 @target_options
-def pause_command(
-    task: str,
-    instances: tuple[str, ...],
-    reason: str,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
-) -> int:
+def pause_command(task: str, instances: tuple[str, ...], reason: str, target: Target) -> int:
     """Pause TASK with all its instances, or INSTANCES of it alone. What is under way ends as usual."""
-
-    async def work(context: PyncetteContext) -> BulkResult | None:
-        found = await find(context, task)
-        with as_usage():
-            if instances:
-                return await context.pause_tasks(found, instances, reason=reason)
-            await context.pause_task(found, reason=reason)
-        return None
-
-    return _say("Paused", task, with_context(chosen(store, app_path, settings), work))
+    change = Change("Paused", PyncetteContext.pause_task, PyncetteContext.pause_tasks, {"reason": reason})
+    return change.apply(target, task, instances)
 
 
 @click.command("resume")
@@ -43,34 +33,43 @@ def pause_command(
 @click.argument("instances", nargs=-1)
 @click.option("--catch-up", is_flag=True, help="Treat what came due meanwhile as missed, instead of skipping it.")
 @target_options
-def resume_command(
-    task: str,
-    instances: tuple[str, ...],
-    catch_up: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
-) -> int:
+def resume_command(task: str, instances: tuple[str, ...], catch_up: bool, target: Target) -> int:
     """Let TASK go on, or INSTANCES that were paused by themselves."""
+    change = Change("Resumed", PyncetteContext.resume_task, PyncetteContext.resume_tasks, {"catch_up": catch_up})
+    return change.apply(target, task, instances)
 
-    async def work(context: PyncetteContext) -> BulkResult | None:
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What can be done to a task as a whole, or to some of its instances.
+
+    :ivar done: what is said of it afterwards.
+    :ivar one: does it to the task.
+    :ivar many: does it to instances.
+    :ivar how: further arguments of both.
+    """
+
+    done: str
+    one: Callable[..., Awaitable[None]]
+    many: Callable[..., Awaitable[BulkResult]]
+    how: Mapping[str, Any]
+
+    def apply(self, target: Target, task: str, instances: Sequence[str]) -> int:
+        """Do it, and say what became of the task, or of how many of its instances; the exit status."""
+        result = with_context(target, partial(self._work, task, instances))
+        if result is None:
+            click.echo(f"{self.done} {task!r}.")
+            return Status.OK
+        click.echo(f"{self.done} {result.done:,} of {task!r}.")
+        return refusals(result)
+
+    async def _work(self, task: str, instances: Sequence[str], context: PyncetteContext) -> BulkResult | None:
         found = await find(context, task)
         with as_usage():
             if instances:
-                return await context.resume_tasks(found, instances, catch_up=catch_up)
-            await context.resume_task(found, catch_up=catch_up)
+                return await self.many(context, found, instances, **self.how)
+            await self.one(context, found, **self.how)
         return None
-
-    return _say("Resumed", task, with_context(chosen(store, app_path, settings), work))
-
-
-def _say(done: str, task: str, result: BulkResult | None) -> int:
-    """What became of a task, or of how many of its instances; the exit status."""
-    if result is None:
-        click.echo(f"{done} {task!r}.")
-        return Status.OK
-    click.echo(f"{done} {result.done:,} of {task!r}.")
-    return refusals(result)
 
 
 def refusals(result: BulkResult) -> int:
@@ -91,7 +90,7 @@ def refusals(result: BulkResult) -> int:
 @click.argument("task")
 @click.argument("instances", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All instances that are dead.")
-@click.option("--dry-run", is_flag=True, help="Tell how many would be retried.")
+@dry_run_option
 @yes_option
 @target_options
 def retry_command(
@@ -100,9 +99,7 @@ def retry_command(
     everything: bool,
     dry_run: bool,
     yes: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> int:
     """Give INSTANCES of TASK that are dead fresh attempts, or all of them; `pyncette dead` lists them."""
     if everything and instances:
@@ -123,7 +120,7 @@ def retry_command(
             click.echo(f"{what} gets fresh attempts." if dead else f"{what} is not dead, and stays as it is.")
         return Status.OK
 
-    return with_context(chosen(store, app_path, settings), work)
+    return with_context(target, work)
 
 
 async def _retry_all(context: PyncetteContext, task: Task, dry_run: bool, yes: bool) -> int:
@@ -138,41 +135,3 @@ async def _retry_all(context: PyncetteContext, task: Task, dry_run: bool, yes: b
         result = await context.retry_dead(task, advance)
     click.echo(f"{result.done:,} of {task.name!r} get fresh attempts.")
     return refusals(result)
-
-
-@click.command("trigger")
-@click.argument("task")
-@click.argument("instance", required=False)
-@click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument of this run alone.")
-@click.option("--args", "text", metavar="JSON", help="Arguments of this run alone, as a JSON object.")
-@json_option
-@target_options
-def trigger_command(
-    task: str,
-    instance: str | None,
-    pairs: tuple[str, ...],
-    text: str | None,
-    as_json: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
-) -> None:
-    """Execute TASK, or an INSTANCE of it, once, beside its schedule, which stays as it is.
-
-    Also works while it is paused or dead, and it stays so.
-    """
-    own = arguments(pairs, text)
-
-    async def work(context: PyncetteContext) -> str:
-        found = await find(context, task)
-        if found.dynamic and instance is None:
-            raise Failure(f"{task!r} has instances: name one of them.", Status.USAGE, f"pyncette list {task}")
-        with as_usage():
-            return await context.trigger_task(found, instance, own)
-
-    run_id = with_context(chosen(store, app_path, settings), work)
-    if as_json:
-        output.print_json({"task": task, "instance": instance, "run_id": run_id})
-    else:
-        what = f"{task!r}" if instance is None else f"{clean(instance)!r} of {task!r}"
-        click.echo(f"{what} will be executed once, as run {run_id}.")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import IO, Any
 
 import click
 
-from pyncette import BulkResult, PyncetteContext, TaskState
+from pyncette import BulkResult, PyncetteContext, Scheduling, TaskState
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, as_usage
-from pyncette_cli.options import target_options
-from pyncette_cli.target import chosen, find, with_context
+from pyncette_cli.options import dry_run_option, target_options
+from pyncette_cli.target import Target, find, with_context
 from pyncette_cli.values import iso
 
 from .instances import pages, schedule_fields
@@ -27,9 +28,7 @@ BOUNDS = ("execute_at", "start_at", "end_at")
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @click.option("--output", "-f", "file", type=click.File("w", encoding="utf-8", lazy=True), default="-", help="A file.")
 @target_options
-def export_command(
-    tasks: tuple[str, ...], file: IO[str], store: str | None, app_path: str | None, settings: tuple[str, ...]
-) -> None:
+def export_command(tasks: tuple[str, ...], file: IO[str], target: Target) -> None:
     """Write all instances of each TASK, or of all tasks, as JSON lines. `pyncette import` reads them.
 
     Runs, pauses of single instances and leases are not part of it.
@@ -57,7 +56,7 @@ def export_command(
                     advance(written - start)
         return written
 
-    output.note(f"Exported {with_context(chosen(store, app_path, settings), work):,} instances.")
+    output.note(f"Exported {with_context(target, work):,} instances.")
 
 
 def row(state: TaskState) -> dict[str, Any]:
@@ -69,14 +68,12 @@ def row(state: TaskState) -> dict[str, Any]:
 
 @click.command("import")
 @click.argument("file", type=click.File(encoding="utf-8"))
-@click.option("--dry-run", is_flag=True, help="Read the file, and write nothing.")
+@dry_run_option
 @target_options
 def import_command(
     file: IO[str],
     dry_run: bool,
-    store: str | None,
-    app_path: str | None,
-    settings: tuple[str, ...],
+    target: Target,
 ) -> int:
     """Schedule the instances in FILE (- is the standard input), each with the next occurrence that it had.
 
@@ -85,20 +82,40 @@ def import_command(
     """
 
     async def work(context: PyncetteContext) -> int:
-        status: int = Status.OK
-        for name, rows in itertools.groupby(parsed(file), lambda line: str(line[1]["task"])):
-            template = await find(context, name)
-            if dry_run:
-                click.echo(f"{name}: {sum(1 for _ in rows):,} instances.")
-                continue
-            with output.progress(name, None) as advance:
-                result: BulkResult = await context.import_tasks(template, (instance(*line) for line in rows), advance)
-            kept = sum(count for what, count in result.scheduling.items() if what.value == "kept")
-            click.echo(f"{name}: {result.done - kept:,} imported, {kept:,} were there already.")
-            status = max(status, refusals(result))
-        return status
+        results: list[tuple[str, BulkResult]] = []
+        with output.progress("Importing", None if dry_run else _length(file)) as advance:
+            before = 0
+            for name, rows in itertools.groupby(parsed(file), lambda line: str(line[1]["task"])):
+                template = await find(context, name)
+                if dry_run:
+                    click.echo(f"{name}: {sum(1 for _ in rows):,} instances.")
+                    continue
+                told = partial(_add, advance, before)
+                result = await context.import_tasks(template, (instance(*line) for line in rows), told)
+                before += result.done + len(result.refused)
+                results.append((name, result))
+        return max([_say(name, result) for name, result in results], default=Status.OK)
 
-    return with_context(chosen(store, app_path, settings), work)
+    return with_context(target, work)
+
+
+def _length(file: IO[str]) -> int | None:
+    """How many lines there are; None of a pipe."""
+    if not file.seekable():
+        return None
+    count = sum(1 for _ in file)
+    file.seek(0)
+    return count
+
+
+def _add(advance: Callable[[int], None], before: int, number: int) -> None:
+    advance(before + number)
+
+
+def _say(name: str, result: BulkResult) -> int:
+    kept = result.scheduling[Scheduling.KEPT]
+    click.echo(f"{name}: {result.done - kept:,} imported, {kept:,} were there already.")
+    return refusals(result)
 
 
 def parsed(file: IO[str]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -121,9 +121,9 @@ class ExtraRuns:
             await write.wait()
         return _described(fill, spec.schedule.tz)
 
-    async def recompute(self, task: Task, progress: Progress | None) -> int:
-        """Returns how many were moved."""
-        return await recompute(self._store, self._writer, task, progress)
+    async def recompute(self, task: Task, progress: Progress | None, *, dry_run: bool) -> int:
+        """Returns how many were moved, or would be."""
+        return await recompute(self._store, self._writer, self._clock, task, progress, dry_run=dry_run)
 
     async def backfills(self, task: Task, name: str | None) -> list[BackfillState]:
         _, ref = locate(task, name)
@@ -152,7 +152,7 @@ class OnDemand:
     _calls: CallCheck
     _extra_runs: ExtraRuns
 
-    async def recompute(self, task: Task, progress: Progress | None = None) -> int:
+    async def recompute(self, task: Task, progress: Progress | None = None, *, dry_run: bool = False) -> int:
         """Move next occurrences that their cron expressions have no longer, because the rules of a timezone have
         changed, each to the nearest occurrence that it has. To be called after an update of tzdata.
 
@@ -162,11 +162,12 @@ class OnDemand:
 
         :param task: a static task, an instance, or a template with all its instances.
         :param progress: called after each page with the number of instances looked at so far.
-        :return: how many were moved.
+        :param dry_run: move nothing.
+        :return: how many were moved, or would be.
         :raises RepositoryException: the storage failed; a part may have been moved.
         """
         self._calls.check("recompute", task)
-        return await self._extra_runs.recompute(task, progress)
+        return await self._extra_runs.recompute(task, progress, dry_run=dry_run)
 
     async def trigger_task(
         self, task: Task, instance_name: str | None = None, args: Mapping[str, Any] | None = None

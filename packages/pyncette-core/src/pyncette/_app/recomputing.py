@@ -10,23 +10,30 @@ from pyncette._leases.recomputing import Recompute
 from pyncette._leases.store import Store
 from pyncette._leases.writer import MAX_BATCH, Writer
 from pyncette._tasks.task import Task
+from pyncette.clock import Clock
 from pyncette.record import Record
 
 from .bulk import STEPS_AT_ONCE, Progress, tell
 
 
-async def recompute(store: Store, writer: Writer, task: Task, progress: Progress | None) -> int:
-    """Page by page; returns how many were moved."""
+async def recompute(
+    store: Store, writer: Writer, clock: Clock, task: Task, progress: Progress | None, *, dry_run: bool
+) -> int:
+    """Page by page; returns how many were moved, or would be."""
     moved = seen = 0
     async for page in _pages(store, task):
         writes = [Recompute(record, task.policies) for record in page]
-        for write in writes:
-            writer.submit(write)
+        if not dry_run:
+            for write in writes:
+                writer.submit(write)
         for number, write in enumerate(writes):
             if number % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
                 await anyio.lowlevel.checkpoint()
-            await write.wait()
-            moved += write.moved
+            if dry_run:
+                moved += write.decide(clock.now()) is not None
+            else:
+                await write.wait()
+                moved += write.moved
         seen += len(page)
         await tell(progress, seen)
     return moved

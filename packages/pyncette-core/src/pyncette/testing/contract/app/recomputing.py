@@ -49,6 +49,7 @@ class RecomputeContract(AppBase):
             await self.shift(bench, tasks["paused"], HOUR)
             await self.shift(bench, tasks["triggered"], HOUR)
             await self.shift(bench, tasks["stored later"], HOUR, since=9 * HOUR)
+            assert await context.recompute(template, dry_run=True) == 4
             assert await context.recompute(template, told.append) == 4
             assert told[-1] == 6
             due = {}

@@ -1,0 +1,208 @@
+"""Runs that are asked for beside the schedule, and next occurrences that are computed anew."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from pyncette import BackfillState, PyncetteContext, Task
+from pyncette_cli import output
+from pyncette_cli.failures import Failure, Status, as_usage
+from pyncette_cli.options import dry_run_option, json_option, target_options, yes_option
+from pyncette_cli.target import Target, find, with_context
+from pyncette_cli.values import Moment, arguments, clean, iso, local
+
+
+def one_of(task: Task, instance: str | None) -> Task:
+    """The task, if it is clear which of its instances is meant.
+
+    :raises Failure: it has instances, and none is named.
+    """
+    if task.dynamic and instance is None:
+        raise Failure(
+            f"{task.name!r} has instances: name one of them.", Status.USAGE, f"pyncette list {task.name} lists them."
+        )
+    return task
+
+
+def named(task: str, instance: str | None) -> str:
+    """A task or an instance, as messages name it."""
+    return f"{task!r}" if instance is None else f"{clean(instance)!r} of {task!r}"
+
+
+@click.command("trigger")
+@click.argument("task")
+@click.argument("instance", required=False)
+@click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument of this run alone.")
+@click.option("--args", "text", metavar="JSON", help="Arguments of this run alone, as a JSON object.")
+@json_option
+@target_options
+def trigger_command(
+    task: str,
+    instance: str | None,
+    pairs: tuple[str, ...],
+    text: str | None,
+    as_json: bool,
+    target: Target,
+) -> None:
+    """Execute TASK, or an INSTANCE of it, once, beside its schedule, which stays as it is.
+
+    Also works while it is paused or dead, and it stays so.
+    """
+    own = arguments(pairs, text)
+
+    async def work(context: PyncetteContext) -> str:
+        found = one_of(await find(context, task), instance)
+        with as_usage():
+            return await context.trigger_task(found, instance, own)
+
+    run_id = with_context(target, work)
+    if as_json:
+        output.print_json({"task": task, "instance": instance, "run_id": run_id})
+    else:
+        click.echo(f"{named(task, instance)} will be executed once, as run {run_id}.")
+
+
+@click.command("backfill")
+@click.argument("task")
+@click.argument("instance", required=False)
+@click.option("--from", "start", type=Moment(), metavar="WHEN", help="The first moment.")
+@click.option("--until", "end", type=Moment(), metavar="WHEN", help="The last moment; now by default.")
+@click.option("--id", "name", metavar="NAME", help="A name for it: a second backfill of this name is ignored.")
+@click.option("--list", "shows", is_flag=True, help="List those that have not ended.")
+@click.option("--cancel", metavar="NAME", help="Begin no further run of this one.")
+@dry_run_option
+@yes_option
+@json_option
+@target_options
+def backfill_command(
+    task: str,
+    instance: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    name: str | None,
+    shows: bool,
+    cancel: str | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    target: Target,
+) -> int:
+    """Execute the moments that the schedule of TASK, or of an INSTANCE of it, has in a range of the past.
+
+    They are executed by the workers, oldest first, one after another, and what the schedule itself wants comes first.
+
+    \b
+    Examples:
+      pyncette backfill report Ada --from 2027-01-01 --until 2027-01-31 --dry-run
+      pyncette backfill cleanup --from 2027-01-01 --id january --yes
+      pyncette backfill report Ada --list
+      pyncette backfill report Ada --cancel january
+    """
+    if sum((start is not None, shows, cancel is not None)) != 1:
+        raise click.UsageError("Give one of these: --from, --list, --cancel.")
+
+    async def work(context: PyncetteContext) -> int:
+        found = one_of(await find(context, task), instance)
+        if cancel is not None:
+            return await _cancel(context, found, instance, cancel)
+        if start is None:
+            _print_fills(await context.list_backfills(found, instance), as_json)
+            return Status.OK
+        until = datetime.now().astimezone() if end is None else end
+        with as_usage():
+            fill = await context.backfill_task(found, instance, start, until, backfill_id=name, dry_run=True)
+            if fill.total and not dry_run:
+                output.confirm(f"Execute {_moments(fill)} of {named(task, instance)}?", yes=yes)
+                fill = await context.backfill_task(found, instance, start, until, backfill_id=name, confirm=True)
+        _say(fill, named(task, instance), as_json, dry_run)
+        return Status.OK
+
+    return with_context(target, work)
+
+
+async def _cancel(context: PyncetteContext, task: Task, instance: str | None, name: str) -> int:
+    what = named(task.name, instance)
+    if not await context.cancel_backfill(task, instance, name):
+        raise Failure(f"{what} has no backfill {clean(name)!r}.", Status.NOT_FOUND, "--list lists those it has.")
+    click.echo(f"No further run of the backfill {clean(name)!r} of {what} will begin.")
+    return Status.OK
+
+
+def _say(fill: BackfillState, what: str, as_json: bool, dry_run: bool) -> None:
+    """What will be executed, or would be."""
+    if as_json:
+        output.print_json({**fill_fields(fill), "id": None if dry_run else fill.id, "dry_run": dry_run})
+    elif not fill.total:
+        click.echo(f"The schedule of {what} has no moment in this range of the past: there is nothing to execute.")
+    elif dry_run:
+        click.echo(f"{_moments(fill)} of {what} would be executed.")
+    else:
+        click.echo(f"{_moments(fill)} of {what} will be executed, as backfill {fill.id}.")
+
+
+def _moments(fill: BackfillState) -> str:
+    first = "" if fill.next_at is None else local(fill.next_at)
+    last = "" if fill.last_at is None else local(fill.last_at)
+    if fill.total == 1:
+        return f"1 moment ({first})"
+    number = f"{fill.total:,}" if fill.exact else f"more than {fill.total - 1:,}"
+    return f"{number} moments ({first} to {last})"
+
+
+def _print_fills(fills: list[BackfillState], as_json: bool) -> None:
+    if as_json:
+        output.print_lines(map(fill_fields, fills))
+    elif fills:
+        rows = [
+            (
+                fill.id,
+                f"{fill.done:,}/{fill.total:,}{'' if fill.exact else '+'}",
+                None if fill.next_at is None else local(fill.next_at),
+                None if fill.last_at is None else local(fill.last_at),
+            )
+            for fill in fills
+        ]
+        output.print_table(["BACKFILL", "DONE", "NEXT", "LAST"], rows, right=["DONE"])
+    else:
+        output.note("None.")
+
+
+def fill_fields(fill: BackfillState) -> dict[str, Any]:
+    """What ``--json`` prints of a backfill."""
+    return {
+        "id": fill.id,
+        "next_at": iso(fill.next_at),
+        "last_at": iso(fill.last_at),
+        "total": fill.total,
+        "exact": fill.exact,
+        "done": fill.done,
+    }
+
+
+@click.command("recompute")
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@dry_run_option
+@json_option
+@target_options
+def recompute_command(tasks: tuple[str, ...], dry_run: bool, as_json: bool, target: Target) -> None:
+    """Move next occurrences that the schedule has no longer since the rules of a timezone have changed.
+
+    Of each TASK, or of all tasks, each to the nearest occurrence that it has. For after an update of tzdata, here and
+    where the workers run.
+    """
+
+    async def work(context: PyncetteContext) -> None:
+        for name in tasks or [each.name for each in await context.tasks()]:
+            task = await find(context, name)
+            total = (await context.count_tasks(task)).value if task.dynamic else 1
+            with output.progress(name, total) as advance:
+                moved = await context.recompute(task, advance, dry_run=dry_run)
+            if as_json:
+                output.print_json({"task": name, "moved": moved, "dry_run": dry_run})
+            else:
+                click.echo(f"{name}: {moved:,} {'would be moved' if dry_run else 'moved'}.")
+
+    with_context(target, work)
