@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import inspect
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -38,7 +38,7 @@ Progress = Callable[[int], Any]
 class BulkResult:
     """How a bulk call ended.
 
-    :ivar done: how many instances were scheduled or unscheduled.
+    :ivar done: how many instances were dealt with.
     :ivar refused: the name of each instance that was not, and why.
     :ivar scheduling: what became of those that were scheduled, with the number of each.
     """
@@ -132,6 +132,7 @@ class Bulk(Generic[T, W]):
     async def _send(self, batch: list[tuple[str, W]]) -> None:
         for _, write in batch:
             self._writer.submit(write)
+        stored: list[tuple[str, W]] = []
         for name, write in batch:
             await self._give_way()
             try:
@@ -139,16 +140,36 @@ class Bulk(Generic[T, W]):
             except PyncetteException as e:
                 self._result.refused.append((name, e))
             else:
-                self._result.done += 1
+                stored.append((name, write))
                 if isinstance(write, Register):
                     self._result.scheduling[write.how] += 1
+        refused = await self.follow_up([write for _, write in stored])
+        self._result.refused += [(name, refused[write]) for name, write in stored if write in refused]
+        self._result.done += len(stored) - len(refused)
         await tell(self._progress, self._result.done + len(self._result.refused))
+
+    async def follow_up(self, stored: Sequence[W]) -> Mapping[W, Exception]:
+        """What else is to be done for a batch; returns the writes that it is refused for, and why."""
+        return {}
 
     async def _give_way(self) -> None:
         """Executions and heartbeats must not wait until all instances are prepared, or all answers read."""
         self._steps += 1
         if self._steps % STEPS_AT_ONCE == 0:
             await anyio.lowlevel.checkpoint()
+
+
+async def store_all(writer: Writer, writes: Sequence[Awaited]) -> None:
+    """Send writes that are not refused, and wait for them.
+
+    :raises RepositoryException: the storage failed; a part may be stored.
+    """
+    for write in writes:
+        writer.submit(write)
+    for number, write in enumerate(writes):
+        if number % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
+            await anyio.lowlevel.checkpoint()
+        await write.wait()
 
 
 async def tell(progress: Progress | None, number: int) -> None:

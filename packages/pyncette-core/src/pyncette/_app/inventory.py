@@ -18,9 +18,9 @@ from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.policies import Policies
 from pyncette._tasks.task import Task
 from pyncette.errors import RepositoryException
-from pyncette.record import Queue, Record, Ref
+from pyncette.record import Queue, Ref
 
-from .bulk import Progress, tell
+from .bulk import Progress, store_all, tell
 from .listing import END
 
 PAGE = 1000
@@ -121,17 +121,10 @@ class Inventory:
         for queue in _handle(orphans[name]).queues:
             for static in (False, True):
                 while records := await self._store.scan(Queue(queue.canonical_name, static), after=None, limit=PAGE):
-                    removed += await self._remove(records)
+                    await store_all(self._writer, [Remove(record.ref) for record in records])
+                    removed += len(records)
                     await tell(progress, removed)
         return removed
-
-    async def _remove(self, records: Sequence[Record]) -> int:
-        writes = [Remove(record.ref) for record in records]
-        for write in writes:
-            self._writer.submit(write)
-        for write in writes:
-            await write.wait()
-        return len(writes)
 
     async def _kind(self, name: str, partitions: set[int | None]) -> tuple[Kind, int | None]:
         declared = self._declared.get(name)

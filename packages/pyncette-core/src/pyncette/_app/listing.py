@@ -7,10 +7,12 @@ import heapq
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import anyio.lowlevel
 
+from pyncette._concurrency.background import concurrently
 from pyncette._leases.store import Store
 from pyncette._leases.writer import MAX_BATCH
 from pyncette._tasks import names
@@ -24,6 +26,9 @@ from .states import TaskState, describe
 
 STATES_AT_ONCE = 25
 """How many records are decoded before others get their turn: about half a millisecond."""
+
+PARTITIONS_AT_ONCE = 8
+"""How many partitions of a template are asked at the same time: about as many as there are connections."""
 
 HeldState = Literal["dead", "paused", "completed", "unreadable"]
 """The states that are listed and counted without reading anything else."""
@@ -82,18 +87,24 @@ class Listing:
         """A page of those with ``since <= ready_at < before``, in that order over all partitions."""
         queues = queues_of(task)
         places = _decoded_places(token, len(queues))
-        pages: list[list[tuple[int, int, Record]]] = []
-        for at, home in enumerate(queues):
-            page = await self._store.scan_ready(
-                home.queue, since=since, before=before, after=places.get(at), limit=limit
-            )
-            pages.append([(record.ready_at, at, record) for record in page])
+        ask = partial(self._store.scan_ready, since=since, before=before, limit=limit)
+        found = await concurrently(
+            [partial(ask, home.queue, after=places.get(at)) for at, home in enumerate(queues)],
+            at_once=PARTITIONS_AT_ONCE,
+        )
+        pages = [[(record.ready_at, at, record) for record in page] for at, page in enumerate(found)]
         merged = list(heapq.merge(*pages, key=lambda entry: entry[:2]))[:limit]
         for ready_at, at, record in merged:
             places[at] = (ready_at, record.key)
         states = await self._states([(queues[at], record) for _, at, record in merged], control)
         more = len(merged) == limit
         return ListTasksResponse(states, _encoded({str(at): place for at, place in places.items()}) if more else None)
+
+    async def earliest(self, task: Task) -> int:
+        """The earliest moment at which an instance is ready, HELD if none is."""
+        ask = partial(self._store.scan_ready, limit=1)
+        pages = await concurrently([partial(ask, home.queue) for home in queues_of(task)], at_once=PARTITIONS_AT_ONCE)
+        return min((record.ready_at for page in pages for record in page), default=HELD)
 
     async def held(self, task: Task, band: Band) -> AsyncIterator[tuple[Task, Record]]:
         """What is in a band, with the template or partition that it belongs to; page by page."""
@@ -108,7 +119,8 @@ class Listing:
 
     async def count(self, task: Task, since: int = LEAST, before: int = END) -> Count:
         """How many instances there are, over all partitions."""
-        counts = [await self._store.count(home.queue, since=since, before=before) for home in queues_of(task)]
+        ask = partial(self._store.count, since=since, before=before)
+        counts = await concurrently([partial(ask, home.queue) for home in queues_of(task)], at_once=PARTITIONS_AT_ONCE)
         return Count(sum(count.value for count in counts), exact=all(count.exact for count in counts))
 
     async def _states(self, found: Iterable[tuple[Task, Record]], control: Control) -> list[TaskState]:

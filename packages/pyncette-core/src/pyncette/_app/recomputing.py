@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import anyio.lowlevel
 
@@ -13,7 +13,7 @@ from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.record import Record
 
-from .bulk import STEPS_AT_ONCE, Progress, tell
+from .bulk import STEPS_AT_ONCE, Progress, store_all, tell
 
 
 async def recompute(
@@ -23,19 +23,22 @@ async def recompute(
     moved = seen = 0
     async for page in _pages(store, task):
         writes = [Recompute(record, task.policies) for record in page]
-        if not dry_run:
-            for write in writes:
-                writer.submit(write)
-        for number, write in enumerate(writes):
-            if number % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
-                await anyio.lowlevel.checkpoint()
-            if dry_run:
-                moved += write.decide(clock.now()) is not None
-            else:
-                await write.wait()
-                moved += write.moved
+        if dry_run:
+            moved += await _would_move(writes, clock)
+        else:
+            await store_all(writer, writes)
+            moved += sum(write.moved for write in writes)
         seen += len(page)
         await tell(progress, seen)
+    return moved
+
+
+async def _would_move(writes: Sequence[Recompute], clock: Clock) -> int:
+    moved = 0
+    for number, write in enumerate(writes):
+        if number % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
+            await anyio.lowlevel.checkpoint()
+        moved += write.decide(clock.now()) is not None
     return moved
 
 

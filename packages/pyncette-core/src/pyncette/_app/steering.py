@@ -52,9 +52,9 @@ class Steering(OnDemand):
         self._writer = writer
         self._observers = observers
         self._batch_size = batch_size
-        self._templates = Templates(store, writer, reading)
         self._extra_runs = ExtraRuns(store, writer, clock, reading)
         self._listing = Listing(store, clock)
+        self._templates = Templates(self._listing, writer, reading)
         self._registry = Registry(store, writer, clock, worker_name)
         self._inventory = Inventory(store, writer, reading, self._registry, tasks)
 

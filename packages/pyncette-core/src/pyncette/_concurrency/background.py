@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
@@ -37,6 +37,29 @@ async def background() -> AsyncIterator[TaskGroup]:
             yield group
         finally:
             group.cancel_scope.cancel()
+
+
+async def concurrently(calls: Sequence[Callable[[], Awaitable[T]]], *, at_once: int) -> list[T]:
+    """What the calls return, in their order. The first error ends all of them, and is raised as it is."""
+    found: dict[int, T] = {}
+    errors: list[Exception] = []
+    left = iter(enumerate(calls))
+
+    async def work() -> None:
+        try:
+            for place, call in left:
+                found[place] = await call()
+        except Exception as e:  # noqa: BLE001 - raised below, where the task group can't wrap it
+            errors.append(e)
+            group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(min(at_once, len(calls)) - 1):
+            group.start_soon(work)
+        await work()
+    if errors:
+        raise errors[0]
+    return [found[place] for place in range(len(calls))]
 
 
 def is_cancelled() -> bool:

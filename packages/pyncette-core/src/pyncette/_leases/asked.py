@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Collection, Mapping
 
 from pyncette import lease
@@ -10,90 +9,51 @@ from pyncette._lifecycle.backfill import add, drop
 from pyncette._lifecycle.extra import ask
 from pyncette._tasks.control import Asked
 from pyncette._tasks.extra import Backfill, ExtraRun, current_run, extra_of
-from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode
+from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import State
 from pyncette.clock import Clock
-from pyncette.errors import StorageVersionException, TaskNotFoundException
 from pyncette.record import Change, Record, Ref
 
 from .control import ChangeControl, ControlReading
-from .held import new_revision
+from .existing import OnExisting
 from .store import Store
-from .writer import Awaited, Writer
+from .writer import Writer
 
 
-class _OnRecord(Awaited):
-    """A change of an instance that exists.
+class Ask(OnExisting):
+    """A run is asked for.
 
-    :ivar changed: whether there was something to store.
+    :ivar run: the run.
     """
-
-    def __init__(self, ref: Ref) -> None:
-        super().__init__(ref, None, fresh=False)
-        self.changed: bool = False
-
-    def decide(self, now: int) -> Change | None:
-        readable_spec(self.known, self.ref)
-        return None if self.known is None else self.change(self.known, now, new_revision())
-
-    @abstractmethod
-    def change(self, record: Record, now: int, revision: str) -> Change | None:
-        """What becomes of the record."""
-
-    def stored(self, new: Record | None) -> None:
-        super().stored(new)
-        self.changed = True
-
-
-class Ask(_OnRecord):
-    """A run is asked for."""
 
     def __init__(self, ref: Ref, run: ExtraRun) -> None:
         super().__init__(ref)
-        self._run = run
+        self.run = run
 
-    def change(self, record: Record, now: int, revision: str) -> Change | None:
-        return ask(record, self._run, now=now, revision=revision)
+    def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
+        return ask(record, self.run, now=now, revision=revision)
 
 
-class AddBackfill(_OnRecord):
+class AddBackfill(OnExisting):
     """A backfill is asked for."""
 
     def __init__(self, ref: Ref, fill: Backfill) -> None:
         super().__init__(ref)
         self._fill = fill
 
-    def change(self, record: Record, now: int, revision: str) -> Change | None:
+    def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
         return add(record, self._fill, now=now, revision=revision)
 
 
-class DropBackfill(_OnRecord):
+class DropBackfill(OnExisting):
     """A backfill is cancelled."""
 
     def __init__(self, ref: Ref, backfill_id: str) -> None:
         super().__init__(ref)
         self._id = backfill_id
 
-    def change(self, record: Record, now: int, revision: str) -> Change | None:
+    def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
         return drop(record, self._id, now=now, revision=revision)
-
-
-def readable_spec(record: Record | None, ref: Ref) -> Spec:
-    """What is stored of the schedule.
-
-    :raises TaskNotFoundException: there is no record.
-    :raises StorageVersionException: a later version wrote it.
-    :raises ValueError: it was damaged.
-    """
-    key = ref.key
-    if record is None:
-        raise TaskNotFoundException(key)
-    try:
-        return decode(record.spec, record.due_at)[0]
-    except LaterSpec as e:
-        raise StorageVersionException(f"What is stored of {key!r} was {e}: upgrade Pyncette here.") from e
-    except UndecodableSpec as e:
-        raise ValueError(f"What is stored of {key!r} can't be read ({e}): schedule it anew.") from e
 
 
 class AskedRuns:

@@ -6,28 +6,24 @@ from abc import abstractmethod
 
 from pyncette._lifecycle.extra import on_schedule
 from pyncette._lifecycle.steering import Steered, pause, resume, retry
-from pyncette._tasks.spec import Spec, UndecodableSpec, decode
+from pyncette._tasks.spec import Spec
 from pyncette._tasks.task import Task
-from pyncette.errors import RepositoryException, TaskNotFoundException
 from pyncette.observer import Observers
 from pyncette.record import Change, Record, Ref
 
-from .held import new_revision
+from .existing import OnExisting, readable
 from .outcomes import tell_skips
-from .writer import Awaited
 
 
-class Steer(Awaited):
-    """An instance or a static task is steered, whatever it is doing.
+class Steer(OnExisting):
+    """An instance or a static task is steered.
 
     :param home: the static task, or the template or partition of the instance.
-    :ivar changed: whether there was something to store.
     """
 
     def __init__(self, home: Task, ref: Ref, observers: Observers, known: Record | None = None) -> None:
-        super().__init__(ref, known, fresh=known is not None)
+        super().__init__(ref, known)
         self.home = home
-        self.changed: bool = False
         self._observers = observers
         self._steered = Steered(None)
 
@@ -35,27 +31,18 @@ class Steer(Awaited):
     def steer(self, record: Record, spec: Spec, now: int, revision: str) -> Steered:
         """What becomes of the record."""
 
-    def decide(self, now: int) -> Change | None:
-        key = self.ref.key
-        if self.known is None:
-            raise TaskNotFoundException(key)
-        try:
-            spec, _ = decode(self.known.spec)
-        except UndecodableSpec as e:
-            raise RepositoryException(f"The record of {key!r} can't be read ({e}): schedule it anew.") from e
-
-        def change(record: Record) -> Change | None:
-            self._steered = self.steer(record, spec, now, new_revision())
+    def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
+        def steered(side: Record) -> Change | None:
+            self._steered = self.steer(side, spec, now, revision)
             return self._steered.change
 
-        return on_schedule(self.known, change, now=now)
+        return on_schedule(record, steered, now=now)
 
     def stored(self, new: Record | None) -> None:
         before = self.known
         super().stored(new)
-        self.changed = True
         if self._steered.skips and before is not None:
-            spec, _ = decode(before.spec)
+            _, spec = readable(before, self.ref)
             name = self.home.name_in(before.key)
             task = self.home.restore(name, spec.schedule, {}) if self.home.dynamic else self.home
             tell_skips(self._observers, task, before, self._steered.skips)

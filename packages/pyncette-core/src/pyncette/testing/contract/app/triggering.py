@@ -259,6 +259,41 @@ class TriggerContract(AppBase):
             await bench.advance(10)
         assert given(bench) == list(range(10))
 
+    async def test_many_are_triggered(self, bench: Bench) -> None:
+        """In bulk, also in a paused template, each with its own arguments or those of all; refusals are listed."""
+        app = bench.app()
+        template = app.partitioned_task(name="template", partition_count=2)(bench.log.note)
+        async with bench.running(app), app.create() as operator:
+            pairs = [(f"{number}", {**EVERY_MINUTE, "number": -1}) for number in range(5)]
+            await operator.schedule_tasks(template, pairs)
+            progress: list[int] = []
+            wanted: list[str | tuple[str, Any]] = [
+                "0",
+                ("1", {"number": 1}),
+                "missing",
+                "0",
+                ("2", {"number": object()}),
+            ]
+            result = await operator.trigger_tasks(template, wanted, progress.append, args={"number": 7})
+            assert (result.done, progress) == (3, [5])
+            assert {name: type(error) for name, error in result.refused} == {
+                "missing": TaskNotFoundException,
+                "2": ValueError,
+            }
+            await bench.advance(2)
+            assert sorted((run.name[-1], run.args["number"]) for run in bench.log.runs) == [
+                ("0", 7),
+                ("0", 7),
+                ("1", 1),
+            ]
+            await operator.pause_task(template)
+            await bench.advance(2)
+            result = await operator.trigger_tasks(template, {"3": {"number": 3}, "4": {"number": 4}})
+            assert (result.done, result.refused) == (2, [])
+            await bench.advance(2)
+            assert sorted(given(bench)) == [1, 3, 4, 7, 7]
+            assert (await _control(bench)).asked == ()
+
     async def test_an_update_meets_a_manual_run(self, bench: Bench) -> None:
         """It changes the schedule at once, and the run goes on."""
         app = bench.app()

@@ -1,0 +1,53 @@
+"""Writes that change an instance or a static task that exists, by what is stored of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode
+from pyncette.errors import RepositoryException, StorageVersionException, TaskNotFoundException
+from pyncette.record import Change, Record, Ref
+
+from .held import new_revision
+from .writer import Awaited
+
+
+class OnExisting(Awaited):
+    """A change of an instance or a static task that exists, whatever it is doing.
+
+    :ivar changed: whether there was something to store.
+    """
+
+    def __init__(self, ref: Ref, known: Record | None = None) -> None:
+        super().__init__(ref, known, fresh=known is not None)
+        self.changed: bool = False
+
+    @abstractmethod
+    def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
+        """What becomes of the record; None if there is nothing to store."""
+
+    def decide(self, now: int) -> Change | None:
+        record, spec = readable(self.known, self.ref)
+        return self.change(record, spec, now, new_revision())
+
+    def stored(self, new: Record | None) -> None:
+        super().stored(new)
+        self.changed = True
+
+
+def readable(record: Record | None, ref: Ref) -> tuple[Record, Spec]:
+    """What is stored, and its schedule.
+
+    :raises TaskNotFoundException: there is no record.
+    :raises StorageVersionException: a later version wrote it.
+    :raises RepositoryException: it was damaged.
+    """
+    if record is None:
+        raise TaskNotFoundException(ref.key)
+    try:
+        spec, _ = decode(record.spec, record.due_at)
+    except LaterSpec as e:
+        raise StorageVersionException(f"What is stored of {ref.key!r} was {e}: upgrade Pyncette here.") from e
+    except UndecodableSpec as e:
+        raise RepositoryException(f"What is stored of {ref.key!r} can't be read ({e}): schedule it anew.") from e
+    return record, spec
