@@ -69,7 +69,7 @@ async def fill(
     first = await context.schedule_task(task, f"user-{0:09}", interval=datetime.timedelta(days=1), language="en")
     start = round((time.time() + since.total_seconds()) * 1_000_000)
     async with postgres.connection(url) as own:
-        spec = await own.fetchval(f"SELECT spec FROM {table} WHERE key = $1", first.canonical_name)  # noqa: S608
+        spec = await own.fetchval(f"SELECT spec FROM {table} WHERE key = $1", first.canonical_name)  # noqa: S608 -- the name is ours
         prefix = f"{task.canonical_name}:user-"
         await own.execute(
             FILL.format(table=table), task.canonical_name, prefix, spec, start, count, 3_600_000_000, timeout=None
