@@ -120,7 +120,7 @@ def test_moments_of_the_past_are_executed(filled: Program) -> None:
     (fill,) = lines(filled("backfill", "report", "Ada", "--list", "--json", *STORE)[1])
     assert (fill["id"], fill["next_at"], fill["done"], fill["total"]) == ("january", "2026-01-01T08:00:00Z", 0, 3)
     assert filled("backfill", "report", "Ada", "--list", *STORE)[1].split() == (
-        "BACKFILL DONE NEXT LAST january 0/3 2026-01-01 08:00:00 2026-01-03 08:00:00".split()
+        ["BACKFILL", "DONE", "NEXT", "LAST", "january", "0/3", "2026-01-01", "08:00:00", "2026-01-03", "08:00:00"]
     )
     cancel = ("backfill", "report", "Ada", "--cancel", "january", *STORE)
     assert filled(*cancel)[0] == 0
