@@ -16,7 +16,7 @@ FOR_BACKENDS = frozenset({room.name for room in rooms() if room.audience == "bac
 
 # Decisions, without I/O: all that these modules may import from outside.
 PURE = (
-    *("record", "schedule", "_schedules", "lease", "migrations", "_lifecycle", "_loop.agenda"),
+    *("record", "schedule", "_schedules", "lease", "migrations", "findings", "_lifecycle", "_loop.agenda"),
     *("_tasks.names", "_tasks.spec", "_tasks.state", "_validation.suggest"),
 )
 PURE_IMPORTS = frozenset(

@@ -17,6 +17,19 @@ from tests.servers.model import Server
 
 LONGEST_WAIT = 100
 
+SECRET = "s3cret"
+USER = "pyncette-test"
+
+# What the documentation tells users to grant.
+GRANTS = (
+    "~pyncette:*",
+    "+evalsha",
+    "+script|load",
+    *("+hmget", "+hset", "+hdel", "+zadd", "+zrem", "+zcount", "+zmscore", "+zrangebyscore", "+zrangebylex"),
+    *("+zrank", "+zrange"),
+    *("+get", "+set", "+del", "+exists", "+time", "+hello", "+select", "+info"),
+)
+
 
 @asynccontextmanager
 async def opened(server: Server, **options: Any) -> AsyncIterator[Repository]:

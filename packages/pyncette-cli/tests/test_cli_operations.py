@@ -3,10 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,25 @@ def test_the_doctor_says_what_to_do(failed: Program) -> None:
     findings = {each["check"]: each for each in lines(out)}
     assert status == 1
     assert {name for name, each in findings.items() if each["verdict"] == "problem"} == {"workers", "dead"}
+    assert findings.keys() >= {
+        "connection",
+        "latency",
+        "clock",
+        "server",
+        "indexes",
+        "format",
+        "permissions",
+        "versions",
+    }
     assert "pyncette retry report --all" in findings["dead"]["advice"]
     assert "WHAT TO DO" in failed("doctor", *STORE)[1]
+
+
+def test_the_doctor_tells_what_the_storage_finds(failed: Program, place: Place) -> None:
+    with closing(sqlite3.connect(place.folder / "jobs.db", isolation_level=None)) as database:
+        database.execute("UPDATE pyncette_schema SET written_by = 2")
+    findings = {each["check"]: each for each in lines(failed("doctor", "--json", *STORE)[1])}
+    assert (findings["format"]["verdict"], "format 2" in findings["format"]["found"]) == ("warning", True)
 
 
 def test_the_doctor_on_a_storage_that_is_not_there(program: Program) -> None:

@@ -113,6 +113,7 @@ async def test_every_method_reaches_the_repository(repository: AsyncioRepository
         assert await bridged.count(CLAIM.queue) == Count(1, exact=True)
         assert bridged.keeps_runs
         assert await bridged.runs(limit=5) == []
+        assert await bridged.diagnose() == []
         (taken,) = await bridged.claim([CLAIM], now=1, limit=1, token="t", holder="h")
         assert taken == one
         assert (await bridged.clock() == threading.get_ident()) is (anyio_backend_name == "asyncio")

@@ -45,6 +45,7 @@ async def call_everything(repository: Repository) -> list[object]:
         await repository.count(Queue("task")),
         await repository.runs(limit=5),
         await repository.prune_runs(before=0, limit=5),
+        await repository.diagnose(),
         await repository.scan(Queue("task"), after=None, limit=5),
         await repository.clock(),
         await repository.claim(claims, now=0, limit=5, token="t", holder="h"),
@@ -53,7 +54,7 @@ async def call_everything(repository: Repository) -> list[object]:
 
 async def test_without_faults_everything_is_passed_on(faulty: FaultyRepository) -> None:
     assert await call_everything(faulty) == await call_everything(MemoryRepository())
-    assert faulty.plan.calls == dict.fromkeys((*METHODS, "runs", "prune_runs"), 1)
+    assert faulty.plan.calls == dict.fromkeys((*METHODS, "runs", "prune_runs", "diagnose"), 1)
 
 
 async def test_every_method_can_fail(faulty: FaultyRepository) -> None:
@@ -68,6 +69,7 @@ async def test_every_method_can_fail(faulty: FaultyRepository) -> None:
         functools.partial(faulty.count, Queue("task")),
         functools.partial(faulty.runs, limit=5),
         functools.partial(faulty.prune_runs, before=0, limit=5),
+        faulty.diagnose,
         functools.partial(faulty.scan, Queue("task"), after=None, limit=5),
         functools.partial(faulty.claim, claims, now=0, limit=5, token="t", holder="h"),
         faulty.clock,

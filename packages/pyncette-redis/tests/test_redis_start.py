@@ -33,23 +33,12 @@ from pyncette.testing.contract.base import (
     take,
     want,
 )
+from tests.helpers.redis import GRANTS, SECRET, USER
 from tests.servers.model import Server
 from tests.servers.plugin import StartServer
 from tests.servers.redis import command
 
-SECRET = "s3cret"
 MARKER = "Pyncette, format 1, readable from 1"
-USER = "pyncette-test"
-
-# What the documentation tells users to grant.
-GRANTS = (
-    "~pyncette:*",
-    "+evalsha",
-    "+script|load",
-    *("+hmget", "+hset", "+hdel", "+zadd", "+zrem", "+zcount", "+zmscore", "+zrangebyscore", "+zrangebylex"),
-    *("+zrank", "+zrange"),
-    *("+get", "+set", "+del", "+exists", "+time", "+hello", "+select", "+info"),
-)
 
 
 async def error_of(**options: Any) -> RepositoryException:

@@ -23,6 +23,7 @@ from ._tasks.retry import Retry
 from ._tasks.task import PartitionSelector, Task
 from ._tasks.worker import Worker
 from .errors import GiveUp, RetryLater, Skip
+from .findings import Finding
 from .record import Count
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Count",
     "ExecutionMode",
     "FailureMode",
+    "Finding",
     "GiveUp",
     "ListTasksResponse",
     "LoggedRun",

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from . import lease
 from .errors import RepositoryException
+from .findings import Finding
 from .record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 
 CONTRACT_VERSION = 1
@@ -179,6 +180,15 @@ class Repository(ABC):
     async def prune_runs(self, *, before: int, limit: int) -> int:
         """Delete at most ``limit`` lines with ``ended_at < before``; returns how many. Never keeps claims waiting."""
         raise RepositoryException("This storage keeps no log of runs.")
+
+    async def diagnose(self) -> list[Finding]:
+        """What the store finds when it checks what its documentation asks for: version, persistence, permissions,
+        isolation, connections, indexes, bloat, what keeps the server from tidying up, unfinished upgrades.
+
+        An optional part, for operators: it changes nothing, and may take seconds. What the user may not look at is
+        found to be unknown, and raises nothing.
+        """
+        return []
 
 
 class RepositoryFactory(Protocol):

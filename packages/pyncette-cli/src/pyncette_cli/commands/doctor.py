@@ -5,21 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import click
 
-from pyncette import PyncetteContext, StoredTask, Worker
+from pyncette import Finding, PyncetteContext, StoredTask, Worker
 from pyncette.errors import RepositoryException
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, one_line
 from pyncette_cli.options import json_option, target_options
 from pyncette_cli.target import Target, find, with_context
 from pyncette_cli.values import clean, span
-
-Verdict = Literal["ok", "warning", "problem"]
 
 OFFSET = 1.0
 """Seconds that a machine's clock may be off without a warning. Pyncette goes by the storage's, logs do not."""
@@ -31,26 +27,14 @@ SLOW = 0.25
 """Seconds that an answer of the storage may take without a warning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check has found.
-
-    :ivar advice: what to do; empty if all is well.
-    """
-
-    check: str
-    verdict: Verdict
-    found: str
-    advice: str = ""
-
-
 @click.command("doctor")
 @json_option
 @target_options
 def doctor_command(target: Target, as_json: bool) -> int:
     """Check storage, workers and tasks, and say what to do.
 
-    The exit status is 1 if there is a problem, 0 if there are at most warnings.
+    What to check of a storage is on its page of the documentation. Nothing is changed. The exit status is 1 if there is
+    a problem, 0 if there are at most warnings.
     """
 
     async def work(context: PyncetteContext) -> list[Finding]:
@@ -87,6 +71,8 @@ async def examine(context: PyncetteContext) -> AsyncIterator[Finding]:
     took = time.perf_counter() - began
     yield _latency(took)
     yield _clock(context)
+    for finding in await context.diagnose():
+        yield finding
     for finding in (*_workers(workers), _versions(workers), *_clocks(workers)):
         yield finding
     tasks = await context.tasks()

@@ -16,6 +16,7 @@ from pyncette._tasks.worker import Worker
 from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
 from pyncette.events import RunOutcome
+from pyncette.findings import Finding
 from pyncette.observer import Observers
 from pyncette.record import HELD, LEAST, Band, Count, Record
 
@@ -196,6 +197,16 @@ class Steering(OnDemand):
         """
         self._calls.check_loop("workers")
         return await self._registry.alive()
+
+    async def diagnose(self) -> list[Finding]:
+        """What the storage finds when it checks what its page of the documentation asks for, such as its persistence,
+        permissions, indexes, and what keeps it from tidying up. Changes nothing; may take seconds.
+
+        :return: what is as it should be too; nothing, if the storage has no checks.
+        :raises RepositoryException: the storage failed.
+        """
+        self._calls.check_loop("diagnose")
+        return await self._store.diagnose()
 
     async def pause_task(self, task: Task, instance_name: str | None = None, *, reason: str = "") -> None:
         """Pause a template with all its instances, one instance, or a static task. Returns when it is stored.

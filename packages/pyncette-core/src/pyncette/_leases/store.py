@@ -15,6 +15,7 @@ import anyio
 
 from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
+from pyncette.findings import Finding
 from pyncette.observer import Observers
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.repository import Repository
@@ -96,6 +97,10 @@ class Store:
     async def prune_runs(self, *, before: int, limit: int) -> int:
         async with self._call("prune_runs", ()):
             return await self._repository.prune_runs(before=before, limit=limit)
+
+    async def diagnose(self) -> list[Finding]:
+        async with self._call("diagnose", ()):
+            return await self._repository.diagnose()
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
         async with self._call("look", (queue.name for queue in queues)):

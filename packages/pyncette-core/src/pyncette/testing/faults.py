@@ -23,13 +23,14 @@ from typing import Any, Literal, TypeVar, get_args
 import anyio
 
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
+from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.repository import Repository
 
 _T = TypeVar("_T")
 
 Method = Literal[
-    "read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock", "runs", "prune_runs"
+    "read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock", "runs", "prune_runs", "diagnose"
 ]
 METHODS: tuple[Method, ...] = ("read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock")
 """Those that every store has."""
@@ -212,6 +213,9 @@ class FaultyRepository(Repository):
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
         return await self._call("prune_runs", lambda: self._inner.prune_runs(before=before, limit=limit))
+
+    async def diagnose(self) -> list[Finding]:
+        return await self._call("diagnose", self._inner.diagnose)
 
     async def _call(
         self, method: Method, run: Callable[[], Coroutine[Any, Any, _T]], changes: Sequence[Change] = ()

@@ -94,12 +94,18 @@ class Database:
         date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
         self._answered = (asked, time.time(), date)
 
+    @property
+    def skew(self) -> float:
+        """Seconds by which this machine's clock is ahead of DynamoDB's for sure, as the last answer showed it; negative
+        if it is behind."""
+        return _skew(*self._answered)
+
     def check_clock(self) -> None:
         """Compare this machine's clock with DynamoDB's, as the last answer showed it: to the second.
 
         :raises RepositoryException: they differ by more than :data:`MOST_SKEW`.
         """
-        skew = _skew(*self._answered)
+        skew = self.skew
         if abs(skew) > MOST_SKEW:
             raise RepositoryException(
                 f"This machine's clock is at least {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that of "

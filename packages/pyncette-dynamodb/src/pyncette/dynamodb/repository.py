@@ -9,11 +9,13 @@ from typing import Any
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
+from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 
 from .codec import Entry, Item, Layout, text
 from .connection import Database, connected, pause, together
+from .diagnosis import diagnose
 from .errors import Outcome
 from .index import Index, Supply
 from .schema import prepare
@@ -278,6 +280,9 @@ class DynamoDBRepository(Repository):
     async def _static(self, queue: Queue) -> list[Record]:
         """The record of a static task, if there is one."""
         return [record for record in await self.read([Ref(queue.name, queue.name)]) if record is not None]
+
+    async def diagnose(self) -> list[Finding]:
+        return await diagnose(self._database)
 
     async def clock(self) -> None:
         """DynamoDB tells the time to the second only: no clock to go by, but one to check this machine's with.

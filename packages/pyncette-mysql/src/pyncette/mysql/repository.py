@@ -9,11 +9,13 @@ from typing import Any
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
+from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.repository import Repository
 
 from .codec import Batch, batches, decoded, record, record_before
 from .connection import Connections, Database, Rows
+from .diagnosis import diagnose
 from .errors import LOCK_WAIT_TIMEOUT, number
 from .run_log import Question
 from .schema import Schema, prepare
@@ -32,8 +34,9 @@ class MySQLRepository(Repository):
 
     keeps_runs = True
 
-    def __init__(self, database: Database, statements: Statements) -> None:
+    def __init__(self, database: Database, statements: Statements, settings: Settings) -> None:
         self._database = database
+        self._settings = settings
         self._statements = statements
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
@@ -154,6 +157,9 @@ class MySQLRepository(Repository):
         ((count,),) = _all(await self._database.run(self._statements.prune_runs(before, limit)))
         return int(count)
 
+    async def diagnose(self) -> list[Finding]:
+        return await diagnose(self._database, self._settings)
+
     async def clock(self) -> int:
         ((now,),) = _all(await self._database.run(self._statements.clock()))
         return int(now)
@@ -214,7 +220,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Repository]:
     try:
         found = await prepare(connections, settings, Schema.of(settings.table_name))
         database = Database(connections, found.max_packet)
-        yield MySQLRepository(database, Statements(settings.table_name, found.dialect))
+        yield MySQLRepository(database, Statements(settings.table_name, found.dialect), settings)
     finally:
         await connections.close()
 

@@ -184,9 +184,18 @@ async def prepare(connections: Connections, settings: Settings, schema: Schema) 
 
 
 async def _inspect(connection: Connection, settings: Settings) -> Found:
+    return found_in(await execute(connection, inspection(settings)))
+
+
+def inspection(settings: Settings) -> str:
+    """The script that looks at what there is."""
     names = (settings.table_name, runs_table(settings.table_name))
-    script = ";".join([_INSPECT_SERVER, *(_INSPECT_TABLE.format(name=name) for name in names)])
-    server, table, columns, indexes, runs, *of_runs = await execute(connection, script)
+    return ";".join([_INSPECT_SERVER, *(_INSPECT_TABLE.format(name=name) for name in names)])
+
+
+def found_in(replies: Sequence[Rows]) -> Found:
+    """What the replies to :func:`inspection` say."""
+    server, table, columns, indexes, runs, *of_runs = replies
     version, max_packet = server[0]
     engine, comment = table[0] if table else (None, "")
     return Found(

@@ -9,6 +9,7 @@ import asyncpg
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
+from pyncette.findings import Finding
 from pyncette.record import (
     HELD,
     LEAST,
@@ -27,6 +28,7 @@ from pyncette.repository import Repository
 
 from .codec import MOST_ROWS, batches, claim_columns, read_columns, record, swap_columns
 from .connection import Database, connected
+from .diagnosis import diagnose
 from .run_log import Question, line, run_columns
 from .schema import Schema, prepare
 from .settings import Settings, Table
@@ -43,8 +45,9 @@ class PostgresRepository(Repository):
 
     keeps_runs = True
 
-    def __init__(self, database: Database, queries: Queries) -> None:
+    def __init__(self, database: Database, queries: Queries, settings: Settings) -> None:
         self._database = database
+        self._settings = settings
         self._queries = queries
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
@@ -158,6 +161,9 @@ class PostgresRepository(Repository):
         count: int = rows[0][0]
         return count
 
+    async def diagnose(self) -> list[Finding]:
+        return await diagnose(self._database, self._settings)
+
     async def clock(self) -> int:
         """The server's time."""
         rows = await self._database.fetch(self._queries.clock)
@@ -207,4 +213,4 @@ def postgres_repository(
 async def _opened(settings: Settings) -> AsyncIterator[Repository]:
     async with connected(settings) as database:
         await prepare(database, settings, Schema.of(settings.table))
-        yield PostgresRepository(database, Queries.of(settings.table))
+        yield PostgresRepository(database, Queries.of(settings.table), settings)

@@ -72,7 +72,7 @@ async def _open(chosen: Settings) -> AsyncIterator[Repository]:
         max_row = await server.check(client, chosen, failures)
         await _prepare(client, keys, chosen, Schema.of(chosen))
         failures.starting = False
-        yield RedisRepository(client, keys, max_row=max_row, may_be_legacy=chosen.mode is not Mode.CLUSTER)
+        yield RedisRepository(client, keys, chosen, max_row=max_row)
     finally:
         with anyio.move_on_after(min(chosen.timeout, CLOSE_TIMEOUT), shield=True):  # who is cancelled closes them too
             await client.aclose()

@@ -72,10 +72,17 @@ class Keys:
     def dynamic(self, queue: str) -> QueueKeys:
         keys = self._queues.get(queue)
         if keys is None:
-            tag = f"pyncette:{{{self.namespace}|{queue}}}:".encode(errors="surrogateescape")
+            tag = self._tag(queue)
             keys = QueueKeys(self._slot(tag), bulk(tag + b"rows"), bulk(tag + b"ready"), bulk(tag + b"order"))
             self._queues[queue] = keys
         return keys
+
+    def slot(self, queue: str) -> int:
+        """That of a dynamic queue, which stays unknown if it is."""
+        return self._slot(self._tag(queue))
+
+    def _tag(self, queue: str) -> bytes:
+        return f"pyncette:{{{self.namespace}|{queue}}}:".encode(errors="surrogateescape")
 
     def ready_name(self, queue: str) -> str:
         """The index by time of a dynamic queue, not packed."""

@@ -10,14 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 from pyncette.errors import RepositoryException
+from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
 from pyncette.repository import Repository
 from redis.exceptions import OutOfMemoryError
 
 from . import batches, codec, looks, scripts
 from .client import Client
+from .diagnosis import diagnose
 from .keys import Keys
 from .schema import legacy_data
+from .settings import Mode, Settings
 from .wire import Call, bulk
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -34,11 +37,12 @@ class RedisRepository(Repository):
     for others. ``claim`` and ``look`` then answer for those that could be reached.
     """
 
-    def __init__(self, client: Client, keys: Keys, *, max_row: int, may_be_legacy: bool) -> None:
+    def __init__(self, client: Client, keys: Keys, settings: Settings, *, max_row: int) -> None:
         self._client = client
+        self._settings = settings
         self._keys = keys
         self._max_row = max_row
-        self._may_be_legacy = may_be_legacy
+        self._may_be_legacy = settings.mode is not Mode.CLUSTER
         self._said_at = -math.inf
         self._registered: set[str] = set()
 
@@ -206,6 +210,9 @@ class RedisRepository(Repository):
         """The time of the server that has the static tasks."""
         seconds, microseconds = await self._client.plain(self._keys.static.slot, "TIME")
         return int(seconds) * 1_000_000 + int(microseconds)
+
+    async def diagnose(self) -> list[Finding]:
+        return await diagnose(self._client, self._keys, self._settings)
 
     async def _static(self, queue: Queue, limit: int) -> list[Record]:
         """The record of a static task, if there is one."""

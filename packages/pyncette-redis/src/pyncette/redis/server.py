@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
+from pyncette.findings import Finding
 from redis.exceptions import NoPermissionError, ResponseError
 
 from . import scripts
@@ -51,17 +52,17 @@ async def check(client: Client, settings: Settings, failures: Failures) -> int:
     settings_asked = [command("CONFIG", "GET", name) for name in _CONFIGURATION]
     loaded = [load(script) for script in scripts.ALL]
     largest = DEFAULT_BULK
-    warnings: set[str] = set()
+    warnings: set[Finding] = set()
     for hello, memory, persistence, *more in await client.masters([*commands, *settings_asked, *loaded]):
         check_server(hello, settings)
-        configuration = _configuration(more[: len(_CONFIGURATION)])
+        configuration = configuration_of(more[: len(_CONFIGURATION)])
         for reply in more[len(_CONFIGURATION) :]:
             if isinstance(reply, ResponseError):
                 raise failures.translate(reply) from reply
-        warnings.update(_warnings(_info(memory), _info(persistence), configuration))
+        warnings.update(durability({**info_of(memory), **info_of(persistence)}, configuration))
         largest = min(largest, int(configuration.get("proto-max-bulk-len", DEFAULT_BULK)))
-    for warning in sorted(warnings):
-        logger.warning("Redis at %s %s", settings.address, warning)
+    for warning in sorted(warnings, key=lambda finding: finding.check):
+        logger.warning("Redis at %s: %s; %s.", settings.address, warning.found, warning.advice)
     return largest
 
 
@@ -96,7 +97,7 @@ def check_server(hello: Any, settings: Settings) -> None:
         raise RepositoryException(f"{where} is Redis {version}; Pyncette needs {NEEDED}.")
 
 
-def _info(reply: Any) -> Mapping[str, str]:
+def info_of(reply: Any) -> Mapping[str, str]:
     """The fields of an INFO, none if that is not permitted."""
     if isinstance(reply, ResponseError):
         return {}
@@ -104,7 +105,7 @@ def _info(reply: Any) -> Mapping[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _configuration(replies: Sequence[Any]) -> Mapping[str, str]:
+def configuration_of(replies: Sequence[Any]) -> Mapping[str, str]:
     """Settings of the server, as far as the user may see them; hosted servers often hide them."""
     found: dict[str, str] = {}
     for reply in replies:
@@ -113,22 +114,34 @@ def _configuration(replies: Sequence[Any]) -> Mapping[str, str]:
     return found
 
 
-def _warnings(
-    memory: Mapping[str, str], persistence: Mapping[str, str], configuration: Mapping[str, str]
-) -> Iterator[str]:
-    """What may lose data."""
-    policy = memory.get("maxmemory_policy") or configuration.get("maxmemory-policy", "")
+def durability(info: Mapping[str, str], configuration: Mapping[str, str]) -> Iterator[Finding]:
+    """What may lose data.
+
+    :param info: fields of INFO; none if the user may not see them.
+    """
+    policy = info.get("maxmemory_policy") or configuration.get("maxmemory-policy", "")
     if policy.startswith("allkeys-"):
-        yield (
-            f"has the maxmemory-policy {policy}: when it reaches its maxmemory, it may evict tasks, which are lost "
-            "then without a trace. Use noeviction."
+        yield Finding(
+            "eviction",
+            "problem",
+            f"maxmemory-policy {policy}: when the server reaches its maxmemory, it may evict tasks, which are lost "
+            "then without a trace",
+            "use noeviction",
         )
-    if persistence.get("aof_enabled") != "0":
+    if info.get("aof_enabled") != "0":
         return
     if configuration.get("save") == "":
-        yield "persists nothing (appendonly no, save ''): when it restarts, all dynamic instances are lost."
+        yield Finding(
+            "persistence",
+            "problem",
+            "the server persists nothing (appendonly no, save ''): when it restarts, all dynamic instances are lost",
+            "set appendonly yes",
+        )
     else:
-        yield (
-            "keeps no append-only file (appendonly no): a restart takes it back to its last snapshot. What was "
-            "scheduled since then is lost, and what was executed since then is executed again."
+        yield Finding(
+            "persistence",
+            "warning",
+            "there is no append-only file (appendonly no): a restart takes the server back to its last snapshot. What "
+            "was scheduled since then is lost, and what was executed since then is executed again",
+            "set appendonly yes",
         )

@@ -13,10 +13,12 @@ import aiosqlite
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
+from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
 from pyncette.repository import Repository
 
 from .connection import Operation, Session, completed, run
+from .diagnosis import diagnose
 from .errors import translated
 from .run_log import Question
 from .schema import prepare, prepare_reader
@@ -100,6 +102,15 @@ class SqliteRepository(Repository):
     async def prune_runs(self, *, before: int, limit: int) -> int:
         (count,) = await self._run(self._writer, partial(self._statements.prune_runs, before, limit))
         return count
+
+    async def diagnose(self) -> list[Finding]:
+        """On a connection of its own where the database is a file, so that nothing waits for it."""
+        settings = self._statements.settings
+        look = partial(diagnose, settings)
+        if settings.in_memory:
+            return await self._run(self._writer, look)
+        async with _session(settings, prepare_reader) as connection:
+            return await self._run(connection, look)
 
     async def _run(
         self, connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], list[T]]

@@ -50,7 +50,7 @@ def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
     while pending:
         with writing(connection) as cursor:
             pending = _pending(settings, cursor)
-            is_new = _stored_format(settings, cursor, settings.table) is None  # nobody has used it yet
+            is_new = stored_format(settings, cursor, settings.table) is None  # nobody has used it yet
             for step in pending if is_new else pending[:1]:
                 _carry_out(settings, cursor, step)
             pending = [] if is_new else pending[1:]
@@ -81,11 +81,11 @@ def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, cont
 
 def _pending(settings: Settings, cursor: sqlite3.Cursor) -> list[Migration[str]]:
     where = f"Table {settings.table!r} in {settings.database!r}"
-    stored = _stored_format(settings, cursor, where)
+    stored = stored_format(settings, cursor, where)
     return plan(stored, migrations(), finish=settings.finish_upgrade, where=where, distribution="pyncette-sqlite")
 
 
-def _stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> Format | None:
+def stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> Format | None:
     """What is known of the table; None if it is not there.
 
     :raises StorageVersionException: it is not one of this release's kind.
@@ -112,7 +112,7 @@ def _stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> Fo
 
 def _carry_out(settings: Settings, cursor: sqlite3.Cursor, migration: Migration[str]) -> None:
     """Do one step, and write down that it is done, in the transaction of ``cursor``."""
-    stored = _stored_format(settings, cursor, settings.table)
+    stored = stored_format(settings, cursor, settings.table)
     # Not executescript, which commits first.
     for statement in _statements(_sql(settings, migration)):
         cursor.execute(statement)
