@@ -1,7 +1,10 @@
 """What the commands do, told by what they print and by the storage."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -191,6 +194,31 @@ def test_next_of_what_is_stored(filled: Program) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(program: Program, shell: str) -> None:
-    status, out, _ = program("completion", shell)
-    assert (status, "_PYNCETTE_COMPLETE" in out) == (0, True)
+def test_completion(place: Place, shell: str) -> None:
+    """What the script of a shell asks for, and gets: commands and options with a word about each."""
+    script = place.run("completion", shell)
+    assert (script.returncode, f"_PYNCETTE_COMPLETE={shell}_complete" in script.stdout) == (0, True)
+    asked = {"_PYNCETTE_COMPLETE": f"{shell}_complete", "COMP_WORDS": "pyncette re", "COMP_CWORD": "1"}
+    if shell == "fish":
+        asked["COMP_CWORD"] = "re"
+    answer = place.run(**asked).stdout
+    assert all(name in answer for name in ("resume", "retry", "recompute")), answer
+    assert "tasks" not in answer
+    assert shell == "bash" or "Let what is paused go on." in answer
+
+
+def test_completion_in_bash(place: Place) -> None:
+    """The script itself."""
+    program = place.folder / "pyncette"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m pyncette_cli "$@"\n')
+    program.chmod(0o755)
+    code = """
+    eval "$(pyncette completion bash)"
+    COMP_WORDS=(pyncette next --time) COMP_CWORD=2
+    _pyncette_completion pyncette
+    echo ${COMPREPLY[@]}
+    """
+    environ = place.environ(PATH=f"{place.folder}:{os.defpath}")
+    argv = ["bash", "--norc", "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environ, cwd=place.folder, check=False)
+    assert (done.stdout, done.stderr) == ("--timezone\n", "")

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+
+from pyncette_cli.watching import Watcher
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -184,6 +187,44 @@ def test_a_storage_that_is_not_there_is_told_once(place: Any) -> None:
     done = place.run("run", "tasks:app", "--workers", "3")
     assert done.returncode == 1
     assert done.stderr.count("does not exist") == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_code_that_changes_is_loaded_again(start: Any, place: Any, workers: int) -> None:
+    """Also after a mistake in it, which the workers end of."""
+    process = start("--reload", workers=workers)
+    code = (place.folder / "tasks.py").read_text()
+    (place.folder / "other.py").write_text("")
+    until(lambda: "other.py has changed: starting again." in log(place))
+    until(lambda: log(place).count("Running 2 tasks.") == 2 * workers)
+    (place.folder / "tasks.py").write_text("1 +\n")
+    until(lambda: "it starts again when a file has changed" in log(place))
+    (place.folder / "tasks.py").write_text(code.replace('note("ticks")', 'note("others")'))
+    until(lambda: count(place, "others"))
+    until(lambda: log(place).count("Running 2 tasks.") == 3 * workers)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE) == 0
+    assert "Traceback" not in log(place)
+
+
+def test_an_execution_that_takes_long_does_not_keep_old_code(start: Any, place: Any) -> None:
+    process = start("--reload", workers=1, TAKES="300")
+    until(lambda: count(place, "begun"))
+    (before,) = children(process.pid)
+    (place.folder / "other.py").write_text("")
+    until(lambda: not alive(before))
+    until(lambda: log(place).count("Running 2 tasks.") == 2)
+
+
+def test_a_watcher_looks_at_code_alone(tmp_path: Path) -> None:
+    watcher = Watcher(tmp_path)
+    for path in ("a.py", "deep/er/b.py", "notes.txt", ".git/c.py", "env/pyvenv.cfg", "env/d.py", "__pycache__/e.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    anyio.run(watcher.look)
+    assert watcher._seen.keys() == {"a.py", "deep/er/b.py"}
+    (tmp_path / "deep/er/b.py").unlink()
+    assert anyio.run(watcher.change) == "deep/er/b.py"
 
 
 def test_the_log_as_json(start: Any, place: Any) -> None:

@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import Process, TaskGroup, TaskStatus
 
 from .lifeline import Lifeline
+from .watching import Watcher
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ MISTAKES = (1, 2, 3, 4)
 ECHO = 0.2
 """Seconds after the first signal in which another one is the same, as the worker has it too."""
 
+RELOAD = 5.0
+"""Seconds that executions get to end when the code has changed."""
+
 AT_ONCE = 2.0
 """Seconds that workers get to end at once, before they are killed."""
 
@@ -44,20 +48,27 @@ class Supervisor:
     """Keeps ``count`` workers running.
 
     :ivar command: what starts a worker; its number and the lifeline are appended.
+    :ivar watcher: says when all of them have to be started anew; those that ended by themselves wait for that. None to
+        start them again after a delay.
     """
 
     command: Sequence[str]
     count: int
+    watcher: Watcher | None = None
     lifeline: Lifeline = field(default_factory=Lifeline)
     status: int = 0
     _processes: dict[int, Process] = field(default_factory=dict)
     _stopping: anyio.Event = field(default_factory=anyio.Event)
     _ready: bool = False
+    _changed: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self) -> int:
         """Until a signal comes; the exit status."""
         async with anyio.create_task_group() as group:
             await group.start(self._watch_signals, group.cancel_scope)
+            if self.watcher is not None:
+                await self.watcher.look()
+                group.start_soon(self._watch_files, self.watcher)
             async with anyio.create_task_group() as slots:
                 slots.start_soon(self._keep, 1)
                 slots.start_soon(self._start_others, slots)
@@ -82,11 +93,16 @@ class Supervisor:
         """Start a worker again and again, until all are to stop."""
         delay = FIRST_DELAY
         while not self._stopping.is_set():
-            began = time.monotonic()
+            began, changed = time.monotonic(), self._changed
             code = await self._live(number)
             lived = time.monotonic() - began
             if self._stopping.is_set():
                 return
+            if self.watcher is not None:
+                if not changed.is_set():
+                    logger.error("Worker %d ended, %s; it starts again when a file has changed.", number, how(code))
+                    await self._change_or_stop(changed)
+                continue
             if not self._ready and code in MISTAKES:
                 self.status = code
                 self._stop()
@@ -98,6 +114,26 @@ class Supervisor:
             with anyio.move_on_after(delay):
                 await self._stopping.wait()
             delay = min(delay * 2, LONGEST_DELAY)
+
+    async def _change_or_stop(self, changed: anyio.Event) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cancel_when_stopping, group.cancel_scope)
+            await changed.wait()
+            group.cancel_scope.cancel()
+
+    async def _watch_files(self, watcher: Watcher) -> None:
+        while True:
+            path = await watcher.change()
+            logger.info("%s has changed: starting again.", path)
+            changed, self._changed = self._changed, anyio.Event()
+            changed.set()
+            before = list(self._processes.values())
+            self._signal(signal.SIGTERM)
+            with anyio.move_on_after(RELOAD):
+                for process in before:
+                    await process.wait()
+                continue
+            await self._end_at_once(before)
 
     async def _live(self, number: int) -> int:
         """From the start of a worker to its end; its exit status."""
@@ -128,7 +164,7 @@ class Supervisor:
                     logger.info("Stopping %d workers.", len(self._processes))
                     self._stop()
                 elif now - first >= ECHO:
-                    await self._end_at_once()
+                    await self._end_at_once(list(self._processes.values()))
                     self.status = 128 + number
                     scope.cancel()
                     return
@@ -138,16 +174,21 @@ class Supervisor:
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
-        for process in list(self._processes.values()):
-            with suppress(ProcessLookupError):
-                process.send_signal(number)
+        _send(self._processes.values(), number)
 
-    async def _end_at_once(self) -> None:
-        self._signal(signal.SIGTERM)
+    async def _end_at_once(self, processes: Sequence[Process]) -> None:
+        """To those that have been told to stop."""
+        _send(processes, signal.SIGTERM)
         with anyio.move_on_after(AT_ONCE):
-            for process in list(self._processes.values()):
+            for process in processes:
                 await process.wait()
-        self._signal(signal.SIGKILL)
+        _send(processes, signal.SIGKILL)
+
+
+def _send(processes: Iterable[Process], number: signal.Signals) -> None:
+    for process in list(processes):
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
 
 
 def how(code: int | None) -> str:

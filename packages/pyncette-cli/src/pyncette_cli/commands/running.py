@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,9 +19,12 @@ from pyncette_cli.options import debug_option, debugging
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many processes.")
 @click.option("--loop", type=click.Choice(["asyncio", "uvloop", "trio"]), help="The event loop; asyncio by default.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--reload", is_flag=True, help="Start again when a Python file below this folder changes: to develop.")
 @click.option("--supervised", hidden=True)
 @debug_option
-def run_command(app_path: str, workers: int, loop: str | None, log_format: str, supervised: str | None) -> int:
+def run_command(
+    app_path: str, workers: int, loop: str | None, log_format: str, reload: bool, supervised: str | None
+) -> int:
     """Run the app MODULE:NAME until it is told to stop.
 
     The first SIGINT (Ctrl-C), SIGTERM or SIGHUP stops it gracefully, the second at once. With --workers each process
@@ -31,15 +35,16 @@ def run_command(app_path: str, workers: int, loop: str | None, log_format: str, 
     Examples:
       pyncette run tasks:app
       pyncette run package.tasks:app --workers 4 --log-format json
+      pyncette run tasks:app --reload
       pyncette run tasks:make_app() --loop uvloop
     """
     if supervised is not None:
         worker = Supervised.parse(supervised)
         worker.watch()
         return _work(app_path, loop, log_format, worker)
-    if workers == 1:
+    if workers == 1 and not reload:
         return _work(app_path, loop, log_format, None)
-    return _supervise(app_path, workers, loop, log_format)
+    return _supervise(app_path, workers, loop, log_format, reload=reload)
 
 
 def _work(app_path: str, loop: str | None, log_format: str, worker: Supervised | None) -> int:
@@ -67,15 +72,17 @@ def _status(ended: SystemExit) -> int:
     raise Failure(str(code))
 
 
-def _supervise(app_path: str, workers: int, loop: str | None, log_format: str) -> int:
+def _supervise(app_path: str, workers: int, loop: str | None, log_format: str, *, reload: bool) -> int:
     import anyio
 
     from pyncette_cli.supervisor import Supervisor, worker_command
+    from pyncette_cli.watching import Watcher
 
     logs.set_up(log_format, 0)
     options = ["--log-format", log_format, *(["--loop", loop] if loop else []), *(["--debug"] if debugging() else [])]
 
     async def supervise() -> int:
-        return await Supervisor(worker_command(app_path, options), workers).run()
+        watcher = Watcher(Path.cwd()) if reload else None
+        return await Supervisor(worker_command(app_path, options), workers, watcher).run()
 
     return anyio.run(supervise)
