@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyncette.memory import MemoryRepository
-from pyncette.record import LEAST, Change, RunLine, Swap
+from pyncette.record import Change, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 from pyncette.testing import Capabilities
 from tests.contract.broken import caught_by
@@ -103,11 +103,11 @@ class CutsTexts(MemoryRepository):
 class Asked(MemoryRepository):
     """Understands a question wrongly."""
 
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
+    def understood(self, question: RunQuestion) -> RunQuestion:
         raise NotImplementedError
 
-    async def runs(self, **question: Any) -> list[RunLine]:
-        return await super().runs(**self.understood(question))
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        return await super().runs(self.understood(question))
 
 
 QUESTIONS = "test_runs_by_task_instance_outcome_and_time"
@@ -115,82 +115,81 @@ QUESTIONS = "test_runs_by_task_instance_outcome_and_time"
 
 @with_log_caught_by(QUESTIONS)
 class ForgetsTheQueues(Asked):
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
-        return question | {"queues": None}
+    def understood(self, question: RunQuestion) -> RunQuestion:
+        return replace(question, queues=None)
 
 
 @with_log_caught_by(QUESTIONS)
 class TakesNoQueuesForAll(Asked):
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
-        return question | {"queues": question.get("queues") or None}
+    def understood(self, question: RunQuestion) -> RunQuestion:
+        return replace(question, queues=question.queues or None)
 
 
 @with_log_caught_by(QUESTIONS)
 class ForgetsTheKey(Asked):
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
-        return question | {"key": None}
+    def understood(self, question: RunQuestion) -> RunQuestion:
+        return replace(question, key=None)
 
 
 @with_log_caught_by(QUESTIONS)
 class TakesTheFirstOutcome(Asked):
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
-        return question | {"outcomes": question.get("outcomes") and question["outcomes"][:1]}
+    def understood(self, question: RunQuestion) -> RunQuestion:
+        return replace(question, outcomes=question.outcomes and question.outcomes[:1])
 
 
 @with_log_caught_by(QUESTIONS)
 class SinceIsExclusive(Asked):
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
-        return question | {"since": question.get("since", LEAST - 1) + 1}
+    def understood(self, question: RunQuestion) -> RunQuestion:
+        return replace(question, since=question.since + 1)
 
 
 @with_log_caught_by(QUESTIONS)
 class BeforeIsInclusive(Asked):
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
-        return question | ({"before": question["before"] + 1} if "before" in question else {})
+    def understood(self, question: RunQuestion) -> RunQuestion:
+        return replace(question, before=question.before + 1)
 
 
 @with_log_caught_by("test_runs_by_their_text")
 class SearchesWithoutCase(MemoryRepository):
-    async def runs(self, *, containing: str | None = None, limit: int, **question: Any) -> list[RunLine]:
-        found = await super().runs(limit=1000, **question)
-        return [one for one in found if containing is None or containing.lower() in one.text.lower()][:limit]
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        found = await super().runs(replace(question, limit=1000, containing=None))
+        wanted = (question.containing or "").lower()
+        return [one for one in found if wanted in one.text.lower()][: question.limit]
 
 
 @with_log_caught_by("test_runs_by_their_text")
 class SearchesByPattern(MemoryRepository):
-    async def runs(self, *, containing: str | None = None, limit: int, **question: Any) -> list[RunLine]:
-        parts = (containing or "").split("%")
-        found = await super().runs(limit=1000, **question)
-        return [one for one in found if all(part in one.text for part in parts)][:limit]
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        parts = (question.containing or "").split("%")
+        found = await super().runs(replace(question, limit=1000, containing=None))
+        return [one for one in found if all(part in one.text for part in parts)][: question.limit]
 
 
 @with_log_caught_by("test_runs_newest_first", QUESTIONS)
 class OldestFirst(MemoryRepository):
-    async def runs(self, *, limit: int, **question: Any) -> list[RunLine]:
-        return (await super().runs(limit=1000, **question))[::-1][:limit]
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        return (await super().runs(replace(question, limit=1000)))[::-1][: question.limit]
 
 
 @with_log_caught_by("test_runs_newest_first")
 class SkipsTheSameMoment(Asked):
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
-        after = question.get("after")
-        return question | {"after": after and (after[0], "")}
+    def understood(self, question: RunQuestion) -> RunQuestion:
+        return replace(question, after=question.after and (question.after[0], ""))
 
 
 @with_log_caught_by("test_runs_newest_first")
 class RepeatsTheSameMoment(Asked):
-    def understood(self, question: dict[str, Any]) -> dict[str, Any]:
-        after = question.get("after")
-        return question | {"after": after and (after[0], "~")}
+    def understood(self, question: RunQuestion) -> RunQuestion:
+        return replace(question, after=question.after and (question.after[0], "~"))
 
 
 @with_log_caught_by("test_runs_newest_first")
 class PagesByPosition(MemoryRepository):
-    async def runs(self, *, after: Any = None, limit: int, **question: Any) -> list[RunLine]:
-        found = await super().runs(limit=1000, **question)
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        found = await super().runs(replace(question, limit=1000, after=None))
         asked = self.__dict__.setdefault("asked", {})
-        start = asked.get(after, 0) if after else 0
-        page = found[start : start + limit]
+        start = asked.get(question.after, 0) if question.after else 0
+        page = found[start : start + question.limit]
         if page:
             asked[page[-1].ended_at, page[-1].id] = start + len(page)
         return page

@@ -20,7 +20,7 @@ from pyncette import bridge
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
 from pyncette.memory import MemoryRepository
-from pyncette.record import Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import Change, Count, Look, Queue, QueueClaim, Record, Ref, RunQuestion, Swap
 from pyncette.repository import Repository
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -112,8 +112,8 @@ async def test_every_method_reaches_the_repository(repository: AsyncioRepository
         assert await bridged.queues(after=None, limit=5) == [one.queue]
         assert await bridged.count(CLAIM.queue) == Count(1, exact=True)
         assert bridged.keeps_runs
-        assert await bridged.runs(limit=5) == []
         assert await bridged.diagnose() == []
+        assert await bridged.runs(RunQuestion(limit=5)) == []
         (taken,) = await bridged.claim([CLAIM], now=1, limit=1, token="t", holder="h")
         assert taken == one
         assert (await bridged.clock() == threading.get_ident()) is (anyio_backend_name == "asyncio")

@@ -13,7 +13,7 @@ import pytest
 
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
 from pyncette.memory import MemoryRepository, memory_repository
-from pyncette.record import Change, Queue, QueueClaim, Record, Swap
+from pyncette.record import Change, Queue, QueueClaim, Record, RunQuestion, Swap
 from pyncette.repository import Repository
 from pyncette.testing import Call, FaultPlan, FaultyRepository, cancel_at, delay, fail, lose_reply, refuse
 from pyncette.testing.faults import METHODS, at_checkpoint
@@ -43,7 +43,7 @@ async def call_everything(repository: Repository) -> list[object]:
         await repository.scan_ready(Queue("task"), limit=5),
         await repository.queues(after=None, limit=5),
         await repository.count(Queue("task")),
-        await repository.runs(limit=5),
+        await repository.runs(RunQuestion(limit=5)),
         await repository.prune_runs(before=0, limit=5),
         await repository.diagnose(),
         await repository.scan(Queue("task"), after=None, limit=5),

@@ -11,7 +11,7 @@ import pytest
 
 from pyncette.errors import RepositoryException
 from pyncette.mysql import MySQLRepository
-from pyncette.record import Change, RunLine, Swap
+from pyncette.record import Change, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 from tests.helpers.mysql import NOW, Store, fresh, insert, record
 
@@ -60,7 +60,7 @@ async def test_questions_are_answered_from_indexes(store: Store) -> None:
         await store.ask(FILL.format(table=store.table))
         for name, question in QUESTIONS.items():
             before = await rows_read(repository)
-            assert len(await repository.runs(**question, limit=shown)) == shown, name
+            assert len(await repository.runs(RunQuestion(**question, limit=shown))) == shown, name
             # What a union has put together is read again.
             parts = len(question.get("queues", "1")) * len(question.get("outcomes", "1"))
             assert 0 < await rows_read(repository) - before <= (3 * shown + 10) * parts, name
@@ -77,10 +77,10 @@ async def test_a_deletion_of_what_somebody_holds(store: Store) -> None:
         await store.send(somebody, f"START TRANSACTION; UPDATE {store.table} SET fence = 7 WHERE `key` = 'task:one'")
         batch = [Change(one, None, line("1")), Change(other, None, line("2"))]
         assert await repository.swap(batch) == [Swap.BUSY, Swap.APPLIED]
-        assert [found.id for found in await repository.runs(limit=10)] == ["2"]
+        assert [found.id for found in await repository.runs(RunQuestion(limit=10))] == ["2"]
         await store.send(somebody, "ROLLBACK")
         assert await repository.swap(batch[:1]) == [Swap.APPLIED]
-        assert [found.id for found in await repository.runs(limit=10)] == ["2", "1"]
+        assert [found.id for found in await repository.runs(RunQuestion(limit=10))] == ["2", "1"]
 
 
 async def test_a_settlement_that_waits_for_its_line(store: Store) -> None:
@@ -112,7 +112,7 @@ async def test_pruning_leaves_what_others_hold(store: Store) -> None:
         with anyio.fail_after(0.9):
             assert await repository.prune_runs(before=NOW + 5, limit=10) == 4
         await store.send(somebody, "ROLLBACK")
-        assert [found.id for found in await repository.runs(limit=10)] == ["5", "0"]
+        assert [found.id for found in await repository.runs(RunQuestion(limit=10))] == ["5", "0"]
 
 
 @pytest.mark.parametrize(

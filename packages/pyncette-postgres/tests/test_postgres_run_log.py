@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyncette.record import Change, Swap
+from pyncette.record import Change, RunQuestion, Swap
 from tests.helpers import postgres as helpers
 from tests.helpers.postgres import NOW, fresh, record
 from tests.helpers.postgres_plans import access, explained, made
@@ -62,7 +62,7 @@ async def test_questions_are_answered_from_indexes(postgres_server: Server, tabl
         for _ in range(6):
             for name, (question, most) in QUESTIONS.items():
                 plans.clear()
-                assert len(await repository.runs(**question, limit=100)) == 100, name
+                assert len(await repository.runs(RunQuestion(**question, limit=100))) == 100, name
                 (plan,) = plans
                 found = access(plan, f"{table}_runs")
                 assert "Seq Scan" not in found.ways, name
@@ -72,7 +72,7 @@ async def test_questions_are_answered_from_indexes(postgres_server: Server, tabl
 async def test_appending_and_pruning(postgres_server: Server, table: str) -> None:
     """One statement settles and appends. Pruning looks at the oldest lines only."""
     async with explained(postgres_server.url, table, 100) as (repository, plans):
-        (line,) = await repository.runs(limit=1)
+        (line,) = await repository.runs(RunQuestion(limit=1))
         one = record(fresh())
         assert await repository.swap([Change(None, one, replace(line, id=fresh()))]) == [Swap.APPLIED]
         assert await repository.swap([Change(one, None, replace(line, id=fresh()))]) == [Swap.APPLIED]

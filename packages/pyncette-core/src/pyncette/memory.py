@@ -10,7 +10,7 @@ from typing import cast
 
 from sortedcontainers import SortedDict, SortedList
 
-from .record import HELD, LEAST, Change, Count, Look, Queue, Record, Ref, RunLine, Swap
+from .record import HELD, LEAST, Change, Count, Look, Queue, Record, Ref, RunLine, RunQuestion, Swap
 from .repository import Repository
 
 
@@ -68,29 +68,18 @@ class MemoryRepository(Repository):
         value = 0 if index is None else index.bisect_left((before,)) - index.bisect_left((since,))
         return Count(max(value, 0), exact=True)
 
-    async def runs(
-        self,
-        *,
-        queues: Sequence[str] | None = None,
-        key: str | None = None,
-        outcomes: Sequence[str] | None = None,
-        since: int = LEAST,
-        before: int = HELD,
-        containing: str | None = None,
-        after: tuple[int, str] | None = None,
-        limit: int,
-    ) -> list[RunLine]:
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
         def fits(line: RunLine) -> bool:
             return (
-                (queues is None or line.queue in queues)
-                and (key is None or line.key == key)
-                and (outcomes is None or line.outcome in outcomes)
-                and (containing is None or containing in line.text)
+                (question.queues is None or line.queue in question.queues)
+                and (question.key is None or line.key == question.key)
+                and (question.outcomes is None or line.outcome in question.outcomes)
+                and (question.containing is None or question.containing in line.text)
             )
 
-        end = (before,) if after is None else min(after, (before,))
-        places = self._runs.irange((since,), end, inclusive=(True, False), reverse=True)
-        return list(islice(filter(fits, map(self._runs.__getitem__, places)), limit))
+        end = (question.before,) if question.after is None else min(question.after, (question.before,))
+        places = self._runs.irange((question.since,), end, inclusive=(True, False), reverse=True)
+        return list(islice(filter(fits, map(self._runs.__getitem__, places)), question.limit))
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
         old = list(islice(self._runs.irange(maximum=(before,), inclusive=(True, False)), limit))

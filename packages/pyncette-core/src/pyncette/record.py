@@ -6,6 +6,7 @@ All times are integers: microseconds since the epoch, in UTC.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ._enums import plain_members
@@ -141,7 +142,9 @@ SUCCEEDED = "succeeded"
 class RunLine:
     """A line of the run log: how an occurrence ended.
 
-    :ivar id: unique, and the same each time that the same line is made, so that storing it again is harmless.
+    :ivar id: unique, and the same each time that the same line is made, so that storing it again is harmless. Without
+        NUL.
+    :ivar queue, key: those of the record whose change carries the line, so that a store can keep both in one place.
     :ivar ended_at: microseconds; lines are listed by it, newest first.
     :ivar outcome: a word to filter by.
     :ivar text: everything else, as text that stores don't look into, but may search.
@@ -153,6 +156,29 @@ class RunLine:
     ended_at: int
     outcome: str
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunQuestion:
+    """Which lines of the run log are asked for: the newest ones that fit all that is given.
+
+    :ivar limit: at most this many.
+    :ivar queues: of these queues; None for all.
+    :ivar key: of this instance.
+    :ivar outcomes: with one of these outcomes.
+    :ivar since, before: with ``since <= ended_at < before``.
+    :ivar containing: whose text contains this.
+    :ivar after: ``ended_at`` and id of the last line of the page before: go on behind it.
+    """
+
+    limit: int
+    queues: Sequence[str] | None = None
+    key: str | None = None
+    outcomes: Sequence[str] | None = None
+    since: int = LEAST
+    before: int = HELD
+    containing: str | None = None
+    after: tuple[int, str] | None = None
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from . import lease
 from .errors import RepositoryException
 from .findings import Finding
-from .record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
+from .record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 
 CONTRACT_VERSION = 1
 """Grows when a backend that was written against the older interface would no longer be right."""
@@ -154,26 +154,10 @@ class Repository(ABC):
         """The server's time in microseconds since the epoch, or None where the store has no clock."""
         return None
 
-    async def runs(
-        self,
-        *,
-        queues: Sequence[str] | None = None,
-        key: str | None = None,
-        outcomes: Sequence[str] | None = None,
-        since: int = LEAST,
-        before: int = HELD,
-        containing: str | None = None,
-        after: tuple[int, str] | None = None,
-        limit: int,
-    ) -> list[RunLine]:
-        """The newest ``limit`` lines of the run log that fit, newest first.
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        """Lines of the run log, newest first; those of the same moment in the descending order of their ids.
 
-        :param queues: of these queues; None for all.
-        :param key: of this instance.
-        :param outcomes: with one of these outcomes.
-        :param since, before: with ``since <= ended_at < before``.
-        :param containing: whose text contains this.
-        :param after: ``ended_at`` and id of the last line of the page before: go on behind it.
+        Sees every line that was acknowledged. Fewer than the question's limit means that there are no more.
         """
         raise RepositoryException("This storage keeps no log of runs.")
 

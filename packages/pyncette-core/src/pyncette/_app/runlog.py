@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -13,9 +13,8 @@ from pyncette._leases.store import Store
 from pyncette._lifecycle.log import decode
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.names import template_of
-from pyncette._tasks.task import Task
 from pyncette.events import RunOutcome
-from pyncette.record import HELD, LEAST, RunLine
+from pyncette.record import RunLine, RunQuestion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,37 +76,10 @@ class RunsPage:
     continuation_token: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """Which lines are asked for.
-
-    :ivar task: of this static task, template or partition; None for all.
-    :ivar key: of this instance.
-    :ivar since, before: microseconds; ``since <= ended_at < before``.
-    """
-
-    task: Task | None = None
-    key: str | None = None
-    outcomes: Sequence[str] | None = None
-    since: int = LEAST
-    before: int = HELD
-    containing: str | None = None
-
-
-async def page(store: Store, question: Question, limit: int, token: str | None) -> RunsPage:
+async def page(store: Store, question: RunQuestion) -> RunsPage:
     """A page of the log."""
-    task = question.task
-    lines = await store.runs(
-        queues=None if task is None else [home.canonical_name for home in task.queues],
-        key=question.key,
-        outcomes=question.outcomes,
-        since=question.since,
-        before=question.before,
-        containing=question.containing,
-        after=_decoded(token),
-        limit=limit,
-    )
-    more = len(lines) == limit
+    lines = await store.runs(question)
+    more = len(lines) == question.limit
     return RunsPage(list(_read(lines)), _encoded(lines[-1]) if more else None)
 
 
@@ -160,7 +132,11 @@ def _encoded(line: RunLine) -> str:
     return base64.urlsafe_b64encode(json.dumps([line.ended_at, line.id]).encode()).decode()
 
 
-def _decoded(token: str | None) -> tuple[int, str] | None:
+def place_of(token: str | None) -> tuple[int, str] | None:
+    """Where the page before ended, by its token.
+
+    :raises ValueError: it is none.
+    """
     if token is None:
         return None
     try:

@@ -18,7 +18,7 @@ from pyncette.clock import Clock
 from pyncette.events import RunOutcome
 from pyncette.findings import Finding
 from pyncette.observer import Observers
-from pyncette.record import HELD, LEAST, Band, Count, Record
+from pyncette.record import HELD, LEAST, Band, Count, Record, RunQuestion
 
 from .bulk import Bulk, BulkResult, Progress
 from .calls import CallCheck
@@ -26,7 +26,7 @@ from .extra import ExtraRuns, OnDemand
 from .instances import locate
 from .inventory import Inventory, StoredTask
 from .listing import HeldState, Listing, ListTasksResponse, window
-from .runlog import Question, RunsPage, check_outcomes, page
+from .runlog import RunsPage, check_outcomes, page, place_of
 from .templates import Templates
 
 LONGEST_REASON = 500
@@ -176,16 +176,17 @@ class Steering(OnDemand):
         """
         self._calls.check_loop("runs")
         key = None if task is None or instance_name is None else locate(task, instance_name)[1].key
-        question = Question(
-            task=task,
+        question = RunQuestion(
+            queues=None if task is None else [home.canonical_name for home in task.queues],
             key=key,
             outcomes=check_outcomes(outcomes),
             since=LEAST if since is None else moment_of("since", since),
             before=HELD if before is None else moment_of("before", before),
             containing=containing,
+            after=place_of(continuation_token),
+            limit=self._batch_size if limit is None else check_count("limit", limit),
         )
-        size = self._batch_size if limit is None else check_count("limit", limit)
-        return await page(self._store, question, size, continuation_token)
+        return await page(self._store, question)
 
     async def workers(self) -> list[Worker]:
         """The processes that execute tasks, those that wrote longest ago first.

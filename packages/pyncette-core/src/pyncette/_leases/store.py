@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 
@@ -17,7 +16,7 @@ from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.findings import Finding
 from pyncette.observer import Observers
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -90,9 +89,9 @@ class Store:
         async with self._call("count", [queue.name]):
             return await self._repository.count(queue, since=since, before=before, limit=limit)
 
-    async def runs(self, *, queues: Sequence[str] | None, limit: int, **question: Any) -> list[RunLine]:
-        async with self._call("runs", queues or ()):
-            return await self._repository.runs(queues=queues, limit=limit, **question)
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        async with self._call("runs", question.queues or ()):
+            return await self._repository.runs(question)
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
         async with self._call("prune_runs", ()):

@@ -24,7 +24,7 @@ import anyio
 
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
 from pyncette.findings import Finding
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 
 _T = TypeVar("_T")
@@ -208,8 +208,8 @@ class FaultyRepository(Repository):
     async def clock(self) -> int | None:
         return await self._call("clock", self._inner.clock)
 
-    async def runs(self, **query: Any) -> list[RunLine]:
-        return await self._call("runs", lambda: self._inner.runs(**query))
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        return await self._call("runs", lambda: self._inner.runs(question))
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
         return await self._call("prune_runs", lambda: self._inner.prune_runs(before=before, limit=limit))

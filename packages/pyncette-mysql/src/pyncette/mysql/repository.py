@@ -10,14 +10,14 @@ from typing import Any
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
 from pyncette.findings import Finding
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 
 from .codec import Batch, batches, decoded, record, record_before
 from .connection import Connections, Database, Rows
 from .diagnosis import diagnose
 from .errors import LOCK_WAIT_TIMEOUT, number
-from .run_log import Question
+from .run_log import answer, asking
 from .schema import Schema, prepare
 from .settings import Settings
 from .statements import Statements
@@ -136,21 +136,9 @@ class MySQLRepository(Repository):
         found = {one.ref: one for one in map(record, _all(replies[len(times) :]))}
         return Look(min(moments, default=None), [found.get(ref) for ref in refs], int(clock[0][0]))
 
-    async def runs(
-        self,
-        *,
-        queues: Sequence[str] | None = None,
-        key: str | None = None,
-        outcomes: Sequence[str] | None = None,
-        since: int = LEAST,
-        before: int = HELD,
-        containing: str | None = None,
-        after: tuple[int, str] | None = None,
-        limit: int,
-    ) -> list[RunLine]:
-        question = Question(queues, key, outcomes, since, before, containing, after, limit)
-        script = question.script(self._statements)
-        return question.answer(await self._database.run(script)) if script else []
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        script = asking(question, self._statements)
+        return answer(question, await self._database.run(script)) if script else []
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
         """Leaves lines that another process is pruning to it."""

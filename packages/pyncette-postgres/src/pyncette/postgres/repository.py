@@ -21,6 +21,7 @@ from pyncette.record import (
     Record,
     Ref,
     RunLine,
+    RunQuestion,
     Swap,
     end_of_prefix,
 )
@@ -29,7 +30,7 @@ from pyncette.repository import Repository
 from .codec import MOST_ROWS, batches, claim_columns, read_columns, record, swap_columns
 from .connection import Database, connected
 from .diagnosis import diagnose
-from .run_log import Question, line, run_columns
+from .run_log import asking, line, run_columns
 from .schema import Schema, prepare
 from .settings import Settings, Table
 from .statements import Queries
@@ -139,20 +140,8 @@ class PostgresRepository(Repository):
         found: int = rows[0][0]
         return Count(min(found, limit), exact=found <= limit)
 
-    async def runs(
-        self,
-        *,
-        queues: Sequence[str] | None = None,
-        key: str | None = None,
-        outcomes: Sequence[str] | None = None,
-        since: int = LEAST,
-        before: int = HELD,
-        containing: str | None = None,
-        after: tuple[int, str] | None = None,
-        limit: int,
-    ) -> list[RunLine]:
-        question = Question(queues, key, outcomes, since, before, containing, after, limit)
-        statement, arguments = question.statement(self._queries)
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        statement, arguments = asking(question, self._queries)
         return [line(row) for row in await self._database.fetch(statement, *arguments)]
 
     async def prune_runs(self, *, before: int, limit: int) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from pyncette.record import SUCCEEDED, Change, RunLine
+from pyncette.record import SUCCEEDED, Change, RunLine, RunQuestion
 
 from .codec import Columns
 from .statements import Queries
@@ -15,38 +14,25 @@ _FAILED = f"AND r.outcome <> '{SUCCEEDED}'"
 """Follows from the outcomes that are asked for; said so that the indexes of these runs are used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The arguments of :meth:`~pyncette.repository.Repository.runs`."""
-
-    queues: Sequence[str] | None
-    key: str | None
-    outcomes: Sequence[str] | None
-    since: int
-    before: int
-    containing: str | None
-    after: tuple[int, str] | None
-    limit: int
-
-    def statement(self, queries: Queries) -> tuple[str, list[Any]]:
-        """What to ask, with its arguments."""
-        at, last = self.after or (self.before, "")
-        arguments: list[Any] = [self.since, self.before, at, last, self.limit]
-        if self.queues is not None:
-            arguments.append(list(self.queues))
-        conditions: list[str] = []
-        for condition, value in (
-            ("AND r.key = ${}", self.key),
-            ("AND r.outcome = ANY (${}::text[])", None if self.outcomes is None else list(self.outcomes)),
-            ("AND strpos(r.text, ${}) > 0", self.containing),
-        ):
-            if value is not None:
-                arguments.append(value)
-                conditions.append(condition.format(len(arguments)))
-        if self.outcomes is not None and SUCCEEDED not in self.outcomes:
-            conditions.append(_FAILED)
-        text = queries.runs if self.queues is None else queries.runs_of_queues
-        return text.replace("{conditions}", " ".join(conditions)), arguments
+def asking(question: RunQuestion, queries: Queries) -> tuple[str, list[Any]]:
+    """What to ask, with its arguments."""
+    at, last = question.after or (question.before, "")
+    arguments: list[Any] = [question.since, question.before, at, last, question.limit]
+    if question.queues is not None:
+        arguments.append(list(question.queues))
+    conditions: list[str] = []
+    for condition, value in (
+        ("AND r.key = ${}", question.key),
+        ("AND r.outcome = ANY (${}::text[])", None if question.outcomes is None else list(question.outcomes)),
+        ("AND strpos(r.text, ${}) > 0", question.containing),
+    ):
+        if value is not None:
+            arguments.append(value)
+            conditions.append(condition.format(len(arguments)))
+    if question.outcomes is not None and SUCCEEDED not in question.outcomes:
+        conditions.append(_FAILED)
+    text = queries.runs if question.queues is None else queries.runs_of_queues
+    return text.replace("{conditions}", " ".join(conditions)), arguments
 
 
 def run_columns(changes: Sequence[Change]) -> Columns | None:

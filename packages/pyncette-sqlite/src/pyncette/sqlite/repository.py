@@ -14,13 +14,12 @@ import aiosqlite
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
 from pyncette.findings import Finding
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 
 from .connection import Operation, Session, completed, run
 from .diagnosis import diagnose
 from .errors import translated
-from .run_log import Question
 from .schema import prepare, prepare_reader
 from .settings import MEMORY, Settings
 from .statements import Statements
@@ -84,19 +83,7 @@ class SqliteRepository(Repository):
         (found,) = await self._run(self._reader, partial(self._statements.count, queue, since, before, limit))
         return found
 
-    async def runs(
-        self,
-        *,
-        queues: Sequence[str] | None = None,
-        key: str | None = None,
-        outcomes: Sequence[str] | None = None,
-        since: int = LEAST,
-        before: int = HELD,
-        containing: str | None = None,
-        after: tuple[int, str] | None = None,
-        limit: int,
-    ) -> list[RunLine]:
-        question = Question(queues, key, outcomes, since, before, containing, after, limit)
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
         return await self._run(self._reader, partial(self._statements.runs, question))
 
     async def prune_runs(self, *, before: int, limit: int) -> int:

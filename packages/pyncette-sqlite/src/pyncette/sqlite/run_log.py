@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from pyncette.record import SUCCEEDED, RunLine
+from pyncette.record import SUCCEEDED, RunLine, RunQuestion
 
 from .connection import writing
 
@@ -22,21 +21,7 @@ _FAILED = f"AND outcome <> '{SUCCEEDED}'"
 """Follows from the outcomes that are asked for; said so that the indexes of these runs are used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The arguments of :meth:`~pyncette.repository.Repository.runs`."""
-
-    queues: Sequence[str] | None
-    key: str | None
-    outcomes: Sequence[str] | None
-    since: int
-    before: int
-    containing: str | None
-    after: tuple[int, str] | None
-    limit: int
-
-
-def runs(sql: Mapping[str, str], question: Question, connection: sqlite3.Connection) -> list[RunLine]:
+def runs(sql: Mapping[str, str], question: RunQuestion, connection: sqlite3.Connection) -> list[RunLine]:
     """Asks queue by queue, for which there is an index, and puts what is found in one order."""
     if question.queues is None:
         return _runs(sql, question, None, connection)
@@ -54,7 +39,7 @@ def prune(sql: Mapping[str, str], before: int, limit: int, connection: sqlite3.C
 
 
 def _runs(
-    sql: Mapping[str, str], question: Question, queue: str | None, connection: sqlite3.Connection
+    sql: Mapping[str, str], question: RunQuestion, queue: str | None, connection: sqlite3.Connection
 ) -> list[RunLine]:
     at, last = question.after or (question.before, "")
     outcomes = question.outcomes

@@ -8,12 +8,25 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from pyncette.errors import RepositoryException
-from pyncette.record import LEAST, LONGEST_KEY, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, Swap
+from pyncette.record import (
+    LEAST,
+    LONGEST_KEY,
+    Change,
+    Count,
+    Look,
+    Queue,
+    QueueClaim,
+    Record,
+    Ref,
+    RunLine,
+    RunQuestion,
+    Swap,
+)
 from pyncette.resources import load_statements
 
 from .codec import bound, columns, record
 from .connection import writing
-from .run_log import Question, prune, runs
+from .run_log import prune, runs
 from .settings import Settings
 
 BEYOND_UTF8 = b"\xff"
@@ -48,7 +61,7 @@ class Statements:
         with writing(connection) as cursor:
             return [Swap.APPLIED if self._swap(cursor, change) else Swap.CONFLICT for change in changes]
 
-    def runs(self, question: Question, connection: sqlite3.Connection) -> list[RunLine]:
+    def runs(self, question: RunQuestion, connection: sqlite3.Connection) -> list[RunLine]:
         self._check_file()
         return runs(self._sql, question, connection)
 

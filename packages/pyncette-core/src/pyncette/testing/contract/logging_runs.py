@@ -5,7 +5,7 @@ Of a store without one the same tests demand that it says so, and that it takes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +13,33 @@ import anyio
 import pytest
 
 from pyncette.errors import RepositoryException
-from pyncette.record import Change, Record, RunLine, Swap
+from pyncette.record import Change, Record, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 
-from .base import APPLIED, CONFLICT, NOW, ContractBase, assert_same, fresh, insert, numbered, record, static, stored
+from .base import (
+    APPLIED,
+    CONFLICT,
+    NOW,
+    ContractBase,
+    applied,
+    assert_same,
+    fresh,
+    insert,
+    numbered,
+    record,
+    static,
+    stored,
+)
 
 
 def line(number: int = 0, *, queue: str = "task", ended_at: int | None = None, **fields: Any) -> RunLine:
     values = {"key": f"{queue}:instance", "outcome": "succeeded", "text": "{}", **fields}
     return RunLine(f"{number:06}-{queue}", queue, ended_at=NOW + number if ended_at is None else ended_at, **values)
+
+
+def lines_of_many(numbers: Iterable[int], *, step: int = 1) -> list[RunLine]:
+    """Lines of as many instances; ``step`` of them ended at each moment."""
+    return [line(number, key=f"task:{number}", ended_at=NOW + number // step) for number in numbers]
 
 
 def newest_first(lines: Sequence[RunLine]) -> list[RunLine]:
@@ -36,15 +54,23 @@ class RunLogContract(ContractBase):
             one = record("without", "log")
             assert await repository.swap([Change(None, one, line())]) == [APPLIED]
             assert await repository.read([one.ref]) == [one]
-            for call in (repository.runs(limit=1), repository.prune_runs(before=NOW, limit=1)):
+            for call in (repository.runs(RunQuestion(limit=1)), repository.prune_runs(before=NOW, limit=1)):
                 with pytest.raises(RepositoryException):
                     await call
         return repository.keeps_runs
 
     async def _log(self, repository: Repository, lines: Sequence[RunLine]) -> None:
-        """Append lines, each with a record of its own."""
-        changes = [Change(None, record("logged", fresh()), one) for one in lines]
-        assert_same(await repository.swap(changes), [APPLIED] * len(changes))
+        """Append lines, each with a change of its record, which is made, changed once for each further line, and
+        deleted."""
+        last: dict[str, Record] = {}
+        left = list(lines)
+        while left:
+            batch = {one.key: one for one in reversed(left)}
+            left = [one for one in left if batch[one.key] is not one]
+            changes = [Change(last.get(key), record(one.queue, key=key), one) for key, one in batch.items()]
+            assert_same(await repository.swap(changes), [APPLIED] * len(changes))
+            last |= {key: change.new for key, change in zip(batch, changes, strict=True) if change.new}
+        assert applied(await repository.swap([Change(one, None) for one in last.values()]))
 
     async def _found(self, repository: Repository, expected: Sequence[RunLine], **question: Any) -> None:
         """Assert what is found, in one page and in several."""
@@ -52,7 +78,7 @@ class RunLogContract(ContractBase):
             found: list[RunLine] = []
             while True:
                 last = (found[-1].ended_at, found[-1].id) if found else None
-                more = await repository.runs(**question, after=last, limit=limit)
+                more = await repository.runs(RunQuestion(**question, after=last, limit=limit))
                 found += more
                 assert len(more) <= limit
                 assert len({one.id for one in found}) == len(found)
@@ -64,7 +90,7 @@ class RunLogContract(ContractBase):
     async def test_runs_of_an_empty_log(self, repository: Repository) -> None:
         """There are none at first, and none to be pruned. ``keeps_runs`` says whether there is a log."""
         if await self._keeps(repository):
-            assert await repository.runs(limit=10) == []
+            assert await repository.runs(RunQuestion(limit=10)) == []
             assert await repository.prune_runs(before=NOW, limit=10) == 0
 
     async def test_a_run_is_appended_with_its_change(self, repository: Repository) -> None:
@@ -72,7 +98,8 @@ class RunLogContract(ContractBase):
         if not await self._keeps(repository):
             return
         one, other, third = record(), static("static"), record(name="third")
-        lines = [line(0), line(1, queue="static", key="static"), line(2), line(3), line(4)]
+        lines = [line(0), line(1, queue="static", key="static"), line(2)]
+        lines += [line(3, queue="static", key="static"), line(4, key=third.key)]
         changes = [Change(None, one, lines[0]), Change(None, other, lines[1]), Change(None, third)]
         assert await repository.swap(changes) == [APPLIED] * 3
         await self._found(repository, lines[:2])
@@ -112,13 +139,13 @@ class RunLogContract(ContractBase):
         """Page by page, many at the same moment included; what is appended meanwhile repeats and hides nothing."""
         if not await self._keeps(repository):
             return
-        old = [line(number, ended_at=NOW + number // 7) for number in range(50)]
+        old = lines_of_many(range(50), step=7)
         await self._log(repository, old[::2])
         await self._log(repository, old[1::2])
         await self._found(repository, old)
-        first = await repository.runs(limit=20)
-        await self._log(repository, [line(1000 + number, ended_at=NOW + 60 + number) for number in range(5)])
-        rest = await repository.runs(after=(first[-1].ended_at, first[-1].id), limit=100)
+        first = await repository.runs(RunQuestion(limit=20))
+        await self._log(repository, lines_of_many(range(60, 65)))
+        rest = await repository.runs(RunQuestion(after=(first[-1].ended_at, first[-1].id), limit=100))
         assert_same(newest_first([*first, *rest]), newest_first(old))
 
     async def test_runs_by_task_instance_outcome_and_time(self, repository: Repository) -> None:
@@ -158,7 +185,9 @@ class RunLogContract(ContractBase):
         if not await self._keeps(repository):
             return
         texts = ["50% off", "500 off", "a_b", "aXb", "a*b", "a?b", "[ab]", "a\\b", "it's", "Ünï \U0001f600", "ÜNÏ", ""]
-        lines = [line(number, text=f"before {text} after") for number, text in enumerate(texts)]
+        lines = [
+            replace(one, text=f"before {text} after") for one, text in zip(lines_of_many(range(12)), texts, strict=True)
+        ]
         await self._log(repository, lines)
         for text in texts:
             await self._found(repository, [one for one in lines if text in one.text], containing=text)
@@ -171,7 +200,7 @@ class RunLogContract(ContractBase):
             return
         lines = [
             line(0, queue="\u00e9 \U0001f600'\"", key="\u0301 %", outcome="", text=""),
-            line(1, key="k" * 1024, text="\u00e9\U0010ffff\n\\u0000'" * 300),
+            line(1, key="task:" + "k" * 1019, text="\u00e9\U0010ffff\n\\u0000'" * 300),
             line(2, queue=":control", key=":control", outcome="o" * 50, text='{"v": 1}', ended_at=0),
             line(3, ended_at=-1),
             line(4, ended_at=2**53),
@@ -193,7 +222,7 @@ class RunLogContract(ContractBase):
         """The oldest go first, at most so many, and none from the moment on; records stay."""
         if not await self._keeps(repository):
             return
-        lines = [line(number) for number in range(30)]
+        lines = lines_of_many(range(30))
         one = record()
         await insert(repository, [one])
         await self._log(repository, lines)
@@ -244,6 +273,6 @@ def _every_other_fails(present: Sequence[Record], absent: Sequence[Record]) -> t
         good = (Change(one, new), Change(one, None))[number % 3 == 0]
         bad = (Change(none, replace(none, revision=fresh())), Change(none, None))[number % 2]
         late = Change(stale, new) if number % 5 else Change(None, stale)
-        changes += [replace(bad, run=line(2 * number))]
-        changes += [replace(late if number % 4 == 1 else good, run=line(2 * number + 1))]
+        changes += [replace(bad, run=line(2 * number, key=none.key))]
+        changes += [replace(late if number % 4 == 1 else good, run=line(2 * number + 1, key=one.key))]
     return changes, [APPLIED if n % 2 and n // 2 % 4 != 1 else CONFLICT for n in range(len(changes))]
