@@ -68,6 +68,7 @@ class SqlServer(abc.ABC):
             f"--port={port}",
             "--socket=server.sock",  # relative to the data, as a socket's path must be short
             "--pid-file=server.pid",
+            f"--tmpdir={home}",  # of its own: a server that starts deletes what it finds of others
             "--skip-name-resolve",
             "--max-connections=300",
             "--innodb-fast-shutdown=2",

@@ -15,7 +15,7 @@ Factory = Callable[[], AbstractAsyncContextManager[Repository]]
 
 
 class TestDynamoDBContract(RepositoryContract, AppContract):
-    capabilities: ClassVar[Capabilities] = Capabilities(immediate_index=False, max_spec_bytes=400_000)
+    capabilities: ClassVar[Capabilities] = Capabilities(immediate_index=False, keeps_runs=True, max_spec_bytes=400_000)
 
     @pytest.fixture(params=["asyncio", "trio"])
     def anyio_backend(self, request: pytest.FixtureRequest) -> str:

@@ -30,7 +30,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 class TestRedisContract(RepositoryContract, AppContract):
-    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self, redis_server: Server) -> Factory:
@@ -39,7 +39,7 @@ class TestRedisContract(RepositoryContract, AppContract):
 
 @pytest.mark.variant
 class TestClusterContract(RepositoryContract, AppContract):
-    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self, redis_cluster: Server) -> Factory:
@@ -48,7 +48,7 @@ class TestClusterContract(RepositoryContract, AppContract):
 
 @pytest.mark.variant
 class TestSentinelContract(RepositoryContract, AppContract):
-    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self, redis_sentinel: Server) -> Factory:
@@ -60,7 +60,7 @@ class TestSentinelContract(RepositoryContract, AppContract):
 
 @pytest.mark.variant
 class TestRedis8Contract(RepositoryContract, AppContract):
-    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self, redis8_server: Server) -> Factory:
@@ -69,7 +69,7 @@ class TestRedis8Contract(RepositoryContract, AppContract):
 
 @pytest.mark.variant
 class TestValkeyContract(RepositoryContract, AppContract):
-    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 
     @pytest.fixture
     def repository_factory(self, valkey_server: Server) -> Factory:

@@ -75,6 +75,7 @@ class Layout:
         """Where the names of all queues are that ever had a record, as keys of items without anything else."""
         self._shards = [f"{escaped}:{shard}:" for shard in range(SHARDS)]
         self._cut = len(self._shards[0])
+        self._logs = [f"{escaped}:log{shard}:" for shard in range(SHARDS)]
 
     def places(self, queue: str) -> list[str]:
         """All places of a dynamic queue, in the order in which it is scanned."""
@@ -84,6 +85,13 @@ class Layout:
         if ref.static:
             return self.static
         return self._shards[zlib.crc32(ref.key.encode()) % _width(ref.queue)] + ref.queue
+
+    def log_places(self, queue: str) -> list[str]:
+        """All places of the log of runs of a queue, static or not."""
+        return [log + queue for log in self._logs[: _width(queue)]]
+
+    def log_place(self, queue: str, key: str) -> str:
+        return self._logs[zlib.crc32(key.encode()) % _width(queue)] + queue
 
     def ref(self, item: Item) -> Ref:
         """The record that an item of the table or of the index stands for."""

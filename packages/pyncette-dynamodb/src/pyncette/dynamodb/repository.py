@@ -10,7 +10,7 @@ from typing import Any
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
 from pyncette.findings import Finding
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 
 from .codec import Entry, Item, Layout, text
@@ -18,6 +18,7 @@ from .connection import Database, connected, pause, together
 from .diagnosis import diagnose
 from .errors import Outcome
 from .index import Index, Supply
+from .run_log import RunLog
 from .schema import prepare
 from .settings import Settings
 from .statements import Statements, carry_out
@@ -45,6 +46,8 @@ class DynamoDBRepository(Repository):
     is found in an index that may lag behind; its entries are only tried for.
     """
 
+    keeps_runs = True
+
     def __init__(self, database: Database, layout: Layout) -> None:
         self._database = database
         self._layout = layout
@@ -52,6 +55,7 @@ class DynamoDBRepository(Repository):
         self._statements = Statements(database.table, layout)
         self._spread = 1
         self._registered: set[str] = set()
+        self._run_log = RunLog(database, layout, self.queues)
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         wanted = list({ref.key: ref for ref in refs}.values())
@@ -87,7 +91,8 @@ class DynamoDBRepository(Repository):
         return records
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """Nothing is ever busy: DynamoDB has no transactions that hold on to a record."""
+        """Nothing is ever busy: DynamoDB has no transactions that hold on to a record. Lines of the log of runs are
+        written after the changes that carry them."""
         await self._register({change.ref.queue for change in changes if change.old is None} - self._registered)
         outcomes = await carry_out(self._database, [self._statements.change(change) for change in changes])
         swaps = [
@@ -99,6 +104,9 @@ class DynamoDBRepository(Repository):
         for change, outcome in zip(changes, outcomes.of, strict=True):
             if change.old is not None and outcome in {Outcome.APPLIED, Outcome.LOST}:
                 self._index.outdated.add(change.old.key, change.old.revision)
+        lines = [change.run for change, swap in zip(changes, swaps, strict=True) if change.run and swap]
+        if lines:
+            await self._run_log.append(lines)
         if outcomes.error is not None:
             raise outcomes.error
         return swaps
@@ -110,6 +118,14 @@ class DynamoDBRepository(Repository):
             if outcomes.error is not None:
                 raise outcomes.error
             self._registered.update(queues)
+
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        """Has an order by task and time; reads over lines of other instances, outcomes and texts."""
+        return await self._run_log.runs(question)
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        """The oldest of some queues go first; other queues follow."""
+        return await self._run_log.prune(before, limit)
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str

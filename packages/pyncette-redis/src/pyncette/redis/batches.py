@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pyncette.errors import RecordRefusedException
 from pyncette.record import Change, QueueClaim, Record, Ref
 
-from . import codec, scripts
+from . import codec, run_log, scripts
 from .keys import Keys, QueueKeys
-from .wire import Call, bulk
+from .wire import Call, bulk, number
 
 MAX_PARTS = 5000
 MAX_BYTES = 8 * 1024 * 1024
@@ -19,11 +19,8 @@ MAX_BYTES = 8 * 1024 * 1024
 _ONE, _ZERO = bulk(b"1"), bulk(b"0")
 _STATIC, _DYNAMIC = bulk(b"static"), bulk(b"dynamic")
 _PARTS = 5
+_LINE_PARTS = 4
 _CHANGE = b"$%d\r\n%b\r\n" * _PARTS
-
-
-def number(value: int) -> bytes:
-    return bulk(b"%d" % value)
 
 
 @dataclass(slots=True)
@@ -39,12 +36,14 @@ class Batch:
     """What goes into one call.
 
     :ivar positions: of the parts in what the repository was asked, in the order of the reply.
+    :ivar lines: for logs of runs: the number of the change, the log's key, place and line.
     :ivar grows: whether it makes the stored data grow.
     """
 
     slot: int
     sections: list[Section] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    lines: list[tuple[int, bytes, bytes]] = field(default_factory=list)
     size: int = 0
     grows: bool = False
 
@@ -59,6 +58,11 @@ class Batch:
         self.size += len(part)
         self.grows |= grows
 
+    def log(self, key: bytes, line: bytes) -> None:
+        """Append a line with the last change that was added."""
+        self.lines.append((len(self.positions), key, line))
+        self.size += len(line)
+
     def read(self) -> Call:
         keys, arguments = self.asked()
         return Call(scripts.READ, self.slot, keys, arguments, len(arguments))
@@ -70,12 +74,17 @@ class Batch:
 
     def swap(self) -> Call:
         keys: list[bytes] = []
-        arguments: list[bytes] = []
+        arguments: list[bytes] = [number(len(self.sections))]
         for section in self.sections:
             queue = section.queue
             keys += (queue.rows, queue.ready, queue.order)
             arguments += (number(len(section.parts)), _ONE if queue.ordered else _ZERO, *section.parts)
-        count = 2 * len(self.sections) + _PARTS * len(self.positions)
+        logs: dict[bytes, int] = {}
+        for change, key, line in self.lines:
+            log = logs.setdefault(key, len(keys) + len(logs) + 1)
+            arguments += (number(change), number(log), line)
+        keys += logs
+        count = 1 + 2 * len(self.sections) + _PARTS * len(self.positions) + _LINE_PARTS * len(self.lines)
         return Call(scripts.INSERT if self.grows else scripts.SETTLE, self.slot, keys, arguments, count)
 
 
@@ -98,7 +107,10 @@ def swaps(keys: Keys, changes: Sequence[Change], max_row: int) -> list[Batch]:
         for position, member in places:
             change = changes[position]
             part = _change(change, member, max_row)
-            _batch(batches, queue.slot, len(part)).add(queue, position, part, grows=grows(change))
+            batch = _batch(batches, queue.slot, len(part))
+            batch.add(queue, position, part, grows=grows(change))
+            if change.run is not None:
+                batch.log(*run_log.appended(keys, change.run))
     return batches
 
 

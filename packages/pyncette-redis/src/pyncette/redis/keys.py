@@ -92,6 +92,11 @@ class Keys:
         """The index by name of a dynamic queue, not packed."""
         return f"pyncette:{{{self.namespace}|{queue}}}:order"
 
+    def runs_name(self, queue: str, *, static: bool) -> str:
+        """The log of runs of a queue, not packed; beside its records."""
+        tag = f"pyncette:{{{self.namespace}|"
+        return f"{tag}}}:static-runs:{queue}" if static else f"{tag}{queue}}}:runs"
+
     def _slot(self, key: bytes) -> int:
         return key_slot(key) if self.spread else 0
 

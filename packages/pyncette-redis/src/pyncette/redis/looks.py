@@ -9,7 +9,7 @@ from pyncette.record import HELD, Queue, Ref
 
 from . import batches, codec, scripts
 from .keys import Keys
-from .wire import Call, bulk
+from .wire import Call, bulk, number
 
 
 @dataclass(slots=True)
@@ -36,8 +36,8 @@ class Question:
         arguments = [
             bulk(b"-inf" if after is None else b"(" + codec.score(after)),
             bulk("\0".join(self.statics).encode()),
-            batches.number(HELD),
-            batches.number(len(self.ready)),
+            number(HELD),
+            number(len(self.ready)),
         ]
         for batch in self.reads:
             more_keys, more_arguments = batch.asked()

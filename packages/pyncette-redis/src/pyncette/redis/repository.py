@@ -11,7 +11,7 @@ from typing import Any
 
 from pyncette.errors import RepositoryException
 from pyncette.findings import Finding
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 from redis.exceptions import OutOfMemoryError
 
@@ -19,9 +19,10 @@ from . import batches, codec, looks, scripts
 from .client import Client
 from .diagnosis import diagnose
 from .keys import Keys
+from .run_log import RunLog
 from .schema import legacy_data
 from .settings import Mode, Settings
-from .wire import Call, bulk
+from .wire import Call, bulk, number
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class RedisRepository(Repository):
     for others. ``claim`` and ``look`` then answer for those that could be reached.
     """
 
+    keeps_runs = True
+
     def __init__(self, client: Client, keys: Keys, settings: Settings, *, max_row: int) -> None:
         self._client = client
         self._settings = settings
@@ -45,6 +48,7 @@ class RedisRepository(Repository):
         self._may_be_legacy = settings.mode is not Mode.CLUSTER
         self._said_at = -math.inf
         self._registered: set[str] = set()
+        self._run_log = RunLog(client, keys)
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         await self._admit(ref.queue for ref in refs if not ref.static)
@@ -140,7 +144,7 @@ class RedisRepository(Repository):
             scripts.SCAN,
             keys.slot,
             [keys.rows, keys.order],
-            [bulk(first), bulk(last), batches.number(limit)],
+            [bulk(first), bulk(last), number(limit)],
             3,
         )
         return self._page(queue, await self._client.one(call))
@@ -165,7 +169,7 @@ class RedisRepository(Repository):
         arguments = [
             bulk(codec.lower_bound(since)),
             bulk(codec.upper_bound(before)),
-            batches.number(limit),
+            number(limit),
             bulk(place),
             bulk(member),
         ]
@@ -191,6 +195,14 @@ class RedisRepository(Repository):
         lower, upper = codec.lower_bound(since).decode(), codec.upper_bound(before).decode()
         value = await self._client.plain(keys.slot, "ZCOUNT", self._keys.ready_name(queue.name), lower, upper)
         return Count(int(value), exact=True)
+
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        """Reads over lines of other instances, outcomes and texts, some thousand in each step."""
+        return await self._run_log.runs(question)
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        """The oldest of each queue go first; the queues follow one after the other."""
+        return await self._run_log.prune(before, limit)
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str

@@ -47,11 +47,13 @@ LOOK = _load("look")
 READ = _load("read")
 SCAN = _load("scan")
 SCAN_READY = _load("scan_ready")
+RUNS = _load("runs")
+PRUNE = _load("prune")
 
 LOCK = _load("lock")
 ADVANCE = _load("advance")
 
-ALL = (OPEN, REGISTER, INSERT, SETTLE, CLAIM, COUNT, LOOK, READ, SCAN, SCAN_READY)
+ALL = (OPEN, REGISTER, INSERT, SETTLE, CLAIM, COUNT, LOOK, READ, SCAN, SCAN_READY, RUNS, PRUNE)
 
 
 def migration(step: Migration[str]) -> Script:

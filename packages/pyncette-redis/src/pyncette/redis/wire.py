@@ -13,6 +13,10 @@ def bulk(argument: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(argument), argument)
 
 
+def number(value: int) -> bytes:
+    return bulk(b"%d" % value)
+
+
 def command(*words: str) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(bulk(word.encode(errors="surrogateescape")) for word in words)
 

@@ -5,6 +5,10 @@
 -- calls waiting while a cluster moves the slot. Records of a dynamic queue are also in a sorted set by member. All static
 -- tasks share one hash and one sorted set, and have no third.
 --
+-- The log of runs is a sorted set for each queue, static ones included, by the moment of the end; its members are the lines:
+-- the id, 0, the moment as 8 bytes, the length of the outcome as 2 bytes, the outcome, the length of the instance's member as
+-- 2 bytes, that member, the text.
+--
 -- A row, integers big endian:
 --    1..2   length of the header       19..22  attempt
 --    3..10  due_at                     23      length of the revision
@@ -97,6 +101,17 @@ local function within(score, lower, upper)
     return moment < tonumber(sub(upper, 2))
   end
   return moment <= tonumber(upper)
+end
+
+-- As an index orders members of one place. Lua's own comparison is that of the server's locale.
+local function is_greater(one, other)
+  for i = 1, math.min(#one, #other) do
+    local a, b = byte(one, i), byte(other, i)
+    if a ~= b then
+      return a > b
+    end
+  end
+  return #one > #other
 end
 
 -- Members of a dynamic queue within the bounds, the earliest first.

@@ -6,17 +6,6 @@
 local rows_key, ready_key = KEYS[1], KEYS[2]
 local lower, upper, wanted, place, last = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
--- As the index orders members of one place. Lua's own comparison is that of the server's locale.
-local function is_greater(one, other)
-  for i = 1, math.min(#one, #other) do
-    local a, b = byte(one, i), byte(other, i)
-    if a ~= b then
-      return a > b
-    end
-  end
-  return #one > #other
-end
-
 -- The rank of the first entry after `last` at `place`, which may be gone by now.
 local function after_last()
   local score = ask('ZMSCORE', ready_key, { last })[1]

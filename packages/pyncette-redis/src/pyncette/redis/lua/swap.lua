@@ -1,18 +1,19 @@
 -- Compare and swap, each change by itself.
--- KEYS: of each queue: rows, ready, order; of static tasks rows, ready, and ready once more.
--- ARGV: of each queue: number of changes, '1' if it has an order or '0'; then of each change:
+-- KEYS: of each queue: rows, ready, order; of static tasks rows, ready, and ready once more. Then logs of runs.
+-- ARGV: the number of queues; of each queue: number of changes, '1' if it has an order or '0'; then of each change:
 --       member
 --       '+' to insert, '=' or '!' and the old revision to replace, '-' and the old revision to delete
 --       the new row ('+', '!'), or what comes before its spec ('='), to be followed by what is stored; or '' ('-')
 --       the spec if it is apart from the new row, or ''
 --       ready_at
+--       then of each line for a log of runs: the number of its change, the number of the log's key, its place, the line.
 -- Reply: a character for each change, '1' if it was applied or '0'.
 
 local PARTS = 5
 local out = {}
-local argument = 1
+local queues, argument = tonumber(ARGV[1]), 2
 
-for key = 1, #KEYS, 3 do
+for key = 1, 3 * queues, 3 do
   local rows_key, ready_key, order_key = KEYS[key], KEYS[key + 1], KEYS[key + 2]
   local count, ordered = tonumber(ARGV[argument]), ARGV[argument + 1] == '1'
   argument = argument + 2
@@ -60,5 +61,17 @@ for key = 1, #KEYS, 3 do
     send('ZADD', order_key, named)
     send('ZREM', order_key, gone)
   end
+end
+local logged = {}
+for i = argument, #ARGV, 4 do
+  if out[tonumber(ARGV[i])] == '1' then
+    local key = KEYS[tonumber(ARGV[i + 1])]
+    local lines = logged[key] or {}
+    lines[#lines + 1], lines[#lines + 2] = ARGV[i + 2], ARGV[i + 3]
+    logged[key] = lines
+  end
+end
+for key, lines in pairs(logged) do
+  send('ZADD', key, lines)
 end
 return table.concat(out)
