@@ -67,7 +67,7 @@ async def test_every_method_can_fail(faulty: FaultyRepository) -> None:
         functools.partial(faulty.scan_ready, Queue("task"), limit=5),
         functools.partial(faulty.queues, after=None, limit=5),
         functools.partial(faulty.count, Queue("task")),
-        functools.partial(faulty.runs, limit=5),
+        functools.partial(faulty.runs, RunQuestion(limit=5)),
         functools.partial(faulty.prune_runs, before=0, limit=5),
         faulty.diagnose,
         functools.partial(faulty.scan, Queue("task"), after=None, limit=5),
