@@ -14,7 +14,7 @@ from typing import Protocol
 from pyncette._concurrency.eventloop import loop_name
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.task import Task
-from pyncette._tasks.worker import MOST_TASKS, Worker
+from pyncette._tasks.worker import Worker
 from pyncette.clock import Clock
 
 
@@ -41,7 +41,7 @@ def describing(
     :param running: the executions under way.
     """
     started_at = to_datetime(context.clock.now())
-    names = tuple(task.name for task in tasks[:MOST_TASKS])
+    names = tuple(task.name for task in tasks)
     host, version = socket.gethostname(), importlib.metadata.version("pyncette-core")
 
     def describe() -> Worker:

@@ -8,7 +8,17 @@ import os
 from collections.abc import Callable
 
 from pyncette._tasks.names import escape
-from pyncette._tasks.worker import RENEWAL, WORKERS, Worker, decode, encode, new_record
+from pyncette._tasks.worker import (
+    FURTHER_RENEWAL,
+    LIFETIME,
+    RENEWAL,
+    WORKERS,
+    Worker,
+    decode_all,
+    encode,
+    encode_further,
+    new_record,
+)
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException
 from pyncette.record import Band, Change, Record, Ref
@@ -21,6 +31,11 @@ from .writer import Write, Writer
 SWEEP_EACH = 4
 """Every so often that a worker writes, it looks for records of dead ones."""
 
+FURTHER_EACH = FURTHER_RENEWAL // RENEWAL
+"""Every so often that it writes, it writes further names of tasks, too."""
+
+FURTHER_LIFETIME = 4 * FURTHER_RENEWAL
+
 SWEEP = 100
 """How many records of dead workers are removed at most by one look."""
 
@@ -28,12 +43,14 @@ SWEEP = 100
 class Announce(Write):
     """This process is alive."""
 
-    def __init__(self, ref: Ref, known: Record | None, text: str) -> None:
+    def __init__(self, ref: Ref, known: Record | None, text: str, lifetime: int) -> None:
         super().__init__(ref, known)
         self._text = text
+        self._lifetime = lifetime
 
     def decide(self, now: int) -> Change | None:
-        return Change(self.known, new_record(self.ref.key, self._text, now=now, revision=new_revision()))
+        new = new_record(self.ref.key, self._text, now=now, revision=new_revision(), lifetime=self._lifetime)
+        return Change(self.known, new)
 
     def finished(self, error: Exception | None) -> None:
         """If it is not stored, the next one will be."""
@@ -46,24 +63,36 @@ class Registry:
         self._store = store
         self._writer = writer
         self._clock = clock
-        self._ref = Ref(WORKERS.name, f"{WORKERS.name}:{escape(name)}:{os.urandom(4).hex()}")
+        self._key = f"{WORKERS.name}:{escape(name)}:{os.urandom(4).hex()}"
+        self._known: dict[str, Record | None] = {}  # what this worker has stored, by key
 
     async def announce(self, describe: Callable[[], Worker]) -> None:
         """Write what ``describe`` returns four times a minute, until cancelled, and sweep once a minute."""
-        known: Record | None = None
         for turn in itertools.count():
-            write = Announce(self._ref, known, encode(describe()))
-            self._writer.submit(write)
+            worker = describe()
+            writes = [self._write(self._key, encode(worker), LIFETIME)]
+            if turn % FURTHER_EACH == 0:
+                texts = encode_further(worker, self._key)
+                writes += [
+                    self._write(f"{self._key}:{page}", text, FURTHER_LIFETIME) for page, text in enumerate(texts)
+                ]
             if turn % SWEEP_EACH == 1:
                 with contextlib.suppress(RepositoryException):  # logged where it happens; the next one comes
                     await self._sweep()
             now = self._clock.now()
             await self._clock.wait_until(now + RENEWAL, background=True)
-            known = write.known
+            self._known.update({write.ref.key: write.known for write in writes})
+
+    def _write(self, key: str, text: str, lifetime: int) -> Announce:
+        write = Announce(Ref(WORKERS.name, key), self._known.setdefault(key, None), text, lifetime)
+        self._writer.submit(write)
+        return write
 
     def leave(self) -> None:
         """This process has ended its work."""
-        self._writer.submit(Remove(self._ref))
+        keys, self._known = list(self._known), {}
+        for key in keys:
+            self._writer.submit(Remove(Ref(WORKERS.name, key)))
 
     async def alive(self) -> list[Worker]:
         """The workers that have written lately, the one that wrote longest ago first."""
@@ -76,8 +105,7 @@ class Registry:
             )
             found += page
             if len(page) < 1000:
-                workers = map(decode, found)
-                return [worker for worker in workers if worker is not None]
+                return decode_all(found)
             place = (page[-1].ready_at, page[-1].key)
 
     async def _sweep(self) -> None:

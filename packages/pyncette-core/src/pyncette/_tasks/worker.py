@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from pyncette._schedules.moments import to_datetime
 from pyncette.record import Band, Queue, Record
@@ -20,8 +21,11 @@ RENEWAL = 15_000_000
 LIFETIME = 4 * RENEWAL
 """Microseconds without a write after which a worker counts as dead."""
 
+FURTHER_RENEWAL = 20 * RENEWAL
+"""The same of a record with further names of tasks, which stay what they are."""
+
 MOST_TASKS = 1000
-"""How many names a record holds at most: it is written often."""
+"""How many names a record holds; further ones are in records of their own, which are not written as often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +38,8 @@ class Worker:
     :ivar version: the version of pyncette-core.
     :ivar python: the version of Python.
     :ivar event_loop: ``"asyncio"``, ``"uvloop"`` or ``"trio"``.
-    :ivar tasks: the names of the tasks that it executes, 1,000 of them at most.
-    :ivar task_count: how many tasks it executes.
+    :ivar tasks: the names of the tasks that it executes.
+    :ivar task_count: how many they are. If that is more than there are names, further names are yet to be stored.
     :ivar concurrency_limit: how many executions it runs at the same time at most.
     :ivar running: how many it was running when it last wrote.
     :ivar started_at: when ``run()`` began, in UTC.
@@ -80,6 +84,40 @@ def encode(worker: Worker) -> str:
     return json.dumps(fields, separators=(",", ":"))
 
 
+def encode_further(worker: Worker, of: str) -> list[str]:
+    """Texts with the names of tasks for which there is no room in the record of the worker, whose key is ``of``."""
+    rest = worker.tasks[MOST_TASKS:]
+    pages = [rest[since : since + MOST_TASKS] for since in range(0, len(rest), MOST_TASKS)]
+    return [
+        json.dumps({"v": VERSION, "of": of, "page": number, "tasks": page}, separators=(",", ":"))
+        for number, page in enumerate(pages)
+    ]
+
+
+def decode_all(records: Iterable[Record]) -> list[Worker]:
+    """The workers in the order of their records, with all names that are stored. What is damaged is left out."""
+    workers: dict[str, Worker] = {}
+    further: list[tuple[str, int, tuple[str, ...]]] = []
+    for record in records:
+        worker = decode(record)
+        if worker is not None:
+            workers[record.key] = worker
+        else:
+            further += _decode_further(record)
+    for key, _, names in sorted(further):
+        if key in workers:
+            workers[key] = replace(workers[key], tasks=(*workers[key].tasks, *names))
+    return list(workers.values())
+
+
+def _decode_further(record: Record) -> list[tuple[str, int, tuple[str, ...]]]:
+    try:
+        fields = json.loads(record.spec)
+        return [(str(fields["of"]), int(fields["page"]), tuple(map(str, fields["tasks"])))]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
 def decode(record: Record) -> Worker | None:
     """The worker, None if the text is damaged or of a version that leaves out what this one needs."""
     try:
@@ -105,6 +143,6 @@ def decode(record: Record) -> Worker | None:
         return None
 
 
-def new_record(key: str, text: str, *, now: int, revision: str) -> Record:
+def new_record(key: str, text: str, *, now: int, revision: str, lifetime: int = LIFETIME) -> Record:
     """The record of a worker that writes now. It is held until the moment at which it counts as dead."""
-    return Record(WORKERS.name, key, now, Band.COMPLETED.at(now + LIFETIME), None, None, revision, 0, 0, text)
+    return Record(WORKERS.name, key, now, Band.COMPLETED.at(now + lifetime), None, None, revision, 0, 0, text)

@@ -1,0 +1,102 @@
+"""What workers write of themselves, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import pytest
+
+from pyncette._tasks.worker import FURTHER_RENEWAL, WORKERS
+from pyncette.errors import RepositoryException
+from pyncette.memory import MemoryRepository
+from pyncette.record import Change, Record
+from pyncette.testing import FaultPlan
+from pyncette.testing.contract.app.bench import Bench
+from pyncette.testing.contract.base import APPLIED, fresh
+
+MINUTES = 10
+
+
+@pytest.fixture
+def bench() -> Bench:
+    repository = MemoryRepository()
+    return Bench(lambda **_: nullcontext(repository), repository)
+
+
+async def left(bench: Bench) -> Sequence[Record]:
+    return await bench.repository.scan(WORKERS, after=None, limit=100)
+
+
+async def pass_time(bench: Bench, seconds: int) -> None:
+    """In steps: what happens in the background does not keep a clock from jumping over it."""
+    for _ in range(seconds // 15):
+        await bench.advance(15)
+
+
+async def test_an_idle_worker_writes_four_times_a_minute(bench: Bench) -> None:
+    plan = FaultPlan()
+    app = bench.app(register_worker=True, repository_factory=plan.wrap(bench.factory))
+    app.dynamic_task(name="template")(bench.log.note)
+    async with bench.running(app):
+        await bench.advance(1)
+        (record,) = await left(bench)
+        assert len(record.spec) < 350
+        plan.calls.clear()
+        await pass_time(bench, 60 * MINUTES)
+        assert plan.calls["swap"] == 4 * MINUTES
+        assert plan.calls["scan_ready"] == MINUTES
+        assert plan.calls["read"] == plan.calls["claim"] == plan.calls["scan"] == 0
+    assert await left(bench) == []
+
+
+@pytest.mark.parametrize("count", [1000, 1001, 2500])
+async def test_a_worker_with_many_tasks_lists_them_all(bench: Bench, count: int) -> None:
+    plan = FaultPlan()
+    app = bench.app(register_worker=True, worker_name="a:b", repository_factory=plan.wrap(bench.factory))
+    for number in range(count):
+        app.dynamic_task(name=f"task {number}")(bench.log.note)
+    further = -(-count // 1000) - 1
+    async with bench.app().create() as operator:
+        async with bench.running(app):
+            await bench.advance(1)
+            for _ in range(3):
+                (worker,) = await operator.workers()
+                assert worker.tasks == tuple(f"task {number}" for number in range(count))
+                assert worker.task_count == count
+                assert len(await left(bench)) == 1 + further
+                await pass_time(bench, FURTHER_RENEWAL // 1_000_000 * 2)
+            writes = plan.calls["swap"]
+            await pass_time(bench, 60)
+            assert plan.calls["swap"] == writes + 4
+        assert await left(bench) == []
+
+
+async def test_names_that_are_yet_to_be_stored(bench: Bench) -> None:
+    """Nobody is told that a task is an orphan as long as some worker may execute it."""
+    app = bench.app(register_worker=True)
+    for number in range(1500):
+        app.dynamic_task(name=f"task {number}")(bench.log.note)
+    async with bench.running(app), bench.app().create() as operator:
+        await bench.advance(1)
+        assert await operator.orphans() == []
+        further = [record for record in await left(bench) if record.key.endswith(":0")]
+        assert await bench.repository.swap([Change(record, None) for record in further]) == [APPLIED]
+        with pytest.raises(RepositoryException, match=r"executes 1,500 tasks and lists 1,000 of them so far"):
+            await operator.orphans()
+        await pass_time(bench, FURTHER_RENEWAL // 1_000_000)
+        assert await operator.orphans() == []
+
+
+async def test_damaged_records_of_workers_are_left_out(bench: Bench) -> None:
+    app = bench.app(register_worker=True)
+    app.dynamic_task(name="task")(bench.log.note)
+    async with bench.running(app), bench.app().create() as operator:
+        await bench.advance(1)
+        (whole,) = await left(bench)
+        for number, text in enumerate(["", "{", "[]", "7", '{"of":7}', '{"of":"x","page":"y","tasks":[]}']):
+            damaged = Record(
+                WORKERS.name, f"{whole.key}:{number}", whole.due_at, whole.ready_at, None, None, fresh(), 0, 0, text
+            )
+            assert await bench.repository.swap([Change(None, damaged)]) == [APPLIED]
+        assert [worker.tasks for worker in await operator.workers()] == [("task",)]
