@@ -15,7 +15,7 @@ from pyncette._leases.writer import Writer
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.names import escape, template_of
 from pyncette._tasks.partition import PartitionedTask
-from pyncette._tasks.policies import Policies
+from pyncette._tasks.policies import MOST_RUNS, ExecutionMode, Policies
 from pyncette._tasks.task import Task
 from pyncette.errors import RepositoryException
 from pyncette.record import Queue, Ref
@@ -92,8 +92,8 @@ class Inventory:
         for worker in workers:
             if worker.task_count > len(worker.tasks):
                 raise RepositoryException(
-                    f"The worker {worker.name!r} executes {worker.task_count:,} tasks, more than it lists: what nobody "
-                    "executes can't be told. Compare tasks() with what your apps declare."
+                    f"The worker {worker.name!r} executes {worker.task_count:,} tasks and lists {len(worker.tasks):,} "
+                    "of them so far: what nobody executes can't be told. Ask again in some minutes."
                 )
         known = {name for worker in workers for name in worker.tasks} | self._declared.keys()
         return [task for task in await self.tasks() if task.stored and task.name not in known]
@@ -160,9 +160,14 @@ class Inventory:
         return False
 
 
+_NOT_HERE = Policies(execution_mode=ExecutionMode.AT_MOST_ONCE, keep_runs=MOST_RUNS)
+"""What a program goes by that knows none of the task's policies: it drops no recent run, and does not schedule again
+what may have run. The others are up to the worker that claims the instance, jitter included."""
+
+
 def _handle(stored: StoredTask) -> Task:
     """The task as far as it can be known without its code: enough to list and steer it, not to execute it."""
-    common: dict[str, Any] = {"schedule": None, "args": {}, "policies": Policies()}
+    common: dict[str, Any] = {"schedule": None, "args": {}, "policies": _NOT_HERE}
     if stored.kind == "partitioned":
         return PartitionedTask(stored.name, _not_here, partition_count=stored.partition_count or 1, **common)
     return Task(stored.name, _not_here, dynamic=stored.kind == "dynamic", **common)

@@ -117,7 +117,11 @@ class Steering(OnDemand):
     async def find_task(self, name: str) -> Task:
         """A task by its name, for programs that list and steer tasks of other apps without their code.
 
-        Its instances can be scheduled, listed and steered; this program never executes it.
+        Its instances can be scheduled, listed and steered; this program never executes it. It does not know the task's
+        policies: those of the workers apply. So what it skips is kept with all the recent runs that there are, until
+        the next run leaves ``keep_runs`` of them; and of two policies it can't do anything: a one-off of an
+        at-least-once task whose scheduling the storage did not confirm is not stored again if it is gone, and an
+        instance that is resumed after its last occurrence has passed is removed, whatever ``retain`` says.
 
         :raises LookupError: nothing of it is stored; the message says what is.
         :raises RepositoryException: the storage failed.
@@ -133,7 +137,7 @@ class Steering(OnDemand):
         They are kept: an app that declares such a task again finds all its instances. Workers with
         ``register_worker=False`` are not known of.
 
-        :raises RepositoryException: the storage failed, or a worker executes more tasks than it lists.
+        :raises RepositoryException: the storage failed, or a worker has not stored yet what it executes.
         """
         self._calls.check_loop("orphans")
         return await self._inventory.orphans()

@@ -44,7 +44,7 @@ class Register(Awaited):
         if self._may_have_run():
             raise RepositoryUnavailableException(
                 f"The storage did not confirm {self.ref.key!r}, which is not stored (any more): either it never was, "
-                "or it has been executed. Being at most once, it is not scheduled again."
+                "or it has been executed. It may be at most once, so it is not scheduled again."
             )
         first = self._spec.first(now) if self._next_at is None else self._next_at
         if first is None:

@@ -15,6 +15,7 @@ from pyncette._tasks.state import State, last_settled
 from pyncette.record import Record
 
 from .choice import choose, moved_to, superseded
+from .moments import came_due
 from .steering import after_paused_template, is_paused
 from .values import Attempt, AttemptEnd, Skipped
 
@@ -91,6 +92,8 @@ def begin(
         target = moved_to(record, spec, now)
         if target is not None:
             return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=target, moved=True))
+        if policies.jitter_microseconds and _comes_later(policies, spec, record, before, now):
+            return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=record.due_at))
     elif not once and (policies.follows_attempts or before.locked_by is not None):
         decision = _after_attempts(policies, spec, record, before, now)
         if decision is not None:
@@ -100,6 +103,11 @@ def begin(
     if before.locked_by is not None and (worker := _lost_with(policies, before)):
         return Execute(advance=False, lost_with=worker)
     return _ADVANCE if once else _EXECUTE
+
+
+def _comes_later(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> bool:
+    """Whether a program that does not know the task's jitter has stored the occurrence: it would begin too early."""
+    return before.ready_at == record.due_at and came_due(spec, policies, record.key, record.due_at) > now
 
 
 def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:

@@ -100,6 +100,10 @@ class Policy:
     words: tuple[str, ...] = ()
 
 
+MOST_RUNS = 100
+"""How many of its latest runs an instance remembers at most."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policies:
     """How occurrences of a task are executed. Not stored: those of the code that runs apply.
@@ -260,7 +264,7 @@ class Policies:
         int,
         Policy(
             "of how many runs, the latest ones, each instance remembers how they ended, 100 at most; 3 by default.",
-            check=check_whole(0, 100),
+            check=check_whole(0, MOST_RUNS),
             write="keep_runs=3",
             words=("history_limit", "keep_history", "result_ttl"),
         ),
