@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -40,7 +41,7 @@ async def test_it_waits_for_what_it_has_started() -> None:
     async with loop_task_group() as group:
         for number in (3, 1, 2):
             group.start_soon(work(number))
-    assert done == [1, 2, 3]
+    assert sorted(done) == [1, 2, 3]
 
 
 async def test_cancellation_comes_again_at_each_await() -> None:
@@ -284,3 +285,33 @@ def test_threads_are_used_again_whoever_runs_the_loop() -> None:
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
     assert len(threads) == 1
+
+
+async def test_one_with_a_scope_of_its_own_is_cancelled_through_it() -> None:
+    class Scoped:
+        """As an execution with a timeout is."""
+
+        def __init__(self) -> None:
+            self.scope = anyio.CancelScope()
+            self.steps: list[str] = []
+
+        def __await__(self) -> Generator[Any, Any, None]:
+            return self._work().__await__()
+
+        async def _work(self) -> None:
+            with self.scope:
+                self.steps.append("begun")
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    self.steps.append("ended")
+
+    running, waiting = Scoped(), Scoped()
+    with anyio.CancelScope() as scope:
+        async with loop_task_group() as group:
+            group.start_soon(running)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(waiting)
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert running.steps == waiting.steps == ["begun", "ended"]

@@ -51,15 +51,30 @@ class Context:
 
     app_context: PyncetteContext
     task: Task
-    scheduled_at: datetime.datetime
     args: dict[str, Any]
     fencing_token: int
     attempt: int
     trigger: Trigger = "schedule"
     run_id: str | None = None
-    heartbeat: Callable[[], Coroutine[Any, Any, None]]
 
     _lease: HeldLease | None = None
+    _prolong: Callable[[HeldLease], Coroutine[Any, Any, None]]
+
+    # Few executions ask for these two, so they are made when one does. A test may set them like any other attribute.
+
+    @functools.cached_property
+    def scheduled_at(self) -> datetime.datetime:
+        return to_datetime(self._held.due_at, self.task.tz)
+
+    @functools.cached_property
+    def heartbeat(self) -> Callable[[], Coroutine[Any, Any, None]]:
+        return functools.partial(self._prolong, self._held)
+
+    @property
+    def _held(self) -> HeldLease:
+        if self._lease is None:
+            raise AttributeError("This context belongs to no execution: set its attributes by hand.")
+        return self._lease
 
     @property
     def remaining(self) -> datetime.timedelta | None:

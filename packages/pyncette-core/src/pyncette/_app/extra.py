@@ -12,7 +12,7 @@ import anyio.lowlevel
 from pyncette._leases.asked import AddBackfill, Ask, DropBackfill
 from pyncette._leases.control import ChangeControl, ControlReading
 from pyncette._leases.existing import readable
-from pyncette._leases.held import new_revision
+from pyncette._leases.revisions import new_revision
 from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
 from pyncette._lifecycle.backfill import moments, schedule_text

@@ -9,7 +9,7 @@ from pyncette._tasks.control import CONTROL, Control, decode, new_record
 from pyncette.clock import Clock
 from pyncette.record import Change, Record
 
-from .held import new_revision
+from .revisions import new_revision
 from .store import Store
 from .writer import Awaited
 

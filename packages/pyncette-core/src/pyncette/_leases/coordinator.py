@@ -21,12 +21,13 @@ from pyncette.record import Record
 from .active import Active
 from .asked import AskedRuns
 from .control import ChangeControl, ControlReading
-from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, new_revision
+from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle
 from .history import History
 from .outcomes import Outcomes
 from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
 from .retention import Retention
+from .revisions import new_revision
 from .shares import is_behind, open_tasks, room_left, shared_out
 from .static import StaticTasks
 from .store import Store

@@ -8,7 +8,7 @@ from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode
 from pyncette.errors import RepositoryException, StorageVersionException, TaskNotFoundException
 from pyncette.record import Change, Record, Ref
 
-from .held import new_revision
+from .revisions import new_revision
 from .writer import Awaited
 
 

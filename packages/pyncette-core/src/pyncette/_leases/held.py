@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,12 +22,8 @@ from pyncette.errors import LeaseLostException
 from pyncette.record import Change, Record
 
 from .history import History
+from .revisions import new_revision
 from .writer import Awaited, Write
-
-
-def new_revision() -> str:
-    """A random token that no other write has."""
-    return os.urandom(8).hex()
 
 
 class HeldLease:

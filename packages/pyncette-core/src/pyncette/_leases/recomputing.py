@@ -6,7 +6,7 @@ from pyncette._lifecycle.recomputing import recompute
 from pyncette._tasks.policies import Policies
 from pyncette.record import Change, Record
 
-from .held import new_revision
+from .revisions import new_revision
 from .writer import Awaited
 
 

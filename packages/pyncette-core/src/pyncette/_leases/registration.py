@@ -16,7 +16,7 @@ from pyncette.errors import RepositoryUnavailableException, StorageVersionExcept
 from pyncette.record import Band, Change, Record, Ref
 from pyncette.schedule import Once
 
-from .held import new_revision
+from .revisions import new_revision
 from .writer import Awaited, Write
 
 logger: logging.Logger = logging.getLogger(__name__)

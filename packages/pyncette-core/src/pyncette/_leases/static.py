@@ -15,7 +15,7 @@ from pyncette._tasks.state import begun_anew
 from pyncette._tasks.task import Task
 from pyncette.record import Band, Change, Record
 
-from .held import new_revision
+from .revisions import new_revision
 from .writer import Awaited, Writer
 
 logger: logging.Logger = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from pyncette.clock import Clock
 from pyncette.errors import RepositoryException
 from pyncette.record import Band, Change, Record, Ref
 
-from .held import new_revision
 from .registration import Remove
+from .revisions import new_revision
 from .store import Store
 from .writer import Write, Writer
 

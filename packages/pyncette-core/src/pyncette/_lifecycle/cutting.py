@@ -16,6 +16,16 @@ def cuts(policies: Policies) -> bool:
     return policies.timeout is not None or policies.overlap is Overlap.CANCEL
 
 
+def needs_scope(policies: Policies) -> bool:
+    """Whether an execution needs a cancel scope of its own: it may be cut short, or is cancelled with its lease."""
+    return cuts(policies) or cancelled_with_lease(policies)
+
+
+def cancelled_with_lease(policies: Policies) -> bool:
+    """Whether an execution is cancelled when its lease is lost."""
+    return policies.heartbeat == "cancel"
+
+
 def times_out_at(policies: Policies, started_at: int) -> int | None:
     """When an attempt times out that began at ``started_at``; None for never."""
     timeout = policies.timeout_microseconds

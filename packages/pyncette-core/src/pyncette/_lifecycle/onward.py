@@ -42,9 +42,12 @@ def onward(
     :param opened: when the first attempt of the run began.
     :param state: of the record; None if it has nothing in it that matters here.
     """
-    if state is None and policies.steps_plainly:
+    if state is None:
         following = spec.following(due_at, now, fast_forward=False)
-        return Onward(None) if following is None else Onward(following, max(following, now))
+        if following is None:
+            return Onward(None)
+        if policies.steps_plainly:
+            return Onward(following, max(following, now))
     window = None if state is None else stored_window(state, due_at)
     moments = Moments(spec, policies, record.key, window)
     following = moments.following(due_at)

@@ -1,14 +1,13 @@
 """Cuts executions short: those that take longer than their ``timeout``, and those that the next occurrence supersedes.
 
-One task looks after all of them, so that an execution pays for a cancel scope only.
+One task looks after all of them, so that an execution pays for no timer.
 """
 
 from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import anyio
 
@@ -70,18 +69,16 @@ class Deadlines:
         self._wake_at = HELD
         self._earlier = anyio.Event()
 
-    @contextmanager
-    def limiting(self, held: HeldLease, started_at: int) -> Iterator[None]:
-        """Limit the execution of the block."""
-        with anyio.CancelScope() as scope:
-            limit = held.limit = Limit(held, started_at, scope)
-            self._limits.add(limit)
-            if limit.next()[0] < self._wake_at:
-                self._earlier.set()
-            try:
-                yield
-            finally:
-                self._limits.discard(limit)
+    def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> None:
+        """Limit what is executed from now on within ``scope``."""
+        limit = held.limit = Limit(held, started_at, scope)
+        self._limits.add(limit)
+        if limit.next()[0] < self._wake_at:
+            self._earlier.set()
+
+    def end(self, held: HeldLease) -> None:
+        """It has ended, in time or not."""
+        self._limits.discard(held.limit)
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -14,9 +14,8 @@ from pyncette._concurrency.background import is_cancelled
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.held import HeldLease
 from pyncette._lifecycle.begin import PutBack, Settle, begin, holds_lease
-from pyncette._lifecycle.cutting import cuts
+from pyncette._lifecycle.cutting import cancelled_with_lease, cuts, needs_scope
 from pyncette._lifecycle.values import AttemptEnd
-from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.errors import LeaseLostException, RepositoryException, Steering
@@ -44,14 +43,16 @@ class Execution(Watched):
     """A coroutine that executes one lease.
 
     :ivar uses_threads: whether it calls a plain function, which runs in a worker thread.
+    :ivar scope: the cancel scope around all that it does; None if nothing but its executor may cancel it.
     """
 
-    __slots__ = ("_executions", "_held")
+    __slots__ = ("_executions", "_held", "scope")
 
     def __init__(self, executions: Executions, held: HeldLease) -> None:
         super().__init__(executions.watchdog, held.task)
         self._executions = executions
         self._held = held
+        self.scope: anyio.CancelScope | None = anyio.CancelScope() if needs_scope(held.task.policies) else None
 
     @property
     def uses_threads(self) -> bool:
@@ -61,7 +62,8 @@ class Execution(Watched):
         return str(self._held.task)
 
     def begin(self) -> Coroutine[Any, Any, None]:
-        return self._executions.execute(self._held)
+        executions, scope = self._executions, self.scope
+        return executions.execute(self._held) if scope is None else executions.execute_in(scope, self._held)
 
 
 class Executions:
@@ -92,11 +94,16 @@ class Executions:
         self._failures = FailureLog()
         self.deadlines = Deadlines(clock, self.timed_out)
 
-    async def execute(self, held: HeldLease) -> None:
+    async def execute_in(self, scope: anyio.CancelScope, held: HeldLease) -> None:
+        """As :meth:`execute`, within a cancel scope of its own."""
+        with scope:
+            await self.execute(held, scope)
+
+    async def execute(self, held: HeldLease, scope: anyio.CancelScope | None = None) -> None:
         """Execute one occurrence and hand its end to the coordinator. Raises nothing but cancellation."""
         try:
             if await self._may_start(held):
-                await self._run(held)
+                await self._run(held, scope)
         except anyio.get_cancelled_exc_class():
             if self.drained_out and not held.lost:
                 self._coordinator.settle(held, AttemptEnd.CANCELLED)
@@ -145,25 +152,24 @@ class Executions:
                 return False
         return True
 
-    async def _run(self, held: HeldLease) -> None:
+    async def _run(self, held: HeldLease, scope: anyio.CancelScope | None) -> None:
         task = held.task
         held.started_at = now = self._clock.now()
-        lag = max(0, now - held.ready_at) / 1_000_000
+        lag = 0.0
         if self._observers:
+            lag = max(0, now - held.ready_at) / 1_000_000
             self._observers.attempt_started(task, held.run, lag=lag)
         logger.debug("Executing %s, due at %s.", task, held.due_at)
         started = time.perf_counter()
         error: BaseException | None = None
         end = AttemptEnd.SUCCEEDED
         try:
-            end = await self._call(held)
+            await (self._call(held) if scope is None else self._call_in(scope, held))
+            end = _cut(held) or end
         except BaseException as e:
-            error = e
-            end = AttemptEnd.FAILED if _is_failure(e, closing=self.watchdog.closing) else AttemptEnd.CANCELLED
-            if end is AttemptEnd.CANCELLED:
+            error, end = self._how_ended(held, e)
+            if end is AttemptEnd.CANCELLED and not (held.lost and held.scope is not None):
                 raise
-            if held.limit is not None and held.limit.cut is not None:
-                end = held.limit.cut
         finally:
             if end is AttemptEnd.TIMED_OUT:
                 error = _timed_out(held, error)
@@ -173,6 +179,19 @@ class Executions:
             self._coordinator.lease_lost(held)
         else:
             self._coordinator.settle(held, end, error)
+
+    def _how_ended(self, held: HeldLease, error: BaseException) -> tuple[BaseException | None, AttemptEnd]:
+        """How an execution has ended that raised, and what is to be told of it as its error.
+
+        Its own scope surrounds all of it, so what cancelled it is told by who did that.
+        """
+        closing, cut = self.watchdog.closing, _cut(held)
+        if _is_failure(error, closing=closing):
+            return error, cut or AttemptEnd.FAILED
+        if cut is None or not _is_cancellation(error):
+            return error, AttemptEnd.CANCELLED
+        beside = error.split(anyio.get_cancelled_exc_class())[1] if isinstance(error, BaseExceptionGroup) else None
+        return beside, cut
 
     def _ended(
         self, held: HeldLease, end: AttemptEnd, error: BaseException | None, *, lag: float, duration: float
@@ -201,8 +220,21 @@ class Executions:
         duration = (self._clock.now() - started_at) / 1_000_000
         self._ended(held, AttemptEnd.TIMED_OUT, _timed_out(held, None), lag=lag, duration=duration)
 
-    async def _call(self, held: HeldLease) -> AttemptEnd:
-        """Call the function; how it has ended, unless it raised."""
+    async def _call_in(self, scope: anyio.CancelScope, held: HeldLease) -> None:
+        """Call the function, which ``scope`` may cancel."""
+        policies = held.task.policies
+        if cancelled_with_lease(policies):
+            held.scope = scope
+        if not cuts(policies):
+            await self._call(held)
+            return
+        self.deadlines.begin(held, held.started_at or self._clock.now(), scope)
+        try:
+            await self._call(held)
+        finally:
+            self.deadlines.end(held)
+
+    async def _call(self, held: HeldLease) -> None:
         context = self._context(held)
         func = held.task.task_func
         enter: Callable[[], Awaitable[Any]] = functools.partial(func, context)
@@ -210,48 +242,40 @@ class Executions:
             enter = functools.partial(invoke, func, context)
         for middleware in self._middlewares:
             enter = functools.partial(middleware, context, enter)
-        policies = held.task.policies
-        if cuts(policies):
-            with self.deadlines.limiting(held, held.started_at or self._clock.now()):
-                if policies.heartbeat == "cancel":
-                    held.scope = held.limit.scope
-                await enter()
-            return self._cut(held)
-        if policies.heartbeat != "cancel":
-            await enter()
-            return AttemptEnd.SUCCEEDED
-        with anyio.CancelScope() as held.scope:
-            await enter()
-        return AttemptEnd.CANCELLED if held.scope.cancelled_caught else AttemptEnd.SUCCEEDED
-
-    @staticmethod
-    def _cut(held: HeldLease) -> AttemptEnd:
-        """How an execution has ended that was limited and did not raise."""
-        if held.limit.cut is not None:
-            return AttemptEnd(held.limit.cut)
-        return AttemptEnd.CANCELLED if held.limit.scope.cancelled_caught else AttemptEnd.SUCCEEDED
+        await enter()
 
     def _context(self, held: HeldLease) -> Any:
-        task = held.task
         context = self._new_context()
         if self.items:
             vars(context).update(self.items)
-        context.task = task
-        context.scheduled_at = to_datetime(held.due_at, task.tz)
+        context.task = held.task
         context.args = held.args
         context.fencing_token = held.record.fence
         context.attempt = held.record.attempt
         if held.extra is not None:
             context.trigger, context.run_id = held.extra.trigger, held.extra.id
         context._lease = held  # noqa: SLF001 - what its methods ask
-        context.heartbeat = functools.partial(self._heartbeat, held)
+        context._prolong = self._prolong  # noqa: SLF001
         return context
 
-    async def _heartbeat(self, held: HeldLease) -> None:
+    async def _prolong(self, held: HeldLease) -> None:
         if holds_lease(held.task.policies):
             if held.ended:  # a heartbeat from something that outlives the execution would put off the next one
                 raise LeaseLostException(held.task)
             await self._coordinator.extend(held)
+
+
+def _cut(held: HeldLease) -> AttemptEnd | None:
+    """How an execution was cut short, None if it was not."""
+    cut: AttemptEnd | None = None if held.limit is None else held.limit.cut
+    return cut
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether it comes from a cancel scope, other errors beside it included; not if the program or coroutine ends."""
+    if isinstance(error, BaseExceptionGroup):
+        return not any(isinstance(each, (KeyboardInterrupt, GeneratorExit)) for each in error.exceptions)
+    return isinstance(error, anyio.get_cancelled_exc_class())
 
 
 def _is_failure(error: BaseException, *, closing: bool) -> bool:

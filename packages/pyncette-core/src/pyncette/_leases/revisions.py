@@ -1,0 +1,28 @@
+"""Revisions: random tokens, each of which one write has."""
+
+from __future__ import annotations
+
+import os
+
+BLOCK = 256
+"""Tokens made at a time: asking the system for each takes longer than making a record."""
+
+_BYTES = 8
+
+_left: list[str] = []
+
+
+def new_revision() -> str:
+    """A random token that no other write has, from whatever thread or process."""
+    try:
+        return _left.pop()
+    except IndexError:
+        text = os.urandom(_BYTES * BLOCK).hex()
+        block = [text[at : at + 2 * _BYTES] for at in range(0, len(text), 2 * _BYTES)]
+        token = block.pop()
+        _left.extend(block)
+        return token
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_left.clear)  # what is left belongs to the parent
