@@ -255,7 +255,7 @@ class Executions:
         if held.extra is not None:
             context.trigger, context.run_id = held.extra.trigger, held.extra.id
         context._lease = held  # noqa: SLF001 - what its methods ask
-        context._prolong = self._prolong  # noqa: SLF001
+        context._prolong = self._prolong  # noqa: SLF001 - what makes its heartbeat
         return context
 
     async def _prolong(self, held: HeldLease) -> None:
