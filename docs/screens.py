@@ -49,6 +49,11 @@ BEFORE = [
 
 SCREENS = {
     "screens": ["list report", "dead", "show report Eve", "workers", "doctor"],
+    "backfill": [
+        "backfill report Ada --from 2026-11-01 --until 2026-11-07 --dry-run",
+        "backfill report Ada --from 2026-11-01 --until 2026-11-07 --id november --yes",
+        "backfill report Ada --list",
+    ],
     "next": ["next '30 2 * * *' --timezone Europe/Berlin --after 2027-03-26T12:00 -n 3"],
 }
 

@@ -27,8 +27,22 @@ class Screen:
 
     @property
     def plain(self) -> str:
-        """The text without bold type and colours."""
-        return re.sub(r"\x1b\[[0-9;]*m", "", self.text)
+        """What is left on the screen, without bold type and colours: bars that were shown meanwhile are not."""
+        lines, row, column = [""], 0, 0
+        for part in re.findall(r"\x1b\[[0-9;?]*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", self.text):
+            if part == "\n":
+                row, column = row + 1, 0
+                lines += [""] * (row + 1 - len(lines))
+            elif part == "\r":
+                column = 0
+            elif part == "\x1b[2K":
+                lines[row] = ""
+            elif part.startswith("\x1b") and part.endswith("A"):
+                row -= int(part[2:-1] or 1)
+            elif not part.startswith("\x1b"):
+                lines[row] = lines[row].ljust(column)[:column] + part + lines[row][column + len(part) :]
+                column += len(part)
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ MISTAKES = [
     (("run", "tasks.py"), 2, "'tasks.py' is a file. Write the module: tasks:app", ""),
     (("run", "nowhere:app"), 2, "There is no module 'nowhere'.", "It is looked for in"),
     (("run", "tasks:application"), 2, "The module 'tasks' has no 'application'.", "Did you mean tasks:app?"),
-    (("run", "tasks:make_app"), 2, "tasks:make_app is a function, not an app.", "write tasks:make_app()"),
+    (("run", "tasks:make_app"), 2, "tasks:make_app is a function, not an app.", "write 'tasks:make_app()'"),
     (("run", "inside:app"), 2, "The module 'inside' has no 'app'.", "at the top level of the module"),
     (("run", "broken"), 1, "Importing 'broken' failed: KeyError: 'HOST' (broken.py, line 3)", "--debug"),
     (("run", "needs:app"), 1, "Importing 'needs' failed: ModuleNotFoundError: No module named 'not_there'", "--debug"),

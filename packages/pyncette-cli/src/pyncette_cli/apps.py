@@ -77,7 +77,7 @@ def _app(module: ModuleType, name: str) -> Pyncette:
         raise Failure(
             f"{module.__name__}:{name} is a function, not an app.",
             Status.USAGE,
-            f"If it returns the app, write {module.__name__}:{name}()",
+            f"If it returns the app, write '{module.__name__}:{name}()'",
         )
     if not isinstance(found, Pyncette):
         raise Failure(
@@ -99,5 +99,5 @@ def _advice(module: ModuleType, name: str) -> str:
     functions = [key for key, value in vars(module).items() if callable(value) and value.__module__ == module.__name__]
     maker = next((key for key in functions if "app" in key.lower()), None)
     if maker is not None:
-        return f"If {maker}() returns the app, write {module.__name__}:{maker}()"
+        return f"If {maker}() returns the app, write '{module.__name__}:{maker}()'"
     return "An app that is made inside of a function can't be found: make it at the top level of the module."

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,9 @@ STYLES = {
 
 UNBROKEN = ("NEXT", "HERE", "ZONE", "WHEN", "STATE", "KIND", "LAST SEEN", "ENDED", "OCCURRENCE")
 """Columns that do not wrap: their texts are short."""
+
+QUIET = 0.5
+"""Seconds of work before there is a bar."""
 
 UNLIMITED = 10_000
 """Columns of what is no terminal: nothing is cut there."""
@@ -137,9 +141,20 @@ def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         Speed(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(what, total=total)
-        yield lambda done: bar.update(shown, completed=done)
+    bar = Progress(*columns, console=console(stderr=True), transient=True)
+    shown = bar.add_task(what, total=total)
+    began = time.monotonic()
+
+    def show(done: int) -> None:
+        bar.update(shown, completed=done)
+        if time.monotonic() - began >= QUIET and done != total:
+            bar.start()
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def note(text: str) -> None:

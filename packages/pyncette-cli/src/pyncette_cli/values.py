@@ -81,6 +81,11 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things that have a regular plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def span(delta: timedelta) -> str:
     """A duration in its one or two largest units."""
     seconds = abs(delta.total_seconds())

@@ -16,9 +16,9 @@ def completion_command(ctx: click.Context, shell: str) -> None:
     """Print the completion script of SHELL.
 
     \b
-    Put this into ~/.bashrc:                     eval "$(pyncette completion bash)"
-    Put this into ~/.zshrc:                      eval "$(pyncette completion zsh)"
-    Put this into ~/.config/fish/config.fish:    pyncette completion fish | source
+    In ~/.bashrc:                   eval "$(pyncette completion bash)"
+    In ~/.zshrc:                    eval "$(pyncette completion zsh)"
+    In ~/.config/fish/config.fish:  pyncette completion fish | source
     """
     made = get_completion_class(shell)
     root = ctx.find_root()

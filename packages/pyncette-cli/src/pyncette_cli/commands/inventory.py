@@ -13,7 +13,7 @@ from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status
 from pyncette_cli.options import dry_run_option, json_option, target_options, yes_option
 from pyncette_cli.target import Target, find, not_found, with_context
-from pyncette_cli.values import iso, local, relative
+from pyncette_cli.values import counted, iso, local, relative
 
 
 @click.command("tasks")
@@ -86,7 +86,7 @@ def purge_command(task: str, target: Target, dry_run: bool, yes: bool) -> None:
         await _check_orphan(context, task)
         found = await find(context, task)
         count = await context.count_tasks(found) if found.dynamic else Count(1, exact=True)
-        number = f"{'' if count.exact else 'about '}{count.value:,} {'record' if count.value == 1 else 'records'}"
+        number = f"{'' if count.exact else 'about '}{counted(count.value, 'record')}"
         if dry_run:
             click.echo(f"{number} of {task!r} would be removed.")
             return
@@ -141,7 +141,7 @@ def _worker_row(worker: Worker, now: datetime) -> tuple[object, ...]:
         worker.task_count,
         worker.version,
         worker.event_loop,
-        f"{worker.clock_offset:+.3f} s",
+        f"{round(worker.clock_offset, 3) or 0:+.3f} s",
         relative(worker.last_seen, now),
     )
 

@@ -36,7 +36,7 @@ def run_command(
       pyncette run tasks:app
       pyncette run package.tasks:app --workers 4 --log-format json
       pyncette run tasks:app --reload
-      pyncette run tasks:make_app() --loop uvloop
+      pyncette run 'tasks:make_app()' --loop uvloop
     """
     if supervised is not None:
         worker = Supervised.parse(supervised)

@@ -16,7 +16,7 @@ from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, as_usage
 from pyncette_cli.options import dry_run_option, target_options
 from pyncette_cli.target import Target, find, with_context
-from pyncette_cli.values import iso
+from pyncette_cli.values import counted, iso
 
 from .instances import pages, schedule_fields
 from .steering import refusals
@@ -56,7 +56,7 @@ def export_command(tasks: tuple[str, ...], file: IO[str], target: Target) -> Non
                     advance(written - start)
         return written
 
-    output.note(f"Exported {with_context(target, work):,} instances.")
+    output.note(f"Exported {counted(with_context(target, work), 'instance')}.")
 
 
 def row(state: TaskState) -> dict[str, Any]:
@@ -83,13 +83,16 @@ def import_command(
 
     async def work(context: PyncetteContext) -> int:
         results: list[tuple[str, BulkResult]] = []
-        with output.progress("Importing", None if dry_run else _length(file)) as advance:
+        tasks = itertools.groupby(parsed(file), lambda line: str(line[1]["task"]))
+        if dry_run:
+            for name, rows in tasks:
+                await find(context, name)
+                click.echo(f"{name}: {counted(sum(1 for _ in rows), 'instance')}.")
+            return Status.OK
+        with output.progress("Importing", _length(file)) as advance:
             before = 0
-            for name, rows in itertools.groupby(parsed(file), lambda line: str(line[1]["task"])):
+            for name, rows in tasks:
                 template = await find(context, name)
-                if dry_run:
-                    click.echo(f"{name}: {sum(1 for _ in rows):,} instances.")
-                    continue
                 told = partial(_add, advance, before)
                 result = await context.import_tasks(template, (instance(*line) for line in rows), told)
                 before += result.done + len(result.refused)

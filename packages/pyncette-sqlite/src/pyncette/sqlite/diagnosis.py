@@ -81,7 +81,7 @@ def _bloat(connection: sqlite3.Connection) -> Finding:
 
 def _room(settings: Settings) -> Finding:
     free = shutil.disk_usage(Path(settings.database).absolute().parent).free
-    found = f"{free / 2**20:,.0f} MB are free on the disk"
+    found = f"{free / 2**30:,.1f} GB free"
     if free < LITTLE:
         return Finding("disk", "warning", found, "make room: when it is full, nothing is executed")
     return Finding("disk", "ok", found)
