@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from pyncette.dynamodb import connection
 from pyncette.repository import Repository
@@ -19,6 +21,15 @@ Factory = Callable[..., AbstractAsyncContextManager[Repository]]
 def anyio_backend() -> str:
     """The driver's event loop. The contract runs on both."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_once() -> Iterator[None]:
+    """botocore parses its descriptions of services, megabytes of JSON, for each client: half of the time of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        load = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+        patch.setattr(JSONFileLoader, "load_file", staticmethod(load))
+        yield
 
 
 @pytest.fixture(autouse=True)

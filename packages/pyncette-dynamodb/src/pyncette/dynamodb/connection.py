@@ -128,9 +128,14 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
         retries={"total_max_attempts": 1, "mode": "standard"},
         user_agent_extra="pyncette",
     )
+    plain = settings.endpoint is not None and settings.endpoint.startswith("http:")
     try:
         opening = aioboto3.Session().client(
-            "dynamodb", region_name=settings.region, endpoint_url=settings.endpoint, config=config
+            "dynamodb",
+            region_name=settings.region,
+            endpoint_url=settings.endpoint,
+            verify=False if plain else None,  # the certificates of all authorities are read where there is TLS alone
+            config=config,
         )
         client = await opening.__aenter__()
     except DRIVER_ERRORS as error:
