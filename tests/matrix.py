@@ -1,7 +1,8 @@
 """pytest plugin: which tests of the contracts run on which stores and event loops, and how many examples they try.
 
 Both contracts run on both event loops for each store. A variant of a store, such as another make of its server, passes
-the contract of repositories on one event loop: what runs above that is the same code once more. `--thorough` runs all.
+the contract of repositories on one event loop: what runs above that is the same code once more. `one_loop` is for stores
+on which the contract of apps takes long. `--thorough` runs all.
 `--narrow` runs the contract of apps in memory only, for versions of Python and of dependencies other than the usual.
 """
 
@@ -13,6 +14,8 @@ import pytest
 
 EXAMPLES = 15
 """Of a property in the contracts, instead of the number that authors of backends get."""
+THOROUGH = 600
+"""Of a property elsewhere, instead of hypothesis' 100."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "one_loop: the contract of apps runs on asyncio only unless --thorough")
+    if config.option.thorough:
+        from hypothesis import settings
+
+        settings.register_profile("thorough", max_examples=THOROUGH)
+        settings.load_profile("thorough")
     config.addinivalue_line(
         "markers", "variant: another make or set-up of a store; passes only part of the contracts unless --thorough"
     )
@@ -38,6 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
     kept = [item for item in items if not item.get_closest_marker("variant") or is_kept(item)]
+    kept = [item for item in kept if not (item.get_closest_marker("one_loop") and is_on_trio(item) and is_of_apps(item))]
     if config.option.narrow:
         kept = [item for item in kept if "pyncette-core" in item.path.parts or not is_of_apps(item)]
     chosen = set(kept)
@@ -64,8 +74,11 @@ def is_kept(item: pytest.Item) -> bool:
     from pyncette.testing import RepositoryContract
 
     assert isinstance(item, pytest.Function)
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    return hasattr(RepositoryContract, item.originalname) and parameters.get("anyio_backend") != "trio"
+    return hasattr(RepositoryContract, item.originalname) and not is_on_trio(item)
+
+
+def is_on_trio(item: pytest.Item) -> bool:
+    return hasattr(item, "callspec") and item.callspec.params.get("anyio_backend") == "trio"
 
 
 def is_of_apps(item: pytest.Item) -> bool:

@@ -59,7 +59,9 @@ class Environment:
 
     def run(self, *arguments: str) -> int:
         """Runs the environment's Python in the repository's root; its exit status."""
-        return subprocess.run([self.interpreter, *arguments], cwd=ROOT, check=False).returncode
+        environ = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.folder / "pycache")}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would each compile all that they import
+        return subprocess.run([self.interpreter, *arguments], cwd=ROOT, env=environ, check=False).returncode
 
     def _origin(self) -> str:
         """A digest of all that decides what an installation holds."""

@@ -9,7 +9,7 @@ from devtool.environment import Environment
 from devtool.layout import PACKAGES, ROOT
 
 # Each test class, and the functions of each module, stay in one process: so do the servers that they share.
-PARALLEL = ("-n2", "--dist=loadscope")
+PARALLEL = ("-n4", "--dist=loadscope")
 OWN_CHOICE = ("-n", "--numprocesses", "--dist", "--pdb", "--trace", "-s", "--capture=no", "--collect-only", "--co")
 PURE = ("schedule", "lease", "migrations", "_schedules", "_tasks", "_lifecycle")
 

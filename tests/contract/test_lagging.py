@@ -53,6 +53,7 @@ class LaggingRepository(MemoryRepository):
             assert await self._index.swap([self._on_the_way.popleft()[1]]) == [Swap.APPLIED]
 
 
+@pytest.mark.one_loop  # each test waits for the index
 class TestLagging(RepositoryContract, AppContract):
     capabilities = Capabilities(immediate_index=False, index_lag=5, keeps_runs=True)
     property_examples = 10

@@ -15,7 +15,6 @@ from devtool.wheels import CleanEnvironment
 
 pytestmark = pytest.mark.timeout(1500)
 SCRIPTS = EXAMPLES / "from_1_1_0"
-COUNT = 100_000
 
 DECLARED = """
 from datetime import timedelta
@@ -34,7 +33,7 @@ async def report(context): ...
 async def many(context): ...
 """
 
-# All kinds of instances, made by the code of 1.1.0; but 100,000 transactions of register_task are one.
+# All kinds of instances, made by the code of 1.1.0; but all transactions of register_task are one.
 OLD = """
 import asyncio, datetime, json, sys
 import dateutil.tz
@@ -106,20 +105,26 @@ def run(interpreter: str, *arguments: str | Path, folder: Path) -> subprocess.Co
 
 
 @pytest.fixture
-def exported(clean: CleanEnvironment, tmp_path: Path) -> Path:
+def count(pytestconfig: pytest.Config) -> int:
+    """How many instances there are."""
+    return 100_000 if pytestconfig.getoption("--thorough") else 5_000
+
+
+@pytest.fixture
+def exported(clean: CleanEnvironment, tmp_path: Path, count: int) -> Path:
     """A folder with what 1.1.0 has exported of its instances, and an app of version 2."""
     clean.pip("install", "pyncette==1.1.0")
     (tmp_path / "old_app.py").write_text(DECLARED.format(database="old.db"))
     (tmp_path / "new_app.py").write_text(DECLARED.format(database="new.db"))
-    (tmp_path / "fill.py").write_text(OLD % {"count": COUNT})
+    (tmp_path / "fill.py").write_text(OLD % {"count": count})
     filled = run(clean.interpreter, "fill.py", folder=tmp_path)
     assert filled.returncode == 0, filled.stderr
     done = run(clean.interpreter, SCRIPTS / "export_instances.py", "old_app:app", "instances.jsonl", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (0, f"{COUNT} instances exported.\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{count} instances exported.\n"), done.stderr
     return tmp_path
 
 
-def test_no_instance_is_moved(exported: Path) -> None:
+def test_no_instance_is_moved(exported: Path, count: int) -> None:
     arguments = (SCRIPTS / "import_instances.py", "new_app:app", "instances.jsonl")
     for _ in range(2):  # the second time everything is there already, and stays
         done = run(sys.executable, *arguments, folder=exported)
@@ -127,7 +132,7 @@ def test_no_instance_is_moved(exported: Path) -> None:
         assert done.stdout.count("0 were refused.") == 2
         compared = run(sys.executable, "-c", COMPARE, folder=exported)
         assert compared.returncode == 0, compared.stderr
-        assert json.loads(compared.stdout) == [COUNT, COUNT, 0, []]
+        assert json.loads(compared.stdout) == [count, count, 0, []]
 
 
 def test_what_can_not_be_imported_is_said(tmp_path: Path) -> None:

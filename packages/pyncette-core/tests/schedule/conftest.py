@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.resources
 import itertools
-import os
 import re
 import struct
 import zoneinfo
@@ -281,6 +280,6 @@ def walked() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def full_run() -> bool:
-    """Whether PYNCETTE_EXHAUSTIVE asks for the checks that take minutes."""
-    return os.environ.get("PYNCETTE_EXHAUSTIVE", "") not in {"", "0"}
+def full_run(pytestconfig: pytest.Config) -> bool:
+    """Whether `--thorough` asks for the checks that take minutes."""
+    return bool(pytestconfig.getoption("--thorough", default=False))

@@ -112,7 +112,7 @@ def check_agreement(walked: Walked, text: str, start: int, count: int = 4) -> No
         assert found == by_croniter(walked(text), start, count)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(text=TEXTS, start=MOMENTS)
 @example(text="0 0 29 2 *", start=946_684_800 + 97 * 365 * 86400)  # 2100 has no February 29
 @example(text="0 0 29 2 1", start=0)
@@ -137,7 +137,7 @@ def test_agrees_with_croniter_in_utc(walked: Walked, text: str, start: int) -> N
     check_agreement(walked, text, start)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(text=TEXTS, start=MOMENTS, fraction=st.integers(1, 999_999))
 def test_a_fraction_of_a_second_changes_nothing(text: str, start: int, fraction: int) -> None:
     try:
@@ -162,7 +162,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.one_of(
         mutated(),
@@ -262,13 +262,13 @@ def test_years_before_1970_and_after_2099_are_as_good_as_others() -> None:
             assert by_us(text, start, 8) == by_croniter(text, start, 8)
 
 
-def test_100_000_instances_share_100_parsed_texts() -> None:
+def test_instances_share_parsed_expressions() -> None:
     parse.cache_clear()
     gc.collect()
     before = sum(isinstance(thing, Fields) for thing in gc.get_objects())
     tracemalloc.start()
     try:
-        every = [Cron(f"{number % 50} {number // 50 % 2} * * *") for number in range(100_000)]
+        every = [Cron(f"{number % 50} {number // 50 % 2} * * *") for number in range(10_000)]
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

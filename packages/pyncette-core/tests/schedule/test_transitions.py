@@ -69,11 +69,11 @@ def around(change: Any) -> tuple[int, int]:
 
 @pytest.mark.timeout(900)
 def test_every_transition_of_every_zone(iana: Sequence[Any], changes: Changes, oracle: Oracle, full_run: bool) -> None:
-    """Each of some 28,000 transitions with some of the texts in turn; with all of them in a full run."""
+    """Each of some 28,000 transitions with all texts in a full run; otherwise some of both in turn."""
     expected: dict[Any, dict[str, list[int]]] = {}
     every_change = [(rules.names, change) for rules in iana for change in changes(rules, 2000, 2100)]
     checked = 0
-    for number, (names, change) in enumerate(every_change):
+    for number, (names, change) in enumerate(every_change if full_run else every_change[::7]):
         low, high = around(change)
         share = 1 if full_run else 24 if change in expected else 8
         # Zones that change together show the same local times around the change.
@@ -85,7 +85,7 @@ def test_every_transition_of_every_zone(iana: Sequence[Any], changes: Changes, o
             assert found == known[text], (text, names, datetime.fromtimestamp(change.at, UTC))
             checked += len(found)
     assert len(every_change) > 25_000
-    assert checked > 200_000
+    assert checked > (200_000 if full_run else 25_000)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def days() -> st.SearchStrategy[str]:
     return st.one_of(every, every, of_month, of_week, either)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(
     clock=st.one_of(times_of_day(fixed=True), times_of_day(fixed=False)),
     days=days(),
@@ -156,7 +156,7 @@ def test_random_texts_around_random_transitions(
     assert due(text, zone, low, high) == expected, (text, zone, change)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(
     text=st.sampled_from(TEXTS),
     zone=st.sampled_from(sorted(iana_names())),

@@ -60,8 +60,8 @@ class Retry:
         :param chance: a random number from 0 to 1.
         """
         longest = self.max_delay // _MICROSECOND
-        try:
-            delay = min(longest, self.delay // _MICROSECOND * self.factor ** (times - 1))
+        try:  # of a float: a power of a whole number may have millions of digits
+            delay = min(longest, self.delay // _MICROSECOND * float(self.factor) ** (times - 1))
         except OverflowError:
             delay = longest
         return round(delay * (1 + self.jitter * (2 * chance - 1)))
