@@ -109,4 +109,4 @@ async def explained(url: str, table: str, cache_size: int) -> AsyncIterator[tupl
         server_settings={**session_settings(settings), **EXPLAIN},
     ) as pool:
         database = Explained(pool, table)
-        yield PostgresRepository(database, Queries.of(settings.table)), database.plans
+        yield PostgresRepository(database, Queries.of(settings.table), settings), database.plans
