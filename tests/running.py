@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -13,9 +14,9 @@ from pyncette.repository import Repository
 
 
 @asynccontextmanager
-async def running(app: Pyncette) -> AsyncIterator[PyncetteContext]:
-    """Shut down gracefully at the end of the block."""
-    async with app.create() as context, anyio.create_task_group() as group:
+async def running(app: Pyncette, **options: Any) -> AsyncIterator[PyncetteContext]:
+    """Shut down gracefully at the end of the block. The options are those of ``create``."""
+    async with app.create(**options) as context, anyio.create_task_group() as group:
         group.start_soon(context.run)
         yield context
         context.shutdown()

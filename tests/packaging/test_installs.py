@@ -17,7 +17,7 @@ DRIVERS = {
     "mysql": "asyncmy",
     "dynamodb": "aioboto3",
 }
-OPTIONAL = {*DRIVERS.values(), "prometheus-client", "trio", "uvloop", "hypothesis", "pytest"}
+OPTIONAL = {*DRIVERS.values(), "prometheus-client", "opentelemetry-api", "trio", "uvloop", "hypothesis", "pytest"}
 PUBLIC = "from pyncette import Pyncette, Context; Pyncette()\n"
 
 
@@ -45,7 +45,8 @@ def uses(*backends: str) -> str:
 WALK = """
 import importlib, pkgutil, sys
 import pyncette
-skipped = {"pyncette.mongodb", "pyncette.pyncette", "pyncette.task", "pyncette.prometheus", "pyncette.testing"}
+extras = {"pyncette.otel", "pyncette.prometheus", "pyncette.testing"}
+skipped = extras | {"pyncette.mongodb", "pyncette.pyncette", "pyncette.task"}
 for module in pkgutil.iter_modules(pyncette.__path__, "pyncette."):
     if module.name not in skipped:
         importlib.import_module(module.name)
@@ -61,12 +62,13 @@ def test_core_alone(clean: CleanEnvironment) -> None:
     works(clean, WALK)
 
 
-@pytest.mark.parametrize("extra", ["prometheus", "testing", "trio", "uvloop"])
+@pytest.mark.parametrize("extra", ["otel", "prometheus", "testing", "trio", "uvloop"])
 def test_extras_of_core(clean: CleanEnvironment, extra: str) -> None:
     clean.install(f"pyncette-core[{extra}]")
     expected = {name_of(requirement) for requirement in closure([f"pyncette-core[{extra}]"])[1]}
     assert installed(clean) & OPTIONAL == expected & OPTIONAL
-    module = {"prometheus": "pyncette.prometheus", "testing": "pyncette.testing.contract"}.get(extra, extra)
+    ours = {"otel": "otel", "prometheus": "prometheus", "testing": "testing.contract"}
+    module = f"pyncette.{ours[extra]}" if extra in ours else extra
     works(clean, f"{PUBLIC}import {module}")
 
 

@@ -28,6 +28,8 @@ SAMPLES: list[Event] = [
     events.OperationFinished(worker="w:1", operation="claim", task="t", duration=0.5),
     events.Claimed(worker="w:1", count=2, lag=0.5),
     events.BatchStored(worker="w:1", size=3),
+    events.BulkStarted(worker="w:1", call="schedule_tasks", task="t"),
+    events.BulkFinished(worker="w:1", call="schedule_tasks", task="t", done=3, refused=1, duration=0.5),
     events.AttemptStarted(**RUN, attempt=1, lag=0.5),
     events.AttemptRunning(**RUN, attempt=1, duration=30.0, fencing_token=7),
     events.AttemptEnded(**RUN, attempt=1, outcome="timed_out", lag=0.5, duration=2.0),
@@ -56,7 +58,7 @@ def test_an_error_in_an_event_is_pickled() -> None:
 
 
 def test_every_event_has_a_method_and_a_sample() -> None:
-    methods = {name: method for name, method in vars(Observer).items() if not name.startswith("_")}
+    methods = {name: method for name, method in vars(Observer).items() if callable(method) and name[0] != "_"}
     assert {name: typing.get_type_hints(method)["event"] for name, method in methods.items()} == EVENTS
     assert [type(event) for event in SAMPLES] == list(EVENTS.values())
     concrete = {value for value in vars(events).values() if inspect.isclass(value) and issubclass(value, Event)}

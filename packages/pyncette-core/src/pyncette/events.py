@@ -54,10 +54,12 @@ class OperationStarted(Event):
 
     :ivar operation: the method's name.
     :ivar task: name of the task or template, empty where the call serves several.
+    :ivar carried: of a call that stores what others have asked for: what a carrier gave them, each text once.
     """
 
     operation: str
     task: str
+    carried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,38 @@ class BatchStored(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BulkStarted(Event):
+    """A call about many instances begins.
+
+    :ivar call: its name, such as ``schedule_tasks``.
+    :ivar task: name of the template.
+    """
+
+    call: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkFinished(Event):
+    """A call about many instances has ended.
+
+    :ivar call: its name, such as ``schedule_tasks``.
+    :ivar task: name of the template.
+    :ivar done: for how many it was done.
+    :ivar refused: how many were refused.
+    :ivar duration: seconds.
+    :ivar error: what made it fail, None if it returned.
+    """
+
+    call: str
+    task: str
+    done: int
+    refused: int
+    duration: float
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvent(Event):
     """What events about one run have.
 
@@ -126,10 +160,12 @@ class AttemptStarted(RunEvent):
 
     :ivar attempt: its number in the run, from 1.
     :ivar lag: seconds since it was due.
+    :ivar carried: what a carrier gave when the instance was scheduled, None if nothing.
     """
 
     attempt: int
     lag: float
+    carried: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

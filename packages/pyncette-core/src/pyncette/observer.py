@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import inspect
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict
 
 from ._schedules.moments import to_datetime
@@ -18,6 +20,8 @@ from .events import (
     AttemptRunning,
     AttemptStarted,
     BatchStored,
+    BulkFinished,
+    BulkStarted,
     Claimed,
     Event,
     LeaseLost,
@@ -35,12 +39,24 @@ from .schedule import SkippedRange
 logger: logging.Logger = logging.getLogger(__name__)
 
 
+Carrier = Callable[[], str | None]
+"""Gives what is to be stored with an instance that is being scheduled; None for nothing."""
+
+LONGEST_CARRIED = 512
+"""Characters of what a carrier gives; the rest is cut off."""
+
+
 class Observer:
     """Base class with a method for each event; override those of interest.
 
     Each takes the event, a value of :mod:`pyncette.events`, as its only argument. Methods are called synchronously on
     the event loop and should return at once. One that raises is logged once and harms nothing.
+
+    :ivar awake: whether to tell it anything; looked at when it is added, and whenever a pass of the poll loop or a bulk
+        call begins. For observers that have nothing to do for now: events that nobody listens to are never made.
     """
+
+    awake: bool = True
 
     def tick_started(self, event: TickStarted, /) -> None:
         """A pass of the poll loop begins."""
@@ -59,6 +75,12 @@ class Observer:
 
     def batch_stored(self, event: BatchStored, /) -> None:
         """Several writes went to the storage together."""
+
+    def bulk_started(self, event: BulkStarted, /) -> None:
+        """A call about many instances begins."""
+
+    def bulk_finished(self, event: BulkFinished, /) -> None:
+        """A call about many instances has ended."""
 
     def attempt_started(self, event: AttemptStarted, /) -> None:
         """An execution begins."""
@@ -83,6 +105,8 @@ EVENTS: dict[str, type[Event]] = {
     "operation_finished": OperationFinished,
     "claimed": Claimed,
     "batch_stored": BatchStored,
+    "bulk_started": BulkStarted,
+    "bulk_finished": BulkFinished,
     "attempt_started": AttemptStarted,
     "attempt_running": AttemptRunning,
     "attempt_ended": AttemptEnded,
@@ -98,10 +122,14 @@ class Observers:
     The methods make an event from what the caller has at hand, and only if somebody listens to it.
 
     :ivar worker: what events say about the process.
+    :ivar carrier: asked for what is stored with an instance when it is scheduled.
     """
 
     def __init__(self) -> None:
         self.worker: str = ""
+        self.carrier: Carrier | None = None
+        self._observers: list[Observer] = []
+        self._awake: list[bool] = []
         self._listeners: dict[str, list[_Listener]] = {}  # without those events that nobody listens to
 
     def __bool__(self) -> bool:
@@ -110,11 +138,69 @@ class Observers:
     def add(self, observer: Observer) -> None:
         """:raises TypeError: it has the wrong form."""
         _check(observer)
-        for name in EVENTS:
-            if _overrides(observer, name):
-                self._listeners.setdefault(name, []).append(_Listener(observer, name))
+        self._observers.append(observer)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Listen for those observers that are awake."""
+        self._awake = [observer.awake for observer in self._observers]
+        known = {
+            (id(listener.observer), listener.name): listener for every in self._listeners.values() for listener in every
+        }
+        self._listeners = {}
+        for observer, awake in zip(self._observers, self._awake, strict=True):
+            for name in EVENTS if awake else ():
+                if _overrides(observer, name):
+                    listener = known.get((id(observer), name)) or _Listener(observer, name)
+                    self._listeners.setdefault(name, []).append(listener)
+
+    def carried(self) -> str | None:
+        """What is to be stored with an instance that is being scheduled."""
+        if self.carrier is None:
+            return None
+        try:
+            carried = self.carrier()
+        except Exception:
+            self.carrier = None
+            logger.exception("The carrier failed; it is not asked any more.")
+            return None
+        return carried[:LONGEST_CARRIED] if carried else None
+
+    @contextlib.contextmanager
+    def bulk(self, call: str, task: Task, counts: Callable[[], tuple[int, int]]) -> Iterator[None]:
+        """Around a call about many instances. ``counts`` gives how many were done, and how many refused."""
+        self._look_who_is_awake()
+        name = task.template.name
+        if listeners := self._listeners.get("bulk_started"):
+            _tell(listeners, BulkStarted(worker=self.worker, call=call, task=name))
+        started = time.perf_counter()
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as e:
+            error = e
+            raise
+        finally:
+            if listeners := self._listeners.get("bulk_finished"):
+                done, refused = counts()
+                duration = time.perf_counter() - started
+                event = BulkFinished(
+                    worker=self.worker,
+                    call=call,
+                    task=name,
+                    done=done,
+                    refused=refused,
+                    duration=duration,
+                    error=error,
+                )
+                _tell(listeners, event)
+
+    def _look_who_is_awake(self) -> None:
+        if self._awake != [observer.awake for observer in self._observers]:
+            self._listen()
 
     def tick_started(self) -> None:
+        self._look_who_is_awake()
         if listeners := self._listeners.get("tick_started"):
             _tell(listeners, TickStarted(worker=self.worker))
 
@@ -122,9 +208,10 @@ class Observers:
         if listeners := self._listeners.get("tick_finished"):
             _tell(listeners, TickFinished(worker=self.worker, duration=duration, error=error))
 
-    def operation_started(self, *, operation: str, task_name: str) -> None:
+    def operation_started(self, *, operation: str, task_name: str, carried: Sequence[str] = ()) -> None:
         if listeners := self._listeners.get("operation_started"):
-            _tell(listeners, OperationStarted(worker=self.worker, operation=operation, task=task_name))
+            event = OperationStarted(worker=self.worker, operation=operation, task=task_name, carried=tuple(carried))
+            _tell(listeners, event)
 
     def operation_finished(
         self, *, operation: str, task_name: str, duration: float, error: BaseException | None
@@ -143,9 +230,10 @@ class Observers:
         if listeners := self._listeners.get("batch_stored"):
             _tell(listeners, BatchStored(worker=self.worker, size=size))
 
-    def attempt_started(self, task: Task, record: Record, *, lag: float) -> None:
+    def attempt_started(self, task: Task, record: Record, *, lag: float, carried: str | None = None) -> None:
         if listeners := self._listeners.get("attempt_started"):
-            _tell(listeners, AttemptStarted(**self._run(task, record), attempt=record.attempt, lag=lag))
+            event = AttemptStarted(**self._run(task, record), attempt=record.attempt, lag=lag, carried=carried)
+            _tell(listeners, event)
 
     def attempt_running(self, task: Task, record: Record, *, duration: float) -> None:
         if listeners := self._listeners.get("attempt_running"):
@@ -248,9 +336,11 @@ class _Run(TypedDict):
 class _Listener:
     """One method of an observer."""
 
-    __slots__ = ("_failed", "_method", "_name")
+    __slots__ = ("_failed", "_method", "_name", "name", "observer")
 
     def __init__(self, observer: Observer, event: str) -> None:
+        self.observer = observer
+        self.name = event
         self._method: Callable[[Any], object] = getattr(observer, event)
         self._name = f"{type(observer).__qualname__}.{event}"
         self._failed = False

@@ -14,7 +14,7 @@ from pyncette._validation.attributes import check_attribute_name
 from pyncette._validation.checks import check_function
 from pyncette.clock import Clock, SystemClock
 from pyncette.executor import DefaultExecutor
-from pyncette.observer import Observer, Observers
+from pyncette.observer import Carrier, Observer, Observers
 from pyncette.options import HistoryOf, LoopOptions
 from pyncette.repository import Repository
 
@@ -142,6 +142,19 @@ class Pyncette(Declarations):
             with an event. The message says what to write.
         """
         self._observers.add(observer)
+
+    def use_carrier(self, carrier: Carrier) -> None:
+        """Lets a short text go with each instance from the call that schedules it to its executions.
+
+        It is told to observers when an attempt begins (:attr:`pyncette.events.AttemptStarted.carried`), so that what
+        runs can be linked to what has scheduled it: :mod:`pyncette.otel` carries the context of traces so. Scheduling
+        an instance again without changing it keeps the text of the earlier call.
+
+        :param carrier: called, in the task of the caller, whenever an instance is scheduled; None for nothing. Of a
+            longer text the first 512 characters are stored. If it raises, that is logged and it is not asked again.
+        """
+        check_function("carrier", carrier)
+        self._observers.carrier = carrier
 
     def create(
         self,

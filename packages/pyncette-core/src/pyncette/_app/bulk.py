@@ -18,6 +18,7 @@ from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.task import Task, check_task
 from pyncette._validation.checks import check_flag
 from pyncette.errors import PyncetteException
+from pyncette.observer import Observers
 
 from .instances import instance_ref
 
@@ -48,14 +49,28 @@ class BulkResult:
     scheduling: Counter[Scheduling] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True)
+class BulkCall:
+    """A call about many instances.
+
+    :ivar name: of the context's method.
+    :ivar task: the template.
+    """
+
+    name: str
+    task: Task
+    writer: Writer
+    observers: Observers
+
+
 async def schedule_many(
-    writer: Writer,
-    task: Task,
+    call: BulkCall,
     instances: Iterable[tuple[str, Mapping[str, Any]]] | AsyncIterable[tuple[str, Mapping[str, Any]]],
     *,
     if_exists: IfExists,
     progress: Progress | None,
 ) -> BulkResult:
+    task = call.task
     check_task(task)
 
     def prepare(item: Any) -> tuple[str, Register]:
@@ -64,36 +79,47 @@ async def schedule_many(
         name, kwargs = item[0], dict(item[1])
         paused = kwargs.pop("paused", False)
         check_flag("paused", paused)
-        return name, Register(task.instantiate(name, **kwargs), if_exists, to_be_paused=paused)
+        return name, Register(
+            task.instantiate(name, **kwargs),
+            if_exists,
+            to_be_paused=paused,
+            carried=call.observers.carried(),
+        )
 
-    return await Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
+    return await Bulk(call, prepare, lambda item: item[0], progress).run(instances)
 
 
 async def import_many(
-    writer: Writer,
-    task: Task,
+    call: BulkCall,
     instances: Iterable[ImportedInstance] | AsyncIterable[ImportedInstance],
     *,
     progress: Progress | None,
 ) -> BulkResult:
+    task = call.task
     check_task(task)
 
     def prepare(item: ImportedInstance) -> tuple[str, Register]:
         name, next_at, kwargs = item
-        return name, Register(task.instantiate(name, **kwargs), "keep", moment_of("the next occurrence", next_at))
+        return name, Register(
+            task.instantiate(name, **kwargs),
+            "keep",
+            moment_of("the next occurrence", next_at),
+            carried=call.observers.carried(),
+        )
 
-    return await Bulk(writer, prepare, lambda item: item[0], progress).run(instances)
+    return await Bulk(call, prepare, lambda item: item[0], progress).run(instances)
 
 
 async def unschedule_many(
-    writer: Writer, task: Task, names: Iterable[str] | AsyncIterable[str], *, progress: Progress | None
+    call: BulkCall, names: Iterable[str] | AsyncIterable[str], *, progress: Progress | None
 ) -> BulkResult:
+    task = call.task
     check_task(task)
 
     def prepare(name: str) -> tuple[str, Remove]:
         return name, Remove(instance_ref(task, name))
 
-    return await Bulk(writer, prepare, str, progress).run(names)
+    return await Bulk(call, prepare, str, progress).run(names)
 
 
 class Bulk(Generic[T, W]):
@@ -101,12 +127,12 @@ class Bulk(Generic[T, W]):
 
     def __init__(
         self,
-        writer: Writer,
+        call: BulkCall,
         prepare: Callable[[T], tuple[str, W]],
         label: Callable[[T], object],
         progress: Progress | None,
     ) -> None:
-        self._writer = writer
+        self._call = call
         self._prepare = prepare
         self._label = label
         self._progress = progress
@@ -116,6 +142,14 @@ class Bulk(Generic[T, W]):
     async def run(self, items: Iterable[T] | AsyncIterable[T]) -> BulkResult:
         if isinstance(items, str):
             raise TypeError(f"A bulk call takes many instances, not one text: write [{items!r}].")
+        with self._call.observers.bulk(self._call.name, self._call.task, self._counts):
+            await self._run(items)
+        return self._result
+
+    def _counts(self) -> tuple[int, int]:
+        return self._result.done, len(self._result.refused)
+
+    async def _run(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         batch: list[tuple[str, W]] = []
         async for item in _each(items):
             await self._give_way()
@@ -127,11 +161,10 @@ class Bulk(Generic[T, W]):
                 await self._send(batch)
                 batch = []
         await self._send(batch)
-        return self._result
 
     async def _send(self, batch: list[tuple[str, W]]) -> None:
         for _, write in batch:
-            self._writer.submit(write)
+            self._call.writer.submit(write)
         stored: list[tuple[str, W]] = []
         for name, write in batch:
             await self._give_way()

@@ -24,10 +24,11 @@ from pyncette._tasks.state import State
 from pyncette._tasks.task import Task, check_task
 from pyncette.clock import Clock
 from pyncette.errors import PyncetteException, TooManyRunsException
+from pyncette.observer import Observers
 from pyncette.record import Record, Ref
 from pyncette.schedule import Once
 
-from .bulk import Bulk, BulkResult, Progress
+from .bulk import Bulk, BulkCall, BulkResult, Progress
 from .calls import CallCheck
 from .instances import locate
 from .recomputing import recompute
@@ -126,15 +127,15 @@ class ExtraRuns:
 
     async def trigger_many(
         self,
-        task: Task,
+        call: BulkCall,
         instances: ManyTriggered,
         args: Mapping[str, Any],
         progress: Progress | None,
     ) -> BulkResult:
-        check_task(task)
+        check_task(call.task)
         items: Iterable[Triggered] | AsyncIterable[Triggered]
         items = instances.items() if isinstance(instances, Mapping) else instances
-        return await BulkTriggers(self, self._writer, task, args, progress).run(items)
+        return await BulkTriggers(self, call, args, progress).run(items)
 
     async def backfill(self, task: Task, name: str | None, plan: Plan) -> BackfillState:
         """Asks for a backfill, or only says what it would be."""
@@ -187,12 +188,10 @@ class ExtraRuns:
 class BulkTriggers(Bulk[Triggered, Ask]):
     """Many runs are asked for."""
 
-    def __init__(
-        self, runs: ExtraRuns, writer: Writer, task: Task, args: Mapping[str, Any], progress: Progress | None
-    ) -> None:
-        super().__init__(writer, self._asking, lambda item: item if isinstance(item, str) else item[0], progress)
+    def __init__(self, runs: ExtraRuns, call: BulkCall, args: Mapping[str, Any], progress: Progress | None) -> None:
+        super().__init__(call, self._asking, lambda item: item if isinstance(item, str) else item[0], progress)
         self._runs = runs
-        self._task = task
+        self._task = call.task
         self._args = args
 
     def _asking(self, item: Triggered) -> tuple[str, Ask]:
@@ -217,6 +216,11 @@ class OnDemand:
 
     _calls: CallCheck
     _extra_runs: ExtraRuns
+    _writer: Writer
+    _observers: Observers
+
+    def _bulk(self, name: str, task: Task) -> BulkCall:
+        return BulkCall(name, task, self._writer, self._observers)
 
     async def recompute(self, task: Task, progress: Progress | None = None, *, dry_run: bool = False) -> int:
         """Move next occurrences that their cron expressions have no longer, because the rules of a timezone have
@@ -278,7 +282,9 @@ class OnDemand:
         :param args: arguments of those runs that have none of their own.
         """
         self._calls.check("trigger_tasks", task)
-        return await self._extra_runs.trigger_many(task, instances, {} if args is None else args, progress)
+        return await self._extra_runs.trigger_many(
+            self._bulk("trigger_tasks", task), instances, {} if args is None else args, progress
+        )
 
     async def backfill_task(
         self,

@@ -13,6 +13,7 @@ from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.names import check_name
 from pyncette._tasks.task import Task, check_task
 from pyncette.clock import Clock
+from pyncette.observer import Observers
 from pyncette.record import Ref
 
 from .states import TaskState, describe
@@ -21,14 +22,17 @@ from .states import TaskState, describe
 class Instances:
     """The operations on instances of one app context."""
 
-    def __init__(self, store: Store, writer: Writer, clock: Clock, reading: ControlReading) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, clock: Clock, reading: ControlReading, observers: Observers
+    ) -> None:
         self._store = store
         self._writer = writer
         self._clock = clock
         self._reading = reading
+        self._observers = observers
 
     async def schedule(self, instance: Task, if_exists: IfExists, *, paused: bool) -> Scheduling:
-        write = Register(instance, if_exists, to_be_paused=paused)
+        write = Register(instance, if_exists, to_be_paused=paused, carried=self._observers.carried())
         self._writer.submit(write)
         await write.wait()
         return write.how

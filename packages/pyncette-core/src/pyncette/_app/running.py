@@ -97,7 +97,7 @@ class PyncetteContext(Steering):
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._budget = SettleBudget(options.drain_timeout)
         self._register = options.register_worker
-        self._instances = Instances(store, self._writer, self.clock, reading)
+        self._instances = Instances(store, self._writer, self.clock, reading, observers)
 
     @property
     def last_tick(self) -> datetime.datetime | None:
@@ -222,7 +222,7 @@ class PyncetteContext(Steering):
         """
         self._calls.check("schedule_tasks", task)
         wanted = what_if_exists(if_exists, force=force)
-        return await schedule_many(self._writer, task, instances, if_exists=wanted, progress=progress)
+        return await schedule_many(self._bulk("schedule_tasks", task), instances, if_exists=wanted, progress=progress)
 
     async def import_tasks(
         self,
@@ -239,7 +239,7 @@ class PyncetteContext(Steering):
         :param progress: called after each batch with the number of instances dealt with so far.
         """
         self._calls.check("import_tasks", task)
-        return await import_many(self._writer, task, instances, progress=progress)
+        return await import_many(self._bulk("import_tasks", task), instances, progress=progress)
 
     async def unschedule_task(self, task: Task, instance_name: str | None = None) -> None:
         """Remove an instance, whether or not it exists. An execution under way loses its lease.
@@ -255,7 +255,7 @@ class PyncetteContext(Steering):
     ) -> BulkResult:
         """Remove many instances of a template with few round trips, in batches of 1,000."""
         self._calls.check("unschedule_tasks", task)
-        return await unschedule_many(self._writer, task, instance_names, progress=progress)
+        return await unschedule_many(self._bulk("unschedule_tasks", task), instance_names, progress=progress)
 
     async def get_task(self, task: Task, instance_name: str | None = None) -> TaskState | None:
         """What is stored of a static task, of a concrete instance, or of the named instance of a template.

@@ -279,7 +279,9 @@ class Steering(OnDemand):
             home, record = dead
             return home.name_in(record.key), Retry(home, record.ref, self._observers, record)
 
-        return await Bulk(self._writer, prepare, lambda dead: dead[0].name_in(dead[1].key), progress).run(found)
+        return await Bulk(
+            self._bulk("retry_dead", task), prepare, lambda dead: dead[0].name_in(dead[1].key), progress
+        ).run(found)
 
     async def pause_tasks(
         self,
@@ -296,7 +298,7 @@ class Steering(OnDemand):
         def prepare(name: str) -> tuple[str, Pause]:
             return name, Pause(*locate(task, name), self._observers, reason)
 
-        return await Bulk(self._writer, prepare, str, progress).run(instance_names)
+        return await Bulk(self._bulk("pause_tasks", task), prepare, str, progress).run(instance_names)
 
     async def resume_tasks(
         self,
@@ -312,7 +314,7 @@ class Steering(OnDemand):
         def prepare(name: str) -> tuple[str, Resume]:
             return name, Resume(*locate(task, name), self._observers, catch_up=catch_up)
 
-        return await Bulk(self._writer, prepare, str, progress).run(instance_names)
+        return await Bulk(self._bulk("resume_tasks", task), prepare, str, progress).run(instance_names)
 
     async def _steer(self, write: Steer) -> None:
         self._writer.submit(write)

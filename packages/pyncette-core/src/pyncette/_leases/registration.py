@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from dataclasses import replace
 
 from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease
@@ -29,15 +30,24 @@ class Register(Awaited):
     """
 
     def __init__(
-        self, task: Task, if_exists: IfExists, next_at: int | None = None, *, to_be_paused: bool = False
+        self,
+        task: Task,
+        if_exists: IfExists,
+        next_at: int | None = None,
+        *,
+        to_be_paused: bool = False,
+        carried: str | None = None,
     ) -> None:
-        """``next_at`` is the next occurrence, where the schedule does not decide it: it comes from another storage."""
+        """``next_at`` is the next occurrence, where the schedule does not decide it: it comes from another storage.
+        ``carried`` is what a carrier gave."""
         super().__init__(task.ref, None)
         self._task = task
         self._if_exists: IfExists = if_exists
         self._next_at = next_at
         self._to_be_paused = to_be_paused
         self._spec = task.new_spec()
+        if carried is not None:
+            self._spec, self.carried = replace(self._spec, carried=carried), carried
         self.how: Scheduling = Scheduling.CREATED
 
     def decide(self, now: int) -> Change | None:

@@ -53,8 +53,8 @@ class Store:
         async with self._call("read", (ref.queue for ref in refs)):
             return await self._repository.read(refs)
 
-    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        async with self._call("swap", (change.ref.queue for change in changes)):
+    async def swap(self, changes: Sequence[Change], carried: Sequence[str] = ()) -> list[Swap]:
+        async with self._call("swap", (change.ref.queue for change in changes), carried):
             swaps = await self._repository.swap(changes)
         self._observers.batch_stored(size=len(changes))
         return swaps
@@ -133,9 +133,9 @@ class Store:
         self._clock_read_at = self._clock.now()
 
     @asynccontextmanager
-    async def _call(self, operation: str, queues: Iterable[str]) -> AsyncIterator[None]:
+    async def _call(self, operation: str, queues: Iterable[str], carried: Sequence[str] = ()) -> AsyncIterator[None]:
         task_name = self._task_name(queues) if self._observers else ""
-        self._observers.operation_started(operation=operation, task_name=task_name)
+        self._observers.operation_started(operation=operation, task_name=task_name, carried=carried)
         started = time.perf_counter()
         error: BaseException | None = None
         try:

@@ -43,11 +43,13 @@ class Write(ABC):
         try.
     :ivar not_before: in seconds of :func:`anyio.current_time`; it waits until then, because another transaction has
         locked the record.
+    :ivar carried: what a carrier gave the call that wants it.
     :ivar lease_ends: microseconds; when the lease ends that it is about, None if it is about none.
     """
 
     patient = False
     lease_ends: int | None = None
+    carried: str | None = None
 
     was_read = False
     sent: Change | None = None
@@ -273,7 +275,8 @@ class Writer:
         for write in writes:
             write.fresh = False  # until the answer is here, nobody knows what is stored
         try:
-            swaps = await self._store.swap(changes)
+            carried = {write.carried for write in writes if write.carried is not None}
+            swaps = await self._store.swap(changes, sorted(carried))
         except RepositoryUnavailableException:
             raise
         except Exception as e:  # noqa: BLE001 - as above

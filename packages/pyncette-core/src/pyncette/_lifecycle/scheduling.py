@@ -73,7 +73,10 @@ def schedule(
 
 def _update(old: Record, stored: Spec, spec: Spec, now: int, revision: str) -> Scheduled:
     """Schedule and bounds are the same: the next occurrence stays, so that calling again and again can't put it off."""
-    text = keep_unknown(old.spec, encode(replace(spec, since=stored.since)))
+    # What was carried is that of the call that changed something.
+    text = keep_unknown(old.spec, encode(replace(spec, since=stored.since, carried=stored.carried)))
+    if text != old.spec:
+        text = keep_unknown(old.spec, encode(replace(spec, since=stored.since)))
     running = lease.state_of(old, now) is lease.State.LEASED
     too_late = running and isinstance(spec.schedule, Once) and text != old.spec
     how = Scheduling.UNDER_WAY if too_late else Scheduling.UPDATED

@@ -158,7 +158,7 @@ class Executions:
         lag = 0.0
         if self._observers:
             lag = max(0, now - held.ready_at) / 1_000_000
-            self._observers.attempt_started(task, held.run, lag=lag)
+            self._observers.attempt_started(task, held.run, lag=lag, carried=held.spec.carried)
         logger.debug("Executing %s, due at %s.", task, held.due_at)
         started = time.perf_counter()
         error: BaseException | None = None

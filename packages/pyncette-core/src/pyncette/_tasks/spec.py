@@ -15,7 +15,7 @@ from pyncette.schedule import Cron, Interval, Once, Schedule, SkippedRange
 
 VERSION = 1
 
-_FIELDS = frozenset({"v", "cron", "tz", "every", "at", "since", "from", "to", "runs", "args"})
+_FIELDS = frozenset({"v", "cron", "tz", "every", "at", "since", "from", "to", "runs", "args", "ctx"})
 
 MAX_DEPTH = 200
 """Levels of nesting that arguments may have; every decoder takes them, called from however deep."""
@@ -61,12 +61,15 @@ class Spec:
 
     :ivar args: JSON text of an object, so that every execution gets a copy of its own.
     :ivar since: microseconds; occurrences before it belong to an older schedule and are not caught up with.
+    :ivar carried: what a carrier gave when it was scheduled, to be told when it is executed; see
+        :meth:`pyncette.Pyncette.use_carrier`.
     """
 
     schedule: Schedule
     args: str = "{}"
     since: int | None = None
     bounds: Bounds = UNBOUNDED
+    carried: str | None = None
 
     def first(self, now: int) -> int | None:
         """The first occurrence of a schedule that is stored at ``now``, None if it has none any more.
@@ -139,6 +142,8 @@ def encode(spec: Spec) -> str:
     if spec.since is not None:
         fields["since"] = spec.since
     fields.update(_bounds_to_fields(spec.bounds))
+    if spec.carried is not None:
+        fields["ctx"] = spec.carried
     head = _JSON.encode(fields)
     return head if spec.args == "{}" else f'{head[:-1]},"args":{spec.args}}}'
 
@@ -179,7 +184,9 @@ def _decoded(text: str) -> tuple[Spec, dict[str, Any]]:
         if not isinstance(args, dict):
             raise UndecodableSpec("its arguments are not an object")
         since = _whole(fields, "since", EARLIEST, LATEST) if "since" in fields else None
-        return Spec(_schedule_of(fields), since=since, bounds=_bounds_of(fields)), args
+        carried = fields.get("ctx")
+        carried = carried if isinstance(carried, str) else None
+        return Spec(_schedule_of(fields), since=since, bounds=_bounds_of(fields), carried=carried), args
     except UndecodableSpec:
         raise
     except (ValueError, TypeError, KeyError, RecursionError) as e:

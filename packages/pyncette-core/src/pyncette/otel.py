@@ -1,0 +1,241 @@
+"""Traces for OpenTelemetry. Needs the extra ``otel``, which is OpenTelemetry's API alone.
+
+Which spans are recorded and where they go is up to the SDK that the program sets up, by its own code or by
+``opentelemetry-instrument``. While there is none, or its sampler is off, nothing is made and nothing costs anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar, Token
+from typing import Any
+
+from ._app.app import Pyncette
+from .events import (
+    AttemptEnded,
+    AttemptStarted,
+    BulkFinished,
+    BulkStarted,
+    LeaseLost,
+    OperationFinished,
+    OperationStarted,
+    RunEvent,
+    TickStarted,
+)
+from .observer import Observer
+
+try:
+    from opentelemetry import context as otel_context
+    from opentelemetry import trace
+    from opentelemetry.trace import Link, NoOpTracerProvider, ProxyTracerProvider, SpanKind, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ImportError as _error:
+    raise ImportError("pyncette.otel needs opentelemetry-api: pip install 'pyncette-core[otel]'.") from _error
+
+_SCOPE = "pyncette"
+_PARENT = "traceparent"
+_MOST_LINKS = 32
+
+_Attached = tuple[trace.Span, "Token[otel_context.Context]"]
+
+_propagator = TraceContextTextMapPropagator()
+
+
+def use_opentelemetry(
+    app: Pyncette,
+    *,
+    link: bool = True,
+    ids_in_logs: bool = True,
+    tracer_provider: trace.TracerProvider | None = None,
+) -> None:
+    """Trace an app: a span for each attempt and each bulk call, and for the storage calls that are made within a span.
+
+    :param link: store the context of the span in which an instance is scheduled with it, about 65 bytes, and link the
+        spans of its attempts to that.
+    :param ids_in_logs: give log records that are made within a span the attributes ``trace_id`` and ``span_id``.
+    :param tracer_provider: the global one if it is not given, also if that is set later.
+    """
+    app.use_observer(_Tracing(tracer_provider))
+    if link:
+        app.use_carrier(_carried)
+    if ids_in_logs:
+        _add_ids_to_logs()
+
+
+def _carried() -> str | None:
+    """The context of the current span as W3C's ``traceparent``."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get(_PARENT)
+
+
+def _linked(carried: str | None) -> trace.SpanContext | None:
+    if carried is None:
+        return None
+    extracted = _propagator.extract({_PARENT: carried}, context=otel_context.Context())
+    found = trace.get_current_span(extracted).get_span_context()
+    return found if found.is_valid else None
+
+
+class _Tracing(Observer):
+    """Events as spans.
+
+    A span is made the current one in the task of its execution or call, so that what happens there becomes its child.
+    """
+
+    def __init__(self, provider: trace.TracerProvider | None) -> None:
+        self._provider = provider
+        self._made_by: trace.TracerProvider | None = None
+        self._tracer: trace.Tracer = trace.NoOpTracer()
+        self._attempts: dict[tuple[str, int | None], _Attached] = {}
+        self._bulk: ContextVar[_Attached | None] = ContextVar("pyncette_bulk", default=None)
+        self._operation: ContextVar[trace.Span | None] = ContextVar("pyncette_operation", default=None)
+
+    @property
+    def awake(self) -> bool:  # type: ignore[override]  # it depends on what is set up meanwhile
+        """Whether there is somebody to record spans, or spans are to be ended."""
+        provider = self._provider or trace.get_tracer_provider()
+        if provider is not self._made_by:
+            self._made_by, self._tracer = provider, provider.get_tracer(_SCOPE)
+        return _may_record(provider, self._tracer) or bool(self._attempts)
+
+    def tick_started(self, event: TickStarted, /) -> None:
+        """What the loop does is part of no span, whatever was current when the app was run."""
+        if trace.get_current_span() is not trace.INVALID_SPAN:
+            otel_context.attach(otel_context.Context())
+
+    def attempt_started(self, event: AttemptStarted, /) -> None:
+        linked = _linked(event.carried)
+        span = self._tracer.start_span(
+            f"process {event.task}",
+            context=otel_context.Context(),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "pyncette",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": event.task,
+                **_of_run(event),
+                "pyncette.attempt": event.attempt,
+                "pyncette.lag": event.lag,
+            },
+            links=() if linked is None else (Link(linked),),
+        )
+        token = otel_context.attach(trace.set_span_in_context(span, otel_context.Context()))
+        self._attempts[event.key, event.fencing_token] = (span, token)
+
+    def attempt_ended(self, event: AttemptEnded, /) -> None:
+        attached = self._attempts.pop((event.key, event.fencing_token), None)
+        if attached is None:  # it never began here
+            return
+        span, _ = attached
+        if span.is_recording():
+            span.set_attribute("pyncette.outcome", event.outcome)
+            if event.reason:
+                span.set_attribute("pyncette.reason", event.reason)
+            if event.outcome in ("failed", "timed_out"):
+                _failed(span, event.error, event.outcome)
+        _end(attached)
+
+    def lease_lost(self, event: LeaseLost, /) -> None:
+        trace.get_current_span().add_event("pyncette.lease_lost", {"pyncette.key": event.key})
+
+    def bulk_started(self, event: BulkStarted, /) -> None:
+        attributes = {"messaging.system": "pyncette", "messaging.destination.name": event.task}
+        span = self._tracer.start_span(f"{event.call} {event.task}", kind=SpanKind.PRODUCER, attributes=attributes)
+        self._bulk.set((span, otel_context.attach(trace.set_span_in_context(span))))
+
+    def bulk_finished(self, event: BulkFinished, /) -> None:
+        attached = self._bulk.get()
+        if attached is None:
+            return
+        self._bulk.set(None)
+        span, _ = attached
+        span.set_attributes({"pyncette.done": event.done, "pyncette.refused": event.refused})
+        if event.error is not None:
+            _failed(span, event.error, "failed")
+        _end(attached)
+
+    def operation_started(self, event: OperationStarted, /) -> None:
+        """Several may have asked for what is stored together: one of them is the parent, of more there are links."""
+        parents = [found for text in event.carried[: _MOST_LINKS + 1] if (found := _linked(text)) is not None]
+        context = None
+        if parents:
+            span_of_caller = trace.NonRecordingSpan(parents[0])
+            context = trace.set_span_in_context(span_of_caller, otel_context.Context())
+        elif not trace.get_current_span().is_recording():
+            return
+        span = self._tracer.start_span(
+            f"{event.operation} storage",
+            context=context,
+            kind=SpanKind.CLIENT,
+            attributes={"db.operation.name": event.operation, "pyncette.task": event.task},
+            links=[Link(parent) for parent in parents[1:]],
+        )
+        self._operation.set(span)
+
+    def operation_finished(self, event: OperationFinished, /) -> None:
+        span = self._operation.get()
+        if span is None:
+            return
+        self._operation.set(None)
+        if event.error is not None:
+            _failed(span, event.error, "failed")
+        span.end()
+
+
+def _may_record(provider: trace.TracerProvider, tracer: trace.Tracer) -> bool:
+    """Whether a span may be recorded: False without an SDK, or if it is disabled, or always samples nothing."""
+    if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider) or isinstance(tracer, trace.NoOpTracer):
+        return False
+    describe: Any = getattr(getattr(provider, "sampler", None), "get_description", None)
+    return describe is None or describe() != "AlwaysOffSampler"
+
+
+def _of_run(event: RunEvent) -> dict[str, str | int]:
+    """What a span says of a run, by names that stay."""
+    attributes: dict[str, str | int] = {
+        "pyncette.task": event.task,
+        "pyncette.key": event.key,
+        "pyncette.scheduled_at": event.scheduled_at.isoformat(),
+        "pyncette.trigger": event.trigger,
+        "pyncette.worker": event.worker,
+    }
+    if event.instance is not None:
+        attributes["pyncette.instance"] = event.instance
+    if event.run_id is not None:
+        attributes["pyncette.run_id"] = event.run_id
+    if event.fencing_token is not None:
+        attributes["pyncette.fencing_token"] = event.fencing_token
+    return attributes
+
+
+def _failed(span: trace.Span, error: BaseException | None, otherwise: str) -> None:
+    """By the conventions for exceptions and errors."""
+    if error is not None:
+        span.record_exception(error)
+        span.set_attribute("error.type", type(error).__qualname__)
+    span.set_status(StatusCode.ERROR, otherwise if error is None else str(error))
+
+
+def _end(attached: _Attached) -> None:
+    span, token = attached
+    if trace.get_current_span() is span:  # otherwise it ends in another task, such as that of a time-out
+        otel_context.detach(token)
+    span.end()
+
+
+def _add_ids_to_logs() -> None:
+    make = logging.getLogRecordFactory()
+    if getattr(make, "adds_trace_ids", False):
+        return
+
+    def made(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            record.trace_id = trace.format_trace_id(context.trace_id)
+            record.span_id = trace.format_span_id(context.span_id)
+        return record
+
+    made.adds_trace_ids = True  # type: ignore[attr-defined]  # so that it is not done twice
+    logging.setLogRecordFactory(made)

@@ -1,0 +1,220 @@
+"""Traces: of what schedules, of attempts, of bulk calls and storage calls."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind, StatusCode
+
+from pyncette import Context, Pyncette, Retry
+from pyncette._schedules.moments import to_datetime
+from pyncette.memory import MemoryRepository
+from pyncette.otel import use_opentelemetry
+from pyncette.record import Queue
+from pyncette.repository import Repository
+from pyncette.testing import ManualClock
+from tests.running import running
+
+SECOND = datetime.timedelta(seconds=1)
+TASK = Queue("report")
+
+pytestmark = pytest.mark.anyio
+
+
+class Collected:
+    """A collector in memory."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.tracer = self.provider.get_tracer("test")
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self._exporter.get_finished_spans() if span.name == name]
+
+
+@pytest.fixture
+def collected() -> Collected:
+    return Collected()
+
+
+@pytest.fixture
+def repository() -> MemoryRepository:
+    return MemoryRepository()
+
+
+@pytest.fixture
+def app(repository: MemoryRepository) -> Pyncette:
+    @asynccontextmanager
+    async def shared() -> AsyncIterator[Repository]:
+        yield repository
+
+    return Pyncette(shared)
+
+
+def attributes(span: ReadableSpan) -> dict[str, object]:
+    return dict(span.attributes or {})
+
+
+async def test_the_trace_of_a_run(app: Pyncette, collected: Collected) -> None:
+    """Scheduled in a span; attempt 1 fails on one worker, attempt 2 succeeds on another; both are linked to it."""
+
+    @app.dynamic_task(retry=Retry(2, delay=SECOND, jitter=0))
+    async def report(context: Context) -> None:
+        with collected.tracer.start_as_current_span("inside"):
+            await context.app_context.get_task(context.task)
+        if context.attempt == 1:
+            raise ConnectionError("the mail server is away")
+
+    use_opentelemetry(app, tracer_provider=collected.provider)
+    clock = ManualClock()
+    async with app.create(clock=clock) as scheduling:
+        with collected.tracer.start_as_current_span("request") as request:
+            await scheduling.schedule_task(report, "Ada", execute_at=to_datetime(clock.now()) + SECOND)
+    for worker in ("one", "two"):
+        async with running(app, clock=clock, worker_name=worker):
+            await clock.advance(SECOND)
+    first, second = collected.named("process report")
+    for span, number, worker in ((first, 1, "one"), (second, 2, "two")):
+        assert (span.kind, span.parent) == (SpanKind.CONSUMER, None)
+        assert [link.context.span_id for link in span.links] == [request.get_span_context().span_id]
+        assert [link.context.trace_id for link in span.links] == [request.get_span_context().trace_id]
+        found = attributes(span)
+        assert (found["pyncette.attempt"], found["pyncette.worker"]) == (number, worker)
+        assert (found["pyncette.instance"], found["messaging.destination.name"]) == ("Ada", "report")
+    assert (first.status.status_code, attributes(first)["pyncette.outcome"]) == (StatusCode.ERROR, "failed")
+    assert attributes(first)["error.type"] == "ConnectionError"
+    assert [event.name for event in first.events] == ["exception"]
+    assert (second.status.status_code, attributes(second)["pyncette.outcome"]) == (StatusCode.UNSET, "succeeded")
+    insides = collected.named("inside")
+    assert [span.parent and span.parent.span_id for span in insides] == [
+        span.context and span.context.span_id for span in (first, second)
+    ]
+    reads = [span for span in collected.named("read storage") if span.parent]
+    assert [span.parent and span.parent.span_id for span in reads] == [
+        span.context and span.context.span_id for span in insides
+    ]
+    (stored,) = collected.named("swap storage")
+    assert stored.parent is not None
+    assert stored.parent.span_id == request.get_span_context().span_id
+
+
+async def test_a_bulk_call(app: Pyncette, collected: Collected) -> None:
+    """It has a span, in which its storage calls are, and its instances are linked to it."""
+
+    @app.dynamic_task(interval=SECOND)
+    async def report(context: Context) -> None: ...
+
+    use_opentelemetry(app, tracer_provider=collected.provider)
+    clock = ManualClock()
+    async with app.create(clock=clock) as context:
+        await context.schedule_tasks(report, [("Ada", {}), ("Bob", {}), ("a\0b", {})])
+    (bulk,) = collected.named("schedule_tasks report")
+    assert bulk.context is not None
+    assert (attributes(bulk)["pyncette.done"], attributes(bulk)["pyncette.refused"]) == (2, 1)
+    assert [span.parent and span.parent.span_id for span in collected.named("swap storage")] == [bulk.context.span_id]
+    async with running(app, clock=clock):
+        await clock.advance(SECOND)
+    attempts = collected.named("process report")
+    assert [link.context.span_id for span in attempts for link in span.links] == [bulk.context.span_id] * 2
+
+
+async def test_the_context_is_not_carried(app: Pyncette, repository: MemoryRepository, collected: Collected) -> None:
+    """``link=False``, and calls outside of any span, store nothing more."""
+
+    @app.dynamic_task(interval=SECOND)
+    async def report(context: Context) -> None: ...
+
+    use_opentelemetry(app, link=False, tracer_provider=collected.provider)
+    async with app.create() as context:
+        with collected.tracer.start_as_current_span("request"):
+            await context.schedule_task(report, "Ada")
+    assert ["ctx" in record.spec for record in await repository.scan(TASK, after=None, limit=9)] == [False]
+
+
+async def test_scheduling_the_same_again(app: Pyncette, repository: MemoryRepository, collected: Collected) -> None:
+    """Nothing is written, and the link is to the call that stored it; a change is linked to whoever makes it."""
+
+    @app.dynamic_task(interval=SECOND)
+    async def report(context: Context) -> None: ...
+
+    use_opentelemetry(app, tracer_provider=collected.provider)
+    specs: list[str] = []
+    async with app.create() as context:
+        for number in (1, 1, 2):
+            with collected.tracer.start_as_current_span("request"):
+                await context.schedule_task(report, "Ada", number=number)
+            specs += [record.spec for record in await repository.scan(TASK, after=None, limit=9)]
+    assert specs[0] == specs[1]
+    contexts = [spec.partition('"ctx":"')[2].partition('"')[0] for spec in specs]
+    assert all(contexts)
+    assert contexts[1] != contexts[2]
+
+
+@pytest.mark.parametrize("provider", [None, TracerProvider(sampler=ALWAYS_OFF)])
+async def test_nobody_records(app: Pyncette, provider: TracerProvider | None) -> None:
+    """Without an SDK, or with one that samples nothing, no event is made for it."""
+
+    @app.task(interval=SECOND)
+    async def report(context: Context) -> None: ...
+
+    use_opentelemetry(app, tracer_provider=provider)
+    clock = ManualClock()
+    async with running(app, clock=clock):
+        await clock.advance(SECOND)
+        assert not app._observers
+
+
+async def test_ids_in_log_records(app: Pyncette, collected: Collected, caplog: pytest.LogCaptureFixture) -> None:
+    """What is logged within an attempt, by whomever, tells its span."""
+
+    @app.task(interval=SECOND)
+    async def report(context: Context) -> None:
+        logging.getLogger("mine").warning("working")
+        raise ConnectionError
+
+    before = logging.getLogRecordFactory()
+    try:
+        use_opentelemetry(app, tracer_provider=collected.provider)
+        use_opentelemetry(Pyncette(), tracer_provider=collected.provider)
+        clock = ManualClock()
+        async with running(app, clock=clock):
+            await clock.advance(SECOND)
+    finally:
+        logging.setLogRecordFactory(before)
+    (span,) = collected.named("process report")
+    assert span.context is not None
+    expected = f"{span.context.span_id:016x}"
+    found = {record.name: getattr(record, "span_id", None) for record in caplog.records}
+    assert (found["mine"], found["pyncette._loop.failures"]) == (expected, expected)
+
+
+def test_without_an_sdk() -> None:
+    """The API alone is enough: the app runs, and nothing is recorded."""
+    program = """
+import sys
+sys.modules["opentelemetry.sdk"] = None
+import datetime
+from pyncette import Pyncette
+from pyncette.otel import use_opentelemetry
+app = Pyncette()
+use_opentelemetry(app)
+@app.task(interval=datetime.timedelta(milliseconds=1))
+async def once(context):
+    print("executed")
+    context.app_context.shutdown()
+app.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "executed" in done.stdout
