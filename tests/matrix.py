@@ -1,8 +1,8 @@
 """pytest plugin: which tests of the contracts run on which stores and event loops, and how many examples they try.
 
-Both contracts run on both event loops for each store. A variant of a store, such as another make of its server, passes
-the contract of repositories on one event loop: what runs above that is the same code once more. `one_loop` is for stores
-on which the contract of apps takes long. `--thorough` runs all.
+Both contracts run on both event loops for each store. A variant of a store, such as another make of its server,
+passes the contract of repositories on one event loop: what runs above that is the same code once more. `one_loop` is
+for stores on which the contract of apps takes long. `--thorough` runs all.
 `--narrow` runs the contract of apps in memory only, for versions of Python and of dependencies other than the usual.
 """
 
@@ -47,7 +47,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
     kept = [item for item in items if not item.get_closest_marker("variant") or is_kept(item)]
-    kept = [item for item in kept if not (item.get_closest_marker("one_loop") and is_on_trio(item) and is_of_apps(item))]
+    kept = [
+        item for item in kept if not (item.get_closest_marker("one_loop") and is_on_trio(item) and is_of_apps(item))
+    ]
     if config.option.narrow:
         kept = [item for item in kept if "pyncette-core" in item.path.parts or not is_of_apps(item)]
     chosen = set(kept)

@@ -37,7 +37,9 @@ def test_the_example_passes_the_suite(tmp_path: Path, pytestconfig: pytest.Confi
     )
     assert run.returncode == pytest.ExitCode.OK, run.stdout[-5000:] + run.stderr
     (count,) = re.findall(r"^(\d+) passed.* in [^,]*$", run.stdout, flags=re.MULTILINE)
-    assert int(count) >= (2 if pytestconfig.option.thorough else 1) * len(contract_tests(RepositoryContract) | contract_tests(AppContract))
+    assert int(count) >= (2 if pytestconfig.option.thorough else 1) * len(
+        contract_tests(RepositoryContract) | contract_tests(AppContract)
+    )
 
 
 def test_every_test_is_listed() -> None:

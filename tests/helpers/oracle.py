@@ -1,22 +1,24 @@
 """What becomes of an instance, occurrence by occurrence: slow, plain, and written apart from the code that it checks.
 
-Times are whole seconds. Occurrences lie ``STEP`` apart, the first one at ``STEP``; each is looked at by itself.
+Times are microseconds. Occurrences lie ``STEP`` apart, the first one at ``STEP``; each is looked at by itself. Workers
+have clocks of their own, so that ``now`` may go back from one call to the next.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-STEP = 10
-LEASE = 20
+SECOND = 1_000_000
+STEP = 10 * SECOND
+LEASE = 20 * SECOND
 LAST = 200 * STEP
-DELAY = 7
+DELAY = 7 * SECOND
 """Between attempts."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The policies of a task, in plain words."""
+    """The policies of a task, in plain words. Times are seconds."""
 
     catch_up: str = "all"
     lateness: int | None = None
@@ -29,6 +31,21 @@ class Rules:
     end_at: int | None = None
     max_runs: int | None = None
 
+    @property
+    def chooses(self) -> bool:
+        return self.catch_up == "latest" or self.lateness is not None
+
+
+@dataclass
+class Lease:
+    """A claim that nobody has ended."""
+
+    worker: int
+    due: int
+    began: int
+    until: int
+    skips: dict[int, str]
+
 
 @dataclass
 class Oracle:
@@ -38,215 +55,296 @@ class Oracle:
     fate: dict[int, str] = field(default_factory=dict)  # what became of each occurrence
     state: str = "alive"  # dead, paused, finished
     ready_at: int = STEP
+    fence: int = 0  # of the last claim, which is when it was made unless clocks went back
+    lease: Lease | None = None
+    left: bool = False  # whether a failure has left its lease
     attempt: int = 0
-    opened: int | None = None  # when the first attempt of the open run began
-    recorded: bool = False  # whether an attempt's end is known to the storage
-    current: int | None = None  # the occurrence of the open run, once that is settled upon
+    ended: int = 0  # attempts of the open run whose end is stored
+    opened: int | None = None  # when the first of them began
+    current: int | None = None  # the occurrence of the open run, once that is settled upon; or that is dead
     failed: int = 0
     lost: int = 0
     row: int = 0
     began: int = 0
-    dying: tuple[int, int] | None = None  # an attempt whose worker has died: its occurrence, and when it began
-    skips: dict[int, str] = field(default_factory=dict)  # with the attempt under way
+    retried: int = 0  # runs that were dead, and have another fate by now
+    why: bool = False  # whether it is paused, or to be so when what is under way has ended
+    since: int | None = None  # when it was paused
     busy_until: int | None = None  # what came due up to here while the instance was busy is skipped
 
-    def occurrences(self) -> list[int]:
-        """All that are left."""
-        end = LAST if self.rules.end_at is None else self.rules.end_at
+    def left_over(self) -> list[int]:
+        """All occurrences without a fate."""
+        end = LAST if self.rules.end_at is None else self.rules.end_at * SECOND
         return [each for each in range(STEP, end + 1, STEP) if each not in self.fate]
 
     @property
     def due_at(self) -> int | None:
-        left = self.occurrences()
+        left = self.left_over()
         return self.current if self.current is not None else (left[0] if left else None)
 
-    # A claim, at ``now``: the occurrence that is executed, None if none is.
+    def ahead(self, due: int) -> list[int]:
+        """What has its fate before the occurrence at ``due`` has."""
+        return [each for each in self.fate if each > due]
 
-    def begin(self, now: int) -> int | None:
-        if self.dying is not None and not self.note_death(now):
+    # A claim: the occurrence that is executed, None if none is.
+
+    def claim(self, worker: int, now: int) -> int | None:
+        before, was_leased = self.fence, self.lease is not None or self.left
+        until = None if self.lease is None else self.lease.until
+        self.fence = max(self.fence + 1, now)
+        self.lease, self.left = None, False
+        unknown = self.attempt > self.ended
+        if self.why and was_leased:
+            if unknown and self.follows:
+                self.lose(before, until, now)
+            else:
+                self.hold(now)
             return None
-        if self.recorded and self.current is not None:
-            if self.is_superseded(now):
-                self.over("superseded", now)
+        if self.attempt and self.is_superseded(before, now):
+            due, skips = self.chosen_by_lost(before)
+            self.fate |= skips
+            self.over("superseded", due, before if self.opened is None else self.opened, now)
+            return None
+        if unknown and self.follows:
+            self.lose(before, until, now)
+            return None
+        return self.execute(worker, now)
+
+    @property
+    def follows(self) -> bool:
+        return self.rules.attempts is not None or self.rules.chooses or self.rules.overlap != "queue"
+
+    def execute(self, worker: int, now: int) -> int | None:
+        skips: dict[int, str] = {}
+        if self.current is None:
+            chosen, skips = self.choose(now, begun=self.attempt > 0)
+            if chosen is None:
+                self.fate |= skips
+                self.clear()
+                self.go_on(now)
                 return None
-            self.attempt += 1
-            return self.current
-        chosen = self.choose(now, first=self.attempt == 0)
-        if chosen is not None and self.busy_until is not None and chosen > self.busy_until:
-            self.busy_until = None  # what had been missed is done with
-        if chosen is not None:
-            self.attempt += 1
-            if self.opened is None:
-                self.opened = now
+            if self.busy_until is not None and chosen > self.busy_until:
+                self.busy_until = None  # what had been missed is done with
+        else:
+            chosen = self.current
+        self.attempt += 1
+        self.ready_at = now + LEASE
+        self.lease = Lease(worker, chosen, now, self.ready_at, skips)
         return chosen
 
-    def note_death(self, now: int) -> bool:
-        """The worker of the attempt before has died. Whether another one may begin now."""
-        assert self.dying is not None
-        due, began = self.dying
-        if self.rules.overlap == "cancel":
-            opened = began if not self.recorded or self.opened is None else self.opened
-            if any(opened < each <= now for each in self.after(due)):
-                if not self.recorded:
-                    self.opened = began
-                    self.skip_before(due, began, late=self.attempt == 1)
-                self.dying, self.current = None, due
-                self.over("superseded", now)
-                return False
-        self.dying = None
-        chooses = self.rules.catch_up == "latest" or self.rules.lateness is not None
-        if self.rules.attempts is None and not chooses:
-            return True
-        self.lost += 1
-        if not self.recorded:
-            self.opened = began
-            self.skip_before(due, began, late=self.attempt == 1)
-        self.recorded, self.current = True, due
-        if self.rules.attempts is None:
-            self.again(now, now)
-        elif self.lost >= self.rules.max_lost:
-            self.over("failed", now)
-        else:
-            self.ready_at = max(self.ready_at + DELAY, now)
-            self.wake_for_next(now)
-        return False
-
-    def choose(self, now: int, *, first: bool) -> int | None:
+    def choose(self, now: int, *, begun: bool) -> tuple[int | None, dict[int, str]]:
         """What is skipped counts once the end of an attempt is stored."""
         skips: dict[int, str] = {}
-        left = self.occurrences()
-        if first and self.rules.lateness is not None:
-            skips = {each: "late" for each in left if each < now - self.rules.lateness}
-        left = [each for each in left if each <= now and each not in skips]
+        left = self.left_over()
+        claimed = left[0]
+        if not begun and self.rules.lateness is not None:
+            skips = {each: "late" for each in left if each < now - self.rules.lateness * SECOND}
+        left = [each for each in left if (each <= now or each == claimed) and each not in skips]
         if self.rules.catch_up == "latest":
             skips |= dict.fromkeys(left[:-1], "coalesced")
             left = left[-1:]
-        self.skips = skips
-        if not left:
-            self.fate |= skips
-            self.go_on(now)
-            return None
-        return left[0]
+        return (left[0] if left else None), skips
 
-    def skip_before(self, due: int, then: int, *, late: bool) -> None:
-        """What an attempt had skipped that began ``then``."""
-        for each in self.occurrences():
-            if each < due:
-                too_late = late and self.rules.lateness is not None and each < then - self.rules.lateness
-                self.fate[each] = "late" if too_late else "coalesced"
+    # A worker that has died, or was overtaken.
 
-    def after(self, due: int) -> list[int]:
-        end = LAST if self.rules.end_at is None else self.rules.end_at
-        return [each for each in range(STEP, end + 1, STEP) if each > due]
+    def lose(self, began: int, until: int | None, now: int) -> None:
+        """Attempts whose end nobody has told are noticed by a claim."""
+        due, skips = self.chosen_by_lost(began)
+        self.fate |= skips
+        self.lost += self.attempt - self.ended
+        self.opened = began if self.opened is None else self.opened
+        lost_at = now if until is None else min(until, now)
+        if self.rules.attempts is None:
+            self.again(due, now, now)
+        elif self.lost >= self.rules.max_lost:
+            self.over("failed", due, self.opened, now)
+        else:
+            self.again(due, max(lost_at + DELAY, now), now)
+
+    def chosen_by_lost(self, began: int) -> tuple[int, dict[int, str]]:
+        """What it had chosen to execute, and to skip."""
+        if self.current is not None:
+            return self.current, {}
+        due = self.left_over()[0]
+        if not self.rules.chooses:
+            return due, {}
+        chosen, skips = self.choose(began, begun=self.attempt > 1)
+        return (due, {}) if chosen is None else (chosen, skips)
+
+    # Runs that the next occurrence supersedes.
 
     def supersedes_at(self, due: int, opened: int) -> int | None:
+        """The next occurrence that comes due after the run was opened, and is to be executed."""
         if self.rules.overlap != "cancel":
             return None
-        return next((each for each in self.after(due) if each > opened), None)
+        return next((each for each in self.left_over() if each > due and each > opened), None)
 
-    def is_superseded(self, now: int) -> bool:
-        assert self.current is not None
-        assert self.opened is not None
-        at = self.supersedes_at(self.current, self.opened)
+    def is_superseded(self, began: int, now: int) -> bool:
+        due = self.due_at
+        assert due is not None
+        at = self.supersedes_at(due, began if self.opened is None else self.opened)
         return at is not None and at <= now
 
-    def wake_for_next(self, now: int) -> None:
-        assert self.current is not None
-        if self.opened is not None and (at := self.supersedes_at(self.current, self.opened)) is not None:
-            self.ready_at = min(self.ready_at, max(at, now))
+    def cut_at(self, due: int, began: int) -> int | None:
+        """When an execution under way is cancelled. Not while it is paused: nothing takes its place."""
+        return None if self.why else self.supersedes_at(due, began if self.opened is None else self.opened)
 
     # The end of an attempt.
 
-    def end(self, due: int, began: int, how: str, now: int) -> None:
-        if how == "kill":
-            self.dying, self.ready_at = (due, began), began + LEASE
-            return
-        if not self.recorded:
-            self.opened = began
-            self.fate |= self.skips
-        self.skips, self.current = {}, due
-        if how == "ok":
-            self.over("succeeded", now)
-        elif how == "superseded":
-            self.over("superseded", now)
-        elif how == "skip":
-            self.over("by_task", now)
-        elif how == "give up":
-            self.over("failed", now)
-        elif how == "cancel":
-            self.again(now, now)
-        elif how == "later":
-            self.again(now + 3, now)
-        else:
-            self.fail(began, now)
+    def renew(self, now: int) -> None:
+        assert self.lease is not None
+        self.ready_at = self.lease.until = max(self.lease.until, now + LEASE)
 
-    def fail(self, began: int, now: int) -> None:
-        if self.rules.attempts is not None:
+    def end(self, how: str, now: int) -> None:
+        lease = self.lease
+        assert lease is not None
+        self.opened = lease.began if self.opened is None else self.opened
+        self.fate |= lease.skips
+        due = lease.due
+        outcomes = {"ok": "succeeded", "superseded": "superseded", "skip": "by_task", "give up": "failed"}
+        if how in outcomes:
+            self.over(outcomes[how], due, self.opened, now)
+        elif how == "cancel":
+            self.again(due, now, now)
+        elif how == "later":
+            self.again(due, now + 3 * SECOND, now)
+        elif self.rules.attempts is not None:
             self.failed += 1
             if self.failed >= self.rules.attempts:
-                self.over("failed", now)
+                self.over("failed", due, self.opened, now)
             else:
-                self.again(now + DELAY, now)
+                self.again(due, now + DELAY, now)
         elif self.rules.failure == "commit":
-            self.over("failed", now)
-        elif self.rules.failure == "unlock":
-            self.again(now + 1, now)
+            self.over("failed", due, self.opened, now)
         else:
-            self.recorded = True
-            self.ready_at = max(began + LEASE, now)
+            self.again(due, now + SECOND if self.rules.failure == "unlock" else None, now)
 
-    def again(self, at: int, now: int) -> None:
-        self.recorded, self.ready_at = True, at
-        self.wake_for_next(now)
+    def again(self, due: int, at: int | None, now: int) -> None:
+        lease, self.lease = self.lease, None
+        self.current, self.ended = due, self.attempt
+        if self.why:
+            self.hold(now)
+        elif at is None:
+            assert lease is not None
+            self.left, self.ready_at = True, lease.until
+        else:
+            assert self.opened is not None
+            limit = self.supersedes_at(due, self.opened)
+            self.ready_at = at if limit is None else min(at, max(limit, now))
 
-    def over(self, outcome: str, now: int) -> None:
-        assert self.current is not None
-        due, opened = self.current, self.opened if self.opened is not None else now
-        if outcome == "failed" and self.rules.hold:
-            self.fate[due] = outcome
-            self.state = "dead"
-            return
-        for each in self.occurrences():
-            if each < due:
-                raise AssertionError("left behind")
+    def over(self, outcome: str, due: int, opened: int, now: int) -> None:
         self.fate[due] = outcome
         self.row = self.row + 1 if outcome == "failed" else 0 if outcome == "succeeded" else self.row
+        attempt = self.attempt
+        self.clear()
+        if outcome == "failed" and self.rules.hold:
+            self.state, self.current, self.attempt, self.since = "dead", due, attempt, None
+            return
         self.began += 1
-        last = self.rules.max_runs is not None and self.began >= self.rules.max_runs
-        if not last:
-            self.skip_after(due, opened, now)
-        self.current = self.opened = None
-        self.recorded = False
-        self.attempt = self.failed = self.lost = 0
-        if last:
+        if self.rules.max_runs is not None and self.began >= self.rules.max_runs:
             self.state = "finished"
             return
+        self.skip_after(due, opened, self.since if self.since is not None else now, outcome)
+        if self.rules.pause_after is not None and self.row >= self.rules.pause_after:
+            self.why = True
         self.go_on(now)
-        if self.state == "alive" and self.rules.pause_after is not None and self.row >= self.rules.pause_after:
-            self.state = "paused"
 
-    def skip_after(self, due: int, opened: int, now: int) -> None:
-        missed = [each for each in self.occurrences() if due < each <= now]
+    def clear(self) -> None:
+        """No run is open."""
+        self.lease = self.current = self.opened = None
+        self.left = False
+        self.attempt = self.ended = self.failed = self.lost = 0
+
+    def skip_after(self, due: int, opened: int, now: int, outcome: str) -> None:
+        missed = [each for each in self.left_over() if due < each <= now]
         if self.rules.overlap == "skip":
-            since = opened if self.busy_until is None else self.busy_until
-            for each in missed:
-                if each > since:
-                    self.fate[each] = "overlap"
-            left = [each for each in missed if each <= since]
-            self.busy_until = now if left else None
-            if self.rules.catch_up != "all":
-                for each in left:
-                    self.fate[each] = "coalesced"
-                self.busy_until = None
-        elif self.rules.catch_up == "earliest":
-            for each in missed:
-                if each < now:
-                    self.fate[each] = "coalesced"
+            self.skip_overlapping(missed, opened)
+        elif self.rules.catch_up == "earliest" and outcome != "superseded":
+            self.fate |= {each: "coalesced" for each in missed if each < now}
+
+    def skip_overlapping(self, missed: list[int], opened: int) -> None:
+        since = opened if self.busy_until is None else self.busy_until
+        left = [each for each in missed if each <= since]
+        overlapping = dict.fromkeys((each for each in missed if each > since), "overlap")
+        if not left:
+            self.busy_until = None
+        elif self.rules.catch_up != "all":
+            overlapping |= dict.fromkeys(left, "coalesced")
+            self.busy_until = None
+        else:
+            ahead = self.ahead(left[0])
+            if ahead and max(left) > min(ahead):
+                return  # what is skipped ahead of time is one piece; what would make it two is executed
+            self.busy_until = max([*missed, *ahead])
+        self.fate |= overlapping
 
     def go_on(self, now: int) -> None:
-        left = self.occurrences()
+        left = self.left_over()
         if not left:
             self.state = "finished"
             return
         self.attempt = 0
         self.ready_at = max(left[0], now)
+        if self.why:
+            self.hold(now)
+
+    # What operators do.
+
+    def hold(self, now: int) -> None:
+        self.state, self.lease, self.left = "paused", None, False
+        self.since = now if self.since is None else self.since
+
+    def pause(self, now: int) -> None:
+        if self.state not in ("alive", "paused"):
+            self.why = True
+            return
+        running = self.lease is not None or self.left
+        if not self.why and not (running and self.ready_at > now):
+            self.hold(now)
+        elif not self.why:
+            self.since = now
+        elif self.state == "alive" and self.ready_at <= now:
+            return  # with the reason that it has already
+        self.why = True
+
+    def resume(self, now: int, *, catch_up: bool) -> None:
+        if not self.why:
+            return
+        since, self.since = self.since, None
+        self.why, self.row = False, 0
+        if self.state not in ("alive", "paused"):
+            return
+        if self.state == "alive" and since is not None:
+            since = max(since, self.fence + 1)
+        was, self.state = self.state, "alive"
+        due, skips = self.due_at, not catch_up and since is not None
+        assert due is not None
+        if skips and since is not None and not self.attempt and due >= since:
+            self.fate |= {each: "paused" for each in self.left_over() if each < now}
+            self.go_on(0)
+            return
+        if skips and since is not None:
+            self.skip_paused(due, since, now)
+        if was == "paused":
+            self.ready_at = max(due, now) if skips or self.attempt else due
+
+    def skip_paused(self, due: int, since: int, now: int) -> None:
+        missed = max([due, *(each for each in self.left_over() if each < since)])
+        came_due = [each for each in self.left_over() if missed < each < now]
+        ahead = self.ahead(due)
+        if not came_due or (ahead and missed > min(ahead)):
+            return  # one piece, as above
+        self.fate |= dict.fromkeys(came_due, "paused")
+        if self.busy_until is not None:
+            self.busy_until = max(came_due) if missed <= self.busy_until else None
+
+    def retry(self, now: int) -> None:
+        """The dead occurrence gets fresh attempts."""
+        due = self.current
+        assert due is not None
+        self.clear()
+        self.fate |= {each: "dead" for each in self.left_over() if due < each <= now}
+        del self.fate[due]
+        self.retried += 1
+        self.state, self.ready_at, self.busy_until = "alive", now, None
+        if self.why:
+            self.hold(now)

@@ -1,4 +1,7 @@
-"""All cells of the decision table, in memory; the page of the documentation shows it."""
+"""The decision table is complete, the page of the documentation shows it, and what it calls impossible is refused.
+
+All of it is lived through in memory here; the contract of apps has a part for each storage.
+"""
 
 from __future__ import annotations
 
@@ -10,49 +13,71 @@ from typing import Any
 
 import pytest
 
+from pyncette import Context, Pyncette
 from pyncette.memory import MemoryRepository
-from pyncette.testing.contract.app.bench import Bench
+from pyncette.testing.contract.app.bench import Bench, duration
 from pyncette.testing.contract.app.cells import (
-    CATCH_UP,
     CELLS,
-    EVENTS,
+    COLUMNS,
     IMPOSSIBLE,
-    LATENESS,
-    MODES,
-    OVERLAP,
+    SAMPLE,
+    STORED,
     TABLE,
     Cell,
-    is_impossible,
+    combinations,
+    lines,
+    why_impossible,
 )
-from pyncette.testing.contract.app.deciding import check
+from pyncette.testing.contract.app.deciding import check, policies
 
 PAGE = Path(__file__).parents[3] / "docs" / "when_things_go_wrong.md"
 
+EVERY = list(product(*COLUMNS.values()))
+
 
 def test_every_combination_is_in_the_table_once() -> None:
-    combinations = [cell.combination for cell in CELLS]
-    every = {each for each in product(MODES, EVENTS, CATCH_UP, LATENESS, OVERLAP) if not is_impossible(*each)}
-    assert len(combinations) == len(set(combinations)) == len(every)
-    assert set(combinations) == every
+    found = [cell.combination for cell in CELLS]
+    assert len(found) == len(set(found)) == 756
+    assert set(found) == {each for each in EVERY if why_impossible(each) is None}
 
 
-def test_what_is_impossible_has_reasons() -> None:
-    assert all(IMPOSSIBLE.values())
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=str)
-async def test_cell(cell: Cell) -> None:
+async def test_the_whole_table() -> None:
     repository = MemoryRepository()
 
     @asynccontextmanager
     async def factory(**options: Any) -> AsyncIterator[MemoryRepository]:
         yield repository
 
-    await check(Bench(factory, repository), cell)
+    await check(Bench(factory, repository), CELLS)
 
 
-def test_the_page_shows_the_table() -> None:
-    page = PAGE.read_text()
-    shown = [[value.strip() for value in line.strip("| ").split("|")] for line in page.splitlines() if "@" in line]
-    rows = [[value.strip() for value in line.split("|")] for line in TABLE.strip().splitlines()[1:]]
-    assert [row for row in shown if len(row) == 8] == rows
+def test_each_value_is_in_the_sample() -> None:
+    for values in zip(*(cell.combination for cell in SAMPLE), strict=True):
+        assert set(values) in [set(known) for known in COLUMNS.values()]
+
+
+def test_what_is_stored_is_said_once() -> None:
+    names = ["mode", "run", "retry", "pause", "restart", "overlap"]
+    found = [each for given, _ in lines(STORED) for each in combinations(given, names)]
+    assert len(found) == len(set(found))
+
+
+def test_what_is_impossible_has_reasons() -> None:
+    assert all(IMPOSSIBLE.values())
+    assert len(EVERY) == 1296
+
+
+@pytest.mark.parametrize("combination", [each for each in EVERY if why_impossible(each)][::37], ids=", ".join)
+def test_what_is_impossible_is_refused(combination: tuple[str, ...]) -> None:
+    async def task(context: Context) -> None: ...
+
+    cell = Cell(*combination, executed="", first="", skipped="", stored="")
+    with pytest.raises(ValueError, match="has no meaning"):
+        Pyncette().task(name="task", interval=duration(60), **policies(cell))(task)
+
+
+def test_the_page_shows_both_tables() -> None:
+    shown = [[value.strip() for value in line.strip("|").split("|")] for line in PAGE.read_text().splitlines()]
+    for table in (TABLE, STORED):
+        for line in table.strip().splitlines():
+            assert [value.strip() for value in line.split("|")] in shown

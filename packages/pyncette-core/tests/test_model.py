@@ -1,27 +1,28 @@
-"""Random lives of an instance, decided by the code and by an oracle that knows nothing of it."""
+"""Random lives of an instance with two workers, decided by the code and by an oracle that knows nothing of it."""
 
 from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyncette import CatchUp, FailureMode, GiveUp, OnExhausted, Overlap, Policies, Retry, RetryLater, Skip, lease
 from pyncette._lifecycle.begin import PutBack, Settle, begin
 from pyncette._lifecycle.cutting import superseded_at
 from pyncette._lifecycle.end import end
-from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
+from pyncette._lifecycle.steering import pause, resume, retry
+from pyncette._lifecycle.values import Attempt, AttemptEnd, Skipped
 from pyncette._tasks.spec import Bounds, Spec, encode
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.record import Band, Record
 from pyncette.schedule import Interval
-from tests.helpers.oracle import DELAY, LAST, LEASE, STEP, Oracle, Rules
+from tests.helpers.oracle import DELAY, LAST, LEASE, SECOND, STEP, Oracle, Rules
 
-SECOND = 1_000_000
 EXAMPLES = int(os.environ.get("PYNCETTE_MODEL_EXAMPLES", "400"))
 """How many lives; more of them before a release."""
 
@@ -43,14 +44,14 @@ def policies_of(rules: Rules) -> Policies:
         "on_exhausted": OnExhausted.HOLD if rules.hold else OnExhausted.NEXT,
         "pause_after": rules.pause_after,
         "keep_runs": 100,
-        "lease_duration": datetime.timedelta(seconds=LEASE),
+        "lease_duration": datetime.timedelta(microseconds=LEASE),
     }
     if rules.lateness is not None:
         given["max_lateness"] = datetime.timedelta(seconds=rules.lateness)
     if rules.attempts is None:
         given["failure_mode"] = FailureMode[rules.failure.upper()]
     else:
-        delay = datetime.timedelta(seconds=DELAY)
+        delay = datetime.timedelta(microseconds=DELAY)
         given["retry"] = Retry(rules.attempts, delay=delay, factor=1, jitter=0, max_lost=rules.max_lost)
     found = Policies(**given)
     found.check()
@@ -58,20 +59,29 @@ def policies_of(rules: Rules) -> Policies:
 
 
 @dataclass
+class Execution:
+    """What a worker knows of what it executes."""
+
+    record: Record
+    due: int
+    began: int
+    skips: Sequence[Skipped]
+
+
+@dataclass
 class Subject:
-    """The code under test, with a record in place of a storage."""
+    """The code under test, with a record in place of a storage, and two workers."""
 
     rules: Rules
     fate: dict[int, str] = field(default_factory=dict)
+    retried: int = 0
 
     def __post_init__(self) -> None:
         self.policies = policies_of(self.rules)
-        end_at = LAST if self.rules.end_at is None else self.rules.end_at
-        bounds = Bounds(end_at=end_at * SECOND, max_runs=self.rules.max_runs)
-        self.spec = Spec(Interval(STEP * SECOND), bounds=bounds)
-        first = STEP * SECOND
-        self.record: Record | None = Record("t", "t:a", first, first, None, None, "r", 0, 0, encode(self.spec))
-        self.skips: tuple[Skipped, ...] = ()
+        end_at = LAST if self.rules.end_at is None else self.rules.end_at * SECOND
+        self.spec = Spec(Interval(STEP), bounds=Bounds(end_at=end_at, max_runs=self.rules.max_runs))
+        self.record: Record | None = Record("t", "t:a", STEP, STEP, None, None, "r", 0, 0, encode(self.spec))
+        self.working: dict[int, Execution] = {}
 
     @property
     def state(self) -> str:
@@ -80,62 +90,149 @@ class Subject:
         band = Band.of(self.record.ready_at)
         return {None: "alive", Band.DEAD: "dead", Band.PAUSED: "paused"}[band]
 
-    def begin(self, now: int) -> int | None:
-        assert self.record is not None
+    def claim(self, worker: int, now: int) -> int | None:
         before = self.record
+        assert before is not None
         self.record = lease.claim(
-            before, now=now * SECOND, locked_until=(now + LEASE) * SECOND, token="t", holder=f"host:{now}:t"
+            before, now=now, locked_until=now + LEASE, token="t", holder=f"host:{worker}:{before.fence}"
         )
-        decision = begin(self.policies, self.spec, self.record, before, claimed_at=now * SECOND, now=now * SECOND)
-        assert not isinstance(decision, PutBack)
+        decision = begin(self.policies, self.spec, self.record, before, claimed_at=now, now=now)
         if isinstance(decision, Settle):
             self.apply(decision.attempt, now)
             return None
-        self.skips = tuple(decision.skips)
-        return (self.record.due_at if decision.due_at is None else decision.due_at) // SECOND
+        if isinstance(decision, PutBack):
+            self.apply(Attempt(AttemptEnd.RELEASED, self.record.due_at, now), now)
+            return None
+        due = self.record.due_at if decision.due_at is None else decision.due_at
+        self.working[worker] = Execution(self.record, due, now, decision.skips)
+        return due
 
-    def cut_at(self, due: int, began: int) -> int | None:
-        assert self.record is not None
-        at = superseded_at(self.record, self.spec, self.policies, due * SECOND, began * SECOND)
-        return None if at is None else at // SECOND
+    def holds(self, worker: int) -> bool:
+        """Whether the worker still has the lease."""
+        return lease.holds(self.working[worker].record, self.record)
 
-    def end(self, due: int, began: int, how: str, now: int) -> None:
-        if how == "kill":
-            return
+    def renew(self, now: int) -> None:
         assert self.record is not None
-        if now > began + LEASE:  # the worker has renewed it
-            self.record = lease.extend(self.record, locked_until=now * SECOND, revision="x").new
+        self.record = lease.extend(self.record, locked_until=now + LEASE, revision="x").new
+
+    def cut_at(self, worker: int) -> int | None:
+        execution = self.working[worker]
+        assert self.record is not None
+        return superseded_at(self.record, self.spec, self.policies, execution.due, execution.began)
+
+    def end(self, worker: int, how: str, now: int) -> None:
+        execution = self.working.pop(worker)
         attempt_end, error = ERRORS[how]
-        attempt = Attempt(attempt_end, due * SECOND, now * SECOND, began * SECOND, error, "host:1", self.skips)
-        self.apply(attempt, now)
+        started = execution.began
+        self.apply(Attempt(attempt_end, execution.due, now, started, error, "host:1", execution.skips), now)
 
     def apply(self, attempt: Attempt, now: int) -> None:
         assert self.record is not None
         result = end(
-            self.record,
-            self.spec,
-            self.policies,
-            attempt,
-            now=now * SECOND,
-            retry_delay=SECOND,
-            revision="80000000ffffffff",
+            self.record, self.spec, self.policies, attempt, now=now, retry_delay=SECOND, revision="80000000ffffffff"
         )
-        self.note(attempt, result)
+        self.skip(result.skips)
+        if result.outcome is not None:
+            assert attempt.due_at not in self.fate
+            self.fate[attempt.due_at] = "by_task" if result.outcome == "skipped" else result.outcome
         assert result.change is not None
         self.record = result.change.new
 
-    def note(self, attempt: Attempt, result: Ended) -> None:
-        for skip in result.skips:
-            covered = range(skip.first // SECOND, skip.last // SECOND + 1, STEP)
+    def skip(self, skips: Sequence[Skipped]) -> None:
+        for skip in skips:
+            covered = range(skip.first, skip.last + 1, STEP)
             assert skip.exact
             assert skip.count == len(covered)
             for each in covered:
                 assert each not in self.fate
                 self.fate[each] = skip.reason
-        if result.outcome is not None:
-            due = attempt.due_at // SECOND
-            assert due not in self.fate
-            self.fate[due] = "by_task" if result.outcome == "skipped" else result.outcome
+
+    def steer(self, what: str, now: int) -> None:
+        record = self.record
+        if record is None:
+            return
+        if what == "pause":
+            steered = pause(record, "", now=now, revision="x")
+        elif what == "retry":
+            steered = retry(record, self.spec, self.policies, now=now, revision="x")
+        else:
+            steered = resume(record, self.spec, self.policies, catch_up=what == "catch up", now=now, revision="x")
+        if what == "retry":
+            assert self.fate.pop(record.due_at) == "failed"
+            self.retried += 1
+        self.skip(steered.skips)
+        self.record = record if steered.change is None else steered.change.new
+
+
+class Lives:
+    """The code and the oracle, side by side."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.oracle = Oracle(rules)
+        self.subject = Subject(rules)
+        self.now = SECOND
+        self.clocks = [0, 0]
+
+    def step(self, wait: int, action: str, worker: int, how: str) -> None:
+        self.now += wait * SECOND
+        now = max(self.now + self.clocks[worker] * SECOND, SECOND)
+        oracle, subject = self.oracle, self.subject
+        executing = worker in subject.working
+        if action == "clock":
+            self.clocks[worker] = wait - 20
+        elif action == "kill":
+            subject.working.pop(worker, None)
+        elif action == "work" and not executing:
+            if oracle.state == "alive" and oracle.ready_at <= now:
+                assert subject.claim(worker, now) == oracle.claim(worker, now)
+        elif action in ("work", "renew") and executing:
+            self.go_on(action, worker, how, now)
+        elif action in ("pause", "resume", "catch up") or (action == "retry" and oracle.state == "dead"):
+            self.steer(action, self.now)
+        self.compare()
+
+    def go_on(self, action: str, worker: int, how: str, now: int) -> None:
+        oracle, subject = self.oracle, self.subject
+        held = oracle.lease
+        if held is None or (held.worker, held.began) != (worker, subject.working[worker].began):
+            assert not subject.holds(worker)
+            if action == "work":
+                del subject.working[worker]
+            return
+        assert subject.holds(worker)
+        cut = oracle.cut_at(held.due, held.began)
+        assert subject.cut_at(worker) == cut
+        if action == "renew":
+            subject.renew(now)
+            oracle.renew(now)
+            return
+        how = "superseded" if cut is not None and cut <= now else how
+        subject.end(worker, how, now)
+        oracle.end(how, now)
+
+    def steer(self, action: str, now: int) -> None:
+        self.subject.steer(action, now)
+        if action == "pause":
+            self.oracle.pause(now)
+        elif action == "retry":
+            self.oracle.retry(now)
+        else:
+            self.oracle.resume(now, catch_up=action == "catch up")
+
+    def compare(self) -> None:
+        oracle, subject = self.oracle, self.subject
+        assert subject.state == oracle.state
+        assert subject.fate == oracle.fate
+        record = subject.record
+        if record is None:
+            return
+        assert sum(totals(record.state).values()) == len(oracle.fate) + oracle.retried
+        runs = [run for run in latest_runs(record.state) if run.outcome != "skipped" or run.reason == "by_task"]
+        assert [run.scheduled_at for run in runs] == sorted(run.scheduled_at for run in runs)
+        assert record.attempt == oracle.attempt
+        assert record.due_at == oracle.due_at
+        if oracle.state == "alive":
+            assert record.ready_at == oracle.ready_at
 
 
 rules = st.builds(
@@ -151,48 +248,16 @@ rules = st.builds(
     end_at=st.sampled_from([None, None, 95, 100]),
     max_runs=st.sampled_from([None, None, 1, 3]),
 )
-hows = st.sampled_from(["ok", "ok", "fail", "fail", "kill", "kill", "skip", "give up", "later", "cancel"])
-steps = st.lists(st.tuples(st.integers(0, 45), st.integers(0, 45), hows), max_size=12)
+hows = st.sampled_from(["ok", "ok", "fail", "fail", "skip", "give up", "later", "cancel"])
+actions = st.sampled_from(
+    [*["work"] * 8, "renew", "kill", "kill", "pause", "pause", "resume", "resume", "catch up", "retry", "clock"]
+)
+steps = st.lists(st.tuples(st.integers(0, 40), actions, st.integers(0, 1), hows), max_size=30)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(rules, steps)
-@example(Rules(overlap="skip"), [(60, 15, "ok"), (0, 0, "ok"), (0, 25, "ok"), (0, 0, "ok")])
-def test_lives(rules: Rules, steps: list[tuple[int, int, str]]) -> None:
-    oracle, subject, now = Oracle(rules), Subject(rules), 0
-    for wait, duration, how in steps:
-        now += wait
-        compare(oracle, subject)
-        if oracle.state != "alive" or oracle.ready_at > now:
-            continue
-        due = oracle.begin(now)
-        assert subject.begin(now) == due
-        if due is None:
-            continue
-        lasts = min(duration, LEASE - 1) if how == "kill" else duration
-        cut = oracle.supersedes_at(due, now if not oracle.recorded or oracle.opened is None else oracle.opened)
-        assert subject.cut_at(due, now) == cut
-        over = now + lasts
-        if cut is not None and cut <= over:
-            over, how = max(cut, now), "superseded"  # noqa: PLW2901 - what really happened
-        oracle.end(due, now, how, over)
-        subject.end(due, now, how, over)
-        now = over
-    compare(oracle, subject)
-
-
-def compare(oracle: Oracle, subject: Subject) -> None:
-    assert subject.state == oracle.state
-    assert subject.fate == oracle.fate
-    record = subject.record
-    if record is None:
-        return
-    told = totals(record.state)
-    assert sum(told.values()) == len(oracle.fate)
-    runs = [run for run in latest_runs(record.state) if run.outcome != "skipped" or run.reason == "by_task"]
-    assert [run.scheduled_at // SECOND for run in runs] == sorted(run.scheduled_at // SECOND for run in runs)
-    if oracle.state == "alive":
-        assert record.ready_at == oracle.ready_at * SECOND
-        assert record.attempt == oracle.attempt
-        if oracle.dying is None:
-            assert record.due_at // SECOND == oracle.due_at
+def test_lives(rules: Rules, steps: list[tuple[int, str, int, str]]) -> None:
+    lives = Lives(rules)
+    for step in steps:
+        lives.step(*step)

@@ -310,6 +310,8 @@ class Coordinator:
         self._writer.submit(Renew(held, self._duration(held), self._renewed))
 
     def _renewed(self, held: HeldLease) -> None:
+        if held.limit is not None and not (held.lost or held.ended):
+            held.limit.renewed()
         if held.lost and not held.ended and held.scope is not None:
             logger.warning(
                 "The lease on %s is lost; cancelling it.", held.task, extra={"task": held.task.canonical_name}

@@ -109,7 +109,7 @@ class Outcomes:
             return
         lost = attempt.end is AttemptEnd.LOST
         if result.outcome == "failed":
-            self._log_failure(task, attempt, result, scheduled=current_run(run.state) is None)
+            self._log_failure(task, run.attempt - lost, attempt, result, scheduled=current_run(run.state) is None)
         self._observers.run_ended(
             task,
             run,
@@ -130,7 +130,7 @@ class Outcomes:
         )
         self._observers.attempt_lost(task, run, worker)
 
-    def _log_failure(self, task: Task, attempt: Attempt, result: Ended, *, scheduled: bool) -> None:
+    def _log_failure(self, task: Task, attempts: int, attempt: Attempt, result: Ended, *, scheduled: bool) -> None:
         new = None if result.change is None else result.change.new
         band = Band.of(schedule_side(new).ready_at) if scheduled and new is not None else None
         why = result.reason or (described(attempt.error) if attempt.error is not None else "")
@@ -139,21 +139,28 @@ class Outcomes:
             logger.error("%s is dead until it is retried or rescheduled: %s", task, why, extra=extra)
         elif band is Band.PAUSED:
             logger.error("%s is paused after failures in a row, the last one: %s", task, why, extra=extra)
-        elif result.reason:
+        elif attempts > 1:
+            logger.warning("The run of %s has failed after %d attempts: %s", task, attempts, why, extra=extra)
+        elif result.reason:  # otherwise the failure of its only attempt is in the log
             logger.warning("The run of %s has failed: %s", task, why, extra=extra)
 
 
 def tell_skips(observers: Observers, task: Task, run: Record, skips: Sequence[Skipped]) -> None:
     """Tell of occurrences that are skipped, after that is stored."""
     for skip in skips:
-        logger.warning(
-            "%s%d occurrences of %s are skipped (%s), from %s to %s.",
-            "" if skip.exact else "At least ",
-            skip.count,
-            task,
-            skip.reason,
-            to_datetime(skip.first, task.tz),
-            to_datetime(skip.last, task.tz),
-            extra={"task": task.canonical_name, "reason": skip.reason, "count": skip.count},
-        )
+        extra = {"task": task.canonical_name, "reason": skip.reason, "count": skip.count}
+        first, last = to_datetime(skip.first, task.tz), to_datetime(skip.last, task.tz)
+        if skip.count == 1:
+            logger.warning("An occurrence of %s is skipped (%s): %s.", task, skip.reason, first, extra=extra)
+        else:
+            number = f"{'' if skip.exact else 'At least '}{skip.count}"
+            logger.warning(
+                "%s occurrences of %s are skipped (%s), from %s to %s.",
+                number,
+                task,
+                skip.reason,
+                first,
+                last,
+                extra=extra,
+            )
         observers.skipped(task, run, skip, skip.reason)

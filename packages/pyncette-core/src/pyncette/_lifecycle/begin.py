@@ -84,7 +84,7 @@ def begin(
     if has_extra(record.state) and (decision := _beside_schedule(policies, spec, record, before, now)) is not None:
         return decision
     if before.locked_by is not None and '"why"' in record.state and is_paused(State(record.state)):
-        return PutBack(None, "paused")
+        return _paused(policies, spec, record, before, now)
     once = not holds_lease(policies)
     if not before.attempt:
         if paused_until is not None and (passed := after_paused_template(record, spec, policies, paused_until, now)):
@@ -108,6 +108,15 @@ def begin(
 def _comes_later(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> bool:
     """Whether a program that does not know the task's jitter has stored the occurrence: it would begin too early."""
     return before.ready_at == record.due_at and came_due(spec, policies, record.key, record.due_at) > now
+
+
+def _paused(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
+    """The worker died of an instance that was to be paused after the attempt: it is paused now. Whoever resumes it is
+    to find the attempt that was lost, with the occurrence that it had chosen."""
+    attempts = State(record.state).attempts(record.due_at, before.attempt)
+    if holds_lease(policies) and policies.follows_attempts and attempts.ended < before.attempt:
+        return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
+    return PutBack(None, "paused")
 
 
 def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
@@ -168,7 +177,7 @@ def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Reco
         attempt = _lost(policies, spec, record, before, now, begun=begun)
         attempt.end, attempt.ended_at = AttemptEnd.SUPERSEDED, now
         return Settle(attempt)
-    if (policies.retry is not None or policies.chooses) and attempts.ended < before.attempt:
+    if policies.follows_attempts and attempts.ended < before.attempt:
         return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
     if not attempts.ended:
         return None

@@ -14,7 +14,7 @@ from pyncette._tasks.state import Attempts, State
 from pyncette.record import Record
 from pyncette.schedule import Cron
 
-from .moments import Moments
+from .moments import Moments, Window
 from .onward import stored_window
 from .values import Skipped
 
@@ -57,18 +57,22 @@ def choose(record: Record, spec: Spec, policies: Policies, now: int, *, begun: b
 
 def superseded(record: Record, spec: Spec, policies: Policies, attempts: Attempts, opened: int, now: int) -> bool:
     """Whether the next occurrence has come due since a run was opened that is still without an outcome."""
-    at = supersedes_at(record.key, spec, policies, attempts.due, opened)
+    window = stored_window(State(record.state), record.due_at)
+    at = supersedes_at(record.key, spec, policies, attempts.due, opened, window)
     return at is not None and at <= now
 
 
-def supersedes_at(key: str, spec: Spec, policies: Policies, due_at: int, opened: int) -> int | None:
+def supersedes_at(
+    key: str, spec: Spec, policies: Policies, due_at: int, opened: int, window: Window | None = None
+) -> int | None:
     """When the run of the occurrence at ``due_at`` is cancelled because another one comes due; None for never.
 
-    Those that had come due when the run was opened don't count: they had been missed.
+    Those that had come due when the run was opened don't count: they had been missed. Nor do those in ``window``, which
+    were skipped ahead of time.
     """
     if policies.overlap is not Overlap.CANCEL:
         return None
-    moments = Moments(spec, policies, key)
+    moments = Moments(spec, policies, key, window)
     following = moments.following(moments.last_ready_by(due_at, opened))
     return None if following is None else moments.ready(following)
 

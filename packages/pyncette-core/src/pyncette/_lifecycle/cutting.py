@@ -9,6 +9,8 @@ from pyncette._tasks.state import State
 from pyncette.record import Record
 
 from .choice import supersedes_at
+from .onward import stored_window
+from .steering import is_paused
 
 
 def cuts(policies: Policies) -> bool:
@@ -39,5 +41,9 @@ def superseded_at(record: Record, spec: Spec, policies: Policies, due_at: int, s
     """
     if policies.overlap is not Overlap.CANCEL or current_run(record.state) is not None:
         return None
-    first = State(record.state).attempts(due_at, record.attempt).first
-    return supersedes_at(record.key, spec, policies, due_at, started_at if first is None else first)
+    state = State(record.state)
+    if is_paused(state):  # what comes due now will not be executed, so that it is no reason to cancel anything
+        return None
+    first = state.attempts(due_at, record.attempt).first
+    window = stored_window(state, record.due_at)
+    return supersedes_at(record.key, spec, policies, due_at, started_at if first is None else first, window)

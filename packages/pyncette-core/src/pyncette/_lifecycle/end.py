@@ -21,8 +21,8 @@ from .again import Again, after_failure, after_loss
 from .choice import supersedes_at
 from .extra import in_turn, over
 from .moments import Moments
-from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, why_paused
-from .steering import is_paused
+from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, stored_window, why_paused
+from .steering import is_paused, paused_since
 from .values import Attempt, AttemptEnd, Ended
 
 
@@ -83,7 +83,7 @@ def _end(case: _Case, retry_delay: int) -> Ended:
     if attempt.end is AttemptEnd.SUPERSEDED:
         return _over(case, "superseded", "")
     if isinstance(attempt.error, Skip):
-        return _over(case, "skipped", str(attempt.error))
+        return _over(case, "skipped", "by_task")
     chance = int(revision[:8], 16) / 0xFFFFFFFF
     recorded = State(record.state).attempts(attempt.due_at, record.attempt)
     if attempt.end is AttemptEnd.LOST:
@@ -98,8 +98,10 @@ def _end(case: _Case, retry_delay: int) -> Ended:
 
 def _released(record: Record, now: int, revision: str) -> Change:
     """Nothing was executed."""
-    if '"why"' in record.state and is_paused(State(record.state)):
-        return lease.hold(record, Band.PAUSED, moment=now, revision=revision, attempt=max(record.attempt - 1, 0))
+    if '"why"' in record.state and is_paused(state := State(record.state)):
+        moment, attempt = paused_since(state, now), max(record.attempt - 1, 0)
+        text = state.text(state.count("fence"))
+        return lease.hold(record, Band.PAUSED, moment=moment, revision=revision, attempt=attempt, state=text)
     return lease.release(record, revision=revision)
 
 
@@ -143,7 +145,11 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
         dead = _hold(case, Band.DEAD, state, due_at=attempt.due_at, attempt=_ended(case))
         return Ended(dead, outcome, reason, attempt.skips)
     opened = recorded.first or attempt.started_at or case.now
-    to = onward(record, case.spec, policies, attempt.due_at, case.now, opened=opened, state=state)
+    until = case.now if not is_paused(state) else state.count("since") or case.now  # what comes due later is paused
+    is_superseded = outcome == "superseded"
+    to = onward(
+        record, case.spec, policies, attempt.due_at, until, opened=opened, state=state, superseded=is_superseded
+    )
     if state.is_last_run(case.spec.bounds.max_runs):
         to = Onward(None)
     add_skips(state, to.skips, case.now, policies.keep_runs)
@@ -176,10 +182,11 @@ def _passed(case: _Case) -> Ended:
 
 
 def _hold(case: _Case, band: Band, state: State, *, due_at: int, attempt: int) -> Change:
+    since = paused_since(state, case.now)
     return lease.hold(
         case.record,
         band,
-        moment=case.now,
+        moment=since if band is Band.PAUSED else case.now,
         revision=case.revision,
         due_at=due_at,
         attempt=attempt,
@@ -209,7 +216,8 @@ def _again(case: _Case, again: Again) -> Ended:
         return Ended(_hold(case, Band.PAUSED, state, due_at=attempt.due_at, attempt=ended), skips=attempt.skips)
     at = again.at
     if at is not None and recorded.first is not None and case.extra is None:
-        limit = supersedes_at(record.key, case.spec, policies, attempt.due_at, recorded.first)
+        window = stored_window(state, record.due_at)
+        limit = supersedes_at(record.key, case.spec, policies, attempt.due_at, recorded.first, window)
         at = at if limit is None else min(at, max(limit, case.now))
     change = lease.retry(
         record,

@@ -17,10 +17,14 @@ from .values import Skipped
 
 @dataclass(slots=True)
 class Window:
-    """Occurrences after ``since`` and up to ``until`` have been skipped, and reported, ahead of time."""
+    """Occurrences after ``since`` and up to ``until`` have been skipped, and reported, ahead of time.
+
+    :ivar busy: whether that was because the instance was busy, which it stays until it has caught up.
+    """
 
     since: int
     until: int
+    busy: bool = True
 
 
 class Moments:

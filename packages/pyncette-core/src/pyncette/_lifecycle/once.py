@@ -19,7 +19,7 @@ from pyncette.record import HELD, Band, Change, Record
 
 from .extra import in_turn, on_schedule, over, schedule_side
 from .onward import Onward, add_skips, go_on, onward, why_paused
-from .steering import is_paused
+from .steering import is_paused, paused_since
 from .values import Attempt, AttemptEnd, Ended, Skipped
 
 
@@ -61,12 +61,17 @@ def advance(
     if state.is_last_run(spec.bounds.max_runs):
         to = Onward(None)
     add_skips(state, to.skips, now, policies.keep_runs)
-    text = state.text(record.fence)
     if to.due_at is not None and is_paused(state):
-        change = lease.hold(record, Band.PAUSED, moment=now, revision=revision, due_at=to.due_at, attempt=0, state=text)
+        change = _hold(record, state, to.due_at, now, revision)
     else:
-        change = go_on(record, policies, to, now, revision, text)
+        change = go_on(record, policies, to, now, revision, state.text(record.fence))
     return in_turn(Ended(change, skips=[*skips, *to.skips], unknown=unknown), now, revision)
+
+
+def _hold(record: Record, state: State, due_at: int, now: int, revision: str) -> Change:
+    moment = paused_since(state, now)
+    text = state.text(record.fence)
+    return lease.hold(record, Band.PAUSED, moment=moment, revision=revision, due_at=due_at, attempt=0, state=text)
 
 
 def concludes(policies: Policies) -> bool:

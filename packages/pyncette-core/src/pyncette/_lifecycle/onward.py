@@ -35,12 +35,21 @@ class Onward:
 
 
 def onward(
-    record: Record, spec: Spec, policies: Policies, due_at: int, now: int, *, opened: int, state: State | None = None
+    record: Record,
+    spec: Spec,
+    policies: Policies,
+    due_at: int,
+    now: int,
+    *,
+    opened: int,
+    state: State | None = None,
+    superseded: bool = False,
 ) -> Onward:
     """Where an instance goes on after the run of its occurrence at ``due_at``.
 
     :param opened: when the first attempt of the run began.
     :param state: of the record; None if it has nothing in it that matters here.
+    :param superseded: whether the run was, so that none of what was missed has been executed yet.
     """
     if state is None:
         following = spec.following(due_at, now, fast_forward=False)
@@ -54,23 +63,24 @@ def onward(
     if following is None:
         return Onward(None)
     ready_at = moments.ready(following)
-    if ready_at > now or (policies.overlap is not Overlap.SKIP and policies.catching_up is not CatchUp.EARLIEST):
+    coalesces = policies.catching_up is CatchUp.EARLIEST and not superseded
+    if ready_at > now or (policies.overlap is not Overlap.SKIP and not coalesces):
         # One that was missed queues behind what is ready already.
-        ahead = window if window is not None and following <= window.since else None
-        return Onward(following, max(ready_at, now), window=ahead)
+        return Onward(following, max(ready_at, now), window=_ahead(window, following))
     if policies.overlap is Overlap.SKIP:
         return _skip_overlapping(moments, policies, following, now, opened, window)
-    return _to(moments, "coalesced", following, moments.first_ready_from(following, now), now)
+    return _to(moments, "coalesced", following, moments.first_ready_from(following, now), now, window)
 
 
 def _skip_overlapping(
     moments: Moments, policies: Policies, following: int, now: int, opened: int, window: Window | None
 ) -> Onward:
     """What came due while the run was open is skipped; what had been missed before is up to ``catch_up``."""
-    if window is not None:  # while what had been missed is caught up with, the instance counts as busy
+    if window is not None and window.busy:  # while what had been missed is caught up with, the instance counts as busy
         opened = window.until
+    opened = min(opened, now)  # the clock may have been set back since
     if moments.ready(following) > opened:
-        return _to(moments, "overlap", following, moments.first_ready_from(following, now + 1), now)
+        return _to(moments, "overlap", following, moments.first_ready_from(following, now + 1), now, window)
     missed = moments.last_ready_by(following, opened)
     first = moments.following(missed)
     beyond, overlapping = missed, list[Skipped]()
@@ -78,21 +88,27 @@ def _skip_overlapping(
         beyond = moments.last_ready_by(first, now)
         overlapping = list(moments.skipped("overlap", first, beyond + 1))
     if policies.catching_up is CatchUp.ALL:
-        if window is None:
+        if window is None or following > window.until:
             return Onward(following, now, overlapping, Window(missed, beyond))
-        return Onward(following, now, overlapping, Window(window.since, max(window.until, beyond)))
+        if missed <= window.since:
+            return Onward(following, now, overlapping, Window(missed, max(window.until, beyond)))
+        return Onward(following, now, window=window)  # there is one window only: what overlaps counts as missed
     coalesced = list(moments.skipped("coalesced", following, missed + 1))
     target = moments.following(beyond)
     ready_at = now if target is None else max(moments.ready(target), now)
-    return Onward(target, ready_at, [*coalesced, *overlapping])
+    return Onward(target, ready_at, [*coalesced, *overlapping], _ahead(window, target))
 
 
-def _to(moments: Moments, reason: str, following: int, target: int | None, now: int) -> Onward:
+def _to(moments: Moments, reason: str, following: int, target: int | None, now: int, window: Window | None) -> Onward:
     """To ``target``, skipping everything from ``following`` on."""
-    if target == following:
-        return Onward(target, max(moments.ready(following), now))
-    skips = list(moments.skipped(reason, following, target))
-    return Onward(target, now if target is None else max(moments.ready(target), now), skips)
+    skips = () if target == following else list(moments.skipped(reason, following, target))
+    ready_at = now if target is None else max(moments.ready(target), now)
+    return Onward(target, ready_at, skips, _ahead(window, target))
+
+
+def _ahead(window: Window | None, due_at: int | None) -> Window | None:
+    """The window, if it is still ahead."""
+    return window if window is not None and due_at is not None and due_at <= window.since else None
 
 
 def go_on(record: Record, policies: Policies, to: Onward, now: int, revision: str, state: str) -> Change:
@@ -136,13 +152,14 @@ def add_skips(state: State, skips: Sequence[Skipped], now: int, keep: int) -> No
 
 def store_window(state: State, window: Window | None) -> None:
     """What is skipped ahead of time."""
-    state.set("window", None if window is None else [window.since, window.until])
+    kept = None if window is None else [window.since, window.until]
+    state.set("window", kept if kept is None or (window and window.busy) else [*kept, 0])
 
 
 def stored_window(state: State, due_at: int) -> Window | None:
     """The window in ``state``, if it lies ahead of the occurrence at ``due_at``."""
     found = state.fields.get("window")
-    if isinstance(found, list) and len(found) == 2 and all(isinstance(each, int) for each in found):
-        window = Window(*found)
+    if isinstance(found, list) and len(found) in (2, 3) and all(isinstance(each, int) for each in found):
+        window = Window(found[0], found[1], busy=len(found) == 2)
         return window if due_at <= window.until else None
     return None

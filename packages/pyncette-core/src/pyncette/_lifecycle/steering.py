@@ -42,11 +42,14 @@ def pause(record: Record, reason: str, *, now: int, revision: str) -> Steered:
     reason = reason or BY_OPERATOR
     if state.why == reason:
         return Steered(None)
+    was, known = lease.state_of(record, now), is_paused(state)
     state.set("why", reason)
-    text = state.text(state.count("fence"))
-    if lease.state_of(record, now) in (lease.State.WAITING, lease.State.READY):
-        return Steered(lease.hold(record, Band.PAUSED, moment=now, revision=revision, state=text))
-    return Steered(lease.note(record, state=text, revision=revision))
+    if was in (lease.State.WAITING, lease.State.READY):
+        moment, text = paused_since(state, now), state.text(state.count("fence"))
+        return Steered(lease.hold(record, Band.PAUSED, moment=moment, revision=revision, state=text))
+    if was is lease.State.LEASED and not known:
+        state.set("since", now)
+    return Steered(lease.note(record, state=state.text(state.count("fence")), revision=revision))
 
 
 def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, now: int, revision: str) -> Steered:
@@ -58,19 +61,23 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
     state = State(record.state)
     if not is_paused(state):
         return Steered(None)
-    state.set("why", None)
-    state.set("row", None)
-    if Band.of(record.ready_at) is not Band.PAUSED:
-        return Steered(lease.note(record, state=state.text(state.count("fence")), revision=revision))
-    if catch_up or record.attempt or isinstance(spec.schedule, Once):
-        ready_at = Moments(spec, policies, record.key).ready(record.due_at)
-        to = Onward(record.due_at, max(ready_at, now) if record.attempt else ready_at)
-    else:
-        to = _after_pause(record, spec, policies, state, record.ready_at - Band.PAUSED.since, now)
+    band = Band.of(record.ready_at)
+    since = record.ready_at - Band.PAUSED.since if band is Band.PAUSED else state.count("since")
+    if band is None and since:  # what had come due when it was claimed, by the worker's clock, is the worker's
+        since = max(since, record.fence + 1)
+    for field in ("why", "row", "since"):
+        state.set(field, None)
+    to = Onward(record.due_at, Moments(spec, policies, record.key).ready(record.due_at))
+    if not catch_up and not isinstance(spec.schedule, Once) and since and band in (None, Band.PAUSED):
+        to = _after_pause(record, spec, policies, state, since, now)
+    elif record.attempt:
+        to.ready_at = max(to.ready_at, now)
     add_skips(state, to.skips, now, policies.keep_runs)
     if to.window is not None:
         store_window(state, to.window)
     text = state.text(state.count("fence"))
+    if band is not Band.PAUSED:  # what is under way goes on
+        return Steered(lease.note(record, state=text, revision=revision), to.skips)
     if to.due_at is None:
         return Steered(go_on(record, policies, to, now, revision, text), to.skips)
     change = lease.revive(
@@ -85,13 +92,14 @@ def retry(record: Record, spec: Spec, policies: Policies, *, now: int, revision:
         return Steered(None)
     state = State(record.state)
     state.record_attempts(None)
-    moments = Moments(spec, policies, record.key)
+    window = stored_window(state, record.due_at)
+    moments = Moments(spec, policies, record.key, window)
     first = moments.following(record.due_at)
     skips: list[Skipped] = []
     if first is not None and first <= now:
         last = spec.latest(first, now)
         skips = list(moments.skipped("dead", first, last + 1))
-        store_window(state, Window(record.due_at, last))
+        store_window(state, Window(record.due_at, last if window is None else max(last, window.until), busy=False))
     add_skips(state, skips, now, policies.keep_runs)
     ready_at = Band.PAUSED.at(now) if is_paused(state) else now
     text = state.text(state.count("fence"))
@@ -104,7 +112,7 @@ def after_paused_template(record: Record, spec: Spec, policies: Policies, until:
     by then. None if it is to be executed after all: a one-off, or one of which an attempt has begun."""
     if isinstance(spec.schedule, Once):
         return None
-    moments = Moments(spec, policies, record.key)
+    moments = Moments(spec, policies, record.key, stored_window(State(record.state), record.due_at))
     target = moments.following(spec.latest(record.due_at, until - 1))
     skips = list(moments.skipped("paused", record.due_at, target))
     return Attempt(AttemptEnd.PASSED, record.due_at, now, skips=skips, go_to=target)
@@ -115,19 +123,34 @@ def is_paused(state: State) -> bool:
     return state.why is not None
 
 
+def paused_since(state: State, now: int) -> int:
+    """When the pause began of an instance that is to be held now, for :attr:`Band.PAUSED`."""
+    since = state.count("since")
+    state.set("since", None)
+    return since or now
+
+
 def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, since: int, now: int) -> Onward:
-    """Where an instance goes on that was paused since ``since``, without what came due meanwhile."""
+    """Where an instance goes on that was paused since ``since``, without what came due meanwhile.
+
+    An occurrence that had come due before, or is open, stays; what came due later is skipped ahead of time. That is
+    remembered as one window: after another one, with missed occurrences in between, it counts as missed.
+    """
     due_at = record.due_at
-    moments = Moments(spec, policies, record.key, stored_window(state, due_at))
-    if due_at >= now:
-        return Onward(due_at, moments.ready(due_at))
-    if due_at >= since:
-        target = moments.following(spec.latest(due_at, now - 1))
-        skips = list(moments.skipped("paused", due_at, target))
+    window = stored_window(state, due_at)
+    moments = Moments(spec, policies, record.key, window)
+    ready_at = moments.ready(due_at)
+    if ready_at >= since and not record.attempt:
+        target = moments.first_ready_from(due_at, now)
+        skips = () if target == due_at else list(moments.skipped("paused", due_at, target))
         return Onward(target, 0 if target is None else moments.ready(target), skips)
-    missed = spec.latest(due_at, since - 1)
-    first = spec.following(missed, missed, fast_forward=False)
-    if first is None or first >= now:
-        return Onward(due_at, now)
-    last = spec.latest(first, now - 1)
-    return Onward(due_at, now, list(moments.skipped("paused", first, last + 1)), Window(missed, last))
+    stays = Onward(due_at, max(ready_at, now))
+    missed = moments.last_ready_by(due_at, since - 1)
+    first = moments.following(missed)
+    if first is None or moments.ready(first) >= now or (window is not None and window.since < window.until < missed):
+        return stays
+    last = moments.last_ready_by(first, now - 1)
+    stays.skips = list(moments.skipped("paused", first, last + 1))
+    busy = window is not None and window.busy and missed <= window.until
+    stays.window = Window(missed, last if window is None else max(last, window.until), busy=busy)
+    return stays

@@ -29,11 +29,14 @@ class Limit:
     :ivar cut: how it was cut short, None if it was not.
     """
 
-    __slots__ = ("_held", "_started_at", "cut", "scope", "times_out_at")
+    __slots__ = ("_held", "_on_renewed", "_started_at", "cut", "scope", "times_out_at")
 
-    def __init__(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> None:
+    def __init__(
+        self, held: HeldLease, started_at: int, scope: anyio.CancelScope, on_renewed: Callable[[Limit], None]
+    ) -> None:
         self._held = held
         self._started_at = started_at
+        self._on_renewed = on_renewed
         self.scope = scope
         self.times_out_at: int | None = times_out_at(held.task.policies, started_at)
         self.cut: AttemptEnd | None = None
@@ -45,6 +48,10 @@ class Limit:
         if self.times_out_at is not None and (at is None or self.times_out_at <= at):
             return self.times_out_at, AttemptEnd.TIMED_OUT
         return (HELD, AttemptEnd.TIMED_OUT) if at is None else (at, AttemptEnd.SUPERSEDED)
+
+    def renewed(self) -> None:
+        """The lease was renewed, which shows whether the instance was paused, resumed or scheduled anew meanwhile."""
+        self._on_renewed(self)
 
     def apply(self, end: AttemptEnd, on_timeout: Callable[[HeldLease], None]) -> None:
         """Cut it short. A plain function in a thread can't be cancelled: that it has timed out is told at once, and its
@@ -71,14 +78,17 @@ class Deadlines:
 
     def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> None:
         """Limit what is executed from now on within ``scope``."""
-        limit = held.limit = Limit(held, started_at, scope)
+        limit = held.limit = Limit(held, started_at, scope, self._look_in_time)
         self._limits.add(limit)
-        if limit.next()[0] < self._wake_at:
-            self._earlier.set()
+        self._look_in_time(limit)
 
     def end(self, held: HeldLease) -> None:
         """It has ended, in time or not."""
         self._limits.discard(held.limit)
+
+    def _look_in_time(self, limit: Limit) -> None:
+        if limit.next()[0] < self._wake_at:
+            self._earlier.set()
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -314,7 +314,7 @@ class Policies:
     @cached_property
     def follows_attempts(self) -> bool:
         """Whether it matters to the next attempt how those before it have ended."""
-        return self.retry is not None or self.overlap is Overlap.CANCEL or self.chooses
+        return self.retry is not None or self.overlap is not Overlap.QUEUE or self.chooses
 
     @cached_property
     def chooses(self) -> bool:

@@ -9,8 +9,8 @@ Core alone reads it; stores keep it. Fields that this version does not know are 
 ``runs``   the latest runs, oldest first: scheduled at, started after, took, attempts, outcome, worker, further fields
 ``past``   other totals, by outcome or by the reason of skips; ``began``: occurrences of which an attempt began
 others     ``row``: failed runs in a row; ``now``: attempts of the run that is open; ``window``: skipped ahead of time;
-           ``moved``: the occurrence that was moved onto the schedule; ``why``: of a pause; ``extra``: runs beside the
-           schedule, see :mod:`pyncette._tasks.extra`
+           ``moved``: the occurrence that was moved onto the schedule; ``why``: of a pause; ``since``: when it began, if
+           something was under way; ``extra``: runs beside the schedule, see :mod:`pyncette._tasks.extra`
 =========  ===========================================================================================================
 
 Nearly always a run has succeeded and there are no others: then the text is edited, not decoded.

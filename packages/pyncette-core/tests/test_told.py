@@ -1,0 +1,246 @@
+"""Each skip, failure and dead letter is told once, with task, instance and reason: to observers, metrics and logs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pyncette import CatchUp, Context, ExecutionMode, FailureMode, GiveUp, OnExhausted, Overlap, Retry, Skip
+from pyncette.events import AttemptEnded, RunEnded
+from pyncette.memory import MemoryRepository
+from pyncette.observer import Observer
+from pyncette.prometheus import use_prometheus
+from pyncette.testing.contract.app.bench import Bench, duration, seconds
+
+MEANWHILE = Callable[["Scene"], Awaitable[None]]
+RETRY = Retry(2, delay=duration(1), jitter=0)
+ONCE = ExecutionMode.AT_MOST_ONCE
+
+
+class Heard(Observer):
+    def __init__(self) -> None:
+        self.runs: list[RunEnded] = []
+        self.lost = 0
+
+    def run_ended(self, event: RunEnded, /) -> None:
+        self.runs.append(event)
+
+    def attempt_ended(self, event: AttemptEnded, /) -> None:
+        self.lost += event.outcome == "lost"
+
+
+class Scene:
+    """The instance ``a`` of the template ``crowd``, due each 60 seconds, on two workers that are heard together."""
+
+    def __init__(self, policies: dict[str, Any], first: BaseException | int | None) -> None:
+        repository = MemoryRepository()
+        self.bench = Bench(lambda **_: nullcontext(repository), repository)
+        self.heard, self.registry = Heard(), CollectorRegistry()
+        self.app = self.bench.app()
+        self.app.use_observer(self.heard)
+        use_prometheus(self.app, registry=self.registry)
+        self.stack = AsyncExitStack()
+        self.workers: list[Any] = []
+
+        @self.app.dynamic_task(name="crowd", **policies)
+        async def crowd(context: Context) -> None:
+            if seconds(context.scheduled_at) != 60:
+                return
+            if isinstance(first, int):
+                await self.bench.clock.sleep(first)
+            elif first is not None:
+                raise first
+
+        self.crowd = crowd
+
+    async def start(self) -> None:
+        self.workers = [await self.stack.enter_async_context(self.bench.running(self.app)) for _ in range(2)]
+
+    async def kill(self) -> None:
+        for worker in self.workers:
+            await worker.kill()
+
+    async def down(self) -> None:
+        """Nobody works from 70 to 270."""
+        await self.bench.advance_to(70)
+        await self.kill()
+        await self.bench.advance_to(270)
+        await self.start()
+
+    async def die(self) -> None:
+        """Each attempt is killed."""
+        for second in (70, 135):
+            await self.bench.advance_to(second)
+            await self.kill()
+            await self.start()
+
+    async def pause(self) -> None:
+        context = self.workers[0].context
+        await self.bench.advance_to(70)
+        await context.pause_task(self.crowd, "a")
+        await self.bench.advance_to(190)
+        await context.resume_task(self.crowd, "a")
+
+    async def retry(self) -> None:
+        await self.bench.advance_to(190)
+        await self.workers[0].context.retry_task(self.crowd, "a")
+
+
+async def nothing(scene: Scene) -> None: ...
+
+
+@dataclass
+class Told:
+    """What is expected: of runs that did not succeed, outcome, reason, first occurrence and number; and what the log
+    says, each once."""
+
+    policies: dict[str, Any]
+    first: BaseException | int | None
+    meanwhile: MEANWHILE
+    runs: list[tuple[str, str, float, int]]
+    logged: list[str]
+    lost: int = 0
+
+
+CASES = {
+    "late": Told(
+        {"max_lateness": duration(100)},
+        None,
+        Scene.down,
+        [("skipped", "late", 120, 1)],
+        [r"An occurrence of crowd:a is skipped \(late\)"],
+    ),
+    "coalesced": Told(
+        {"catch_up": CatchUp.LATEST},
+        None,
+        Scene.down,
+        [("skipped", "coalesced", 120, 2)],
+        [r"2 occurrences of crowd:a are skipped \(coalesced\)"],
+    ),
+    "late and coalesced, at most once": Told(
+        {"catch_up": CatchUp.LATEST, "max_lateness": duration(100), "execution_mode": ONCE},
+        None,
+        Scene.down,
+        [("skipped", "late", 120, 1), ("skipped", "coalesced", 180, 1)],
+        [r"crowd:a is skipped \(late\)", r"crowd:a is skipped \(coalesced\)"],
+    ),
+    "overlap": Told(
+        {"overlap": Overlap.SKIP},
+        150,
+        nothing,
+        [("skipped", "overlap", 120, 2)],
+        [r"2 occurrences of crowd:a are skipped \(overlap\)"],
+    ),
+    "superseded": Told(
+        {"overlap": Overlap.CANCEL},
+        150,
+        nothing,
+        [("superseded", "", 60, 1)],
+        ["crowd:a was cancelled, because its next occurrence"],
+    ),
+    "paused": Told(
+        {}, None, Scene.pause, [("skipped", "paused", 120, 2)], [r"2 occurrences of crowd:a are skipped \(paused\)"]
+    ),
+    "by the task": Told(
+        {}, Skip("nothing to do"), nothing, [("skipped", "by_task", 60, 1)], ["Task crowd:a: nothing to do"]
+    ),
+    "failed": Told(
+        {"retry": RETRY, "on_exhausted": OnExhausted.NEXT},
+        OSError("disk full"),
+        nothing,
+        [("failed", "", 60, 1)],
+        ["The run of crowd:a has failed after 2 attempts: OSError: disk full"],
+    ),
+    "failed for good": Told(
+        {"failure_mode": FailureMode.COMMIT},
+        OSError("disk full"),
+        nothing,
+        [("failed", "", 60, 1)],
+        ["Task crowd:a failed"],
+    ),
+    "given up": Told(
+        {"retry": RETRY},
+        GiveUp("the customer is gone"),
+        nothing,
+        [("failed", "the customer is gone", 60, 1)],
+        ["The run of crowd:a has failed: the customer is gone"],
+    ),
+    "dead, and retried": Told(
+        {"retry": RETRY, "on_exhausted": OnExhausted.HOLD},
+        OSError("disk full"),
+        Scene.retry,
+        [("failed", "", 60, 1), ("skipped", "dead", 120, 2), ("failed", "", 60, 1)],
+        [r"2 occurrences of crowd:a are skipped \(dead\)"],
+    ),
+    "dead": Told(
+        {"retry": RETRY, "on_exhausted": OnExhausted.HOLD},
+        OSError("disk full"),
+        nothing,
+        [("failed", "", 60, 1)],
+        ["crowd:a is dead until it is retried or rescheduled: OSError: disk full"],
+    ),
+    "paused after failures": Told(
+        {"retry": RETRY, "pause_after": 1},
+        OSError("disk full"),
+        nothing,
+        [("failed", "", 60, 1)],
+        ["crowd:a is paused after failures in a row, the last one: OSError: disk full"],
+    ),
+    "lost with its workers": Told(
+        {"retry": Retry(2, delay=duration(1), jitter=0, max_lost=2), "catch_up": CatchUp.LATEST},
+        1000,
+        Scene.die,
+        [("failed", "lost with its worker 2 times: WORKER", 60, 1), ("skipped", "coalesced", 120, 1)],
+        ["The run of crowd:a has failed after 2 attempts: lost with its worker 2 times"],
+        lost=2,
+    ),
+    "unknown": Told(
+        {"execution_mode": ONCE},
+        1000,
+        Scene.down,
+        [("unknown", "", 60, 1)],
+        ["How the run of crowd:a at .* ended is unknown"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_told_once(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    expected = CASES[case]
+    scene = Scene(expected.policies, expected.first)
+    async with scene.stack:
+        await scene.start()
+        await scene.workers[0].context.schedule_task(scene.crowd, "a", interval=duration(60))
+        with caplog.at_level("INFO", "pyncette"):
+            await expected.meanwhile(scene)
+            await scene.bench.advance_to(290)
+    ended = [event for event in scene.heard.runs if event.outcome != "succeeded"]
+    assert {(event.task, event.instance, event.key) for event in ended} == {("crowd", "a", "crowd:a")}
+    told = [
+        (run.outcome, run.reason.replace(run.worker, "WORKER"), seconds(run.scheduled_at), run.count) for run in ended
+    ]
+    assert told == expected.runs
+    assert scene.heard.lost == expected.lost
+
+    counted = Counter[tuple[str, str]]()
+    for outcome, reason, _, count in expected.runs:
+        counted[outcome, reason if outcome == "skipped" else ""] += count
+    labels = {"task_name": "crowd"}
+    for (outcome, reason), count in counted.items():
+        named = {**labels, "outcome": outcome, "reason": reason}
+        assert scene.registry.get_sample_value("pyncette_runs_total", named) == count
+    families = [family for family in scene.registry.collect() if family.name == "pyncette_runs"]
+    total = sum(sample.value for family in families for sample in family.samples if sample.name.endswith("_total"))
+    assert total == sum(run.count for run in scene.heard.runs)
+
+    for pattern in expected.logged:
+        found = [record for record in caplog.records if re.search(pattern, record.getMessage())]
+        assert len(found) == 1, pattern
+        assert getattr(found[0], "task", None) == "crowd:a"
