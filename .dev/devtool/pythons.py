@@ -1,12 +1,16 @@
-"""Other Pythons than the one that runs this: uv finds them, or gets them where it can."""
+"""Other Pythons than the one that runs this: uv finds them; the newest come from Debian's packages where they lack."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import sys
 
 from devtool import uv
+from devtool.environment import say
+from devtool.layout import ROOT
 from devtool.problem import Problem
 
 OLDEST = (3, 11)
@@ -31,10 +35,29 @@ def choose(wanted: str | None) -> str:
     """
     if wanted is None:
         return os.path.realpath(sys.executable)
-    if wanted in {"oldest", "newest"}:
-        return list(at_hand().values())[0 if wanted == "oldest" else -1]
+    if wanted == "oldest":
+        return next(iter(at_hand().values()))
+    if wanted == "newest":
+        return at_hand().get(NEWEST) or _newest()
     try:
         return uv.run("python", "find", "--no-project", wanted).strip()
     except Problem as problem:
+        if re.fullmatch(r"3\.1\d", wanted) and (path := _unpacked(wanted)):
+            return path
         versions = ", ".join(f"{major}.{minor}" for major, minor in at_hand())
         raise Problem(f"There is no Python {wanted} here; at hand: {versions}.") from problem
+
+
+def _newest() -> str:
+    version = ".".join(map(str, NEWEST))
+    if path := _unpacked(version):
+        return path
+    say(f"Python {version} can't be had here; this goes on with the newest one that can.")
+    return list(at_hand().values())[-1]
+
+
+def _unpacked(version: str) -> str | None:
+    """A Python of Debian's packages, which the test servers' cache keeps; None where they can't be had."""
+    command = [sys.executable, "-m", "tests.servers.pythons", version]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None

@@ -25,7 +25,7 @@ LIBRARIES = re.compile(
 JAVA_LIBRARIES = re.compile(r"(openjdk-.*|libc6|libgcc-s1|libstdc\+\+6|zlib1g)$")
 
 # Written into every tree's name: raise it when the way of unpacking changes.
-FORMAT = 1
+FORMAT = 2
 PROGRAMS = ("usr/bin", "usr/sbin", "usr/lib/postgresql/*/bin", "usr/lib/jvm/*/bin")
 NOT_NEEDED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/icons", "var")
 
@@ -98,7 +98,9 @@ def _wrap_programs(root: Path) -> None:
         libraries = ":".join(f"$here/{os.path.relpath(each, program.parent)}" for each in folders)
         program.write_text(
             "#!/bin/sh\n"
-            "here=${0%/*}\n"
+            'program=$0\n'
+            '[ -L "$0" ] && program=$(readlink -f "$0")\n'  # from a virtual environment, which is found by $0
+            "here=${program%/*}\n"
             f'exec "$here/{program.name}.ld" --inhibit-cache --argv0 "$0" --library-path "{libraries}"'
             f' "$here/{program.name}.elf" "$@"\n'
         )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from pyncette.checks import check_flag
@@ -52,7 +53,9 @@ class Settings:
         path = Path(self.database)
         folder = path.parent
         try:
-            is_dir = path.is_dir()
+            is_dir = S_ISDIR(path.stat().st_mode)  # Path.is_dir swallows all errors from Python 3.14 on
+        except (FileNotFoundError, NotADirectoryError):
+            is_dir = False
         except OSError as e:  # such as a name that is too long
             raise RepositoryException(
                 f"sqlite_database {self.database[:80]!r}… can't be a file: {e.strerror}. Give another path."
