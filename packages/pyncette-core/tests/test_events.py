@@ -28,6 +28,7 @@ SAMPLES: list[Event] = [
     events.OperationFinished(worker="w:1", operation="claim", task="t", duration=0.5),
     events.Claimed(worker="w:1", count=2, lag=0.5),
     events.BatchStored(worker="w:1", size=3),
+    events.Sampled(worker="w:1", writes_overdue=False, beyond_lease=0, clock_offset=0.5),
     events.BulkStarted(worker="w:1", call="schedule_tasks", task="t"),
     events.BulkFinished(worker="w:1", call="schedule_tasks", task="t", done=3, refused=1, duration=0.5),
     events.AttemptStarted(**RUN, attempt=1, lag=0.5),

@@ -10,16 +10,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import CollectorRegistry
 
 from pyncette import Context, Pyncette, Retry
 from pyncette._schedules.moments import to_datetime
 from pyncette.memory import MemoryRepository
 from pyncette.otel import use_opentelemetry
+from pyncette.prometheus import use_prometheus
 from pyncette.record import Queue
 from pyncette.repository import Repository
 from pyncette.testing import ManualClock
@@ -218,3 +222,34 @@ app.main()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "executed" in done.stdout
+
+
+async def test_metrics(app: Pyncette) -> None:
+    """They are those that Prometheus is shown, by OpenTelemetry's names."""
+
+    @app.task(interval=SECOND)
+    async def report(context: Context) -> None: ...
+
+    reader = InMemoryMetricReader()
+    registry = CollectorRegistry()
+    use_opentelemetry(app, meter_provider=MeterProvider([reader]))
+    use_prometheus(app, registry=registry)
+    clock = ManualClock()
+    async with running(app, clock=clock):
+        await clock.advance(40 * SECOND)
+    data = reader.get_metrics_data()
+    assert data is not None
+    shown = {
+        metric.name: metric
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+    units = {"s": "_seconds", "1": ""}
+    names = {name.replace(".", "_") + units[metric.unit or ""] for name, metric in shown.items()}
+    expected = {family.name for family in registry.collect() if family.samples}
+    assert names == expected
+    (runs,) = shown["pyncette.runs"].data.data_points
+    assert isinstance(runs, NumberDataPoint)
+    assert dict(runs.attributes or {}) == {"task_name": "report", "outcome": "succeeded", "reason": ""}
+    assert runs.value == registry.get_sample_value("pyncette_runs_total", {**dict(runs.attributes or {})})

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pyncette import Context, Pyncette
+from pyncette import Context, GiveUp, Pyncette, Retry
 from pyncette.memory import MemoryRepository
 from pyncette.prometheus import use_prometheus
 from pyncette.testing import FaultPlan, ManualClock, fail
@@ -143,3 +143,61 @@ async def test_a_cancelled_execution_is_no_failure() -> None:
     found = scrape(registry)
     assert found["pyncette_tasks_in_progress"] == {(("task_name", "endless"),): 0}
     assert "pyncette_tasks_failures_total" not in found
+
+
+async def test_what_is_sampled() -> None:
+    """Of several workers one tells of what is stored, and another one when that has ended."""
+    clock, repository = ManualClock(), MemoryRepository()
+
+    def worker(name: str) -> tuple[Pyncette, CollectorRegistry]:
+        app = Pyncette(lambda: nullcontext(repository), clock=clock, worker_name=name)
+        registry = CollectorRegistry()
+        use_prometheus(app, registry=registry)
+
+        @app.dynamic_task(name="fails", retry=Retry(1))
+        async def fails(context: Context) -> None:
+            raise GiveUp("says the test")
+
+        return app, registry
+
+    (one, first), (two, second) = worker("a"), worker("b")
+    (fails,) = one.declared
+    async with running(two), running(one) as context:
+        await context.schedule_task(fails, "dead", execute_at=clock.time + SECOND)
+        await context.schedule_task(fails, "paused", execute_at=clock.time + MINUTE, paused=True)
+        await clock.advance(SECOND)
+        await clock.advance(MINUTE)
+        shown = scrape(first)
+        assert shown["pyncette_instances"] == {
+            (("state", "dead"), ("task_name", "fails")): 1,
+            (("state", "paused"), ("task_name", "fails")): 1,
+        }
+        assert shown["pyncette_backlog_age_seconds"] == {task("fails"): 0}
+        assert shown["pyncette_executions_beyond_lease"] == shown["pyncette_writes_overdue"] == {(): 0}
+        assert "pyncette_instances" not in scrape(second)
+        assert scrape(second)["pyncette_writes_overdue"] == {(): 0}
+    async with running(two):
+        await clock.advance(2 * MINUTE)
+        assert scrape(second)["pyncette_instances"][("state", "dead"), ("task_name", "fails")] == 1
+
+
+async def test_a_backlog() -> None:
+    """What is ready and can't be claimed is seen by its age; not while the template is paused."""
+    clock, registry = ManualClock(), CollectorRegistry()
+    app = Pyncette(clock=clock)
+    use_prometheus(app, registry=registry)
+
+    @app.dynamic_task(concurrency=1)
+    async def busy(context: Context) -> None:
+        await clock.wait_until(clock.now() + 3_600_000_000)
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        for name in ("one", "two"):
+            await context.schedule_task(busy, name, execute_at=clock.time + SECOND)
+        await clock.advance(2 * MINUTE)
+        assert 60 <= scrape(registry)["pyncette_backlog_age_seconds"][task("busy")] <= 120
+        await context.pause_task(busy)
+        await clock.advance(MINUTE)
+        assert scrape(registry)["pyncette_backlog_age_seconds"] == {task("busy"): 0}
+        group.cancel_scope.cancel()

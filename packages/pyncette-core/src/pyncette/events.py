@@ -101,6 +101,39 @@ class BatchStored(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SampledTask:
+    """What is stored of a static task or template, as counted at one moment.
+
+    :ivar task: its name.
+    :ivar dead: instances that are out of attempts.
+    :ivar paused: instances that are paused each by itself.
+    :ivar backlog_age: seconds for which the oldest occurrence that nobody has claimed has been ready; 0 if there is
+        none, or the template is paused.
+    """
+
+    task: str
+    dead: int
+    paused: int
+    backlog_age: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled(Event):
+    """This worker has looked at its own state, twice a minute, and perhaps at the storage.
+
+    :ivar writes_overdue: whether writes wait for a storage that fails or takes long.
+    :ivar beyond_lease: executions that go on though their lease has ended.
+    :ivar clock_offset: seconds by which the storage's time is ahead of the machine's.
+    :ivar tasks: of each task; empty unless this worker is the one that looks at the storage.
+    """
+
+    writes_overdue: bool
+    beyond_lease: int
+    clock_offset: float
+    tasks: tuple[SampledTask, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BulkStarted(Event):
     """A call about many instances begins.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import inspect
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 from ._schedules.moments import to_datetime
@@ -29,6 +27,7 @@ from .events import (
     OperationStarted,
     RunEnded,
     RunOutcome,
+    Sampled,
     TickFinished,
     TickStarted,
     Trigger,
@@ -76,6 +75,9 @@ class Observer:
     def batch_stored(self, event: BatchStored, /) -> None:
         """Several writes went to the storage together."""
 
+    def sampled(self, event: Sampled, /) -> None:
+        """This worker has looked at its own state, and perhaps at the storage."""
+
     def bulk_started(self, event: BulkStarted, /) -> None:
         """A call about many instances begins."""
 
@@ -105,6 +107,7 @@ EVENTS: dict[str, type[Event]] = {
     "operation_finished": OperationFinished,
     "claimed": Claimed,
     "batch_stored": BatchStored,
+    "sampled": Sampled,
     "bulk_started": BulkStarted,
     "bulk_finished": BulkFinished,
     "attempt_started": AttemptStarted,
@@ -166,41 +169,21 @@ class Observers:
             return None
         return carried[:LONGEST_CARRIED] if carried else None
 
-    @contextlib.contextmanager
-    def bulk(self, call: str, task: Task, counts: Callable[[], tuple[int, int]]) -> Iterator[None]:
-        """Around a call about many instances. ``counts`` gives how many were done, and how many refused."""
-        self._look_who_is_awake()
-        name = task.template.name
-        if listeners := self._listeners.get("bulk_started"):
-            _tell(listeners, BulkStarted(worker=self.worker, call=call, task=name))
-        started = time.perf_counter()
-        error: BaseException | None = None
-        try:
-            yield
-        except BaseException as e:
-            error = e
-            raise
-        finally:
-            if listeners := self._listeners.get("bulk_finished"):
-                done, refused = counts()
-                duration = time.perf_counter() - started
-                event = BulkFinished(
-                    worker=self.worker,
-                    call=call,
-                    task=name,
-                    done=done,
-                    refused=refused,
-                    duration=duration,
-                    error=error,
-                )
-                _tell(listeners, event)
+    def has_listeners(self, name: str) -> bool:
+        return name in self._listeners
 
-    def _look_who_is_awake(self) -> None:
+    def tell(self, name: str, **fields: Any) -> None:
+        """Make and tell an event of which there are few: the one that this method of an observer takes."""
+        if listeners := self._listeners.get(name):
+            _tell(listeners, EVENTS[name](worker=self.worker, **fields))
+
+    def look_who_is_awake(self) -> None:
+        """Tell no more to those that have nothing to do by now, and to the others again."""
         if self._awake != [observer.awake for observer in self._observers]:
             self._listen()
 
     def tick_started(self) -> None:
-        self._look_who_is_awake()
+        self.look_who_is_awake()
         if listeners := self._listeners.get("tick_started"):
             _tell(listeners, TickStarted(worker=self.worker))
 

@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry. Needs the extra ``otel``, which is OpenTelemetry's API alone.
+"""Traces and metrics for OpenTelemetry. Needs the extra ``otel``, which is OpenTelemetry's API alone.
 
 Which spans are recorded and where they go is up to the SDK that the program sets up, by its own code or by
 ``opentelemetry-instrument``. While there is none, or its sampler is off, nothing is made and nothing costs anything.
@@ -7,10 +7,12 @@ Which spans are recorded and where they go is up to the SDK that the program set
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from typing import Any
 
 from ._app.app import Pyncette
+from ._metrics.observers import Metrics, observers_of
 from .events import (
     AttemptEnded,
     AttemptStarted,
@@ -26,7 +28,7 @@ from .observer import Observer
 
 try:
     from opentelemetry import context as otel_context
-    from opentelemetry import trace
+    from opentelemetry import metrics, trace
     from opentelemetry.trace import Link, NoOpTracerProvider, ProxyTracerProvider, SpanKind, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError as _error:
@@ -46,15 +48,25 @@ def use_opentelemetry(
     *,
     link: bool = True,
     ids_in_logs: bool = True,
+    measure: bool = True,
     tracer_provider: trace.TracerProvider | None = None,
+    meter_provider: metrics.MeterProvider | None = None,
 ) -> None:
-    """Trace an app: a span for each attempt and each bulk call, and for the storage calls that are made within a span.
+    """Trace and measure an app: a span for each attempt and each bulk call, and for the storage calls that are made
+    within a span; and the metrics that :mod:`pyncette.prometheus` has.
 
     :param link: store the context of the span in which an instance is scheduled with it, about 65 bytes, and link the
         spans of its attempts to that.
     :param ids_in_logs: give log records that are made within a span the attributes ``trace_id`` and ``span_id``.
+    :param measure: make metrics, if a meter provider is set up by now.
     :param tracer_provider: the global one if it is not given, also if that is set later.
+    :param meter_provider: the global one if it is not given.
     """
+    meters = meter_provider or metrics.get_meter_provider()
+    if measure and _may_measure(meters):
+        found = Metrics(_Makes(meters.get_meter(_SCOPE)))
+        for observer in observers_of(found, repository=True, ticks=True, tasks=True):
+            app.use_observer(observer)
     app.use_observer(_Tracing(tracer_provider))
     if link:
         app.use_carrier(_carried)
@@ -239,3 +251,101 @@ def _add_ids_to_logs() -> None:
 
     made.adds_trace_ids = True  # type: ignore[attr-defined]  # so that it is not done twice
     logging.setLogRecordFactory(made)
+
+
+def _may_measure(provider: metrics.MeterProvider) -> bool:
+    """Whether there is an SDK. Of the stand-in for one that may be set up later the API has no public name."""
+    return not (isinstance(provider, metrics.NoOpMeterProvider) or type(provider).__name__ == "_ProxyMeterProvider")
+
+
+class _Makes:
+    """Makes instruments of one meter. Their names are those for Prometheus, as OpenTelemetry writes them:
+    ``pyncette_tasks_duration_seconds`` is ``pyncette.tasks_duration`` in the unit ``s``."""
+
+    def __init__(self, meter: metrics.Meter) -> None:
+        self._meter = meter
+
+    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> _Instrument:
+        return _Instrument(labels, self._meter.create_counter(*_named(name), text).add)
+
+    def histogram(
+        self, name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] | None = None
+    ) -> _Instrument:
+        made = self._meter.create_histogram(*_named(name), text, explicit_bucket_boundaries_advisory=buckets)
+        return _Instrument(labels, made.record)
+
+    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> _Gauge:
+        gauge = _Gauge(labels)
+        self._meter.create_observable_gauge(_named(name)[0], [gauge.observed], _named(name)[1], text)
+        return gauge
+
+
+class _Instrument:
+    """A counter or a histogram, with values for its labels or without."""
+
+    def __init__(
+        self, names: Sequence[str], write: Callable[..., None], attributes: Mapping[str, str] | None = None
+    ) -> None:
+        self._names = names
+        self._write = write
+        self._attributes = attributes or {}
+
+    def labels(self, *values: str) -> _Instrument:
+        return _Instrument(self._names, self._write, dict(zip(self._names, values, strict=True)))
+
+    def inc(self, amount: float = 1) -> None:
+        self._write(amount, self._attributes)
+
+    def observe(self, value: float) -> None:
+        self._write(value, self._attributes)
+
+
+class _Gauge:
+    """Values that are read when they are collected, so that one can also cease to be shown."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._values: dict[tuple[str, ...], float] = {}
+
+    def labels(self, *values: str) -> _GaugeOf:
+        return _GaugeOf(self._values, values)
+
+    def inc(self) -> None:
+        self.labels().inc()
+
+    def dec(self) -> None:
+        self.labels().dec()
+
+    def set(self, value: float) -> None:
+        self.labels().set(value)
+
+    def clear(self) -> None:
+        self._values.clear()
+
+    def observed(self, _: metrics.CallbackOptions) -> list[metrics.Observation]:
+        """What is shown now."""
+        found = list(self._values.items())
+        return [metrics.Observation(value, dict(zip(self._names, labels, strict=True))) for labels, value in found]
+
+
+class _GaugeOf:
+    """The value for some labels."""
+
+    def __init__(self, values: dict[tuple[str, ...], float], labels: tuple[str, ...]) -> None:
+        self._values = values
+        self._labels = labels
+
+    def inc(self) -> None:
+        self.set(self._values.get(self._labels, 0) + 1)
+
+    def dec(self) -> None:
+        self.set(self._values.get(self._labels, 0) - 1)
+
+    def set(self, value: float) -> None:
+        self._values[self._labels] = value
+
+
+def _named(name: str) -> tuple[str, str]:
+    """Name and unit."""
+    name = name.replace("pyncette_", "pyncette.", 1).removesuffix("_total")
+    return (name.removesuffix("_seconds"), "s") if name.endswith("_seconds") else (name, "1")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import inspect
+import time
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -61,6 +63,24 @@ class BulkCall:
     task: Task
     writer: Writer
     observers: Observers
+
+    @contextlib.contextmanager
+    def announced(self, result: BulkResult) -> Iterator[None]:
+        """Tells observers of its beginning and its end."""
+        about = {"call": self.name, "task": self.task.template.name}
+        self.observers.look_who_is_awake()
+        self.observers.tell("bulk_started", **about)
+        started = time.perf_counter()
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as e:
+            error = e
+            raise
+        finally:
+            duration = time.perf_counter() - started
+            counts = {"done": result.done, "refused": len(result.refused)}
+            self.observers.tell("bulk_finished", **about, **counts, duration=duration, error=error)
 
 
 async def schedule_many(
@@ -142,12 +162,9 @@ class Bulk(Generic[T, W]):
     async def run(self, items: Iterable[T] | AsyncIterable[T]) -> BulkResult:
         if isinstance(items, str):
             raise TypeError(f"A bulk call takes many instances, not one text: write [{items!r}].")
-        with self._call.observers.bulk(self._call.name, self._call.task, self._counts):
+        with self._call.announced(self._result):
             await self._run(items)
         return self._result
-
-    def _counts(self) -> tuple[int, int]:
-        return self._result.done, len(self._result.refused)
 
     async def _run(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         batch: list[tuple[str, W]] = []

@@ -31,12 +31,12 @@ def problems(
     if shortest_lease is not None and clock_error > shortest_lease // CLOCK_PART:
         yield f"the storage's clock is known to {clock_error / 1e6:.1f} s only, too little for the leases"
     for held in active:
-        beyond = _beyond(held, now)
+        beyond = beyond_lease(held, now)
         if beyond >= held.task.policies.lease_microseconds:
             yield f"{str(held.task)!r} is still executed, and its lease ended {beyond / 1e6:.1f} s ago"
 
 
-def _beyond(held: HeldLease, now: int) -> int:
+def beyond_lease(held: HeldLease, now: int) -> int:
     """For how long an execution has gone on after the end of its lease; 0 if it has not, or needs none."""
     policies = held.task.policies
     if held.started_at is None or not holds_lease(policies):

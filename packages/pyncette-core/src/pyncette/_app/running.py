@@ -40,6 +40,7 @@ from .about import default_name, describing
 from .budget import SettleBudget
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
 from .instances import Instances, what_if_exists
+from .sampling import Sampler
 from .states import TaskState
 from .steering import Steering
 
@@ -297,6 +298,7 @@ class PyncetteContext(Steering):
                     if self._history is not None:
                         watch.start_soon(self._history.prune)
                     watch.start_soon(self._executions.deadlines.run)
+                    watch.start_soon(self._sampler().run, tasks)
                     try:
                         async with unwrapped(self._make_executor()) as executor:
                             limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
@@ -312,6 +314,10 @@ class PyncetteContext(Steering):
                 self._registry.leave()
             await self._settle()
         logger.info("All executions have ended.")
+
+    def _sampler(self) -> Sampler:
+        own = (self._store, self._writer, self.clock, self._observers, self._reading, self._registry)
+        return Sampler(*own, self._active)
 
     async def _cut_off(self, scope: anyio.CancelScope) -> None:
         """Cancel executions that outlast the drain deadline; they give their leases back."""

@@ -108,6 +108,20 @@ class Registry:
                 return decode_all(found)
             place = (page[-1].ready_at, page[-1].key)
 
+    async def is_first(self) -> bool:
+        """Whether this process is the one that does what one is enough for: the first by name of those that are alive.
+        Two may think so for a moment, when one comes or goes."""
+        since = Band.COMPLETED.at(self._clock.now())
+        after: str | None = None
+        while True:
+            page = await self._store.scan(WORKERS, after=after, limit=SWEEP)
+            for record in page:
+                if since <= record.ready_at < Band.COMPLETED.before and decode_all([record]):
+                    return record.key == self._key
+            if len(page) < SWEEP:
+                return True
+            after = page[-1].key
+
     async def _sweep(self) -> None:
         """Remove records of workers that have died."""
         before = Band.COMPLETED.at(self._clock.now())

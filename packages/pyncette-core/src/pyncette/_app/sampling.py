@@ -1,0 +1,81 @@
+"""What no event tells by itself: looked at from time to time, and only while an observer wants to know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from pyncette._leases.active import Active
+from pyncette._leases.control import ControlReading
+from pyncette._leases.store import Store
+from pyncette._leases.workers import Registry
+from pyncette._leases.writer import Writer
+from pyncette._tasks.task import Task
+from pyncette.clock import Clock
+from pyncette.errors import RepositoryException
+from pyncette.events import SampledTask
+from pyncette.observer import Observers
+from pyncette.record import Band
+
+from .health import beyond_lease
+
+INTERVAL = 30_000_000
+"""Microseconds between two looks."""
+
+
+class Sampler:
+    """Looks at this worker and, on one worker of all, at what is stored."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        clock: Clock,
+        observers: Observers,
+        reading: ControlReading,
+        registry: Registry,
+        active: Active,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+        self._observers = observers
+        self._reading = reading
+        self._registry = registry
+        self._active = active
+
+    async def run(self, tasks: Sequence[Task]) -> None:
+        """Look twice a minute, until cancelled."""
+        while True:
+            await self._clock.wait_until(self._clock.now() + INTERVAL, background=True)
+            if self._observers.has_listeners("sampled"):
+                await self._sample(tasks)
+
+    async def _sample(self, tasks: Sequence[Task]) -> None:
+        samples: list[SampledTask] = []
+        try:
+            if await self._registry.is_first():
+                samples = [await self._stored(task) for task in tasks]
+        except RepositoryException:  # logged where it happens; what this worker knows of itself is told all the same
+            samples = []
+        now = self._clock.now()
+        self._observers.tell(
+            "sampled",
+            writes_overdue=self._writer.overdue,
+            beyond_lease=sum(beyond_lease(held, now) > 0 for held in self._active),
+            clock_offset=(now - time.time_ns() // 1000) / 1_000_000,
+            tasks=tuple(samples),
+        )
+
+    async def _stored(self, task: Task) -> SampledTask:
+        queues = [home.queue for home in task.queues]
+        age = 0.0
+        if task.canonical_name not in self._reading.control.paused:
+            ready = (await self._store.look(queues, ())).next_ready
+            age = 0.0 if ready is None else max(0, self._clock.now() - ready) / 1_000_000
+        dead, paused = [await self._count(task.queues, band) for band in (Band.DEAD, Band.PAUSED)]
+        return SampledTask(task=task.name, dead=dead, paused=paused, backlog_age=age)
+
+    async def _count(self, homes: Iterable[Task], band: Band) -> int:
+        counts = [await self._store.count(home.queue, since=band.since, before=band.before) for home in homes]
+        return sum(count.value for count in counts)

@@ -1,0 +1,213 @@
+"""What is measured of an app, from events: the same for everything that shows metrics.
+
+Labels: ``task_name`` is the name of the task or template, ``operation`` the repository's method, ``exception_type`` the
+class of what was raised. An operation that serves several templates at once has an empty ``task_name``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from pyncette.events import (
+    AttemptEnded,
+    AttemptRunning,
+    AttemptStarted,
+    BatchStored,
+    Claimed,
+    LeaseLost,
+    OperationFinished,
+    OperationStarted,
+    RunEnded,
+    Sampled,
+    TickFinished,
+    TickStarted,
+)
+from pyncette.observer import Observer
+
+_LAG_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75),
+    *(1, 2.5, 5, 7.5, 10, 25, 50, 75, 100, 250, 500, 750, 1000),
+)
+_BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Makes(Protocol):
+    """Makes instruments, whose ``labels(*values)`` have ``inc``, ``dec``, ``observe`` and ``set``, as those of
+    ``prometheus_client`` do; one without labels has them itself."""
+
+    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Any: ...
+
+    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Any: ...
+
+    def histogram(
+        self, name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] | None = None
+    ) -> Any: ...
+
+
+class _Family:
+    """Counts, durations, failures and number in progress of one kind of thing."""
+
+    def __init__(self, kind: str, labels: tuple[str, ...], makes: Makes) -> None:
+        self._total = makes.counter(f"pyncette_{kind}_total", f"Number of {kind}", labels)
+        self._duration = makes.histogram(f"pyncette_{kind}_duration_seconds", f"Duration of {kind} in seconds", labels)
+        self._failures = makes.counter(
+            f"pyncette_{kind}_failures_total", f"Number of failed {kind}", (*labels, "exception_type")
+        )
+        self._in_progress = makes.gauge(f"pyncette_{kind}_in_progress", f"Number of {kind} in progress", labels)
+
+    def started(self, *values: str) -> None:
+        _child(self._total, values).inc()
+        _child(self._in_progress, values).inc()
+
+    def finished(self, *values: str, duration: float, error: BaseException | None) -> None:
+        _child(self._in_progress, values).dec()
+        _child(self._duration, values).observe(duration)
+        if isinstance(error, Exception):  # a cancellation is no failure
+            self._failures.labels(*values, type(error).__name__).inc()
+
+
+def _child(metric: Any, values: tuple[str, ...]) -> Any:
+    return metric.labels(*values) if values else metric
+
+
+class Metrics:
+    """All instruments, made once for all apps that share them."""
+
+    def __init__(self, makes: Makes) -> None:
+        self.tasks: _Family = _Family("tasks", ("task_name",), makes)
+        self.ticks: _Family = _Family("ticks", (), makes)
+        self.operations: _Family = _Family("repository_ops", ("operation", "task_name"), makes)
+        self.staleness = makes.histogram(
+            "pyncette_tasks_staleness_seconds",
+            "Time in seconds from the moment an occurrence was due to the start of its execution",
+            ("task_name",),
+            _LAG_BUCKETS,
+        )
+        self.longest_running = makes.gauge(
+            "pyncette_tasks_longest_running_seconds",
+            "How long the oldest execution that has outlasted half of its lease has been running, in seconds",
+            ("task_name",),
+        )
+        self.due_lag = makes.gauge(
+            "pyncette_due_lag_seconds",
+            "How long the oldest occurrence that the last tick claimed had been due, in seconds",
+        )
+        self.leases_lost = makes.counter(
+            "pyncette_leases_lost_total", "Number of leases lost before the execution was settled", ("task_name",)
+        )
+        self.runs = makes.counter(
+            "pyncette_runs_total",
+            "Number of occurrences that have ended, by outcome; skipped ones also by the reason",
+            ("task_name", "outcome", "reason"),
+        )
+        self.batch_size = makes.histogram(
+            "pyncette_settlement_batch_size",
+            "Number of writes that went to the storage together",
+            buckets=_BATCH_BUCKETS,
+        )
+        self.sampled: _Sampled = _Sampled(makes)
+
+
+class _Sampled:
+    """What is looked at from time to time."""
+
+    def __init__(self, makes: Makes) -> None:
+        self.instances = makes.gauge(
+            "pyncette_instances", "Number of instances that are held, by state: dead or paused", ("task_name", "state")
+        )
+        self.backlog = makes.gauge(
+            "pyncette_backlog_age_seconds",
+            "How long the oldest occurrence that nobody has claimed has been ready, in seconds",
+            ("task_name",),
+        )
+        self.beyond_lease = makes.gauge(
+            "pyncette_executions_beyond_lease", "Number of executions that go on though their lease has ended"
+        )
+        self.overdue = makes.gauge("pyncette_writes_overdue", "1 while writes wait for a storage that fails, else 0")
+        self.clock_offset = makes.gauge(
+            "pyncette_clock_offset_seconds", "How far the storage's time is ahead of the machine's, in seconds"
+        )
+
+
+def observers_of(metrics: Metrics, *, repository: bool, ticks: bool, tasks: bool) -> Iterator[Observer]:
+    """What has to be added to an app."""
+    if repository:
+        yield _RepositoryObserver(metrics)
+    if ticks:
+        yield _TickObserver(metrics)
+    if tasks:
+        yield _TaskObserver(metrics)
+
+
+class _RepositoryObserver(Observer):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def operation_started(self, event: OperationStarted, /) -> None:
+        self._metrics.operations.started(event.operation, event.task)
+
+    def operation_finished(self, event: OperationFinished, /) -> None:
+        self._metrics.operations.finished(event.operation, event.task, duration=event.duration, error=event.error)
+
+    def batch_stored(self, event: BatchStored, /) -> None:
+        self._metrics.batch_size.observe(event.size)
+
+
+class _TickObserver(Observer):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def tick_started(self, event: TickStarted, /) -> None:
+        self._metrics.ticks.started()
+
+    def tick_finished(self, event: TickFinished, /) -> None:
+        self._metrics.ticks.finished(duration=event.duration, error=event.error)
+
+    def claimed(self, event: Claimed, /) -> None:
+        self._metrics.due_lag.set(event.lag)
+
+
+class _TaskObserver(Observer):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._running: dict[str, dict[tuple[str, int | None], float]] = {}  # by task, those that have run for long
+
+    def attempt_started(self, event: AttemptStarted, /) -> None:
+        self._metrics.tasks.started(event.task)
+        self._metrics.staleness.labels(event.task).observe(event.lag)
+
+    def attempt_ended(self, event: AttemptEnded, /) -> None:
+        if event.duration is not None:  # otherwise it never started here
+            self._metrics.tasks.finished(event.task, duration=event.duration, error=event.error)
+            if self._running.get(event.task):
+                self._running[event.task].pop((event.key, event.fencing_token), None)
+                self._show_longest(event.task)
+
+    def attempt_running(self, event: AttemptRunning, /) -> None:
+        self._running.setdefault(event.task, {})[event.key, event.fencing_token] = event.duration
+        self._show_longest(event.task)
+
+    def _show_longest(self, task: str) -> None:
+        longest = max(self._running[task].values(), default=0)
+        self._metrics.longest_running.labels(task).set(longest)
+
+    def run_ended(self, event: RunEnded, /) -> None:
+        reason = event.reason if event.outcome == "skipped" else ""
+        self._metrics.runs.labels(event.task, event.outcome, reason).inc(event.count)
+
+    def lease_lost(self, event: LeaseLost, /) -> None:
+        self._metrics.leases_lost.labels(event.task).inc()
+
+    def sampled(self, event: Sampled, /) -> None:
+        """What another worker samples now is no longer shown here."""
+        metrics = self._metrics.sampled
+        metrics.beyond_lease.set(event.beyond_lease)
+        metrics.overdue.set(int(event.writes_overdue))
+        metrics.clock_offset.set(event.clock_offset)
+        metrics.instances.clear()
+        metrics.backlog.clear()
+        for sample in event.tasks:
+            metrics.instances.labels(sample.task, "dead").set(sample.dead)
+            metrics.instances.labels(sample.task, "paused").set(sample.paused)
+            metrics.backlog.labels(sample.task).set(sample.backlog_age)
