@@ -32,6 +32,8 @@ RUN_TO_THEIR_END = {
     ],
     "partitioned_tasks": ["report for user 9"],
     "fencing_token": ["^written", "^refused"],
+    "traces": ["^process deliver failed linked to POST /orders", "^process deliver succeeded linked to POST /orders"],
+    "alerts": ["^alert: deliver:invoice has failed after 2 attempts: ConnectionError"],
 }
 RUN_UNTIL_STOPPED = {
     "basic": ["^cron: ", "^interval:"],
@@ -42,7 +44,7 @@ RUN_UNTIL_STOPPED = {
     "synchronous": ["^crunched"],
 }
 NEED_A_SERVER = ["on_redis", "on_postgres", "on_mysql", "on_dynamodb"]
-OF_THEIR_OWN = ["healthcheck", "prometheus", "web_application"]
+OF_THEIR_OWN = ["healthcheck", "prometheus", "run_log_page", "web_application"]
 
 Start = Callable[..., Program]
 
@@ -171,6 +173,25 @@ def test_prometheus(start: Start) -> None:
         } <= families
     assert "pyncette_tasks_staleness_seconds" in families
     assert program.end(signal.SIGTERM) == 0
+
+
+def test_run_log_page(start: Start) -> None:
+    port = free_port()
+    program = start("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "run_log_page:web")
+    program.wait_for(lambda: program.matches("Uvicorn running"))
+    program.wait_for(lambda: program.matches("the price server is away"))
+
+    def shows_failed() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/?outcome=failed&text=price")
+        page = connection.getresponse().read().decode()
+        connection.close()
+        assert "succeeded" not in page
+        return "<td>import_prices</td>" in page and "ConnectionError: the price server is away" in page
+
+    program.wait_for(shows_failed)
+    program.process.send_signal(signal.SIGINT)
+    program.process.wait(30)
 
 
 def test_web_application(start: Start) -> None:
