@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyncette import Context, Pyncette
-from pyncette._tasks.names import check_name, escape, join, partition_of
+from pyncette._tasks.names import check_name, escape, is_reserved, join, partition_of, static_queue, task_of
 
 _MINUTE = datetime.timedelta(minutes=1)
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
@@ -63,8 +63,27 @@ def test_a_canonical_name_has_at_most_1024_bytes() -> None:
     assert template.instantiate("é" * 511, interval=_MINUTE)
     with pytest.raises(ValueError, match="takes 1,026 bytes of UTF-8; at most 1,024"):
         template.instantiate("é" * 512, interval=_MINUTE)
-    with pytest.raises(ValueError, match="at most 1,024"):
-        app.task(name="x" * 1025, interval=_MINUTE)(template)
+    assert app.task(name="x" * 1016, interval=_MINUTE)(template)
+    with pytest.raises(ValueError, match="takes 1,025 bytes of UTF-8; at most 1,024"):
+        app.task(name="x" * 1017, interval=_MINUTE)(template)
+
+
+@given(TEXT.filter(lambda t: t and not t.endswith(":")), st.integers(0, 9))
+def test_queues_tell_name_and_kind(name: str, number: int) -> None:
+    queues = [static_queue(escape(name)), escape(name), join(escape(name), str(number))]
+    assert [task_of(queue) for queue in queues] == [
+        (name, "static", None),
+        (name, "dynamic", None),
+        (name, "partitioned", number),
+    ]
+    assert len(set(queues)) == 3
+    assert not any(map(is_reserved, queues))
+
+
+def test_reserved_queues() -> None:
+    assert all(map(is_reserved, [":control", ":workers", ":static"]))
+    assert task_of(static_queue(escape("static:"))) == ("static:", "static", None)
+    assert task_of(escape(":static:a")) == (":static:a", "dynamic", None)
 
 
 def test_a_damaged_name_that_is_stored_can_be_shown() -> None:

@@ -63,6 +63,7 @@ async def test_a_worker_with_many_tasks_lists_them_all(bench: Bench, count: int)
             for _ in range(3):
                 (worker,) = await operator.workers()
                 assert worker.tasks == tuple(f"task {number}" for number in range(count))
+                assert worker.kinds == ("dynamic",) * count
                 assert worker.task_count == count
                 assert len(await left(bench)) == 1 + further
                 await pass_time(bench, FURTHER_RENEWAL // 1_000_000 * 2)

@@ -295,7 +295,7 @@ class Observers:
             "worker": self.worker,
             "task": task.template.name,
             "instance": None if task.parent_task is None else task.name,
-            "key": record.key,
+            "key": task.canonical_name,
             "scheduled_at": to_datetime(record.due_at if extra is None else extra.at),
             "fencing_token": record.fence,
             "trigger": "schedule" if extra is None else extra.trigger,

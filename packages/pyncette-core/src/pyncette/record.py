@@ -68,12 +68,13 @@ class Queue:
     """A group of records that is polled together: the instances of a dynamic task, those of one partition, or one
     static task.
 
-    :ivar name: canonical name of the template, of the partition, or of the static task.
+    :ivar name: canonical name of the template or of the partition; that of a static task behind ``:static:``.
     :ivar static: whether the queue holds a single record, whose key is the queue's name. Stores that spread queues
         over nodes keep all static queues together.
 
-    The names of users' queues never begin with a single ``:``, which doubles in canonical names. Those that do are
-    reserved for core.
+    A name is that of a static queue or that of another one, never both: when a deploy turns a dynamic task into a
+    static one, or the reverse, neither finds the other's records. Other names that begin with a single ``:``, which
+    doubles in canonical names, are reserved for core.
     """
 
     name: str

@@ -42,6 +42,7 @@ def describing(
     """
     started_at = to_datetime(context.clock.now())
     names = tuple(task.name for task in tasks)
+    kinds = tuple(task.kind for task in tasks)
     host, version = socket.gethostname(), importlib.metadata.version("pyncette-core")
 
     def describe() -> Worker:
@@ -54,6 +55,7 @@ def describing(
             python=platform.python_version(),
             event_loop=loop_name(),
             tasks=names,
+            kinds=kinds,
             task_count=len(tasks),
             concurrency_limit=concurrency_limit,
             running=len(running),

@@ -11,6 +11,10 @@ from pyncette._tasks.task import Task, check_task
 CLOSED = "The app context is closed: use it inside of its block, async with app.create() as …."
 
 
+_Form = tuple[bool, int]
+"""Whether a task is dynamic, and its partition count or 0."""
+
+
 class CallCheck:
     """What one app context can be asked for, and from where.
 
@@ -21,11 +25,13 @@ class CallCheck:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self.loop = EventLoop()
         self.closed = False
-        self._declared = {task.name: task for task in tasks}
+        self._forms: dict[str, set[_Form]] = {}
+        for task in tasks:
+            self.admit(task)
 
     def admit(self, task: Task) -> None:
         """A task that this app does not declare may be listed and steered."""
-        self._declared.setdefault(task.name, task)
+        self._forms.setdefault(task.name, set()).add(_form(task))
 
     def check_loop(self, method: str) -> None:
         """:raises RuntimeError: the caller is in another thread or event loop, or the context is closed."""
@@ -48,21 +54,21 @@ class CallCheck:
         self.check_loop(method)
         check_task(task)
         asked = task.template
-        declared = self._declared.get(asked.name)
-        if declared is None:
-            known = ", ".join(map(repr, list(self._declared)[:5])) or "none at all"
+        forms = self._forms.get(asked.name)
+        if forms is None:
+            known = ", ".join(map(repr, list(self._forms)[:5])) or "none at all"
             raise ValueError(
                 f"The task {asked.name!r} is not declared on the app that was opened (it has {known}), which would "
                 "never execute it: declare it there, and before app.create(). If it is declared there, its module may "
                 "be imported twice, as a program and by name: then keep the app in a module that is only imported. "
                 "A program that lists and steers tasks of other apps gets them by find_task()."
             )
-        if declared is not asked and _form(declared) != _form(asked):
+        if _form(asked) not in forms:
             raise ValueError(
                 f"The task {asked.name!r} that was passed is declared in another way than the one of the app that was "
                 "opened: both static, both dynamic, or both with the same partition_count."
             )
 
 
-def _form(task: Task) -> tuple[bool, int]:
+def _form(task: Task) -> _Form:
     return task.dynamic, task.partition_count if isinstance(task, PartitionedTask) else 0

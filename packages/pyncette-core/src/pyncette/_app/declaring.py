@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Never, TypeVar
 
 from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, Argument, declared_args
-from pyncette._tasks.names import check_name, escape, join, partition_of
+from pyncette._tasks.names import check_name, escape, partition_of, static_queue
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.policies import POLICIES, CatchUp, ExecutionMode, FailureMode, OnExhausted, Overlap, Policies
 from pyncette._tasks.retry import RetryPolicy
@@ -278,7 +278,7 @@ class Declarations:
         if chosen is None or chosen == "":
             raise ValueError("No name for the task to be found: give it one, name='…'.")
         checked = check_name(chosen)
-        join(escape(checked))
+        static_queue(escape(checked))  # the longest that is made of it
         if any(task.name == checked for task in self._tasks):
             raise ValueError(f"There is a task called {checked!r} already: give this one another name, name='…'.")
         return checked

@@ -19,6 +19,7 @@ from pyncette._lifecycle.backfill import moments, schedule_text
 from pyncette._schedules.moments import LATEST, moment_of, to_datetime
 from pyncette._tasks.control import CONTROL, Asked, Control
 from pyncette._tasks.extra import Backfill, ExtraRun, extra_of
+from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import Spec, decode_args, encode_args
 from pyncette._tasks.state import State
 from pyncette._tasks.task import Task, check_task
@@ -105,7 +106,7 @@ class ExtraRuns:
 
         :return: those that wait until it is resumed, because too many are looked for.
         """
-        template, asked_at = task.template.canonical_name, self._clock.now()
+        template, asked_at = task.template.queue.name, self._clock.now()
         (record,) = await self._store.read((CONTROL,))
         self._reading.take(record, asked_at)
         refused: dict[Ask, Exception] = {}
@@ -142,7 +143,7 @@ class ExtraRuns:
         _, ref = locate(task, name)
         record, spec = await self._read(ref)
         if isinstance(spec.schedule, Once):
-            raise ValueError(f"{ref.key!r} has a single occurrence: run it by trigger_task().")
+            raise ValueError(f"{name_of(ref.key)!r} has a single occurrence: run it by trigger_task().")
         first = last = None
         total = 0
         for moment in moments(record, spec, plan.start, plan.end):

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from pyncette._leases.control import ControlReading
+from pyncette._leases.control import ChangeControl, ControlReading
 from pyncette._leases.registration import Remove
 from pyncette._leases.store import Store
 from pyncette._leases.workers import Registry
 from pyncette._leases.writer import Writer
 from pyncette._schedules.moments import to_datetime
-from pyncette._tasks.names import escape, template_of
+from pyncette._tasks.control import Control
+from pyncette._tasks.names import Kind, escape, is_reserved, task_of
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.policies import MOST_RUNS, ExecutionMode, Policies
 from pyncette._tasks.task import Task
+from pyncette._tasks.worker import Worker
 from pyncette.errors import RepositoryException
-from pyncette.record import Queue, Ref
+from pyncette.record import Queue
 
 from .bulk import Progress, store_all, tell
 from .listing import END
 
 PAGE = 1000
-
-Kind = Literal["static", "dynamic", "partitioned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class StoredTask:
     """A task of which something is stored, or that this app declares.
 
     :ivar name: its name.
-    :ivar kind: static, dynamic or partitioned.
+    :ivar kind: static, dynamic or partitioned. What is stored of a task that was turned from one into another is a task
+        of its own here, with the same name.
     :ivar partition_count: of a partitioned task, as far as it is known; otherwise None.
     :ivar declared: whether this app declares it.
     :ivar stored: whether something of it is stored.
@@ -50,6 +51,10 @@ class StoredTask:
     paused_reason: str | None = None
 
 
+_Task = tuple[str, Kind]
+"""Name and kind."""
+
+
 class Inventory:
     """What is stored, for one app context."""
 
@@ -60,31 +65,39 @@ class Inventory:
         self._writer = writer
         self._reading = reading
         self._registry = registry
-        self._declared = {task.name: task for task in declared}
+        self._declared = {(task.name, task.kind): task for task in declared}
 
     async def tasks(self) -> list[StoredTask]:
         """All tasks that are stored or declared, by name."""
         control = await self._reading.follow()
-        found: dict[str, set[int | None]] = {name: set() for name in self._declared}
+        partitions: dict[_Task, set[int | None]] = {task: set() for task in self._declared}
         for queue in await self._queues():
-            name, partition = template_of(queue)
-            found.setdefault(name, set()).add(partition)
-        tasks = []
-        for name, partitions in sorted(found.items()):
-            kind, count = await self._kind(name, partitions)
-            pause = control.paused.get(escape(name))
-            tasks.append(
-                StoredTask(
-                    name,
-                    kind,
-                    count,
-                    name in self._declared,
-                    bool(partitions),
-                    to_datetime(pause.since) if pause else None,
-                    pause.reason if pause else None,
-                )
-            )
-        return tasks
+            name, kind, partition = task_of(queue)
+            partitions.setdefault((name, kind), set()).add(partition)
+        return [self._described(task, numbers, control) for task, numbers in sorted(partitions.items())]
+
+    def _described(self, task: _Task, partitions: set[int | None], control: Control) -> StoredTask:
+        """
+        :param partitions: those that hold something; None stands for a queue that is none.
+        """
+        name, kind = task
+        pause = None if kind == "static" else control.paused.get(escape(name))
+        return StoredTask(
+            name,
+            kind,
+            self._partition_count(name, partitions, control) if kind == "partitioned" else None,
+            task in self._declared,
+            bool(partitions),
+            to_datetime(pause.since) if pause else None,
+            pause.reason if pause else None,
+        )
+
+    def _partition_count(self, name: str, partitions: set[int | None], control: Control) -> int:
+        declared = self._declared.get((name, "partitioned"))
+        if isinstance(declared, PartitionedTask):
+            return declared.partition_count
+        largest = max(number for number in partitions if number is not None)
+        return control.partitions.get(escape(name), largest + 1)
 
     async def orphans(self) -> list[StoredTask]:
         """Those that are stored, and that neither a live worker nor this app declares."""
@@ -95,48 +108,61 @@ class Inventory:
                     f"The worker {worker.name!r} executes {worker.task_count:,} tasks and lists {len(worker.tasks):,} "
                     "of them so far: what nobody executes can't be told. Ask again in some minutes."
                 )
-        known = {name for worker in workers for name in worker.tasks} | self._declared.keys()
-        return [task for task in await self.tasks() if task.stored and task.name not in known]
+        known = _executed(workers) | self._declared.keys()
+        return [task for task in await self.tasks() if task.stored and (task.name, task.kind) not in known]
 
-    async def find(self, name: str) -> Task:
+    async def find(self, name: str, kind: Kind | None) -> Task:
         """A task by its name, declared here or not."""
-        if name in self._declared:
-            return self._declared[name]
-        stored = {task.name: task for task in await self.tasks()}
-        if name not in stored:
-            known = ", ".join(map(repr, list(stored)[:10])) or "nothing"
-            raise LookupError(f"There is no task {name!r}: stored here is {known}.")
-        return _handle(stored[name])
+        for declared in self._declared.values():
+            if declared.name == name and kind in (None, declared.kind):
+                return declared
+        stored = await self.tasks()
+        found = [task for task in stored if task.name == name and kind in (None, task.kind)]
+        if len(found) > 1:
+            executed = _executed(await self._registry.alive())
+            found = [task for task in found if (task.name, task.kind) in executed] or found
+        if not found:
+            known = ", ".join(repr(task.name) for task in stored[:10]) or "nothing"
+            raise LookupError(f"There is no {kind or ''} task {name!r}: stored here is {known}.".replace("  ", " "))
+        if len(found) > 1:
+            kinds = " and ".join(task.kind for task in found)
+            raise LookupError(f"What is stored of {name!r} is {kinds}: say which one is meant, kind={found[0].kind!r}.")
+        return _handle(found[0])
 
-    async def purge(self, name: str, progress: Progress | None) -> int:
+    async def purge(self, name: str, kind: Kind | None, progress: Progress | None) -> int:
         """Remove all that is stored of an orphan."""
-        orphans = {task.name: task for task in await self.orphans()}
-        if name not in orphans:
-            known = ", ".join(map(repr, orphans)) or "none"
+        orphans = await self.orphans()
+        purged = [task for task in orphans if task.name == name and kind in (None, task.kind)]
+        if not purged:
+            known = ", ".join(repr(task.name) for task in orphans) or "none"
             raise ValueError(
                 f"{name!r} is no orphan: only tasks that no live worker and not this app declares are removed "
                 f"(now {known}). Unschedule instances of the others instead."
             )
         removed = 0
-        for queue in _handle(orphans[name]).queues:
-            for static in (False, True):
-                while records := await self._store.scan(Queue(queue.canonical_name, static), after=None, limit=PAGE):
+        for orphan in purged:
+            queues = [queue.queue for queue in _handle(orphan).queues]
+            for queue in queues:
+                while records := await self._store.scan(queue, after=None, limit=PAGE):
                     await store_all(self._writer, [Remove(record.ref) for record in records])
                     removed += len(records)
                     await tell(progress, removed)
+            await self._forget(orphan, [queue.name for queue in queues])
         return removed
 
-    async def _kind(self, name: str, partitions: set[int | None]) -> tuple[Kind, int | None]:
-        declared = self._declared.get(name)
-        if isinstance(declared, PartitionedTask):
-            return "partitioned", declared.partition_count
-        if declared is not None:
-            return ("dynamic" if declared.dynamic else "static"), None
-        numbers = [number for number in partitions if number is not None]
-        if numbers:
-            return "partitioned", self._reading.control.partitions.get(escape(name), max(numbers) + 1)
-        (record,) = await self._store.read([Ref(escape(name), escape(name))])
-        return ("dynamic" if record is None else "static"), None
+    async def _forget(self, purged: StoredTask, queues: Sequence[str]) -> None:
+        """Drop what was said of a template that is purged, so that a new one of its name begins anew."""
+        if purged.kind == "static":
+            return
+        partitioned = purged.kind == "partitioned"
+        others = [task for task in await self.tasks() if task.name == purged.name and task.kind != "static"]
+        other = any(task.kind != purged.kind for task in others)
+        name = escape(purged.name)
+        write = ChangeControl(
+            lambda control, _: control.purged(name, queues, partitioned=partitioned, other=other), self._reading
+        )
+        self._writer.submit(write)
+        await write.wait()
 
     async def _queues(self) -> list[str]:
         """The names of users' queues that hold something."""
@@ -144,20 +170,23 @@ class Inventory:
         after: str | None = None
         while True:
             page = await self._store.queues(after=after, limit=PAGE)
-            for name in page:
-                reserved = name.startswith(":") and not name.startswith("::")
-                if not reserved and (template_of(name)[0] in self._declared or await self._holds_something(name)):
-                    found.append(name)
+            found += [name for name in page if not is_reserved(name) and await self._is_in_use(name)]
             if len(page) < PAGE:
                 return found
             after = page[-1]
 
-    async def _holds_something(self, queue: str) -> bool:
-        """A storage may name queues that have become empty."""
-        for static in (False, True):
-            if (await self._store.count(Queue(queue, static), before=END, limit=1)).value:
-                return True
-        return False
+    async def _is_in_use(self, queue: str) -> bool:
+        """Whether the task is declared, or the queue holds something: storages may name queues that have become
+        empty."""
+        name, kind, _ = task_of(queue)
+        if (name, kind) in self._declared:
+            return True
+        count = await self._store.count(Queue(queue, static=kind == "static"), before=END, limit=1)
+        return count.value > 0
+
+
+def _executed(workers: Iterable[Worker]) -> set[_Task]:
+    return {task for worker in workers for task in zip(worker.tasks, worker.kinds, strict=False)}
 
 
 _NOT_HERE = Policies(execution_mode=ExecutionMode.AT_MOST_ONCE, keep_runs=MOST_RUNS)

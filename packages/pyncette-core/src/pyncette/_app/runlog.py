@@ -12,7 +12,7 @@ from typing import get_args
 from pyncette._leases.store import Store
 from pyncette._lifecycle.log import decode
 from pyncette._schedules.moments import to_datetime
-from pyncette._tasks.names import template_of
+from pyncette._tasks.names import task_of
 from pyncette.events import RunOutcome
 from pyncette.record import RunLine, RunQuestion
 
@@ -100,8 +100,8 @@ def _read(lines: Iterable[RunLine]) -> Iterable[LoggedRun]:
         logged = decode(line.text)
         if logged is None:
             continue
-        name, _ = template_of(line.queue)
-        instance = None if line.key == line.queue else line.key[len(line.queue) + 1 :].replace("::", ":")
+        name, kind, _ = task_of(line.queue)
+        instance = None if kind == "static" else line.key[len(line.queue) + 1 :].replace("::", ":")
         yield LoggedRun(
             task=name,
             instance=instance,

@@ -78,7 +78,7 @@ class PyncetteContext(Steering):
         self._concurrency_limit = options.concurrency_limit
         self._drain_timeout = options.drain_timeout
         self._make_executor = make_executor
-        names = {home.canonical_name: task.name for task in tasks for home in task.queues}
+        names = {home.queue.name: task.name for task in tasks for home in task.queues}
         interval = poll_interval // datetime.timedelta(microseconds=1)
         store = Store(repository, self.clock, observers, names)
         agenda = Agenda(interval)

@@ -107,7 +107,7 @@ def describe(home: Task, record: Record, control: Control, now: int) -> TaskStat
     tz = spec.schedule.tz
     running = lease.state_of(record, now) is lease.State.LEASED
     side = schedule_side(record)
-    pause = control.paused.get(home.template.canonical_name)
+    pause = control.paused.get(home.template.queue.name)
     state = "running" if running else _named(side, lease.state_of(side, now))
     if pause is not None and state in ("waiting", "due", "retrying"):
         state = "paused"

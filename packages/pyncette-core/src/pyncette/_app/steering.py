@@ -11,6 +11,7 @@ from pyncette._leases.store import Store
 from pyncette._leases.workers import Registry
 from pyncette._leases.writer import Writer
 from pyncette._schedules.moments import moment_of
+from pyncette._tasks.names import Kind
 from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
 from pyncette._validation.checks import check_count
@@ -114,7 +115,7 @@ class Steering(OnDemand):
         self._calls.check_loop("tasks")
         return await self._inventory.tasks()
 
-    async def find_task(self, name: str) -> Task:
+    async def find_task(self, name: str, kind: Kind | None = None) -> Task:
         """A task by its name, for programs that list and steer tasks of other apps without their code.
 
         Its instances can be scheduled, listed and steered; this program never executes it. It does not know the task's
@@ -123,16 +124,19 @@ class Steering(OnDemand):
         at-least-once task whose scheduling the storage did not confirm is not stored again if it is gone, and an
         instance that is resumed after its last occurrence has passed is removed, whatever ``retain`` says.
 
-        :raises LookupError: nothing of it is stored; the message says what is.
+        :param kind: static, dynamic or partitioned, where tasks of several kinds have that name. By default the one
+            that this app declares, or else the one that live workers execute.
+        :raises LookupError: nothing of it is stored, or several are meant; the message says what is.
         :raises RepositoryException: the storage failed.
         """
         self._calls.check_loop("find_task")
-        task = await self._inventory.find(name)
+        task = await self._inventory.find(name, kind)
         self._calls.admit(task)
         return task
 
     async def orphans(self) -> list[StoredTask]:
-        """Tasks of which something is stored, but that no live worker executes and this app does not declare.
+        """Tasks of which something is stored, but that no live worker executes and this app does not declare. What is
+        left over of a task that became static, dynamic or partitioned is among them, with the kind that it had.
 
         They are kept: an app that declares such a task again finds all its instances. Workers with
         ``register_worker=False`` are not known of.
@@ -142,17 +146,19 @@ class Steering(OnDemand):
         self._calls.check_loop("orphans")
         return await self._inventory.orphans()
 
-    async def purge(self, name: str, progress: Progress | None = None) -> int:
-        """Remove all that is stored of an orphan, in batches of 1,000. It can't be undone.
+    async def purge(self, name: str, progress: Progress | None = None, *, kind: Kind | None = None) -> int:
+        """Remove all that is stored of an orphan, in batches of 1,000, and what was said of it as a template (that it
+        is paused, its partition count). It can't be undone.
 
         :param name: of one of :meth:`orphans`.
         :param progress: called after each batch with the number of records removed so far.
+        :param kind: of the orphan, where several have that name; by default all of them are removed.
         :return: how many records were removed.
         :raises ValueError: it is no orphan.
         :raises RepositoryException: the storage failed; a part may have been removed.
         """
         self._calls.check_loop("purge")
-        return await self._inventory.purge(name, progress)
+        return await self._inventory.purge(name, kind, progress)
 
     async def runs(
         self,
@@ -181,7 +187,7 @@ class Steering(OnDemand):
         self._calls.check_loop("runs")
         key = None if task is None or instance_name is None else locate(task, instance_name)[1].key
         question = RunQuestion(
-            queues=None if task is None else [home.canonical_name for home in task.queues],
+            queues=None if task is None else [home.queue.name for home in task.queues],
             key=key,
             outcomes=check_outcomes(outcomes),
             since=LEAST if since is None else moment_of("since", since),

@@ -10,6 +10,7 @@ from pyncette._lifecycle.begin import holds_lease, renews_lease
 from pyncette._lifecycle.once import concludes
 from pyncette._lifecycle.values import Attempt, AttemptEnd
 from pyncette._tasks.control import CONTROL
+from pyncette._tasks.names import name_of
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
@@ -97,7 +98,7 @@ class Coordinator:
         await self._check_partitions(tasks)
         queued = [queued for task in tasks for queued in task.queues if queued.enabled]
         await self._static.start((task for task in queued if not task.dynamic), self._clock.now())
-        self._tasks = {task.canonical_name: task for task in queued}
+        self._tasks = {task.queue.name: task for task in queued}
         self._limited = [task for task in queued if task.policies.concurrency is not None]
         self._retaining = [task for task in queued if task.dynamic and task.policies.retains]
 
@@ -144,13 +145,13 @@ class Coordinator:
         control = self._reading.control
         if not control.windows:
             return None
-        return control.skipped_until(held.task.template.canonical_name, held.record.due_at)
+        return control.skipped_until(held.task.template.queue.name, held.record.due_at)
 
     def _awake(self, room: Mapping[str, int]) -> list[Task]:
         """The tasks whose template is not paused, and may have more executions here."""
         tasks = open_tasks(self._tasks.values(), room)
         paused = self._reading.control.paused
-        return [task for task in tasks if task.template.canonical_name not in paused] if paused else tasks
+        return [task for task in tasks if task.template.queue.name not in paused] if paused else tasks
 
     async def claim(self, free: int) -> tuple[list[HeldLease], bool]:
         """Lease at most ``free`` occurrences that are ready.
@@ -184,7 +185,7 @@ class Coordinator:
             limit -= len(claimed)
             served.update(counts)
             room = room_left(self._limited, self.active.running_with(held))
-            full = [task for task in tasks if counts.get(task.canonical_name, 0) >= self._full(task, share)]
+            full = [task for task in tasks if counts.get(task.queue.name, 0) >= self._full(task, share)]
             tasks = open_tasks((task for task in full if task.dynamic), room)
             share = limit
         self._busy_queues = len(served)
@@ -196,7 +197,7 @@ class Coordinator:
 
     def _full(self, task: Task, share: int) -> int:
         """So many records promise more: of a queue that is behind, half of the share is for what is recent."""
-        return max(1, share // 2) if task.canonical_name in self._behind else share
+        return max(1, share // 2) if task.queue.name in self._behind else share
 
     async def _claim(
         self, tasks: Sequence[Task], share: int, limit: int, room: dict[str, int]
@@ -204,7 +205,7 @@ class Coordinator:
         """Claim, and return the records as they were before and as they are stored now."""
         now, token = self._clock.now(), new_revision()
         latest = now + self._clock.error  # others, whose clocks may be so much ahead, shall leave it the whole lease
-        ends = {task.canonical_name: latest + task.policies.lease_microseconds for task in tasks}
+        ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
         claims = list(shared_out(tasks, share, ends=ends, room=room, behind=self._behind, now=now))
         holder = f"{self._worker}:{token}"
         before = await self._store.claim(claims, now=now, limit=limit, token=token, holder=holder)
@@ -220,7 +221,7 @@ class Coordinator:
         token = new_revision()
         latest = self._clock.now() + self._clock.error
         tasks = open_tasks(self._tasks.values(), room)
-        ends = {task.canonical_name: latest + task.policies.lease_microseconds for task in tasks}
+        ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
         return await self._asked.claim(ends, limit=limit, token=token, holder=f"{self._worker}:{token}")
 
     def _decode(self, claimed: Iterable[tuple[Record, Record]]) -> Iterable[HeldLease]:
@@ -234,11 +235,12 @@ class Coordinator:
             except LaterSpec as e:
                 self._leave(task, record, e)
             except UndecodableSpec as e:
+                name = name_of(record.key)
                 logger.error(
                     "The record of %r can't be decoded (%s). It is kept, but will not run until it is scheduled anew.",
-                    record.key,
+                    name,
                     e,
-                    extra={"task": record.key},
+                    extra={"task": name},
                 )
                 self._writer.submit(SetAside(record))
 
@@ -257,18 +259,19 @@ class Coordinator:
         elif not (mine.renewing or mine.ended):
             duration = self._duration(mine) if renews_lease(policies) else delay
             self._writer.submit(Renew(mine, duration, self._renewed))
-        logger.debug("%r is put back: this process still executes it.", record.key)
+        logger.debug("%s is put back: this process still executes it.", mine.task)
         return True
 
     def _leave(self, task: Task, record: Record, error: LaterSpec) -> None:
         """Let a process of the later version execute it: only the lease is given back, with a delay."""
         if record.key not in self._left:
             self._left.add(record.key)
+            name = name_of(record.key)
             logger.warning(
                 "The record of %r is left to workers of a later version of Pyncette (%s).",
-                record.key,
+                name,
                 error,
-                extra={"task": record.key},
+                extra={"task": name},
             )
         self._writer.submit(GiveBack(record, delay=task.policies.lease_microseconds))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode
 from pyncette.errors import RepositoryException, StorageVersionException, TaskNotFoundException
 from pyncette.record import Change, Record, Ref
@@ -42,12 +43,13 @@ def readable(record: Record | None, ref: Ref) -> tuple[Record, Spec]:
     :raises StorageVersionException: a later version wrote it.
     :raises RepositoryException: it was damaged.
     """
+    key = name_of(ref.key)
     if record is None:
-        raise TaskNotFoundException(ref.key)
+        raise TaskNotFoundException(key)
     try:
         spec, _ = decode(record.spec, record.due_at)
     except LaterSpec as e:
-        raise StorageVersionException(f"What is stored of {ref.key!r} was {e}: upgrade Pyncette here.") from e
+        raise StorageVersionException(f"What is stored of {key!r} was {e}: upgrade Pyncette here.") from e
     except UndecodableSpec as e:
-        raise RepositoryException(f"What is stored of {ref.key!r} can't be read ({e}): schedule it anew.") from e
+        raise RepositoryException(f"What is stored of {key!r} can't be read ({e}): schedule it anew.") from e
     return record, spec

@@ -11,6 +11,7 @@ from pyncette._lifecycle.begin import holds_lease
 from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.scheduling import paused, schedule
 from pyncette._tasks.existing import IfExists, Scheduling
+from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import LaterSpec
 from pyncette._tasks.task import Task
 from pyncette.errors import RepositoryUnavailableException, StorageVersionException, TaskExistsException
@@ -129,7 +130,7 @@ class _Unexecuted(Write):
 
     def finished(self, error: Exception | None) -> None:
         if error is not None:
-            key = self.ref.key
+            key = name_of(self.ref.key)
             logger.warning("The lease on %r could not be given back: %s", key, error, extra={"task": key})
 
 

@@ -62,13 +62,14 @@ class CheckSchedule(Awaited):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task.ref, None, fresh=False)
+        self._name = task.canonical_name
         self._policies = task.policies
         self._spec = task.new_spec()
 
     def decide(self, now: int) -> Change | None:
         if self.known is not None:
             return on_schedule(self.known, lambda record: self._checked(record, now), now=now)
-        key = self.ref.key
+        key = self._name
         logger.warning("The record of task %r is gone from the storage; storing it anew.", key, extra={"task": key})
         return self._new(now)
 
@@ -87,7 +88,7 @@ class CheckSchedule(Awaited):
 
     def _completed(self, old: Record | None, now: int) -> Change:
         """The last occurrence has passed: kept, so that a schedule that goes on can be told from a new task."""
-        key, last = self.ref.key, self._spec.latest(0, now)
+        key, last = self._name, self._spec.latest(0, now)
         text = encode(self._spec) if old is None else keep_unknown(old.spec, encode(self._spec))
         logger.warning(
             "Task %r is completed: the last occurrence of its schedule was at %s.",
@@ -95,7 +96,7 @@ class CheckSchedule(Awaited):
             to_datetime(last).isoformat(),
             extra={"task": key},
         )
-        record = Record(self.ref.queue, key, last, last, None, None, "", old.fence if old else 0, 0, text, "")
+        record = Record(self.ref.queue, self.ref.key, last, last, None, None, "", old.fence if old else 0, 0, text, "")
         if old is not None:
             record = replace(record, state=old.state)
         held = lease.hold(record, Band.COMPLETED, moment=now, revision=new_revision())
@@ -110,10 +111,10 @@ class CheckSchedule(Awaited):
             return None
         logger.warning(
             "The stored next occurrence of task %r, %s, is later than its schedule has it; it is due at %s.",
-            self.ref.key,
+            self._name,
             to_datetime(record.due_at).isoformat(),
             to_datetime(first).isoformat(),
-            extra={"task": self.ref.key},
+            extra={"task": self._name},
         )
         return self._adopted(record, first, now)
 
@@ -150,7 +151,7 @@ class CheckSchedule(Awaited):
         except LaterSpec:
             return True  # the later version's; what it wrote is not overwritten
         except UndecodableSpec as e:
-            key = record.key
+            key = self._name
             logger.warning("The stored schedule of task %r can't be read (%s).", key, e, extra={"task": key})
             return False
         return stored.schedule == self._spec.schedule and stored.bounds == self._spec.bounds
@@ -165,7 +166,7 @@ class StoreSchedule(CheckSchedule):
         return on_schedule(self.known, lambda record: self._as_declared(record, now), now=now)
 
     def _as_declared(self, record: Record, now: int) -> Change | None:
-        key = self.ref.key
+        key = self._name
         band = Band.of(record.ready_at)
         if not self._is_stored(record):
             logger.info("The schedule of task %r has changed in code; storing the new one.", key, extra={"task": key})

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
+from pyncette._tasks.names import name_of
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from pyncette.record import Change, Record, Ref, Swap
@@ -302,14 +303,15 @@ class Writer:
         write.sent = None
         write.conflicts += 1
         if write.conflicts > MAX_CONFLICTS:
-            self._finish(write, RepositoryException(f"{write.ref.key!r} is changed by others again and again."))
+            name = name_of(write.ref.key)
+            self._finish(write, RepositoryException(f"{name!r} is changed by others again and again."))
 
     def _is_busy(self, write: Write) -> None:
         """Another transaction has locked the record: the write is retried later, and the others go on."""
         write.sent = None
         write.busy += 1
         if write.busy > MAX_BUSY and not write.patient:
-            self._finish(write, RepositoryException(f"{write.ref.key!r} is locked by another transaction."))
+            self._finish(write, RepositoryException(f"{name_of(write.ref.key)!r} is locked by another transaction."))
             return
         delay = min(MAX_BUSY_DELAY, BUSY_DELAY * 2 ** min(write.busy - 1, 10))
         write.not_before = anyio.current_time() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pyncette._tasks.extra import BACKFILL_REMEMBERED, MOST_BACKFILLS, Backfill, extra_of
+from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import Spec, encode
 from pyncette._tasks.state import State
 from pyncette.errors import TooManyRunsException
@@ -49,7 +50,8 @@ def add(record: Record, fill: Backfill, *, now: int, revision: str) -> Change | 
     if extra.knows(fill.id):
         return None
     if len(extra.fills) >= MOST_BACKFILLS:
-        raise TooManyRunsException(f"{MOST_BACKFILLS} backfills of {record.key!r} wait already: cancel some of them.")
+        name = name_of(record.key)
+        raise TooManyRunsException(f"{MOST_BACKFILLS} backfills of {name!r} wait already: cancel some of them.")
     extra.fills.append(fill)
     extra.store(state)
     return _changed(record, state, now, revision)

@@ -23,6 +23,7 @@ from pyncette._tasks.extra import (
     extra_of,
     has_extra,
 )
+from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import decode
 from pyncette._tasks.state import State
 from pyncette.errors import TooManyRunsException
@@ -42,7 +43,8 @@ def ask(record: Record, run: ExtraRun, *, now: int, revision: str) -> Change | N
         return None
     waiting = len(extra.asked) + (extra.run is not None and not record.attempt)
     if waiting >= MOST_WAITING:
-        raise TooManyRunsException(f"{MOST_WAITING} manual runs of {record.key!r} wait already: trigger it later.")
+        name = name_of(record.key)
+        raise TooManyRunsException(f"{MOST_WAITING} manual runs of {name!r} wait already: trigger it later.")
     extra.asked.append(run)
     extra.store(state)
     return Change(record, proceed(replace(record, revision=revision, state=_text(state)), now))

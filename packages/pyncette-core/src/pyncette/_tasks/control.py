@@ -7,12 +7,14 @@ of instances. Fields that this version does not know are kept. Times are microse
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pyncette.errors import TooManyRunsException
 from pyncette.record import Band, Record, Ref
+
+T = TypeVar("T")
 
 VERSION = 1
 
@@ -95,7 +97,7 @@ class Control:
         pause = self.paused.get(template)
         if pause is None:
             return self
-        paused = {name: each for name, each in self.paused.items() if name != template}
+        paused = _without(self.paused, template)
         if catch_up:
             return replace(self, paused=paused)
         windows = (*self.windows.get(template, ()), Window(pause.since, now))
@@ -104,7 +106,7 @@ class Control:
     def forget(self, template: str, *, before: int) -> Control:
         """Drop past pauses that ended before a moment: nothing that came due in them is stored any more."""
         left = tuple(window for window in self.windows.get(template, ()) if window.until > before)
-        windows = {name: each for name, each in self.windows.items() if name != template}
+        windows = _without(self.windows, template)
         return replace(self, windows={**windows, template: left} if left else windows)
 
     def partitioned(self, counts: Mapping[str, int]) -> Control:
@@ -130,6 +132,21 @@ class Control:
         gone = frozenset(runs)
         return replace(self, asked=tuple(run for run in self.asked if run not in gone))
 
+    def purged(self, template: str, queues: Collection[str], *, partitioned: bool, other: bool) -> Control:
+        """All that was stored of a template is removed.
+
+        :param queues: where it was.
+        :param partitioned: whether these are partitions.
+        :param other: whether there is another template of that name, to which pauses apply as well.
+        """
+        asked = tuple(run for run in self.asked if run.queue not in queues)
+        control = replace(self, asked=asked)
+        if partitioned:
+            control = replace(control, partitions=_without(self.partitions, template))
+        if other:
+            return control
+        return replace(control, paused=_without(self.paused, template), windows=_without(self.windows, template))
+
     def skipped_until(self, template: str, due_at: int) -> int | None:
         """The end of the past pause in which an occurrence came due, None if it came due in none."""
         for window in self.windows.get(template, ()):
@@ -139,6 +156,10 @@ class Control:
 
 
 NOTHING = Control()
+
+
+def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
+    return {each: value for each, value in mapping.items() if each != name}
 
 
 def encode(control: Control) -> str:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 MAX_CANONICAL_BYTES = 1024
+
+STATIC = ":static:"
+"""What queue and key of a static task begin with. So they are never those of a template or partition of the same name,
+and a deploy that turns one into the other finds neither's records."""
+
+Kind = Literal["static", "dynamic", "partitioned"]
+"""What a task is declared as. Tasks of the same name and of different kinds are different ones in the storage."""
 
 
 def check_name(name: object, what: str = "task") -> str:
@@ -49,17 +57,41 @@ def join(*parts: str) -> str:
     return canonical
 
 
-def template_of(queue: str) -> tuple[str, int | None]:
-    """The name of the task that a queue belongs to, and the partition if it is one."""
+def static_queue(canonical_name: str) -> str:
+    """The queue of a static task, which is also the key of its record.
+
+    :raises ValueError: it takes more than 1,024 bytes of UTF-8.
+    """
+    return join(STATIC + canonical_name)
+
+
+def name_of(key: str) -> str:
+    """The canonical name of the static task or instance that is stored under a key."""
+    return key.removeprefix(STATIC)
+
+
+def is_reserved(queue: str) -> bool:
+    """Whether a queue holds what core keeps for itself, and no task."""
+    return queue.startswith(":") and not queue.startswith(("::", STATIC))
+
+
+def task_of(queue: str) -> tuple[str, Kind, int | None]:
+    """Name and kind of the task that a queue belongs to, and the partition if it is one."""
+    if queue.startswith(STATIC):
+        return _unescaped(name_of(queue)), "static", None
     place = 0
     while (place := queue.find(":", place)) >= 0:
         if queue[place + 1 : place + 2] == ":":
             place += 2
             continue
         if queue[place + 1 :].isdecimal():
-            return queue[:place].replace("::", ":"), int(queue[place + 1 :])
+            return _unescaped(queue[:place]), "partitioned", int(queue[place + 1 :])
         break
-    return queue.replace("::", ":"), None
+    return _unescaped(queue), "dynamic", None
+
+
+def _unescaped(name: str) -> str:
+    return name.replace("::", ":")
 
 
 def partition_of(partition_count: int, name: str) -> int:

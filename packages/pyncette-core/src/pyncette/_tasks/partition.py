@@ -77,6 +77,10 @@ class PartitionedTask(Task):
         self.partitions: list[Partition] = [Partition(self, i) for i in range(partition_count)]
 
     @property
+    def kind(self) -> names.Kind:
+        return "partitioned"
+
+    @property
     def enabled_partitions(self) -> Collection[int] | None:
         return self._enabled_partitions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -33,8 +34,9 @@ class Task:
     Tasks are made by the decorators of :class:`pyncette.Pyncette` and by :meth:`instantiate`.
 
     :ivar name: the name; of an instance the one under its template.
-    :ivar canonical_name: the name in the storage, unique over all tasks: ``template:instance``, in a partition
-        ``template:partition:instance``. A ``:`` in a name is doubled.
+    :ivar canonical_name: the name, unique over all tasks of an app: ``template:instance``, in a partition
+        ``template:partition:instance``. A ``:`` in a name is doubled. Also the key in the storage; that of a static
+        task begins with ``:static:`` there.
     :ivar task_func: the decorated function.
     :ivar parent_task: the template or partition of an instance, otherwise None.
     :ivar extra_args: the arguments.
@@ -156,9 +158,18 @@ class Task:
         return datetime.UTC if self._schedule is None else self._schedule.tz
 
     @property
+    def kind(self) -> names.Kind:
+        """What the task, or the template of the instance, is declared as."""
+        template = self.template
+        if template is not self:
+            return template.kind
+        return "dynamic" if self.dynamic else "static"
+
+    @functools.cached_property
     def queue(self) -> Queue:
         """Where the records of this static task, template or partition are."""
-        return Queue(self.canonical_name, static=not self.dynamic)
+        name = self.canonical_name
+        return Queue(name) if self.dynamic else Queue(names.static_queue(name), static=True)
 
     @property
     def queues(self) -> Sequence[Task]:
@@ -170,8 +181,9 @@ class Task:
         """Where the record of this static task or instance is."""
         if self.dynamic:
             raise ValueError(f"{self.name!r} is a template of instances: name one of them as well.")
-        queue = self.canonical_name if self.parent_task is None else self.parent_task.canonical_name
-        return Ref(queue, self.canonical_name)
+        if self.parent_task is None:
+            return Ref(self.queue.name, self.queue.name)
+        return Ref(self.parent_task.canonical_name, self.canonical_name)
 
     @property
     def template(self) -> Task:

@@ -6,9 +6,12 @@ import datetime
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 from pyncette._schedules.moments import to_datetime
 from pyncette.record import Band, Queue, Record
+
+from .names import Kind
 
 VERSION = 1
 
@@ -28,6 +31,12 @@ MOST_TASKS = 1000
 """How many names a record holds; further ones are in records of their own, which are not written as often."""
 
 
+_KINDS: dict[str, Kind] = {kind[0]: kind for kind in get_args(Kind)}
+
+_Tasks = tuple[tuple[str, ...], tuple[Kind, ...]]
+"""Names and kinds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
     """A process that executes tasks.
@@ -39,6 +48,7 @@ class Worker:
     :ivar python: the version of Python.
     :ivar event_loop: ``"asyncio"``, ``"uvloop"`` or ``"trio"``.
     :ivar tasks: the names of the tasks that it executes.
+    :ivar kinds: what each of them is declared as: static, dynamic or partitioned.
     :ivar task_count: how many they are. If that is more than there are names, further names are yet to be stored.
     :ivar concurrency_limit: how many executions it runs at the same time at most.
     :ivar running: how many it was running when it last wrote.
@@ -55,6 +65,7 @@ class Worker:
     python: str
     event_loop: str
     tasks: tuple[str, ...]
+    kinds: tuple[Kind, ...]
     task_count: int
     concurrency_limit: int
     running: int
@@ -73,7 +84,7 @@ def encode(worker: Worker) -> str:
         "version": worker.version,
         "python": worker.python,
         "loop": worker.event_loop,
-        "tasks": worker.tasks[:MOST_TASKS],
+        **_listed(worker, 0),
         "count": worker.task_count,
         "limit": worker.concurrency_limit,
         "running": worker.running,
@@ -86,34 +97,43 @@ def encode(worker: Worker) -> str:
 
 def encode_further(worker: Worker, of: str) -> list[str]:
     """Texts with the names of tasks for which there is no room in the record of the worker, whose key is ``of``."""
-    rest = worker.tasks[MOST_TASKS:]
-    pages = [rest[since : since + MOST_TASKS] for since in range(0, len(rest), MOST_TASKS)]
+    starts = range(MOST_TASKS, len(worker.tasks), MOST_TASKS)
     return [
-        json.dumps({"v": VERSION, "of": of, "page": number, "tasks": page}, separators=(",", ":"))
-        for number, page in enumerate(pages)
+        json.dumps({"v": VERSION, "of": of, "page": number, **_listed(worker, since)}, separators=(",", ":"))
+        for number, since in enumerate(starts)
     ]
+
+
+def _listed(worker: Worker, since: int) -> dict[str, Any]:
+    """The tasks that one record holds: their names, and the first letters of their kinds."""
+    page = slice(since, since + MOST_TASKS)
+    return {"tasks": worker.tasks[page], "kinds": "".join(kind[0] for kind in worker.kinds[page])}
+
+
+def _tasks(fields: dict[str, Any]) -> _Tasks:
+    return tuple(map(str, fields["tasks"])), tuple(_KINDS[kind] for kind in fields["kinds"])
 
 
 def decode_all(records: Iterable[Record]) -> list[Worker]:
     """The workers in the order of their records, with all names that are stored. What is damaged is left out."""
     workers: dict[str, Worker] = {}
-    further: list[tuple[str, int, tuple[str, ...]]] = []
+    further: list[tuple[str, int, _Tasks]] = []
     for record in records:
         worker = decode(record)
         if worker is not None:
             workers[record.key] = worker
         else:
             further += _decode_further(record)
-    for key, _, names in sorted(further):
-        if key in workers:
-            workers[key] = replace(workers[key], tasks=(*workers[key].tasks, *names))
+    for key, _, (names, kinds) in sorted(further):
+        if (worker := workers.get(key)) is not None:
+            workers[key] = replace(worker, tasks=(*worker.tasks, *names), kinds=(*worker.kinds, *kinds))
     return list(workers.values())
 
 
-def _decode_further(record: Record) -> list[tuple[str, int, tuple[str, ...]]]:
+def _decode_further(record: Record) -> list[tuple[str, int, _Tasks]]:
     try:
         fields = json.loads(record.spec)
-        return [(str(fields["of"]), int(fields["page"]), tuple(map(str, fields["tasks"])))]
+        return [(str(fields["of"]), int(fields["page"]), _tasks(fields))]
     except (ValueError, TypeError, KeyError, RecursionError):
         return []
 
@@ -123,6 +143,7 @@ def decode(record: Record) -> Worker | None:
     try:
         fields = json.loads(record.spec)
         tick = fields["tick"]
+        names, kinds = _tasks(fields)
         return Worker(
             name=str(fields["name"]),
             host=str(fields["host"]),
@@ -130,7 +151,8 @@ def decode(record: Record) -> Worker | None:
             version=str(fields["version"]),
             python=str(fields["python"]),
             event_loop=str(fields["loop"]),
-            tasks=tuple(map(str, fields["tasks"])),
+            tasks=names,
+            kinds=kinds,
             task_count=int(fields["count"]),
             concurrency_limit=int(fields["limit"]),
             running=int(fields["running"]),

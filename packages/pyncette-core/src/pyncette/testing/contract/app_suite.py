@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .app.backfilling import BackfillContract
+from .app.changing_kind import KindContract
 from .app.damaged import DamageContract
 from .app.deciding import DecisionContract
 from .app.failing import FailureContract
@@ -44,6 +45,7 @@ class AppContract(
     RecomputeContract,
     InventoryContract,
     RedefinitionContract,
+    KindContract,
     SharingContract,
     FaultContract,
     DamageContract,

@@ -1,0 +1,244 @@
+"""Tasks of one name that are declared as static here and as dynamic or partitioned there."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
+from typing import Any, get_args
+
+import anyio
+import pytest
+
+from pyncette import Context, Pyncette, PyncetteContext, Task
+from pyncette._tasks.control import Asked, Control, Pause, Window
+from pyncette._tasks.names import Kind
+from pyncette.errors import PyncetteException, TaskNotFoundException
+from pyncette.events import OperationFinished
+from pyncette.memory import MemoryRepository
+from pyncette.observer import Observer
+from pyncette.record import Change
+from pyncette.testing import ManualClock
+
+MINUTE, HOUR = (datetime.timedelta(minutes=minutes) for minutes in (1, 60))
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class World(Observer):
+    """One store, and apps on it that declare the task "task"."""
+
+    def __init__(self) -> None:
+        self.store = MemoryRepository()
+        self.clock = ManualClock(datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC))
+        self.runs: list[str] = []
+        self.calls: Counter[str] = Counter()
+
+    def operation_finished(self, event: OperationFinished, /) -> None:
+        self.calls[event.operation] += 1
+
+    def declared(self, kind: str, *, partition_count: int = 2, **options: Any) -> tuple[Pyncette, Task]:
+        app = Pyncette(lambda: nullcontext(self.store), clock=self.clock, **options)
+        app.use_observer(self)
+
+        async def body(context: Context) -> None:
+            self.runs.append(context.task.canonical_name)
+
+        if kind == "static":
+            return app, app.task(name="task", interval=MINUTE)(body)
+        if kind == "dynamic":
+            return app, app.dynamic_task(name="task", interval=MINUTE)(body)
+        return app, app.partitioned_task(name="task", interval=MINUTE, partition_count=partition_count)(body)
+
+    @asynccontextmanager
+    async def running(self, app: Pyncette) -> AsyncIterator[PyncetteContext]:
+        async with app.create() as context, anyio.create_task_group() as group:
+            group.start_soon(context.run)
+            await self.clock.settle()
+            yield context
+            context.shutdown()
+
+    async def leave(self, kind: str, *instances: str) -> tuple[Pyncette, Task]:
+        """Something is stored of the task as one of this kind; what declares it."""
+        app, task = self.declared(kind)
+        async with self.running(app) as context:
+            for name in instances if task.dynamic else ():
+                await context.schedule_task(task, name)
+        return app, task
+
+
+async def kinds(context: PyncetteContext) -> list[str]:
+    return sorted(task.kind for task in await context.orphans() if task.name == "task")
+
+
+@pytest.mark.parametrize("old", KINDS)
+async def test_what_is_left_over_costs_nothing(old: str) -> None:
+    """Neither a claim nor a look more, though all of it has been due for long."""
+    for new in KINDS:
+        costs = []
+        for leaves in (True, False) if new != old else ():
+            world = World()
+            if leaves:
+                await world.leave(old, *map(str, range(500)))
+            await world.clock.advance(HOUR)
+            app, _ = world.declared(new, register_worker=False)
+            async with world.running(app):
+                world.calls.clear()
+                await world.clock.advance(HOUR)
+            costs.append(world.calls)
+            assert world.calls["claim"] == (60 if new == "static" else 0)
+        for calls, without in itertools.pairwise(costs):
+            assert calls["look"] <= without["look"] + 2  # some are cut short by what is stored at the same time
+
+
+@pytest.mark.parametrize("old", ["dynamic", "partitioned"])
+async def test_a_pause_of_the_template_is_none_of_the_static_task(old: str) -> None:
+    world = World()
+    before, template = await world.leave(old, "a")
+    async with before.create() as context:
+        await context.pause_task(template, reason="too loud")
+        await world.clock.advance(MINUTE)
+        await context.resume_task(template)  # leaves a window in which occurrences are skipped
+        await context.pause_task(template, reason="too loud")
+    app, task = world.declared("static")
+    async with world.running(app) as context:
+        await world.clock.advance(2 * MINUTE)
+        state = await context.get_task(task)
+        assert state is not None
+        assert (state.state, state.paused_reason) == ("waiting", None)
+        await context.trigger_task(task)
+        await world.clock.advance(MINUTE)
+        paused = {stored.kind: stored.paused_reason for stored in await context.tasks()}
+    assert world.runs == ["task"] * 4
+    assert paused == {old: "too loud", "static": None}
+
+
+async def test_the_runs_of_each_kind() -> None:
+    world = World()
+    for kind in ("dynamic", "static"):
+        app, task = world.declared(kind, history=HOUR)
+        async with world.running(app) as context:
+            if task.dynamic:
+                await context.schedule_task(task, "a")
+            await world.clock.advance(MINUTE)
+            logged = [(run.task, run.instance) for run in (await context.runs(task)).runs]
+        assert logged == [("task", None if kind == "static" else "a")]
+
+
+async def test_nothing_is_an_orphan_while_a_worker_executes_it() -> None:
+    """In a rolling deploy both are, and after it what the last old worker has left."""
+    world = World()
+    old, template = world.declared("dynamic", register_worker=True)
+    new, _ = world.declared("static", register_worker=True)
+    onlooker = Pyncette(lambda: nullcontext(world.store), clock=world.clock)
+    async with onlooker.create() as context, world.running(new):
+        async with world.running(old) as worker:
+            await worker.schedule_task(template, "a")
+            await world.clock.settle()
+            assert await kinds(context) == []
+            found = [(task.kind, task.stored) for task in await context.tasks()]
+            assert sorted(found) == [("dynamic", True), ("static", True)]
+            with pytest.raises(LookupError, match=r"is dynamic and static: say which one is meant, kind='dynamic'"):
+                await context.find_task("task")
+        await world.clock.settle()
+        assert await kinds(context) == ["dynamic"]
+        assert (await context.find_task("task")).kind == "static"
+
+
+@pytest.mark.parametrize("old", KINDS)
+@pytest.mark.parametrize("new", KINDS)
+async def test_what_is_left_over_is_found_and_removed_by_its_kind(old: Kind, new: Kind) -> None:
+    if old == new:
+        return
+    world = World()
+    _, left = await world.leave(old, "a", "b")
+    app, task = world.declared(new)
+    async with world.running(app) as context:
+        if task.dynamic:
+            await context.schedule_task(task, "a")
+        assert await context.find_task("task") is task
+        found = await context.find_task("task", old)
+        assert found.kind == old
+        if found.dynamic:
+            assert sorted(each.task.name for each in (await context.list_tasks(found)).tasks) == ["a", "b"]
+        else:
+            assert await context.get_task(found) is not None
+        with pytest.raises(ValueError, match="'task' is no orphan"):
+            await context.purge("task", kind=new)
+        assert await context.purge("task", kind=old) == (2 if left.dynamic else 1)
+        with pytest.raises(LookupError, match=f"There is no {old} task 'task': stored here is 'task'"):
+            await context.find_task("task", old)
+        await world.clock.advance(MINUTE)
+    assert world.runs == [task.instantiate("a").canonical_name if task.dynamic else "task"]
+
+
+async def test_a_template_that_is_purged_begins_anew() -> None:
+    """Its partition count, its pause, and what was asked for meanwhile are gone with its instances."""
+    world = World()
+    before, template = await world.leave("partitioned", "a")
+    async with before.create() as context:
+        await context.pause_task(template)
+        await context.trigger_task(template, "a")
+    async with Pyncette(lambda: nullcontext(world.store), clock=world.clock).create() as context:
+        assert await context.purge("task") == 1
+    app, template = world.declared("partitioned", partition_count=3)
+    async with world.running(app) as context:
+        await context.schedule_task(template, "a")
+        await world.clock.advance(MINUTE)
+    assert len(world.runs) == 1
+
+
+def test_what_was_said_of_a_template_that_is_purged() -> None:
+    asked = Asked("task:1", "task:1:a", "run")
+    everything = Control(
+        paused={"task": Pause(1), "other": Pause(2)},
+        windows={"task": (Window(1, 2),), "other": (Window(3, 4),)},
+        partitions={"task": 2, "other": 3},
+        asked=(asked, Asked("task", "task:b", "run"), Asked("other", "other:c", "run")),
+    )
+    others = Control(
+        paused={"other": Pause(2)},
+        windows={"other": (Window(3, 4),)},
+        partitions={"other": 3},
+        asked=everything.asked[1:],
+    )
+    queues = ["task:0", "task:1"]
+    assert everything.purged("task", queues, partitioned=True, other=False) == others
+    assert everything.purged("task", queues, partitioned=True, other=True) == replace(
+        everything, partitions=others.partitions, asked=others.asked
+    )
+    assert everything.purged("task", ["task"], partitioned=False, other=True) == replace(
+        everything, asked=(asked, everything.asked[2])
+    )
+
+
+async def test_messages_name_a_static_task_as_it_is_declared(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    app, task = world.declared("static")
+    async with world.running(app) as context:
+        (record,) = await world.store.read([task.ref])
+        assert record is not None
+        damaged = replace(record, revision="forged", spec="not JSON")
+        await world.store.swap([Change(record, damaged)])
+        messages = []
+        for call in (context.pause_task(task), context.trigger_task(task)):
+            with pytest.raises((PyncetteException, ValueError)) as raised:
+                await call
+            messages.append(str(raised.value))
+        await world.clock.advance(2 * MINUTE)
+        await world.store.swap([Change(await _only(world, task), None)])
+        with pytest.raises(TaskNotFoundException) as missing:
+            await context.resume_task(task)
+        assert missing.value.key == "task"
+        await world.clock.advance(15 * MINUTE)
+    messages += [record.getMessage() for record in caplog.records]
+    assert [message for message in messages if "'task'" in message]
+    assert [message for message in messages if ":static:" in message] == []
+    assert {record.task for record in caplog.records if hasattr(record, "task")} == {"task"}
+
+
+async def _only(world: World, task: Task) -> Any:
+    (record,) = await world.store.read([task.ref])
+    return record
