@@ -109,6 +109,38 @@ def test_orphans_are_purged(filled: Program) -> None:
     assert filled("purge", "report", "--yes", *STORE)[0] == 4
 
 
+def test_what_is_left_of_a_task_that_is_partitioned_now(filled: Program, place: Place) -> None:
+    """It is exported, imported under what the task is now, and purged."""
+    code = (place.folder / "tasks.py").read_text()
+    (place.folder / "later.py").write_text(
+        code.replace('dynamic_task(greeting="Hello")', 'partitioned_task(partition_count=2, greeting="Hello")')
+    )
+    later = ("--app", "later:app")
+    assert [(each["task"], each["kind"]) for each in lines(filled("orphans", "--json", *later)[1])] == [
+        ("report", "dynamic")
+    ]
+    assert filled("list", "report", "--json", *later)[1] == ""
+    assert len(lines(filled("list", "report", "--kind", "dynamic", "--json", *later)[1])) == 2
+    assert filled("export", "report", "--kind", "dynamic", "-f", "left.jsonl", *later)[0] == 0
+    assert filled("import", "left.jsonl", *later)[0] == 0
+    for command in ("list", "count", "pause"):  # nobody tells which one is meant
+        status, _, err = filled(command, "report", *STORE)
+        assert (status, err.splitlines()[0]) == (
+            2,
+            "Error: There are several tasks 'report': it is dynamic and partitioned.",
+        )
+    assert filled("count", "--json", *STORE)[1].count('"count": 2') == 2
+    status, _, err = filled("list", "report", "--kind", "static", *STORE)
+    assert (status, err) == (4, "Error: 'report' is not static, but dynamic and partitioned.\n")
+    assert filled("purge", "report", "--yes", "--kind", "partitioned", *later)[0] == 1
+    assert filled("purge", "report", "--dry-run", "--kind", "dynamic", *STORE)[1] == (
+        "2 records of 'report' would be removed.\n"
+    )
+    assert filled("purge", "report", "--dry-run", *STORE)[1] == "4 records of 'report' would be removed.\n"
+    assert filled("purge", "report", "--yes", "--kind", "dynamic", *STORE) == (0, "Removed 2 of 'report'.\n", "")
+    assert filled("count", "report", *STORE) == (0, "2\n", "")
+
+
 def test_moments_of_the_past_are_executed(filled: Program) -> None:
     january = ("backfill", "report", "Ada", "--from", "2026-01-01", "--until", "2026-01-03T12:00")
     told = "3 moments (2026-01-01 08:00:00 to 2026-01-03 08:00:00) of 'Ada' of 'report'"

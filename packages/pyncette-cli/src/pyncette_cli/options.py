@@ -41,6 +41,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
+kind_option = click.option(
+    "--kind",
+    type=click.Choice(["static", "dynamic", "partitioned"]),
+    help="Of tasks of the same name, what one is or was.",
+)
+
 dry_run_option = click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
 
 

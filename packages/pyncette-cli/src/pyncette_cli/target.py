@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -120,16 +120,32 @@ def with_context(target: Target, work: Callable[[PyncetteContext], Awaitable[T]]
         raise click.Abort from None
 
 
-async def find(context: PyncetteContext, name: str) -> Task:
-    """The task of that name.
+async def find(context: PyncetteContext, name: str, kind: Any = None) -> Task:
+    """The task of that name, and of that kind.
 
-    :raises Failure: there is none.
+    :raises Failure: there is none, or there are several.
     """
     try:
-        return await context.find_task(name)
+        return await context.find_task(name, kind)
     except LookupError as e:
-        known = [task.name for task in await context.tasks()]
-        raise not_found(name, known) from e
+        stored = await context.tasks()
+        kinds = [task.kind for task in stored if task.name == name]
+        if not kinds:
+            raise not_found(name, [task.name for task in stored]) from e
+        if kind is not None:
+            raise Failure(f"{name!r} is not {kind}, but {' and '.join(kinds)}.", Status.NOT_FOUND) from e
+        raise Failure(
+            f"There are several tasks {name!r}: it is {' and '.join(kinds)}.",
+            Status.USAGE,
+            "Name the app that declares the one that is meant, --app; list, export and purge also take --kind",
+        ) from e
+
+
+async def find_all(context: PyncetteContext, names: Collection[str]) -> list[Task]:
+    """The tasks of these names; without names all of them."""
+    if names:
+        return [await find(context, name) for name in names]
+    return [await context.find_task(task.name, task.kind) for task in await context.tasks()]
 
 
 def not_found(name: str, known: list[str], what: str = "task") -> Failure:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from pyncette import Finding, PyncetteContext, StoredTask, Worker
+from pyncette import Finding, PyncetteContext, StoredTask, Task, Worker
 from pyncette.errors import RepositoryException
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, one_line
@@ -83,12 +83,15 @@ async def examine(context: PyncetteContext) -> AsyncIterator[Finding]:
     for finding in (*_workers(workers), _versions(workers), *_clocks(workers)):
         yield finding
     tasks = await context.tasks()
+    left_over: list[StoredTask] = []
     try:
-        yield _orphans(await context.orphans(), bool(workers))
+        orphans = await context.orphans()
+        yield _orphans(orphans, bool(workers))
+        left_over = orphans if workers else []
     except RepositoryException as e:
         yield Finding("orphans", "warning", one_line(e))
     yield _paused(tasks)
-    async for finding in _instances(context, [task for task in tasks if task.stored]):
+    async for finding in _instances(context, [task for task in tasks if task.stored and task not in left_over]):
         yield finding
 
 
@@ -175,8 +178,10 @@ def _clocks(workers: Sequence[Worker]) -> list[Finding]:
 def _orphans(orphans: Sequence[StoredTask], any_worker: bool) -> Finding:
     if not orphans or not any_worker:  # without workers everything is one, and that is said already
         return Finding("orphans", "ok", "none" if any_worker else "not known without a worker")
-    names = ", ".join(clean(task.name) for task in orphans[:5]) + (", ..." if len(orphans) > 5 else "")
-    return Finding("orphans", "warning", f"no worker executes {names}", "start what does, or purge them")
+    names = [f"{clean(task.name)} ({task.kind})" for task in orphans[:5]]
+    if len(orphans) > 5:
+        names.append("...")
+    return Finding("orphans", "warning", f"no worker executes {', '.join(names)}", "start what does, or purge them")
 
 
 def _paused(tasks: Sequence[StoredTask]) -> Finding:
@@ -191,9 +196,9 @@ async def _instances(context: PyncetteContext, tasks: Sequence[StoredTask]) -> A
     """What is dead, damaged, or due without anybody who executes it."""
     all_well = True
     for stored in tasks:
-        task = await find(context, stored.name)
+        task = await find(context, stored.name, stored.kind)
         name = clean(stored.name)
-        for found in await _held(context, stored, name):
+        for found in await _held(context, task, name):
             all_well = False
             yield found
         if task.dynamic and stored.paused_since is None:
@@ -208,8 +213,7 @@ async def _instances(context: PyncetteContext, tasks: Sequence[StoredTask]) -> A
         yield Finding("instances", "ok", "none is dead, damaged or late")
 
 
-async def _held(context: PyncetteContext, stored: StoredTask, name: str) -> list[Finding]:
-    task = await find(context, stored.name)
+async def _held(context: PyncetteContext, task: Task, name: str) -> list[Finding]:
     if not task.dynamic:
         state = await context.get_task(task)
         counts = {state.state: 1} if state is not None else {}

@@ -12,8 +12,8 @@ import click
 from pyncette import Count, LoggedRun, PyncetteContext, Task, TaskRun, TaskState
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status
-from pyncette_cli.options import json_option, target_options
-from pyncette_cli.target import Target, find, with_context
+from pyncette_cli.options import json_option, kind_option, target_options
+from pyncette_cli.target import Target, find, find_all, with_context
 from pyncette_cli.values import Moment, iso, local, relative, span
 
 STATES = ("dead", "paused", "completed", "unreadable")
@@ -24,6 +24,7 @@ state_option = click.option("--state", type=click.Choice(STATES), help="Only tho
 
 @click.command("list")
 @click.argument("task")
+@kind_option
 @state_option
 @click.option("--prefix", default="", metavar="TEXT", help="Only those whose name begins with TEXT.")
 @click.option("--due-before", type=Moment(), metavar="WHEN", help="Only what is due before WHEN, the earliest first.")
@@ -33,6 +34,7 @@ state_option = click.option("--state", type=click.Choice(STATES), help="Only tho
 @target_options
 def list_command(
     task: str,
+    kind: Any,
     state: Any,
     prefix: str,
     due_before: datetime | None,
@@ -53,7 +55,7 @@ def list_command(
         raise click.UsageError("--state, --prefix and --due-before exclude each other: give one of them.")
 
     async def work(context: PyncetteContext) -> None:
-        template = await find(context, task)
+        template = await find(context, task, kind)
         if not template.dynamic:
             raise Failure(
                 f"{task!r} is a static task and has no instances.", Status.USAGE, f"Write pyncette show {task}"
@@ -264,12 +266,11 @@ def count_command(
     """Count the instances of TASK, or of each task. An estimate is marked with a `~`."""
 
     async def work(context: PyncetteContext) -> list[tuple[str, Count]]:
-        names = [each.name for each in await context.tasks() if each.kind != "static"] if task is None else [task]
-        found = [(name, await find(context, name)) for name in names]
-        for name, each in found:
-            if not each.dynamic:
-                raise Failure(f"{name!r} is a static task and has no instances.", Status.USAGE)
-        return [(name, await context.count_tasks(each, state=state)) for name, each in found]
+        found = await find_all(context, [] if task is None else [task])
+        if task is not None and not found[0].dynamic:
+            raise Failure(f"{task!r} is a static task and has no instances.", Status.USAGE)
+        templates = [each for each in found if each.dynamic]
+        return [(each.name, await context.count_tasks(each, state=state)) for each in templates]
 
     counts = with_context(target, work)
     if as_json:

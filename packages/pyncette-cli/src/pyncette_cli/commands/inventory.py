@@ -11,7 +11,7 @@ import click
 from pyncette import Count, PyncetteContext, StoredTask, Worker
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status
-from pyncette_cli.options import dry_run_option, json_option, target_options, yes_option
+from pyncette_cli.options import dry_run_option, json_option, kind_option, target_options, yes_option
 from pyncette_cli.target import Target, find, not_found, with_context
 from pyncette_cli.values import counted, iso, local, relative
 
@@ -76,41 +76,48 @@ def _task_fields(task: StoredTask) -> dict[str, Any]:
 
 @click.command("purge")
 @click.argument("task")
+@kind_option
 @target_options
 @dry_run_option
 @yes_option
-def purge_command(task: str, target: Target, dry_run: bool, yes: bool) -> None:
+def purge_command(task: str, kind: Any, target: Target, dry_run: bool, yes: bool) -> None:
     """Remove all that is stored of TASK, which must be one of `pyncette orphans`. It can't be undone."""
 
     async def work(context: PyncetteContext) -> None:
-        await _check_orphan(context, task)
-        found = await find(context, task)
-        count = await context.count_tasks(found) if found.dynamic else Count(1, exact=True)
+        counts = [await _count(context, each) for each in await _orphans(context, task, kind)]
+        count = Count(sum(each.value for each in counts), exact=all(each.exact for each in counts))
         number = f"{'' if count.exact else 'about '}{counted(count.value, 'record')}"
         if dry_run:
             click.echo(f"{number} of {task!r} would be removed.")
             return
         output.confirm(f"Remove {number} of {task!r}, which is all that is stored of it?", yes=yes)
         with output.progress("Removing", count.value) as advance:
-            removed = await context.purge(task, advance)
+            removed = await context.purge(task, advance, kind=kind)
         click.echo(f"Removed {removed:,} of {task!r}.")
 
     with_context(target, work)
 
 
-async def _check_orphan(context: PyncetteContext, task: str) -> None:
-    """
+async def _count(context: PyncetteContext, orphan: StoredTask) -> Count:
+    found = await find(context, orphan.name, orphan.kind)
+    return await context.count_tasks(found) if found.dynamic else Count(1, exact=True)
+
+
+async def _orphans(context: PyncetteContext, task: str, kind: str | None) -> list[StoredTask]:
+    """The orphans of that name, and of that kind.
+
     :raises Failure: it is none.
     """
-    orphans = [each.name for each in await context.orphans()]
-    if task in orphans:
-        return
+    orphans = await context.orphans()
+    meant = [each for each in orphans if each.name == task and kind in (None, each.kind)]
+    if meant:
+        return meant
     if task in [each.name for each in await context.tasks()]:
         raise Failure(
             f"{task!r} is no orphan: a worker executes it, or the app declares it.",
             hint="Unschedule its instances instead, or stop what executes it.",
         )
-    raise not_found(task, orphans, "orphan")
+    raise not_found(task, [each.name for each in orphans], "orphan")
 
 
 @click.command("workers")

@@ -11,7 +11,7 @@ from pyncette import BackfillState, PyncetteContext, Task
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, as_usage
 from pyncette_cli.options import dry_run_option, json_option, target_options, yes_option
-from pyncette_cli.target import Target, find, with_context
+from pyncette_cli.target import Target, find, find_all, with_context
 from pyncette_cli.values import Moment, arguments, clean, iso, local
 
 
@@ -195,8 +195,8 @@ def recompute_command(tasks: tuple[str, ...], dry_run: bool, as_json: bool, targ
     """
 
     async def work(context: PyncetteContext) -> None:
-        for name in tasks or [each.name for each in await context.tasks()]:
-            task = await find(context, name)
+        for task in await find_all(context, tasks):
+            name = task.name
             total = (await context.count_tasks(task)).value if task.dynamic else 1
             with output.progress(name, total) as advance:
                 moved = await context.recompute(task, advance, dry_run=dry_run)

@@ -12,7 +12,7 @@ from pyncette.events import RunOutcome
 from pyncette_cli import output
 from pyncette_cli.failures import as_usage
 from pyncette_cli.options import json_option, target_options
-from pyncette_cli.target import Target, find, with_context
+from pyncette_cli.target import Target, find, find_all, with_context
 from pyncette_cli.values import Moment, iso, local, relative, span
 
 from .instances import run_fields, state_fields
@@ -32,10 +32,8 @@ def dead_command(
     """List what is dead, of TASK or of all tasks, with its last error. `pyncette retry` gives it fresh attempts."""
 
     async def work(context: PyncetteContext) -> list[TaskState]:
-        found = [task] if task is not None else [each.name for each in await context.tasks()]
         dead: list[TaskState] = []
-        for name in found:
-            each = await find(context, name)
+        for each in await find_all(context, [] if task is None else [task]):
             if each.dynamic:
                 dead += (await context.list_tasks(each, limit, state="dead")).tasks
             elif (state := await context.get_task(each)) is not None and state.state == "dead":

@@ -14,8 +14,8 @@ import click
 from pyncette import BulkResult, PyncetteContext, Scheduling, TaskState
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, as_usage
-from pyncette_cli.options import dry_run_option, target_options
-from pyncette_cli.target import Target, find, with_context
+from pyncette_cli.options import dry_run_option, kind_option, target_options
+from pyncette_cli.target import Target, find, find_all, with_context
 from pyncette_cli.values import counted, iso
 
 from .instances import pages, schedule_fields
@@ -27,8 +27,9 @@ BOUNDS = ("execute_at", "start_at", "end_at")
 @click.command("export")
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @click.option("--output", "-f", "file", type=click.File("w", encoding="utf-8", lazy=True), default="-", help="A file.")
+@kind_option
 @target_options
-def export_command(tasks: tuple[str, ...], file: IO[str], target: Target) -> None:
+def export_command(tasks: tuple[str, ...], file: IO[str], kind: Any, target: Target) -> None:
     """Write all instances of each TASK, or of all tasks, as JSON lines. `pyncette import` reads them.
 
     Runs, pauses of single instances and leases are not part of it.
@@ -40,13 +41,14 @@ def export_command(tasks: tuple[str, ...], file: IO[str], target: Target) -> Non
     """
 
     async def work(context: PyncetteContext) -> int:
-        names = tasks or [each.name for each in await context.tasks() if each.kind != "static"]
+        templates = [await find(context, name, kind) for name in tasks] or [
+            each for each in await find_all(context, ()) if each.dynamic and kind in (None, each.kind)
+        ]
         written = 0
-        for name in names:
-            template = await find(context, name)
+        for template in templates:
             with as_usage():
                 total = await context.count_tasks(template)
-            with output.progress(name, total.value) as advance:
+            with output.progress(template.name, total.value) as advance:
                 start = written
                 async for page, _ in pages(context, template, None, {}):
                     for state in page:
