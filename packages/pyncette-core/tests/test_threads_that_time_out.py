@@ -1,0 +1,130 @@
+"""A plain function that times out can't be cancelled: that is told at once, and its slot and lease stay taken."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from pyncette import Context, ExecutionMode, OnExhausted, Pyncette, PyncetteContext, Retry, Task
+from pyncette.events import AttemptEnded, AttemptStarted, RunEnded
+from pyncette.memory import MemoryRepository
+from pyncette.observer import Observer
+from tests.running import running
+
+MOMENT = timedelta(milliseconds=50)
+LEASE = timedelta(milliseconds=400)
+
+
+class Heard(Observer):
+    """Keeps names and outcomes."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str | None, str]] = []
+        self.errors: list[BaseException | None] = []
+
+    def attempt_started(self, event: AttemptStarted, /) -> None:
+        self.events.append(("started", event.instance, ""))
+
+    def attempt_ended(self, event: AttemptEnded, /) -> None:
+        self.events.append(("ended", event.instance, event.outcome))
+        self.errors.append(event.error)
+
+    def run_ended(self, event: RunEnded, /) -> None:
+        self.events.append(("over", event.instance, event.outcome))
+
+
+class Scene:
+    """One slot; the instance ``stuck`` does not return until it is told to."""
+
+    def __init__(self, **policies: object) -> None:
+        self.repository = MemoryRepository()
+        self.heard, self.go = Heard(), threading.Event()
+        self.app = Pyncette(
+            repository_factory=lambda: nullcontext(self.repository),
+            poll_interval=timedelta(milliseconds=20),
+            concurrency_limit=1,
+        )
+        self.app.use_observer(self.heard)
+
+        def body(context: Context) -> None:
+            assert context.remaining is not None
+            assert context.remaining <= MOMENT
+            assert self.go.wait(30)
+
+        def other(context: Context) -> None: ...
+
+        self.other: Task = self.app.dynamic_task(name="other")(other)
+        self.task: Task = self.app.dynamic_task(name="task", timeout=MOMENT, lease_duration=LEASE, **policies)(body)  # type: ignore[call-overload]  # as given
+
+    async def locked_until(self) -> int:
+        (record,) = await self.repository.read([self.task.instantiate("stuck", execute_at=datetime.now(UTC)).ref])
+        assert record is not None
+        return record.locked_until or 0
+
+    async def start(self, context: PyncetteContext) -> None:
+        await context.schedule_task(self.task, "stuck", execute_at=datetime.now(UTC))
+        await until(lambda: self.heard.events == TIMED_OUT)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    with anyio.fail_after(30):
+        while not reached():  # noqa: ASYNC110 -- there is nobody who could set an event
+            await anyio.sleep(0.01)
+
+
+TIMED_OUT = [("started", "stuck", ""), ("ended", "stuck", "timed_out")]
+
+
+async def test_it_is_told_at_once_and_keeps_slot_and_lease(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(retry=Retry(1), on_exhausted=OnExhausted.HOLD)
+    async with running(scene.app) as context:
+        try:
+            await scene.start(context)
+            await context.schedule_task(scene.other, "other", execute_at=datetime.now(UTC))
+            first = await scene.locked_until()
+            with anyio.fail_after(30):
+                while await scene.locked_until() < first + 2 * LEASE / timedelta(microseconds=1):  # noqa: ASYNC110 -- as above
+                    await anyio.sleep(0.02)
+            assert scene.heard.events == TIMED_OUT, "its slot is taken, and nothing is told again"
+        finally:
+            scene.go.set()
+        await until(lambda: ("over", "other", "succeeded") in scene.heard.events)
+        state = await context.get_task(scene.task, "stuck")
+    assert scene.heard.events[:3] == [*TIMED_OUT, ("over", "stuck", "failed")]
+    assert isinstance(scene.heard.errors[0], TimeoutError)
+    assert state is not None
+    assert (state.state, state.runs[-1].error) == ("dead", "TimeoutError: timed out after 0:00:00.050000")
+    assert [record.getMessage() for record in caplog.records if "timed out" in record.getMessage()] == [
+        "Task task:stuck: timed out after 0:00:00.050000.",
+        "task:stuck is dead until it is retried or rescheduled: TimeoutError: timed out after 0:00:00.050000",
+    ]
+
+
+async def test_at_most_once() -> None:
+    scene = Scene(execution_mode=ExecutionMode.AT_MOST_ONCE)
+    async with running(scene.app) as context:
+        try:
+            await scene.start(context)
+        finally:
+            scene.go.set()
+        await until(lambda: len(scene.heard.events) > 2)
+    assert scene.heard.events == [*TIMED_OUT, ("over", "stuck", "failed")]
+
+
+async def test_it_is_tried_again_once_it_has_returned() -> None:
+    scene = Scene(retry=Retry(1000, delay=timedelta(milliseconds=1), factor=1, jitter=0))
+    async with running(scene.app) as context:
+        try:
+            await scene.start(context)
+        finally:
+            scene.go.set()
+        # On a machine that is busy, more attempts than one may take too long.
+        await until(lambda: scene.heard.events[-1] == ("over", "stuck", "succeeded"))
+    events = [event for event in scene.heard.events if event not in TIMED_OUT]
+    assert events == [("ended", "stuck", "succeeded"), ("over", "stuck", "succeeded")]
+    assert scene.heard.events[:3] == [*TIMED_OUT, ("started", "stuck", "")]
