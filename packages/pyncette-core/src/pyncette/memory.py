@@ -100,23 +100,31 @@ class MemoryRepository(Repository):
 
     def _swap(self, change: Change) -> Swap:
         old, new = change.old, change.new
-        key = change.ref.key if old is None else old.key
-        stored = self._records.get(key)
-        if (stored and stored.revision) != (old and old.revision):
+        stored = self._records.get(change.ref.key if old is None else old.key)
+        if (None if stored is None else stored.revision) != (None if old is None else old.revision):
             return Swap.CONFLICT
-        if stored is not None:
-            _remove(self._by_ready, stored.queue, (stored.ready_at, stored.key))
-        if new is not None:
-            self._records[new.key] = new
-            self._by_ready[new.queue].add((new.ready_at, new.key))
-            if stored is None:
-                self._by_key[new.queue].add(new.key)
-        elif stored is not None:
-            del self._records[stored.key]
-            _remove(self._by_key, stored.queue, stored.key)
+        if new is None:
+            self._delete(stored)
+        else:
+            self._store(stored, new)
         if change.run is not None:
             self._runs[change.run.ended_at, change.run.id] = change.run
         return Swap.APPLIED
+
+    def _store(self, stored: Record | None, new: Record) -> None:
+        self._records[new.key] = new
+        index = self._by_ready[new.queue]
+        if stored is None:
+            self._by_key[new.queue].add(new.key)
+        else:
+            index.remove((stored.ready_at, stored.key))
+        index.add((new.ready_at, new.key))
+
+    def _delete(self, stored: Record | None) -> None:
+        if stored is not None:
+            del self._records[stored.key]
+            _remove(self._by_ready, stored.queue, (stored.ready_at, stored.key))
+            _remove(self._by_key, stored.queue, stored.key)
 
 
 def _remove(indexes: dict[str, SortedList], queue: str, entry: object) -> None:

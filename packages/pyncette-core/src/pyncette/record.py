@@ -134,6 +134,11 @@ class Record:
     def ref(self) -> Ref:
         return Ref(self.queue, self.key)
 
+    @property
+    def static(self) -> bool:
+        """Whether it is that of a static task."""
+        return self.queue == self.key
+
 
 SUCCEEDED = "succeeded"
 """The outcome of most lines of the run log. Stores may have an index of the others."""

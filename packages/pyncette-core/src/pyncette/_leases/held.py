@@ -120,9 +120,10 @@ class LeaseWrite(Write):
     """A write by the holder of a lease. Writes of one lease are stored in the order of their submission."""
 
     def __init__(self, held: HeldLease) -> None:
-        super().__init__(held.record.ref, None)
+        record = held.record
+        super().__init__(record.ref, None)
         self.held = held
-        self.lease_ends = held.record.locked_until
+        self.lease_ends = record.locked_until
 
     def decide(self, now: int) -> Change | None:
         if self.was_read and not self.held.rebase(self.known, now):

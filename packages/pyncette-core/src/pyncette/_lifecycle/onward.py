@@ -118,13 +118,13 @@ def go_on(record: Record, policies: Policies, to: Onward, now: int, revision: st
     if not keeps_completed(record, policies):
         return lease.complete(record, next_due=None, revision=revision)
     kept = policies.retain_microseconds
-    moment = BAND_WIDTH if kept is None or record.ref.static else now + kept
+    moment = BAND_WIDTH if kept is None or record.static else now + kept
     return lease.hold(record, Band.COMPLETED, moment=moment, revision=revision, attempt=0, state=state)
 
 
 def keeps_completed(record: Record, policies: Policies) -> bool:
     """Whether an instance without a further occurrence is kept. A static task always is, lest it begin anew."""
-    return record.ref.static or policies.retain_microseconds is not None
+    return record.static or policies.retain_microseconds is not None
 
 
 def why_paused(failed_in_a_row: int) -> str:

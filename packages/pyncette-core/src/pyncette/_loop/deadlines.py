@@ -76,15 +76,16 @@ class Deadlines:
         self._wake_at = HELD
         self._earlier = anyio.Event()
 
-    def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> None:
+    def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> Limit:
         """Limit what is executed from now on within ``scope``."""
-        limit = held.limit = Limit(held, started_at, scope, self._look_in_time)
+        limit = Limit(held, started_at, scope, self._look_in_time)
         self._limits.add(limit)
         self._look_in_time(limit)
+        return limit
 
-    def end(self, held: HeldLease) -> None:
-        """It has ended, in time or not."""
-        self._limits.discard(held.limit)
+    def end(self, limit: Limit) -> None:
+        """What it limits has ended, in time or not."""
+        self._limits.discard(limit)
 
     def _look_in_time(self, limit: Limit) -> None:
         if limit.next()[0] < self._wake_at:

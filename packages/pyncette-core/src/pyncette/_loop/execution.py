@@ -13,7 +13,7 @@ import anyio
 from pyncette._concurrency.background import is_cancelled
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.held import HeldLease
-from pyncette._lifecycle.begin import PutBack, Settle, begin, holds_lease
+from pyncette._lifecycle.begin import Execute, PutBack, Settle, begin, holds_lease
 from pyncette._lifecycle.cutting import cancelled_with_lease, cuts, needs_scope
 from pyncette._lifecycle.values import AttemptEnd
 from pyncette._tasks.task import Task
@@ -52,7 +52,7 @@ class Execution(Watched):
         super().__init__(executions.watchdog, held.task)
         self._executions = executions
         self._held = held
-        self.scope: anyio.CancelScope | None = anyio.CancelScope() if needs_scope(held.task.policies) else None
+        self.scope = executions.new_scope() if needs_scope(held.task.policies) else None
 
     @property
     def uses_threads(self) -> bool:
@@ -69,6 +69,8 @@ class Execution(Watched):
 class Executions:
     """Executes leases, each with a context of its own.
 
+    :ivar new_scope: makes cancel scopes of the event loop that runs.
+    :ivar items: attributes that each context gets.
     :ivar deadlines: cuts executions short.
     :ivar drained_out: set when the drain deadline has passed: what is cancelled now is given back to others.
     """
@@ -87,7 +89,8 @@ class Executions:
         self._observers = observers
         self._middlewares = tuple(reversed(middlewares))
         self._new_context = new_context
-        self.items: dict[str, Any] = {}
+        self.new_scope = type(anyio.CancelScope())  # which need not ask each time what event loop runs
+        self.items: dict[str, Any] = {"_prolong": self._prolong}
         self._on_end = on_end
         self.watchdog = Watchdog()
         self.drained_out = False
@@ -102,7 +105,8 @@ class Executions:
     async def execute(self, held: HeldLease, scope: anyio.CancelScope | None = None) -> None:
         """Execute one occurrence and hand its end to the coordinator. Raises nothing but cancellation."""
         try:
-            if await self._may_start(held):
+            decision = self._begin(held)
+            if decision is not None and (not decision.advance or await self._advance(held)):
                 await self._run(held, scope)
         except anyio.get_cancelled_exc_class():
             if self.drained_out and not held.lost:
@@ -115,8 +119,8 @@ class Executions:
             self._coordinator.active.ended(held)
             self._on_end(of_limited=held.task.policies.concurrency is not None)
 
-    async def _may_start(self, held: HeldLease) -> bool:
-        extra = {"task": held.task.canonical_name}
+    def _begin(self, held: HeldLease) -> Execute | None:
+        """Carry out what is decided; None if that is not to execute it."""
         policies, now = held.task.policies, self._clock.now()
         decision = begin(
             policies,
@@ -128,28 +132,33 @@ class Executions:
             paused_until=self._coordinator.paused_until(held),
         )
         if isinstance(decision, PutBack):
+            extra = {"task": held.task.canonical_name}
             logger.info("%s is given back: %s.", held.task, decision.reason, extra=extra)
             self._observers.attempt_ended(held.task, held.record, "released", reason=decision.reason)
             self._coordinator.settle(held, AttemptEnd.RELEASED)
-            return False
+            return None
         if isinstance(decision, Settle):
             self._coordinator.store(held, decision.attempt)
-            return False
+            return None
         if decision.lost_with is not None:
             self._coordinator.attempt_lost(held, decision.lost_with)
         if decision.due_at is not None:
             held.due_at, held.skips = decision.due_at, decision.skips
-        if decision.advance:
-            try:
-                await self._coordinator.advance(held)
-            except LeaseLostException:
-                logger.warning("%s is not executed here: its lease was lost before it began.", held.task, extra=extra)
-                return False
-            except RepositoryException as e:
-                logger.error(
-                    "%s is not executed: whether its start was recorded is unknown (%s).", held.task, e, extra=extra
-                )
-                return False
+        return decision
+
+    async def _advance(self, held: HeldLease) -> bool:
+        """At most once: whether it may be executed, as its occurrence is known to be over."""
+        extra = {"task": held.task.canonical_name}
+        try:
+            await self._coordinator.advance(held)
+        except LeaseLostException:
+            logger.warning("%s is not executed here: its lease was lost before it began.", held.task, extra=extra)
+            return False
+        except RepositoryException as e:
+            logger.error(
+                "%s is not executed: whether its start was recorded is unknown (%s).", held.task, e, extra=extra
+            )
+            return False
         return True
 
     async def _run(self, held: HeldLease, scope: anyio.CancelScope | None) -> None:
@@ -164,13 +173,17 @@ class Executions:
         error: BaseException | None = None
         end = AttemptEnd.SUCCEEDED
         try:
-            await (self._call(held) if scope is None else self._call_in(scope, held))
+            if scope is not None:
+                self._limit(held, scope, now)
+            await self._call(held)
             end = _cut(held) or end
         except BaseException as e:
             error, end = self._how_ended(held, e)
             if end is AttemptEnd.CANCELLED and not (held.lost and held.scope is not None):
                 raise
         finally:
+            if held.limit is not None:
+                self.deadlines.end(held.limit)
             if end is AttemptEnd.TIMED_OUT:
                 error = _timed_out(held, error)
             if not (end is AttemptEnd.TIMED_OUT and task.synchronous):  # otherwise it was told
@@ -220,19 +233,13 @@ class Executions:
         duration = (self._clock.now() - started_at) / 1_000_000
         self._ended(held, AttemptEnd.TIMED_OUT, _timed_out(held, None), lag=lag, duration=duration)
 
-    async def _call_in(self, scope: anyio.CancelScope, held: HeldLease) -> None:
-        """Call the function, which ``scope`` may cancel."""
+    def _limit(self, held: HeldLease, scope: anyio.CancelScope, now: int) -> None:
+        """From now on the execution may be cut short, by ``scope``."""
         policies = held.task.policies
         if cancelled_with_lease(policies):
             held.scope = scope
-        if not cuts(policies):
-            await self._call(held)
-            return
-        self.deadlines.begin(held, held.started_at or self._clock.now(), scope)
-        try:
-            await self._call(held)
-        finally:
-            self.deadlines.end(held)
+        if cuts(policies):
+            held.limit = self.deadlines.begin(held, now, scope)
 
     async def _call(self, held: HeldLease) -> None:
         context = self._context(held)
@@ -246,16 +253,16 @@ class Executions:
 
     def _context(self, held: HeldLease) -> Any:
         context = self._new_context()
-        if self.items:
-            vars(context).update(self.items)
-        context.task = held.task
-        context.args = held.args
-        context.fencing_token = held.record.fence
-        context.attempt = held.record.attempt
+        vars(context).update(
+            self.items,
+            task=held.task,
+            args=held.args,
+            fencing_token=held.record.fence,
+            attempt=held.record.attempt,
+            _lease=held,  # what its methods ask
+        )
         if held.extra is not None:
             context.trigger, context.run_id = held.extra.trigger, held.extra.id
-        context._lease = held  # noqa: SLF001 - what its methods ask
-        context._prolong = self._prolong  # noqa: SLF001 - what makes its heartbeat
         return context
 
     async def _prolong(self, held: HeldLease) -> None:

@@ -281,22 +281,16 @@ class Task:
 
     def stored(self, canonical_name: str, spec: Spec, args: dict[str, Any]) -> Task:
         """The instance of this template that is stored under ``canonical_name``."""
-        task = Task.__new__(Task)  # half of what the constructor costs, which each execution would pay
-        vars(task).update(
-            vars(self),
-            name=self.name_in(canonical_name),
-            canonical_name=canonical_name,
+        return Task(
+            self.name_in(canonical_name),
+            self.task_func,
+            schedule=spec.schedule,
+            args=args,
+            policies=self.policies,
             parent_task=self,
-            dynamic=False,
-            enabled=True,
-            extra_args=args,
-            _args_text=None,
-            _schedule=spec.schedule,
-            _bounds=spec.bounds,
-            _timezone=spec.schedule.timezone if isinstance(spec.schedule, Cron) else None,
-            scheduling=None,
+            bounds=spec.bounds,
+            canonical_name=canonical_name,
         )
-        return task
 
     def name_in(self, canonical_name: str) -> str:
         """The name of the instance of this template or partition that is stored under ``canonical_name``."""
