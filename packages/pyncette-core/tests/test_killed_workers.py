@@ -1,0 +1,141 @@
+"""What becomes of an occurrence whose worker is killed, at each point: the table of the page `When things go wrong`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyncette import Context, ExecutionMode, Retry
+from pyncette._tasks.state import totals
+from pyncette.memory import MemoryRepository
+from pyncette.testing import FaultPlan
+from pyncette.testing.contract.app.bench import Bench, duration, seconds
+from pyncette.testing.faults import fail
+
+PAGE = Path(__file__).parents[3] / "docs" / "when_things_go_wrong.md"
+ONCE = {"execution_mode": ExecutionMode.AT_MOST_ONCE}
+RETRY = {"retry": Retry(3, delay=duration(30), jitter=0)}
+
+
+class Scene:
+    """A task that is due each minute, a worker that will be killed at 70, and one that takes over."""
+
+    def __init__(self, **policies: Any) -> None:
+        repository = MemoryRepository()
+        self.bench = Bench(lambda **_: nullcontext(repository), repository)
+        self.victims = FaultPlan()
+        self.policies = policies
+        self.executed: list[str] = []
+
+    def app(self, body: Callable[[Scene], Any] | None, **options: Any) -> Any:
+        app = self.bench.app(**options)
+
+        @app.task(name="task", interval=duration(60), **self.policies)
+        async def task(context: Context) -> None:
+            due, at = seconds(context.scheduled_at), seconds(self.bench.clock.time)
+            assert due is not None
+            assert at is not None
+            self.executed.append(f"{due:.0f}@{at:.0f}#{context.attempt}")
+            if body is not None:
+                await body(self)
+
+        return app, task
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a worker is killed.
+
+    :ivar row: of the page.
+    :ivar body: what the task does on the victim.
+    :ivar before: what comes before the function there.
+    :ivar at: when it is killed.
+    :ivar gone: from when on nothing is stored that the victim writes.
+    """
+
+    row: str
+    executed: str
+    totals: dict[str, int]
+    policies: dict[str, Any] = field(default_factory=dict)
+    body: Callable[[Scene], Any] | None = None
+    before: Callable[[Scene], Any] | None = None
+    at: int = 70
+    gone: int | None = None
+
+
+async def lasts(scene: Scene) -> None:
+    await scene.bench.clock.sleep(100)
+
+
+async def fails(scene: Scene) -> None:
+    raise RuntimeError("The task fails, says the test.")
+
+
+async def storage_is_gone(scene: Scene) -> None:
+    """Whatever the worker stores from now on does not arrive."""
+    scene.victims.always(fail(), "swap")
+
+
+POINTS = [
+    Point("before it has claimed it", "60@60#1 120@120#1", {"succeeded": 3}, at=50),
+    Point("between claim and the beginning of the function", "60@120#2 120@120#1", {"succeeded": 3}, before=lasts),
+    Point("while the function runs", "60@60#1 60@120#2 120@120#1", {"succeeded": 3}, body=lasts),
+    Point(
+        "after the function has returned, before that is stored",
+        "60@60#1 60@120#2 120@120#1",
+        {"succeeded": 3},
+        body=storage_is_gone,
+    ),
+    Point("after that is stored", "60@60#1 120@120#1", {"succeeded": 3}),
+    Point("while it waits for its next attempt", "60@60#1 60@90#2 120@120#1", {"succeeded": 3}, RETRY, fails),
+    Point("with `retry`, while the function runs", "60@60#1 60@150#2 120@150#1", {"succeeded": 3}, RETRY, lasts),
+    Point("at most once, before its start is stored", "60@120#2 120@120#1", {"succeeded": 3}, ONCE, gone=59),
+    Point("at most once, before the function begins", "120@120#1", {"succeeded": 2, "unknown": 1}, ONCE, before=lasts),
+    Point(
+        "at most once, while the function runs", "60@60#1 120@120#1", {"succeeded": 2, "unknown": 1}, ONCE, body=lasts
+    ),
+    Point(
+        "at most once, after the function has returned, before that is stored",
+        "60@60#1 120@120#1",
+        {"succeeded": 2, "unknown": 1},
+        ONCE,
+        storage_is_gone,
+    ),
+]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.row)
+async def test_killed(point: Point) -> None:
+    scene = Scene(**point.policies)
+    victim, task = scene.app(point.body, repository_factory=scene.victims.wrap(scene.bench.factory))
+    other, _ = scene.app(None)
+
+    @victim.middleware
+    async def come_before(context: Context, following: Callable[[], Any]) -> None:
+        if point.before is not None:
+            await point.before(scene)
+        await following()
+
+    async with scene.bench.running(victim) as worker:
+        if point.gone is not None:
+            await scene.bench.advance_to(point.gone)
+            await storage_is_gone(scene)
+        await scene.bench.advance_to(point.at)
+        await worker.kill()
+        scene.victims.always(fail())  # nor does anything arrive that was on its way
+        async with scene.bench.running(other):
+            await scene.bench.advance_to(190)
+            stored = await scene.bench.stored(task)
+    assert " ".join(scene.executed) == f"{point.executed} 180@180#1"
+    assert stored is not None
+    assert totals(stored.state) == point.totals
+
+
+def test_the_page_has_all_points() -> None:
+    page = PAGE.read_text()
+    assert [point.row for point in POINTS if f"| {point.row} |" not in page] == []
