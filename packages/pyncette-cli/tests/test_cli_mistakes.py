@@ -25,7 +25,9 @@ MISTAKES = [
     (("schedule", "report", "Eve", "--cron", "0 25 * * *"), 2, "25", ""),
     (("schedule", "report", "Eve", "--every", "5 parsecs"), 2, "is no duration", ""),
     (("schedule", "report", "Eve", "--every", "5m", "--args", "{"), 2, "not JSON", ""),
-    (("schedule", "report", "Eve"), 2, "no schedule", ""),
+    (("schedule", "report", "Eve"), 2, "Give one of these: --cron, --every, --at.", ""),
+    (("schedule", "report", "Eve", "--cron", "0 8 * * *", "--every", "5m"), 2, "Give one of these: --cron", ""),
+    (("next", "0", "8", "*", "*", "*"), 2, "The expression came in several parts.", 'Quote it: pyncette next "0 8'),
     (("run", "tasks.py"), 2, "'tasks.py' is a file. Write the module: tasks:app", ""),
     (("run", "nowhere:app"), 2, "There is no module 'nowhere'.", "It is looked for in"),
     (("run", "tasks:application"), 2, "The module 'tasks' has no 'application'.", "Did you mean tasks:app?"),
@@ -63,6 +65,15 @@ def test_mistake(
     assert first in said[0]
     assert second in err
     assert "hunter2" not in err
+
+
+@pytest.mark.parametrize("arguments, expected", [((), "Look:"), (("schema",), "upgrade")])
+def test_without_a_command_there_is_help(program: Program, arguments: tuple[str, ...], expected: str) -> None:
+    status, out, err = program(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("Usage: pyncette")
+    assert expected in err
+    assert "Error" not in err
 
 
 def test_debug_shows_the_traceback(program: Program, tmp_path: Path) -> None:

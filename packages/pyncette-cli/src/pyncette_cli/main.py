@@ -131,6 +131,9 @@ def attempt(arguments: list[str]) -> int:
     except Failure as e:
         e.show()
         return e.status
+    except click.exceptions.NoArgsIsHelpError as e:
+        click.echo(e.format_message(), err=True)
+        return Status.USAGE
     except click.UsageError as e:
         return misused(e).status
     except click.ClickException as e:

@@ -21,7 +21,7 @@ from .instances import schedule_words
 
 
 @click.command("next")
-@click.argument("expression", required=False)
+@click.argument("expression", nargs=-1, metavar="[EXPRESSION]")
 @click.option("--timezone", metavar="ZONE", help="The time zone of the expression; UTC by default.")
 @click.option("--every", type=Duration(), metavar="DURATION", help="An interval instead of an expression.")
 @click.option("--task", metavar="TASK", help="The schedule of this task instead, as it is stored.")
@@ -31,7 +31,7 @@ from .instances import schedule_words
 @json_option
 @target_options
 def next_command(
-    expression: str | None,
+    expression: tuple[str, ...],
     timezone: str | None,
     every: timedelta | None,
     task: str | None,
@@ -49,16 +49,19 @@ def next_command(
       pyncette next "0 9 * * mon-fri" -n 10 --after 2027-01-01
       pyncette next --task report --instance Ada
     """
-    if sum(given is not None for given in (expression, every, task)) != 1:
+    if len(expression) > 1:
+        raise Failure("The expression came in several parts.", Status.USAGE, 'Quote it: pyncette next "0 8 * * *"')
+    cron = expression[0] if expression else None
+    if sum(given is not None for given in (cron, every, task)) != 1:
         raise click.UsageError("Give one of these: a cron expression, --every, --task.")
     if task is not None:
         occurrences, title = _stored(task, instance, after, target)
     else:
         try:
-            occurrences = upcoming(schedule=expression, interval=every, timezone=timezone, after=after)
+            occurrences = upcoming(schedule=cron, interval=every, timezone=timezone, after=after)
         except (TypeError, ValueError) as e:
             raise Failure(one_line(e), Status.USAGE) from e
-        title = in_words(expression) if expression else f"Every {span(every or timedelta())}"
+        title = in_words(cron) if cron else f"Every {span(every or timedelta())}"
     found = list(itertools.islice(occurrences, count))
     if as_json:
         notes = notes_on(found)

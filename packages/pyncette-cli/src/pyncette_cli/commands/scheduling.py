@@ -72,6 +72,8 @@ def schedule_command(
       pyncette schedule remind tea --at +5m --arg text="the tea"
     """
     timing: dict[str, Any] = {"schedule": cron, "timezone": timezone, "interval": every, "execute_at": at}
+    if sum(given is not None for given in (cron, every, at)) != 1:
+        raise click.UsageError("Give one of these: --cron, --every, --at.")
     args = arguments(pairs, text)
 
     async def work(context: PyncetteContext) -> tuple[Task, dict[str, Any]]:
