@@ -10,7 +10,12 @@ from .trees import Tree
 
 
 def tree(version: str) -> Tree:
-    names = (f"python{version}", f"python{version}-minimal", f"libpython{version}-stdlib", f"libpython{version}-minimal")
+    names = (
+        f"python{version}",
+        f"python{version}-minimal",
+        f"libpython{version}-stdlib",
+        f"libpython{version}-minimal",
+    )
     return Tree(f"python{version}", "sid", (*names, "media-types"))
 
 

@@ -98,7 +98,7 @@ def _wrap_programs(root: Path) -> None:
         libraries = ":".join(f"$here/{os.path.relpath(each, program.parent)}" for each in folders)
         program.write_text(
             "#!/bin/sh\n"
-            'program=$0\n'
+            "program=$0\n"
             '[ -L "$0" ] && program=$(readlink -f "$0")\n'  # from a virtual environment, which is found by $0
             "here=${program%/*}\n"
             f'exec "$here/{program.name}.ld" --inhibit-cache --argv0 "$0" --library-path "{libraries}"'

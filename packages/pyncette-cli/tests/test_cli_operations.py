@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.fields import documented
 from tests.helpers.terminal import Place
 
 Program = Callable[..., tuple[int, str, str]]
@@ -101,6 +102,27 @@ def test_instances_are_paused_by_themselves(failed: Program) -> None:
 def test_an_instance_is_scheduled_paused(failed: Program) -> None:
     assert failed("schedule", "report", "Zoe", "--every", "1h", "--paused", *STORE)[0] == 0
     assert lines(failed("show", "report", "Zoe", "--json", *STORE)[1])[0]["state"] == "paused"
+
+
+def test_the_fields_of_json_are_those_of_the_page(failed: Program) -> None:
+    for command in (
+        ("tasks",),
+        ("orphans",),
+        ("list", "report"),
+        ("show", "report", "Eve"),
+        ("dead",),
+        ("runs",),
+        ("count",),
+        ("next", "0 8 * * *"),
+        ("trigger", "report", "Bob"),
+        ("backfill", "report", "Bob", "--from", "2026-01-01", "--until", "2026-01-02", "--yes"),
+        ("recompute",),
+        ("doctor",),
+    ):
+        for line in lines(failed(*command, "--json", *STORE)[1]):
+            assert set(line) == documented(command[0]), command
+    (line,) = lines(failed("schedule", "report", "Zoe", "--every", "1h", "--json", *STORE)[1])
+    assert set(line) == documented("list") | {"scheduling"}
 
 
 def test_a_trigger_says_its_run(failed: Program) -> None:

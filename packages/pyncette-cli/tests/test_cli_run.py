@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from pyncette_cli.watching import Watcher
+from tests.helpers.fields import documented
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -241,6 +242,8 @@ def test_one_process_on_each_event_loop(start: Any, place: Any, loop: str) -> No
     process = start("--loop", loop, workers=1)
     until(lambda: count(place, "ticks"))
     done = place.run("workers", "--json", "--store", "sqlite:///jobs.db")
-    assert json.loads(done.stdout)["event_loop"] == loop
+    told = json.loads(done.stdout)
+    assert told["event_loop"] == loop
+    assert told.keys() == documented("workers")
     process.terminate()
     assert process.wait(DEADLINE) == 0
