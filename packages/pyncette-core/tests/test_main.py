@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import signal
 import subprocess
@@ -148,6 +150,35 @@ def test_a_second_signal_at_once_is_the_first(start: Callable[..., Program]) -> 
     status, out, err = program.end()
     assert (status, out) == (0, "ended\n")
     assert "Terminating at once." not in err
+
+
+def test_a_log_for_programs(start: Callable[..., Program]) -> None:
+    """Each line is an object, and what has happened has a name."""
+    program = start(
+        """
+import functools
+app.main = functools.partial(app.main, log_format="json")
+
+@app.task(interval=datetime.timedelta(milliseconds=1))
+async def fails(context):
+    context.app_context.shutdown()
+    raise ConnectionError("no route")
+"""
+    )
+    status, _, err = program.end()
+    assert status == 0
+    lines = [json.loads(line) for line in err.splitlines()]
+    named = {line["event"]: line for line in lines if "event" in line}
+    assert named.keys() >= {"running", "attempt_failed", "stopping", "stopped"}
+    failed = named["attempt_failed"]
+    assert (failed["level"], failed["task"], failed["logger"]) == ("WARNING", "fails", "pyncette._loop.failures")
+    assert failed["exception"].endswith("ConnectionError: no route")
+    assert datetime.datetime.fromisoformat(failed["time"]).utcoffset() == datetime.timedelta()
+
+
+def test_an_unknown_format_of_the_log() -> None:
+    with pytest.raises(ValueError, match="'text' or 'json'"):
+        Pyncette().main(log_format="xml")  # type: ignore[arg-type]  # that is the mistake
 
 
 def test_signals_in_an_event_loop_of_ones_own(start: Callable[..., Program]) -> None:

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from datetime import UTC, datetime
+
+from pyncette.logs import JsonFormatter
 
 from .failures import Failure, Status
 
 TEXT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 NUMBERED = "%(asctime)s [{number}] %(levelname)-8s %(name)s: %(message)s"
-
-_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON; what was given as ``extra`` is a field too."""
-
-    def __init__(self, worker: int | None) -> None:
-        super().__init__()
-        self._worker = worker
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            "pid": record.process,
-        }
-        if self._worker is not None:
-            fields["worker"] = self._worker
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        fields |= {name: value for name, value in vars(record).items() if name not in _PLAIN}
-        return json.dumps(fields, ensure_ascii=False, default=str)
 
 
 def set_up(log_format: str, worker: int | None) -> None:

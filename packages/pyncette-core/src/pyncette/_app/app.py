@@ -6,7 +6,7 @@ import datetime
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pyncette._config.backends import Factory
 from pyncette._config.configuration import Configuration
@@ -233,12 +233,14 @@ class Pyncette(Declarations):
                 finally:
                     self._opened -= 1
 
-    def main(self, backend: str = "asyncio") -> None:
+    def main(self, backend: str = "asyncio", *, log_format: Literal["text", "json"] = "text") -> None:
         """Runs the app as a program: logging, signals, until it is told to stop.
 
         The first SIGINT, SIGTERM or SIGHUP shuts down gracefully, the second at once. The variable ``LOG_LEVEL``
         sets the level of logging (INFO), ``USE_UVLOOP=1`` chooses uvloop.
 
         :param backend: ``"asyncio"`` or ``"trio"``.
+        :param log_format: ``"text"`` for people; ``"json"``, one object a line, for programs: see
+            :class:`pyncette.logs.JsonFormatter`. Handlers that are set up already stay as they are.
         """
-        entry.main(self.create, backend)
+        entry.main(self.create, backend, log_format)

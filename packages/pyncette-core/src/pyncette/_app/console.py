@@ -13,6 +13,7 @@ import anyio
 
 from pyncette._concurrency.background import background
 from pyncette.errors import PyncetteException
+from pyncette.logs import JsonFormatter
 
 from .running import PyncetteContext
 from .signals import StopSignals
@@ -23,22 +24,26 @@ Create = Callable[[], AbstractAsyncContextManager[PyncetteContext]]
 
 BACKENDS = ("asyncio", "trio")
 
+FORMATS = ("text", "json")
+
+TEXT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
+
 DRIVERS = ("aiobotocore", "aioboto3", "aiosqlite", "asyncmy", "asyncpg", "boto3", "botocore", "redis", "urllib3")
 """Loggers of drivers, which tell of credentials and of data at DEBUG: ``LOG_LEVEL=DEBUG`` is not meant for them. Who
 wants them sets their own level."""
 
 
-def main(create: Create, backend: str) -> None:
+def main(create: Create, backend: str, log_format: str = "text") -> None:
     """Run an app until a signal ends it.
 
-    :raises ValueError: the backend is not valid.
+    :raises ValueError: the backend or the format of the log is not valid.
     :raises RuntimeError: an event loop is running already, or this is not the main thread.
     :raises SystemExit: with status 1, a mistake of configuration: an environment variable, an option of the storage,
         a storage or a port that can't be used. A line says what it is.
     """
     _refuse_a_running_loop()
     options = _backend_options(backend)
-    _set_up_logging()
+    _set_up_logging(log_format)
     with StopSignals() as signals:
         try:
             anyio.run(_run, create, signals, backend=backend, backend_options=options)
@@ -58,11 +63,15 @@ def _refuse_a_running_loop() -> None:
     )
 
 
-def _set_up_logging() -> None:
+def _set_up_logging(log_format: str) -> None:
+    if log_format not in FORMATS:
+        raise ValueError(f"The log_format of main() is 'text' or 'json', not {log_format!r}.")
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
     if level not in logging.getLevelNamesMapping():
         raise SystemExit(f"LOG_LEVEL is {level!r}: write DEBUG, INFO, WARNING, ERROR or CRITICAL.")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT))
+    logging.basicConfig(level=level, handlers=[handler])
     for name in DRIVERS:
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
