@@ -15,7 +15,7 @@ import pytest
 from pyncette import Context, Pyncette, Task
 from pyncette._tasks.spec import Spec, decode, encode
 from pyncette.memory import MemoryRepository
-from pyncette.record import Band, Change, Record
+from pyncette.record import Band, Change, Queue, Record
 from pyncette.testing import FaultPlan, FaultyRepository, ManualClock, fail
 
 START = datetime.datetime(2026, 3, 1, 0, 30, tzinfo=datetime.UTC)
@@ -80,6 +80,22 @@ async def test_a_record_that_is_gone_is_stored_anew_within_ten_minutes(caplog: p
     assert [record.levelname for record in caplog.records if "is gone from the storage" in record.getMessage()] == [
         "WARNING"
     ]
+
+
+async def test_a_storage_that_comes_back_empty_is_noticed_when_the_worker_next_writes() -> None:
+    """Also if it was away for so short a time that no call failed."""
+    world = World(interval=MINUTE)
+    async with world.running():
+        await world.clock.advance(MINUTE)
+        for queue in await world.store.queues(after=None, limit=100):
+            for record in await world.store.scan(Queue(queue), after=None, limit=100):
+                await world.store.swap([Change(record, None)])
+        assert await world.stored() is None
+        for _ in range(4):  # in steps: what happens in the background keeps no clock from jumping over it
+            await world.clock.advance(MINUTE / 4)
+        assert await world.stored() is not None
+        await world.clock.advance(3 * MINUTE)
+    assert len(world.runs) == 4
 
 
 async def test_a_record_that_was_lost_in_an_outage_is_stored_at_its_end() -> None:

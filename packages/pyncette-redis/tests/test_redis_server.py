@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pyncette import Context, Pyncette
+from pyncette._leases import workers
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.record import Change, Count, Queue, Record, Swap
 from pyncette.redis import redis_repository
@@ -271,6 +274,28 @@ async def test_restart_on_uvloop(durable: Server, anyio_backend: object) -> None
     await test_restart_under_load(durable)
     command(durable.port, "FLUSHALL")
     await test_restart(durable, kill=True)
+
+
+async def test_static_tasks_outlive_a_server_that_forgets_everything(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without persistence comes back empty: they are stored anew, though no call may have failed."""
+    monkeypatch.setattr(workers, "RENEWAL", 500_000)
+    runs: asyncio.Queue[None] = asyncio.Queue()
+    with start_server("redis", "--appendonly", "no") as server:
+        app = Pyncette(server.url, redis_timeout=TIMEOUT, poll_interval=datetime.timedelta(milliseconds=100))
+
+        @app.task(interval=datetime.timedelta(seconds=1))
+        async def task(context: Context) -> None:
+            runs.put_nowait(None)
+
+        async with app.create() as context, asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(context.run())
+            await runs.get()
+            await asyncio.to_thread(server.restart, kill=True)
+            for _ in range(3):
+                await runs.get()
+            context.shutdown()
 
 
 async def test_server_that_hangs(server: Server) -> None:

@@ -305,7 +305,7 @@ class PyncetteContext(Steering):
                             limit = check_count("concurrency_limit", limit)
                             if self._register:
                                 about = describing(self, self._worker_name, tasks, limit, self._active)
-                                watch.start_soon(self._registry.announce, about)
+                                watch.start_soon(self._registry.announce, about, self._poller.records_are_lost)
                             await self._poller.run(tasks, executor, limit)
                     finally:
                         self._renewer.stop()

@@ -43,12 +43,18 @@ SWEEP = 100
 class Announce(Write):
     """This process is alive."""
 
-    def __init__(self, ref: Ref, known: Record | None, text: str, lifetime: int) -> None:
+    def __init__(self, ref: Ref, known: Record | None, text: str, lifetime: int, on_lost: Callable[[], None]) -> None:
+        """``on_lost`` is called when the record is gone that was known."""
         super().__init__(ref, known)
         self._text = text
         self._lifetime = lifetime
+        self._was_stored = known is not None
+        self._on_lost = on_lost
 
     def decide(self, now: int) -> Change | None:
+        if self._was_stored and self.known is None:
+            self._was_stored = False
+            self._on_lost()
         new = new_record(self.ref.key, self._text, now=now, revision=new_revision(), lifetime=self._lifetime)
         return Change(self.known, new)
 
@@ -66,15 +72,19 @@ class Registry:
         self._key = f"{WORKERS.name}:{escape(name)}:{os.urandom(4).hex()}"
         self._known: dict[str, Record | None] = {}  # what this worker has stored, by key
 
-    async def announce(self, describe: Callable[[], Worker]) -> None:
-        """Write what ``describe`` returns four times a minute, until cancelled, and sweep once a minute."""
+    async def announce(self, describe: Callable[[], Worker], on_lost: Callable[[], None]) -> None:
+        """Write what ``describe`` returns four times a minute, until cancelled, and sweep once a minute.
+
+        :param on_lost: called when the record of this worker, which was stored, is gone: others may be, too.
+        """
         for turn in itertools.count():
             worker = describe()
-            writes = [self._write(self._key, encode(worker), LIFETIME)]
+            writes = [self._write(self._key, encode(worker), LIFETIME, on_lost)]
             if turn % FURTHER_EACH == 0:
                 texts = encode_further(worker, self._key)
                 writes += [
-                    self._write(f"{self._key}:{page}", text, FURTHER_LIFETIME) for page, text in enumerate(texts)
+                    self._write(f"{self._key}:{page}", text, FURTHER_LIFETIME, on_lost)
+                    for page, text in enumerate(texts)
                 ]
             if turn % SWEEP_EACH == 1:
                 with contextlib.suppress(RepositoryException):  # logged where it happens; the next one comes
@@ -83,8 +93,8 @@ class Registry:
             await self._clock.wait_until(now + RENEWAL, background=True)
             self._known.update({write.ref.key: write.known for write in writes})
 
-    def _write(self, key: str, text: str, lifetime: int) -> Announce:
-        write = Announce(Ref(WORKERS.name, key), self._known.setdefault(key, None), text, lifetime)
+    def _write(self, key: str, text: str, lifetime: int, on_lost: Callable[[], None]) -> Announce:
+        write = Announce(Ref(WORKERS.name, key), self._known.setdefault(key, None), text, lifetime, on_lost)
         self._writer.submit(write)
         return write
 

@@ -69,6 +69,10 @@ class Poller:
     def stopping(self) -> bool:
         return self.stopped.is_set()
 
+    def records_are_lost(self) -> None:
+        """The storage has come back empty, perhaps without an outage that anybody saw."""
+        self._coordinator.check_static(after_outage=True)
+
     async def run(self, tasks: Iterable[Task], executor: Executor, limit: int) -> None:
         """Poll until :meth:`stop`, with at most ``limit`` executions at a time.
 
