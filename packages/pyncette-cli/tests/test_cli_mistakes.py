@@ -22,6 +22,8 @@ MISTAKES = [
     (("show", "repot", "Ada"), 4, "There is no task 'repot'.", "Did you mean 'report'?"),
     (("show", "report", "Eve"), 4, "no instance 'Eve'", ""),
     (("show", "report"), 2, "'report' has instances: name one of them.", "pyncette list report"),
+    (("trigger", "cleanup", "--app", "tasks:app"), 4, "'cleanup' is not stored yet.", "when an app that declares it"),
+    (("show", "cleanup", "--app", "tasks:app"), 4, "it is not stored", "when an app that declares it"),
     (("schedule", "report", "Eve", "--cron", "0 25 * * *"), 2, "25", ""),
     (("schedule", "report", "Eve", "--every", "5 parsecs"), 2, "is no duration", ""),
     (("schedule", "report", "Eve", "--every", "5m", "--args", "{"), 2, "not JSON", ""),

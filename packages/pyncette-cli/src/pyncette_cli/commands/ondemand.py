@@ -55,6 +55,10 @@ def trigger_command(
 
     async def work(context: PyncetteContext) -> str:
         found = one_of(await find(context, task), instance)
+        if not found.dynamic and await context.get_task(found) is None:
+            raise Failure(
+                f"{task!r} is not stored yet.", Status.NOT_FOUND, "It is when an app that declares it starts."
+            )
         with as_usage():
             return await context.trigger_task(found, instance, own)
 
