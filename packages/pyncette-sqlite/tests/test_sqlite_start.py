@@ -258,6 +258,16 @@ async def test_a_missing_directory(tmp_path: Path) -> None:
         await opened(tmp_path / "not" / "there.db")
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a directory in which nobody makes files")
+def test_a_file_that_cant_be_made() -> None:
+    """The program says so, and the driver's thread, which has ended by then, nothing."""
+    program = "from pyncette import Pyncette; Pyncette('sqlite:////proc/jobs.db').main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "no tasks" not in line]
+    assert "The SQLite database '/proc/jobs.db' can't be used" in line
+
+
 async def test_a_directory(tmp_path: Path) -> None:
     with pytest.raises(RepositoryException, match="is a directory; give the path of a file in it"):
         await opened(tmp_path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
+import anyio.to_thread
 
 from pyncette.bridge import asyncio_only
 from pyncette.errors import RepositoryException
@@ -151,17 +153,25 @@ async def _session(
     settings: Settings, prepare: Callable[[sqlite3.Connection], list[None]]
 ) -> AsyncIterator[aiosqlite.Connection]:
     # A connection that is half opened, or half closed, would leave its thread behind.
-    connection = aiosqlite.connect(settings.database, factory=Session, isolation_level=None, timeout=0)
+    threads: list[threading.Thread] = []
+
+    def session(*args: Any, **kwargs: Any) -> Session:
+        threads.append(threading.current_thread())
+        return Session(*args, **kwargs)
+
+    connection = aiosqlite.connect(settings.database, factory=session, isolation_level=None, timeout=0)
     try:
-        await completed(_connect(connection, settings))
+        await completed(_connect(connection, settings, threads))
         await run(connection, Operation(settings, prepare))
         yield connection
     finally:
         await completed(connection.close())
 
 
-async def _connect(connection: aiosqlite.Connection, settings: Settings) -> None:
+async def _connect(connection: aiosqlite.Connection, settings: Settings, threads: Sequence[threading.Thread]) -> None:
     try:
         _ = await connection
     except sqlite3.Error as error:
+        for thread in threads:  # which has something to tell the event loop yet
+            await anyio.to_thread.run_sync(thread.join)
         raise translated(error, settings, max_size=0) from error
