@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,8 @@ from pyncette.schedule import Interval
 from tests.helpers.oracle import DELAY, LAST, LEASE, SECOND, STEP, Oracle, Rules
 
 EXAMPLES = int(os.environ.get("PYNCETTE_MODEL_EXAMPLES", "400"))
-"""How many lives; more of them before a release."""
+LIVES = int(os.environ.get("PYNCETTE_MODEL_LIVES", "400"))
+"""How many lives of each kind; more of them before a release. A hundred thousand of the second one take minutes."""
 
 ERRORS: dict[str, tuple[AttemptEnd, BaseException | None]] = {
     "ok": (AttemptEnd.SUCCEEDED, None),
@@ -235,29 +237,42 @@ class Lives:
             assert record.ready_at == oracle.ready_at
 
 
-rules = st.builds(
-    Rules,
-    catch_up=st.sampled_from(["all", "earliest", "latest"]),
-    lateness=st.sampled_from([None, None, 12, 35]),
-    overlap=st.sampled_from(["queue", "skip", "cancel"]),
-    attempts=st.sampled_from([None, 1, 2, 3]),
-    max_lost=st.integers(1, 3),
-    failure=st.sampled_from(["none", "unlock", "commit"]),
-    hold=st.sampled_from([False, False, True]),
-    pause_after=st.sampled_from([None, None, 1, 2]),
-    end_at=st.sampled_from([None, None, 95, 100]),
-    max_runs=st.sampled_from([None, None, 1, 3]),
-)
-hows = st.sampled_from(["ok", "ok", "fail", "fail", "skip", "give up", "later", "cancel"])
-actions = st.sampled_from(
-    [*["work"] * 8, "renew", "kill", "kill", "pause", "pause", "resume", "resume", "catch up", "retry", "clock"]
-)
-steps = st.lists(st.tuples(st.integers(0, 40), actions, st.integers(0, 1), hows), max_size=30)
+CHOICES: dict[str, list[Any]] = {
+    "catch_up": ["all", "earliest", "latest"],
+    "lateness": [None, None, 12, 35],
+    "overlap": ["queue", "skip", "cancel"],
+    "attempts": [None, 1, 2, 3],
+    "max_lost": [1, 2, 3],
+    "failure": ["none", "unlock", "commit"],
+    "hold": [False, False, True],
+    "pause_after": [None, None, 1, 2],
+    "end_at": [None, None, 95, 100],
+    "max_runs": [None, None, 1, 3],
+}
+HOWS = ["ok", "ok", "fail", "fail", "skip", "give up", "later", "cancel"]
+ACTIONS = [*["work"] * 8, "renew", "kill", "kill", "pause", "pause", "resume", "resume", "catch up", "retry", "clock"]
+
+rules = st.builds(Rules, **{name: st.sampled_from(values) for name, values in CHOICES.items()})
+step = st.tuples(st.integers(0, 40), st.sampled_from(ACTIONS), st.integers(0, 1), st.sampled_from(HOWS))
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
-@given(rules, steps)
+@given(rules, st.lists(step, max_size=30))
 def test_lives(rules: Rules, steps: list[tuple[int, str, int, str]]) -> None:
     lives = Lives(rules)
     for step in steps:
         lives.step(*step)
+
+
+def test_longer_lives() -> None:
+    """By the numbers from 0 on, ten times as fast."""
+    for number in range(LIVES):
+        chance = random.Random(number)
+        lives = Lives(Rules(**{name: chance.choice(values) for name, values in CHOICES.items()}))
+        longest = chance.choice([3, 12, 40])
+        try:
+            for _ in range(40):
+                wait, worker = chance.randint(0, longest), chance.randint(0, 1)
+                lives.step(wait, chance.choice(ACTIONS), worker, chance.choice(HOWS))
+        except AssertionError as e:
+            raise AssertionError(f"life {number}, {lives.oracle.rules}") from e

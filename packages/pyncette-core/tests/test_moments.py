@@ -64,13 +64,15 @@ def test_thirty_years_of_seconds_take_no_time(schedule: Schedule) -> None:
     then = NOW - 30 * 365 * DAY
     record = Record("t", "t:a", then, then, None, None, "r", 0, 1, encode(spec))
     policies = Policies(catch_up=CatchUp.LATEST, max_lateness=datetime.timedelta(hours=1))
-    began = time.perf_counter()
-    chosen = choose(record, spec, policies, NOW, begun=False)
-    took = time.perf_counter() - began
+    took = []
+    for _ in range(5):  # the first time, the changes of the zone's clocks are looked up
+        began = time.process_time()
+        chosen = choose(record, spec, policies, NOW, begun=False)
+        took.append(time.process_time() - began)
     assert chosen.due_at == NOW
     assert [(skip.reason, skip.first) for skip in chosen.skips] == [("late", then), ("coalesced", NOW - 3600 * SECOND)]
     assert chosen.skips[1].count == 3600
-    assert took < 0.5, "5 ms on a machine that has nothing else to do"
+    assert min(took) < 0.005
 
 
 @pytest.mark.parametrize("jitter", [0, 3])
