@@ -85,6 +85,10 @@ class Oracle:
         """What has its fate before the occurrence at ``due`` has."""
         return [each for each in self.fate if each > due]
 
+    def gap(self, last: int, first: int) -> bool:
+        """Whether anything without a fate lies between."""
+        return any(last < each < first for each in self.left_over())
+
     # A claim: the occurrence that is executed, None if none is.
 
     def claim(self, worker: int, now: int) -> int | None:
@@ -272,7 +276,7 @@ class Oracle:
             self.busy_until = None
         else:
             ahead = self.ahead(left[0])
-            if ahead and max(left) > min(ahead):
+            if ahead and (max(left) > min(ahead) or self.gap(max(missed), min(ahead))):
                 return  # what is skipped ahead of time is one piece; what would make it two is executed
             self.busy_until = max([*missed, *ahead])
         self.fate |= overlapping
@@ -331,7 +335,7 @@ class Oracle:
         missed = max([due, *(each for each in self.left_over() if each < since)])
         came_due = [each for each in self.left_over() if missed < each < now]
         ahead = self.ahead(due)
-        if not came_due or (ahead and missed > min(ahead)):
+        if not came_due or (ahead and (missed > min(ahead) or self.gap(came_due[-1], min(ahead)))):
             return  # one piece, as above
         self.fate |= dict.fromkeys(came_due, "paused")
         if self.busy_until is not None:
@@ -342,9 +346,13 @@ class Oracle:
         due = self.current
         assert due is not None
         self.clear()
-        self.fate |= {each: "dead" for each in self.left_over() if due < each <= now}
+        came_due = [each for each in self.left_over() if due < each <= now]
+        ahead = self.ahead(due)
+        joins = not (came_due and ahead and self.gap(came_due[-1], min(ahead)))
+        self.fate |= dict.fromkeys(came_due if joins else [], "dead")
         del self.fate[due]
         self.retried += 1
-        self.state, self.ready_at, self.busy_until = "alive", now, None
+        self.state, self.ready_at = "alive", now
+        self.busy_until = self.busy_until if not (came_due and joins) else None
         if self.why:
             self.hold(now)

@@ -26,6 +26,11 @@ class Window:
     until: int
     busy: bool = True
 
+    def joins(self, since: int, until: int) -> bool:
+        """Whether what is skipped after ``since`` and up to ``until`` makes one piece with it: nothing lies between.
+        If clocks are set back, something may."""
+        return self.since == self.until or since <= self.since <= until
+
 
 class Moments:
     """An instance's occurrences, by its schedule and its task's policies."""

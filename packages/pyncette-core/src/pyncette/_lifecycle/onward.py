@@ -90,7 +90,7 @@ def _skip_overlapping(
     if policies.catching_up is CatchUp.ALL:
         if window is None or following > window.until:
             return Onward(following, now, overlapping, Window(missed, beyond))
-        if missed <= window.since:
+        if missed <= window.since <= beyond:
             return Onward(following, now, overlapping, Window(missed, max(window.until, beyond)))
         return Onward(following, now, window=window)  # there is one window only: what overlaps counts as missed
     coalesced = list(moments.skipped("coalesced", following, missed + 1))

@@ -98,8 +98,9 @@ def retry(record: Record, spec: Spec, policies: Policies, *, now: int, revision:
     skips: list[Skipped] = []
     if first is not None and first <= now:
         last = spec.latest(first, now)
-        skips = list(moments.skipped("dead", first, last + 1))
-        store_window(state, Window(record.due_at, last if window is None else max(last, window.until), busy=False))
+        if window is None or window.joins(record.due_at, last):
+            skips = list(moments.skipped("dead", first, last + 1))
+            store_window(state, Window(record.due_at, last if window is None else max(last, window.until), busy=False))
     add_skips(state, skips, now, policies.keep_runs)
     ready_at = Band.PAUSED.at(now) if is_paused(state) else now
     text = state.text(state.count("fence"))
@@ -147,9 +148,11 @@ def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, s
     stays = Onward(due_at, max(ready_at, now))
     missed = moments.last_ready_by(due_at, since - 1)
     first = moments.following(missed)
-    if first is None or moments.ready(first) >= now or (window is not None and window.since < window.until < missed):
+    if first is None or moments.ready(first) >= now:
         return stays
     last = moments.last_ready_by(first, now - 1)
+    if window is not None and not window.joins(missed, last):
+        return stays
     stays.skips = list(moments.skipped("paused", first, last + 1))
     busy = window is not None and window.busy and missed <= window.until
     stays.window = Window(missed, last if window is None else max(last, window.until), busy=busy)
