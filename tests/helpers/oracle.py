@@ -270,7 +270,8 @@ class Oracle:
         left = [each for each in missed if each <= since]
         overlapping = dict.fromkeys((each for each in missed if each > since), "overlap")
         if not left:
-            self.busy_until = None
+            if all(each > since for each in self.left_over()):
+                self.busy_until = None
         elif self.rules.catch_up != "all":
             overlapping |= dict.fromkeys(left, "coalesced")
             self.busy_until = None
