@@ -279,7 +279,7 @@ class Oracle:
             ahead = self.ahead(left[0])
             if ahead and (max(left) > min(ahead) or self.gap(max(missed), min(ahead))):
                 return  # what is skipped ahead of time is one piece; what would make it two is executed
-            self.busy_until = max([*missed, *ahead])
+            self.busy_until = max([*missed, *ahead, self.busy_until or 0])
         self.fate |= overlapping
 
     def go_on(self, now: int) -> None:
