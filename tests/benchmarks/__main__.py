@@ -23,9 +23,10 @@ Measure = Callable[[Storage], Pairs]
 
 LEGEND = (
     'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand; '
-    'of the case "policies" it is this version, without retry, timeout and jitter.'
+    'of the case "policies" it is this version, without retry, timeout and jitter; of "history" it is this version '
+    'without a log of runs; of "pruning" with one of which there is nothing to delete.'
 )
-STEADY, IDLE, POLICIES = "steady", "idle", "policies"
+STEADY, IDLE, POLICIES, PRUNING = "steady", "idle", "policies", "pruning"
 LESS_IS_BETTER = ("CPU", "p50", "p99", "commands", "transactions", "statements")
 
 
@@ -38,6 +39,7 @@ BURST = count(5_000, dynamodb=2_000)
 REGISTER = count(2_000, dynamodb=500)
 BULK = count(5_000, dynamodb=1_000)
 CEILING = count(10_000, dynamodb=2_000)
+OLD_LINES = count(100_000, dynamodb=2_000)
 IDLE_INSTANCES = count(100_000, sqlite=20_000, dynamodb=5_000)
 
 
@@ -62,6 +64,8 @@ def measures() -> Mapping[str, Measure]:
     }
     return {name: against_baseline(measure) for name, measure in every.items()} | {
         POLICIES: lambda where: cases.policies(where, BURST(where)),
+        "history": lambda where: cases.history(where, BURST(where)),
+        PRUNING: lambda where: cases.pruning(where, OLD_LINES(where)),
         "ceiling": lambda where: cases.ceiling(where, CEILING(where)),
     }
 
@@ -69,7 +73,7 @@ def measures() -> Mapping[str, Measure]:
 CASES = tuple(measures())
 ONCE = (STEADY, IDLE)
 """Cases that take minutes; the first consists of many measurements."""
-NOT_IN_MEMORY = ("burst, 2 processes", "ceiling")
+NOT_IN_MEMORY = ("burst, 2 processes", "ceiling", PRUNING)
 
 
 def compare(measure: Measure, where: Storage, runs: int) -> dict[str, dict[str, float]]:

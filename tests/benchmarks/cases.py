@@ -14,7 +14,7 @@ from typing import Any
 
 from .subjects import THIS, Storage, Version
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("worker.py")
 
 Figures = dict[str, float]
@@ -83,11 +83,13 @@ def execute(
     load: dict[str, Any],
     processes: int,
     enough: Callable[[int, float], bool],
-    *,
-    policies: bool = False,
+    **extra: Any,
 ) -> list[dict[str, Any]]:
-    """Run workers on one storage, whose instances the first one schedules, until ``enough(executions, seconds)``."""
-    job = {**job_on(storage, "execute"), "policies": policies}
+    """Run workers on one storage, whose instances the first one schedules, until ``enough(executions, seconds)``.
+
+    :param extra: what else the workers have to know.
+    """
+    job = {**job_on(storage, "execute"), **extra}
     crew = [Process(version, {**job, "load": load})]
     crew[0].ready()
     crew += [Process(version, job) for _ in range(processes - 1)]
@@ -120,6 +122,38 @@ def policies(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
         )
         costs.append(1e6 * result["cpu"] / result["count"])
     return {"CPU us/fire": (costs[0], costs[1])}
+
+
+def history(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
+    """What a burst costs without the log of runs, and with that of errors (nothing fails), and of all."""
+    found: dict[str, Figures] = {}
+    for kept in ("", "errors", "all"):
+        load = {"kind": "overdue", "count": count}
+        [result] = execute(THIS, storage, load, 1, lambda done, seconds: done >= count or seconds > 120, history=kept)
+        done = result["count"]
+        speed = done / (result["last"] - result["began"])
+        found[kept] = {"fires/s": speed, "CPU us/fire": 1e6 * result["cpu"] / done}
+    off = found.pop("")
+    return {f"{figure}, {kept}": (off[figure], found[kept][figure]) for kept in found for figure in off}
+
+
+def pruning(storage: Storage, lines: int) -> dict[str, tuple[float, float]]:
+    """How late 500 instances a second are executed while ``lines`` of the log are deleted, and while there are none."""
+    found: list[Figures] = []
+    for old in (0, lines):
+        load = {"kind": "spread", "count": 5_000, "seconds": 10}
+        [result] = execute(
+            THIS,
+            storage,
+            load,
+            1,
+            lambda done, seconds: done >= 5_000 or seconds > 60,
+            history="all",
+            old_lines=old,
+        )
+        cuts = statistics.quantiles(result["lags"], n=100)
+        found.append({"p50 ms": 1e3 * cuts[49], "p99 ms": 1e3 * cuts[98]})
+    return {figure: (found[0][figure], found[1][figure]) for figure in found[0]}
 
 
 def lag(version: Version, storage: Storage) -> Figures:

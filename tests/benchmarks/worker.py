@@ -25,9 +25,11 @@ LEASE = datetime.timedelta(seconds=60)
 class Subject:
     """The app under test, and what it has executed."""
 
-    def __init__(self, backend: str, options: dict[str, Any], policies: dict[str, Any]) -> None:
+    def __init__(self, backend: str, options: dict[str, Any], policies: dict[str, Any], history: str = "") -> None:
         from pyncette import Context, Pyncette
 
+        if history:
+            options = {**options, "history": datetime.timedelta(days=7), "history_of": history}
         if backend == "memory":
             self.app = Pyncette(**options)
         else:
@@ -70,6 +72,8 @@ def cpu_seconds() -> float:
 async def execute(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
     """Run the app from the signal to begin until the end of standard input."""
     async with subject.app.create() as context:
+        if job.get("old_lines"):
+            await fill_log(job)
         if "load" in job:
             await load(subject, context, job["load"])
         print("ready", flush=True)
@@ -87,6 +91,24 @@ async def execute(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
             await teller
         await running
         return {"began": began, "last": subject.last, "count": subject.count, "cpu": spent, "lags": subject.lags}
+
+
+async def fill_log(job: dict[str, Any]) -> None:
+    """Append lines to the log of runs that are older than it keeps, as many as ``job`` says."""
+    from pyncette.record import Change, Record, RunLine
+
+    factory = getattr(importlib.import_module(f"pyncette.{job['backend']}"), f"{job['backend']}_repository")
+    async with factory(**job["options"]) as repository:
+        known: list[Record | None] = [None] * 1000
+        for start in range(0, job["old_lines"], 1000):
+            changes = []
+            for place, old in enumerate(known):
+                key, number = f"old:{place}", start + place
+                new = Record("old", key, 2**52, 2**52, None, None, f"{number:016x}", 0, 0, "{}")
+                line = RunLine(f"{number:016x}", "old", key, 1_000_000 + number, "succeeded", '{"v":1}' + " " * 100)
+                changes.append(Change(old, new, line))
+            await repository.swap(changes)
+            known = [change.new for change in changes]
 
 
 async def tell(subject: Subject, pause: float) -> None:
@@ -152,7 +174,7 @@ async def register(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    subject = Subject(job["backend"], job["options"], declared() if job.get("policies") else {})
+    subject = Subject(job["backend"], job["options"], declared() if job.get("policies") else {}, job.get("history", ""))
     case = register if job["case"] == "register" else execute
     print(json.dumps(asyncio.run(case(subject, job))), flush=True)
 
