@@ -251,5 +251,6 @@ async def test_metrics(app: Pyncette) -> None:
     assert names == expected
     (runs,) = shown["pyncette.runs"].data.data_points
     assert isinstance(runs, NumberDataPoint)
-    assert dict(runs.attributes or {}) == {"task_name": "report", "outcome": "succeeded", "reason": ""}
-    assert runs.value == registry.get_sample_value("pyncette_runs_total", {**dict(runs.attributes or {})})
+    labels = {"task_name": "report", "outcome": "succeeded", "reason": ""}
+    assert runs.attributes == labels
+    assert runs.value == registry.get_sample_value("pyncette_runs_total", labels)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pyncette.dynamodb import run_log
+from pyncette.dynamodb.statements import carry_out
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.record import Change, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
@@ -48,12 +49,12 @@ async def test_a_line_that_can_not_be_written_spoils_no_change(
     direct: Factory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The change is applied and answered for; that the line is lost is said."""
-    real, sent = run_log.carry_out, 0
+    sent = 0
 
     async def failing(database: Any, statements: Any, **options: Any) -> Any:
         nonlocal sent
         sent += 1
-        outcomes = await real(database, [], **options)
+        outcomes = await carry_out(database, [], **options)
         outcomes.fail(RepositoryUnavailableException("out of reach, says the test"))
         return outcomes
 
