@@ -71,7 +71,7 @@ def test_what_is_impossible_has_reasons() -> None:
 def test_what_is_impossible_is_refused(combination: tuple[str, ...]) -> None:
     async def task(context: Context) -> None: ...
 
-    cell = Cell(*combination, executed="", first="", skipped="", stored="")
+    cell = Cell(*[*combination, "", "", "", ""])
     with pytest.raises(ValueError, match="has no meaning"):
         Pyncette().task(name="task", interval=duration(60), **policies(cell))(task)
 

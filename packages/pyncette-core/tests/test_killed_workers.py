@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyncette import Context, ExecutionMode, Retry
+from pyncette import Context, ExecutionMode, Pyncette, Retry, Task
 from pyncette._tasks.state import totals
 from pyncette.memory import MemoryRepository
 from pyncette.testing import FaultPlan
@@ -32,7 +32,7 @@ class Scene:
         self.policies = policies
         self.executed: list[str] = []
 
-    def app(self, body: Callable[[Scene], Any] | None, **options: Any) -> Any:
+    def app(self, body: Callable[[Scene], Any] | None, **options: Any) -> tuple[Pyncette, Task]:
         app = self.bench.app(**options)
 
         @app.task(name="task", interval=duration(60), **self.policies)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import anyio
 import pytest
@@ -59,7 +60,8 @@ class Scene:
         def other(context: Context) -> None: ...
 
         self.other: Task = self.app.dynamic_task(name="other")(other)
-        self.task: Task = self.app.dynamic_task(name="task", timeout=MOMENT, lease_duration=LEASE, **policies)(body)  # type: ignore[call-overload]  # as given
+        declare: Any = self.app.dynamic_task  # with policies that are given as they are
+        self.task: Task = declare(name="task", timeout=MOMENT, lease_duration=LEASE, **policies)(body)
 
     async def locked_until(self) -> int:
         (record,) = await self.repository.read([self.task.instantiate("stuck", execute_at=datetime.now(UTC)).ref])

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import asyncpg
 import pytest
 
 from pyncette.findings import Finding
@@ -149,7 +150,7 @@ async def test_indexes(repository: Repository, other: Any, table: str, monkeypat
 
 
 async def test_connections(durable: Server, repository: Repository, other: Any) -> None:
-    others = [await helpers.asyncpg.connect(durable.url) for _ in range(165)]  # of 197
+    others = [await asyncpg.connect(durable.url) for _ in range(165)]  # of 197
     try:
         found = await eventually(repository, "connections")
         assert (found.verdict, found.found.endswith(" of 197")) == ("warning", True)
