@@ -18,7 +18,7 @@ from pyncette.events import RunOutcome, Trigger
 from pyncette.record import HELD, Band, Change, Record
 
 from .extra import in_turn, on_schedule, over, schedule_side
-from .onward import Onward, add_skips, go_on, onward, why_paused
+from .onward import Onward, add_skips, go_on, keeps_completed, onward, why_paused
 from .steering import is_paused, paused_since
 from .values import Attempt, AttemptEnd, Ended, Skipped
 
@@ -39,6 +39,10 @@ def advance(
 
     :param skips: what is skipped before it.
     """
+    if not (record.state or skips):
+        to = onward(record, spec, policies, due_at, now, opened=now)
+        if to.due_at is None and not (to.skips or keeps_completed(record, policies)):
+            return Ended(go_on(record, policies, to, now, revision, ""))  # nothing to note: the record goes
     state = State(record.state)
     add_skips(state, skips, now, policies.keep_runs)
     unknown = list(_unknown(state, now - policies.lease_microseconds))
