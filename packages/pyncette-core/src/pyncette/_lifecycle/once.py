@@ -39,10 +39,8 @@ def advance(
 
     :param skips: what is skipped before it.
     """
-    if not (record.state or skips):
-        to = onward(record, spec, policies, due_at, now, opened=now)
-        if to.due_at is None and not (to.skips or keeps_completed(record, policies)):
-            return Ended(go_on(record, policies, to, now, revision, ""))  # nothing to note: the record goes
+    if not (record.state or skips) and _goes(record, spec, policies, due_at, now):
+        return Ended(lease.complete(record, next_due=None, revision=revision))
     state = State(record.state)
     add_skips(state, skips, now, policies.keep_runs)
     unknown = list(_unknown(state, now - policies.lease_microseconds))
@@ -70,6 +68,13 @@ def advance(
     else:
         change = go_on(record, policies, to, now, revision, state.text(record.fence))
     return in_turn(Ended(change, skips=[*skips, *to.skips], unknown=unknown), now, revision)
+
+
+def _goes(record: Record, spec: Spec, policies: Policies, due_at: int, now: int) -> bool:
+    """Whether the occurrence at ``due_at``, the first one, is the only one, and the record is not kept: then nothing
+    has to be noted in it."""
+    to = onward(record, spec, policies, due_at, now, opened=now)
+    return to.due_at is None and not (to.skips or keeps_completed(record, policies))
 
 
 def _hold(record: Record, state: State, due_at: int, now: int, revision: str) -> Change:
