@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import pytest
 
 from pyncette import Context, Pyncette, Task
 from pyncette._leases.shares import RECENT, is_behind, shared_out
-from pyncette.memory import MemoryRepository
 from pyncette.record import QueueClaim, Record
-from pyncette.testing.contract.app.bench import Bench, duration, moment
 
 NOW = 1_800_000_000_000_000
 END = NOW + 60_000_000
@@ -55,24 +52,3 @@ def test_what_shows_that_a_queue_is_behind(late: int, attempt: int, behind: set[
     """Attempts that were lost, or repeated, say nothing of it."""
     found = Record("t", "t:a", NOW - late, NOW - late, None, None, "r", 0, attempt, "{}")
     assert is_behind([found], NOW) == behind
-
-
-async def test_a_backlog_does_not_delay_what_is_on_time() -> None:
-    """Twenty instances of a template are days behind, another one is due each ten seconds; there are ten slots."""
-    repository = MemoryRepository()
-    bench = Bench(lambda **_: nullcontext(repository), repository)
-    app = bench.app(concurrency_limit=10)
-    template = app.dynamic_task(name="template")(bench.log.lasting(0.1))
-    async with app.create() as context:
-        for number in range(20):
-            await context.schedule_task(template, f"behind {number}", interval=duration(60))
-            for second in range(20):
-                await context.schedule_task(template, f"{number} {second}", execute_at=moment(second))
-        await bench.advance(400_000)
-        await context.schedule_task(template, "on time", interval=duration(10))
-    async with bench.running(app):
-        await bench.advance(35)
-    late = [run.at - run.due for run in bench.log.of("template:on time")]
-    assert len(late) == 3
-    assert max(late) < 1
-    assert len(bench.log.runs) > 1000, "and the backlog is worked on all the time"
