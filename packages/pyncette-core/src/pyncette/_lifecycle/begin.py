@@ -83,7 +83,7 @@ def begin(
         return PutBack(None, "waited too long for a free slot")
     if has_extra(record.state) and (decision := _beside_schedule(policies, spec, record, before, now)) is not None:
         return decision
-    if before.locked_by is not None and '"why"' in record.state and is_paused(State(record.state)):
+    if '"why"' in record.state and is_paused(State(record.state)):  # while it was leased, or a retry was to come
         return _paused(policies, spec, record, before, now)
     once = not holds_lease(policies)
     if not before.attempt:
@@ -123,9 +123,10 @@ def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Rec
     """A run beside the schedule is current, or comes before what the schedule wants; otherwise None."""
     extra = extra_of(State(record.state))
     if extra.run is not None:
-        scheduled = None if extra.waits is None else extra.waits.ready_at
-        if extra.run.trigger == "backfill" and not before.attempt and scheduled is not None and scheduled <= now:
-            return Settle(Attempt(AttemptEnd.RELEASED, extra.run.at, now))  # what is live comes first
+        waits = extra.waits
+        live = waits is not None and not before.attempt and waits.ready_at <= now
+        if extra.run.trigger == "backfill" and waits is not None and (live or waits.held):
+            return Settle(Attempt(AttemptEnd.RELEASED, extra.run.at, now))  # it waits
         return _begin_extra(policies, record, before, extra.run, now)
     return _set_aside(policies, spec, record, before, now) if extra.asked else None
 

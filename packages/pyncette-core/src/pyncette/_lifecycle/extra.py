@@ -73,10 +73,15 @@ def proceed(record: Record, now: int) -> Record:
     state = State(record.state)
     extra = extra_of(state)
     extra.forget(now - REMEMBERED)
-    if extra.run is not None and extra.waits is not None and _gives_way(record, extra, extra.run, extra.waits, now):
-        record = _to_schedule(record, state, extra, extra.waits)
     free = record.locked_until is None or state.count("fence") == record.fence
-    run = _next_run(record, extra, now) if free and extra.run is None else None
+    if (
+        free
+        and extra.run is not None
+        and extra.waits is not None
+        and _gives_way(record, extra, extra.run, extra.waits, now)
+    ):
+        record = _to_schedule(record, state, extra, extra.waits)
+    run = _next_run(record, extra, now, paused=state.why is not None) if free and extra.run is None else None
     if run is not None:
         extra.run, extra.waits = run, Waits(record.attempt, record.ready_at, state.fields.get("now"))
         state.record_attempts(None)
@@ -85,7 +90,7 @@ def proceed(record: Record, now: int) -> Record:
     return replace(record, state=_text(state))
 
 
-def _next_run(record: Record, extra: Extra, now: int) -> ExtraRun | None:
+def _next_run(record: Record, extra: Extra, now: int, *, paused: bool) -> ExtraRun | None:
     """What has its turn next: a run that was asked for; or, if the schedule wants nothing now, a moment of a
     backfill."""
     band = Band.of(record.ready_at)
@@ -93,20 +98,22 @@ def _next_run(record: Record, extra: Extra, now: int) -> ExtraRun | None:
         return None
     if extra.asked:
         return extra.asked.pop(0)
-    if extra.fills and record.ready_at > now and band in (None, Band.COMPLETED):
+    if extra.fills and not paused and record.ready_at > now and band in (None, Band.COMPLETED):
         fill = extra.fills[0]
         return ExtraRun(fill.id, fill.next_at, trigger="backfill")
     return None
 
 
 def _gives_way(record: Record, extra: Extra, run: ExtraRun, waits: Waits, now: int) -> bool:
-    """Whether a moment of a backfill that has not begun waits again: for the schedule, for a run that was asked for,
-    because the instance is paused or dead, or because the backfill was cancelled."""
-    if run.trigger != "backfill" or record.attempt or record.locked_until is not None:
+    """Whether a moment of a backfill waits again. Because the instance is paused or dead, and then it begins anew
+    later; or, if it has not begun, for the schedule, for a run that was asked for, or because the backfill was
+    cancelled."""
+    if run.trigger != "backfill":
         return False
-    is_held = Band.of(waits.ready_at) not in (None, Band.COMPLETED)
+    if waits.held:
+        return True
     cancelled = all(fill.id != run.id for fill in extra.fills)
-    return bool(extra.asked) or waits.ready_at <= now or is_held or cancelled
+    return not record.attempt and (bool(extra.asked) or waits.ready_at <= now or cancelled)
 
 
 def outlives(record: Record, now: int) -> Record | None:

@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pyncette.record import Band
+
 from .state import State
 
 MOST_WAITING = 10
@@ -85,6 +87,11 @@ class Waits:
     attempt: int
     ready_at: int
     now: Any = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the schedule's side is paused or dead, so that no backfill is executed."""
+        return Band.of(self.ready_at) not in (None, Band.COMPLETED)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,141 @@
+"""Pauses that meet each other, a death, a backlog, and runs that wait: what random histories have found."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from pyncette import FailureMode, OnExhausted, PyncetteContext, Retry, Task
+from pyncette.memory import MemoryRepository
+from pyncette.testing.contract.app.bench import START, Bench, duration
+
+TEN = duration(10)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    repository = MemoryRepository()
+    return Bench(lambda **_: nullcontext(repository), repository)
+
+
+async def totals(context: PyncetteContext, task: Task) -> dict[str, int]:
+    state = await context.get_task(task, "a")
+    assert state is not None
+    return dict(state.totals)
+
+
+async def test_a_pause_of_the_template_after_one_of_the_instance_in_a_backlog(bench: Bench) -> None:
+    """What came due before, between and after them is executed, and the rest is skipped, once."""
+    app = bench.app()
+    task = app.dynamic_task(name="task")(bench.log.note)
+    async with app.create() as context:
+        await context.schedule_task(task, "a", interval=TEN)
+        for at, name in ((25, "a"), (65, None)):
+            await bench.advance_to(at)
+            await context.pause_task(task, name)
+            await bench.advance_to(at + 20)
+            await context.resume_task(task, name)
+    async with bench.running(app) as worker:
+        await bench.advance_to(91)
+        assert await totals(worker.context, task) == {"succeeded": 5, "paused": 4}
+    assert bench.log.due() == [10, 20, 50, 60, 90]
+
+
+async def test_an_instance_that_is_paused_within_a_pause_of_its_template(bench: Bench) -> None:
+    app = bench.app()
+    task = app.dynamic_task(name="task")(bench.log.note)
+    async with app.create() as context:
+        await context.schedule_task(task, "a", interval=TEN)
+        await bench.advance_to(5)
+        await context.pause_task(task)
+        await bench.advance_to(25)
+        await context.pause_task(task, "a")
+        await bench.advance_to(45)
+        await context.resume_task(task, "a")
+        await bench.advance_to(65)
+        await context.resume_task(task)
+    async with bench.running(app) as worker:
+        await bench.advance_to(71)
+        assert await totals(worker.context, task) == {"succeeded": 1, "paused": 6}
+    assert bench.log.due() == [70]
+
+
+async def test_a_death_after_a_pause(bench: Bench) -> None:
+    """What was skipped for the pause is not skipped for the death as well."""
+    app = bench.app()
+    options: dict[str, Any] = {"retry": Retry(1), "on_exhausted": OnExhausted.HOLD}
+    task = app.dynamic_task(name="task", **options)(bench.log.failing(1))
+    async with app.create() as context:
+        await context.schedule_task(task, "a", interval=TEN)
+        await bench.advance_to(25)
+        await context.pause_task(task, "a")
+        await bench.advance_to(45)
+        await context.resume_task(task, "a")
+    async with bench.running(app) as worker:
+        await bench.advance_to(75)
+        assert await worker.context.retry_task(task, "a")
+        await bench.advance_to(81)
+        assert await totals(worker.context, task) == {"failed": 1, "succeeded": 2, "paused": 2, "dead": 4}
+    assert bench.log.due() == [10, 10, 80]
+
+
+async def test_a_pause_while_a_lease_stays_until_the_retry(bench: Bench) -> None:
+    """Neither the retry nor a backfill begins before the resume, whatever else is asked for meanwhile."""
+    app = bench.app()
+    task = app.dynamic_task(name="task", failure_mode=FailureMode.NONE, lease_duration=duration(20))(
+        bench.log.failing(1)
+    )
+    async with bench.running(app) as worker:
+        await worker.context.schedule_task(task, "a", interval=TEN)
+        await bench.advance_to(12)
+        await worker.context.pause_task(task, "a")
+        await worker.context.backfill_task(task, "a", START - duration(15), START)
+        await bench.advance_to(50)
+        assert bench.log.due() == [10]
+        await worker.context.resume_task(task, "a")
+        await bench.advance_to(51)
+    assert sorted(set(bench.log.due())) == [-10, 0, 10, 50], "what came due meanwhile is skipped"
+
+
+async def test_a_pause_while_a_backfill_fails(bench: Bench) -> None:
+    """Its retries wait as well, and the moment begins anew; a manual run has its turn meanwhile."""
+    app = bench.app()
+    task = app.dynamic_task(name="task", retry=Retry(3, duration(5), factor=1, jitter=0))(bench.log.failing(2))
+    async with bench.running(app) as worker:
+        await worker.context.schedule_task(task, "a", interval=duration(1000))
+        await worker.context.backfill_task(task, "a", START, START)
+        await bench.advance_to(2)
+        assert bench.log.due() == [0]
+        await worker.context.pause_task(task, "a")
+        await bench.advance_to(30)
+        assert len(bench.log.runs) == 1
+        await worker.context.trigger_task(task, "a")
+        await bench.advance_to(60)
+        assert bench.log.due() == [0, 30, 30]
+        state = await worker.context.get_task(task, "a")
+        assert state is not None
+        assert (state.state, state.triggered) == ("paused", 0)
+        await worker.context.resume_task(task, "a")
+        await bench.advance_to(65)
+        assert await worker.context.list_backfills(task, "a") == []
+    assert bench.log.due() == [0, 30, 30, 0]
+
+
+async def test_a_worker_that_dies_with_a_backfill_that_is_paused(bench: Bench) -> None:
+    app = bench.app()
+    task = app.dynamic_task(name="task", lease_duration=duration(20))(bench.log.lasting(10))
+    async with bench.running(app) as worker:
+        await worker.context.schedule_task(task, "a", interval=duration(1000))
+        await worker.context.backfill_task(task, "a", START, START)
+        await bench.advance_to(2)
+        await worker.context.pause_task(task, "a")
+        await worker.kill()
+    async with bench.running(app) as worker:
+        await bench.advance_to(100)
+        assert bench.log.due() == [0]
+        await worker.context.resume_task(task, "a")
+        await bench.advance_to(115)
+        assert await worker.context.list_backfills(task, "a") == []
+    assert bench.log.due() == [0, 0]

@@ -1,0 +1,93 @@
+"""Runs random histories of operators, executions and deaths in virtual time, and says what is wrong with them.
+
+    python -m tests.scenarios.histories                                  # 10,000 in memory: about half an hour
+    python -m tests.scenarios.histories --storage redis --count 300
+    python -m tests.scenarios.histories --since 4711 --count 1           # one again; in memory it is the same one
+
+The contract of apps runs a few of them on each storage: pyncette.testing.contract.app.operating.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import itertools
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import anyio
+
+from pyncette.memory import MemoryRepository
+from pyncette.testing import Capabilities
+from pyncette.testing.contract.app.bench import Bench
+from pyncette.testing.contract.app.catching_up import CaughtUpRepository, catching_up
+from pyncette.testing.contract.app.operating import History
+from tests.benchmarks.subjects import STORAGES, Storage, storage
+from tests.servers.pool import Pool
+
+TOLD_EACH = 500
+
+Run = Callable[[int, int], Awaitable[list[str]]]
+"""From a seed and the number of steps to what is wrong."""
+
+
+async def in_memory(seed: int, steps: int) -> list[str]:
+    repository = MemoryRepository()
+    return await History(Bench(lambda **_: nullcontext(repository), repository), seed).run(steps)
+
+
+async def on_a_server(where: Storage, seed: int, steps: int) -> list[str]:
+    """On tables of its own."""
+    options = where.options()
+    make = getattr(importlib.import_module(f"pyncette.{where.backend}"), f"{where.backend}_repository")
+    factory = functools.partial(make, **options)
+    async with factory() as repository:
+        bench = Bench(factory, repository)
+        if where.name == "dynamodb":
+            lag = Capabilities().index_lag
+            bench = Bench(catching_up(factory, lag), CaughtUpRepository(repository, lag))
+        return await History(bench, seed).run(steps)
+
+
+async def run_all(run: Run, seeds: range, steps: int) -> int:
+    """Returns how many were wrong."""
+    wrong = 0
+    began = time.monotonic()
+    for number, seed in zip(itertools.count(1), seeds, strict=False):
+        if found := await run(seed, steps):
+            wrong += 1
+            print(f"seed {seed}:", *found, sep="\n    ", flush=True)
+        if number % TOLD_EACH == 0 or number == len(seeds):
+            print(f"{number} histories, {wrong} wrong, {time.monotonic() - began:.0f} s", flush=True)
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", choices=STORAGES, default="memory")
+    parser.add_argument("--since", type=int, default=0, help="the first seed")
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--loop", choices=("asyncio", "trio"), default="asyncio")
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    pool = Pool()
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            run: Run = in_memory
+            if options.storage != "memory":
+                run = functools.partial(on_a_server, storage(options.storage, pool, Path(scratch)))
+            seeds = range(options.since, options.since + options.count)
+            return 1 if anyio.run(run_all, run, seeds, options.steps, backend=options.loop) else 0
+    finally:
+        pool.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
