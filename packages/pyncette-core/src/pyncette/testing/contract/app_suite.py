@@ -14,6 +14,7 @@ from .app.limiting import LimitContract
 from .app.listing import ListingContract
 from .app.logging import HistoryContract
 from .app.occurring import OccurrenceContract
+from .app.operating import OperatingContract
 from .app.pausing import PausingContract
 from .app.recomputing import RecomputeContract
 from .app.redefining import RedefinitionContract
@@ -43,6 +44,7 @@ class AppContract(
     TriggerContract,
     BackfillContract,
     RecomputeContract,
+    OperatingContract,
     InventoryContract,
     RedefinitionContract,
     KindContract,
