@@ -52,7 +52,7 @@ class RunLogContract(ContractBase):
         assert repository.keeps_runs == self.capabilities.keeps_runs
         if not repository.keeps_runs:
             one = record("without", "log")
-            assert await repository.swap([Change(None, one, line())]) == [APPLIED]
+            assert await repository.swap([Change(None, one, line(queue=one.queue, key=one.key))]) == [APPLIED]
             assert await repository.read([one.ref]) == [one]
             for call in (repository.runs(RunQuestion(limit=1)), repository.prune_runs(before=NOW, limit=1)):
                 with pytest.raises(RepositoryException):
@@ -273,6 +273,6 @@ def _every_other_fails(present: Sequence[Record], absent: Sequence[Record]) -> t
         good = (Change(one, new), Change(one, None))[number % 3 == 0]
         bad = (Change(none, replace(none, revision=fresh())), Change(none, None))[number % 2]
         late = Change(stale, new) if number % 5 else Change(None, stale)
-        changes += [replace(bad, run=line(2 * number, key=none.key))]
-        changes += [replace(late if number % 4 == 1 else good, run=line(2 * number + 1, key=one.key))]
+        changes += [replace(bad, run=line(2 * number, queue=none.queue, key=none.key))]
+        changes += [replace(late if number % 4 == 1 else good, run=line(2 * number + 1, queue=one.queue, key=one.key))]
     return changes, [APPLIED if n % 2 and n // 2 % 4 != 1 else CONFLICT for n in range(len(changes))]
