@@ -14,6 +14,7 @@ import pytest
 
 EXAMPLES = 15
 """Of a property in the contracts, instead of the number that authors of backends get."""
+ONE_BY_ONE = ("tests/scenarios/", "tests/examples/", "tests/servers_test/")
 THOROUGH = 600
 """Of a property elsewhere, instead of hypothesis' 100."""
 
@@ -60,11 +61,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """pytest-xdist: a class stays in one process, but its event loops may be in two. The longest contract is long."""
+    """pytest-xdist: a class stays in one process, but its event loops may be in two. The longest contract is long.
+
+    Tests that each take seconds and share nothing are given out one by one, so that no process has them all in the end.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByLoop(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
         def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith(ONE_BY_ONE):
+                return nodeid
             scope: str = super()._split_scope(nodeid)
             return f"{scope} on trio" if "[trio" in nodeid else scope
 
