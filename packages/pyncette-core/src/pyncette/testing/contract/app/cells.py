@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-COLUMNS = {
+COLUMNS: dict[str, tuple[str, ...]] = {
     "mode": ("at least once", "at most once"),
     "run": ("quick", "long", "fails"),
     "retry": ("none", "2 attempts"),

@@ -64,7 +64,7 @@ class Ledger:
         self._clock = clock
         self._attempts = attempts
         self._once = once
-        self.pauses = Pauses()
+        self.pauses: Pauses = Pauses()
         self.promised: set[Run] = set()
         self.fills: dict[str, tuple[str, int]] = {}  # by id: instance, number of moments
         self.begun: Counter[Run] = Counter()

@@ -40,18 +40,18 @@ class History:
     """
 
     def __init__(self, bench: Bench, seed: int) -> None:
-        self.rng = random.Random(seed)
-        self.bench = bench
-        self.policies = self.rng.choice(POLICIES)
-        self.partitions = self.rng.choice([None, 3])
-        self.plan = FaultPlan()
+        self.rng: random.Random = random.Random(seed)
+        self.bench: Bench = bench
+        self.policies: dict[str, Any] = self.rng.choice(POLICIES)
+        self.partitions: int | None = self.rng.choice([None, 3])
+        self.plan: FaultPlan = FaultPlan()
         attempts = ATTEMPTS if "on_exhausted" in self.policies else None
-        self.ledger = Ledger(bench.clock, attempts, once="execution_mode" in self.policies)
-        self.failing = True
-        self.number = 0
-        self.retried = 0
+        self.ledger: Ledger = Ledger(bench.clock, attempts, once="execution_mode" in self.policies)
+        self.failing: bool = True
+        self.number: int = 0
+        self.retried: int = 0
         self.one_offs: set[str] = set()
-        self.whole = set(RECURRING)  # those that were never replaced, or may have been
+        self.whole: set[str] = set(RECURRING)  # those that were never replaced, or may have been
 
     async def run(self, steps: int) -> list[str]:
         """Returns what is wrong."""
