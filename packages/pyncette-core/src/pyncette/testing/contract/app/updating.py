@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyncette import Context, Scheduling
+from pyncette import Context, Retry, Scheduling
 from pyncette.errors import TaskExistsException
 from pyncette.record import Band
 
@@ -170,6 +170,98 @@ class UpdateContract(AppBase):
             stored = await bench.stored(instance)
             assert stored is not None
             assert revives or stored.ready_at == held.ready_at
+
+    @pytest.mark.parametrize(
+        "new, due", [(EVERY_MINUTE, [60, 60, 120]), ({"interval": duration(25)}, [60, 60, 90, 115])]
+    )
+    async def test_an_occurrence_that_waits_for_its_retry(
+        self, bench: Bench, new: dict[str, Any], due: list[float]
+    ) -> None:
+        """Its attempts and the moment of the retry stay, with the new arguments; then the schedule applies."""
+        app = bench.app()
+        template = app.dynamic_task(name="template", retry=Retry(3, duration(15), jitter=0))(bench.log.failing(1))
+        async with bench.running(app) as worker, app.create() as other:
+            await worker.context.schedule_task(template, "a", **EVERY_MINUTE, version=1)
+            await bench.advance_to(65)
+            await other.schedule_task(template, "a", **new, version=2)
+            state = await other.get_task(template, "a")
+            assert state is not None
+            assert (state.state, state.attempt, state.next_attempt_at) == ("retrying", 1, moment(75))
+            await bench.advance_to(121)
+        assert bench.log.due() == due
+        assert bench.log.at()[:2] == [60, 75]
+        assert [run.args["version"] for run in bench.log.runs] == [1] + [2] * (len(due) - 1)
+
+    async def test_what_is_overdue_stays_so(self, bench: Bench) -> None:
+        """With the same schedule and new arguments nothing that was missed is lost, of a one-off neither."""
+        app = bench.app()
+        template = app.dynamic_task(name="template")(bench.log.note)
+        async with app.create() as context:
+            for version in (1, 2):
+                await context.schedule_task(template, "a", **EVERY_MINUTE, version=version)
+                await context.schedule_task(template, "b", execute_at=moment(60), version=version)
+                await bench.advance(130)
+        async with bench.running(app):
+            await bench.advance_to(261)
+        assert bench.log.due("template:a") == [60, 120, 180, 240]
+        assert bench.log.due("template:b") == [60]
+        assert {run.args["version"] for run in bench.log.runs} == {2}
+
+    @pytest.mark.parametrize("new", [EVERY_MINUTE, {"interval": duration(25)}])
+    async def test_what_an_update_leaves_alone(self, bench: Bench, new: dict[str, Any]) -> None:
+        """Pause, counters, recent runs and backfills."""
+        app = bench.app()
+        template = app.dynamic_task(name="template")(bench.log.note)
+        async with bench.running(app) as worker:
+            context = worker.context
+            await context.schedule_task(template, "a", **EVERY_MINUTE)
+            await bench.advance_to(125)
+            await context.pause_task(template, "a", reason="why")
+            await context.backfill_task(template, "a", moment(-30), moment(0), backfill_id="past")
+            before = await context.get_task(template, "a")
+            await context.schedule_task(template, "a", **new, version=2)
+            after = await context.get_task(template, "a")
+            assert before is not None
+            assert after is not None
+            assert (after.state, after.paused_reason) == ("paused", "why")
+            assert (after.runs, after.totals) == (before.runs, {"succeeded": 2})
+            assert [fill.id for fill in await context.list_backfills(template, "a")] == ["past"]
+            await context.resume_task(template, "a")
+            await bench.advance(2)
+        assert bench.log.due() == [60, 120, 0]
+
+    @pytest.mark.parametrize(
+        "new, due",
+        [
+            ({"timezone": "Asia/Kathmandu"}, 4 * 3600 + 15 * 60),
+            ({"end_at": moment(86_400)}, 10 * 3600),
+            ({"start_at": moment(40_000)}, 86_400 + 10 * 3600),
+            ({"max_runs": 5}, 10 * 3600),
+        ],
+    )
+    async def test_another_timezone_or_other_bounds(self, bench: Bench, new: dict[str, Any], due: float) -> None:
+        """They are another schedule, whose next occurrence counts from the call."""
+        app = bench.app()
+        template = app.dynamic_task(name="template")(bench.log.note)
+        async with app.create() as context:
+            await context.schedule_task(template, "a", schedule="0 10 * * *")
+            await context.schedule_task(template, "a", schedule="0 10 * * *", **new)
+            state = await context.get_task(template, "a")
+        assert state is not None
+        assert state.scheduled_at == moment(due)
+
+    async def test_what_is_completed_begins_anew(self, bench: Bench) -> None:
+        """``max_runs`` counts from 0 then, if the schedule changes, and only then."""
+        app = bench.app()
+        template = app.dynamic_task(name="template", retain=duration(10_000))(bench.log.note)
+        async with bench.running(app) as worker:
+            for interval in (10, 10, 20):
+                await worker.context.schedule_task(template, "a", interval=duration(interval), max_runs=2)
+                await bench.advance(100)
+            state = await worker.context.get_task(template, "a")
+            assert state is not None
+            assert (state.state, state.totals) == ("completed", {"succeeded": 4})
+        assert bench.log.due() == [10, 20, 220, 240]
 
     async def test_keep_and_error(self, bench: Bench) -> None:
         """The first one wins; or the second one is told."""
