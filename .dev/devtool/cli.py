@@ -59,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
         "--resolution", choices=["locked", "lowest", "newest"], default="locked", help="versions of the dependencies"
     )
     test.add_argument(
-        "--coverage", action="store_true", help="fail unless the pure modules are covered to the last branch"
+        "--coverage",
+        action="store_true",
+        help="fail unless 99 %% of the lines and branches of the pure modules are covered",
     )
     check = add("check", check_all, "Lint, format, types, layers and ceilings: quick, before each commit.")
     check.add_argument("--fix", action="store_true", help="mend what can be mended first")
