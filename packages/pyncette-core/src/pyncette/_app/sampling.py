@@ -70,7 +70,7 @@ class Sampler:
     async def _stored(self, task: Task) -> SampledTask:
         queues = [home.queue for home in task.queues]
         age = 0.0
-        if task.canonical_name not in self._reading.control.paused:
+        if task.template.queue.name not in self._reading.control.paused:
             ready = (await self._store.look(queues, ())).next_ready
             age = 0.0 if ready is None else max(0, self._clock.now() - ready) / 1_000_000
         dead, paused = [await self._count(task.queues, band) for band in (Band.DEAD, Band.PAUSED)]
