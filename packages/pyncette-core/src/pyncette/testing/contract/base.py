@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from itertools import zip_longest
@@ -20,6 +20,8 @@ from pyncette import lease
 from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.repository import Repository
 from pyncette.testing.capabilities import Capabilities
+
+from .deadline import GRACE, Watchdog, bound_tests
 
 _T = TypeVar("_T")
 
@@ -178,9 +180,13 @@ class ContractBase:
     property_phases: ClassVar[tuple[Phase, ...]] = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
     patience: ClassVar[float] = 60
     """Seconds after which calls that wait for each other count as a deadlock."""
+    deadline: ClassVar[float] = 100
+    """Seconds after which a test fails, with a message that names what has not returned. What can't be cancelled ends
+    the process 15 seconds later."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        bound_tests(cls)
         faults = missing_tests(cls)
         if faults:
             raise TypeError(
@@ -194,9 +200,18 @@ class ContractBase:
         same storage. The storage is empty at first, and no other test sees it."""
         raise NotImplementedError(f"{type(self).__qualname__} has to define the fixture repository_factory.")
 
+    @pytest.fixture(autouse=True)
+    def contract_watchdog(self, request: pytest.FixtureRequest) -> Iterator[Watchdog]:
+        """Ends the process if not even a cancellation ends the test."""
+        watchdog = Watchdog(self.deadline + GRACE, request.node.nodeid, request.config)
+        with watchdog.watching():
+            yield watchdog
+
     @pytest.fixture
-    async def repository(self, repository_factory: Factory) -> AsyncIterator[Repository]:
-        async with repository_factory() as repository:
+    async def repository(self, repository_factory: Factory, contract_watchdog: Watchdog) -> AsyncIterator[Repository]:
+        async with AsyncExitStack() as stack:
+            with contract_watchdog.opening():
+                repository = await stack.enter_async_context(repository_factory())
             yield repository
 
     @pytest.fixture

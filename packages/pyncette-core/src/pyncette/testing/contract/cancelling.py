@@ -31,6 +31,7 @@ from .base import (
     swapped,
     want,
 )
+from .deadline import within
 
 _T = TypeVar("_T")
 AnyCall = Callable[[], Coroutine[Any, Any, object]]
@@ -177,8 +178,10 @@ class CancellationContract(ContractBase):
         async def one(number: int) -> None:
             results[number] = await calls[number]()
 
-        with anyio.fail_after(self.patience):
+        async def everyone() -> None:
             async with anyio.create_task_group() as tasks:
                 for number in range(len(calls)):
                     tasks.start_soon(one, number)
+
+        await within(self.patience, "Calls at once", everyone)
         return [results[number] for number in range(len(calls))]

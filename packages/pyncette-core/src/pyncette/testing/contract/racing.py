@@ -34,6 +34,7 @@ from .base import (
     swapped,
     want,
 )
+from .deadline import within
 
 _T = TypeVar("_T")
 
@@ -46,10 +47,12 @@ class RaceContract(ContractBase):
         async def one(number: int, client: Repository) -> None:
             results[number] = await run(number, client)
 
-        with anyio.fail_after(self.patience):
+        async def everyone() -> None:
             async with anyio.create_task_group() as tasks:
                 for number, client in enumerate(clients):
                     tasks.start_soon(one, number, client)
+
+        await within(self.patience, "A race", everyone)
         return [results[number] for number in range(len(clients))]
 
     async def test_race_of_claims(self, clients: list[Repository]) -> None:

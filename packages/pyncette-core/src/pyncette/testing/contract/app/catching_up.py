@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -13,6 +14,8 @@ from pyncette.testing.contract.base import Factory
 from pyncette.testing.faults import FaultyRepository
 
 MANY = 10_000
+MOST_PLACES = 10
+"""Of a batch, so many are looked at one by one: a large batch takes longer than its first changes need."""
 
 
 class CaughtUpRepository(FaultyRepository):
@@ -25,19 +28,27 @@ class CaughtUpRepository(FaultyRepository):
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         swaps = await super().swap(changes)
-        await self._shown([change.ref for change, swap in zip(changes, swaps, strict=True) if swap is Swap.APPLIED])
+        done = [change for change, swap in zip(changes, swaps, strict=True) if swap is Swap.APPLIED]
+        moved = [change.old for change in done if change.old and not _stays(change.old, change.new)]
+        await self._shown([change.ref for change in done], moved)
         return swaps
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
         taken = await super().claim(claims, now=now, limit=limit, token=token, holder=holder)
-        await self._shown([one.ref for one in taken])
+        await self._shown([one.ref for one in taken], taken)
         return taken
 
-    async def _shown(self, refs: Sequence[Ref]) -> None:
-        """Return when the index shows at these places what is stored there, whoever wrote it."""
+    async def _shown(self, refs: Sequence[Ref], moved: Sequence[Record]) -> None:
+        """Return when the index shows at these places what is stored there, whoever wrote it, and no longer where it
+        was before.
+
+        An index that keeps nothing but keys finds a record at its old place, and returns it as it is now: only a count
+        of the old place tells.
+        """
         queues = {ref.queue: Queue(ref.queue, ref.static) for ref in refs}
+        places = sorted({(one.queue, one.ready_at) for one in moved})[:MOST_PLACES]
         with anyio.move_on_after(self._lag):
             while True:
                 found: dict[str, Record] = {}
@@ -45,8 +56,18 @@ class CaughtUpRepository(FaultyRepository):
                     found |= {one.key: one for one in await self.scan_ready(queue, before=2**63 - 1, limit=MANY)}
                 stored = await self.read(refs)
                 if [found.get(ref.key) for ref in refs] == stored:
-                    return
+                    there = Counter((one.queue, one.ready_at) for one in found.values())
+                    places = [place for place in places if await self._counted(queues, *place) > there[place]]
+                    if not places:
+                        return
                 await anyio.sleep(0.005)
+
+    async def _counted(self, queues: Mapping[str, Queue], queue: str, ready_at: int) -> int:
+        return (await self.count(queues[queue], since=ready_at, before=ready_at + 1)).value
+
+
+def _stays(old: Record, new: Record | None) -> bool:
+    return new is not None and old.ready_at == new.ready_at
 
 
 def catching_up(factory: Factory, lag: float) -> Factory:
