@@ -89,7 +89,7 @@ class Watchdog:
     """
 
     def __init__(self, seconds: float, what: str, config: pytest.Config) -> None:
-        self._token: object = None
+        self._token: Any = None
         self._waiting: list[str] = []
         self._seconds = seconds
         self._what = what
@@ -131,7 +131,7 @@ class Watchdog:
 
     def _ask(self) -> None:
         if self._token is not None:
-            self._waiting += anyio.from_thread.run_sync(pending, token=self._token)  # type: ignore[arg-type]
+            self._waiting += anyio.from_thread.run_sync(pending, token=self._token)
 
 
 def pending(*, besides: int | None = None) -> list[str]:
