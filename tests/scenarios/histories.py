@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import itertools
 import logging
 import sys
 import tempfile
@@ -31,7 +30,8 @@ from pyncette.testing.contract.app.operating import History
 from tests.benchmarks.subjects import STORAGES, Storage, storage
 from tests.servers.pool import Pool
 
-TOLD_EACH = 500
+TOLD_EACH = 60
+"""Seconds between two lines that say how far it is."""
 
 Run = Callable[[int, int], Awaitable[list[str]]]
 """From a seed and the number of steps to what is wrong."""
@@ -58,13 +58,14 @@ async def on_a_server(where: Storage, seed: int, steps: int) -> list[str]:
 async def run_all(run: Run, seeds: range, steps: int) -> int:
     """Returns how many were wrong."""
     wrong = 0
-    began = time.monotonic()
-    for number, seed in zip(itertools.count(1), seeds, strict=False):
+    began = told = time.monotonic()
+    for number, seed in enumerate(seeds, start=1):
         if found := await run(seed, steps):
             wrong += 1
             print(f"seed {seed}:", *found, sep="\n    ", flush=True)
-        if number % TOLD_EACH == 0 or number == len(seeds):
-            print(f"{number} histories, {wrong} wrong, {time.monotonic() - began:.0f} s", flush=True)
+        if time.monotonic() - told >= TOLD_EACH or number == len(seeds):
+            told = time.monotonic()
+            print(f"{number} histories, {wrong} wrong, {told - began:.0f} s", flush=True)
     return wrong
 
 

@@ -181,6 +181,55 @@ async def test_what_is_sampled() -> None:
         assert scrape(second)["pyncette_instances"][("state", "dead"), ("task_name", "fails")] == 1
 
 
+async def test_each_task_is_told_of_by_a_worker_that_knows_it() -> None:
+    """Whatever else is executed and measured on the same storage, and whoever is first by name."""
+    clock, repository = ManualClock(), MemoryRepository()
+    registry = CollectorRegistry()
+
+    def app(name: str, *tasks: str) -> Pyncette:
+        app = Pyncette(lambda: nullcontext(repository), clock=clock, worker_name=name)
+        for task in tasks:
+
+            @app.dynamic_task(name=task)
+            async def note(context: Context) -> None: ...
+
+        return app
+
+    measured, other, unmeasured = app("c", "one", "two"), app("b", "other"), app("a", "one", "two")
+    use_prometheus(measured, registry=registry)
+    use_prometheus(other, registry=CollectorRegistry())
+    async with running(unmeasured), running(other), running(measured):
+        for _ in range(4):
+            await clock.advance(MINUTE / 4)
+        assert scrape(registry)["pyncette_backlog_age_seconds"].keys() == {task("one"), task("two")}
+
+
+async def test_a_backlog_beside_a_paused_namesake() -> None:
+    """A pause is that of a template: it has nothing to do with a static task that is called like it."""
+    clock, registry = ManualClock(), CollectorRegistry()
+    repository = MemoryRepository()
+    app, other = (Pyncette(lambda: nullcontext(repository), clock=clock, concurrency_limit=1) for _ in range(2))
+    use_prometheus(app, registry=registry)
+
+    @other.dynamic_task(name="waits")
+    async def template(context: Context) -> None: ...
+
+    @app.task(interval=SECOND)
+    async def takes_the_only_slot(context: Context) -> None:
+        await anyio.sleep_forever()
+
+    @app.task(name="waits", interval=MINUTE)
+    async def waits(context: Context) -> None: ...
+
+    async with other.create() as operator:
+        await operator.pause_task(template)
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await clock.advance(3 * MINUTE)
+        assert scrape(registry)["pyncette_backlog_age_seconds"][task("waits")] > 0
+        group.cancel_scope.cancel()
+
+
 async def test_a_backlog() -> None:
     """What is ready and can't be claimed is seen by its age; not while the template is paused."""
     clock, registry = ManualClock(), CollectorRegistry()

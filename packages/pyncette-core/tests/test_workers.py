@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -12,7 +13,7 @@ from pyncette.errors import RepositoryException
 from pyncette.memory import MemoryRepository
 from pyncette.record import Change, Record
 from pyncette.testing import FaultPlan
-from pyncette.testing.contract.app.bench import Bench
+from pyncette.testing.contract.app.bench import Bench, duration
 from pyncette.testing.contract.base import APPLIED, fresh
 
 MINUTES = 10
@@ -101,3 +102,38 @@ async def test_damaged_records_of_workers_are_left_out(bench: Bench) -> None:
             )
             assert await bench.repository.swap([Change(None, damaged)]) == [APPLIED]
         assert [worker.tasks for worker in await operator.workers()] == [("task",)]
+
+
+async def test_one_worker_prunes_the_log(bench: Bench) -> None:
+    """The one that keeps it shortest, whoever else keeps none; and another one when that has ended."""
+    plans = {name: FaultPlan() for name in ("a", "b", "c", "d")}
+    kept = {"a": None, "b": 3600.0, "c": 60.0, "d": 60.0}
+    async with contextlib.AsyncExitStack() as stack:
+        workers = {
+            name: await stack.enter_async_context(
+                bench.running(
+                    bench.app(
+                        register_worker=True,
+                        worker_name=name,
+                        repository_factory=plan.wrap(bench.factory),
+                        history=None if (seconds := kept[name]) is None else duration(seconds),
+                    )
+                )
+            )
+            for name, plan in plans.items()
+        }
+        await pass_time(bench, 60)
+
+        async def pruning() -> set[str]:
+            for plan in plans.values():
+                plan.calls.clear()
+            await pass_time(bench, 60)
+            return {name for name, plan in plans.items() if plan.calls["prune_runs"]}
+
+        assert await pruning() == {"c"}
+        workers["c"].context.shutdown()
+        await pass_time(bench, 60)
+        assert await pruning() == {"d"}
+        workers["d"].context.shutdown()
+        await pass_time(bench, 60)
+        assert await pruning() == {"b"}

@@ -76,7 +76,8 @@ class PartitionCountException(PyncetteException):
         super().__init__(
             f"The task {name!r} is declared with partition_count={declared}, but its instances are stored in {stored} "
             f"partitions. Declare it with partition_count={stored}; or declare a task of another name with {declared}, "
-            "schedule the instances under it, and purge the old one."
+            "schedule the instances under it, and purge the old one. If it has no instances any more, stop the workers "
+            f"that execute it, and forget the old number: pyncette purge {name}."
         )
 
 

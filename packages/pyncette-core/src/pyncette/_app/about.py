@@ -16,6 +16,7 @@ from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
 from pyncette.clock import Clock
+from pyncette.observer import Observers
 
 
 class Working(Protocol):
@@ -34,11 +35,19 @@ def default_name() -> str:
 
 
 def describing(
-    context: Working, name: str, tasks: Sequence[Task], concurrency_limit: int, running: Sized
+    context: Working,
+    name: str,
+    tasks: Sequence[Task],
+    concurrency_limit: int,
+    running: Sized,
+    *,
+    history: datetime.timedelta | None,
+    observers: Observers,
 ) -> Callable[[], Worker]:
     """A function that describes the worker, each time anew.
 
     :param running: the executions under way.
+    :param history: how long the log of runs is kept; None if there is none.
     """
     started_at = to_datetime(context.clock.now())
     names = tuple(task.name for task in tasks)
@@ -63,6 +72,8 @@ def describing(
             last_tick=context.last_tick,
             last_seen=to_datetime(now),
             clock_offset=(now - time.time_ns() // 1000) / 1_000_000,
+            history=history,
+            samples=observers.has_listeners("sampled"),
         )
 
     return describe

@@ -14,7 +14,7 @@ from pyncette._leases.workers import Registry
 from pyncette._leases.writer import Writer
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.control import Control
-from pyncette._tasks.names import Kind, escape, is_reserved, task_of
+from pyncette._tasks.names import Kind, escape, is_reserved, task_of, unescape
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.policies import MOST_RUNS, ExecutionMode, Policies
 from pyncette._tasks.task import Task
@@ -37,7 +37,7 @@ class StoredTask:
         of its own here, with the same name.
     :ivar partition_count: of a partitioned task, as far as it is known; otherwise None.
     :ivar declared: whether this app declares it.
-    :ivar stored: whether something of it is stored.
+    :ivar stored: whether something of it is stored; of a partitioned task that may be its partition count alone.
     :ivar paused_since: since when the template is paused, in UTC; None if it is not.
     :ivar paused_reason: why.
     """
@@ -74,6 +74,8 @@ class Inventory:
         for queue in await self._queues():
             name, kind, partition = task_of(queue)
             partitions.setdefault((name, kind), set()).add(partition)
+        for canonical_name in control.partitions:
+            partitions.setdefault((unescape(canonical_name), "partitioned"), set())
         return [self._described(task, numbers, control) for task, numbers in sorted(partitions.items())]
 
     def _described(self, task: _Task, partitions: set[int | None], control: Control) -> StoredTask:
@@ -87,7 +89,7 @@ class Inventory:
             kind,
             self._partition_count(name, partitions, control) if kind == "partitioned" else None,
             task in self._declared,
-            bool(partitions),
+            bool(partitions) or (kind == "partitioned" and escape(name) in control.partitions),
             to_datetime(pause.since) if pause else None,
             pause.reason if pause else None,
         )
@@ -96,7 +98,7 @@ class Inventory:
         declared = self._declared.get((name, "partitioned"))
         if isinstance(declared, PartitionedTask):
             return declared.partition_count
-        largest = max(number for number in partitions if number is not None)
+        largest = max((number for number in partitions if number is not None), default=0)
         return control.partitions.get(escape(name), largest + 1)
 
     async def orphans(self) -> list[StoredTask]:

@@ -117,10 +117,10 @@ class Listing:
                 for record in page:
                     yield home, record
 
-    async def count(self, task: Task, since: int = LEAST, before: int = END) -> Count:
-        """How many instances there are, over all partitions."""
+    async def count(self, homes: Sequence[Task], since: int = LEAST, before: int = END) -> Count:
+        """How many records there are, over all of these queues."""
         ask = partial(self._store.count, since=since, before=before)
-        counts = await concurrently([partial(ask, home.queue) for home in queues_of(task)], at_once=PARTITIONS_AT_ONCE)
+        counts = await concurrently([partial(ask, home.queue) for home in homes], at_once=PARTITIONS_AT_ONCE)
         return Count(sum(count.value for count in counts), exact=all(count.exact for count in counts))
 
     async def _states(self, found: Iterable[tuple[Task, Record]], control: Control) -> list[TaskState]:

@@ -24,6 +24,7 @@ from pyncette._loop.renewer import Renewer
 from pyncette._loop.waker import Waker
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.task import Task
+from pyncette._tasks.worker import Worker
 from pyncette._validation.attributes import check_attribute_name
 from pyncette._validation.checks import check_count
 from pyncette.clock import Clock
@@ -160,7 +161,7 @@ class PyncetteContext(Scheduling):
                     watch.start_soon(self._cut_off, scope)
                     watch.start_soon(self._renewer.run, tasks)
                     if self._history is not None:
-                        watch.start_soon(self._history.prune)
+                        watch.start_soon(self._history.prune, self._registry.prunes)
                     watch.start_soon(self._executions.deadlines.run)
                     watch.start_soon(self._sampler().run, tasks)
                     try:
@@ -168,7 +169,7 @@ class PyncetteContext(Scheduling):
                             limit = getattr(executor, "concurrency_limit", self._concurrency_limit)
                             limit = check_count("concurrency_limit", limit)
                             if self._register:
-                                about = describing(self, self._worker_name, tasks, limit, self._active)
+                                about = self._about(tasks, limit)
                                 watch.start_soon(self._registry.announce, about, self._poller.records_are_lost)
                             await self._poller.run(tasks, executor, limit)
                     finally:
@@ -179,9 +180,14 @@ class PyncetteContext(Scheduling):
             await self._settle()
         logger.info("All executions have ended.")
 
+    def _about(self, tasks: Sequence[Task], limit: int) -> Callable[[], Worker]:
+        kept = None if self._history is None else self._history.kept
+        own = (self, self._worker_name, tasks, limit, self._active)
+        return describing(*own, history=kept, observers=self._observers)
+
     def _sampler(self) -> Sampler:
         own = (self._store, self._writer, self.clock, self._observers, self._reading, self._registry)
-        return Sampler(*own, self._active)
+        return Sampler(*own, self._listing, self._active)
 
     async def _cut_off(self, scope: anyio.CancelScope) -> None:
         """Cancel executions that outlast the drain deadline; they give their leases back."""

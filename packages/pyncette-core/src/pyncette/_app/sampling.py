@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pyncette._leases.active import Active
 from pyncette._leases.control import ControlReading
@@ -18,13 +18,14 @@ from pyncette.observer import Observers
 from pyncette.record import Band
 
 from .health import beyond_lease
+from .listing import Listing
 
 INTERVAL = 30_000_000
 """Microseconds between two looks."""
 
 
 class Sampler:
-    """Looks at this worker and, on one worker of all, at what is stored."""
+    """Looks at this worker and, on one worker of all that execute a task, at what is stored of it."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Sampler:
         observers: Observers,
         reading: ControlReading,
         registry: Registry,
+        listing: Listing,
         active: Active,
     ) -> None:
         self._store = store
@@ -42,6 +44,7 @@ class Sampler:
         self._observers = observers
         self._reading = reading
         self._registry = registry
+        self._listing = listing
         self._active = active
 
     async def run(self, tasks: Sequence[Task]) -> None:
@@ -54,8 +57,7 @@ class Sampler:
     async def _sample(self, tasks: Sequence[Task]) -> None:
         samples: list[SampledTask] = []
         try:
-            if await self._registry.is_first():
-                samples = [await self._stored(task) for task in tasks]
+            samples = [await self._stored(task) for task in await self._registry.sampled(tasks)]
         except RepositoryException:  # logged where it happens; what this worker knows of itself is told all the same
             samples = []
         now = self._clock.now()
@@ -73,9 +75,7 @@ class Sampler:
         if task.template.queue.name not in self._reading.control.paused:
             ready = (await self._store.look(queues, ())).next_ready
             age = 0.0 if ready is None else max(0, self._clock.now() - ready) / 1_000_000
-        dead, paused = [await self._count(task.queues, band) for band in (Band.DEAD, Band.PAUSED)]
+        dead, paused = [
+            (await self._listing.count(task.queues, band.since, band.before)).value for band in (Band.DEAD, Band.PAUSED)
+        ]
         return SampledTask(task=task.name, dead=dead, paused=paused, backlog_age=age)
-
-    async def _count(self, homes: Iterable[Task], band: Band) -> int:
-        counts = [await self._store.count(home.queue, since=band.since, before=band.before) for home in homes]
-        return sum(count.value for count in counts)

@@ -26,7 +26,7 @@ from .calls import CallCheck
 from .extra import ExtraRuns, OnDemand
 from .instances import locate
 from .inventory import Inventory, StoredTask
-from .listing import HeldState, Listing, ListTasksResponse, window
+from .listing import HeldState, Listing, ListTasksResponse, queues_of, window
 from .runlog import RunsPage, check_outcomes, page, place_of
 from .templates import Templates
 
@@ -105,7 +105,7 @@ class Steering(OnDemand):
         """
         self._calls.check("count_tasks", task)
         moments = window(state, None)
-        return await (self._listing.count(task) if moments is None else self._listing.count(task, *moments))
+        return await self._listing.count(queues_of(task), *(moments or ()))
 
     async def tasks(self) -> list[StoredTask]:
         """All tasks of which something is stored, and those that this app declares, in the order of their names.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from pyncette._lifecycle.log import line
@@ -27,14 +28,14 @@ PRUNE_BATCHES = 100
 class History:
     """Lines for the log of runs.
 
-    :param kept: how long they are kept.
+    :ivar kept: how long they are kept.
     :param errors_only: leave out what succeeded or was skipped.
     """
 
     def __init__(self, store: Store, clock: Clock, kept: datetime.timedelta, *, errors_only: bool) -> None:
         self._store = store
         self._clock = clock
-        self._kept = kept // datetime.timedelta(microseconds=1)
+        self.kept: datetime.timedelta = kept
         self._errors_only = errors_only
 
     def attached(self, change: Change | None, record: Record, attempt: Attempt, ended: Ended) -> Change | None:
@@ -43,14 +44,19 @@ class History:
             return change
         return replace(change, run=logged)
 
-    async def prune(self) -> None:
-        """Delete what is too old, once a minute in bounded batches, until cancelled."""
+    async def prune(self, is_mine: Callable[[], Awaitable[bool]]) -> None:
+        """Delete what is too old, once a minute in bounded batches, until cancelled.
+
+        :param is_mine: whether this process is the one that does so.
+        """
         while True:
             with contextlib.suppress(RepositoryException):  # logged where it happens; the next look comes
-                await self._prune()
+                if await is_mine():
+                    await self._prune()
             await self._clock.wait_until(self._clock.now() + PRUNE_INTERVAL, background=True)
 
     async def _prune(self) -> None:
+        kept = self.kept // datetime.timedelta(microseconds=1)
         for _ in range(PRUNE_BATCHES):
-            if await self._store.prune_runs(before=self._clock.now() - self._kept, limit=PRUNE_BATCH) < PRUNE_BATCH:
+            if await self._store.prune_runs(before=self._clock.now() - kept, limit=PRUNE_BATCH) < PRUNE_BATCH:
                 return

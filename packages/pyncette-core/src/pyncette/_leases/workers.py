@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pyncette._tasks.names import escape
+from pyncette._tasks.task import Task
 from pyncette._tasks.worker import (
     FURTHER_RENEWAL,
     LIFETIME,
@@ -17,6 +18,8 @@ from pyncette._tasks.worker import (
     decode_all,
     encode,
     encode_further,
+    first_that_prunes,
+    first_that_sample,
     new_record,
 )
 from pyncette.clock import Clock
@@ -106,6 +109,20 @@ class Registry:
 
     async def alive(self) -> list[Worker]:
         """The workers that have written lately, the one that wrote longest ago first."""
+        return list((await self._alive()).values())
+
+    async def prunes(self) -> bool:
+        """Whether this process is the one that prunes the log of runs. Two may think so for a moment, when one comes or
+        goes."""
+        return first_that_prunes(await self._alive()) in (self._key, None)
+
+    async def sampled(self, tasks: Iterable[Task]) -> list[Task]:
+        """Those of which this process is the one that tells what is stored."""
+        first = first_that_sample(await self._alive())
+        return [task for task in tasks if first.get((task.name, task.kind), self._key) == self._key]
+
+    async def _alive(self) -> dict[str, Worker]:
+        """By key."""
         now = self._clock.now()
         found: list[Record] = []
         place: tuple[int, str] | None = None
@@ -117,20 +134,6 @@ class Registry:
             if len(page) < 1000:
                 return decode_all(found)
             place = (page[-1].ready_at, page[-1].key)
-
-    async def is_first(self) -> bool:
-        """Whether this process is the one that does what one is enough for: the first by name of those that are alive.
-        Two may think so for a moment, when one comes or goes."""
-        since = Band.COMPLETED.at(self._clock.now())
-        after: str | None = None
-        while True:
-            page = await self._store.scan(WORKERS, after=after, limit=SWEEP)
-            for record in page:
-                if since <= record.ready_at < Band.COMPLETED.before and decode_all([record]):
-                    return record.key == self._key
-            if len(page) < SWEEP:
-                return True
-            after = page[-1].key
 
     async def _sweep(self) -> None:
         """Remove records of workers that have died."""

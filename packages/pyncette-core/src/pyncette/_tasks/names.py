@@ -78,19 +78,19 @@ def is_reserved(queue: str) -> bool:
 def task_of(queue: str) -> tuple[str, Kind, int | None]:
     """Name and kind of the task that a queue belongs to, and the partition if it is one."""
     if queue.startswith(STATIC):
-        return _unescaped(name_of(queue)), "static", None
+        return unescape(name_of(queue)), "static", None
     place = 0
     while (place := queue.find(":", place)) >= 0:
         if queue[place + 1 : place + 2] == ":":
             place += 2
             continue
         if queue[place + 1 :].isdecimal():
-            return _unescaped(queue[:place]), "partitioned", int(queue[place + 1 :])
+            return unescape(queue[:place]), "partitioned", int(queue[place + 1 :])
         break
-    return _unescaped(queue), "dynamic", None
+    return unescape(queue), "dynamic", None
 
 
-def _unescaped(name: str) -> str:
+def unescape(name: str) -> str:
     return name.replace("::", ":")
 
 

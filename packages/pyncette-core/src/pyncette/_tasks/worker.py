@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -56,6 +56,8 @@ class Worker:
     :ivar last_tick: when the last pass of its loop that succeeded began, in UTC; None before the first.
     :ivar last_seen: when it last wrote, in UTC.
     :ivar clock_offset: seconds by which the storage's time is ahead of the machine's.
+    :ivar history: how long it keeps the log of runs; None if it keeps none.
+    :ivar samples: whether it tells somebody what is stored.
     """
 
     name: str
@@ -73,10 +75,12 @@ class Worker:
     last_tick: datetime.datetime | None
     last_seen: datetime.datetime
     clock_offset: float
+    history: datetime.timedelta | None = None
+    samples: bool = False
 
 
 def encode(worker: Worker) -> str:
-    fields = {
+    fields: dict[str, Any] = {
         "v": VERSION,
         "name": worker.name,
         "host": worker.host,
@@ -92,6 +96,10 @@ def encode(worker: Worker) -> str:
         "tick": worker.last_tick.isoformat() if worker.last_tick else None,
         "offset": round(worker.clock_offset, 6),
     }
+    if worker.history is not None:
+        fields["history"] = worker.history.total_seconds()
+    if worker.samples:
+        fields["samples"] = True
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -114,8 +122,8 @@ def _tasks(fields: dict[str, Any]) -> _Tasks:
     return tuple(map(str, fields["tasks"])), tuple(_KINDS[kind] for kind in fields["kinds"])
 
 
-def decode_all(records: Iterable[Record]) -> list[Worker]:
-    """The workers in the order of their records, with all names that are stored. What is damaged is left out."""
+def decode_all(records: Iterable[Record]) -> dict[str, Worker]:
+    """The workers by key, in the order of their records, with all names that are stored. Without what is damaged."""
     workers: dict[str, Worker] = {}
     further: list[tuple[str, int, _Tasks]] = []
     for record in records:
@@ -127,7 +135,25 @@ def decode_all(records: Iterable[Record]) -> list[Worker]:
     for key, _, (names, kinds) in sorted(further):
         if (worker := workers.get(key)) is not None:
             workers[key] = replace(worker, tasks=(*worker.tasks, *names), kinds=(*worker.kinds, *kinds))
-    return list(workers.values())
+    return workers
+
+
+def first_that_prunes(workers: Mapping[str, Worker]) -> str | None:
+    """The key of the one worker that prunes the log of runs: of those that keep one the one that keeps it shortest, and
+    of several the first by name; None if none does."""
+    keep = {key: worker.history for key, worker in workers.items() if worker.history is not None}
+    return min(keep, key=lambda key: (keep[key], key), default=None)
+
+
+def first_that_sample(workers: Mapping[str, Worker]) -> dict[tuple[str, Kind], str]:
+    """For each task the key of the one worker that tells what is stored of it: the first by name of those that execute
+    it and tell."""
+    found: dict[tuple[str, Kind], str] = {}
+    for key, worker in sorted(workers.items()):
+        if worker.samples:
+            for task in zip(worker.tasks, worker.kinds, strict=False):
+                found.setdefault(task, key)
+    return found
 
 
 def _decode_further(record: Record) -> list[tuple[str, int, _Tasks]]:
@@ -142,7 +168,7 @@ def decode(record: Record) -> Worker | None:
     """The worker, None if the text is damaged or of a version that leaves out what this one needs."""
     try:
         fields = json.loads(record.spec)
-        tick = fields["tick"]
+        tick, kept = fields["tick"], fields.get("history")
         names, kinds = _tasks(fields)
         return Worker(
             name=str(fields["name"]),
@@ -160,6 +186,8 @@ def decode(record: Record) -> Worker | None:
             last_tick=None if tick is None else datetime.datetime.fromisoformat(tick),
             last_seen=to_datetime(record.due_at),
             clock_offset=float(fields["offset"]),
+            history=None if kept is None else datetime.timedelta(seconds=float(kept)),
+            samples=bool(fields.get("samples")),
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -105,3 +105,25 @@ class InventoryContract(AppBase):
                 else:
                     with pytest.raises(PartitionCountException, match=r"partition_count=4.*stored in 3 partitions"):
                         await context.run()
+
+    async def test_another_partition_count_of_an_empty_task(self, bench: Bench) -> None:
+        """It may be chosen once an operator has purged the task, though it has no instances."""
+        old, new = bench.app(register_worker=True), bench.app(register_worker=True)
+        old.partitioned_task(name="parted", partition_count=3)(bench.log.note)
+        parted = new.partitioned_task(name="parted", partition_count=4)(bench.log.note)
+        async with bench.app().create() as operator:
+            async with bench.running(old):
+                await self.shows(operator.workers, 1, of=len)
+                assert await operator.orphans() == []
+            await self.shows(operator.workers, 0, of=len)
+            async with new.create() as context:
+                with pytest.raises(PartitionCountException, match="no instances any more"):
+                    await context.run()
+            (orphan,) = await self.shows(operator.orphans, 1, of=len)
+            assert (orphan.name, orphan.partition_count, orphan.stored) == ("parted", 3, True)
+            assert await operator.purge("parted") == 0
+            assert await operator.orphans() == []
+        async with bench.running(new) as worker:
+            await worker.context.schedule_task(parted, "a", execute_at=moment(1))
+            await bench.advance(2)
+        assert bench.log.names() == ["parted:2:a"]

@@ -8,6 +8,7 @@ import anyio
 
 from pyncette import PyncetteContext, Task
 from pyncette._tasks.worker import encode, new_record
+from pyncette.options import LONGEST_WORKER_NAME
 from pyncette.record import Band, Change
 from pyncette.testing.contract.base import APPLIED, fresh
 
@@ -205,6 +206,23 @@ class PausingContract(AppBase):
                 assert worker.last_tick is not None
                 assert worker.last_seen > moment(3600)
             await self.shows(context.workers, 0, of=len)
+
+    async def test_the_longest_name_of_a_worker(self, bench: Bench) -> None:
+        """It is found whole in the leases and among the workers."""
+        name = "ü" * (LONGEST_WORKER_NAME // 2)
+        app = bench.app(register_worker=True, worker_name=name)
+        template = app.dynamic_task(name="template")(bench.log.lasting(5))
+        async with bench.running(app) as worker:
+            await worker.context.schedule_task(template, "a", execute_at=moment(1))
+            await bench.advance_to(3)
+            state = await worker.context.get_task(template, "a")
+            assert state is not None
+            assert state.locked_by is not None
+            assert state.locked_by.startswith(f"{name}:")
+            (listed,) = await self.shows(worker.context.workers, 1, of=len)
+            assert listed.name == name
+            await bench.advance_to(7)
+        assert bench.log.ended == 1
 
     async def test_a_worker_that_was_killed(self, bench: Bench) -> None:
         """It is listed until it has not written for a minute; then somebody removes what it has left."""
