@@ -1,5 +1,6 @@
 """What is dead and why, what has run, what is retried, triggered and moved, and what the doctor says of it."""
 
+import io
 import json
 import os
 import signal
@@ -224,3 +225,62 @@ def test_what_has_no_tables(program: Program) -> None:
 def test_the_status_of_the_schema(failed: Program) -> None:
     assert failed("schema", "status", *STORE)[0] == 0
     assert failed("schema", "status", "--store", "sqlite:///nothing.db")[0] == 3
+
+
+@pytest.fixture
+def piped(failed: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Calls the program with a text on standard input."""
+
+    def call(text: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"))
+        return failed(*arguments, *STORE)
+
+    return call
+
+
+def test_names_from_standard_input(piped: Program) -> None:
+    """One a line, beside others, for each command that steers instances."""
+    bob = "Bob\n\n"
+    assert piped(bob, "pause", "report", "Eve", "-") == (0, "Paused 2 of 'report'.\n", "")
+    assert piped("Bob", "resume", "report", "-") == (0, "Resumed 1 of 'report'.\n", "")
+    assert piped(bob, "trigger", "report", "-")[1].startswith("'Bob' of 'report' will be executed once, as run ")
+    assert piped("Eve\r\nBob\r\n", "retry", "report", "-") == (
+        0,
+        "'Eve' of 'report' gets fresh attempts.\n'Bob' of 'report' is not dead, and stays as it is.\n",
+        "",
+    )
+    assert piped(bob, "unschedule", "report", "-")[0] == 2  # nobody to ask
+    assert piped("Bob\nNob\n", "unschedule", "report", "-", "--yes") == (
+        4,
+        "Removed 1 of 'report'.\n",
+        "'report' has no instance 'Nob'.\n",
+    )
+
+
+def test_no_names_on_standard_input_are_no_instances(piped: Program) -> None:
+    """And never the whole task."""
+    assert piped("", "pause", "report", "-") == (0, "Paused 0 of 'report'.\n", "")
+    assert {line["paused_since"] for line in lines(piped("", "tasks", "--json")[1])} == {None}
+    assert piped("", "retry", "report", "-") == (0, "", "")
+    assert piped("", "trigger", "report", "-") == (0, "0 of 'report' will be executed once.\n", "")
+
+
+def test_several_are_triggered_or_retried_and_those_that_are_missing_told(failed: Program) -> None:
+    status, out, err = failed("trigger", "report", "Bob", "Nob", "Bob", "--arg", "n=1", *STORE)
+    assert (status, out, err) == (
+        4,
+        "2 of 'report' will be executed once.\n",
+        "'Nob': There is no instance 'report:Nob'.\n",
+    )
+    told = lines(failed("trigger", "report", "Bob", "Eve", "--json", *STORE)[1])
+    assert [run["instance"] for run in told] == ["Bob", "Eve"]
+    assert len({run["run_id"] for run in told}) == 2
+    assert lines(failed("show", "report", "Bob", "--json", *STORE)[1])[0]["triggered"] == 3
+    status, out, err = failed("retry", "report", "Nob", "Eve", *STORE)
+    assert (status, out) == (4, "'Eve' of 'report' gets fresh attempts.\n")
+    assert "'Nob'" in err
+
+
+def test_a_static_task_has_no_instances_to_trigger(program: Program) -> None:
+    status, _, err = program("trigger", "cleanup", "Ada", "--app", "tasks:app")
+    assert (status, err.splitlines()[0]) == (2, "Error: 'cleanup' is a static task and has no instances.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -46,6 +47,32 @@ kind_option = click.option(
     type=click.Choice(["static", "dynamic", "partitioned"]),
     help="Of tasks of the same name, what one is or was.",
 )
+
+
+def _read_names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Sequence[str] | None:
+    if not value:
+        return None
+    names: list[str] = []
+    for name in value:
+        if name == "-":
+            names += filter(None, map(_without_line_end, sys.stdin))
+        else:
+            names.append(name)
+    return names
+
+
+def _without_line_end(line: str) -> str:
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def instances_argument(*, required: bool = False) -> Callable[[Command], Command]:
+    """The parameter ``instances``: names, of which ``-`` stands for those on standard input, one a line.
+
+    It is None if none were asked for, which may mean the whole task; and empty if there were none on standard input.
+    """
+    metavar = "INSTANCES..." if required else "[INSTANCES]..."
+    return click.argument("instances", nargs=-1, required=required, metavar=metavar, callback=_read_names)
+
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
 

@@ -42,6 +42,9 @@ UNBROKEN = ("NEXT", "HERE", "ZONE", "WHEN", "STATE", "KIND", "LAST SEEN", "ENDED
 QUIET = 0.5
 """Seconds of work before there is a bar."""
 
+MOST_NOTES = 20
+"""How many of the same kind are said."""
+
 UNLIMITED = 10_000
 """Columns of what is no terminal: nothing is cut there."""
 
@@ -160,6 +163,14 @@ def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 def note(text: str) -> None:
     """Something said beside the result: on stderr, so that it is in no pipe."""
     click.echo(text, err=True)
+
+
+def note_some(texts: Sequence[str]) -> None:
+    """The first of them, and how many more there are."""
+    for text in texts[:MOST_NOTES]:
+        note(text)
+    if len(texts) > MOST_NOTES:
+        note(f"... and {len(texts) - MOST_NOTES:,} more.")
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
-from pyncette import BackfillState, PyncetteContext, Task
+from pyncette import BackfillState, BulkResult, PyncetteContext, Task
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, as_usage
-from pyncette_cli.options import dry_run_option, json_option, target_options, yes_option
+from pyncette_cli.options import dry_run_option, instances_argument, json_option, target_options, yes_option
 from pyncette_cli.target import Target, find, find_all, with_context
 from pyncette_cli.values import Moment, arguments, clean, iso, local
+
+from .steering import refusals
 
 
 def one_of(task: Task, instance: str | None) -> Task:
@@ -34,39 +37,66 @@ def named(task: str, instance: str | None) -> str:
 
 @click.command("trigger")
 @click.argument("task")
-@click.argument("instance", required=False)
+@instances_argument()
 @click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument of this run alone.")
 @click.option("--args", "text", metavar="JSON", help="Arguments of this run alone, as a JSON object.")
 @json_option
 @target_options
 def trigger_command(
     task: str,
-    instance: str | None,
+    instances: Sequence[str] | None,
     pairs: tuple[str, ...],
     text: str | None,
     as_json: bool,
     target: Target,
-) -> None:
-    """Execute TASK, or an INSTANCE of it, once, beside its schedule, which stays as it is.
+) -> int:
+    """Execute TASK, or each of its INSTANCES, once, beside its schedule, which stays as it is.
 
-    Also works while it is paused or dead, and it stays so.
+    Also works while it is paused or dead, and it stays so. With - as INSTANCES, names are read from standard input, one
+    a line.
+
+    \b
+    Examples:
+      pyncette trigger cleanup
+      pyncette trigger report Ada Bob --arg draft=true
+      pyncette trigger report - < names.txt
     """
     own = arguments(pairs, text)
 
-    async def work(context: PyncetteContext) -> str:
-        found = one_of(await find(context, task), instance)
-        if not found.dynamic and await context.get_task(found) is None:
-            raise Failure(
-                f"{task!r} is not stored yet.", Status.NOT_FOUND, "It is when an app that declares it starts."
-            )
-        with as_usage():
-            return await context.trigger_task(found, instance, own)
+    async def work(context: PyncetteContext) -> BulkResult:
+        found = await find(context, task)
+        if instances is None or not found.dynamic:
+            return await _trigger_static(context, one_of(found, None), instances, own)
+        with as_usage(), output.progress("Triggering", len(instances)) as advance:
+            return await context.trigger_tasks(found, instances, advance, args=own)
 
-    run_id = with_context(target, work)
+    result = with_context(target, work)
     if as_json:
-        output.print_json({"task": task, "instance": instance, "run_id": run_id})
+        names = (None,) if instances is None else [name for name, _ in result.runs]
+        ids = [run_id for _, run_id in result.runs]
+        output.print_lines(
+            {"task": task, "instance": name, "run_id": run_id} for name, run_id in zip(names, ids, strict=True)
+        )
+    elif len(result.runs) == 1:
+        ((name, run_id),) = result.runs
+        what = named(task, None if instances is None else name)
+        click.echo(f"{what} will be executed once, as run {run_id}.")
     else:
-        click.echo(f"{named(task, instance)} will be executed once, as run {run_id}.")
+        click.echo(f"{len(result.runs):,} of {task!r} will be executed once.")
+    return refusals(result)
+
+
+async def _trigger_static(
+    context: PyncetteContext, task: Task, instances: Sequence[str] | None, args: Mapping[str, Any]
+) -> BulkResult:
+    if instances is not None:
+        raise Failure(f"{task.name!r} is a static task and has no instances.", Status.USAGE, "Name the task alone.")
+    if await context.get_task(task) is None:
+        raise Failure(
+            f"{task.name!r} is not stored yet.", Status.NOT_FOUND, "It is when an app that declares it starts."
+        )
+    with as_usage():
+        return BulkResult(done=1, runs=[(task.name, await context.trigger_task(task, None, args))])
 
 
 @click.command("backfill")

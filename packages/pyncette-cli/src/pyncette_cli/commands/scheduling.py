@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from pyncette import BulkResult, PyncetteContext, Scheduling, Task
 from pyncette.errors import TaskExistsException
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, as_usage, one_line
-from pyncette_cli.options import json_option, target_options, yes_option
+from pyncette_cli.options import instances_argument, json_option, target_options, yes_option
 from pyncette_cli.target import Target, find, with_context
 from pyncette_cli.values import Duration, Moment, arguments, clean, local
 
@@ -106,16 +107,19 @@ def _say(task: str, concrete: Task, fields: dict[str, Any], as_json: bool) -> No
 
 @click.command("unschedule")
 @click.argument("task")
-@click.argument("instances", nargs=-1, required=True)
+@instances_argument(required=True)
 @yes_option
 @target_options
 def unschedule_command(
     task: str,
-    instances: tuple[str, ...],
+    instances: Sequence[str],
     yes: bool,
     target: Target,
 ) -> int:
-    """Remove INSTANCES of TASK. An execution under way loses its lease."""
+    """Remove INSTANCES of TASK. An execution under way loses its lease.
+
+    With - as INSTANCES, names are read from standard input, one a line; --yes is needed then.
+    """
 
     async def work(context: PyncetteContext) -> tuple[list[str], BulkResult]:
         template = await find(context, task)
@@ -130,13 +134,12 @@ def unschedule_command(
         if there:
             few = ", ".join(map(clean, there[:5])) + (f" and {len(there) - 5} more" if len(there) > 5 else "")
             output.confirm(f"Remove {few} from {task!r}?", yes=yes)
-        return missing, await context.unschedule_tasks(template, there)
+        with output.progress("Removing", len(there)) as advance:
+            return missing, await context.unschedule_tasks(template, there, advance)
 
     missing, result = with_context(target, work)
-    for name in missing:
-        output.note(f"{task!r} has no instance {clean(name)!r}.")
-    for name, error in result.refused:
-        output.note(f"{clean(name)!r} was not removed: {one_line(error)}")
+    output.note_some([f"{task!r} has no instance {clean(name)!r}." for name in missing])
+    output.note_some([f"{clean(name)!r} was not removed: {one_line(error)}" for name, error in result.refused])
     click.echo(f"Removed {result.done:,} of {task!r}.")
     if result.refused:
         return Status.FAILED

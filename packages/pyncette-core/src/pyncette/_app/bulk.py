@@ -44,11 +44,13 @@ class BulkResult:
     :ivar done: how many instances were dealt with.
     :ivar refused: the name of each instance that was not, and why.
     :ivar scheduling: what became of those that were scheduled, with the number of each.
+    :ivar runs: of those that were triggered, each name and the id of its run.
     """
 
     done: int = 0
     refused: list[tuple[str, Exception]] = field(default_factory=list)
     scheduling: Counter[Scheduling] = field(default_factory=Counter)
+    runs: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +195,14 @@ class Bulk(Generic[T, W]):
                 stored.append((name, write))
                 if isinstance(write, Register):
                     self._result.scheduling[write.how] += 1
-        refused = await self.follow_up([write for _, write in stored])
+        refused = await self.follow_up(stored)
         self._result.refused += [(name, refused[write]) for name, write in stored if write in refused]
         self._result.done += len(stored) - len(refused)
         await tell(self._progress, self._result.done + len(self._result.refused))
 
-    async def follow_up(self, stored: Sequence[W]) -> Mapping[W, Exception]:
-        """What else is to be done for a batch; returns the writes that it is refused for, and why."""
+    async def follow_up(self, stored: Sequence[tuple[str, W]]) -> Mapping[W, Exception]:
+        """What else is to be done for a batch of names and writes; returns the writes that it is refused for, and
+        why."""
         return {}
 
     async def _give_way(self) -> None:

@@ -199,11 +199,14 @@ class BulkTriggers(Bulk[Triggered, Ask]):
         name, args = (item, self._args) if isinstance(item, str) else item
         return name, self._runs.asking(self._task, name, args)
 
-    async def follow_up(self, stored: Sequence[Ask]) -> Mapping[Ask, Exception]:
+    async def follow_up(self, stored: Sequence[tuple[str, Ask]]) -> Mapping[Ask, Exception]:
+        writes = [write for _, write in stored]
         try:
-            return await self._runs.tell_workers(self._task, stored)
+            refused = await self._runs.tell_workers(self._task, writes)
         except PyncetteException as e:  # whether anybody looks for them is unknown
-            return dict.fromkeys(stored, e)
+            return dict.fromkeys(writes, e)
+        self._result.runs += [(name, write.run.id) for name, write in stored if write not in refused]
+        return refused
 
 
 def _described(fill: Backfill, tz: datetime.tzinfo) -> BackfillState:
