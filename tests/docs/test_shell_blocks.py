@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import subprocess
@@ -21,8 +22,17 @@ MENTIONED = {command for page in PAGES for command in re.findall(r"\./dev (\w+)"
 
 
 @pytest.mark.parametrize("block, line", COMMANDS, ids=[f"{block} {line[:40]}" for block, line in COMMANDS])
-def test_it_can_be_typed(block: object, line: str) -> None:
-    called, *arguments = shlex.split(line, comments=True)
+def test_it_can_be_typed(block: object, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    words = shlex.split(line, comments=True)
+    while words:
+        end = words.index("|") if "|" in words else len(words)
+        check(words[:end], f"{block}: {line}")
+        words = words[end + 1 :]
+
+
+def check(words: list[str], where: str) -> None:
+    called, *arguments = words
     match called:
         case "./dev":
             options, _ = parser().parse_known_args(arguments)
@@ -37,8 +47,10 @@ def test_it_can_be_typed(block: object, line: str) -> None:
             check_pyncette(arguments)
         case "aws":
             assert arguments[:2] == ["dynamodb", "create-table"]
+        case "jq":
+            assert arguments == ["-r", ".instance"]
         case _:
-            pytest.fail(f"{block} names a program that this test does not know: {line}")
+            pytest.fail(f"This test does not know a program that is named in {where}")
 
 
 def check_pyncette(arguments: list[str]) -> None:

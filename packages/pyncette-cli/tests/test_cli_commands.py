@@ -239,6 +239,12 @@ def test_completion(place: Place, shell: str) -> None:
     assert shell == "bash" or "Let what is paused go on." in answer
 
 
+def test_completion_after_names_from_standard_input(place: Place) -> None:
+    """Nothing is read: it is the terminal in which somebody types."""
+    asked = {"_PYNCETTE_COMPLETE": "bash_complete", "COMP_WORDS": "pyncette pause report - --rea", "COMP_CWORD": "4"}
+    assert place.show(80, **asked).plain == "plain,--reason\n"
+
+
 def test_completion_in_bash(place: Place) -> None:
     """The script itself."""
     program = place.folder / "pyncette"

@@ -50,7 +50,7 @@ kind_option = click.option(
 
 
 def _read_names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Sequence[str] | None:
-    if not value:
+    if not value or ctx.resilient_parsing:  # that is when a shell asks how to complete the line
         return None
     names: list[str] = []
     for name in value:
