@@ -14,6 +14,8 @@ LEASE = 20 * SECOND
 LAST = 200 * STEP
 DELAY = 7 * SECOND
 """Between attempts."""
+BACKLOG = 10 * SECOND
+"""What is caught up with stands so far behind what is on time."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,7 @@ class Oracle:
             self.state = "finished"
             return
         self.attempt = 0
-        self.ready_at = max(left[0], now)
+        self.ready_at = max(left[0], now - BACKLOG)
         if self.why:
             self.hold(now)
 
@@ -330,7 +332,7 @@ class Oracle:
         if skips and since is not None:
             self.skip_paused(due, since, now)
         if was == "paused":
-            self.ready_at = max(due, now) if skips or self.attempt else due
+            self.ready_at = max(due, now - BACKLOG) if skips or self.attempt else due
 
     def skip_paused(self, due: int, since: int, now: int) -> None:
         missed = max([due, *(each for each in self.left_over() if each < since)])
@@ -353,7 +355,7 @@ class Oracle:
         self.fate |= dict.fromkeys(came_due if joins else [], "dead")
         del self.fate[due]
         self.retried += 1
-        self.state, self.ready_at = "alive", now
+        self.state, self.ready_at = "alive", max(due, now - BACKLOG)
         self.busy_until = self.busy_until if not (came_due and joins) else None
         if self.why:
             self.hold(now)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,14 @@ class World:
     :ivar runs: instance, occurrence, and the moment at which it began.
     """
 
-    def __init__(self, *, lasting: float = 0, catch_up: CatchUp = CatchUp.ALL, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        lasting: float = 0,
+        catch_up: CatchUp = CatchUp.ALL,
+        concurrency: int | None = None,
+        **options: Any,
+    ) -> None:
         self.store = MemoryRepository()
         self.clock = ManualClock(START)
         self.runs: list[tuple[str, datetime.datetime, datetime.datetime]] = []
@@ -37,15 +44,31 @@ class World:
             self.runs.append((context.task.name, context.scheduled_at, self.clock.time))
             await self.clock.sleep(lasting)
 
-        self.template: Task = self.app.dynamic_task(name="template", catch_up=catch_up)(body)
+        self.body = body
+        policies: dict[str, Any] = {"catch_up": catch_up, "concurrency": concurrency}
+        self.template: Task = self.app.dynamic_task(name="template", **policies)(body)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[PyncetteContext]:
-        async with self.app.create() as context, anyio.create_task_group() as group:
-            group.start_soon(context.run)
+    async def running(self, workers: int = 1) -> AsyncIterator[PyncetteContext]:
+        async with AsyncExitStack() as stack:
+            contexts = [await stack.enter_async_context(self.app.create()) for _ in range(workers)]
+            group = await stack.enter_async_context(anyio.create_task_group())
+            for context in contexts:
+                group.start_soon(context.run)
             await self.clock.settle()
-            yield context
+            yield contexts[0]
             group.cancel_scope.cancel()
+
+    async def miss_a_month(self, count: int, templates: Sequence[Task] | None = None) -> None:
+        """Of so many instances of each template."""
+        async with self.app.create() as context:
+            for template in templates or [self.template]:
+                given = ((f"behind {number}", {"interval": HOUR, "start_at": START}) for number in range(count))
+                assert (await context.schedule_tasks(template, given)).done == count
+            await self.clock.advance(30 * DAY)
+
+    def lags_on_time(self) -> list[datetime.timedelta]:
+        return [at - due for name, due, at in self.runs if name.startswith("on time")]
 
     async def stored(self, name: str) -> Record:
         (record,) = await self.store.read([self.template.instantiate(name, interval=HOUR).ref])
@@ -66,19 +89,104 @@ async def test_a_month_of_missed_occurrences_delays_nothing_that_is_on_time(catc
     """Neither what came due in an outage, more than can be executed within seconds, nor what is caught up with one
     after another, whose instances wait for each other."""
     world = World(lasting=0.05, catch_up=catch_up, concurrency_limit=50)
-    behind = [f"behind {number}" for number in range(count)]
-    async with world.app.create() as context:
-        given = ((name, {"interval": HOUR, "start_at": START}) for name in behind)
-        assert (await context.schedule_tasks(world.template, given)).done == count
-        await world.clock.advance(30 * DAY)
+    await world.miss_a_month(count)
     async with world.running() as context:
         for number in range(5):
             await context.schedule_task(world.template, f"on time {number}", interval=2 * SECOND)
         await world.clock.advance(11 * SECOND)
-    lags = [at - due for name, due, at in world.runs if name.startswith("on time")]
+    lags = world.lags_on_time()
     assert len(lags) == 5 * 5
     assert max(lags) <= SECOND
     assert len({name for name, _, _ in world.runs if name.startswith("behind")}) == count
+
+
+SHAPES = [
+    pytest.param(10, 1, {}, id="ten slots"),
+    pytest.param(10, 3, {}, id="three workers"),
+    pytest.param(2, 1, {}, id="two slots"),
+    pytest.param(100, 1, {"concurrency": 5}, id="concurrency"),
+    pytest.param(10, 1, {"catch_up": CatchUp.LATEST}, id="first ones"),
+]
+
+
+@pytest.mark.parametrize("slots, workers, policies", SHAPES)
+async def test_a_backlog_that_fills_every_slot(slots: int, workers: int, policies: dict[str, Any]) -> None:
+    """Of each slot that comes free what is on time has the first choice, without a slot that ever idles."""
+    world = World(lasting=0.5, concurrency_limit=slots, **policies)
+    await world.miss_a_month(300 if "catch_up" not in policies else 2000)
+    async with world.running(workers) as context:
+        await world.clock.advance(5 * SECOND)
+        began = len(world.runs)
+        for number in range(min(slots, 4)):
+            await context.schedule_task(world.template, f"on time {number}", interval=(2 + number % 2) * SECOND)
+            await world.clock.advance(datetime.timedelta(seconds=0.13))
+        await world.clock.advance(60 * SECOND)
+    lags = world.lags_on_time()
+    assert len(lags) >= 24 * min(slots, 4)
+    assert max(lags) < SECOND
+    # All of the other slots were full all the time.
+    assert len(world.runs) - began >= 60 * 2 * policies.get("concurrency", slots) * workers - 20
+
+
+async def test_a_backlog_on_the_only_slot() -> None:
+    """What is on time waits for the execution under way, and for one more if another one on time came before it."""
+    world = World(lasting=0.5, concurrency_limit=1)
+    await world.miss_a_month(50)
+    async with world.running() as context:
+        await world.clock.advance(5.2 * SECOND)
+        await context.schedule_task(world.template, "on time", interval=2 * SECOND)
+        await world.clock.advance(40 * SECOND)
+    assert len(world.lags_on_time()) >= 19
+    assert max(world.lags_on_time()) <= 0.5 * SECOND
+
+
+@pytest.mark.parametrize("slots, policies", [(4, {}), (1, {}), (100, {"concurrency": 1})])
+async def test_a_backlog_beside_more_on_time_than_there_are_slots(slots: int, policies: dict[str, Any]) -> None:
+    """It gets half, and is not left out for ever."""
+    world = World(lasting=0.5, concurrency_limit=slots, **policies)
+    await world.miss_a_month(1000)
+    per_second = 2 * policies.get("concurrency", slots)
+    async with world.running() as context:
+        for number in range(4 * per_second):
+            await context.schedule_task(world.template, f"on time {number}", interval=SECOND)
+        await world.clock.advance(4 * SECOND)
+        began = len(world.runs)
+        await world.clock.advance(20 * SECOND)
+    begun = world.runs[began:]
+    behind = [name for name, _, _ in begun if name.startswith("behind")]
+    assert len(begun) >= 19 * per_second
+    assert 0.4 <= len(behind) / len(begun) <= 0.6
+
+
+async def test_many_templates_that_are_behind() -> None:
+    """What is on time in one of them does not wait until it is its turn."""
+    world = World(lasting=0.5, concurrency_limit=4)
+    others = [world.app.dynamic_task(name=f"other {number}")(world.body) for number in range(40)]
+    await world.miss_a_month(20, others)
+    async with world.running() as context:
+        await world.clock.advance(30 * SECOND)
+        for number in (3, 17, 39):
+            await context.schedule_task(others[number], "on time", interval=3 * SECOND)
+        await world.clock.advance(30 * SECOND)
+    assert len(world.lags_on_time()) >= 27
+    assert max(world.lags_on_time()) < SECOND
+
+
+async def test_a_backfill_delays_nothing_that_is_on_time() -> None:
+    """Its moments stand with what is behind, even if each of them has just been asked for."""
+    world = World(lasting=0.5, concurrency_limit=4)
+    async with world.app.create() as context:
+        for number in range(100):
+            await context.schedule_task(world.template, f"behind {number}", interval=HOUR)
+    async with world.running() as context:
+        for number in range(100):
+            await context.backfill_task(world.template, f"behind {number}", START - 10 * HOUR, START - HOUR)
+        await world.clock.advance(10 * SECOND)
+        await context.schedule_task(world.template, "on time", interval=2 * SECOND)
+        await world.clock.advance(30 * SECOND)
+    assert len(world.lags_on_time()) >= 14
+    assert max(world.lags_on_time()) < SECOND
+    assert len([name for name, _, _ in world.runs if name.startswith("behind")]) >= 290
 
 
 async def test_what_is_caught_up_with_queues_behind_what_is_ready() -> None:

@@ -1,4 +1,4 @@
-"""What is claimed of each queue: a backlog takes half, and never delays what is on time."""
+"""What is claimed of each queue: what is on time has the first choice, and a backlog gets half at least."""
 
 from __future__ import annotations
 
@@ -7,44 +7,110 @@ from collections.abc import Sequence
 import pytest
 
 from pyncette import Context, Pyncette, Task
-from pyncette._leases.shares import RECENT, is_behind, shared_out
-from pyncette.record import QueueClaim, Record
+from pyncette._leases.shares import RECENT, Shares, is_behind
+from pyncette.record import HELD, LEAST, QueueClaim, Record
 
 NOW = 1_800_000_000_000_000
 END = NOW + 60_000_000
+WHOLE, RECENT_ONES, OLD_ONES = (LEAST, HELD), (NOW - RECENT, HELD), (LEAST, NOW - RECENT)
 
 
 async def body(context: Context) -> None: ...
 
 
-def claims(share: int, *, behind: Sequence[str] = (), room: dict[str, int] | None = None) -> list[QueueClaim]:
-    app = Pyncette()
-    tasks: list[Task] = [app.dynamic_task(name=name)(body) for name in "ab"]
-    ends = {"a": END, "b": END}
-    return list(shared_out(tasks, share, ends=ends, room={} if room is None else room, behind=behind, now=NOW))
+def records(queue: str, *, recent: int = 0, old: int = 0, attempt: int = 0) -> list[Record]:
+    times = [NOW] * recent + [NOW - RECENT - 1] * old
+    return [Record(queue, f"{queue}:{n}", at, at, None, None, "r", 0, attempt, "{}") for n, at in enumerate(times)]
+
+
+class Claims:
+    """Claims of the queues ``a`` and ``b``."""
+
+    def __init__(self, *, behind: str = "", limited: str = "") -> None:
+        self.shares = Shares()
+        self.shares.behind.update(behind)
+        self.limited = set(limited)
+
+    def ask(self, share: int, queues: str = "a", room: dict[str, int] | None = None) -> list[QueueClaim]:
+        app = Pyncette()
+        tasks: list[Task] = [app.dynamic_task(name=name)(body) for name in queues]
+        ends = dict.fromkeys(queues, END)
+        return self.shares.claims(tasks, share, ends=ends, room={} if room is None else room, now=NOW)
+
+    def answer(self, claims: Sequence[QueueClaim], *found: Record, limit: int = 100) -> set[str]:
+        return self.shares.claimed(claims, found, limit=limit, limited=self.limited, now=NOW)
+
+
+def parts(claims: Sequence[QueueClaim]) -> list[tuple[str, int, tuple[int, int]]]:
+    return [(claim.queue.name, claim.limit, (claim.since, claim.before)) for claim in claims]
 
 
 def test_a_queue_that_is_on_time_is_asked_once() -> None:
-    assert [(claim.queue.name, claim.limit) for claim in claims(10)] == [("a", 10), ("b", 10)]
-    assert {(claim.since, claim.before) for claim in claims(10)} == {(claims(10)[0].since, claims(10)[0].before)}
+    assert parts(Claims().ask(10, "ab")) == [("a", 10, WHOLE), ("b", 10, WHOLE)]
 
 
-@pytest.mark.parametrize("share, recent, old", [(10, 5, 5), (11, 6, 5), (2, 1, 1)])
-def test_a_backlog_takes_half_and_what_is_recent_comes_first(share: int, recent: int, old: int) -> None:
-    first, second, other = claims(share, behind="a")
-    assert (first.limit, first.since) == (recent, NOW - RECENT)
-    assert (second.limit, second.before) == (old, NOW - RECENT)
-    assert (other.queue.name, other.limit) == ("b", share)
+@pytest.mark.parametrize("share, recent", [(10, 5), (11, 6), (2, 1), (1, 1)])
+def test_what_is_on_time_comes_first_in_all_queues_and_gets_half(share: int, recent: int) -> None:
+    """The backlog may have whatever that leaves."""
+    found = parts(Claims(behind="a").ask(share, "ab"))
+    assert found == [("a", recent, RECENT_ONES), ("b", share, WHOLE), ("a", share, OLD_ONES)]
 
 
-def test_one_slot_is_not_divided() -> None:
-    assert [claim.limit for claim in claims(1, behind="ab")] == [1, 1]
+@pytest.mark.parametrize("share, old", [(10, 5), (11, 5), (2, 1), (1, 1)])
+def test_a_backlog_that_got_less_than_half_comes_first(share: int, old: int) -> None:
+    claims = Claims(behind="a")
+    claims.answer(claims.ask(2), *records("a", recent=2, old=1))
+    assert parts(claims.ask(share, "ab")) == [("a", old, OLD_ONES), ("a", share, RECENT_ONES), ("b", share, WHOLE)]
+    claims.answer(claims.ask(2), *records("a", recent=1, old=1))
+    assert parts(claims.ask(share))[0] == ("a", share - share // 2, RECENT_ONES)
+
+
+def test_slots_that_come_free_one_by_one_are_taken_in_turn() -> None:
+    claims, order = Claims(behind="a"), []
+    for _ in range(6):
+        asked = claims.ask(1)
+        recent = asked[0].since != LEAST
+        order.append(recent)
+        claims.answer(asked, *records("a", recent=recent, old=not recent), limit=1)
+    assert order == [True, False] * 3
+
+
+def test_a_backlog_is_known_until_it_has_given_less_than_it_was_asked_for() -> None:
+    claims = Claims()
+    claims.answer(claims.ask(3), *records("a", old=3), limit=3)
+    assert claims.shares.behind == {"a"}
+    claims.answer(claims.ask(1), *records("a", recent=1), limit=1)  # it was not asked: no slot was left
+    assert claims.shares.behind == {"a"}
+    claims.answer(claims.ask(3), *records("a", recent=1), limit=3)
+    assert not claims.shares.behind
+
+
+@pytest.mark.parametrize("recent, old, more", [(5, 0, True), (4, 0, False), (4, 10, True), (4, 9, False)])
+def test_a_side_that_is_full_promises_more(recent: int, old: int, more: bool) -> None:
+    claims = Claims(behind="a")
+    assert claims.answer(claims.ask(10), *records("a", recent=recent, old=old)) == ({"a"} if more else set())
 
 
 def test_concurrency_limits_what_is_claimed() -> None:
     room = {"a": 3, "b": 0}
-    assert [(claim.queue.name, claim.limit) for claim in claims(10, room=room)] == [("a", 3)]
+    assert parts(Claims(limited="ab").ask(10, "ab", room)) == [("a", 3, WHOLE)]
     assert room == {"a": 0, "b": 0}
+    assert parts(Claims(behind="a", limited="a").ask(10, room={"a": 3})) == [("a", 2, RECENT_ONES), ("a", 1, OLD_ONES)]
+
+
+def test_the_only_execution_that_concurrency_leaves() -> None:
+    """One side is asked, and the other one in the same pass if that has nothing. Next time it is the other's turn."""
+    claims = Claims(behind="a", limited="a")
+    asked = claims.ask(10, room={"a": 1})
+    assert parts(asked) == [("a", 1, RECENT_ONES)]
+    assert claims.answer(asked) == {"a"}
+    asked = claims.ask(10, room={"a": 1})
+    assert parts(asked) == [("a", 1, OLD_ONES)]
+    assert not claims.answer(asked)
+    claims.shares.begin()
+    claims.shares.behind.add("a")
+    claims.answer(claims.ask(10, room={"a": 1}), *records("a", recent=1))
+    assert parts(claims.ask(10, room={"a": 1})) == [("a", 1, OLD_ONES)]
 
 
 @pytest.mark.parametrize("late, attempt, behind", [(RECENT, 0, set()), (RECENT + 1, 0, {"t"}), (RECENT + 1, 1, set())])
@@ -52,3 +118,8 @@ def test_what_shows_that_a_queue_is_behind(late: int, attempt: int, behind: set[
     """Attempts that were lost, or repeated, say nothing of it."""
     found = Record("t", "t:a", NOW - late, NOW - late, None, None, "r", 0, attempt, "{}")
     assert is_behind([found], NOW) == behind
+
+
+def test_a_static_task_is_never_behind() -> None:
+    found = Record("t", "t", NOW - RECENT - 1, NOW - RECENT - 1, None, None, "r", 0, 0, "{}")
+    assert is_behind([found], NOW) == set()

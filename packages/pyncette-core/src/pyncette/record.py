@@ -106,7 +106,7 @@ class Record:
 
     :ivar due_at: the occurrence that is due next.
     :ivar ready_at: when the record may be claimed: ``due_at``, the end of the lease, or the time of a retry; from
-        :data:`HELD` on, never.
+        :data:`HELD` on, never. What is caught up with gets one that has just passed: its place in the backlog.
     :ivar locked_until: end of the lease, or None when nobody holds it.
     :ivar locked_by: who holds the lease; different for each claim.
     :ivar revision: random token of the write that made this state; what compare-and-swap compares.

@@ -29,7 +29,7 @@ from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
 from .retention import Retention
 from .revisions import new_revision
-from .shares import is_behind, open_tasks, room_left, shared_out
+from .shares import Shares, open_tasks, room_left
 from .static import StaticTasks
 from .store import Store
 from .writer import Write, Writer
@@ -68,7 +68,7 @@ class Coordinator:
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._retaining: Sequence[Task] = ()  # those whose finished instances are kept for a while
         self._limited: Sequence[Task] = ()  # those with a concurrency of their own
-        self._behind: set[str] = set()  # queues with a backlog
+        self._shares = Shares()
         self._busy_queues = 0
         self._static = StaticTasks(writer)
         self._retention = Retention(store)
@@ -171,22 +171,19 @@ class Coordinator:
             limit -= len(asked)
         share = -(-limit // (self._busy_queues or max(1, len(tasks))))
         served: set[str] = set()
+        self._shares.begin()
         while tasks and limit > 0:
             try:
-                claimed = await self._claim(tasks, share, limit, room)
+                claimed, more = await self._claim(tasks, share, limit, room)
             except RepositoryException:
                 if not held:
                     raise
                 break  # what the first round leased is not lost to the failure of the second
-            counts: dict[str, int] = {}
-            for record, _ in claimed:
-                counts[record.queue] = counts.get(record.queue, 0) + 1
             held += self._decode(claimed)
             limit -= len(claimed)
-            served.update(counts)
+            served.update(record.queue for record, _ in claimed)
             room = room_left(self._limited, self.active.running_with(held))
-            full = [task for task in tasks if counts.get(task.queue.name, 0) >= self._full(task, share)]
-            tasks = open_tasks((task for task in full if task.dynamic), room)
+            tasks = open_tasks((task for task in tasks if task.dynamic and task.queue.name in more), room)
             share = limit
         self._busy_queues = len(served)
         oldest = min((held_lease.record.due_at for held_lease in held), default=self._clock.now())
@@ -195,26 +192,24 @@ class Coordinator:
             self._tasks[queue] = self._tasks.pop(queue)
         return held, bool(tasks) or limit <= 0
 
-    def _full(self, task: Task, share: int) -> int:
-        """So many records promise more: of a queue that is behind, half of the share is for what is recent."""
-        return max(1, share // 2) if task.queue.name in self._behind else share
-
     async def _claim(
         self, tasks: Sequence[Task], share: int, limit: int, room: dict[str, int]
-    ) -> list[tuple[Record, Record]]:
-        """Claim, and return the records as they were before and as they are stored now."""
+    ) -> tuple[list[tuple[Record, Record]], set[str]]:
+        """Claim, and return the records as they were before and as they are stored now, and the queues that may have
+        more."""
         now, token = self._clock.now(), new_revision()
         latest = now + self._clock.error  # others, whose clocks may be so much ahead, shall leave it the whole lease
         ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
-        claims = list(shared_out(tasks, share, ends=ends, room=room, behind=self._behind, now=now))
+        claims = self._shares.claims(tasks, share, ends=ends, room=room, now=now)
         holder = f"{self._worker}:{token}"
         before = await self._store.claim(claims, now=now, limit=limit, token=token, holder=holder)
-        self._behind.difference_update(ends)
-        self._behind |= is_behind(before, now)
-        return [
+        limited = {task.queue.name for task in self._limited}
+        more = self._shares.claimed(claims, before, limit=limit, limited=limited, now=now)
+        pairs = [
             (record, lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder))
             for record in before
         ]
+        return pairs, more
 
     async def _claim_asked(self, limit: int, room: Mapping[str, int]) -> list[tuple[Record, Record]]:
         """Claim runs that were asked for of paused templates."""

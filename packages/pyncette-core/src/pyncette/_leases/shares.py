@@ -1,15 +1,13 @@
-"""How much of each queue is claimed. Pure; times are microseconds."""
+"""How much of each queue is claimed, and which of it first. Pure; times are microseconds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from pyncette._lifecycle.queueing import RECENT
 from pyncette._tasks.task import Task
-from pyncette.record import QueueClaim, Record
-
-RECENT = 5_000_000
-"""What became ready no longer ago than this counts as on time. A queue with older records is behind: half of what is
-claimed of it is kept for what is on time, so that a backlog does not delay it."""
+from pyncette.record import HELD, LEAST, QueueClaim, Record
 
 
 def room_left(tasks: Iterable[Task], running: Mapping[str, int]) -> dict[str, int]:
@@ -26,38 +24,125 @@ def open_tasks(tasks: Iterable[Task], room: Mapping[str, int]) -> list[Task]:
     return [task for task in tasks if not room or room.get(task.template.canonical_name, 1) > 0]
 
 
-def shared_out(
-    tasks: Iterable[Task],
-    share: int,
-    *,
-    ends: Mapping[str, int],
-    room: dict[str, int],
-    behind: Iterable[str],
-    now: int,
-) -> Iterator[QueueClaim]:
-    """What to claim of each queue: ``share``, or less where ``room`` is short, which is counted down.
+class Shares:
+    """Divides free slots between what is on time and what is behind.
 
-    :param ends: the end of the leases by queue.
-    :param behind: queues that have a backlog.
+    Of a queue with a backlog, what is on time is claimed first, up to half of what is wanted; the backlog gets the
+    rest, which is all of it if nothing is on time. Lest it be left out where slots come free one by one, the backlog
+    comes first in the claim after one that has given it less than half.
+
+    :ivar behind: queues with a backlog.
     """
-    for task in tasks:
-        queue, template = task.queue, task.template.canonical_name
-        wanted = share
-        if room and template in room:
-            wanted = min(share, room[template])
-            room[template] -= wanted
-        if wanted <= 0:
-            continue
-        end = ends[queue.name]
-        if wanted == 1 or queue.name not in behind:
-            yield QueueClaim(queue, wanted, end)
-            continue
-        recent = now - RECENT
-        yield QueueClaim(queue, -(-wanted // 2), end, since=recent)
-        yield QueueClaim(queue, wanted // 2, end, before=recent)
+
+    def __init__(self) -> None:
+        self.behind: set[str] = set()
+        self._owing = False  # whether the backlog comes first
+        self._owing_in: set[str] = set()  # limited queues, each by itself, whose backlog comes first
+        self._turned: set[str] = set()  # limited queues of which this pass has asked for one side only, in vain
+
+    def begin(self) -> None:
+        """A pass of one or more claims begins."""
+        self._turned.clear()
+
+    def claims(
+        self, tasks: Iterable[Task], share: int, *, ends: Mapping[str, int], room: dict[str, int], now: int
+    ) -> list[QueueClaim]:
+        """What to claim of each queue: ``share``, or less where ``room`` is short, which is counted down.
+
+        What both sides of a queue are asked for may be more than its share, as a claim ends with the slots; but not
+        where executions of the task are limited.
+
+        :param ends: the end of the leases by queue.
+        """
+        on_time: list[QueueClaim] = []
+        late: list[QueueClaim] = []
+        border = now - RECENT
+        for task in tasks:
+            queue, template = task.queue, task.template.canonical_name
+            limited = template in room
+            wanted = min(share, room[template]) if limited else share
+            if wanted <= 0:
+                continue
+            if limited:
+                room[template] -= wanted
+            end = ends[queue.name]
+            if queue.name not in self.behind:
+                on_time.append(QueueClaim(queue, wanted, end))
+                continue
+            backlog_first = self._is_backlog_first(queue.name, limited=limited)
+            first = max(1, wanted // 2) if backlog_first else wanted - wanted // 2
+            second = wanted - first if limited else wanted
+            old, recent = (first, second) if backlog_first else (second, first)
+            if recent:
+                on_time.append(QueueClaim(queue, recent, end, since=border))
+            if old:
+                late.append(QueueClaim(queue, old, end, before=border))
+        return [*late, *on_time] if self._owing else [*on_time, *late]
+
+    def _is_backlog_first(self, queue: str, *, limited: bool) -> bool:
+        return (queue in self._owing_in) != (queue in self._turned) if limited else self._owing
+
+    def claimed(
+        self, claims: Sequence[QueueClaim], found: Sequence[Record], *, limit: int, limited: Collection[str], now: int
+    ) -> set[str]:
+        """A claim was answered.
+
+        :param found: what it got, as it was before.
+        :param limit: how much it was for.
+        :param limited: queues whose executions are limited.
+        :return: queues that may have more.
+        """
+        border = now - RECENT
+        late = Counter(record.queue for record in found if record.ready_at < border)
+        all_of = Counter(record.queue for record in found)
+        more: set[str] = set()
+        for queue, sides in _by_queue(claims).items():
+            for claim in sides:
+                count = _count(claim, late[queue], all_of[queue])
+                if count >= claim.limit:
+                    more.add(queue)
+                elif claim.before != HELD and len(found) < limit:
+                    self.behind.discard(queue)  # that was all of it
+            if queue in limited and len(sides) == 1 and _is_partial(sides[0]) and not all_of[queue]:
+                if queue not in self._turned:
+                    more.add(queue)
+                self._turned.add(queue)
+        self.behind |= is_behind(found, now)
+        self._remember(late, all_of, limited)
+        return more
+
+    def _remember(self, late: Mapping[str, int], all_of: Mapping[str, int], limited: Collection[str]) -> None:
+        """Whose turn it is next."""
+        for queue in all_of:
+            if queue in limited:
+                owing = queue in self.behind and 2 * late[queue] < all_of[queue]
+                (self._owing_in.add if owing else self._owing_in.discard)(queue)
+        total = sum(count for queue, count in all_of.items() if queue not in limited)
+        if total:
+            old = sum(count for queue, count in late.items() if queue not in limited)
+            self._owing = bool(self.behind) and 2 * old < total
 
 
 def is_behind(claimed: Iterable[Record], now: int) -> set[str]:
     """Queues of which something was claimed that should have been long before. Attempts that were lost or repeated say
     nothing about that."""
-    return {record.queue for record in claimed if record.ready_at < now - RECENT and not record.attempt}
+    late = (record for record in claimed if record.ready_at < now - RECENT and not record.attempt)
+    return {record.queue for record in late if not record.static}
+
+
+def _by_queue(claims: Iterable[QueueClaim]) -> dict[str, list[QueueClaim]]:
+    found: dict[str, list[QueueClaim]] = {}
+    for claim in claims:
+        found.setdefault(claim.queue.name, []).append(claim)
+    return found
+
+
+def _is_partial(claim: QueueClaim) -> bool:
+    return (claim.since, claim.before) != (LEAST, HELD)
+
+
+def _count(claim: QueueClaim, late: int, all_of: int) -> int:
+    """How much a claim got, of what its queue gave."""
+    if not _is_partial(claim):
+        return all_of
+    return late if claim.since == LEAST else all_of - late

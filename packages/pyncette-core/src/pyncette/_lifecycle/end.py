@@ -22,6 +22,7 @@ from .choice import supersedes_at
 from .extra import in_turn, over
 from .moments import Moments
 from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, stored_window, why_paused
+from .queueing import queued
 from .steering import is_paused, paused_since
 from .values import Attempt, AttemptEnd, Ended
 
@@ -174,7 +175,7 @@ def _passed(case: _Case) -> Ended:
     to = Onward(None)
     if attempt.go_to is not None:
         ready_at = Moments(case.spec, policies, record.key).ready(attempt.go_to)
-        to = Onward(attempt.go_to, max(ready_at, case.now))
+        to = Onward(attempt.go_to, queued(ready_at, case.now))
     if to.due_at is not None and is_paused(state):
         return Ended(_hold(case, Band.PAUSED, state, due_at=to.due_at, attempt=0), skips=attempt.skips)
     change = go_on(record, policies, to, case.now, case.revision, state.text(record.fence))

@@ -29,6 +29,7 @@ from pyncette._tasks.state import State
 from pyncette.errors import TooManyRunsException
 from pyncette.record import Band, Change, Record
 
+from .queueing import queued
 from .values import Ended
 
 
@@ -85,7 +86,8 @@ def proceed(record: Record, now: int) -> Record:
     if run is not None:
         extra.run, extra.waits = run, Waits(record.attempt, record.ready_at, state.fields.get("now"))
         state.record_attempts(None)
-        record = replace(record, attempt=0, ready_at=now, locked_until=None, locked_by=None)
+        ready_at = queued(run.at, now) if run.trigger == "backfill" else now
+        record = replace(record, attempt=0, ready_at=ready_at, locked_until=None, locked_by=None)
     extra.store(state)
     return replace(record, state=_text(state))
 

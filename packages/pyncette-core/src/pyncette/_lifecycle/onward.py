@@ -15,6 +15,7 @@ from pyncette._tasks.state import Run, State
 from pyncette.record import BAND_WIDTH, Band, Change, Record
 
 from .moments import Moments, Window
+from .queueing import queued
 from .values import Skipped
 
 
@@ -56,7 +57,7 @@ def onward(
         if following is None:
             return Onward(None)
         if policies.steps_plainly:
-            return Onward(following, max(following, now))
+            return Onward(following, queued(following, now))
     window = None if state is None else stored_window(state, due_at)
     moments = Moments(spec, policies, record.key, window)
     following = moments.following(due_at)
@@ -65,8 +66,7 @@ def onward(
     ready_at = moments.ready(following)
     coalesces = policies.catching_up is CatchUp.EARLIEST and not superseded
     if ready_at > now or (policies.overlap is not Overlap.SKIP and not coalesces):
-        # One that was missed queues behind what is ready already.
-        return Onward(following, max(ready_at, now), window=_ahead(window, following))
+        return Onward(following, queued(ready_at, now), window=_ahead(window, following))
     if policies.overlap is Overlap.SKIP:
         return _skip_overlapping(moments, policies, following, now, opened, window)
     return _to(moments, "coalesced", following, moments.first_ready_from(following, now), now, window)
@@ -88,21 +88,22 @@ def _skip_overlapping(
         beyond = moments.last_ready_by(first, now)
         overlapping = list(moments.skipped("overlap", first, beyond + 1))
     if policies.catching_up is CatchUp.ALL:
+        ready_at = queued(moments.ready(following), now)
         if window is None or following > window.until:
-            return Onward(following, now, overlapping, Window(missed, beyond))
+            return Onward(following, ready_at, overlapping, Window(missed, beyond))
         if missed <= window.since <= beyond:
-            return Onward(following, now, overlapping, Window(missed, max(window.until, beyond)))
-        return Onward(following, now, window=window)  # there is one window only: what overlaps counts as missed
+            return Onward(following, ready_at, overlapping, Window(missed, max(window.until, beyond)))
+        return Onward(following, ready_at, window=window)  # there is one window only: what overlaps counts as missed
     coalesced = list(moments.skipped("coalesced", following, missed + 1))
     target = moments.following(beyond)
-    ready_at = now if target is None else max(moments.ready(target), now)
+    ready_at = now if target is None else queued(moments.ready(target), now)
     return Onward(target, ready_at, [*coalesced, *overlapping], _ahead(window, target))
 
 
 def _to(moments: Moments, reason: str, following: int, target: int | None, now: int, window: Window | None) -> Onward:
     """To ``target``, skipping everything from ``following`` on."""
     skips = () if target == following else list(moments.skipped(reason, following, target))
-    ready_at = now if target is None else max(moments.ready(target), now)
+    ready_at = now if target is None else queued(moments.ready(target), now)
     return Onward(target, ready_at, skips, _ahead(window, target))
 
 

@@ -18,6 +18,7 @@ from pyncette.schedule import Once
 
 from .moments import Moments, Window
 from .onward import Onward, add_skips, go_on, store_window, stored_window
+from .queueing import queued
 from .values import Attempt, AttemptEnd, Skipped
 
 BY_OPERATOR = "paused by an operator"
@@ -71,7 +72,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
     if not catch_up and not isinstance(spec.schedule, Once) and since and band in (None, Band.PAUSED):
         to = _after_pause(record, spec, policies, state, since, now)
     elif record.attempt:
-        to.ready_at = max(to.ready_at, now)
+        to.ready_at = queued(to.ready_at, now)
     add_skips(state, to.skips, now, policies.keep_runs)
     if to.window is not None:
         store_window(state, to.window)
@@ -102,7 +103,7 @@ def retry(record: Record, spec: Spec, policies: Policies, *, now: int, revision:
             skips = list(moments.skipped("dead", first, last + 1))
             store_window(state, Window(record.due_at, last if window is None else max(last, window.until), busy=False))
     add_skips(state, skips, now, policies.keep_runs)
-    ready_at = Band.PAUSED.at(now) if is_paused(state) else now
+    ready_at = Band.PAUSED.at(now) if is_paused(state) else queued(moments.ready(record.due_at), now)
     text = state.text(state.count("fence"))
     change = lease.revive(record, due_at=record.due_at, ready_at=ready_at, attempt=0, state=text, revision=revision)
     return Steered(change, skips)
@@ -145,7 +146,7 @@ def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, s
         target = moments.first_ready_from(due_at, now)
         skips = () if target == due_at else list(moments.skipped("paused", due_at, target))
         return Onward(target, 0 if target is None else moments.ready(target), skips)
-    stays = Onward(due_at, max(ready_at, now))
+    stays = Onward(due_at, queued(ready_at, now))
     missed = moments.last_ready_by(due_at, since - 1)
     first = moments.following(missed)
     if first is None or moments.ready(first) >= now:

@@ -101,8 +101,10 @@ class ClaimContract(ContractBase):
         assert {one.key for one in taken} == {one.key for one in (*new[:2], *old[:2])}
         taken = await self.take(repository, windows(2), limit=3, expect=3)
         assert {one.key for one in taken} == {one.key for one in (*new[2:4], old[2])}
-        taken = await self.take(repository, windows(10), now=NOW - 6, expect=3)
-        assert {one.key for one in taken} == {one.key for one in old[3:]}
+        taken = await self.take(repository, windows(2)[::-1], limit=1, expect=1)
+        assert {one.key for one in taken} == {old[3].key}
+        taken = await self.take(repository, windows(10), now=NOW - 6, expect=2)
+        assert {one.key for one in taken} == {one.key for one in old[4:]}
         queues = [Queue("early", static=True), Queue("late", static=True)]
         late = [QueueClaim(queue, 1, end, since=border) for queue in queues]
         assert [one.key for one in await self.take(repository, late, expect=1)] == ["late"]

@@ -1,0 +1,21 @@
+"""Where an occurrence stands in its queue: what was missed stands apart from what is on time. Pure.
+
+Times are microseconds.
+"""
+
+from __future__ import annotations
+
+RECENT = 5_000_000
+"""What became ready no longer ago than this counts as on time; the rest is a backlog."""
+
+LATE = 2 * RECENT
+"""Where what is caught up with joins the backlog: beyond what counts as on time, by the clocks of all workers."""
+
+
+def queued(came_due: int, now: int) -> int:
+    """The ``ready_at`` of an occurrence that came due at ``came_due``, or will, and may be executed from ``now`` on.
+
+    What was missed long ago joins the backlog at its end, so that no instance that has missed much keeps the others of
+    the backlog waiting; and it does not stand among what is on time, which goes first.
+    """
+    return max(came_due, now - LATE)
