@@ -355,7 +355,7 @@ class Oracle:
         self.fate |= dict.fromkeys(came_due if joins else [], "dead")
         del self.fate[due]
         self.retried += 1
-        self.state, self.ready_at = "alive", max(due, now - BACKLOG)
+        self.state, self.ready_at = "alive", max(min(due, now), now - BACKLOG)
         self.busy_until = self.busy_until if not (came_due and joins) else None
         if self.why:
             self.hold(now)

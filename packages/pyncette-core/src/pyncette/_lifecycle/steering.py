@@ -103,7 +103,8 @@ def retry(record: Record, spec: Spec, policies: Policies, *, now: int, revision:
             skips = list(moments.skipped("dead", first, last + 1))
             store_window(state, Window(record.due_at, last if window is None else max(last, window.until), busy=False))
     add_skips(state, skips, now, policies.keep_runs)
-    ready_at = Band.PAUSED.at(now) if is_paused(state) else queued(moments.ready(record.due_at), now)
+    ready_at = queued(min(moments.ready(record.due_at), now), now)
+    ready_at = Band.PAUSED.at(now) if is_paused(state) else ready_at
     text = state.text(state.count("fence"))
     change = lease.revive(record, due_at=record.due_at, ready_at=ready_at, attempt=0, state=text, revision=revision)
     return Steered(change, skips)
