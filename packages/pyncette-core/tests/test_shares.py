@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from pyncette import Context, Pyncette, Task
-from pyncette._leases.shares import RECENT, Shares, is_behind
+from pyncette._leases.shares import Shares, is_behind
+from pyncette._lifecycle.queueing import RECENT
 from pyncette.record import HELD, LEAST, QueueClaim, Record
 
 NOW = 1_800_000_000_000_000
