@@ -316,12 +316,10 @@ def test_failures_in_a_row_pause(row: int, paused: bool) -> None:
     assert State(change.new.state).fields.get("why") == ("3 failed runs in a row" if paused else None)
     skipped = ended(record, RECURRING, policies, FAILED, Skip()).change
     succeeded = ended(record, RECURRING, policies, SUCCEEDED).change
-    assert skipped is not None
-    assert skipped.new is not None
-    assert State(skipped.new.state).count("row") == row
-    assert succeeded is not None
-    assert succeeded.new is not None
-    assert State(succeeded.new.state).count("row") == 0
+    for other, left in ((skipped, row), (succeeded, 0)):
+        assert other is not None
+        assert other.new is not None
+        assert State(other.new.state).count("row") == left
 
 
 @pytest.mark.parametrize("fast_forward, following", [(False, NOW - 90 * SECOND), (True, NOW)])
@@ -331,8 +329,7 @@ def test_what_was_missed(fast_forward: bool, following: int) -> None:
     change = ended(record, spec, Policies(fast_forward=fast_forward), SUCCEEDED).change
     assert change is not None
     assert change.new is not None
-    assert change.new.due_at == following
-    assert change.new.ready_at == max(following, NOW - LATE)  # at the end of the backlog, if it belongs to that
+    assert (change.new.due_at, change.new.ready_at) == (following, max(following, NOW - LATE))  # the end of the backlog
 
 
 def advanced(policies: Policies, record: Record | None = None) -> Record:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyncette import FailureMode, OnExhausted, PyncetteContext, Retry, Task
+from pyncette import Context, FailureMode, OnExhausted, Overlap, PyncetteContext, Retry, Task
 from pyncette.memory import MemoryRepository
 from pyncette.testing.contract.app.bench import START, Bench, duration
 
@@ -139,3 +139,50 @@ async def test_a_worker_that_dies_with_a_backfill_that_is_paused(bench: Bench) -
         await bench.advance_to(115)
         assert await worker.context.list_backfills(task, "a") == []
     assert bench.log.due() == [0, 0]
+
+
+@pytest.mark.parametrize("resumed_at, catch_up, ended", [(None, False, [310]), (130, False, [180]), (130, True, [150])])
+@pytest.mark.parametrize("name", ["a", None], ids=["instance", "template"])
+async def test_what_comes_due_in_a_pause_cancels_nothing(
+    bench: Bench, name: str | None, resumed_at: int | None, catch_up: bool, ended: list[float]
+) -> None:
+    """An execution under way ends as usual, as nothing takes its place. What is due after the pause, or counts as
+    missed, supersedes it as soon as its worker knows."""
+    app, over = bench.app(), list[float]()
+
+    async def body(context: Context) -> None:
+        bench.log.begin(context)
+        try:
+            await bench.clock.sleep(250)
+        finally:
+            over.append((bench.clock.time - START).total_seconds())
+
+    policies: dict[str, Any] = {"overlap": Overlap.CANCEL, "lease_duration": duration(90)}
+    task = app.dynamic_task(name="task", **policies)(body)
+    async with bench.running(app), app.create() as operator:
+        await operator.schedule_task(task, "a", interval=duration(60))
+        await bench.advance_to(70)
+        await operator.pause_task(task, name)
+        if resumed_at is not None:
+            await bench.advance_to(resumed_at)
+            await operator.resume_task(task, name, catch_up=catch_up)
+        await bench.advance_to(ended[0] + 5)
+        assert over == ended
+
+
+@pytest.mark.parametrize("name", ["a", None], ids=["instance", "template"])
+async def test_what_comes_due_in_a_pause_does_not_supersede_what_waits_for_a_retry(
+    bench: Bench, name: str | None
+) -> None:
+    app = bench.app()
+    policies: dict[str, Any] = {"overlap": Overlap.CANCEL, "retry": Retry(2, delay=duration(30), jitter=0)}
+    task = app.dynamic_task(name="task", **policies)(bench.log.failing(1))
+    async with bench.running(app) as worker, app.create() as operator:
+        await operator.schedule_task(task, "a", interval=duration(60))
+        await bench.advance_to(70)
+        await operator.pause_task(task, name)
+        await bench.advance_to(130)
+        await operator.resume_task(task, name)
+        await bench.advance_to(181)
+        assert await totals(worker.context, task) == {"succeeded": 2, "paused": 1}
+    assert bench.log.at() == [60, 131, 180]  # workers learn of it within a poll interval

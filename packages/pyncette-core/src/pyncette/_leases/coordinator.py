@@ -147,6 +147,10 @@ class Coordinator:
             return None
         return control.skipped_until(held.task.template.queue.name, held.record.due_at)
 
+    def pauses(self, held: HeldLease) -> list[tuple[int, int]]:
+        """Those of the template, the one under way included."""
+        return self._reading.control.pauses(held.task.template.queue.name)
+
     def _awake(self, room: Mapping[str, int]) -> list[Task]:
         """The tasks whose template is not paused, and may have more executions here."""
         tasks = open_tasks(self._tasks.values(), room)

@@ -14,7 +14,7 @@ from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import State, last_settled
 from pyncette.record import Record
 
-from .choice import choose, moved_to, superseded
+from .choice import Pauses, choose, moved_to, superseded
 from .moments import came_due
 from .steering import after_paused_template, is_paused
 from .values import Attempt, AttemptEnd, Skipped
@@ -70,6 +70,7 @@ def begin(
     claimed_at: int,
     now: int,
     paused_until: int | None = None,
+    pauses: Pauses = (),
 ) -> Begin:
     """Decide what to do with an occurrence when there is room for it.
 
@@ -78,6 +79,7 @@ def begin(
     :param claimed_at: when the answer to the claim arrived. How long the claim itself took does not count: a claim that
         takes longer than half of a lease would never get to execute anything.
     :param paused_until: the end of a pause of the template during which the occurrence came due.
+    :param pauses: of the template, the one under way included.
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
         return PutBack(None, "waited too long for a free slot")
@@ -95,7 +97,7 @@ def begin(
         if policies.jitter_microseconds and _comes_later(policies, spec, record, before, now):
             return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=record.due_at))
     elif not once and (policies.follows_attempts or before.locked_by is not None):
-        decision = _after_attempts(policies, spec, record, before, now)
+        decision = _after_attempts(policies, spec, record, before, now, pauses)
         if decision is not None:
             return decision
     if policies.chooses:
@@ -168,12 +170,14 @@ def renews_lease(policies: Policies) -> bool:
     return policies.heartbeat is not False and holds_lease(policies)
 
 
-def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
+def _after_attempts(
+    policies: Policies, spec: Spec, record: Record, before: Record, now: int, pauses: Pauses
+) -> Begin | None:
     """Attempts have been made. One whose end is not recorded was lost; a policy that limits or delays that has to be
     stored first. None if nothing speaks against choosing what to execute."""
     attempts = State(record.state).attempts(record.due_at, before.attempt)
     opened = before.fence if attempts.first is None else attempts.first
-    if superseded(record, spec, policies, attempts, opened, now):
+    if superseded(record, spec, policies, attempts, opened, now, pauses):
         begun = attempts.ended > 0
         attempt = _lost(policies, spec, record, before, now, begun=begun)
         attempt.end, attempt.ended_at = AttemptEnd.SUPERSEDED, now

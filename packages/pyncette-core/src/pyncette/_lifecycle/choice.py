@@ -5,18 +5,22 @@ Times are microseconds since the epoch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from pyncette._tasks.policies import CatchUp, Overlap, Policies
 from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import Attempts, State
-from pyncette.record import Record
+from pyncette.record import HELD, Record
 from pyncette.schedule import Cron
 
 from .moments import Moments, Window
 from .onward import stored_window
 from .values import Skipped
+
+Pauses = Sequence[tuple[int, int]]
+"""Since when, and until when, the template was paused."""
 
 
 @dataclass(slots=True)
@@ -55,25 +59,37 @@ def choose(record: Record, spec: Spec, policies: Policies, now: int, *, begun: b
     return Chosen(target, ready=target == record.due_at or moments.ready(target) <= now, skips=skips)
 
 
-def superseded(record: Record, spec: Spec, policies: Policies, attempts: Attempts, opened: int, now: int) -> bool:
+def superseded(
+    record: Record, spec: Spec, policies: Policies, attempts: Attempts, opened: int, now: int, pauses: Pauses
+) -> bool:
     """Whether the next occurrence has come due since a run was opened that is still without an outcome."""
     window = stored_window(State(record.state), record.due_at)
-    at = supersedes_at(record.key, spec, policies, attempts.due, opened, window)
+    at = supersedes_at(record.key, spec, policies, attempts.due, opened, window, pauses)
     return at is not None and at <= now
 
 
 def supersedes_at(
-    key: str, spec: Spec, policies: Policies, due_at: int, opened: int, window: Window | None = None
+    key: str,
+    spec: Spec,
+    policies: Policies,
+    due_at: int,
+    opened: int,
+    window: Window | None = None,
+    pauses: Pauses = (),
 ) -> int | None:
     """When the run of the occurrence at ``due_at`` is cancelled because another one comes due; None for never.
 
     Those that had come due when the run was opened don't count: they had been missed. Nor do those in ``window``, which
-    were skipped ahead of time.
+    were skipped ahead of time, and those that came due while the template was paused: they are not executed, so that
+    they are no reason to cancel anything.
     """
     if policies.overlap is not Overlap.CANCEL:
         return None
     moments = Moments(spec, policies, key, window)
     following = moments.following(moments.last_ready_by(due_at, opened))
+    for since, until in sorted(pauses):
+        if following is not None and since <= following < until:
+            following = None if until >= HELD else moments.following(spec.latest(following, until - 1))
     return None if following is None else moments.ready(following)
 
 

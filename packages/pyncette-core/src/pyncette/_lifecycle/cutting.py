@@ -8,7 +8,7 @@ from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import State
 from pyncette.record import Record
 
-from .choice import supersedes_at
+from .choice import Pauses, supersedes_at
 from .onward import stored_window
 from .steering import is_paused
 
@@ -34,10 +34,13 @@ def times_out_at(policies: Policies, started_at: int) -> int | None:
     return None if timeout is None else started_at + timeout
 
 
-def superseded_at(record: Record, spec: Spec, policies: Policies, due_at: int, started_at: int) -> int | None:
+def superseded_at(
+    record: Record, spec: Spec, policies: Policies, due_at: int, started_at: int, pauses: Pauses = ()
+) -> int | None:
     """When the run of the occurrence at ``due_at`` is cancelled because the next one comes due; None for never.
 
     :param started_at: when its latest attempt began.
+    :param pauses: of the template.
     """
     if policies.overlap is not Overlap.CANCEL or current_run(record.state) is not None:
         return None
@@ -45,5 +48,6 @@ def superseded_at(record: Record, spec: Spec, policies: Policies, due_at: int, s
     if is_paused(state):  # what comes due now will not be executed, so that it is no reason to cancel anything
         return None
     first = state.attempts(due_at, record.attempt).first
+    opened = started_at if first is None else first
     window = stored_window(state, record.due_at)
-    return supersedes_at(record.key, spec, policies, due_at, started_at if first is None else first, window)
+    return supersedes_at(record.key, spec, policies, due_at, opened, window, pauses)

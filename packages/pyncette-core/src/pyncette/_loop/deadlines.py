@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -21,6 +21,9 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
+PausesOf = Callable[[HeldLease], Sequence[tuple[int, int]]]
+"""Since when, and until when, the template of what is executed was paused."""
+
 
 class Limit:
     """How long one execution may go on.
@@ -29,12 +32,18 @@ class Limit:
     :ivar cut: how it was cut short, None if it was not.
     """
 
-    __slots__ = ("_held", "_on_renewed", "_started_at", "cut", "scope", "times_out_at")
+    __slots__ = ("_held", "_on_renewed", "_pauses", "_started_at", "cut", "scope", "times_out_at")
 
     def __init__(
-        self, held: HeldLease, started_at: int, scope: anyio.CancelScope, on_renewed: Callable[[Limit], None]
+        self,
+        held: HeldLease,
+        started_at: int,
+        scope: anyio.CancelScope,
+        on_renewed: Callable[[Limit], None],
+        pauses: PausesOf,
     ) -> None:
         self._held = held
+        self._pauses = pauses
         self._started_at = started_at
         self._on_renewed = on_renewed
         self.scope = scope
@@ -44,7 +53,8 @@ class Limit:
     def next(self) -> tuple[int, AttemptEnd]:
         """When it is cut short, and how. By the schedule as it is stored now: it may have been changed meanwhile."""
         held = self._held
-        at = superseded_at(held.record, held.spec, held.task.policies, held.due_at, self._started_at)
+        policies, pauses = held.task.policies, self._pauses(held)
+        at = superseded_at(held.record, held.spec, policies, held.due_at, self._started_at, pauses)
         if self.times_out_at is not None and (at is None or self.times_out_at <= at):
             return self.times_out_at, AttemptEnd.TIMED_OUT
         return (HELD, AttemptEnd.TIMED_OUT) if at is None else (at, AttemptEnd.SUPERSEDED)
@@ -67,10 +77,12 @@ class Deadlines:
     """The limits of all executions under way.
 
     :param on_timeout: called when a function in a thread has timed out, while it goes on.
+    :param pauses: of a template.
     """
 
-    def __init__(self, clock: Clock, on_timeout: Callable[[HeldLease], None]) -> None:
+    def __init__(self, clock: Clock, on_timeout: Callable[[HeldLease], None], pauses: PausesOf) -> None:
         self._clock = clock
+        self._pauses = pauses
         self._on_timeout = on_timeout
         self._limits: set[Limit] = set()
         self._wake_at = HELD
@@ -78,7 +90,7 @@ class Deadlines:
 
     def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> Limit:
         """Limit what is executed from now on within ``scope``."""
-        limit = Limit(held, started_at, scope, self._look_in_time)
+        limit = Limit(held, started_at, scope, self._look_in_time, self._pauses)
         self._limits.add(limit)
         self._look_in_time(limit)
         return limit

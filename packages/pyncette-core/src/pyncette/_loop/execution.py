@@ -95,7 +95,7 @@ class Executions:
         self.watchdog = Watchdog()
         self.drained_out = False
         self._failures = FailureLog()
-        self.deadlines = Deadlines(clock, self.timed_out)
+        self.deadlines = Deadlines(clock, self.timed_out, coordinator.pauses)
 
     async def execute_in(self, scope: anyio.CancelScope, held: HeldLease) -> None:
         """As :meth:`execute`, within a cancel scope of its own."""
@@ -130,6 +130,7 @@ class Executions:
             claimed_at=held.claimed_at,
             now=now,
             paused_until=self._coordinator.paused_until(held),
+            pauses=self._coordinator.pauses(held),
         )
         if isinstance(decision, PutBack):
             extra = {"task": held.task.canonical_name}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pyncette.errors import TooManyRunsException
-from pyncette.record import Band, Record, Ref
+from pyncette.record import HELD, Band, Record, Ref
 
 T = TypeVar("T")
 
@@ -146,6 +146,13 @@ class Control:
         if other:
             return control
         return replace(control, paused=_without(self.paused, template), windows=_without(self.windows, template))
+
+    def pauses(self, template: str) -> list[tuple[int, int]]:
+        """Since when and until when the template was paused; what came due meanwhile is not executed. A pause under way
+        has no end."""
+        found = [(window.since, window.until) for window in self.windows.get(template, ())]
+        pause = self.paused.get(template)
+        return found if pause is None else [*found, (pause.since, HELD)]
 
     def skipped_until(self, template: str, due_at: int) -> int | None:
         """The end of the past pause in which an occurrence came due, None if it came due in none."""
