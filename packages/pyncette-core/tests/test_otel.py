@@ -7,7 +7,8 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from unittest.mock import patch
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -15,13 +16,16 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoi
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, get_current_span, use_span
+from opentelemetry.util.types import Attributes
 from prometheus_client import CollectorRegistry
 
 from pyncette import Context, Pyncette, Retry
 from pyncette._schedules.moments import to_datetime
+from pyncette.events import AttemptEnded
 from pyncette.memory import MemoryRepository
+from pyncette.observer import Observer
 from pyncette.otel import use_opentelemetry
 from pyncette.prometheus import use_prometheus
 from pyncette.record import Queue
@@ -90,10 +94,16 @@ async def test_the_trace_of_a_run(app: Pyncette, collected: Collected) -> None:
         async with running(app, clock=clock, worker_name=worker):
             await clock.advance(SECOND)
     first, second = collected.named("process report")
-    for span, number, worker in ((first, 1, "one"), (second, 2, "two")):
+    claims = collected.named("claim storage")
+    assert [(span.kind, span.parent) for span in claims] == [(SpanKind.CLIENT, None)] * 2
+    context = request.get_span_context()
+    for span, number, worker, claim in ((first, 1, "one", claims[0]), (second, 2, "two", claims[1])):
         assert (span.kind, span.parent) == (SpanKind.CONSUMER, None)
-        assert [link.context.span_id for link in span.links] == [request.get_span_context().span_id]
-        assert [link.context.trace_id for link in span.links] == [request.get_span_context().trace_id]
+        assert [link.context.span_id for link in span.links] == [
+            context.span_id,
+            claim.context and claim.context.span_id,
+        ]
+        assert span.links[0].context.trace_id == context.trace_id
         found = attributes(span)
         assert (found["pyncette.attempt"], found["pyncette.worker"]) == (number, worker)
         assert (found["pyncette.instance"], found["messaging.destination.name"]) == ("Ada", "report")
@@ -109,9 +119,10 @@ async def test_the_trace_of_a_run(app: Pyncette, collected: Collected) -> None:
     assert [span.parent and span.parent.span_id for span in reads] == [
         span.context and span.context.span_id for span in insides
     ]
-    (stored,) = collected.named("swap storage")
-    assert stored.parent is not None
-    assert stored.parent.span_id == request.get_span_context().span_id
+    stored = collected.named("swap storage")
+    assert [span.parent and span.parent.span_id for span in stored] == [
+        found.get_span_context().span_id for found in (request, first, second)
+    ]
 
 
 async def test_a_bulk_call(app: Pyncette, collected: Collected) -> None:
@@ -131,7 +142,107 @@ async def test_a_bulk_call(app: Pyncette, collected: Collected) -> None:
     async with running(app, clock=clock):
         await clock.advance(SECOND)
     attempts = collected.named("process report")
-    assert [link.context.span_id for span in attempts for link in span.links] == [bulk.context.span_id] * 2
+    assert [span.links[0].context.span_id for span in attempts] == [bulk.context.span_id] * 2
+
+
+async def test_runs_that_are_asked_for(app: Pyncette, collected: Collected) -> None:
+    """They are linked to the call that asked for them; what the schedule wants, to the one that scheduled it."""
+
+    @app.dynamic_task()
+    async def report(context: Context) -> None: ...
+
+    use_opentelemetry(app, tracer_provider=collected.provider)
+    clock = ManualClock()
+    callers: dict[str, int] = {}
+    start = clock.time
+
+    def caller(name: str) -> AbstractContextManager[Span]:
+        span = collected.tracer.start_span(name)
+        callers[name] = span.get_span_context().span_id
+        return use_span(span, end_on_exit=True)
+
+    async with app.create(clock=clock) as context:
+        with caller("schedule"):
+            await context.schedule_task(report, "Ada", interval=60 * SECOND, start_at=start - 120 * SECOND)
+        with caller("backfill"):
+            await context.backfill_task(report, "Ada", start - 120 * SECOND, start - 120 * SECOND)
+        with caller("trigger"):
+            await context.trigger_task(report, "Ada")
+        with caller("pause"):
+            await context.pause_task(report)
+            await context.resume_task(report)
+        await context.trigger_task(report, "Ada")
+    async with running(app, clock=clock):
+        await clock.advance(60 * SECOND)
+    found = [
+        (attributes(span)["pyncette.trigger"], span.links[0].context.span_id)
+        for span in collected.named("process report")
+    ]
+    assert set(found) == {
+        ("manual", callers["trigger"]),
+        ("manual", callers["schedule"]),
+        ("backfill", callers["backfill"]),
+        ("schedule", callers["schedule"]),
+    }
+    parents = {span.parent.span_id for span in collected.named("swap storage") if span.parent}
+    assert set(callers.values()) <= parents, "each call's writes are its children"
+
+
+async def test_attempts_that_are_not_sampled(app: Pyncette) -> None:
+    """No event is made of them for traces, and what happens in them belongs to the trace that is not recorded."""
+    exporter, heard = InMemorySpanExporter(), Heard()
+    provider = TracerProvider(sampler=ParentBased(NotAttempts()))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    contexts: list[SpanContext] = []
+
+    @app.task(interval=SECOND)
+    async def report(context: Context) -> None:
+        contexts.append(get_current_span().get_span_context())
+        with provider.get_tracer("test").start_as_current_span("inside"):
+            await context.app_context.get_task(context.task)
+
+    use_opentelemetry(app, tracer_provider=provider)
+    clock = ManualClock()
+    async with running(app, clock=clock):
+        with patch.object(type(app._observers), "_run", side_effect=AssertionError("an event is made")):
+            await clock.advance(SECOND)
+        app.use_observer(heard)
+        await clock.advance(SECOND)
+    assert [context.is_valid and not context.trace_flags.sampled for context in contexts] == [True, True]
+    assert [(event.attempt, event.outcome) for event in heard.ends] == [(1, "succeeded")], (
+        "others are told all the same"
+    )
+    assert {span.name for span in exporter.get_finished_spans()} == {"claim storage"}
+
+
+class Heard(Observer):
+    """Listens beside the traces."""
+
+    def __init__(self) -> None:
+        self.ends: list[AttemptEnded] = []
+
+    def attempt_ended(self, event: AttemptEnded) -> None:
+        self.ends.append(event)
+
+
+class NotAttempts(Sampler):
+    """Samples everything but attempts, by what it is told of them."""
+
+    def should_sample(
+        self,
+        parent_context: object,
+        trace_id: int,
+        name: str,
+        kind: object = None,
+        attributes: Attributes = None,
+        links: object = None,
+        trace_state: object = None,
+    ) -> SamplingResult:
+        dropped = (attributes or {}).get("messaging.operation.type") == "process"
+        return SamplingResult(Decision.DROP if dropped else Decision.RECORD_AND_SAMPLE)
+
+    def get_description(self) -> str:
+        return "NotAttempts"
 
 
 async def test_the_context_is_not_carried(app: Pyncette, repository: MemoryRepository, collected: Collected) -> None:
@@ -211,6 +322,7 @@ import sys
 sys.modules["opentelemetry.sdk"] = None
 import datetime
 from pyncette import Pyncette
+from pyncette.observer import Observer
 from pyncette.otel import use_opentelemetry
 app = Pyncette()
 use_opentelemetry(app)

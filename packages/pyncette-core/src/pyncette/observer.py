@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
@@ -11,7 +10,7 @@ from typing import Any, TypedDict
 from ._schedules.moments import to_datetime
 from ._tasks.extra import current_run
 from ._tasks.task import Task
-from ._validation.suggest import near_miss
+from ._validation.observers import check_observer, overrides
 from .events import (
     AttemptEnded,
     AttemptOutcome,
@@ -100,6 +99,22 @@ class Observer:
         """A run has its outcome, and the outcome is stored."""
 
 
+class SamplingObserver(Observer):
+    """An observer that wants to be told of some attempts alone: for the others no event is made."""
+
+    def takes(self, task: str, key: str, fencing_token: int, carried: str | None, /) -> str | None:
+        """Whether it wants to be told of an attempt that begins. None if not; otherwise a text, which is told of calls
+        of the storage that are about this attempt (:attr:`pyncette.events.OperationStarted.carried`).
+
+        :param carried: as :attr:`pyncette.events.AttemptStarted.carried`.
+        """
+        return ""
+
+    def took(self, key: str, fencing_token: int, /) -> bool:
+        """Whether it wants to be told that this attempt has ended."""
+        return True
+
+
 EVENTS: dict[str, type[Event]] = {
     "tick_started": TickStarted,
     "tick_finished": TickFinished,
@@ -133,6 +148,7 @@ class Observers:
         self.carrier: Carrier | None = None
         self._observers: list[Observer] = []
         self._awake: list[bool] = []
+        self._sampling = False  # whether some observer chooses attempts
         self._listeners: dict[str, list[_Listener]] = {}  # without those events that nobody listens to
 
     def __bool__(self) -> bool:
@@ -140,7 +156,7 @@ class Observers:
 
     def add(self, observer: Observer) -> None:
         """:raises TypeError: it has the wrong form."""
-        _check(observer)
+        check_observer(observer, Observer, EVENTS)
         self._observers.append(observer)
         self._listen()
 
@@ -151,9 +167,10 @@ class Observers:
             (id(listener.observer), listener.name): listener for every in self._listeners.values() for listener in every
         }
         self._listeners = {}
+        self._sampling = any(isinstance(observer, SamplingObserver) for observer in self._observers)
         for observer, awake in zip(self._observers, self._awake, strict=True):
             for name in EVENTS if awake else ():
-                if _overrides(observer, name):
+                if overrides(observer, Observer, name):
                     listener = known.get((id(observer), name)) or _Listener(observer, name)
                     self._listeners.setdefault(name, []).append(listener)
 
@@ -213,10 +230,18 @@ class Observers:
         if listeners := self._listeners.get("batch_stored"):
             _tell(listeners, BatchStored(worker=self.worker, size=size))
 
-    def attempt_started(self, task: Task, record: Record, *, lag: float, carried: str | None = None) -> None:
-        if listeners := self._listeners.get("attempt_started"):
+    def attempt_started(self, task: Task, record: Record, *, lag: float, carried: str | None = None) -> str | None:
+        """Returns what calls of the storage carry that are about the attempt."""
+        listeners, carries = self._listeners.get("attempt_started"), None
+        if listeners and self._sampling:
+            told = (task.template.name, task.canonical_name, record.fence, carried)
+            chosen = [(listener, listener.takes(*told)) for listener in listeners]
+            listeners = [listener for listener, text in chosen if text is not None]
+            carries = next((text for _, text in chosen if text), None)
+        if listeners:
             event = AttemptStarted(**self._run(task, record), attempt=record.attempt, lag=lag, carried=carried)
             _tell(listeners, event)
+        return carries
 
     def attempt_running(self, task: Task, record: Record, *, duration: float) -> None:
         if listeners := self._listeners.get("attempt_running"):
@@ -233,7 +258,11 @@ class Observers:
         duration: float | None = None,
         error: BaseException | None = None,
     ) -> None:
-        if listeners := self._listeners.get("attempt_ended"):
+        listeners = self._listeners.get("attempt_ended")
+        if listeners and self._sampling:
+            told = (task.canonical_name, record.fence)
+            listeners = [listener for listener in listeners if listener.took(*told)]
+        if listeners:
             event = AttemptEnded(
                 **self._run(task, record),
                 attempt=record.attempt,
@@ -331,51 +360,35 @@ class _Listener:
     def __call__(self, event: Event) -> None:
         try:
             self._method(event)
-        except Exception:
-            if not self._failed:
-                self._failed = True
-                logger.exception("The observer's method %s failed; further failures are not logged.", self._name)
+        except Exception:  # noqa: BLE001 - it is logged
+            self._log()
+
+    def takes(self, task: str, key: str, fencing_token: int, carried: str | None) -> str | None:
+        """None if the observer does not want to be told of the attempt."""
+        if not isinstance(self.observer, SamplingObserver):
+            return ""
+        try:
+            return self.observer.takes(task, key, fencing_token, carried)
+        except Exception:  # noqa: BLE001 - it is logged
+            self._log()
+            return None
+
+    def took(self, key: str, fencing_token: int) -> bool:
+        if not isinstance(self.observer, SamplingObserver):
+            return True
+        try:
+            return self.observer.took(key, fencing_token)
+        except Exception:  # noqa: BLE001 - it is logged
+            self._log()
+            return False
+
+    def _log(self) -> None:
+        if not self._failed:
+            self._failed = True
+            message = "The observer's method %s failed; further failures are not logged."
+            logger.error(message, self._name, exc_info=True)  # noqa: LOG014 - called where it is handled
 
 
 def _tell(listeners: list[_Listener], event: Event) -> None:
     for listener in listeners:
         listener(event)
-
-
-def _overrides(observer: Observer, name: str) -> bool:
-    return getattr(getattr(observer, name), "__func__", None) is not getattr(Observer, name)
-
-
-def _check(observer: object) -> None:
-    """:raises TypeError: it is no observer, or a method could not be called with an event."""
-    if isinstance(observer, type):
-        raise TypeError(f"{observer.__name__} is a class: write app.use_observer({observer.__name__}()).")
-    cls = type(observer).__name__
-    if not isinstance(observer, Observer):
-        raise TypeError(
-            f"An observer must derive from pyncette.observer.Observer, not {cls}: write class {cls}(Observer)."
-        )
-    for name in dir(type(observer)):
-        meant = None if name.startswith("_") or hasattr(Observer, name) else near_miss(name, tuple(EVENTS))
-        if meant is not None and callable(inspect.getattr_static(observer, name)):
-            raise TypeError(
-                f"{cls}.{name} would never be called: write def {meant}, or _{name} if it is meant for another purpose."
-            )
-    for name, event in EVENTS.items():
-        if _overrides(observer, name):
-            form = f"def {name}(self, event: {event.__name__}) -> None"
-            _check_method(f"{cls}.{name}", getattr(observer, name), form)
-
-
-def _check_method(name: str, method: object, form: str) -> None:
-    if not callable(method):
-        raise TypeError(f"{name} must be a method, not {method!r}: write {form}.")
-    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
-    if any(is_kind(called) for is_kind in kinds for called in (method, type(method).__call__)):
-        raise TypeError(f"{name} must be a plain method, because events are told synchronously: write {form}.")
-    try:
-        inspect.signature(method).bind(None)
-    except ValueError:  # some builtins have no signature
-        return
-    except TypeError as e:
-        raise TypeError(f"{name} must take the event as its only argument ({e}): write {form}.") from None

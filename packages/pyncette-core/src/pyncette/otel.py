@@ -6,6 +6,7 @@ Which spans are recorded and where they go is up to the SDK that the program set
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
@@ -24,7 +25,7 @@ from .events import (
     RunEvent,
     TickStarted,
 )
-from .observer import Observer
+from .observer import SamplingObserver
 
 try:
     from opentelemetry import context as otel_context
@@ -37,6 +38,7 @@ except ImportError as _error:
 _SCOPE = "pyncette"
 _PARENT = "traceparent"
 _MOST_LINKS = 32
+_NO_CONTEXT = otel_context.Context()
 
 _Attached = tuple[trace.Span, "Token[otel_context.Context]"]
 
@@ -75,24 +77,28 @@ def use_opentelemetry(
 
 
 def _carried() -> str | None:
-    """The context of the current span as W3C's ``traceparent``."""
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
-    return carrier.get(_PARENT)
+    """The context of the current span."""
+    found = trace.get_current_span().get_span_context()
+    return _text(found) if found.is_valid else None
 
 
-def _linked(carried: str | None) -> trace.SpanContext | None:
-    if carried is None:
-        return None
+def _text(context: trace.SpanContext) -> str:
+    """As W3C's ``traceparent``."""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+@functools.lru_cache(1024)
+def _linked(carried: str) -> trace.SpanContext | None:
     extracted = _propagator.extract({_PARENT: carried}, context=otel_context.Context())
     found = trace.get_current_span(extracted).get_span_context()
     return found if found.is_valid else None
 
 
-class _Tracing(Observer):
+class _Tracing(SamplingObserver):
     """Events as spans.
 
     A span is made the current one in the task of its execution or call, so that what happens there becomes its child.
+    That of an attempt is made before there is an event: of attempts that the SDK does not sample none is made.
     """
 
     def __init__(self, provider: trace.TracerProvider | None) -> None:
@@ -100,6 +106,7 @@ class _Tracing(Observer):
         self._made_by: trace.TracerProvider | None = None
         self._tracer: trace.Tracer = trace.NoOpTracer()
         self._attempts: dict[tuple[str, int | None], _Attached] = {}
+        self._claim: ContextVar[trace.SpanContext | None] = ContextVar("pyncette_claim", default=None)
         self._bulk: ContextVar[_Attached | None] = ContextVar("pyncette_bulk", default=None)
         self._operation: ContextVar[trace.Span | None] = ContextVar("pyncette_operation", default=None)
 
@@ -114,38 +121,47 @@ class _Tracing(Observer):
     def tick_started(self, event: TickStarted, /) -> None:
         """What the loop does is part of no span, whatever was current when the app was run."""
         if trace.get_current_span() is not trace.INVALID_SPAN:
-            otel_context.attach(otel_context.Context())
+            otel_context.attach(_NO_CONTEXT)
+        self._claim.set(None)
+
+    def takes(self, task: str, key: str, fencing_token: int, carried: str | None, /) -> str | None:
+        name, attributes = _of_task(task)
+        by = (None if carried is None else _linked(carried), self._claim.get())
+        span = self._tracer.start_span(
+            name,
+            context=_NO_CONTEXT,
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+            links=[Link(found) for found in by if found is not None],
+        )
+        token = otel_context.attach(trace.set_span_in_context(span, _NO_CONTEXT))
+        self._attempts[key, fencing_token] = (span, token)
+        return _text(span.get_span_context()) if span.is_recording() else None
+
+    def took(self, key: str, fencing_token: int, /) -> bool:
+        attached = self._attempts.get((key, fencing_token))
+        if attached is None:  # it never began here
+            return False
+        if attached[0].is_recording():
+            return True
+        del self._attempts[key, fencing_token]
+        _end(attached)
+        return False
 
     def attempt_started(self, event: AttemptStarted, /) -> None:
-        linked = _linked(event.carried)
-        span = self._tracer.start_span(
-            f"process {event.task}",
-            context=otel_context.Context(),
-            kind=SpanKind.CONSUMER,
-            attributes={
-                "messaging.system": "pyncette",
-                "messaging.operation.type": "process",
-                "messaging.destination.name": event.task,
-                **_of_run(event),
-                "pyncette.attempt": event.attempt,
-                "pyncette.lag": event.lag,
-            },
-            links=() if linked is None else (Link(linked),),
-        )
-        token = otel_context.attach(trace.set_span_in_context(span, otel_context.Context()))
-        self._attempts[event.key, event.fencing_token] = (span, token)
+        span, _ = self._attempts[event.key, event.fencing_token]
+        span.set_attributes({**_of_run(event), "pyncette.attempt": event.attempt, "pyncette.lag": event.lag})
 
     def attempt_ended(self, event: AttemptEnded, /) -> None:
         attached = self._attempts.pop((event.key, event.fencing_token), None)
-        if attached is None:  # it never began here
+        if attached is None:  # it is told of one that was lost elsewhere
             return
         span, _ = attached
-        if span.is_recording():
-            span.set_attribute("pyncette.outcome", event.outcome)
-            if event.reason:
-                span.set_attribute("pyncette.reason", event.reason)
-            if event.outcome in ("failed", "timed_out"):
-                _failed(span, event.error, event.outcome)
+        span.set_attribute("pyncette.outcome", event.outcome)
+        if event.reason:
+            span.set_attribute("pyncette.reason", event.reason)
+        if event.outcome in ("failed", "timed_out"):
+            _failed(span, event.error, event.outcome)
         _end(attached)
 
     def lease_lost(self, event: LeaseLost, /) -> None:
@@ -172,8 +188,9 @@ class _Tracing(Observer):
         parents = [found for text in event.carried[: _MOST_LINKS + 1] if (found := _linked(text)) is not None]
         context = None
         if parents:
-            span_of_caller = trace.NonRecordingSpan(parents[0])
-            context = trace.set_span_in_context(span_of_caller, otel_context.Context())
+            context = trace.set_span_in_context(trace.NonRecordingSpan(parents[0]), _NO_CONTEXT)
+        elif event.operation == "claim":
+            context = _NO_CONTEXT
         elif not trace.get_current_span().is_recording():
             return
         span = self._tracer.start_span(
@@ -193,6 +210,8 @@ class _Tracing(Observer):
         if event.error is not None:
             _failed(span, event.error, "failed")
         span.end()
+        if event.operation == "claim" and span.get_span_context().trace_flags.sampled:
+            self._claim.set(span.get_span_context())
 
 
 def _may_record(provider: trace.TracerProvider, tracer: trace.Tracer) -> bool:
@@ -203,10 +222,20 @@ def _may_record(provider: trace.TracerProvider, tracer: trace.Tracer) -> bool:
     return describe is None or describe() != "AlwaysOffSampler"
 
 
+@functools.lru_cache(10_000)
+def _of_task(task: str) -> tuple[str, Mapping[str, str]]:
+    """The name of the span of an attempt, and the attributes that a sampler can go by."""
+    return f"process {task}", {
+        "messaging.system": "pyncette",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": task,
+        "pyncette.task": task,
+    }
+
+
 def _of_run(event: RunEvent) -> dict[str, str | int]:
     """What a span says of a run, by names that stay."""
     attributes: dict[str, str | int] = {
-        "pyncette.task": event.task,
         "pyncette.key": event.key,
         "pyncette.scheduled_at": event.scheduled_at.isoformat(),
         "pyncette.trigger": event.trigger,

@@ -81,11 +81,14 @@ class Plan:
 class ExtraRuns:
     """The operations of one app context."""
 
-    def __init__(self, store: Store, writer: Writer, clock: Clock, reading: ControlReading) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, clock: Clock, reading: ControlReading, observers: Observers
+    ) -> None:
         self._store = store
         self._writer = writer
         self._clock = clock
         self._reading = reading
+        self._observers = observers
 
     async def trigger(self, task: Task, name: str | None, args: Mapping[str, Any]) -> str:
         """Returns the id of the run."""
@@ -99,7 +102,8 @@ class ExtraRuns:
     def asking(self, task: Task, name: str | None, args: Mapping[str, Any]) -> Ask:
         """The write that asks for a run, which :meth:`tell_workers` has to follow."""
         _, ref = locate(task, name)
-        return Ask(ref, ExtraRun(new_revision(), self._clock.now(), decode_args(encode_args(args))))
+        own, carried = decode_args(encode_args(args)), self._observers.carried()
+        return Ask(ref, ExtraRun(new_revision(), self._clock.now(), own, carried=carried))
 
     async def tell_workers(self, task: Task, asked: Sequence[Ask]) -> Mapping[Ask, Exception]:
         """Runs that are stored: have workers look for them if their template is paused.
@@ -158,7 +162,8 @@ class ExtraRuns:
                     f"These are more than {LARGE_BACKFILL:,} moments: choose a smaller range, or pass confirm=True."
                 )
             last = min(plan.end, record.due_at - 1)
-        fill = Backfill(plan.id or new_revision(), first or 0, last or 0, total, 0, schedule_text(spec))
+        name, carried = plan.id or new_revision(), self._observers.carried()
+        fill = Backfill(name, first or 0, last or 0, total, 0, schedule_text(spec), carried)
         if total and not plan.dry_run:
             write = AddBackfill(ref, fill)
             self._writer.submit(write)

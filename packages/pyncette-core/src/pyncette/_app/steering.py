@@ -54,7 +54,7 @@ class Steering(OnDemand):
         self._writer = writer
         self._observers = observers
         self._batch_size = batch_size
-        self._extra_runs = ExtraRuns(store, writer, clock, reading)
+        self._extra_runs = ExtraRuns(store, writer, clock, reading, observers)
         self._listing = Listing(store, clock)
         self._templates = Templates(self._listing, writer, reading)
         self._registry = Registry(store, writer, clock, worker_name)

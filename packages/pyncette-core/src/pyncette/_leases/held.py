@@ -35,6 +35,7 @@ class HeldLease:
     :ivar skips: those that are skipped before it.
     :ivar extra: the run beside the schedule that is executed, None if it is an occurrence.
     :ivar limit: how long it may be executed, None if that is not limited; the loop's.
+    :ivar carried: what writes about it carry, as observers of its attempt want it.
     :ivar claimed_at: microseconds; when the answer to the claim arrived.
     :ivar advanced: at most once: the record that the occurrence's advance has left, None before or if it is gone.
     :ivar lost: whether the lease is known to be somebody else's, or gone.
@@ -47,7 +48,7 @@ class HeldLease:
     """
 
     __slots__ = (
-        *("advanced", "args", "before", "claimed_at", "due_at", "ended", "extra", "limit", "lost", "record"),
+        *("advanced", "args", "before", "carried", "claimed_at", "due_at", "ended", "extra", "limit", "lost", "record"),
         *("renewing", "scope", "skips", "spec", "started_at", "taken", "task", "warned"),
     )
 
@@ -61,6 +62,7 @@ class HeldLease:
         self.skips: Sequence[Skipped] = ()
         self.limit: Any = None
         self.advanced: Record | None = None
+        self.carried: str | None = None
         self.claimed_at = claimed_at
         self.task: Task = task
         self.spec: Spec = spec
@@ -123,6 +125,7 @@ class LeaseWrite(Write):
         record = held.record
         super().__init__(record.ref, None)
         self.held = held
+        self.carried = held.carried
         self.lease_ends = record.locked_until
 
     def decide(self, now: int) -> Change | None:
@@ -285,6 +288,7 @@ class Conclude(Write):
         on_end: Callable[[Conclude, Exception | None], None],
     ) -> None:
         super().__init__(held.record.ref, advanced)
+        self.carried = held.carried
         self._history = history
         self.held = held
         self.attempt = attempt

@@ -49,6 +49,10 @@ class Store:
         self._look_limit = LOOK_LIMIT
         self._down_since: float | None = None
 
+    def carried(self) -> str | None:
+        """What a carrier gives the call that is under way."""
+        return self._observers.carried()
+
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         async with self._call("read", (ref.queue for ref in refs)):
             return await self._repository.read(refs)

@@ -44,7 +44,7 @@ class Write(ABC):
         try.
     :ivar not_before: in seconds of :func:`anyio.current_time`; it waits until then, because another transaction has
         locked the record.
-    :ivar carried: what a carrier gave the call that wants it.
+    :ivar carried: what a carrier gave the call that wants it, or what an observer of the attempt gave that it is about.
     :ivar lease_ends: microseconds; when the lease ends that it is about, None if it is about none.
     """
 
@@ -155,6 +155,8 @@ class Writer:
         """
         if self._stopped:
             raise RuntimeError("The app context is closed: use it inside of its block, async with app.create() as ….")
+        if isinstance(write, Awaited) and write.carried is None:
+            write.carried = self._store.carried()
         self._waiting.append(write)
         attempt, ends = self._attempt, write.lease_ends
         if attempt is not None and ends is not None and ends < attempt.ends:

@@ -102,7 +102,7 @@ def _next_run(record: Record, extra: Extra, now: int, *, paused: bool) -> ExtraR
         return extra.asked.pop(0)
     if extra.fills and not paused and record.ready_at > now and band in (None, Band.COMPLETED):
         fill = extra.fills[0]
-        return ExtraRun(fill.id, fill.next_at, trigger="backfill")
+        return ExtraRun(fill.id, fill.next_at, trigger="backfill", carried=fill.carried)
     return None
 
 

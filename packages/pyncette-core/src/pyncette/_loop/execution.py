@@ -168,7 +168,8 @@ class Executions:
         lag = 0.0
         if self._observers:
             lag = max(0, now - held.ready_at) / 1_000_000
-            self._observers.attempt_started(task, held.run, lag=lag, carried=held.spec.carried)
+            carried = (held.extra and held.extra.carried) or held.spec.carried
+            held.carried = self._observers.attempt_started(task, held.run, lag=lag, carried=carried)
         logger.debug("Executing %s, due at %s.", task, held.due_at)
         started = time.perf_counter()
         error: BaseException | None = None

@@ -48,12 +48,14 @@ class ExtraRun:
     :ivar at: the moment that it stands for: of a manual run, when it was asked for.
     :ivar args: arguments of its own, beside those of the instance.
     :ivar trigger: what caused it.
+    :ivar carried: what a carrier gave when it was asked for.
     """
 
     id: str
     at: int
     args: Mapping[str, Any] = field(default_factory=dict)
     trigger: Literal["manual", "backfill"] = "manual"
+    carried: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Backfill:
     :ivar total: how many there are; a lower bound above 100,000 for a cron expression.
     :ivar done: how many of them have ended.
     :ivar spec: the schedule as it was when the backfill was asked for, as text.
+    :ivar carried: what a carrier gave then.
     """
 
     id: str
@@ -74,6 +77,7 @@ class Backfill:
     total: int
     done: int
     spec: str
+    carried: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ class Extra:
         if self.asked:
             fields["asked"] = [_packed(run) for run in self.asked]
         if self.fills:
-            fields["fills"] = [[getattr(fill, name) for name in Backfill.__slots__] for fill in self.fills]
+            fields["fills"] = [_packed_fill(fill) for fill in self.fills]
         if self.done:
             fields["done"] = self.done
         if fields:
@@ -186,16 +190,25 @@ def current_run(text: str) -> ExtraRun | None:
 
 
 def _packed(run: ExtraRun) -> list[Any]:
-    return [run.id, run.at, dict(run.args), run.trigger]
+    return [run.id, run.at, dict(run.args), run.trigger, *_carried(run.carried)]
 
 
 def _unpacked(packed: Any) -> ExtraRun:
-    run_id, at, args, trigger = packed
+    run_id, at, args, trigger, *more = packed
     if not (isinstance(run_id, str) and type(at) is int and isinstance(args, dict)):
         raise TypeError("damaged")
-    return ExtraRun(run_id, at, args, "backfill" if trigger == "backfill" else "manual")
+    return ExtraRun(run_id, at, args, "backfill" if trigger == "backfill" else "manual", *map(str, more[:1]))
+
+
+def _packed_fill(fill: Backfill) -> list[Any]:
+    return [fill.id, fill.next_at, fill.last, fill.total, fill.done, fill.spec, *_carried(fill.carried)]
 
 
 def _backfill(packed: Any) -> Backfill:
-    backfill_id, next_at, last, total, done, spec = packed
-    return Backfill(str(backfill_id), int(next_at), int(last), int(total), int(done), str(spec))
+    backfill_id, next_at, last, total, done, spec, *more = packed
+    carried = map(str, more[:1])
+    return Backfill(str(backfill_id), int(next_at), int(last), int(total), int(done), str(spec), *carried)
+
+
+def _carried(carried: str | None) -> list[str]:
+    return [] if carried is None else [carried]
