@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pyncette import Context, Pyncette
-from pyncette.events import Claimed, Event, TickStarted
-from pyncette.observer import EVENTS, Observer, Observers
+from pyncette.events import AttemptEnded, AttemptStarted, Claimed, Event, TickStarted
+from pyncette.observer import EVENTS, Observer, Observers, SamplingObserver
 from pyncette.record import Record
 
 MINUTE = datetime.timedelta(minutes=1)
@@ -138,6 +138,34 @@ def test_failures_are_logged_once_for_each_observer_and_event(caplog: pytest.Log
         observers.claimed(count=0, lag=0)
     assert len(caplog.records) == 4
     assert len(heard.heard) == 6
+
+
+@pytest.mark.parametrize("method", ["takes", "took"])
+def test_the_choice_of_attempts_fails(caplog: pytest.LogCaptureFixture, method: str) -> None:
+    """It is logged once; that observer is told of no attempt, and others are."""
+    task = Pyncette().task(interval=MINUTE)(_body)
+
+    class Broken(SamplingObserver):
+        def attempt_started(self, event: AttemptStarted, /) -> None:
+            told.append(type(event))
+
+        def attempt_ended(self, event: AttemptEnded, /) -> None:
+            told.append(type(event))
+
+    def fail(self: Broken, *about: object) -> None:
+        raise ZeroDivisionError
+
+    setattr(Broken, method, fail)
+    told: list[type[Event]] = []
+    heard, observers = _Sample(), Observers()
+    observers.add(heard)
+    observers.add(Broken())
+    for _ in range(2):
+        observers.attempt_started(task, RECORD, lag=0)
+        observers.attempt_ended(task, RECORD, "succeeded")
+    assert [type(event) for event in heard.heard].count(AttemptEnded) == 2
+    assert told == {"takes": [AttemptEnded] * 2, "took": [AttemptStarted] * 2}[method]
+    assert len(caplog.records) == 1
 
 
 def test_what_nobody_listens_to_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
