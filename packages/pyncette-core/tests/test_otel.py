@@ -6,7 +6,7 @@ import datetime
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 from unittest.mock import patch
 
@@ -71,6 +71,15 @@ def app(repository: MemoryRepository) -> Pyncette:
     return Pyncette(shared)
 
 
+def span_id(span: ReadableSpan) -> int:
+    assert span.context is not None
+    return int(span.context.span_id)
+
+
+def parents_of(spans: Iterable[ReadableSpan]) -> list[int | None]:
+    return [span.parent and span.parent.span_id for span in spans]
+
+
 def attributes(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
@@ -99,10 +108,7 @@ async def test_the_trace_of_a_run(app: Pyncette, collected: Collected) -> None:
     context = request.get_span_context()
     for span, number, worker, claim in ((first, 1, "one", claims[0]), (second, 2, "two", claims[1])):
         assert (span.kind, span.parent) == (SpanKind.CONSUMER, None)
-        assert [link.context.span_id for link in span.links] == [
-            context.span_id,
-            claim.context and claim.context.span_id,
-        ]
+        assert [link.context.span_id for link in span.links] == [context.span_id, span_id(claim)]
         assert span.links[0].context.trace_id == context.trace_id
         found = attributes(span)
         assert (found["pyncette.attempt"], found["pyncette.worker"]) == (number, worker)
@@ -112,18 +118,11 @@ async def test_the_trace_of_a_run(app: Pyncette, collected: Collected) -> None:
     assert [event.name for event in first.events] == ["exception"]
     assert (second.status.status_code, attributes(second)["pyncette.outcome"]) == (StatusCode.UNSET, "succeeded")
     insides = collected.named("inside")
-    assert [span.parent and span.parent.span_id for span in insides] == [
-        span.context and span.context.span_id for span in (first, second)
-    ]
+    assert parents_of(insides) == [span_id(span) for span in (first, second)]
     reads = [span for span in collected.named("read storage") if span.parent]
-    assert [span.parent and span.parent.span_id for span in reads] == [
-        span.context and span.context.span_id for span in insides
-    ]
+    assert parents_of(reads) == [span_id(span) for span in insides]
     stored = collected.named("swap storage")
-    assert [span.parent and span.parent.span_id for span in stored] == [
-        request.get_span_context().span_id,
-        *(span.context and span.context.span_id for span in (first, second)),
-    ]
+    assert parents_of(stored) == [context.span_id, *(span_id(span) for span in (first, second))]
 
 
 async def test_a_bulk_call(app: Pyncette, collected: Collected) -> None:

@@ -360,8 +360,8 @@ class _Listener:
     def __call__(self, event: Event) -> None:
         try:
             self._method(event)
-        except Exception:  # noqa: BLE001 - it is logged
-            self._log()
+        except Exception as e:  # noqa: BLE001 - it is logged
+            self._log(e)
 
     def takes(self, task: str, key: str, fencing_token: int, carried: str | None) -> str | None:
         """None if the observer does not want to be told of the attempt."""
@@ -369,8 +369,8 @@ class _Listener:
             return ""
         try:
             return self.observer.takes(task, key, fencing_token, carried)
-        except Exception:  # noqa: BLE001 - it is logged
-            self._log()
+        except Exception as e:  # noqa: BLE001 - it is logged
+            self._log(e)
             return None
 
     def took(self, key: str, fencing_token: int) -> bool:
@@ -378,15 +378,16 @@ class _Listener:
             return True
         try:
             return self.observer.took(key, fencing_token)
-        except Exception:  # noqa: BLE001 - it is logged
-            self._log()
+        except Exception as e:  # noqa: BLE001 - it is logged
+            self._log(e)
             return False
 
-    def _log(self) -> None:
+    def _log(self, error: Exception) -> None:
         if not self._failed:
             self._failed = True
-            message = "The observer's method %s failed; further failures are not logged."
-            logger.error(message, self._name, exc_info=True)  # noqa: LOG014 - called where it is handled
+            logger.error(
+                "The observer's method %s failed; further failures are not logged.", self._name, exc_info=error
+            )
 
 
 def _tell(listeners: list[_Listener], event: Event) -> None:
