@@ -70,6 +70,10 @@ def parser() -> argparse.ArgumentParser:
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
     benchmark = add("bench", bench, "Measure against pyncette 1.1.0; its arguments: bench --help.", add_help=False)
     benchmark.set_defaults(passes_on=True)
+    hurt = add(
+        "chaos", chaos, "Hurt a store and its workers, account for all; its arguments: chaos --help.", add_help=False
+    )
+    hurt.set_defaults(passes_on=True)
     add("lock", lock_all, "Resolve the newest versions of all dependencies into .dev/locks/lock.txt.")
     made = add("release", make_release, "Make version, changelog entry, wheel and sdist of releases; publish nothing.")
     made.add_argument("releases", nargs="+", metavar="NAME=VERSION", help="such as pyncette-redis=2.0.1")
@@ -136,6 +140,10 @@ def verify_types(_options: argparse.Namespace, _rest: list[str]) -> int:
 def docs(_options: argparse.Namespace, _rest: list[str]) -> int:
     ready = prepared(*test_requirements(), *groups()["docs"])
     return ready.run("-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+
+
+def chaos(_options: argparse.Namespace, rest: list[str]) -> int:
+    return prepared(*test_requirements()).run("-m", "tests.chaos", *rest)
 
 
 def bench(_options: argparse.Namespace, rest: list[str]) -> int:

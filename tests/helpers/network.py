@@ -10,9 +10,20 @@ from typing import Self
 
 @dataclass(eq=False, slots=True)
 class _Link:
-    """A connection. Once it has lost something it stays silent: neither end learns that the other is gone."""
+    """A connection. Once it has lost something it stays silent: neither end learns that the other is gone.
+
+    :ivar deaf: whether the client was told that nothing more will come.
+    """
 
     silent: bool
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    deaf: bool = False
+
+    def cut(self) -> None:
+        """Both ends learn that the other one is gone."""
+        self.client.transport.abort()
+        self.server.transport.abort()
 
 
 class Network:
@@ -25,7 +36,7 @@ class Network:
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
         self._links: set[_Link] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._waiting: set[asyncio.StreamWriter] = set()
         self._down = False
         self.port = 0
         self.latency = 0.0
@@ -40,6 +51,23 @@ class Network:
         """New connections work again."""
         self._down = False
 
+    def drop(self) -> None:
+        """Reset every connection. New ones work."""
+        for link in list(self._links):
+            link.cut()
+
+    def half_close(self) -> None:
+        """End every connection in one direction: clients hear nothing more, but the server does."""
+        for link in self._links:
+            if not link.deaf and not link.client.is_closing():
+                link.deaf = True
+                link.client.write_eof()
+
+    def lead_to(self, host: str, port: int) -> None:
+        """Another server from now on: reset every connection, and pass new ones on to that one."""
+        self._server = (host, port)
+        self.drop()
+
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -47,15 +75,21 @@ class Network:
 
     async def __aexit__(self, *_: object) -> None:
         self._listener.close()
-        for writer in self._writers:
+        self.drop()
+        for writer in self._waiting:
             writer.transport.abort()
         await asyncio.sleep(0)
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        link = _Link(silent=self._down)
-        server, to_server = await asyncio.open_connection(*self._server)
-        ends = {to_client, to_server}
-        self._writers |= ends
+        self._waiting.add(to_client)
+        try:
+            server, to_server = await asyncio.open_connection(*self._server)
+        except OSError:
+            to_client.transport.abort()
+            return
+        finally:
+            self._waiting.discard(to_client)
+        link = _Link(self._down, to_client, to_server)
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -65,9 +99,7 @@ class Network:
             pass
         finally:
             self._links.discard(link)
-            self._writers -= ends
-            for writer in ends:
-                writer.transport.abort()
+            link.cut()
 
     async def _pass_on(
         self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
@@ -75,7 +107,7 @@ class Network:
         while data := await reader.read(65536):
             if answers and self.latency:
                 await asyncio.sleep(self.latency)
-            if not link.silent:
+            if not link.silent and not (answers and link.deaf):
                 writer.write(data)
                 with suppress(ConnectionError):
                     await writer.drain()

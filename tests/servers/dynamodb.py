@@ -39,8 +39,8 @@ CONFIGURATION = """\
           <Arg>
             <New class="com.amazonaws.services.dynamodbv2.local.server.LocalDynamoDBRequestHandler">
               <Arg type="int">0</Arg>
-              <Arg type="boolean">true</Arg> <!-- inMemory -->
-              <Arg/> <!-- dbPath -->
+              <Arg type="boolean">{in_memory}</Arg> <!-- inMemory -->
+              {path} <!-- dbPath -->
               <Arg type="boolean">true</Arg> <!-- sharedDb -->
               <Arg type="boolean">false</Arg> <!-- delayTransientStatuses -->
             </New>
@@ -54,8 +54,13 @@ CONFIGURATION = """\
 """
 
 
+ON_DISK = "--on-disk"
+
+
 class DynamoDB:
-    """Provides DynamoDB Local. Its data are in memory: a restart loses them."""
+    """Provides DynamoDB Local. Its data are in memory, and a restart loses them; unless the option ``--on-disk`` puts
+    them into a file, which is slower. All other options are Java's.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -68,7 +73,15 @@ class DynamoDB:
         port = session.free_port()
         home = session.make_folder(self.kind)
         configuration = home / "server.xml"
-        configuration.write_text(CONFIGURATION.format(host=HOST, port=port))
+        on_disk = ON_DISK in options
+        configuration.write_text(
+            CONFIGURATION.format(
+                host=HOST,
+                port=port,
+                in_memory="false" if on_disk else "true",
+                path=f"<Arg>{home}</Arg>" if on_disk else "<Arg/>",
+            )
+        )
         unpacked = self._unpack()
         argv: list[str | Path] = [
             self._java(),
@@ -79,7 +92,7 @@ class DynamoDB:
             f"-Djava.io.tmpdir={home}",
             f"-Djava.library.path={unpacked / 'DynamoDBLocal_lib'}",
             "-Dorg.eclipse.jetty.LEVEL=WARN",
-            *options,
+            *(option for option in options if option != ON_DISK),
             "-cp",
             unpacked / "DynamoDBLocal.jar",
             "org.eclipse.jetty.xml.XmlConfiguration",

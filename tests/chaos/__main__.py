@@ -1,0 +1,92 @@
+"""Hurts a real store and its workers for a while, and accounts for every occurrence.
+
+    python -m tests.chaos --store postgres --seconds 60 --seed 1 --report postgres.json
+    python -m tests.chaos --store redis --seconds 600 --instances 2000 --faults kill,stop
+
+The report says what was done, and what explains each second execution. Fails if something was lost or early, or
+executed again without a reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.subjects import CREDENTIALS
+from tests.servers.pool import Pool
+
+from .report import as_text
+from .scene import Plan
+from .showing import show
+from .stores import FAULTS, STORES, Store, started
+
+
+def kinds(store: Store, given: str | None) -> tuple[str, ...]:
+    """The faults that are asked for; by default all that the store can have.
+
+    :raises ValueError: one of them is unknown, or the store can't have it.
+    """
+    if given is None:
+        return tuple(store.possible)
+    found = tuple(kind for kind in given.split(",") if kind)
+    for kind in found:
+        if kind not in FAULTS:
+            raise ValueError(f"There is no fault {kind!r}: choose some of {', '.join(FAULTS)}.")
+        if kind in store.impossible:
+            raise ValueError(f"{store.name} can't have {kind!r}, as {store.impossible[kind]}.")
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", choices=STORES, required=True)
+    parser.add_argument("--seconds", type=float, default=60, help="for how long things come due and faults happen")
+    parser.add_argument("--seed", type=int, help="decides which faults, and when; a random one by default")
+    parser.add_argument("--faults", help=f"some of {','.join(FAULTS)}; by default all that the store can have")
+    parser.add_argument("--workers", type=int, default=Plan.workers)
+    parser.add_argument("--instances", type=int, default=Plan.instances, help="so many occurrences a second")
+    parser.add_argument("--every", type=float, default=Plan.every, help="seconds between two faults, on average")
+    parser.add_argument("--lease", type=float, default=Plan.lease, help="seconds")
+    parser.add_argument("--report", type=Path, help="a file for the report, as JSON")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps what the processes wrote")
+    return parser.parse_args()
+
+
+def main() -> int:
+    given = arguments()
+    seed = random.randrange(10**6) if given.seed is None else given.seed
+    pool = Pool()
+    os.environ.update(CREDENTIALS)
+    try:
+        with tempfile.TemporaryDirectory() as scratch, started(given.store, pool.private, Path(scratch)) as store:
+            folder = given.keep or Path(scratch) / "journals"
+            folder.mkdir(parents=True)
+            plan = Plan(
+                store=given.store,
+                seconds=given.seconds,
+                seed=seed,
+                faults=kinds(store, given.faults),
+                workers=given.workers,
+                instances=given.instances,
+                every=given.every,
+                lease=given.lease,
+            )
+            told = show(plan, store, folder)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        pool.close()
+    print(as_text(told))
+    if given.report:
+        given.report.write_text(json.dumps(told, indent=2) + "\n")
+    return 0 if told["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

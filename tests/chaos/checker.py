@@ -1,0 +1,174 @@
+"""Holds what was executed against what was to be: nothing lost, nothing early, and each second execution of a run is
+explained by a fault that took the first one's lease. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from .calls import Calls
+from .faults import Fault
+from .journal import SECOND, Execution, History, Trouble
+
+TOLERANCE = 100_000
+"""Microseconds that a lease may be shorter than promised."""
+CLOCKS = 2_000
+"""Microseconds within which two readings of one clock agree."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the checker has found.
+
+    :ivar explained: second executions of a run, by the fault that explains them.
+    :ivar beyond: the same, of faults for which no lease is promised.
+    :ivar lags: microseconds from each occurrence to its first execution, sorted.
+    """
+
+    occurrences: int = 0
+    executions: int = 0
+    lost: list[str] = field(default_factory=list)
+    early: list[str] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    explained: Counter[str] = field(default_factory=Counter)
+    beyond: Counter[str] = field(default_factory=Counter)
+    never_begun: int = 0
+    lags: list[int] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> list[str]:
+        return [*self.lost, *self.early, *self.unexplained, *self.broken]
+
+
+class Checker:
+    """Of one run.
+
+    :param expected: the first and the last occurrence of each instance that nobody touched; those whose name begins
+        with ``o`` are executed at most once.
+    :param offset: what is to be added to monotonic time to get the storage's.
+    :param lease: microseconds.
+    """
+
+    def __init__(
+        self, history: History, faults: Iterable[Fault], expected: dict[str, tuple[int, int]], offset: int, lease: int
+    ) -> None:
+        self._history = history
+        self._faults = list(faults)
+        self._expected = expected
+        self._offset = offset
+        self._lease = lease
+        self._troubles = _by_process(history.troubles)
+        self._verdict = Verdict(executions=len(history.executions))
+
+    def check(self) -> Verdict:
+        verdict = self._verdict
+        by_name: dict[str, list[Execution]] = {}
+        for execution in self._history.executions:
+            by_name.setdefault(execution.name, []).append(execution)
+        for name, executions in by_name.items():
+            executions.sort(key=lambda execution: execution.fence)
+            if name.startswith("o"):
+                self._at_most_once(executions)
+            else:
+                self._at_least_once(executions)
+            self._in_time(executions)
+        for name, (first, last) in self._expected.items():
+            self._complete(name, by_name.get(name, []), range(first, last + 1, SECOND))
+        verdict.broken += Calls(self._history.calls, self._offset).check(by_name)
+        verdict.occurrences += sum(
+            len({execution.what for execution in executions})
+            for name, executions in by_name.items()
+            if name not in self._expected
+        )
+        verdict.lags.sort()
+        return verdict
+
+    def _complete(self, name: str, executions: list[Execution], occurrences: range) -> None:
+        self._verdict.occurrences += len(occurrences)
+        once = name.startswith("o")
+        done = {int(each.what) for each in executions if once or each.outcome == "ok"}
+        for occurrence in occurrences:
+            if occurrence in done:
+                continue
+            if once and self._died_between(occurrence, min((each for each in done if each > occurrence), default=None)):
+                self._verdict.never_begun += 1
+            else:
+                self._verdict.lost.append(f"{name} was not executed for {occurrence}")
+        for occurrence in sorted(done - set(occurrences)):
+            self._verdict.broken.append(f"{name} was executed for {occurrence}, which is not one of its moments")
+
+    def _died_between(self, occurrence: int, until: int | None) -> bool:
+        """Whether a worker may have died, or lost the storage, between its claim and the execution."""
+        begin, end = occurrence - self._offset, None if until is None else until - self._offset + 2 * self._lease
+        return any(fault.ended >= begin and (end is None or fault.began <= end) for fault in self._faults)
+
+    def _in_time(self, executions: list[Execution]) -> None:
+        seen: set[str] = set()
+        for execution in executions:
+            if execution.what.startswith("#") or execution.what in seen:
+                continue
+            seen.add(execution.what)
+            lag = execution.begun + self._offset - int(execution.what)
+            self._verdict.lags.append(lag)
+            if lag < -CLOCKS:
+                self._verdict.early.append(f"{execution.name} began {-lag} µs before {execution.what}")
+
+    def _at_most_once(self, executions: list[Execution]) -> None:
+        for what, count in Counter(execution.what for execution in executions).items():
+            if count > 1:
+                self._verdict.broken.append(f"{executions[0].name} was executed {count} times for {what}, at most once")
+
+    def _at_least_once(self, executions: list[Execution]) -> None:
+        """A run that has begun is begun again only if it failed, and nothing begins while another execution of the
+        instance goes on; unless a lease was lost."""
+        for fence, same in groupby(executions, key=lambda execution: execution.fence):
+            if len(list(same)) > 1:
+                self._verdict.broken.append(f"{executions[0].name} was executed twice with the token {fence}")
+        latest: dict[str, Execution] = {}
+        for before, execution in zip([None, *executions], executions, strict=False):
+            again = latest.get(execution.what)
+            if again is not None and again.outcome != "failed":
+                self._explain(again, execution)
+            elif before is not None and before.ended is not None and before.ended > execution.begun:
+                self._explain(before, execution)
+            latest[execution.what] = execution
+
+    def _explain(self, first: Execution, second: Execution) -> None:
+        verdict = self._verdict
+        held = second.fence - first.fence
+        causes = list(self._causes(first, second))
+        what = f"{first.name} for {second.what}, {held / SECOND:.3f} s after {first.process} had claimed {first.what}"
+        if held < self._lease - TOLERANCE:
+            if any(cause.endswith("crash of a master") for cause in causes):
+                verdict.beyond["crash of a master whose replicas lag"] += 1
+            else:
+                verdict.unexplained.append(f"{second.process} executed {what}, within its lease; faults: {causes}")
+        elif causes:
+            verdict.explained[causes[0]] += 1
+        else:
+            verdict.unexplained.append(f"{second.process} executed {what}, and nothing had hurt that worker")
+
+    def _causes(self, first: Execution, second: Execution) -> Iterator[str]:
+        """What may have taken the first one's lease, the likeliest first: what hurt its process alone, and what took
+        longest."""
+        begin, end = first.fence - self._offset, second.begun
+        faults = [
+            fault
+            for fault in self._faults
+            if fault.takes_leases(first.process) and fault.began <= end and fault.ended >= begin
+        ]
+        faults.sort(key=lambda fault: (fault.target != first.process, fault.began - fault.ended))
+        yield from (fault.cause for fault in faults)
+        for trouble in self._troubles.get(first.process, ()):
+            if trouble.began <= end and trouble.ended >= begin:
+                yield trouble.kind
+
+
+def _by_process(troubles: Iterable[Trouble]) -> dict[str, list[Trouble]]:
+    found: dict[str, list[Trouble]] = {}
+    for trouble in troubles:
+        found.setdefault(trouble.process, []).append(trouble)
+    return found

@@ -1,0 +1,191 @@
+"""The faults: which one comes next, and when, is decided by a seed; each is written down with its moments."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import anyio
+
+from tests.helpers.network import Network
+
+from .journal import now
+from .processes import Slot
+from .stores import Store
+
+EVERYBODY = "*"
+SHORT_STOP = "shorter than a lease"
+
+
+@dataclass(slots=True)
+class Fault:
+    """What was done.
+
+    :ivar kind: one of those that are asked for by name.
+    :ivar detail: which of its forms.
+    :ivar target: the process (``0.3``), all processes of a slot (``0``), or everybody (``*``).
+    :ivar began, ended: monotonic time.
+    """
+
+    kind: str
+    detail: str
+    target: str
+    began: int
+    ended: int = 0
+
+    def takes_leases(self, process: str) -> bool:
+        """Whether it may have cost leases of this process."""
+        return self.target in {EVERYBODY, process, process.partition(".")[0]} and self.detail != SHORT_STOP
+
+    @property
+    def cause(self) -> str:
+        return f"{self.kind}, {self.detail}"
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Faults:
+    """Does them, each kind one after the other, the kinds side by side.
+
+    :ivar done: all so far.
+    """
+
+    def __init__(
+        self, kinds: Sequence[str], store: Store, slots: Sequence[Slot], networks: Sequence[Network], seed: int
+    ) -> None:
+        """``networks``: those of the slots, in their order, then those of the operators."""
+        self._kinds = [kind for kind in kinds if kind in _ACTS]
+        self._seed = seed
+        self._store = store
+        self._slots = slots
+        self._networks = networks
+        self._lease: float = slots[0].options["lease"]
+        self.done: list[Fault] = []
+
+    async def run(self, every: float) -> None:
+        """Until it is cancelled, one after ``every`` seconds on average. What is under way is brought to its end."""
+        total = sum(_ACTS[kind].weight for kind in self._kinds)
+        async with anyio.create_task_group() as group:
+            for kind in self._kinds:
+                group.start_soon(self._go_on, kind, every * total / _ACTS[kind].weight)
+            while True:
+                for slot in self._slots:
+                    slot.look()
+                await anyio.sleep(0.1)
+
+    async def _go_on(self, kind: str, every: float) -> None:
+        rng = random.Random(f"{self._seed} {kind}")
+        while True:
+            await anyio.sleep(rng.expovariate(1 / every))
+            with anyio.CancelScope(shield=True):
+                await _ACTS[kind].act(self, rng)
+
+    @asynccontextmanager
+    async def _fault(self, kind: str, detail: str, target: str) -> AsyncIterator[None]:
+        fault = Fault(kind, detail, target, now())
+        self.done.append(fault)
+        try:
+            yield
+        finally:
+            fault.ended = now()
+
+    async def kill(self, rng: random.Random) -> None:
+        """A worker without a warning; another one comes."""
+        slot = rng.choice(self._slots)
+        async with self._fault("kill", "SIGKILL", slot.name):
+            slot.kill()
+        await anyio.sleep(rng.choice([0.0, 0.0, 1.0]))
+        slot.start()
+
+    async def stop(self, rng: random.Random) -> None:
+        """A worker for longer than a lease, or for a moment; then it goes on, and does not know."""
+        slot = rng.choice(self._slots)
+        leases = rng.choice([0.2, 1.2, 1.5])
+        async with self._fault("stop", "longer than a lease" if leases > 1 else SHORT_STOP, slot.name):
+            slot.signal(signal.SIGSTOP)
+            await anyio.sleep(leases * self._lease)
+            slot.signal(signal.SIGCONT)
+
+    async def network(self, rng: random.Random) -> None:
+        """Of one process, or of all."""
+        number = rng.randrange(len(self._networks) + 1)
+        alone = number < len(self._networks)
+        networks = [self._networks[number]] if alone else self._networks
+        form = rng.choice(list(_NETWORK))
+        seconds = rng.uniform(0.1, 1.5) * self._lease
+        async with self._fault("network", form, str(number) if alone else EVERYBODY):
+            await _NETWORK[form](networks, seconds)
+
+    async def restart(self, rng: random.Random) -> None:
+        """The server is killed, and comes back."""
+        server = self._store.server
+        assert server is not None
+        async with self._fault("restart", "SIGKILL", EVERYBODY):
+            await anyio.to_thread.run_sync(lambda: server.stop(kill=True))
+            await anyio.sleep(rng.choice([0.0, 0.5, 1.2 * self._lease]))
+            await anyio.to_thread.run_sync(server.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """:ivar weight: how often it is done, compared with the others."""
+
+    act: Callable[[Faults, random.Random], Awaitable[None]]
+    weight: float
+
+
+_ACTS: dict[str, _Act] = {
+    "kill": _Act(Faults.kill, 4),
+    "stop": _Act(Faults.stop, 3),
+    "network": _Act(Faults.network, 4),
+    "restart": _Act(Faults.restart, 1),
+}
+
+
+async def _delayed(networks: Sequence[Network], seconds: float) -> None:
+    for network in networks:
+        network.latency = min(seconds / 3, 1.0)
+    await anyio.sleep(seconds)
+    for network in networks:
+        network.latency = 0.0
+
+
+async def _swallowed(networks: Sequence[Network], seconds: float) -> None:
+    for network in networks:
+        network.swallow()
+    await anyio.sleep(seconds)
+    for network in networks:
+        network.restore()
+
+
+async def _dropped(networks: Sequence[Network], _: float) -> None:
+    for network in networks:
+        network.drop()
+
+
+async def _half_closed(networks: Sequence[Network], _: float) -> None:
+    for network in networks:
+        network.half_close()
+
+
+_NETWORK: dict[str, Callable[[Sequence[Network], float], Awaitable[None]]] = {
+    "delayed": _delayed,
+    "swallowed": _swallowed,
+    "dropped": _dropped,
+    "half-closed": _half_closed,
+}
+
+
+@asynccontextmanager
+async def networks(store: Store, count: int) -> AsyncIterator[list[Network]]:
+    """So many ways to the store's server, for those whose connections are to be hurt; none if it has no server."""
+    async with AsyncExitStack() as stack:
+        if store.address is None or "network" in store.impossible:
+            yield []
+            return
+        yield [await stack.enter_async_context(Network(*store.address)) for _ in range(count)]
