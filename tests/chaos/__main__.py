@@ -2,6 +2,7 @@
 
     python -m tests.chaos --store postgres --seconds 60 --seed 1 --report postgres.json
     python -m tests.chaos --store redis --seconds 600 --instances 2000 --faults kill,stop
+    python -m tests.chaos --store mysql --faults disk,operators      # on a small disk, in a namespace of its own
 
 The report says what was done, and what explains each second execution. Fails if something was lost or early, or
 executed again without a reason.
@@ -16,30 +17,17 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.subjects import CREDENTIALS
+from tests.servers.cache import Unavailable
 from tests.servers.pool import Pool
 
+from .disks import again, mounted, with_small_disk
 from .report import as_text
 from .scene import Plan
 from .showing import show
-from .stores import FAULTS, STORES, Store, started
-
-
-def kinds(store: Store, given: str | None) -> tuple[str, ...]:
-    """The faults that are asked for; by default all that the store can have.
-
-    :raises ValueError: one of them is unknown, or the store can't have it.
-    """
-    if given is None:
-        return tuple(store.possible)
-    found = tuple(kind for kind in given.split(",") if kind)
-    for kind in found:
-        if kind not in FAULTS:
-            raise ValueError(f"There is no fault {kind!r}: choose some of {', '.join(FAULTS)}.")
-        if kind in store.impossible:
-            raise ValueError(f"{store.name} can't have {kind!r}, as {store.impossible[kind]}.")
-    return found
+from .stores import FAULTS, STORES, chosen_faults, started
 
 
 def arguments() -> argparse.Namespace:
@@ -47,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--store", choices=STORES, required=True)
     parser.add_argument("--seconds", type=float, default=60, help="for how long things come due and faults happen")
     parser.add_argument("--seed", type=int, help="decides which faults, and when; a random one by default")
-    parser.add_argument("--faults", help=f"some of {','.join(FAULTS)}; by default all that the store can have")
+    parser.add_argument("--faults", help=f"some of {','.join(FAULTS)}; by default all that the store can have but disk")
     parser.add_argument("--workers", type=int, default=Plan.workers)
     parser.add_argument("--instances", type=int, default=Plan.instances, help="so many occurrences a second")
     parser.add_argument("--every", type=float, default=Plan.every, help="seconds between two faults, on average")
@@ -59,33 +47,45 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    seed = random.randrange(10**6) if given.seed is None else given.seed
-    pool = Pool()
-    os.environ.update(CREDENTIALS)
     try:
-        with tempfile.TemporaryDirectory() as scratch, started(given.store, pool.private, Path(scratch)) as store:
-            folder = given.keep or Path(scratch) / "journals"
-            folder.mkdir(parents=True)
-            plan = Plan(
-                store=given.store,
-                seconds=given.seconds,
-                seed=seed,
-                faults=kinds(store, given.faults),
-                workers=given.workers,
-                instances=given.instances,
-                every=given.every,
-                lease=given.lease,
-            )
-            told = show(plan, store, folder)
-    except ValueError as error:
+        chosen = None if given.faults is None else chosen_faults(given.faults)
+        if chosen and "disk" in chosen and mounted() is None:
+            return with_small_disk(again())
+        told = run(given, chosen)
+    except (ValueError, Unavailable) as error:
         print(error, file=sys.stderr)
         return 2
-    finally:
-        pool.close()
     print(as_text(told))
     if given.report:
         given.report.write_text(json.dumps(told, indent=2) + "\n")
     return 0 if told["passed"] else 1
+
+
+def run(given: argparse.Namespace, chosen: tuple[str, ...] | None) -> dict[str, Any]:
+    """Carry it out; returns the report."""
+    os.environ.update(CREDENTIALS)
+    seed = random.randrange(10**6) if given.seed is None else given.seed
+    pool = Pool()
+    with tempfile.TemporaryDirectory() as written, tempfile.TemporaryDirectory(dir=mounted()) as scratch:
+        tempfile.tempdir = scratch  # the servers' data too
+        try:
+            with started(given.store, pool.private, Path(scratch)) as store:
+                folder = given.keep or Path(written) / "journals"
+                folder.mkdir(parents=True)
+                plan = Plan(
+                    store=given.store,
+                    seconds=given.seconds,
+                    seed=seed,
+                    faults=store.faults(chosen),
+                    workers=given.workers,
+                    instances=given.instances,
+                    every=given.every,
+                    lease=given.lease,
+                )
+                return show(plan, store, folder)
+        finally:
+            pool.close()
+            tempfile.tempdir = None
 
 
 if __name__ == "__main__":

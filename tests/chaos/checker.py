@@ -23,7 +23,6 @@ class Verdict:
     """What the checker has found.
 
     :ivar explained: second executions of a run, by the fault that explains them.
-    :ivar beyond: the same, of faults for which no lease is promised.
     :ivar lags: microseconds from each occurrence to its first execution, sorted.
     """
 
@@ -34,7 +33,6 @@ class Verdict:
     unexplained: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     explained: Counter[str] = field(default_factory=Counter)
-    beyond: Counter[str] = field(default_factory=Counter)
     never_begun: int = 0
     lags: list[int] = field(default_factory=list)
 
@@ -142,10 +140,7 @@ class Checker:
         causes = list(self._causes(first, second))
         what = f"{first.name} for {second.what}, {held / SECOND:.3f} s after {first.process} had claimed {first.what}"
         if held < self._lease - TOLERANCE:
-            if any(cause.endswith("crash of a master") for cause in causes):
-                verdict.beyond["crash of a master whose replicas lag"] += 1
-            else:
-                verdict.unexplained.append(f"{second.process} executed {what}, within its lease; faults: {causes}")
+            verdict.unexplained.append(f"{second.process} executed {what}, within its lease; faults: {causes}")
         elif causes:
             verdict.explained[causes[0]] += 1
         else:

@@ -12,7 +12,11 @@ from typing import Any
 import anyio
 
 from tests.helpers.network import Network
+from tests.servers.cache import Unavailable
+from tests.servers.process import Program, succeeds, wait_until
 
+from .clocks import set_clock
+from .disks import clear, fill, mounted
 from .journal import now
 from .processes import Slot
 from .stores import Store
@@ -39,7 +43,8 @@ class Fault:
 
     def takes_leases(self, process: str) -> bool:
         """Whether it may have cost leases of this process."""
-        return self.target in {EVERYBODY, process, process.partition(".")[0]} and self.detail != SHORT_STOP
+        harmless = self.kind == "clock" or self.detail == SHORT_STOP
+        return not harmless and self.target in {EVERYBODY, process, process.partition(".")[0]}
 
     @property
     def cause(self) -> str:
@@ -58,7 +63,7 @@ class Faults:
     def __init__(
         self, kinds: Sequence[str], store: Store, slots: Sequence[Slot], networks: Sequence[Network], seed: int
     ) -> None:
-        """``networks``: those of the slots, in their order, then those of the operators."""
+        """``networks``: those of the slots, in their order, those of the operators, and one that is never hurt."""
         self._kinds = [kind for kind in kinds if kind in _ACTS]
         self._seed = seed
         self._store = store
@@ -113,9 +118,10 @@ class Faults:
 
     async def network(self, rng: random.Random) -> None:
         """Of one process, or of all."""
-        number = rng.randrange(len(self._networks) + 1)
-        alone = number < len(self._networks)
-        networks = [self._networks[number]] if alone else self._networks
+        all_of_them = self._networks[:-1]
+        number = rng.randrange(len(all_of_them) + 1)
+        alone = number < len(all_of_them)
+        networks = [all_of_them[number]] if alone else all_of_them
         form = rng.choice(list(_NETWORK))
         seconds = rng.uniform(0.1, 1.5) * self._lease
         async with self._fault("network", form, str(number) if alone else EVERYBODY):
@@ -129,6 +135,37 @@ class Faults:
             await anyio.to_thread.run_sync(lambda: server.stop(kill=True))
             await anyio.sleep(rng.choice([0.0, 0.5, 1.2 * self._lease]))
             await anyio.to_thread.run_sync(server.start)
+
+    async def fail_over(self, rng: random.Random) -> None:
+        """A master is lost, and another one takes over; then it comes back as a replica."""
+        way = self._store.fail_over
+        assert way is not None
+        form, choice = rng.choice(way.forms), rng.randrange(1000)
+        async with self._fault("failover", form, EVERYBODY):
+            address = await anyio.to_thread.run_sync(way.fail_over, form, choice)
+            if address is not None:
+                for network in self._networks:
+                    network.lead_to(*address)
+            await anyio.to_thread.run_sync(way.recover)
+
+    async def clock(self, rng: random.Random) -> None:
+        """A worker's machine is told another time, which costs nothing: the storage's time counts."""
+        slot = rng.choice(self._slots)
+        seconds = rng.choice([-86_400, -7, 0, 7, 3_600])
+        detail = "true" if not seconds else "ahead" if seconds > 0 else "behind"
+        async with self._fault("clock", detail, str(slot.number)):
+            set_clock(slot.clock, seconds)
+
+    async def disk(self, rng: random.Random) -> None:
+        """No room is left where the data are, for a while."""
+        disk, server = mounted(), self._store.server
+        assert disk is not None
+        async with self._fault("disk", "full", EVERYBODY):
+            await anyio.to_thread.run_sync(fill, disk)
+            await anyio.sleep(rng.uniform(0.2, 1.5) * self._lease)
+            clear(disk)
+            if server is not None and isinstance(server.control, Program):
+                await anyio.to_thread.run_sync(_revive, server.control)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +181,19 @@ _ACTS: dict[str, _Act] = {
     "stop": _Act(Faults.stop, 3),
     "network": _Act(Faults.network, 4),
     "restart": _Act(Faults.restart, 1),
+    "failover": _Act(Faults.fail_over, 1),
+    "clock": _Act(Faults.clock, 3),
+    "disk": _Act(Faults.disk, 1),
 }
+
+
+def _revive(program: Program) -> None:
+    """Start a server that has ended as it could not write."""
+    try:
+        wait_until(lambda: succeeds(program.ready), 5)
+    except Unavailable:
+        program.stop(kill=True)
+        program.start()
 
 
 async def _delayed(networks: Sequence[Network], seconds: float) -> None:
@@ -185,7 +234,7 @@ _NETWORK: dict[str, Callable[[Sequence[Network], float], Awaitable[None]]] = {
 async def networks(store: Store, count: int) -> AsyncIterator[list[Network]]:
     """So many ways to the store's server, for those whose connections are to be hurt; none if it has no server."""
     async with AsyncExitStack() as stack:
-        if store.address is None or "network" in store.impossible:
+        if store.address is None:
             yield []
             return
         yield [await stack.enter_async_context(Network(*store.address)) for _ in range(count)]

@@ -50,6 +50,11 @@ class Slot:
         return f"{self.number}.{self.generation}"
 
     @property
+    def clock(self) -> Path:
+        """The file by which its processes' clock goes, if it can be set."""
+        return self.folder / f"clock-{self.number}"
+
+    @property
     def journal(self) -> Path:
         return self.folder / f"worker-{self.name}"
 

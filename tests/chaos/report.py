@@ -30,7 +30,6 @@ def report(plan: Plan, scene: Scene, history: History, verdict: Verdict) -> dict
         "unexplained": len(verdict.unexplained),
         "broken": len(verdict.broken),
         "explained": dict(verdict.explained.most_common()),
-        "beyond the promise": dict(verdict.beyond),
         "at most once, never begun": verdict.never_begun,
         "leases lost, as workers say": history.leases_lost,
         "faults": dict(Counter(fault.cause for fault in scene.faults).most_common()),
@@ -68,7 +67,7 @@ def as_text(told: dict[str, Any]) -> str:
     ]
     lines += [
         f"  {name}: " + "; ".join(f"{key} {value}" for key, value in told[name].items())
-        for name in ("faults", "explained", "beyond the promise", "calls of operators", "troubles", "lag in seconds")
+        for name in ("faults", "explained", "calls of operators", "troubles", "lag in seconds")
         if told[name]
     ]
     lines.append(f"  at most once, never begun: {told['at most once, never begun']}")

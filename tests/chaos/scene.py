@@ -19,6 +19,7 @@ from pyncette import PyncetteContext
 from pyncette.errors import RepositoryException
 from tests.helpers.network import Network
 
+from .clocks import environment
 from .faults import Fault, Faults, networks
 from .journal import READY, now
 from .processes import Slot, ended, spawn, until_written
@@ -86,11 +87,11 @@ class Stage:
         plan, scene = self._plan, self._scene
         async with AsyncExitStack() as stack:
             operators = plan.operators if "operators" in plan.faults else 0
-            ways = await stack.enter_async_context(networks(self._store, plan.workers + operators))
-            declared = declare(self._options(None))
+            ways = await stack.enter_async_context(networks(self._store, plan.workers + operators + 1))
+            declared = declare(self._options(ways[-1] if ways else None))
             context = await stack.enter_async_context(declared.app.create())
             scene.offset = time.time_ns() // 1000 - now()
-            slots = [Slot(self._folder, n, self._options(ways[n] if ways else None)) for n in range(plan.workers)]
+            slots = [self._slot(n, ways) for n in range(plan.workers)]
             await stack.enter_async_context(_working(slots))
             for slot in slots:
                 await slot.until_ready()
@@ -116,6 +117,12 @@ class Stage:
         port = way.port if way else address[1] if address else 0
         plan = self._plan
         return {**self._store.options(port), "lease": plan.lease, "poll": plan.poll, "seed": plan.seed}
+
+    def _slot(self, number: int, ways: list[Network]) -> Slot:
+        slot = Slot(self._folder, number, self._options(ways[number] if ways else None))
+        if "clock" in self._plan.faults:
+            slot.environment = environment(slot.clock)
+        return slot
 
     def _operator(self, number: int, ways: list[Network]) -> subprocess.Popen[bytes]:
         options = self._options(ways[self._plan.workers + number] if ways else None)

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.dynamodb import REGION
+from tests.servers.dynamodb import ON_DISK
 from tests.servers.model import Server
+from tests.servers.postgres_standby import Pair
 
-FAULTS = ("kill", "stop", "network", "restart", "operators")
+from .failover import Cluster, FailOver, Promotion, Sentinels
+
+FAULTS = ("kill", "stop", "network", "restart", "failover", "clock", "disk", "operators")
 """All kinds of faults."""
 
 StartServer = Callable[..., AbstractContextManager[Server]]
@@ -24,24 +28,48 @@ class Store:
 
     :ivar options: from the port to connect to, to the options of an app.
     :ivar impossible: kinds of faults that it can't have, each with the reason.
-    :ivar address: where its server listens; None if it has none.
+    :ivar address: where its server listens, and clients reach it through a network; None if they don't.
     """
 
     name: str
     options: Callable[[int], dict[str, Any]]
     impossible: dict[str, str] = field(default_factory=dict)
     server: Server | None = None
+    fail_over: FailOver | None = None
 
     @property
     def address(self) -> tuple[str, int] | None:
-        return None if self.server is None else (self.server.host, self.server.port)
+        return None if self.server is None or self.server.nodes[2:] or self.server.service else _address(self.server)
 
-    @property
-    def possible(self) -> list[str]:
-        return [kind for kind in FAULTS if kind not in self.impossible]
+    def faults(self, chosen: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """Those that were chosen, or all that it can have but a disk that is full.
+
+        :raises ValueError: it can't have one of them.
+        """
+        for kind in chosen or ():
+            if kind in self.impossible:
+                raise ValueError(f"{self.name} can't have the fault {kind!r}: {self.impossible[kind]}.")
+        return (
+            tuple(kind for kind in FAULTS if kind not in self.impossible and kind != "disk")
+            if chosen is None
+            else chosen
+        )
+
+
+def chosen_faults(text: str) -> tuple[str, ...]:
+    """:raises ValueError: there is no such fault."""
+    found = tuple(kind for kind in text.split(",") if kind)
+    for kind in found:
+        if kind not in FAULTS:
+            raise ValueError(f"There is no fault {kind!r}: choose some of {', '.join(FAULTS)}.")
+    return found
 
 
 NO_SERVER = "a file has no server"
+OWN_CLOCK = "it has no clock, and its workers go by those of their machines"
+ALONE = "its server has no replica"
+FOUND = "its clients are told the addresses of the servers by these"
+BY_FAILOVER = "its servers are lost by fail-overs"
 
 
 @contextmanager
@@ -49,10 +77,16 @@ def started(name: str, start_server: StartServer, scratch: Path) -> Iterator[Sto
     """The store of that name, with a server of its own."""
     if name == "sqlite":
         url = f"sqlite:///{scratch}/pyncette.db"
-        yield Store(name, lambda _: {"url": url}, dict.fromkeys(("network", "restart"), NO_SERVER))
+        impossible = dict.fromkeys(("network", "restart", "failover"), NO_SERVER) | {"clock": OWN_CLOCK}
+        yield Store(name, lambda _: {"url": url}, impossible)
         return
-    with start_server(name, *SERVER_OPTIONS.get(name, ())) as server:
-        yield _SERVERS[name](server)
+    make = _SERVERS[name]
+    with start_server(make.kind or name, *make.options) as server:
+        yield make.store(server)
+
+
+def _address(server: Server) -> tuple[str, int]:
+    return server.host, server.port
 
 
 def _at(server: Server, port: int) -> str:
@@ -60,28 +94,73 @@ def _at(server: Server, port: int) -> str:
 
 
 def _redis(server: Server) -> Store:
-    return Store("redis", lambda port: {"url": _at(server, port), "redis_namespace": "chaos"}, {}, server)
-
-
-def _postgres(server: Server) -> Store:
-    return Store("postgres", lambda port: {"url": f"{_at(server, port)}?sslmode=disable"}, {}, server)
-
-
-def _mysql(server: Server) -> Store:
-    return Store("mysql", lambda port: {"url": _at(server, port)}, {}, server)
-
-
-def _dynamodb(server: Server) -> Store:
     return Store(
-        "dynamodb", lambda port: {"url": f"dynamodb://{REGION}/chaos?endpoint={_at(server, port)}"}, {}, server
+        "redis", lambda port: {"url": _at(server, port), "redis_namespace": "chaos"}, {"failover": ALONE}, server
     )
 
 
-SERVER_OPTIONS: dict[str, tuple[str, ...]] = {"dynamodb": ("--on-disk",)}
-_SERVERS: dict[str, Callable[[Server], Store]] = {
-    "redis": _redis,
-    "postgres": _postgres,
-    "mysql": _mysql,
-    "dynamodb": _dynamodb,
+def _postgres(server: Server) -> Store:
+    return Store("postgres", _postgres_options(server), {"failover": ALONE}, server)
+
+
+def _mysql(server: Server) -> Store:
+    return Store("mysql", lambda port: {"url": _at(server, port)}, {"failover": ALONE}, server)
+
+
+def _dynamodb(server: Server) -> Store:
+    table = f"dynamodb://{REGION}/chaos"
+    return Store("dynamodb", lambda port: {"url": f"{table}?endpoint={_at(server, port)}"}, {"failover": ALONE}, server)
+
+
+def _sentinel(server: Server) -> Store:
+    hosts = ",".join(f"{sentinel.host}:{sentinel.port}" for sentinel in server.sentinels)
+    options = {
+        "url": f"redis://{hosts}",
+        "redis_namespace": "chaos",
+        "redis_mode": "sentinel",
+        "redis_sentinel_service": server.service,
+    }
+    return Store("redis-sentinel", lambda _: options, _GROUP, server, Sentinels(server))
+
+
+def _cluster(server: Server) -> Store:
+    options = {"url": server.url, "redis_namespace": "chaos", "redis_mode": "cluster"}
+    return Store("redis-cluster", lambda _: options, _GROUP, server, Cluster(server))
+
+
+def _standby(server: Server) -> Store:
+    assert isinstance(server.control, Pair)
+    promotion = Promotion(server.control)
+    return Store("postgres-standby", _postgres_options(server), {"restart": BY_FAILOVER}, server, promotion)
+
+
+def _postgres_options(server: Server) -> Callable[[int], dict[str, Any]]:
+    return lambda port: {"url": f"{_at(server, port)}?sslmode=disable"}
+
+
+_GROUP = {"network": FOUND, "restart": BY_FAILOVER}
+
+
+@dataclass(frozen=True, slots=True)
+class _Make:
+    """How a store is made.
+
+    :ivar kind: of its server, if it is not called like the store.
+    :ivar options: of its server.
+    """
+
+    store: Callable[[Server], Store]
+    kind: str = ""
+    options: tuple[str, ...] = ()
+
+
+_SERVERS: dict[str, _Make] = {
+    "redis": _Make(_redis),
+    "postgres": _Make(_postgres),
+    "mysql": _Make(_mysql),
+    "dynamodb": _Make(_dynamodb, options=(ON_DISK,)),
+    "redis-sentinel": _Make(_sentinel),
+    "redis-cluster": _Make(_cluster, kind="redis-cluster-replicas"),
+    "postgres-standby": _Make(_standby),
 }
 STORES = (*_SERVERS, "sqlite")

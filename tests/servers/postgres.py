@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .cache import Unavailable, build_once, folder, run
@@ -57,10 +58,14 @@ class Postgres:
         self._template()
 
     def start(self, session: Session, *options: str) -> Server:
-        port = session.free_port()
         home = session.make_folder(self.kind)
         run("cp", "--archive", "--reflink=auto", self._template(), home / "data")
-        settings = {**SETTINGS, "port": str(port)}
+        return self._start_in(home, session, SETTINGS, options)
+
+    def _start_in(self, home: Path, session: Session, settings: Mapping[str, str], options: Iterable[str]) -> Server:
+        """Start a server on the data in this folder."""
+        port = session.free_port()
+        settings = {**settings, "port": str(port)}
         arguments = (part for key, value in settings.items() for part in ("-c", f"{key}={value}"))
         program = Program(
             session,

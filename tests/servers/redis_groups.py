@@ -19,24 +19,27 @@ PATIENCE_SECONDS = 30.0
 
 
 class RedisCluster:
-    """Provides clusters of three masters without replicas, all slots served."""
+    """Provides clusters of three masters, all slots served, each with so many replicas: after the masters in
+    ``nodes``."""
 
-    def __init__(self, kind: str, tree: Tree) -> None:
+    def __init__(self, kind: str, tree: Tree, replicas: int = 0) -> None:
         self.kind = kind
         self.tree = tree
+        self._nodes = MASTERS * (1 + replicas)
 
     def prepare(self) -> None:
         self.tree.unpack()
 
     def start(self, session: Session, *options: str) -> Server:
         # A node's bus port is the node's port plus 10,000 unless it is set: a port that could be taken.
-        ports = [(session.free_port(), session.free_port()) for _ in range(MASTERS)]
+        ports = [(session.free_port(), session.free_port()) for _ in range(self._nodes)]
         programs = [self._node(session, port, bus, options) for port, bus in ports]
         for program in programs:
             program.start()
         _join(ports)
         group = Group(programs, functools.partial(_all_slots_are_served, [port for port, _ in ports]))
         wait_until(lambda: succeeds(group.ready), PATIENCE_SECONDS)
+        _replicate([port for port, _ in ports])
         nodes = tuple(_server("redis", port, program) for (port, _), program in zip(ports, programs, strict=True))
         return Server(self.kind, f"redis://{HOST}:{nodes[0].port}", HOST, nodes[0].port, group, nodes=nodes)
 
@@ -72,7 +75,7 @@ class RedisSentinel:
         for program in data:
             program.start()
         # A sentinel learns of replicas from the master, every ten seconds only: the replica has to be there before.
-        wait_until(functools.partial(_is_replicated, master), PATIENCE_SECONDS)
+        wait_until(functools.partial(is_replicated, master), PATIENCE_SECONDS)
         for program in watchers:
             program.start()
         wait_until(lambda: succeeds(group.ready), PATIENCE_SECONDS)
@@ -103,7 +106,7 @@ def _server(kind: str, port: int, program: Program) -> Server:
 def _join(ports: Sequence[tuple[int, int]]) -> None:
     """Make a cluster of single nodes and spread the slots evenly."""
     first, first_bus = ports[0]
-    for index, (port, _) in enumerate(ports):
+    for index, (port, _) in enumerate(ports[:MASTERS]):
         begin, end = index * SLOTS // MASTERS, (index + 1) * SLOTS // MASTERS
         command(port, "CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
         command(port, "CLUSTER", "SET-CONFIG-EPOCH", index + 1)
@@ -111,12 +114,21 @@ def _join(ports: Sequence[tuple[int, int]]) -> None:
         command(port, "CLUSTER", "MEET", HOST, first, first_bus)
 
 
-def _all_slots_are_served(ports: Iterable[int]) -> bool:
-    wanted = {"cluster_state:ok", f"cluster_slots_ok:{SLOTS}", f"cluster_known_nodes:{MASTERS}"}
+def _replicate(ports: Sequence[int]) -> None:
+    """Make each node beyond the masters the replica of one of them, and wait until it has its data."""
+    for index, port in enumerate(ports[MASTERS:]):
+        master = ports[index % MASTERS]
+        command(port, "CLUSTER", "REPLICATE", command(master, "CLUSTER", "MYID"))
+        wait_until(functools.partial(is_replicated, master), PATIENCE_SECONDS)
+
+
+def _all_slots_are_served(ports: Sequence[int]) -> bool:
+    wanted = {"cluster_state:ok", f"cluster_slots_ok:{SLOTS}", f"cluster_known_nodes:{len(ports)}"}
     return all(wanted <= set(command(port, "CLUSTER", "INFO").splitlines()) for port in ports)
 
 
-def _is_replicated(master: int) -> bool:
+def is_replicated(master: int) -> bool:
+    """Whether a replica follows the server at this port."""
     return "state=online" in command(master, "INFO", "replication")
 
 

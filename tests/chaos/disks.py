@@ -1,0 +1,54 @@
+"""A small disk, which can be filled: a file system in memory that only this process and its children see."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+MEGABYTES = 768
+VARIABLE = "PYNCETTE_CHAOS_DISK"
+WAYS = (("unshare", "--mount"), ("unshare", "--user", "--map-root-user", "--mount"))
+MOUNT = f'mount -t tmpfs -o size={MEGABYTES}m,mode=700 tmpfs "$0" && exec "$@"'
+BALLAST = "ballast"
+
+
+def mounted() -> Path | None:
+    """The small disk, if this process has one."""
+    return Path(os.environ[VARIABLE]) if VARIABLE in os.environ else None
+
+
+def with_small_disk(command: Sequence[str]) -> int:
+    """Run a command that has one; returns its status.
+
+    :raises ValueError: none can be made here.
+    """
+    for way in WAYS:
+        with tempfile.TemporaryDirectory() as place:
+            mount = [*way, "sh", "-c", MOUNT, place]
+            if subprocess.run([*mount, "true"], check=False, capture_output=True).returncode == 0:
+                return subprocess.run([*mount, *command], check=False, env={**os.environ, VARIABLE: place}).returncode
+    raise ValueError("No disk can be filled here: this user may neither mount a file system nor make a namespace.")
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on it."""
+    with (disk / BALLAST).open("ab") as ballast:
+        while free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize:
+            try:
+                os.posix_fallocate(ballast.fileno(), ballast.seek(0, os.SEEK_END), free)
+            except OSError:  # somebody has taken some of it meanwhile
+                continue
+
+
+def clear(disk: Path) -> None:
+    """Give the room back."""
+    (disk / BALLAST).unlink(missing_ok=True)
+
+
+def again() -> list[str]:
+    """The command that this process was started by."""
+    return [sys.executable, "-m", "tests.chaos", *sys.argv[1:]]

@@ -1,0 +1,141 @@
+"""Fail-overs: of Redis by its sentinels or its cluster, of PostgreSQL to a standby that is promoted."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from tests.servers.model import Server
+from tests.servers.postgres_standby import Pair
+from tests.servers.process import succeeds, wait_until
+from tests.servers.redis import answers, command
+from tests.servers.redis_groups import is_replicated
+
+PATIENCE_SECONDS = 40
+CAUGHT_UP = "death of a master whose replica has all"
+"""What others acknowledge last may not reach their replicas, and nothing is promised then."""
+HANDED_OVER = "a master hands over to its replica"
+
+Address = tuple[str, int]
+
+
+class FailOver(Protocol):
+    """A way in which a store loses its master.
+
+    :ivar forms: its forms.
+    """
+
+    forms: tuple[str, ...]
+
+    def fail_over(self, form: str, choice: int) -> Address | None:
+        """Do it, and return where clients have to connect now; None if they find out by themselves. ``choice`` is any
+        number, which chooses the master where there are several."""
+
+    def recover(self) -> None:
+        """Let the one that was lost come back, as a replica, so that there may be another fail-over."""
+
+
+@dataclass(slots=True)
+class Promotion:
+    """PostgreSQL: the primary is killed, and the standby, without which no commit was acknowledged, promoted."""
+
+    pair: Pair
+    forms: tuple[str, ...] = ("standby promoted",)
+
+    def fail_over(self, form: str, choice: int) -> Address:
+        primary = self.pair.fail_over()
+        return primary.host, primary.port
+
+    def recover(self) -> None:
+        self.pair.rejoin()
+
+
+class Sentinels:
+    """Redis: sentinels make the replica the master."""
+
+    forms: tuple[str, ...] = (CAUGHT_UP,)
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._lost: Server | None = None
+
+    def fail_over(self, form: str, choice: int) -> None:
+        port = self._master()
+        self._lost = next(node for node in self._server.nodes if node.port == port)
+        hold_writes(port)
+        self._lost.stop(kill=True)
+        wait_until(lambda: succeeds(lambda: self._master() != port), PATIENCE_SECONDS)
+
+    def recover(self) -> None:
+        assert self._lost is not None
+        self._lost.start()
+        wait_until(lambda: succeeds(lambda: is_replicated(self._master())), PATIENCE_SECONDS)
+
+    def _master(self) -> int:
+        """As all sentinels know it.
+
+        :raises ValueError: they don't agree.
+        """
+        ports = {
+            int(command(sentinel.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._server.service or "")[1])
+            for sentinel in self._server.sentinels
+        }
+        if len(ports) > 1:
+            raise ValueError(f"the sentinels know {len(ports)} masters")
+        return ports.pop()
+
+
+class Cluster:
+    """Redis: the nodes of the cluster elect a replica, or a master hands over to its own."""
+
+    forms: tuple[str, ...] = (HANDED_OVER, CAUGHT_UP)
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._lost: Server | None = None
+
+    def fail_over(self, form: str, choice: int) -> None:
+        pairs = sorted(self._replicas().items())
+        master, replica = pairs[choice % len(pairs)]
+        if form == HANDED_OVER:
+            command(replica, "CLUSTER", "FAILOVER")
+        else:
+            self._lost = next(node for node in self._server.nodes if node.port == master)
+            hold_writes(master)
+            self._lost.stop(kill=True)
+        wait_until(lambda: succeeds(lambda: _is_master(replica)), PATIENCE_SECONDS)
+
+    def recover(self) -> None:
+        if self._lost is not None:
+            self._lost.start()
+            self._lost = None
+        wait_until(lambda: succeeds(lambda: len(self._replicas()) == len(self._server.nodes) // 2), PATIENCE_SECONDS)
+
+    def _replicas(self) -> dict[int, int]:
+        """The replica of each master, by their ports, once it has the master's data."""
+        found = {}
+        for node in self._server.nodes:
+            told = command(node.port, "INFO", "replication")
+            if "role:master" in told and (replica := re.search(r"port=(\d+),state=online", told)):
+                found[node.port] = int(replica[1])
+        return found
+
+
+def hold_writes(port: int) -> None:
+    """Let a master acknowledge no further writes, and return when its replica has those that it has acknowledged."""
+    command(port, "CLIENT", "PAUSE", 20_000, "WRITE")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        told = command(port, "INFO", "replication")
+        offset, replica = re.search(r"master_repl_offset:(\d+)", told), re.search(r"offset=(\d+),lag", told)
+        if offset and replica and offset[1] == replica[1]:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError("the replica does not catch up")
+        time.sleep(0.01)
+
+
+def _is_master(port: int) -> bool:
+    return answers(port) and "role:master" in command(port, "INFO", "replication")
