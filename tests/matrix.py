@@ -14,7 +14,13 @@ import pytest
 
 EXAMPLES = 15
 """Of a property in the contracts, instead of the number that authors of backends get."""
-ONE_BY_ONE = ("tests/scenarios/", "tests/examples/", "tests/servers_test/", "tests/chaos/test_chaos.py")
+ONE_BY_ONE = (
+    "tests/scenarios/",
+    "tests/examples/",
+    "tests/servers_test/",
+    "tests/chaos/test_chaos.py",
+    "tests/endurance/",
+)
 THOROUGH = 600
 """Of a property elsewhere, instead of hypothesis' 100."""
 

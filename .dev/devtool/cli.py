@@ -68,12 +68,8 @@ def parser() -> argparse.ArgumentParser:
     add("compat", compat, "Run the backends' contract on the oldest core that they allow.")
     add("types", verify_types, "Build and install the wheels, and check their types as users see them.")
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
-    benchmark = add("bench", bench, "Measure against pyncette 1.1.0; its arguments: bench --help.", add_help=False)
-    benchmark.set_defaults(passes_on=True)
-    hurt = add(
-        "chaos", chaos, "Hurt a store and its workers, account for all; its arguments: chaos --help.", add_help=False
-    )
-    hurt.set_defaults(passes_on=True)
+    for name, command, text in MEASURING:
+        add(name, command, f"{text}; its arguments: {name} --help.", add_help=False).set_defaults(passes_on=True)
     add("lock", lock_all, "Resolve the newest versions of all dependencies into .dev/locks/lock.txt.")
     made = add("release", make_release, "Make version, changelog entry, wheel and sdist of releases; publish nothing.")
     made.add_argument("releases", nargs="+", metavar="NAME=VERSION", help="such as pyncette-redis=2.0.1")
@@ -146,8 +142,20 @@ def chaos(_options: argparse.Namespace, rest: list[str]) -> int:
     return prepared(*test_requirements()).run("-m", "tests.chaos", *rest)
 
 
+def endurance(_options: argparse.Namespace, rest: list[str]) -> int:
+    return prepared(*test_requirements()).run("-m", "tests.endurance", *rest)
+
+
 def bench(_options: argparse.Namespace, rest: list[str]) -> int:
     return prepared(*test_requirements(), *groups()["bench"]).run("-m", "tests.benchmarks", *rest)
+
+
+MEASURING: tuple[tuple[str, Callable[..., int], str], ...] = (
+    ("bench", bench, "Measure against pyncette 1.1.0"),
+    ("chaos", chaos, "Hurt a store and its workers, and account for every occurrence"),
+    ("endurance", endurance, "See whether workers or a store grow over hours"),
+)
+"""Commands whose arguments are their modules' own."""
 
 
 def lock_all(_options: argparse.Namespace, _rest: list[str]) -> int:

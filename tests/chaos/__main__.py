@@ -37,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="decides which faults, and when; a random one by default")
     parser.add_argument("--faults", help=f"some of {','.join(FAULTS)}; by default all that the store can have but disk")
     parser.add_argument("--workers", type=int, default=Plan.workers)
+    parser.add_argument("--operators", type=int, default=Plan.operators)
     parser.add_argument("--instances", type=int, default=Plan.instances, help="so many occurrences a second")
     parser.add_argument("--every", type=float, default=Plan.every, help="seconds between two faults, on average")
     parser.add_argument("--lease", type=float, default=Plan.lease, help="seconds")
@@ -78,6 +79,7 @@ def run(given: argparse.Namespace, chosen: tuple[str, ...] | None) -> dict[str, 
                     seed=seed,
                     faults=store.faults(chosen),
                     workers=given.workers,
+                    operators=given.operators,
                     instances=given.instances,
                     every=given.every,
                     lease=given.lease,

@@ -42,6 +42,12 @@ class Calls:
         found += self._while_paused("", self._by_name.get("", []), operated)
         return found
 
+    def is_gone(self, first: Execution, second: Execution) -> bool:
+        """Whether the instance may have been removed or replaced between the first one's claim and the second one's
+        beginning."""
+        calls = self._by_name.get(first.name, [])
+        return _any(calls, GONE, first.fence - self._offset, second.begun)
+
     def _kept(self, name: str, calls: list[Call], executions: list[Execution]) -> Iterator[str]:
         """Confirmed triggers and one-offs are executed, unless the instance was removed meanwhile."""
         done: dict[str, Execution] = {}

@@ -59,6 +59,7 @@ class Checker:
         self._offset = offset
         self._lease = lease
         self._troubles = _by_process(history.troubles)
+        self._calls = Calls(history.calls, offset)
         self._verdict = Verdict(executions=len(history.executions))
 
     def check(self) -> Verdict:
@@ -75,7 +76,7 @@ class Checker:
             self._in_time(executions)
         for name, (first, last) in self._expected.items():
             self._complete(name, by_name.get(name, []), range(first, last + 1, SECOND))
-        verdict.broken += Calls(self._history.calls, self._offset).check(by_name)
+        verdict.broken += self._calls.check(by_name)
         verdict.occurrences += sum(
             len({execution.what for execution in executions})
             for name, executions in by_name.items()
@@ -136,6 +137,9 @@ class Checker:
 
     def _explain(self, first: Execution, second: Execution) -> None:
         verdict = self._verdict
+        if first.what != second.what and self._calls.is_gone(first, second):
+            verdict.explained["replaced or removed while it ran"] += 1
+            return
         held = second.fence - first.fence
         causes = list(self._causes(first, second))
         what = f"{first.name} for {second.what}, {held / SECOND:.3f} s after {first.process} had claimed {first.what}"

@@ -6,8 +6,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import anyio
 
@@ -49,9 +48,6 @@ class Fault:
     @property
     def cause(self) -> str:
         return f"{self.kind}, {self.detail}"
-
-    def told(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Faults:

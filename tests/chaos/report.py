@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from .checker import Verdict
+from .faults import Fault
 from .journal import SECOND, History
 from .scene import Plan, Scene
 
@@ -34,6 +35,7 @@ def report(plan: Plan, scene: Scene, history: History, verdict: Verdict) -> dict
         "leases lost, as workers say": history.leases_lost,
         "faults": dict(Counter(fault.cause for fault in scene.faults).most_common()),
         "faults in all": len(scene.faults),
+        "each fault": [_told(fault, scene.began) for fault in scene.faults],
         "calls of operators": _calls(history),
         "troubles": dict(Counter(trouble.kind for trouble in history.troubles).most_common()),
         "starts without a storage": scene.refused,
@@ -43,6 +45,12 @@ def report(plan: Plan, scene: Scene, history: History, verdict: Verdict) -> dict
         "python": platform.python_version(),
         "pyncette-core": version("pyncette-core"),
     }
+
+
+def _told(fault: Fault, since: int) -> dict[str, Any]:
+    """In seconds since the beginning."""
+    began, ended = ((moment - since) / SECOND for moment in (fault.began, fault.ended))
+    return {"fault": fault.cause, "target": fault.target, "began": began, "ended": ended}
 
 
 def _calls(history: History) -> dict[str, int]:

@@ -65,6 +65,9 @@ def chosen_faults(text: str) -> tuple[str, ...]:
     return found
 
 
+ALWAYS = ("--appendfsync", "always")
+"""Redis keeps all that it has acknowledged. By default it may lose up to two seconds of it when it is killed, as it
+acknowledges what is to be written while it waits for its disk."""
 NO_SERVER = "a file has no server"
 OWN_CLOCK = "it has no clock, and its workers go by those of their machines"
 ALONE = "its server has no replica"
@@ -155,12 +158,12 @@ class _Make:
 
 
 _SERVERS: dict[str, _Make] = {
-    "redis": _Make(_redis),
+    "redis": _Make(_redis, options=ALWAYS),
     "postgres": _Make(_postgres),
     "mysql": _Make(_mysql),
     "dynamodb": _Make(_dynamodb, options=(ON_DISK,)),
-    "redis-sentinel": _Make(_sentinel),
-    "redis-cluster": _Make(_cluster, kind="redis-cluster-replicas"),
+    "redis-sentinel": _Make(_sentinel, options=ALWAYS),
+    "redis-cluster": _Make(_cluster, kind="redis-cluster-replicas", options=ALWAYS),
     "postgres-standby": _Make(_standby),
 }
 STORES = (*_SERVERS, "sqlite")

@@ -136,6 +136,14 @@ def p(at: float, what: str = "") -> Execution:
     return executed("0.0", at, name="p", what=what)
 
 
+@pytest.mark.parametrize("operation, wrong", [("replace", 0), ("trigger", 1)])
+def test_replaced_while_it_ran(operation: str, wrong: int) -> None:
+    """Its lease is taken away; a trigger waits."""
+    long = executed("0.0", 10, lasting=5, name="p")
+    calls = [call(operation, 10.5, "refused" if wrong else "ok"), call("schedule", 1)]
+    assert len(told(calls, long, p(11.5))) == wrong
+
+
 @pytest.mark.parametrize(
     "calls, executions, wrong",
     [
