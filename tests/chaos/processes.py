@@ -16,10 +16,59 @@ from typing import Any
 import anyio
 
 from .journal import READY, has_written
+from .nursery import status_file
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = ("asyncio", "trio")
 PATIENCE_SECONDS = 60
+
+
+class Forked:
+    """A worker that a nursery has made, with the methods of ``Popen`` that are needed."""
+
+    def __init__(self, pid: int, output: Path) -> None:
+        self.pid = pid
+        self._status = status_file(output)
+
+    def poll(self) -> int | None:
+        return int(self._status.read_text()) if self._status.exists() else None
+
+    def wait(self) -> None:
+        while self.poll() is None:
+            time.sleep(0.01)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """Makes the workers of one slot, one after the other; see :mod:`tests.chaos.nursery`."""
+
+    def __init__(self, url: str, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.nursery", url],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "LOG_LEVEL": "WARNING", **environment},
+        )
+
+    def worker(self, arguments: list[str], output: Path) -> Forked:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps({"arguments": arguments, "output": str(output)}).encode() + b"\n")
+        stdin.flush()
+        return Forked(int(stdout.readline()), output)
+
+    def close(self) -> None:
+        """Its workers end too."""
+        self._process.kill()
+        self._process.communicate()
 
 
 @dataclass(slots=True)
@@ -42,7 +91,8 @@ class Slot:
     died: list[str] = field(default_factory=list)
     refused: int = 0
     empty: bool = False
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
+    nursery: Nursery | None = None
 
     @property
     def name(self) -> str:
@@ -61,8 +111,10 @@ class Slot:
     def start(self) -> None:
         self.generation += 1
         self.empty = False
+        if self.nursery is None:
+            self.nursery = Nursery(self.options["url"], self.environment)
         arguments = [LOOPS[self.number % 2], str(self.journal), json.dumps(self.options)]
-        self.process = spawn("tests.chaos.worker", arguments, self.folder / f"output-{self.name}", self.environment)
+        self.process = self.nursery.worker(arguments, self.folder / f"output-{self.name}")
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -73,6 +125,10 @@ class Slot:
         self.empty = True
         self.process.kill()
         self.process.wait()
+
+    def close(self) -> None:
+        if self.nursery is not None:
+            self.nursery.close()
 
     def look(self) -> None:
         """Start another process if this one has ended by itself."""
@@ -102,16 +158,14 @@ class Slot:
             self.died.append(f"worker {self.name} ended with {status} when it was asked to")
 
 
-def spawn(
-    module: str, arguments: list[str], output: Path, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
+def spawn(module: str, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
     with output.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "LOG_LEVEL": "WARNING", **(environment or {})},
+            env={**os.environ, "LOG_LEVEL": "WARNING"},
         )
 
 
@@ -121,7 +175,7 @@ async def until_written(journal: Path, letter: str) -> None:
             await anyio.sleep(0.1)
 
 
-async def ended(process: subprocess.Popen[bytes], seconds: float = PATIENCE_SECONDS) -> int | None:
+async def ended(process: subprocess.Popen[bytes] | Forked, seconds: float = PATIENCE_SECONDS) -> int | None:
     """The status with which it ends; None if it does not within that time, and is killed."""
     deadline = time.monotonic() + seconds
     while (status := process.poll()) is None:

@@ -199,13 +199,13 @@ def _micros(moment: datetime) -> int:
 
 @asynccontextmanager
 async def _working(slots: list[Slot]) -> AsyncIterator[None]:
-    for slot in slots:
-        slot.start()
     try:
+        for slot in slots:
+            slot.start()
         yield
     finally:
         for slot in slots:
-            slot.kill()
+            slot.close()
 
 
 @asynccontextmanager

@@ -132,11 +132,14 @@ def watch_stalls(journal: Journal, lease: float) -> None:
         last = moment
 
 
-if __name__ == "__main__":
-    loop, path, text = sys.argv[1:]
-    given = json.loads(text)
-    own = Journal(path)
-    declared = declare(given, own)
-    declared.app.use_observer(Watcher(own, given["lease"]))
-    threading.Thread(target=watch_stalls, args=(own, given["lease"]), daemon=True).start()
+def main(loop: str, path: str, text: str) -> None:
+    options = json.loads(text)
+    journal = Journal(path)
+    declared = declare(options, journal)
+    declared.app.use_observer(Watcher(journal, options["lease"]))
+    threading.Thread(target=watch_stalls, args=(journal, options["lease"]), daemon=True).start()
     declared.app.main(loop)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,89 @@
+"""A process that has imported all that workers need, and forks one whenever it is asked to: starting one anew costs
+a second of the processor, which faults would cost by the hundred.
+
+Reads lines of JSON, the arguments of a worker and the file for its output each; answers with its process id, and writes
+the status with which it ends into a file of its own. Its workers end with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from . import worker
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+def status_file(output: Path) -> Path:
+    return output.with_name(f"status-{output.name}")
+
+
+def fork(arguments: list[str], output: Path) -> int:
+    """Returns the process id; the child never returns."""
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        worker.main(*arguments)
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # noqa: BLE001 - whatever it is, the child must not become another nursery
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def reap(outputs: dict[int, Path]) -> None:
+    """Write down how children have ended."""
+    while outputs:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        path = status_file(outputs.pop(pid))
+        new = path.with_suffix(".new")
+        new.write_text(str(os.waitstatus_to_exitcode(status)))
+        new.replace(path)
+
+
+def serve() -> None:
+    outputs: dict[int, Path] = {}
+    waiting = b""
+    while True:
+        reap(outputs)
+        if not select.select([0], [], [], 0.02)[0]:
+            continue
+        received = os.read(0, 65536)
+        if not received:
+            return
+        *lines, waiting = (waiting + received).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            output = Path(request["output"])
+            pid = fork(request["arguments"], output)
+            outputs[pid] = output
+            os.write(1, f"{pid}\n".encode())
+
+
+if __name__ == "__main__":
+    scheme = urlsplit(sys.argv[1]).scheme
+    importlib.import_module({"postgresql": "pyncette.postgres"}.get(scheme, f"pyncette.{scheme}"))
+    importlib.import_module("trio")
+    serve()
