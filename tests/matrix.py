@@ -53,6 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from pyncette.testing.contract.base import ContractBase
 
     ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
+    ContractBase.quick = True  # a store on which the full forms take no time says so itself
     kept = [item for item in items if not item.get_closest_marker("variant") or is_kept(item)]
     kept = [
         item for item in kept if not (item.get_closest_marker("one_loop") and is_on_trio(item) and is_of_apps(item))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, ClassVar, TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import pytest
 from hypothesis import Phase
@@ -17,6 +17,20 @@ from pyncette.testing import RepositoryContract
 Store = TypeVar("Store", bound=type[Repository])
 
 
+@runtime_checkable
+class Opening(Protocol):
+    """A store for which opening a client means something."""
+
+    async def open(self) -> None: ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A store for which closing a client means something."""
+
+    async def close(self) -> None: ...
+
+
 class Broken(RepositoryContract):
     """The suite, on a store that does not keep it."""
 
@@ -26,6 +40,8 @@ class Broken(RepositoryContract):
     property_examples = 25
     property_phases = (Phase.generate,)
     patience = 1
+    deadline = 4
+    quick = True
 
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -34,7 +50,17 @@ class Broken(RepositoryContract):
     @pytest.fixture
     def repository_factory(self) -> Callable[[], AbstractAsyncContextManager[Repository]]:
         shared = self.store()
-        return lambda: nullcontext(self.store() if self.forgets else shared)
+
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[Repository]:
+            store = self.store() if self.forgets else shared
+            if isinstance(store, Opening):
+                await store.open()
+            yield store
+            if isinstance(store, Closing):
+                await store.close()
+
+        return connect
 
 
 def caught_by(*tests: str, **attributes: Any) -> Callable[[Store], Store]:

@@ -14,6 +14,7 @@ class TestMemory(RepositoryContract, AppContract):
     """Clients of one storage are references to one repository here."""
 
     capabilities = Capabilities(keeps_runs=True)
+    quick = False
 
     @pytest.fixture
     def repository_factory(self) -> Callable[[], AbstractAsyncContextManager[Repository]]:

@@ -178,6 +178,8 @@ class ContractBase:
     clients_in_race: ClassVar[int] = 4
     property_examples: ClassVar[int] = 40
     property_phases: ClassVar[tuple[Phase, ...]] = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+    quick: ClassVar[bool] = False
+    """Whether tests leave out their largest forms: for stores on which a request takes long."""
     patience: ClassVar[float] = 60
     """Seconds after which calls that wait for each other count as a deadlock."""
     deadline: ClassVar[float] = 100
@@ -223,6 +225,13 @@ class ContractBase:
                 for _ in range(self.clients_in_race - 1)
             ]
             yield [repository, *others]
+
+    def sized(self, full: int, *, quick: int) -> int:
+        """How many of something a test takes."""
+        return quick if self.quick else full
+
+    def unless_quick(self, *values: _T) -> tuple[_T, ...]:
+        return () if self.quick else values
 
     async def shows(
         self, probe: Callable[[], Awaitable[_T]], expected: Any, *, of: Callable[[_T], Any] = lambda found: found

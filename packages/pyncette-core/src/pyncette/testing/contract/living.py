@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
 
 from pyncette.repository import Repository
 
-from .base import SECOND, ContractBase, Factory, insert, numbered, record, stored
-
-DAY = 86_400 * SECOND
+from .base import MINUTE, NOW, SECOND, TASK, ContractBase, Factory, insert, numbered, record, stored, want
+from .cancelling import cancelled_at
 
 
 class LifeContract(ContractBase):
@@ -64,18 +64,61 @@ class LifeContract(ContractBase):
         for client in clients:
             assert await stored(client, [one]) == expected
 
-    async def test_clock(self, repository: Repository) -> None:
-        """The server's time in microseconds, which does not stand still; or None, where there is no clock."""
-        first = await repository.clock()
-        if not self.capabilities.server_clock:
-            assert first is None
+    async def test_the_first_client_closes_first(self, repository_factory: Factory) -> None:
+        """Whoever opened first, and set up the storage, may leave first: the others work on, new ones come, and its
+        leases last until they end, neither shorter nor longer."""
+        if not self.capabilities.shared:
             return
-        assert first is not None
-        assert abs(first - time.time_ns() // 1000) < DAY
-        with anyio.fail_after(10):
-            while True:
-                now = await repository.clock()
-                assert now is not None
-                assert now >= first
-                if now > first:
-                    break
+        records = numbered(3)
+        async with AsyncExitStack() as stack:
+            async with repository_factory() as opener:
+                second = await stack.enter_async_context(repository_factory())
+                await insert(opener, records)
+                taken = await self.take(opener, want(TASK), expect=3)
+            async with repository_factory() as third:
+                for client in (second, third):
+                    assert await stored(client, taken) == taken
+                    await self.take(client, want(TASK), now=NOW + MINUTE - 1, expect=0)
+                one = record(name="another")
+                await insert(second, [one])
+                assert await stored(third, [one]) == [one]
+            again = want(TASK, locked_until=NOW + 2 * MINUTE)
+            await self.take(second, again, now=NOW + MINUTE, expect=4)
+
+    async def test_opening_cancelled_again_and_again(self, repository_factory: Factory) -> None:
+        """400 times (8 if ``quick``), at one point after the other: it leaves nothing behind that keeps the next one
+        from opening."""
+
+        async def open_and_close() -> None:
+            async with repository_factory():
+                pass
+
+        most = 1
+        for number in range(self.sized(400, quick=8)):
+            if not await cancelled_at(number % most + 1, open_and_close):
+                most = max(number % most, 1)
+            elif number % most + 1 == most:
+                most += 1
+        async with repository_factory() as repository:
+            await insert(repository, [record()])
+
+    async def test_clock(self, clients: list[Repository]) -> None:
+        """The server's time in microseconds, right within 10 seconds, which goes on, for each client and each call; or
+        None, where there is no clock."""
+        if not self.capabilities.server_clock:
+            assert [await client.clock() for client in clients] == [None] * len(clients)
+            return
+        begin, started = [await self._time(client) for client in clients], time.monotonic()
+        assert max(abs(now - time.time_ns() // 1000) for now in begin) < 10 * SECOND
+        await anyio.sleep(0.1)
+        passed = int((time.monotonic() - started) * SECOND)
+        end = [await self._time(client) for client in clients]
+        for first, last in zip(begin, end, strict=True):
+            assert last - first >= passed - SECOND // 20
+        later = [await self._time(client) for client in clients]
+        assert all(this <= that for this, that in zip(end, later, strict=True))
+
+    async def _time(self, client: Repository) -> int:
+        now = await client.clock()
+        assert now is not None
+        return now

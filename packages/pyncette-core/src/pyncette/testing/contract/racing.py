@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio
 
 from pyncette import lease
-from pyncette.record import Change, Queue, Record, Swap
+from pyncette.record import Change, Queue, Record, RunQuestion, Swap
 from pyncette.repository import Repository
 
 from .base import (
@@ -206,6 +206,9 @@ class RaceContract(ContractBase):
             await client.queues(after=None, limit=100)
             await client.count(TASK)
             await client.clock()
+            await client.claim(want(Queue(f"empty{number}")), now=NOW, limit=3, token=fresh(), holder=fresh())
+            if client.keeps_runs:
+                await client.runs(RunQuestion(limit=3))
             created = Change(None, record(name=f"new{number}"))
             assert await client.swap([Change(one, None), created]) == [CONFLICT, APPLIED]
             assert await client.swap([Change(changed, None)]) == [APPLIED]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from .agreeing import AgreementContract
+from .bounding import BoundContract
 from .cancelling import CancellationContract
 from .claiming import ClaimContract
+from .exact import ExactContract
 from .keeping import KeepingContract
 from .listing import ListContract
 from .living import LifeContract
 from .logging_runs import RunLogContract
 from .looking import LookContract
 from .model import ModelContract
-from .racing import RaceContract
 from .reading import ReadContract
 from .scanning import ScanContract
 from .scanning_ready import ReadyContract
@@ -27,8 +29,10 @@ class RepositoryContract(
     ClaimContract,
     LookContract,
     KeepingContract,
+    ExactContract,
+    BoundContract,
     RunLogContract,
-    RaceContract,
+    AgreementContract,
     CancellationContract,
     ModelContract,
 ):
