@@ -29,6 +29,7 @@ FIXTURES = {
     "mysql_server": "mysql",
     "mariadb_server": "mariadb",
     "dynamodb_server": "dynamodb",
+    "etcd_server": "etcd",
 }
 
 
@@ -225,3 +226,9 @@ def mariadb_server(servers: Servers) -> Server:
 def dynamodb_server(servers: Servers) -> Server:
     """DynamoDB Local, at `.endpoint`; it takes any credentials."""
     return servers.shared("dynamodb")
+
+
+@pytest.fixture(scope="session")
+def etcd_server(servers: Servers) -> Server:
+    """An etcd 3.4, which an example stores in."""
+    return servers.shared("etcd")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from .dynamodb import DynamoDB
+from .etcd import ETCD_3, Etcd
 from .model import Server
 from .mysql import MARIADB_10, MYSQL_9, MariaDB, MySQL
 from .pgbouncer import PGBOUNCER, PGBOUNCER_1_18, PgBouncer
@@ -46,4 +47,5 @@ PROVIDERS: dict[str, Provider] = {
     "mysql": MySQL("mysql", MYSQL_9),
     "mariadb": MariaDB("mariadb", MARIADB_10),
     "dynamodb": DynamoDB("dynamodb"),
+    "etcd": Etcd("etcd", ETCD_3),
 }

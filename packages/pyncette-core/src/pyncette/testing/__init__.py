@@ -13,9 +13,12 @@ from .clock import ManualClock
 from .faults import Call, Fault, FaultPlan, FaultyRepository, cancel_at, delay, fail, lose_reply, refuse
 
 if TYPE_CHECKING:
-    from .contract import AppContract, RepositoryContract
+    from .cancellation import cancel_everywhere
+    from .contract import SECRET, Addresses, AppContract, RepositoryContract, make_record, make_static_record
 
 __all__ = [
+    "SECRET",
+    "Addresses",
     "AppContract",
     "Call",
     "Capabilities",
@@ -25,13 +28,16 @@ __all__ = [
     "ManualClock",
     "RepositoryContract",
     "cancel_at",
+    "cancel_everywhere",
     "delay",
     "fail",
     "lose_reply",
+    "make_record",
+    "make_static_record",
     "refuse",
 ]
 
-_CONTRACTS = ("AppContract", "RepositoryContract")
+_CONTRACTS = ("AppContract", "RepositoryContract", "Addresses", "SECRET", "make_record", "make_static_record")
 
 
 def __dir__() -> list[str]:
@@ -43,4 +49,8 @@ def __getattr__(name: str) -> Any:
         from . import contract
 
         return getattr(contract, name)
+    if name == "cancel_everywhere":
+        from .cancellation import cancel_everywhere
+
+        return cancel_everywhere
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,9 @@ except ImportError as _error:
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
 from .app_suite import AppContract  # noqa: E402 - after the registration that makes its asserts explain themselves
+from .base import record as make_record  # noqa: E402 - see above
+from .base import static as make_static_record  # noqa: E402 - see above
+from .parts import SECRET, Addresses  # noqa: E402 - see above
 from .suite import RepositoryContract  # noqa: E402 - after the registration that makes its asserts explain themselves
 
-__all__ = ["AppContract", "RepositoryContract"]
+__all__ = ["SECRET", "Addresses", "AppContract", "RepositoryContract", "make_record", "make_static_record"]

@@ -46,7 +46,12 @@ def fresh() -> str:
 def record(
     queue: str = "task", name: str = "instance", *, ready_at: int = NOW, key: str | None = None, **fields: Any
 ) -> Record:
-    """A record of an instance, unless ``key`` says otherwise."""
+    """A record of an instance as core would write it, with a fresh revision.
+
+    :param queue: its queue; its key is this, a colon and ``name``, unless ``key`` says otherwise.
+    :param ready_at: microseconds; also ``due_at``.
+    :param fields: others of :class:`~pyncette.record.Record`.
+    """
     values: dict[str, Any] = {
         "due_at": ready_at,
         "locked_until": None,
@@ -62,7 +67,7 @@ def record(
 
 
 def static(name: str, **fields: Any) -> Record:
-    """A record of a static task."""
+    """A record of a static task: its key is the name of its queue. Parameters as for :func:`make_record`."""
     return record(name, key=name, **fields)
 
 
@@ -186,6 +191,11 @@ class ContractBase:
     """Seconds after which a test fails, with a message that names what has not returned. What can't be cancelled ends
     the process 15 seconds later."""
 
+    watch: ClassVar[Callable[[Repository], Repository] | None] = None
+    """Set by :mod:`pyncette.testing.report`: puts a watcher around each repository of the fixtures."""
+    left_out: ClassVar[list[str]] = []
+    """By the test that runs."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         bound_tests(cls)
@@ -214,17 +224,27 @@ class ContractBase:
         async with AsyncExitStack() as stack:
             with contract_watchdog.opening():
                 repository = await stack.enter_async_context(repository_factory())
-            yield repository
+            yield self._watched(repository)
 
     @pytest.fixture
     async def clients(self, repository: Repository, repository_factory: Factory) -> AsyncIterator[list[Repository]]:
         """Several clients of one storage; one client again and again where the storage can't be shared."""
         async with AsyncExitStack() as stack:
             others = [
-                await stack.enter_async_context(repository_factory()) if self.capabilities.shared else repository
+                self._watched(await stack.enter_async_context(repository_factory()))
+                if self.capabilities.shared
+                else repository
                 for _ in range(self.clients_in_race - 1)
             ]
             yield [repository, *others]
+
+    def _watched(self, repository: Repository) -> Repository:
+        watch = type(self).watch
+        return repository if watch is None else watch(repository)
+
+    def leaves_out(self, reason: str) -> None:
+        """Tell the report, if there is one, what was not asked of this store."""
+        self.left_out.append(reason)
 
     def sized(self, full: int, *, quick: int) -> int:
         """How many of something a test takes."""

@@ -92,6 +92,7 @@ class ExactContract(ContractBase):
         not at all."""
         limit = self.capabilities.max_spec_bytes
         if limit is None:
+            self.leaves_out("refusals: the store takes specs of 1 MiB (max_spec_bytes)")
             return
         mates = [record(name=f"mate{n:02}") for n in range(30)]
         large = "x" * 2 * limit

@@ -68,6 +68,7 @@ class LifeContract(ContractBase):
         """Whoever opened first, and set up the storage, may leave first: the others work on, new ones come, and its
         leases last until they end, neither shorter nor longer."""
         if not self.capabilities.shared:
+            self.leaves_out("several clients: the storage is not shared")
             return
         records = numbered(3)
         async with AsyncExitStack() as stack:
@@ -107,6 +108,7 @@ class LifeContract(ContractBase):
         None, where there is no clock."""
         if not self.capabilities.server_clock:
             assert [await client.clock() for client in clients] == [None] * len(clients)
+            self.leaves_out("the clock: the store has none (server_clock)")
             return
         begin, started = [await self._time(client) for client in clients], time.monotonic()
         assert max(abs(now - time.time_ns() // 1000) for now in begin) < 10 * SECOND

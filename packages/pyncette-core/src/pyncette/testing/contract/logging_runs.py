@@ -57,6 +57,7 @@ class RunLogContract(ContractBase):
             for call in (repository.runs(RunQuestion(limit=1)), repository.prune_runs(before=NOW, limit=1)):
                 with pytest.raises(RepositoryException):
                     await call
+            self.leaves_out("the log of runs: the store has none (keeps_runs)")
         return repository.keeps_runs
 
     async def _log(self, repository: Repository, lines: Sequence[RunLine]) -> None:

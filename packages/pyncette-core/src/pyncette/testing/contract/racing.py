@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from pyncette import lease
 from pyncette.record import Change, Queue, Record, RunQuestion, Swap
@@ -70,6 +71,7 @@ class RaceContract(ContractBase):
                 taken = claimed(before, claims, now=NOW, token=token, holder=holder)
                 mine += taken
                 taken_in_all += len(taken)
+                await anyio.lowlevel.checkpoint()  # so that a deadline can end it
             return mine
 
         shares = await self.race(clients, claim_all)
@@ -99,6 +101,7 @@ class RaceContract(ContractBase):
                 executed.update(one.key for one in taken)
                 done = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
                 assert applied(await swapped(client, done))
+                await anyio.lowlevel.checkpoint()
 
         await self.race(clients, work)
         assert executed == Counter(one.key for one in records)

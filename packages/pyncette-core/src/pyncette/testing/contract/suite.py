@@ -13,6 +13,7 @@ from .living import LifeContract
 from .logging_runs import RunLogContract
 from .looking import LookContract
 from .model import ModelContract
+from .parts import PartContract
 from .reading import ReadContract
 from .scanning import ScanContract
 from .scanning_ready import ReadyContract
@@ -32,6 +33,7 @@ class RepositoryContract(
     ExactContract,
     BoundContract,
     RunLogContract,
+    PartContract,
     AgreementContract,
     CancellationContract,
     ModelContract,

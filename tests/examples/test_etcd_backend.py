@@ -1,0 +1,52 @@
+"""The backend in ``examples/etcd_backend``, installed as others would have it, passes its own tests on a real etcd."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.servers.model import Server
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "etcd_backend"
+WITHOUT_TRIO = ["-k", "not (trio and TestEtcd)"]
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A folder that makes Python see the distribution with its entry points: what its installation would write."""
+    project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
+    metadata = tmp_path / f"pyncette_etcd-{project['version']}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    points = [f"{name} = {value}" for name, value in project["entry-points"]["pyncette.backends"].items()]
+    (metadata / "entry_points.txt").write_text("\n".join(["[pyncette.backends]", *points, ""]))
+    return tmp_path
+
+
+@pytest.mark.timeout(400)
+def test_it_passes_its_own_tests(installed: Path, etcd_server: Server, pytestconfig: pytest.Config) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=error"]
+    environment = {
+        **os.environ,
+        "ETCD_URL": etcd_server.url,
+        "PYTHONPATH": os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")]),
+    }
+    run = subprocess.run(
+        [*command, *([] if pytestconfig.option.thorough else WITHOUT_TRIO)],
+        cwd=FOLDER,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+    )
+    assert run.returncode == pytest.ExitCode.OK, run.stdout[-5000:] + run.stderr
+    assert re.search(r"^\d{3,} passed", run.stdout, flags=re.MULTILINE)
