@@ -194,8 +194,10 @@ class Table:
         for item in items:
             self.stores.setdefault(_class_of(item), item.path.name)
 
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        return True if _class_of(item) in self.caught else None
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if _class_of(item) in self.caught:
+            pytest.skip("caught already")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:

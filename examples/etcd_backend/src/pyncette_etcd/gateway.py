@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ Operation = dict[str, Any]
 
 MOST_OPERATIONS = 128
 """Of a transaction: etcd's own limit, unless it was started with another one."""
+MOST_NESTED = 120
+"""Transactions within another one: what they hold themselves counts as well, as much of it as one of them has."""
 TOO_LARGE = "request is too large"
 UNAVAILABLE = (4, 8, 14)
 """gRPC's codes for: timed out, out of space, unavailable."""
@@ -94,7 +98,8 @@ class Gateway:
         """One transaction, which etcd carries out as a whole or not at all."""
         request = {"compare": list(compare), "success": list(success), "failure": list(failure)}
         try:
-            async with self._session.post("/v3/kv/txn", json=request) as response:
+            body = io.BytesIO(json.dumps(request).encode())  # which aiohttp sends piece by piece
+            async with self._session.post("/v3/kv/txn", data=body) as response:
                 answer: dict[str, Any] = await response.json(content_type=None)
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:

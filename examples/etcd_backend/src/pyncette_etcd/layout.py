@@ -65,8 +65,9 @@ def to_value(record: Record) -> bytes:
 
 def to_record(value: bytes) -> Record:
     line, _, texts = value.partition(b"\n")
-    *short, length = json.loads(line)
-    return Record(*short, spec=texts[:length].decode(), state=texts[length:].decode())
+    queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, length = json.loads(line)
+    spec, state = texts[:length].decode(), texts[length:].decode()
+    return Record(queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state)
 
 
 def pieces(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -8,7 +8,7 @@ from pyncette.errors import RecordRefusedException
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, Record, Ref, Swap, end_of_prefix
 from pyncette.repository import Repository
 
-from .gateway import MOST_OPERATIONS, Entry, Gateway, Operation
+from .gateway import MOST_NESTED, MOST_OPERATIONS, Entry, Gateway, Operation
 from .layout import Layout, end_of, pieces, to_record, to_value
 
 LARGEST_RECORD = 1_400_000
@@ -151,7 +151,7 @@ def _batches(
     for number, operation in possible:
         new = changes[number].new
         more = 0 if new is None else len(new.spec.encode()) + len(new.state.encode()) + 4096
-        if batch and (len(batch) == MOST_OPERATIONS or size + more > LARGEST_RECORD):
+        if batch and (len(batch) == MOST_NESTED or size + more > LARGEST_RECORD):
             yield batch
             batch, size = [], 0
         batch.append((number, operation))

@@ -54,6 +54,7 @@ class ListContract(ContractBase):
             (TASK, LEAST, NOW + 1, 20),
             (TASK, LEAST, NOW, 19),
             (TASK, NOW - 1, NOW + 1, 2),
+            (TASK, NOW, NOW - 5, 0),
             (TASK, Band.DEAD.since, Band.DEAD.before, 3),
             (TASK, Band.PAUSED.since, Band.PAUSED.before, 0),
             (static_queue, NOW, NOW + 1, 1),

@@ -187,11 +187,13 @@ class RunLogContract(ContractBase):
             return
         texts = ["50% off", "500 off", "a_b", "aXb", "a*b", "a?b", "[ab]", "a\\b", "it's", "Ünï \U0001f600", "ÜNÏ", ""]
         lines = [
-            replace(one, text=f"before {text} after") for one, text in zip(lines_of_many(range(12)), texts, strict=True)
+            replace(one, text=f"before {text} after{' ' * 500}, long after {number}")
+            for number, (one, text) in enumerate(zip(lines_of_many(range(12)), texts, strict=True))
         ]
         await self._log(repository, lines)
         for text in texts:
             await self._found(repository, [one for one in lines if text in one.text], containing=text)
+        await self._found(repository, lines[7:8], containing="long after 7")
         await self._found(repository, [], containing="absent")
         await self._found(repository, [], containing="BEFORE")
 

@@ -71,6 +71,8 @@ class ScanContract(ContractBase):
             if len(expected) > 1:
                 page = await repository.scan(TASK, after=expected[0].key, limit=1, prefix=prefix)
                 assert page == expected[1:2]
+            if expected:
+                assert await repository.scan(TASK, after=expected[-1].key, limit=5, prefix=prefix) == []
         beyond = await repository.scan(TASK, after=whole[-1].key, limit=5, prefix="task:")
         assert beyond == []
 

@@ -58,6 +58,7 @@ class SwapContract(ContractBase):
             rewritten(one, spec="another", state='{"v":1}'),
             rewritten(one, spec="", state=""),
             rewritten(one, locked_until=0, locked_by=""),
+            replace(one, revision="Zz-_" * 16),
             rewritten(one),
         ]
         for version in versions:
@@ -81,6 +82,9 @@ class SwapContract(ContractBase):
         assert await repository.swap([Change(first, second)]) == [APPLIED]
         assert await repository.swap([Change(first, rewritten(first, spec="late"))]) == [CONFLICT]
         assert await repository.swap([Change(first, None)]) == [CONFLICT]
+        other_case = replace(second, revision=second.revision.upper())
+        if other_case != second:
+            assert await repository.swap([Change(other_case, None)]) == [CONFLICT]
         assert await stored(repository, [first]) == [second]
 
     async def test_swap_of_an_absent_record_fails(self, repository: Repository) -> None:
