@@ -17,7 +17,7 @@ PROJECTS: dict[str, dict[str, Any]] = {
     folder.name: tomllib.loads((folder / "pyproject.toml").read_text())["project"] for folder in FOLDERS
 }
 WITH_CODE = [folder for folder in FOLDERS if folder.name != "pyncette"]
-PACKAGE = {"core": "pyncette", "cli": "pyncette_cli"}
+PACKAGE = {"core": "pyncette", "cli": "pyncette_cli", "dashboard": "pyncette_dashboard"}
 """Where it is not a part of the package of core. That of the command line is quicker to import."""
 SAME_IN_ALL = ("requires-python", "license", "license-files", "authors", "urls")
 
@@ -29,7 +29,7 @@ def requirements(project: dict[str, Any]) -> list[Requirement]:
 
 def test_names() -> None:
     assert set(PROJECTS) == {"pyncette"} | {
-        f"pyncette-{part}" for part in ("core", "cli", "sqlite", "redis", "postgres", "mysql", "dynamodb")
+        f"pyncette-{part}" for part in ("core", "cli", "dashboard", "sqlite", "redis", "postgres", "mysql", "dynamodb")
     }
     assert all(project["name"] == folder for folder, project in PROJECTS.items())
 

@@ -85,11 +85,19 @@ def test_backends_import_the_storage_interface_only(module: str) -> None:
     assert not bad, told(module, bad, f"a backend may import {sorted(FOR_BACKENDS)} of core")
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.split(".")[0] == "pyncette_cli"))
-def test_the_command_line_uses_what_is_public(module: str) -> None:
+OPERATORS_TOOLS = ("pyncette_cli", "pyncette_dashboard")
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.split(".")[0] in OPERATORS_TOOLS))
+def test_operators_tools_use_what_is_public(module: str) -> None:
     public = {"pyncette", *(room.name for room in rooms() if room.audience == "users"), "repository"}
     bad = [found for found in MODULES[module] if (used := room_of(found.name)) is not None and used not in public]
-    assert not bad, told(module, bad, f"the command line may import {sorted(public)} of core")
+    assert not bad, told(module, bad, f"an operators' tool may import {sorted(public)} of core")
+
+
+def test_the_command_line_knows_nothing_of_the_dashboard() -> None:
+    others = {module: found for module, found in MODULES.items() if root(module) != "pyncette_dashboard"}
+    assert not [module for module, found in others.items() if any(root(i.name) == "pyncette_dashboard" for i in found)]
 
 
 @pytest.mark.parametrize("module", sorted(filter(is_pure, CORE)))

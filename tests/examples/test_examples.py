@@ -44,7 +44,7 @@ RUN_UNTIL_STOPPED = {
     "synchronous": ["^crunched"],
 }
 NEED_A_SERVER = ["on_redis", "on_postgres", "on_mysql", "on_dynamodb"]
-OF_THEIR_OWN = ["healthcheck", "prometheus", "run_log_page", "web_application"]
+OF_THEIR_OWN = ["dashboard_in_fastapi", "healthcheck", "prometheus", "run_log_page", "web_application"]
 
 Start = Callable[..., Program]
 
@@ -192,6 +192,34 @@ def test_run_log_page(start: Start) -> None:
     program.wait_for(shows_failed)
     program.process.send_signal(signal.SIGINT)
     program.process.wait(30)
+
+
+def test_dashboard_in_fastapi(start: Start) -> None:
+    port = free_port()
+    program = start("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "dashboard_in_fastapi:web")
+    program.wait_for(lambda: program.matches("Uvicorn running"))
+
+    def asked(user: str, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", path, headers={"Cookie": f"user={user}"})
+        answer = connection.getresponse()
+        page = answer.read().decode()
+        connection.close()
+        return answer.status, page
+
+    assert asked("", "/jobs/")[0] == 403
+    program.wait_for(lambda: "clean_up" in asked("ada", "/jobs/")[1])
+    for user, word in {"ada": "Trigger", "eve": "may look"}.items():
+        status, page = asked(user, "/jobs/instance?task=remind&name=Ada")
+        assert status == 200
+        assert word in page
+        assert "drink some water" in page
+    program.process.send_signal(signal.SIGINT)
+    try:
+        program.process.wait(30)
+    except subprocess.TimeoutExpired:
+        pytest.fail("\n".join(program.lines))
+    assert not program.matches("Traceback")
 
 
 def test_web_application(start: Start) -> None:

@@ -15,6 +15,10 @@ from .options import begin, debugging
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+ELSEWHERE = ""
+"""Stands for the module of a command that another distribution brings, as an entry point of the group
+``pyncette.commands``."""
+
 SECTIONS = {
     "Look": {
         "tasks": ("inventory", "List the tasks of which something is stored."),
@@ -40,6 +44,7 @@ SECTIONS = {
     },
     "Operate": {
         "run": ("running", "Run an app, in one process or in several."),
+        "dashboard": (ELSEWHERE, "Serve the dashboard, which shows and steers all this in a browser."),
         "doctor": ("doctor", "Check storage, workers and tasks, and say what to do."),
         "schema": ("schema", "Print, check or upgrade the tables."),
         "export": ("transfer", "Write all instances of tasks as JSON lines."),
@@ -61,7 +66,10 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pyncette_cli.commands.{COMMANDS[cmd_name][0]}")
+        name = COMMANDS[cmd_name][0]
+        if name == ELSEWHERE:
+            return _from_elsewhere(cmd_name)
+        module = importlib.import_module(f"pyncette_cli.commands.{name}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
@@ -87,6 +95,22 @@ class Commands(click.Group):
         for title, commands in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+
+
+def _from_elsewhere(name: str) -> click.Command:
+    """
+    :raises Failure: the distribution that brings it is not installed.
+    """
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="pyncette.commands", name=name):
+        command: click.Command = point.load()
+        return command
+    raise Failure(
+        f"The {name} is a distribution of its own, which is not installed.",
+        Status.USAGE,
+        f'Install it: pip install "pyncette[{name}]>=2"',
+    )
 
 
 EXAMPLES = """\b

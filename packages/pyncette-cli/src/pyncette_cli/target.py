@@ -44,25 +44,32 @@ class Target:
 
         :raises Failure: the options contradict each other, or make no sense to the storage.
         """
+        app, options = self.source()
         try:
-            opening = self._opening()
+            opening = app.create(fixtures=False, **options)
         except (TypeError, ValueError) as e:
             raise Failure(one_line(e), Status.USAGE) from e
         async with opening as context:
             yield context
 
-    def _opening(self) -> Any:
+    def source(self) -> tuple[Pyncette, dict[str, Any]]:
+        """The app, or one that declares nothing, and what its :meth:`~pyncette.Pyncette.create` takes besides.
+
+        :raises Failure: the options contradict each other, or make no sense to the storage.
+        """
         if self.app_path is not None:
             overridden: dict[str, Any] = {} if self.store is None else {"repository_factory": self.store}
-            return apps.load(self.app_path).create(fixtures=False, **overridden, **self.settings)
+            return apps.load(self.app_path), {**overridden, **self.settings}
         if self.store is None:
             raise Failure(
                 "Where are the tasks?",
                 Status.USAGE,
                 "Give --store, such as --store postgresql://user@host/database, or set PYNCETTE_STORE.",
             )
-        app = Pyncette(self.store, **self._without_creating(self.store), **self.settings)
-        return app.create()
+        try:
+            return Pyncette(self.store, **self._without_creating(self.store), **self.settings), {}
+        except (TypeError, ValueError) as e:
+            raise Failure(one_line(e), Status.USAGE) from e
 
     def _without_creating(self, store: str) -> dict[str, Any]:
         """Options that keep the storage from being made or changed by a command that only looks."""

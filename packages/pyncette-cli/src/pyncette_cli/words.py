@@ -1,8 +1,24 @@
-"""A cron expression in words."""
+"""Schedules in words."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
+
+from .values import span
+
+if TYPE_CHECKING:
+    from pyncette import Task
+
+
+def schedule_in_words(task: Task) -> str:
+    """What the schedule of a task or an instance says, in English, with its timezone; nothing if it has none."""
+    if task.schedule is not None:
+        said = in_words(task.schedule) or task.schedule
+        return f"{said} ({task.timezone})" if task.timezone else said
+    if task.interval is not None:
+        return f"Every {span(task.interval)}"
+    return "Once" if task.execute_at is not None else ""
 
 
 def in_words(expression: str) -> str:

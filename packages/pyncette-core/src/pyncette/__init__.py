@@ -6,6 +6,7 @@ from pkgutil import extend_path
 
 __path__ = extend_path(__path__, __name__)  # the backends are distributions of their own
 
+from ._app.actions import ActionsPage
 from ._app.app import Pyncette
 from ._app.bulk import BulkResult
 from ._app.context import Context
@@ -15,6 +16,7 @@ from ._app.listing import ListTasksResponse
 from ._app.runlog import LoggedRun, RunsPage, SkippedOccurrences
 from ._app.running import PyncetteContext
 from ._app.states import TaskRun, TaskState
+from ._tasks.action import Action
 from ._tasks.existing import Scheduling
 from ._tasks.names import partition_of
 from ._tasks.partition import PartitionedTask
@@ -27,6 +29,8 @@ from .findings import Finding
 from .record import Count
 
 __all__ = [
+    "Action",
+    "ActionsPage",
     "BackfillState",
     "BulkResult",
     "CatchUp",

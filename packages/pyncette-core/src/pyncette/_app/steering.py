@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import AsyncIterable, Iterable, Sequence
 
+from pyncette._leases.actions import Actions
 from pyncette._leases.control import ControlReading
 from pyncette._leases.steering import Pause, Resume, Retry, Steer
 from pyncette._leases.store import Store
@@ -21,6 +22,7 @@ from pyncette.findings import Finding
 from pyncette.observer import Observers
 from pyncette.record import HELD, LEAST, Band, Count, Record, RunQuestion
 
+from .actions import ActionsPage, check_note, place_of_action
 from .bulk import Bulk, BulkResult, Progress
 from .calls import CallCheck
 from .extra import ExtraRuns, OnDemand
@@ -58,6 +60,7 @@ class Steering(OnDemand):
         self._listing = Listing(store, clock)
         self._templates = Templates(self._listing, writer, reading)
         self._registry = Registry(store, writer, clock, worker_name)
+        self._actions = Actions(store, writer, clock)
         self._inventory = Inventory(store, writer, reading, self._registry, tasks)
 
     async def list_tasks(
@@ -208,6 +211,35 @@ class Steering(OnDemand):
         """
         self._calls.check_loop("workers")
         return await self._registry.alive()
+
+    async def note_action(
+        self, who: str, what: str, *, task: str | None = None, instance: str | None = None, detail: str = ""
+    ) -> None:
+        """Note what an operator did, for :meth:`actions`: who, what and when, within the storage, for 90 days. For
+        programs that steer, such as the dashboard; nothing else notes anything. Returns when it is stored.
+
+        :param who: the operator.
+        :param what: in a word, such as ``"pause"``.
+        :param task: the name of the task that it was done to.
+        :param instance: the name of the instance.
+        :param detail: what else there is to say. Of each text, the first 1,000 characters are kept.
+        :raises TypeError: one of them is no string.
+        :raises RepositoryException: the storage failed; whether it is noted is unknown.
+        """
+        self._calls.check_loop("note_action")
+        await self._actions.note(**check_note(who=who, what=what, task=task, instance=instance, detail=detail))
+
+    async def actions(self, limit: int | None = None, continuation_token: str | None = None) -> ActionsPage:
+        """A page of what operators did, as :meth:`note_action` has noted it, newest first.
+
+        :param limit: the size of the page at most; ``batch_size`` by default.
+        :param continuation_token: from the page before.
+        :raises ValueError: an argument is not valid.
+        :raises RepositoryException: the storage failed.
+        """
+        self._calls.check_loop("actions")
+        size = self._batch_size if limit is None else check_count("limit", limit)
+        return ActionsPage(*await self._actions.latest(size, place_of_action(continuation_token)))
 
     async def diagnose(self) -> list[Finding]:
         """What the storage finds when it checks what its page of the documentation asks for, such as its persistence,

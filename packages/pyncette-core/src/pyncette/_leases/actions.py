@@ -1,0 +1,55 @@
+"""Writes that note what operators did, and read it again."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pyncette._tasks.action import ACTIONS, Action, decode, key_of, new_record
+from pyncette.clock import Clock
+from pyncette.record import Band, Change, Record, Ref
+
+from .revisions import new_revision
+from .store import Store
+from .writer import Awaited, Writer
+
+SWEEP = 100
+"""How many records of old actions are removed at most when a new one is noted."""
+
+
+class _Note(Awaited):
+    """An action is noted."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(Ref(record.queue, record.key), None)
+        self._record = record
+
+    def decide(self, now: int) -> Change | None:
+        return None if self.known is not None else Change(None, self._record)
+
+
+class Actions:
+    """The actions of one storage."""
+
+    def __init__(self, store: Store, writer: Writer, clock: Clock) -> None:
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+
+    async def note(self, **fields: Any) -> None:
+        """Returns when it is stored; removes what is older than three months."""
+        now = self._clock.now()
+        write = _Note(new_record(key_of(now, os.urandom(4).hex()), now, new_revision(), **fields))
+        self._writer.submit(write)
+        await write.wait()
+        old = await self._store.scan_ready(
+            ACTIONS, since=Band.COMPLETED.since, before=Band.COMPLETED.at(now), limit=SWEEP
+        )
+        if old:
+            await self._store.swap([Change(record, None) for record in old])
+
+    async def latest(self, limit: int, after: str | None) -> tuple[list[Action], str | None]:
+        """The latest actions, and the place at which the next page begins; None when there are no more."""
+        records = await self._store.scan(ACTIONS, after=after, limit=limit)
+        found = [action for record in records if (action := decode(record)) is not None]
+        return found, records[-1].key if len(records) == limit else None

@@ -1,0 +1,155 @@
+"""Guards every page: who asks, what they may do, whether a form is ours, and what goes wrong."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import zoneinfo
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pyncette.errors import PyncetteException
+
+from .access import Access, Role, Visitor
+from .board import TROUBLES, Unreachable
+from .desk import Desk
+from .page import Page, Refused
+from .session import COOKIE, Session, Signer
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+LONGEST_FORM = 1024 * 1024
+"""Bytes."""
+
+MOST_FIELDS = 5000
+
+ZONE_COOKIE = "pyncette_zone"
+"""What the browser's script says of the viewer's timezone."""
+
+Handler = Callable[[Page], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """
+    :ivar open_desk: opens the storage at the first request.
+    """
+
+    access: Access
+    signer: Signer
+    title: str
+    open_desk: Callable[[], Awaitable[Desk]]
+
+    def page(self, path: str, handler: Handler) -> Endpoint:
+        """For those who may read."""
+        return functools.partial(self._answer, path, handler, Role.READ)
+
+    def act(self, path: str, handler: Handler) -> Endpoint:
+        """For those who may operate, and from our own forms alone."""
+        return functools.partial(self._answer, path, handler, Role.OPERATE)
+
+    def entrance(self, path: str, handler: Handler) -> Endpoint:
+        """For everybody: the page to log in."""
+        return functools.partial(self._answer, path, handler, Role.NONE)
+
+    async def _answer(self, path: str, handler: Handler, needed: Role, request: Request) -> Response:
+        session = self.signer.session(request)
+        page = Page(
+            request=request,
+            path=path,
+            title=self.title,
+            visitor=await self._visitor(request, session),
+            session=session,
+            csrf=self.signer.csrf(session),
+            zone=_zone(request),
+            can_log_out=bool(session.token),
+        )
+        try:
+            response = await self._handled(page, handler, needed)
+        except Refused as e:
+            response = page.render("refused.html", e.status, title=e.title, message=e.message)
+        except LookupError as e:
+            response = page.render("refused.html", 404, title="There is no such thing", message=str(e.args[0]))
+        except Unreachable as e:
+            response = page.render("down.html", 503, error=str(e))
+        except TROUBLES as e:
+            response = page.render("down.html", 503, error=str(e))
+        except (ValueError, PyncetteException) as e:
+            response = page.render("refused.html", 400, title="That can't be done", message=str(e))
+        if session.changed or COOKIE not in request.cookies:
+            secure = request.url.scheme == "https"
+            self.signer.keep(session, response, path=page.base, secure=secure)
+        return response
+
+    async def _handled(self, page: Page, handler: Handler, needed: Role) -> Response:
+        if page.visitor.role < min(needed, Role.READ):
+            return self._refuse(page)
+        if page.request.method == "POST":
+            await self._check_form(page)
+        if page.visitor.role < needed:
+            raise Refused(
+                403, "You may look, and change nothing", "Ask whoever runs this dashboard for the role operate."
+            )
+        if needed != Role.NONE:
+            page.opened = await self.open_desk()
+        return await handler(page)
+
+    def _refuse(self, page: Page) -> Response:
+        if self.access.asks_for_token:
+            return page.redirect(page.url("/login", next=page.here()))
+        status = 401 if self.access.challenge else 403
+        response = page.render("refused.html", status, title="No access", message=self.access.advice)
+        if self.access.challenge:
+            response.headers["WWW-Authenticate"] = self.access.challenge
+        return response
+
+    async def _check_form(self, page: Page) -> None:
+        """
+        :raises Refused: it comes from another site, or is not a form of this session.
+        """
+        request = page.request
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise Refused(403, "This form comes from another site")
+        if int(request.headers.get("content-length") or 0) > LONGEST_FORM:
+            raise Refused(413, "This form is too large")
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LONGEST_FORM:
+                raise Refused(413, "This form is too large")
+        page.form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        if not self.signer.is_ours(page.session, page.given("csrf")):
+            raise Refused(403, "This form is too old", "Go back, load the page again, and repeat what you did.")
+
+    async def _visitor(self, request: Request, session: Session) -> Visitor:
+        if session.token:
+            known = self.access.by_hash(session.token)
+            if known is not None:
+                return known
+        return await self.access.visitor(request)
+
+
+def _zone(request: Request) -> zoneinfo.ZoneInfo:
+    """That of the viewer, UTC until their browser has told."""
+    name = request.cookies.get(ZONE_COOKIE, "UTC").replace("%2F", "/")
+    try:
+        return zoneinfo.ZoneInfo(name if len(name) < 60 else "UTC")
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return zoneinfo.ZoneInfo("UTC")

@@ -1,0 +1,110 @@
+"""What each page is made with."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from .access import Role, Visitor
+from .desk import Desk
+from .session import Session
+from .templating import ENVIRONMENT
+
+
+class Refused(Exception):
+    """Ends a request with a page that says why.
+
+    :ivar status: of HTTP.
+    :ivar title: what is wrong.
+    :ivar message: what to do.
+    """
+
+    def __init__(self, status: int, title: str, message: str = "") -> None:
+        super().__init__(title)
+        self.status = status
+        self.title = title
+        self.message = message
+
+
+@dataclass(slots=True)
+class Page:
+    """One request.
+
+    :ivar path: of the page, within the dashboard.
+    :ivar csrf: what forms carry.
+    :ivar zone: of the viewer.
+    :ivar opened: None if the storage could not be opened.
+    :ivar form: the fields of what was posted.
+    """
+
+    request: Request
+    path: str
+    title: str
+    visitor: Visitor
+    session: Session
+    csrf: str
+    zone: ZoneInfo
+    can_log_out: bool
+    opened: Desk | None = None
+    form: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def desk(self) -> Desk:
+        """The opened dashboard."""
+        if self.opened is None:
+            raise RuntimeError("This page was made without the storage.")
+        return self.opened
+
+    @property
+    def now(self) -> datetime.datetime:
+        """The storage's time."""
+        return datetime.datetime.now(datetime.UTC) if self.opened is None else self.opened.now
+
+    @property
+    def base(self) -> str:
+        """What all paths begin with."""
+        return str(self.request.scope.get("root_path", "")).rstrip("/")
+
+    @property
+    def may_read(self) -> bool:
+        return self.visitor.role >= Role.READ
+
+    @property
+    def may_operate(self) -> bool:
+        return self.visitor.role >= Role.OPERATE
+
+    def asked(self, name: str, default: str = "") -> str:
+        """A field of the address."""
+        return self.request.query_params.get(name, default)
+
+    def given(self, name: str, default: str = "") -> str:
+        """A field of the form."""
+        return next((value for key, value in self.form if key == name), default)
+
+    def url(self, path: str = "/", **query: object) -> str:
+        """An address within the dashboard; what is empty is left out."""
+        kept = [(key, str(value)) for key, value in query.items() if value not in (None, "")]
+        text = urlencode(kept, errors="surrogatepass")
+        return f"{self.base}{path}" + (f"?{text}" if text else "")
+
+    def here(self, **changed: object) -> str:
+        """This page, with other filters."""
+        return self.url(self.path, **{**dict(self.request.query_params), **changed})
+
+    def render(self, template: str, status: int = 200, /, **values: Any) -> Response:
+        said, self.session.said = self.session.said, ""
+        trouble = None if self.opened is None else self.opened.board.trouble
+        page = ENVIRONMENT.get_template(template)
+        text = page.render(page=self, said=said, now=self.now, trouble=trouble, zone=self.zone, **values)
+        return Response(text, status, media_type="text/html", headers={"Cache-Control": "no-store"})
+
+    def redirect(self, url: str, said: str = "") -> Response:
+        """Go to another page, which says so."""
+        self.session.said = said
+        return RedirectResponse(url, 303)

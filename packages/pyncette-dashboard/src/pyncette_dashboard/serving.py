@@ -1,0 +1,28 @@
+"""Serves the dashboard alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import uvicorn
+
+from pyncette_cli.target import Target
+
+from .dashboard import Dashboard
+
+
+def serve(target: Target, host: str, port: int, root_path: str, options: Mapping[str, Any]) -> None:
+    """Until it is interrupted."""
+    source, storage = target.source()
+    dashboard = Dashboard(source, **options, **storage)
+    uvicorn.run(
+        dashboard,
+        host=host,
+        port=port,
+        root_path=root_path,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )

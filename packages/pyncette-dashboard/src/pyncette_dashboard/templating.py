@@ -1,0 +1,98 @@
+"""The templates, and how moments, numbers and names are written in them. Everything is escaped."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pyncette import Count, Task
+from pyncette_cli.values import clean, relative, span
+from pyncette_cli.words import schedule_in_words
+
+LONGEST_ARGUMENTS = 20_000
+"""Characters of an instance's arguments that a page shows."""
+
+
+def moment(value: datetime.datetime, zone: datetime.tzinfo, now: datetime.datetime) -> str:
+    """As short as it can be told apart: the time of today, the day of another one."""
+    local, today = value.astimezone(zone), now.astimezone(zone)
+    if local.date() == today.date():
+        return f"{local:%H:%M:%S}"
+    if abs(value - now) < datetime.timedelta(days=300):
+        return f"{local:%a %d %b %H:%M}"
+    return f"{local:%Y-%m-%d %H:%M}"
+
+
+def whole_moment(value: datetime.datetime, zone: datetime.tzinfo) -> str:
+    """With day and second."""
+    return f"{value.astimezone(zone):%a %Y-%m-%d %H:%M:%S}"
+
+
+def elsewhere(value: datetime.datetime, zone: datetime.tzinfo) -> str:
+    """The same moment in the zone of the task, where that is not the viewer's; otherwise nothing."""
+    if value.tzinfo is datetime.UTC or value.utcoffset() == value.astimezone(zone).utcoffset():
+        return ""
+    return f"{value:%a %H:%M} {_zone_name(value)}"
+
+
+def _zone_name(value: datetime.datetime) -> str:
+    return str(getattr(value.tzinfo, "key", None) or value.tzname() or "")
+
+
+def number(value: float | Count) -> str:
+    """With separators; an estimate is marked."""
+    if isinstance(value, Count):
+        return f"{value.value:,}" if value.exact else f"~{value.value:,}"
+    return f"{value:,.0f}"
+
+
+def short_number(value: float) -> str:
+    """``1.2 k``, ``3.4 M``: for what is narrow."""
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+    """Arguments, to be read."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return text if len(text) <= LONGEST_ARGUMENTS else f"{text[:LONGEST_ARGUMENTS]}…"
+
+
+def iso(value: datetime.datetime) -> str:
+    """For programs."""
+    return value.astimezone(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def schedule_of(task: Task) -> str:
+    """In words."""
+    return schedule_in_words(task)
+
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("pyncette_dashboard"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters.update(
+    {
+        "as_json": as_json,
+        "clean": clean,
+        "elsewhere": elsewhere,
+        "iso": iso,
+        "moment": moment,
+        "number": number,
+        "relative": relative,
+        "schedule_of": schedule_of,
+        "short_number": short_number,
+        "span": span,
+        "whole_moment": whole_moment,
+    }
+)

@@ -1,0 +1,243 @@
+"""Acts on a task or an instance: each has a form that says what it does, and is written to the log of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from pyncette import StoredTask, Task, TaskState
+from pyncette_dashboard.page import Page, Refused
+
+from .rescheduling import Wanted, coming, preview_of, wanted_of
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is acted upon: a template, a static task or an instance.
+
+    :ivar name: of the instance; None for the others.
+    :ivar state: None for a template.
+    """
+
+    stored: StoredTask
+    task: Task
+    name: str | None
+    state: TaskState | None
+
+    @property
+    def is_template(self) -> bool:
+        return self.task.dynamic and self.name is None
+
+
+Does = Callable[[Page, Subject], Awaitable[str]]
+"""Does it, and says what was done, for the log of actions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """An act.
+
+    :ivar title: of its button.
+    :ivar says: what it does, for the form.
+    :ivar destroys: whether it can't be undone.
+    :ivar past: what is said afterwards.
+    """
+
+    title: str
+    says: str
+    past: str
+    fits: Callable[[Subject], bool]
+    does: Does
+    destroys: bool = False
+
+
+async def _trigger(page: Page, subject: Subject) -> str:
+    run = await page.desk.context.trigger_task(subject.task, subject.name)
+    return f"run {run}"
+
+
+async def _pause(page: Page, subject: Subject) -> str:
+    reason = page.given("reason").strip()
+    await page.desk.context.pause_task(subject.task, subject.name, reason=reason)
+    return reason
+
+
+async def _resume(page: Page, subject: Subject) -> str:
+    catch_up = page.given("catch_up") == "yes"
+    await page.desk.context.resume_task(subject.task, subject.name, catch_up=catch_up)
+    return "what came due meanwhile is executed" if catch_up else "what came due meanwhile is skipped"
+
+
+async def _retry(page: Page, subject: Subject) -> str:
+    if not await page.desk.context.retry_task(subject.task, subject.name):
+        raise Refused(409, "It is not dead any more", "Somebody else may have retried it.")
+    return ""
+
+
+async def _unschedule(page: Page, subject: Subject) -> str:
+    await page.desk.context.unschedule_task(subject.task, subject.name)
+    return ""
+
+
+async def _reschedule(page: Page, subject: Subject) -> str:
+    wanted = wanted_of(page.given, page.zone)
+    if subject.state is None or subject.name is None:
+        raise Refused(409, "There is nothing to reschedule")
+    own = subject.state.task
+    await page.desk.context.schedule_task(
+        subject.task,
+        subject.name,
+        schedule=wanted.schedule,
+        interval=wanted.interval,
+        execute_at=wanted.execute_at,
+        timezone=wanted.timezone,
+        end_at=None if wanted.execute_at is not None else own.end_at,
+        max_runs=None if wanted.execute_at is not None else own.max_runs,
+        args=own.extra_args,
+    )
+    return wanted.said
+
+
+def _has_runs(subject: Subject) -> bool:
+    return not subject.is_template and subject.state is not None and subject.state.state != "unreadable"
+
+
+def _is_paused(subject: Subject) -> bool:
+    if subject.is_template:
+        return subject.stored.paused_since is not None
+    return subject.state is not None and subject.state.state == "paused" and subject.stored.paused_since is None
+
+
+def _is_dead(subject: Subject) -> bool:
+    return subject.state is not None and subject.state.state == "dead"
+
+
+def _can_be_paused(subject: Subject) -> bool:
+    if subject.is_template:
+        return subject.stored.paused_since is None
+    return _has_runs(subject) and subject.state is not None and subject.state.state not in ("paused", "completed")
+
+
+def _is_instance(subject: Subject) -> bool:
+    return subject.name is not None
+
+
+VERBS = {
+    "trigger": Verb(
+        "Trigger",
+        "It is executed once, now, beside its schedule, which stays as it is; also while it is paused or dead.",
+        "will be executed once",
+        _has_runs,
+        _trigger,
+    ),
+    "retry": Verb(
+        "Retry",
+        "It gets fresh attempts, at once. What came due while it was dead is skipped.",
+        "gets fresh attempts",
+        _is_dead,
+        _retry,
+    ),
+    "pause": Verb(
+        "Pause", "Nothing of it begins any more. What is under way ends as usual.", "is paused", _can_be_paused, _pause
+    ),
+    "resume": Verb("Resume", "It goes on.", "goes on", _is_paused, _resume),
+    "reschedule": Verb(
+        "Reschedule",
+        "Its schedule is replaced; its arguments stay. One that is dead revives.",
+        "has a new schedule",
+        lambda subject: _is_instance(subject) and _has_runs(subject),
+        _reschedule,
+    ),
+    "unschedule": Verb(
+        "Unschedule",
+        "It is removed, with its arguments, its recent runs and its totals. An execution under way loses its lease. "
+        "This can't be undone.",
+        "is removed",
+        _is_instance,
+        _unschedule,
+        destroys=True,
+    ),
+}
+
+
+def fitting(stored: StoredTask, task: Task, name: str | None, state: TaskState | None) -> dict[str, Verb]:
+    """What can be done to something, by the word in the address."""
+    subject = Subject(stored, task, name, state)
+    return {word: verb for word, verb in VERBS.items() if verb.fits(subject)}
+
+
+async def form(page: Page) -> Response:
+    """Says what an act does, and asks for what it needs."""
+    word = page.asked("verb")
+    subject = await _subject(page, page.asked)
+    verb = _verb(word, subject)
+    return page.render(
+        "act.html",
+        word=word,
+        verb=verb,
+        subject=subject,
+        wanted=Wanted.of(subject.state.task) if word == "reschedule" and subject.state is not None else None,
+        count=await _count(page, subject),
+    )
+
+
+async def act(page: Page) -> Response:
+    """Does it."""
+    word = page.given("verb")
+    subject = await _subject(page, page.given)
+    verb = _verb(word, subject)
+    detail = await verb.does(page, subject)
+    page.desk.board.forget()
+    await page.desk.note(page.visitor.name, word, subject.stored.name, subject.name, detail)
+    named = subject.stored.name if subject.name is None else subject.name
+    return page.redirect(_back(page, word, subject), f"{named} {verb.past}.")
+
+
+async def preview(page: Page) -> Response:
+    """The next occurrences of a schedule that is being typed."""
+    try:
+        wanted = wanted_of(page.asked, page.zone)
+        found, words, error = coming(wanted, page.now), preview_of(wanted), ""
+    except (ValueError, TypeError, Refused) as e:
+        found, words, error = [], "", str(e)
+    return page.render("preview.html", upcoming=found, words=words, error=error)
+
+
+async def _subject(page: Page, field: Callable[..., str]) -> Subject:
+    desk = page.desk
+    stored = await desk.stored(field("task"), field("kind"))
+    template = await desk.template(stored.name, stored.kind)
+    name = field("name") if stored.kind != "static" and field("name") else None
+    if template.dynamic and name is None:
+        return Subject(stored, template, None, None)
+    state = await desk.context.get_task(template, name)
+    if state is None:
+        raise LookupError(
+            f"{stored.name!r} has no instance {name!r} any more." if name else f"{stored.name!r} is gone."
+        )
+    return Subject(stored, template, name, state)
+
+
+def _verb(word: str, subject: Subject) -> Verb:
+    verb = VERBS.get(word)
+    if verb is None:
+        raise Refused(400, f"There is no act {word!r}")
+    if not verb.fits(subject):
+        raise Refused(409, f"{verb.title}: not possible now", "Somebody else may have changed it. Look at it again.")
+    return verb
+
+
+async def _count(page: Page, subject: Subject) -> str:
+    """How many instances a template has, for its form."""
+    if not subject.is_template:
+        return ""
+    known = await page.desk.size(subject.task)
+    return f"{'' if known.count.exact else 'about '}{known.count.value:,}"
+
+
+def _back(page: Page, word: str, subject: Subject) -> str:
+    if subject.name is None or word == "unschedule":
+        return page.url("/task", name=subject.stored.name, kind=subject.stored.kind)
+    return page.url("/instance", task=subject.stored.name, kind=subject.stored.kind, name=subject.name)

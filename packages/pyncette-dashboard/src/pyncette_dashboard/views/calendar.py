@@ -1,0 +1,81 @@
+"""What is due when, over days: where the herds are."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from pyncette_dashboard.forecast import Forecast, herds
+from pyncette_dashboard.page import Page
+
+from .shown import foreseen, rows_of, samples_of
+
+DAYS = (1, 3, 7, 14)
+HOUR = datetime.timedelta(hours=1)
+LEVELS = 5
+"""Shades of a cell."""
+
+MOST_TASKS = 200
+
+MOST_HERDS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """An hour.
+
+    :ivar level: 0 if nothing is due, up to :data:`LEVELS`.
+    """
+
+    at: datetime.datetime
+    count: float
+    level: int
+    most: str
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A row of 24 hours, in the viewer's zone."""
+
+    date: datetime.date
+    cells: Sequence[Cell | None]
+
+    @property
+    def count(self) -> float:
+        return sum(cell.count for cell in self.cells if cell is not None)
+
+
+async def calendar(page: Page) -> Response:
+    days = int(page.asked("days")) if page.asked("days") in map(str, DAYS) else 7
+    wanted = page.asked("task")
+    stored = [each for each in await page.desk.tasks() if wanted in ("", each.name)]
+    rows = await rows_of(page.desk, stored[:MOST_TASKS])
+    samples = samples_of(rows)
+    start = page.now.replace(minute=0, second=0, microsecond=0)
+    seen = await foreseen(page.desk, "calendar", samples, start, HOUR, days * 24)
+    return page.render(
+        "calendar.html",
+        days=_days(page, seen),
+        chosen=days,
+        choices=DAYS,
+        seen=seen,
+        herds=herds(samples, MOST_HERDS),
+        tasks=await page.desk.tasks(),
+        cut=len(stored) > MOST_TASKS,
+    )
+
+
+def _days(page: Page, seen: Forecast) -> list[Day]:
+    totals = seen.totals
+    top = max(totals, default=0)
+    days: dict[datetime.date, list[Cell | None]] = {}
+    for place, total in enumerate(totals):
+        at = (seen.start + place * seen.step).astimezone(page.zone)
+        busiest = max(seen.buckets.items(), key=lambda row: row[1][place], default=("", [0.0]))[0] if total else ""
+        level = min(LEVELS, 1 + int(total / top * (LEVELS - 0.001))) if total else 0
+        row = days.setdefault(at.date(), [None] * 24)
+        row[at.hour] = Cell(at, total + (row[at.hour].count if row[at.hour] else 0), level, busiest)  # type: ignore[union-attr] # just checked
+    return [Day(date, cells) for date, cells in days.items()]

@@ -1,0 +1,14 @@
+"""How far a job has come."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from pyncette_dashboard.page import Page
+
+
+async def job(page: Page) -> Response:
+    found = page.desk.jobs.get(page.asked("id"))
+    if found is None:
+        raise LookupError("This job is not known here: the dashboard keeps the last 100, until it is restarted.")
+    return page.render("job.html", job=found)

@@ -1,0 +1,66 @@
+"""The page that stays open: all tasks, what is wrong, what comes, what has run."""
+
+from __future__ import annotations
+
+import datetime
+
+from starlette.responses import Response
+
+from pyncette_dashboard import questions
+from pyncette_dashboard.page import Page
+
+from .shown import Row, foreseen, newest_of, occurrences_chart, outcomes_chart, rows_of, samples_of
+
+PER_PAGE = 50
+"""Tasks on a page."""
+
+HALF_HOUR = datetime.timedelta(minutes=30)
+
+MOST_FINDINGS = 12
+
+
+async def overview(page: Page) -> Response:
+    desk, now = page.desk, page.now
+    wanted = page.asked("q").casefold()
+    stored = await desk.tasks()
+    matching = [each for each in stored if wanted in each.name.casefold()]
+    number = max(int(page.asked("page") or 1), 1) if (page.asked("page") or "1").isdecimal() else 1
+    shown = matching[(number - 1) * PER_PAGE : number * PER_PAGE]
+    rows = await rows_of(desk, shown)
+    workers = await desk.workers()
+    start = now.replace(minute=now.minute // 30 * 30, second=0, microsecond=0)
+    seen = await foreseen(desk, "day", samples_of(rows), start, HALF_HOUR, 48)
+    logged = await desk.shared("log", lambda: questions.runs_of(desk.context, limit=questions.LOGGED), every=10)
+    runs = logged or newest_of([state for row in rows if row.size for state in row.size.sample], questions.LOGGED)
+    known = [(row.stored.name, row.pulse, row.size) for row in rows if row.pulse is not None]
+    found = questions.findings(desk.context, stored, workers, await desk.orphans(), known, await desk.checked())
+    return page.render(
+        "overview.html",
+        rows=rows,
+        tiles=_tiles(rows),
+        workers=workers,
+        running=sum(worker.running for worker in workers),
+        limit=sum(worker.concurrency_limit for worker in workers),
+        occurrences=occurrences_chart(seen, page.zone, "The next 24 hours"),
+        seen=seen,
+        outcomes=outcomes_chart(runs, page.zone),
+        findings=found[:MOST_FINDINGS],
+        more_findings=max(len(found) - MOST_FINDINGS, 0),
+        matching=len(matching),
+        number=number,
+        pages=-(-len(matching) // PER_PAGE),
+    )
+
+
+def _tiles(rows: list[Row]) -> dict[str, object]:
+    """The numbers at the top."""
+    rates = [row.rate for row in rows if row.rate is not None]
+    return {
+        "instances": sum(row.count.value for row in rows if row.count is not None),
+        "exact": all(row.count.exact for row in rows if row.count is not None),
+        "dead": sum(row.pulse.dead.value for row in rows if row.pulse is not None),
+        "paused": sum(row.stored.paused_since is not None for row in rows),
+        "paused_instances": sum(row.paused.value for row in rows if row.paused is not None),
+        "late": max((row.late for row in rows), default=datetime.timedelta(0)),
+        "rate": sum(rates) // len(rates) if rates else None,
+    }

@@ -1,0 +1,194 @@
+"""What several pages show: a task in a row, a timeline of runs, charts of occurrences and outcomes."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import anyio.to_thread
+
+from pyncette import Count, StoredTask, TaskState
+from pyncette_cli.values import counted, span
+from pyncette_dashboard.charts import Chart, stacked
+from pyncette_dashboard.desk import Desk
+from pyncette_dashboard.forecast import Forecast, forecast
+from pyncette_dashboard.questions import Pulse, Run, Size, lateness
+
+OUTCOMES = ("succeeded", "failed", "unknown", "superseded", "skipped", "withdrawn")
+"""From the bottom of a bar upwards."""
+
+SETTLED = ("succeeded", "failed", "unknown")
+"""What a success rate counts."""
+
+COLUMNS = 48
+"""Bars of the chart of outcomes."""
+
+ZERO = datetime.timedelta(0)
+
+Samples = Mapping[str, tuple[Sequence[TaskState], float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A task among others.
+
+    :ivar pulse: None while it is not known.
+    :ivar size: of a template; None while it is not known.
+    """
+
+    stored: StoredTask
+    pulse: Pulse | None
+    size: Size | None
+    orphan: bool
+    now: datetime.datetime
+
+    @property
+    def state(self) -> str:
+        """What the task is doing, in a word."""
+        if self.stored.paused_since is not None:
+            return "paused"
+        if self.pulse is None:
+            return "…"
+        if self.pulse.state is None:
+            return "idle" if self.stored.stored else "not stored"
+        return "late" if self.late > datetime.timedelta(seconds=60) else self.pulse.state.state
+
+    @property
+    def late(self) -> datetime.timedelta:
+        return ZERO if self.pulse is None else lateness(self.pulse.state, self.now)
+
+    @property
+    def next_at(self) -> datetime.datetime | None:
+        if self.pulse is None or self.pulse.state is None:
+            return None
+        state = self.pulse.state
+        return (
+            None if state.state in ("dead", "completed", "unreadable") else state.next_attempt_at or state.scheduled_at
+        )
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """The latest ones, newest first: of the log, or else those that the sampled instances remember."""
+        if self.pulse is None:
+            return ()
+        return self.pulse.runs or newest_of(self.size.sample if self.size else (), 30)
+
+    @property
+    def count(self) -> Count | None:
+        return None if self.size is None else self.size.count
+
+    @property
+    def paused(self) -> Count | None:
+        return None if self.size is None else self.size.paused
+
+    @property
+    def rate(self) -> int | None:
+        """Per cent of the latest runs that succeeded."""
+        return rate_of(self.runs)
+
+
+def rate_of(runs: Sequence[Run]) -> int | None:
+    settled = [run for run in runs if run.outcome in SETTLED]
+    if not settled:
+        return None
+    good = sum(run.outcome == "succeeded" for run in settled)
+    return 100 * good // len(settled)
+
+
+def newest_of(states: Sequence[TaskState], most: int) -> list[Run]:
+    """The latest runs that these instances remember, newest first."""
+    found = [run for state in states for run in state.runs if run.ended_at is not None]
+    return sorted(found, key=lambda run: run.ended_at, reverse=True)[:most]  # type: ignore[arg-type, return-value] # none is None
+
+
+async def rows_of(desk: Desk, tasks: Sequence[StoredTask]) -> list[Row]:
+    """What is known of tasks; the ones of which it is oldest are asked for first."""
+    left_over = {(task.name, task.kind) for task in await desk.orphans()}
+    any_worker = bool(await desk.workers())
+    found: dict[StoredTask, Row] = {}
+    for each in sorted(tasks, key=desk.age, reverse=True):
+        beat, known = await desk.glance(each)
+        orphan = any_worker and (each.name, each.kind) in left_over
+        found[each] = Row(each, beat, known, orphan, desk.now)
+    return [found[each] for each in tasks]
+
+
+def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], float]]:
+    """By task, instances that are known, and how many each of them stands for."""
+    found: dict[str, tuple[Sequence[TaskState], float]] = {}
+    for row in rows:
+        if row.stored.paused_since is not None or row.pulse is None:
+            continue
+        if row.stored.kind == "static":
+            found[row.stored.name] = ([row.pulse.state] if row.pulse.state else [], 1)
+        elif row.size is not None and row.size.sample:
+            weight = max(row.size.count.value / len(row.size.sample), 1)
+            found[row.stored.name] = (row.size.sample, 1 if row.size.whole else weight)
+    return found
+
+
+async def foreseen(
+    desk: Desk, key: str, samples: Samples, start: datetime.datetime, step: datetime.timedelta, count: int
+) -> Forecast:
+    """The occurrences of some time, computed twice a minute at most."""
+    about = (key, start, step, count, tuple((name, len(states)) for name, (states, _) in samples.items()))
+
+    async def compute() -> Forecast:
+        return await anyio.to_thread.run_sync(forecast, dict(samples), start, step, count)
+
+    return await desk.shared(about, compute, every=30)
+
+
+def occurrences_chart(seen: Forecast, zone: ZoneInfo, what: str) -> Chart:
+    """A bar for each span of time."""
+    titles = []
+    for place, total in enumerate(seen.totals):
+        at = (seen.start + place * seen.step).astimezone(zone)
+        busiest = max(seen.buckets.items(), key=lambda row: row[1][place], default=None)
+        most = f", most of {busiest[0]}" if busiest is not None and total else ""
+        titles.append(f"{at:%a %H:%M}: {'about ' if seen.sampled else ''}{total:,.0f}{most}")
+    ticks = [f"{(seen.start + seen.step * (len(titles) * turn // 4)).astimezone(zone):%H:%M}" for turn in range(4)]
+    total = sum(seen.totals)
+    return stacked(
+        [{"due": value} for value in seen.totals] if seen.totals else [],
+        titles,
+        ["due"],
+        ticks=ticks,
+        summary=f"{what}: {'about ' if seen.sampled else ''}{total:,.0f} occurrences",
+    )
+
+
+def outcomes_chart(runs: Sequence[Run], zone: ZoneInfo) -> Chart:
+    """The latest runs, oldest first, as many in each bar."""
+    ended = [run for run in reversed(runs) if run.ended_at is not None]
+    if not ended:
+        return stacked([], [], OUTCOMES, ticks=[], summary="No runs are known")
+    first, last = _ended(ended[0]), _ended(ended[-1])
+    step = max((last - first) / COLUMNS, datetime.timedelta(seconds=1))
+    columns: list[Counter[str]] = [Counter() for _ in range(COLUMNS)]
+    for run in ended:
+        place = min((_ended(run) - first) // step, COLUMNS - 1)
+        columns[place][run.outcome] += 1
+    titles = [
+        f"{(first + place * step).astimezone(zone):%a %H:%M}: "
+        + (", ".join(f"{number} {outcome}" for outcome, number in column.items()) or "none")
+        for place, column in enumerate(columns)
+    ]
+    written = "%a %H:%M" if last - first > datetime.timedelta(hours=4) else "%H:%M:%S"
+    ticks = [f"{(first + step * (COLUMNS * turn // 4)).astimezone(zone):{written}}" for turn in range(4)]
+    counts = Counter(run.outcome for run in ended)
+    said = ", ".join(f"{number:,} {outcome}" for outcome, number in counts.most_common())
+    return stacked(
+        columns,
+        titles,
+        OUTCOMES,
+        ticks=ticks,
+        summary=f"{counted(len(ended), 'run')} within {span(last - first)}: {said}",
+    )
+
+
+def _ended(run: Run) -> datetime.datetime:
+    return run.ended_at or run.scheduled_at

@@ -1,0 +1,72 @@
+"""One task: what is declared of it, its numbers, and a page of its instances."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from starlette.responses import Response
+
+from pyncette import ListTasksResponse, StoredTask, Task
+from pyncette_dashboard.page import Page, Refused
+from pyncette_dashboard.questions import FAR
+
+from .acting import fitting
+from .instance import declared_policies, show_one
+from .shown import foreseen, occurrences_chart, rows_of, samples_of
+
+PER_PAGE = 50
+
+STATES = ("dead", "paused", "completed", "unreadable")
+
+LONGEST_PREFIX = 200
+"""Characters of a prefix that is searched for."""
+
+HALF_HOUR = datetime.timedelta(minutes=30)
+
+
+async def task(page: Page) -> Response:
+    desk = page.desk
+    stored = await desk.stored(page.asked("name"), page.asked("kind"))
+    if stored.kind == "static":
+        return await show_one(page, stored, None)
+    template = await desk.template(stored.name, stored.kind)
+    (row,) = await rows_of(desk, [stored])
+    found = await _listed(page, template)
+    start = page.now.replace(minute=page.now.minute // 30 * 30, second=0, microsecond=0)
+    seen = await foreseen(desk, f"day of {stored.name}", samples_of([row]), start, HALF_HOUR, 48)
+    return page.render(
+        "task.html",
+        row=row,
+        stored=stored,
+        verbs=fitting(stored, template, None, None),
+        declared=declared_policies(template) if stored.declared else [],
+        workers=[each for each in await desk.workers() if _executes(each.tasks, each.kinds, stored)],
+        listed=found.tasks,
+        token=found.continuation_token,
+        states=STATES,
+        occurrences=occurrences_chart(seen, page.zone, "The next 24 hours"),
+        seen=seen,
+    )
+
+
+def _executes(tasks: tuple[str, ...], kinds: tuple[str, ...], stored: StoredTask) -> bool:
+    return (stored.name, stored.kind) in zip(tasks, kinds, strict=False)
+
+
+async def _listed(page: Page, template: Task) -> ListTasksResponse:
+    """A page of the instances; one filter at a time, as the storage has an index for each."""
+    desk, context = page.desk, page.desk.context
+    prefix, state, by = page.asked("prefix")[:LONGEST_PREFIX], page.asked("state"), page.asked("by", "next")
+    token = page.asked("after") or None
+    filters: dict[str, Any] = {}
+    if prefix:
+        filters["prefix"] = prefix
+    elif state:
+        if state not in STATES:
+            raise Refused(400, f"There is no list of what is {state!r}", "Choose one of " + ", ".join(STATES))
+        filters["state"] = state
+    elif by == "next":
+        filters["due_before"] = desk.now.replace(second=0, microsecond=0) + FAR
+    key = ("list", template.name, template.kind, prefix, state, by, token)
+    return await desk.shared(key, lambda: context.list_tasks(template, PER_PAGE, token, **filters), every=3)

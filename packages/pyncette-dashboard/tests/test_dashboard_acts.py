@@ -1,0 +1,207 @@
+"""Acts do what they say, are written to the log of actions, and say so where they are not possible."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from tests.helpers.dashboard import Browser, Open, Site
+
+NOW = datetime.now(UTC)
+
+
+async def logged(site: Site) -> list[tuple[str, str, str | None, str | None, str]]:
+    """Oldest first."""
+    found = (await site.context.actions()).actions
+    return [(each.who, each.what, each.task, each.instance, each.detail) for each in reversed(found)]
+
+
+async def ada(site: Site) -> None:
+    await site.context.schedule_task(site.report, "Ada", schedule="0 8 * * *", timezone="Asia/Tokyo", language="en")
+
+
+async def test_trigger(opened: Open) -> None:
+    async with opened() as site:
+        await ada(site)
+        browser = site.browser()
+        assert "Ada will be executed once." in await browser.act("trigger", "report", "dynamic", "Ada")
+        await browser.act("trigger", "cleanup", "static")
+        await site.until(lambda: set(site.ran) == {"Ada", "cleanup"})
+        first, second = await logged(site)
+        assert first[:4] == ("local", "trigger", "report", "Ada")
+        assert second[:4] == ("local", "trigger", "cleanup", None)
+        page = await browser.get("/actions")
+        assert page.index("cleanup</a>") < page.index("Ada</a>"), "the newest first"
+
+
+async def test_pause_and_resume(opened: Open) -> None:
+    async with opened(running=False) as site:
+        await ada(site)
+        browser = site.browser()
+        page = await browser.act("pause", "report", "dynamic", reason="server <moves>")
+        assert "report is paused." in page
+        assert "server &lt;moves&gt;" in page
+        (stored,) = [task for task in await site.context.tasks() if task.name == "report"]
+        assert stored.paused_reason == "server <moves>"
+        await browser.get("/act", verb="pause", task="report", kind="dynamic")
+        assert browser.last.status_code == 409, "it is paused"
+        await browser.act("resume", "report", "dynamic", catch_up="yes")
+        await browser.act("pause", "report", "dynamic", "Ada", reason="on leave")
+        state = await site.context.get_task(site.report, "Ada")
+        assert state is not None
+        assert (state.state, state.paused_reason) == ("paused", "on leave")
+        await browser.act("resume", "report", "dynamic", "Ada")
+        assert [entry[1:] for entry in await logged(site)] == [
+            ("pause", "report", None, "server <moves>"),
+            ("resume", "report", None, "what came due meanwhile is executed"),
+            ("pause", "report", "Ada", "on leave"),
+            ("resume", "report", "Ada", "what came due meanwhile is skipped"),
+        ]
+
+
+async def test_unschedule_asks_first(opened: Open) -> None:
+    async with opened(running=False) as site:
+        await ada(site)
+        browser = site.browser()
+        page = await browser.get("/act", verb="unschedule", task="report", kind="dynamic", name="Ada")
+        assert "can&#39;t be undone" in page
+        assert await site.context.get_task(site.report, "Ada") is not None
+        await browser.act("unschedule", "report", "dynamic", "Ada")
+        assert await site.context.get_task(site.report, "Ada") is None
+        await browser.get("/act", verb="unschedule", task="report", kind="dynamic", name="Ada")
+        assert browser.last.status_code == 404
+
+
+async def test_reschedule_with_a_preview(opened: Open) -> None:
+    async with opened(running=False) as site:
+        await ada(site)
+        browser = site.browser(cookies={"pyncette_zone": "Asia/Kolkata"})
+        page = await browser.get("/act", verb="reschedule", task="report", kind="dynamic", name="Ada")
+        assert 'value="0 8 * * *"' in page
+        assert 'value="Asia/Tokyo"' in page
+        page = await browser.get("/act/preview", how="cron", cron="30 2 * * *", timezone="Europe/Berlin")
+        assert "At 02:30" in page
+        assert page.count("02:30 Europe/Berlin") == 10
+        assert "no duration" in await browser.get("/act/preview", how="every", every="often")
+        assert "no moment" in await browser.get("/act/preview", how="once", at="soon")
+        assert "nknown" in await browser.get("/act/preview", how="cron", cron="* * * * *", timezone="Mars/Base")
+
+        await browser.act("reschedule", "report", "dynamic", "Ada", how="every", every="90m")
+        state = await site.context.get_task(site.report, "Ada")
+        assert state is not None
+        assert state.task.interval == timedelta(minutes=90)
+        assert state.task.extra_args == {"language": "en"}, "they stay"
+        await browser.act("reschedule", "report", "dynamic", "Ada", how="once", at="2050-01-31T08:00")
+        state = await site.context.get_task(site.report, "Ada")
+        assert state is not None
+        assert state.scheduled_at == datetime(2050, 1, 31, 2, 30, tzinfo=UTC), "what is typed is in the viewer's zone"
+        await browser.act("reschedule", "report", "dynamic", "Ada", how="cron", cron="0 9 * * *", timezone="")
+        state = await site.context.get_task(site.report, "Ada")
+        assert state is not None
+        assert (state.task.schedule, state.task.timezone) == ("0 9 * * *", None)
+        details = [entry[4] for entry in await logged(site)]
+        assert details == ["every 1 h 30 min", "once, at 2050-01-31T08:00:00+05:30", "0 9 * * *"]
+
+
+async def test_an_act_that_is_wrong_changes_nothing(opened: Open) -> None:
+    async with opened(running=False) as site:
+        await ada(site)
+        browser = site.browser()
+        about = {"task": "report", "kind": "dynamic", "name": "Ada"}
+        await browser.get("/")
+        for form, status in (
+            ({"verb": "reschedule", "how": "cron", "cron": "61 * * * *"}, 400),
+            ({"verb": "reschedule", "how": "every", "every": "-5m"}, 400),
+            ({"verb": "reschedule", "how": ""}, 400),
+            ({"verb": "pause", "reason": "x" * 501}, 400),
+            ({"verb": "retry"}, 409),
+            ({"verb": "resume"}, 409),
+            ({"verb": "explode"}, 400),
+            ({"verb": "pause", "task": "nobody"}, 404),
+        ):
+            await browser.post("/act", **{**about, **form})
+            assert browser.last.status_code == status, form
+        state = await site.context.get_task(site.report, "Ada")
+        assert state is not None
+        assert state.task.schedule == "0 8 * * *"
+        assert await logged(site) == []
+
+
+async def dying(site: Site, names: list[str]) -> Browser:
+    site.broken["report"] = True
+    await site.context.schedule_tasks(site.report, [(name, {"execute_at": NOW}) for name in names])
+
+    async def dead() -> bool:
+        return (await site.context.count_tasks(site.report, state="dead")).value == len(names)
+
+    await site.until(dead)
+    site.broken["report"] = False
+    browser = site.browser()
+    await browser.get("/dead")
+    return browser
+
+
+async def finished(site: Site, browser: Browser) -> str:
+    """The page of the job that was just begun, when it has ended."""
+    address = str(browser.last.url)
+
+    async def over() -> bool:
+        return "Done:" in await browser.get(address)
+
+    await site.until(over)
+    return browser.last.text
+
+
+async def test_retry_one(opened: Open) -> None:
+    async with opened() as site:
+        browser = await dying(site, ["Bob", "Eve"])
+        await browser.act("retry", "report", "dynamic", "Bob")
+        await site.until(lambda: site.ran == ["Bob"])
+        assert (await logged(site))[0][:4] == ("local", "retry", "report", "Bob")
+
+
+async def test_retry_a_selection(opened: Open) -> None:
+    async with opened() as site:
+        browser = await dying(site, ["Bob", "Dan", "Eve"])
+        about = {"task": "report", "kind": "dynamic"}
+        await browser.post("/dead/retry", **about, how="selected")
+        assert browser.last.status_code == 400, "nothing is selected"
+        await browser.get("/dead")
+        await browser.post("/dead/retry", **about, how="selected", instance=["Bob", "Eve", "Gone"])
+        page = await finished(site, browser)
+        assert "2 retried of 3, 1 not." in page
+        assert "Gone: " in page
+        await site.until(lambda: set(site.ran) == {"Bob", "Eve"})
+
+
+async def test_retry_all_with_one_error(opened: Open) -> None:
+    async with opened() as site:
+        browser = await dying(site, [f"report {number}" for number in range(250)])
+        group = re.search(r'name="error" value="([^"]*)"', browser.last.text)
+        assert group is not None
+        about = {"task": "report", "kind": "dynamic", "how": "group", "count": "250"}
+        await browser.post("/dead/retry", **about, error="Another error")
+        assert "0 retried" in await finished(site, browser)
+        await browser.get("/dead")
+        from html import unescape
+
+        await browser.post("/dead/retry", **about, error=unescape(group[1]))
+        assert "250 retried of 250." in await finished(site, browser)
+        await site.until(lambda: len(site.ran) == 250)
+        assert "Nothing is dead." in await browser.get("/dead")
+
+
+async def test_retry_all_does_not_go_round_in_circles(opened: Open) -> None:
+    """What dies again meanwhile is left alone."""
+    async with opened() as site:
+        browser = await dying(site, [f"report {number}" for number in range(30)])
+        site.broken["report"] = True
+        await browser.post("/dead/retry", task="report", kind="dynamic", how="all")
+        page = await finished(site, browser)
+        done = re.search(r"Done:\s+(\d+) retried", page)
+        assert done is not None
+        assert int(done[1]) == 30
+        assert [entry[4] for entry in await logged(site)] == [
+            "Retry all that are dead: begun",
+            "Retry all that are dead: 30 retried, 0 not",
+        ]

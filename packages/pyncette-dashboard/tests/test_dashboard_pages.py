@@ -1,0 +1,192 @@
+"""Each page shows what it is there for."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+
+from pyncette_dashboard.board import RESERVE
+from tests.helpers.dashboard import HOSTILE, Browser, Open, Site
+
+PAGES = ["/", "/task?name=report", "/task?name=cleanup", "/runs", "/dead", "/workers", "/calendar", "/actions"]
+NOW = datetime.now(UTC)
+
+
+def text_of(page: str) -> str:
+    """What a reader sees of a page, in one line."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+async def with_failures(site: Site, browser: Browser) -> None:
+    """Three reports have died, one has run."""
+    await site.context.schedule_task(site.report, "Ada", schedule="0 8 * * *", timezone="Asia/Tokyo", language="en")
+    site.broken["report"] = True
+    for name in ("Bob", "Eve", HOSTILE):
+        await site.context.schedule_task(site.report, name, execute_at=NOW, secret="swordfish")
+
+    async def dead() -> bool:
+        return (await site.context.count_tasks(site.report, state="dead")).value == 3
+
+    await site.until(dead)
+    site.broken["report"] = False
+    await site.context.schedule_task(site.report, "Dan", execute_at=NOW)
+
+    async def logged() -> bool:
+        return len((await site.context.runs()).runs) == 4
+
+    await site.until(logged)
+    site.look_again()
+
+
+async def test_an_empty_storage(opened: Open) -> None:
+    async with opened(running=False) as site:
+        browser = site.browser()
+        for path in PAGES:
+            await browser.get(path)
+            assert browser.last.status_code == (404 if "cleanup" in path else 200), path
+        assert "not stored" in text_of(await browser.get("/"))
+
+
+async def test_overview(opened: Open) -> None:
+    async with opened() as site:
+        browser = site.browser()
+        await with_failures(site, browser)
+
+        page = text_of(await browser.get("/"))
+        assert "At 02:30 (Europe/Berlin)" in page
+        assert "Workers 1 0 of 100 busy" in page
+        assert "Dead 3 out of attempts" in page
+        assert re.search(r"report .*each instance its own .*succeeded", page)
+        assert "4 runs within" in page
+        assert 'class="o-failed"' in browser.last.text
+        assert "cleanup" not in text_of(await browser.get("/", q="REP"))
+        assert "report" in text_of(await browser.get("/", q="REP"))
+
+
+async def test_task(opened: Open) -> None:
+    async with opened() as site:
+        browser = site.browser()
+        await with_failures(site, browser)
+        page = text_of(await browser.get("/task", name="report"))
+        assert "retry max_attempts 1" in page
+        assert "Instances 4" in page
+        assert "Executed by 1 worker" in page
+        assert "Ada" in page
+        assert "At 08:00 (Asia/Tokyo)" in page
+        by_name = text_of(await browser.get("/task", name="report", by="name"))
+        assert by_name.index("Ada") < by_name.index("Bob") < by_name.index("Eve")
+        assert "Ada" not in text_of(await browser.get("/task", name="report", state="dead"))
+        only = text_of(await browser.get("/task", name="report", prefix="Bo"))
+        assert "Bob" in only
+        assert "Eve" not in only
+        await browser.get("/task", name="report", state="sleepy")
+        assert browser.last.status_code == 400
+        await browser.get("/task", name="reports")
+        assert browser.last.status_code == 404
+
+
+async def test_pages_of_instances(opened: Open) -> None:
+    async with opened(running=False) as site:
+        names = [f"user-{number:03}" for number in range(120)]
+        await site.context.schedule_tasks(site.report, [(name, {"interval": timedelta(days=1)}) for name in names])
+        browser = site.browser()
+        seen: list[str] = []
+        path = "/task?name=report&by=name"
+        while path:
+            page = await browser.get(path)
+            seen += re.findall(r">(user-\d+)</a>", page)
+            more = re.search(r'rel="next" href="([^"]+)"', page)
+            path = unescape(more[1]) if more else ""
+        assert seen == names
+
+
+async def test_instance(opened: Open) -> None:
+    async with opened() as site:
+        browser = site.browser(cookies={"pyncette_zone": "America/New_York"})
+        await with_failures(site, browser)
+        page = text_of(await browser.get("/instance", task="report", name="Ada"))
+        assert "At 08:00 (Asia/Tokyo) 0 8 * * *" in page
+        assert '"language": "en"' in page
+        assert len(re.findall(r"\d\d:00:00 \w+ 08:00 Asia/Tokyo", page)) == 11, "the next ten, and the next one"
+        page = text_of(await browser.get("/instance", task="report", name="Bob"))
+        assert "None until it is retried" in page
+        assert "ConnectionError: the printer" in page
+        assert "History failed" in page
+        assert "eu-1" in page
+
+
+async def test_static_task(opened: Open) -> None:
+    async with opened() as site:
+        page = text_of(await site.browser().get("/task", name="cleanup"))
+        assert "At 02:30 (Europe/Berlin) 30 2 * * *" in page
+        assert "02:30 Europe/Berlin" in page
+
+
+async def test_runs_with_filters_in_the_address(opened: Open) -> None:
+    async with opened() as site:
+        browser = site.browser()
+        await with_failures(site, browser)
+        assert {"Bob", "Eve", "Dan"} <= set(text_of(await browser.get("/runs")).split())
+        failed = text_of(await browser.get("/runs", outcome="failed", task="report", within="1h"))
+        assert "Bob" in failed
+        assert "Dan" not in failed
+        assert "Dan" in text_of(await browser.get("/runs", task="report", instance="Dan"))
+        assert "Bob" not in text_of(await browser.get("/runs", containing="no such text"))
+        await browser.get("/runs", outcome="splendid")
+        assert browser.last.status_code == 400
+
+
+async def test_dead_letters_by_error(opened: Open) -> None:
+    async with opened() as site:
+        browser = site.browser()
+        await with_failures(site, browser)
+        page = text_of(await browser.get("/dead"))
+        assert "report 3" in page
+        assert page.count("Retry all with this error") == 1, "numbers alone do not make another error"
+        assert {"Bob", "Eve"} <= set(page.split())
+
+
+async def test_workers(opened: Open) -> None:
+    async with opened() as site:
+        page = text_of(await site.browser().get("/workers"))
+        assert "eu-1 0/100 2" in page
+
+
+async def test_calendar_shows_herds(opened: Open) -> None:
+    async with opened(running=False) as site:
+        when = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(days=1)
+        herd = [(f"sheep {number}", {"execute_at": when}) for number in range(30)]
+        await site.context.schedule_tasks(site.report, [*herd, ("goat", {"interval": timedelta(hours=6)})])
+        browser = site.browser()
+        await browser.get("/task", name="report")
+
+        async def counted() -> bool:
+            site.look_again()
+            return "report 30" in text_of(await browser.get("/calendar"))
+
+        await site.until(counted)
+        page = await browser.get("/calendar", days="3")
+        assert re.search(r'class="l5" title="[^"]*: 3[01], most of report"', page)
+
+
+async def test_the_viewers_zone(opened: Open) -> None:
+    async with opened() as site:
+        for zone, shown in {"Asia/Kolkata": "Asia/Kolkata", "../../etc/passwd": "UTC", "No/Where": "UTC"}.items():
+            page = await site.browser(cookies={"pyncette_zone": zone}).get("/")
+            assert f'title="Your timezone">{shown}<' in page
+
+
+async def test_viewers_share_what_is_asked(opened: Open) -> None:
+    """The storage is asked no more often because many look on."""
+    async with opened() as site:
+        browsers = [site.browser() for _ in range(20)]
+        for browser in browsers:
+            await browser.get("/")
+        board = site.dashboard._desk.board
+        asked = board.asked
+        for _ in range(5):
+            for browser in browsers:
+                await browser.get("/")
+                await browser.get("/task", name="report")
+        assert board.asked - asked < RESERVE / 4

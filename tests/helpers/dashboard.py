@@ -1,0 +1,109 @@
+"""An app with something of everything, its dashboard, and a browser of sorts, which asks without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import httpx
+from starlette.requests import HTTPConnection
+
+from pyncette import Context, Pyncette, PyncetteContext, Retry, Task
+from pyncette_dashboard import Dashboard
+from pyncette_dashboard.session import COOKIE, Signer
+
+LOCAL = ("127.0.0.1", 50000)
+HOSTILE = "<script>alert(1)</script>\"'&/..%2f\u202e\x07 ?#"
+"""The name of an instance that somebody chose who wishes us ill."""
+
+
+@dataclass
+class Browser:
+    """Asks for pages, and sends forms as a browser would."""
+
+    client: httpx.AsyncClient
+    dashboard: Dashboard
+    last: httpx.Response = field(init=False)
+
+    async def get(self, path: str, **query: str) -> str:
+        self.last = await self.client.get(path, params=query or None)
+        return self.last.text
+
+    async def post(self, path: str, **form: Any) -> str:
+        """With what proves that it is a form of ours."""
+        self.last = await self.client.post(path, data={"csrf": self.csrf(), **form}, follow_redirects=True)
+        return self.last.text
+
+    def csrf(self) -> str:
+        """What forms of this session carry; also those of readers, who get none."""
+        (cookie,) = {cookie.value for cookie in self.client.cookies.jar if cookie.name == COOKIE}
+        signer: Signer = self.dashboard._signer
+        header = f"{COOKIE}={cookie}".encode()
+        return signer.csrf(signer.session(HTTPConnection({"type": "http", "headers": [(b"cookie", header)]})))
+
+    async def act(self, verb: str, task: str, kind: str, name: str = "", **form: str) -> str:
+        """By the form of the act."""
+        about = {"verb": verb, "task": task, "kind": kind, "name": name}
+        await self.get("/act", **about)
+        assert self.last.status_code == 200, self.last.text
+        return await self.post("/act", **about, **form)
+
+
+@dataclass
+class Site:
+    """A dashboard at work, its app, and what has run there.
+
+    :ivar broken: whether reports fail.
+    """
+
+    app: Pyncette
+    report: Task
+    cleanup: Task
+    context: PyncetteContext
+    dashboard: Dashboard
+    ran: list[str]
+    broken: dict[str, bool]
+
+    def browser(self, peer: tuple[str, int] = LOCAL, **options: Any) -> Browser:
+        transport = httpx.ASGITransport(self.dashboard, client=peer)
+        return Browser(httpx.AsyncClient(transport=transport, base_url="http://localhost", **options), self.dashboard)
+
+    def look_again(self) -> None:
+        """Let pages show what has become of it since they were last asked for."""
+        if self.dashboard._desk is not None:
+            self.dashboard._desk.board.forget()
+
+    async def until(self, reached: Callable[[], Any]) -> None:
+        """Until something has become so; ``reached`` may be a coroutine function."""
+        with anyio.fail_after(20):
+            while True:
+                found = reached()
+                if await found if hasattr(found, "__await__") else found:
+                    return
+                await anyio.sleep(0.02)
+
+
+Open = Callable[..., Any]
+"""Opens a site: ``async with opened(access=…) as site``."""
+
+
+def make_app(source: Any = None, **options: Any) -> tuple[Pyncette, Task, Task, list[str], dict[str, bool]]:
+    """An app with a template and a static task."""
+    app = Pyncette(*([source] if source else []), poll_interval=timedelta(milliseconds=50), **options)
+    ran: list[str] = []
+    broken = {"report": False}
+
+    async def report(context: Context) -> None:
+        if broken["report"]:
+            raise ConnectionError(f"the printer {len(ran)} does not answer: {HOSTILE}")
+        ran.append(context.task.name)
+
+    async def cleanup(context: Context) -> None:
+        ran.append("cleanup")
+
+    template = app.dynamic_task(name="report", retry=Retry(max_attempts=1), lease_duration=timedelta(seconds=5))(report)
+    static = app.task(name="cleanup", schedule="30 2 * * *", timezone="Europe/Berlin")(cleanup)
+    return app, template, static, ran, broken
