@@ -92,7 +92,8 @@ Open = Callable[..., Any]
 
 def make_app(source: Any = None, **options: Any) -> tuple[Pyncette, Task, Task, list[str], dict[str, bool]]:
     """An app with a template and a static task."""
-    app = Pyncette(*([source] if source else []), poll_interval=timedelta(milliseconds=50), **options)
+    options["poll_interval"] = timedelta(milliseconds=50)
+    app = Pyncette(source, **options) if source else Pyncette(**options)
     ran: list[str] = []
     broken = {"report": False}
 

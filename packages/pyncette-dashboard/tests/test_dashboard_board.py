@@ -42,7 +42,7 @@ async def test_two_a_second_once_the_reserve_is_spent(monkeypatch: pytest.Monkey
     now = 1000.0
     storage = Storage()
     async with anyio.create_task_group() as group:
-        monkeypatch.setattr(it.anyio, "current_time", lambda: now)
+        monkeypatch.setattr("pyncette_dashboard.board.anyio.current_time", lambda: now)
         board = Board(group)
         monkeypatch.setattr(it, "GLANCE", 10.0)
         storage.cost = 10
@@ -100,7 +100,7 @@ async def test_while_it_is_away_it_is_asked_once_a_second(monkeypatch: pytest.Mo
     now = 1000.0
     storage = Storage()
     async with anyio.create_task_group() as group:
-        monkeypatch.setattr(it.anyio, "current_time", lambda: now)
+        monkeypatch.setattr("pyncette_dashboard.board.anyio.current_time", lambda: now)
         board = Board(group)
         storage.down = True
         for place in range(100):
