@@ -6,6 +6,8 @@ import ast
 import contextlib
 import io
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,11 @@ RUN = [block for block in PYTHON if not block.fragment and not block.is_a_file]
 @pytest.mark.parametrize("block", RUN, ids=str)
 def test_it_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    page = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(compile(block.code, str(block), "exec"), {"__name__": "page"})  # noqa: S102 - our own pages
+        exec(compile(block.code, str(block), "exec", dont_inherit=True), vars(page))  # noqa: S102 - our own pages
     assert printed.getvalue() == block.shown
 
 

@@ -32,6 +32,7 @@ RUN_TO_THEIR_END = {
     ],
     "partitioned_tasks": ["report for user 9"],
     "fencing_token": ["^written", "^refused"],
+    "typed_tasks": ["^3 more are scheduled", "^refused: The task 'remind' has no argument 'chanel'", "^4 messages"],
     "traces": ["^process deliver failed linked to POST /orders", "^process deliver succeeded linked to POST /orders"],
     "alerts": ["^alert: deliver:invoice has failed after 2 attempts: ConnectionError"],
 }
@@ -44,7 +45,14 @@ RUN_UNTIL_STOPPED = {
     "synchronous": ["^crunched"],
 }
 NEED_A_SERVER = ["on_redis", "on_postgres", "on_mysql", "on_dynamodb"]
-OF_THEIR_OWN = ["dashboard_in_fastapi", "healthcheck", "prometheus", "run_log_page", "web_application"]
+OF_THEIR_OWN = [
+    "dashboard_in_fastapi",
+    "fastapi_and_sqlalchemy",
+    "healthcheck",
+    "prometheus",
+    "run_log_page",
+    "web_application",
+]
 
 Start = Callable[..., Program]
 
@@ -214,12 +222,37 @@ def test_dashboard_in_fastapi(start: Start) -> None:
         assert status == 200
         assert word in page
         assert "drink some water" in page
+    _stops(program)
+
+
+def _stops(program: Program) -> None:
     program.process.send_signal(signal.SIGINT)
     try:
         program.process.wait(30)
     except subprocess.TimeoutExpired:
         pytest.fail("\n".join(program.lines))
     assert not program.matches("Traceback")
+
+
+def test_fastapi_and_sqlalchemy(start: Start) -> None:
+    port = free_port()
+    program = start(
+        *("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "fastapi_and_sqlalchemy:web"),
+    )
+    program.wait_for(lambda: program.matches("Uvicorn running"))
+
+    def request(method: str, path: str, body: object = None) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.close()
+        return answer
+
+    order = request("POST", "/orders", {"customer": "Ada", "cents": 999, "remind_after": "PT0.2S"})
+    assert (order["customer"], order["cents"], order["reminders"]) == ("Ada", 999, 0)
+    program.wait_for(lambda: program.matches("^reminder: Ada, 999 cents: Your order waits"))
+    program.wait_for(lambda: request("GET", f"/orders/{order['id']}")["reminders"] == 1)
+    _stops(program)
 
 
 def test_web_application(start: Start) -> None:
@@ -233,9 +266,4 @@ def test_web_application(start: Start) -> None:
     assert connection.getresponse().status == 201
     connection.close()
     program.wait_for(lambda: program.matches("^reminder: drink tea"))
-    program.process.send_signal(signal.SIGINT)
-    try:
-        program.process.wait(30)
-    except subprocess.TimeoutExpired:
-        pytest.fail("\n".join(program.lines))
-    assert not program.matches("Traceback")
+    _stops(program)

@@ -17,7 +17,9 @@ DRIVERS = {
     "mysql": "asyncmy",
     "dynamodb": "aioboto3",
 }
-OPTIONAL = {*DRIVERS.values(), "prometheus-client", "opentelemetry-api", "trio", "uvloop", "hypothesis", "pytest"}
+OPTIONAL = {*DRIVERS.values(), "prometheus-client", "opentelemetry-api", "trio", "uvloop", "hypothesis", "pytest"} | {
+    "pydantic"
+}
 PUBLIC = "from pyncette import Pyncette, Context; Pyncette()\n"
 
 
@@ -50,7 +52,8 @@ skipped = extras | {"pyncette.mongodb", "pyncette.pyncette", "pyncette.task"}
 for module in pkgutil.iter_modules(pyncette.__path__, "pyncette."):
     if module.name not in skipped:
         importlib.import_module(module.name)
-loaded = set(sys.modules) & {"aiosqlite", "redis", "asyncpg", "asyncmy", "aioboto3", "trio", "uvloop", "pytest"}
+optional = {"aiosqlite", "redis", "asyncpg", "asyncmy", "aioboto3", "pydantic", "trio", "uvloop", "pytest"}
+loaded = set(sys.modules) & optional
 assert not loaded, loaded
 """
 
@@ -62,12 +65,12 @@ def test_core_alone(clean: CleanEnvironment) -> None:
     works(clean, WALK)
 
 
-@pytest.mark.parametrize("extra", ["otel", "prometheus", "testing", "trio", "uvloop"])
+@pytest.mark.parametrize("extra", ["otel", "prometheus", "testing", "trio", "typed", "uvloop"])
 def test_extras_of_core(clean: CleanEnvironment, extra: str) -> None:
     clean.install(f"pyncette-core[{extra}]")
     expected = {name_of(requirement) for requirement in closure([f"pyncette-core[{extra}]"])[1]}
     assert installed(clean) & OPTIONAL == expected & OPTIONAL
-    ours = {"otel": "otel", "prometheus": "prometheus", "testing": "testing.contract"}
+    ours = {"otel": "otel", "prometheus": "prometheus", "testing": "testing.contract", "typed": "_tasks.converting"}
     module = f"pyncette.{ours[extra]}" if extra in ours else extra
     works(clean, f"{PUBLIC}import {module}")
 

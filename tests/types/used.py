@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypedDict, assert_type
 
 from pyncette import Context, ExecutionMode, FailureMode, PartitionedTask, Policies, Pyncette, PyncetteContext, Task
-from pyncette.context import TaskFunc
 from pyncette.memory import memory_repository
 from pyncette.sqlite import sqlite_repository
 from pyncette.testing import ManualClock
@@ -29,8 +27,6 @@ Pyncette("redis://localhost", redis_namespace="orders")
 Pyncette(sqlite_repository, sqlite_database="orders.db")
 Pyncette(repository_factory=functools.partial(sqlite_repository, sqlite_database="orders.db"))
 
-assert_type(app.task(interval=MINUTE), Callable[[TaskFunc | Task], Task])
-
 
 @app.task(schedule="0 8 * * *", timezone="Europe/Berlin", lease_duration=MINUTE, recipients=["a", "b"], retry_of=None)
 async def report(context: Context) -> None:
@@ -48,9 +44,9 @@ def remind(context: Context) -> None:
 async def crawl(context: Context) -> None: ...
 
 
-assert_type(report, Task)
-assert_type(remind, Task)
-assert_type(crawl, PartitionedTask)
+assert_type(report, Task[[]])
+assert_type(remind, Task[[]])
+assert_type(crawl, PartitionedTask[[]])
 assert_type(report.policies, Policies)
 assert_type(report.policies.lease_duration, datetime.timedelta)
 assert_type(report.policies.failure_mode, FailureMode)

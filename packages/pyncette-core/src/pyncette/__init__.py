@@ -17,7 +17,9 @@ from ._app.runlog import LoggedRun, RunsPage, SkippedOccurrences
 from ._app.running import PyncetteContext
 from ._app.states import TaskRun, TaskState
 from ._tasks.action import Action
+from ._tasks.bound import BoundTask
 from ._tasks.existing import Scheduling
+from ._tasks.fixtures import from_fixture
 from ._tasks.names import partition_of
 from ._tasks.partition import PartitionedTask
 from ._tasks.policies import CatchUp, ExecutionMode, FailureMode, OnExhausted, Overlap, Policies
@@ -32,6 +34,7 @@ __all__ = [
     "Action",
     "ActionsPage",
     "BackfillState",
+    "BoundTask",
     "BulkResult",
     "CatchUp",
     "Context",
@@ -60,5 +63,6 @@ __all__ = [
     "TaskRun",
     "TaskState",
     "Worker",
+    "from_fixture",
     "partition_of",
 ]

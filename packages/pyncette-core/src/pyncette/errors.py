@@ -53,6 +53,12 @@ class TaskExistsException(PyncetteException):
         self.task = task
 
 
+class ArgumentsException(PyncetteException):
+    """The stored arguments of an execution don't fit the task function: it was changed since they were stored. The
+    execution has failed; see ``docs/typed_arguments.md`` for how to change arguments.
+    """
+
+
 class TaskNotFoundException(PyncetteException):
     """There is no such instance.
 

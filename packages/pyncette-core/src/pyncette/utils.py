@@ -7,7 +7,7 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate
 
 import anyio
 
@@ -21,12 +21,15 @@ from .clock import Clock, SystemClock
 from .context import Context
 from .errors import LeaseLostException, RepositoryException
 
+if TYPE_CHECKING:
+    from ._tasks.bound import P
+
 logger: logging.Logger = logging.getLogger(__name__)
 
 
 def with_heartbeat(
     lease_remaining_ratio: float = 0.5, cancel_on_lease_lost: bool = False
-) -> Callable[[Callable[[Context], Any]], Callable[[Context], Awaitable[None]]]:
+) -> Callable[[Callable[Concatenate[Context, P], Any]], Callable[Concatenate[Context, P], Awaitable[None]]]:
     """Decorates a task function, so that its lease is prolonged in the background for as long as it runs.
 
     :param lease_remaining_ratio: the part of ``lease_duration`` that passes between heartbeats, between 0 and 1.
@@ -42,16 +45,16 @@ def with_heartbeat(
     if not 0 < lease_remaining_ratio < 1:
         raise ValueError(f"lease_remaining_ratio must lie between 0 and 1 (try 0.5), not be {lease_remaining_ratio!r}.")
 
-    def decorate(func: Callable[[Context], Any]) -> Callable[[Context], Awaitable[None]]:
+    def decorate(func: Callable[Concatenate[Context, P], Any]) -> Callable[Concatenate[Context, P], Awaitable[None]]:
         if isinstance(func, Task):
             raise TypeError("Put @with_heartbeat() below the decorator that makes the task, not above it.")
         check_no_generator("task", func)
 
         @functools.wraps(func)
-        async def beating(context: Context) -> None:
+        async def beating(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> None:
             async with background() as group:
                 group.start_soon(_beat, context, lease_remaining_ratio, cancel_on_lease_lost, group.cancel_scope)
-                await invoke(func, context)
+                await invoke(func, context, *args, **kwargs)
 
         return beating
 

@@ -181,7 +181,7 @@ class Pyncette(Declarations):
 
         :param fixtures: whether to set up the fixtures. A program that only lists and steers needs none.
         :raises TypeError: an option is unknown or missing.
-        :raises ValueError: an option has an impossible value.
+        :raises ValueError: an option has an impossible value, or a task function wants a fixture that the app has not.
         :raises RepositoryException: when it is entered: the storage can't be used; says why.
         """
         configuration = self._configuration.overridden(
@@ -200,6 +200,9 @@ class Pyncette(Declarations):
             executor_cls=executor_cls,
             poll_interval=poll_interval,
         )
+        for task in self.declared:
+            if task.arguments is not None:
+                task.arguments.resolve(self._fixtures)
         storage = configuration.factory(**configuration.bound.repository)
         return Opening(self._open(configuration, storage, self._fixtures if fixtures else {}))
 

@@ -16,7 +16,9 @@ import anyio.lowlevel
 from pyncette._leases.registration import Register, Remove
 from pyncette._leases.writer import MAX_BATCH, Awaited, Writer
 from pyncette._schedules.moments import moment_of
+from pyncette._tasks.bound import BoundTask
 from pyncette._tasks.existing import IfExists, Scheduling
+from pyncette._tasks.keywords import SCHEDULE_PARAMETERS
 from pyncette._tasks.task import Task, check_task
 from pyncette._validation.checks import check_flag
 from pyncette.errors import PyncetteException
@@ -87,7 +89,7 @@ class BulkCall:
 
 async def schedule_many(
     call: BulkCall,
-    instances: Iterable[tuple[str, Mapping[str, Any]]] | AsyncIterable[tuple[str, Mapping[str, Any]]],
+    instances: Iterable[Any] | AsyncIterable[Any],
     *,
     if_exists: IfExists,
     progress: Progress | None,
@@ -96,9 +98,7 @@ async def schedule_many(
     check_task(task)
 
     def prepare(item: Any) -> tuple[str, Register]:
-        if not (isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[1], Mapping)):
-            raise TypeError(f"Not a pair of instance name and keywords, ('name', {{…}}): {item!r}.")
-        name, kwargs = item[0], dict(item[1])
+        name, kwargs = _keywords(task, item)
         paused = kwargs.pop("paused", False)
         check_flag("paused", paused)
         return name, Register(
@@ -109,6 +109,21 @@ async def schedule_many(
         )
 
     return await Bulk(call, prepare, lambda item: item[0], progress).run(instances)
+
+
+def _keywords(task: Task, item: Any) -> tuple[str, dict[str, Any]]:
+    """The name of an instance, and the keywords of ``schedule_task``."""
+    match item:
+        case (name, BoundTask() as bound):
+            return name, {"args": bound.args_for(task)}
+        case (name, BoundTask() as bound, Mapping() as keywords):
+            if others := keywords.keys() - {*SCHEDULE_PARAMETERS, "paused"}:
+                raise TypeError(f"{min(others)!r} is no keyword of an instance: pass all arguments to with_args().")
+            return name, {**keywords, "args": bound.args_for(task)}
+        case (name, Mapping() as keywords):
+            return name, dict(keywords)
+    form = "('name', {…})" if task.arguments is None else "('name', task.with_args(…), {…})"
+    raise TypeError(f"Not a pair of instance name and keywords, {form}: {item!r}.")
 
 
 async def import_many(

@@ -5,24 +5,41 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, Protocol, TypeVar
 
 from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, Argument, declared_args
 from pyncette._tasks.names import check_name, escape, partition_of, static_queue
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.policies import POLICIES, CatchUp, ExecutionMode, FailureMode, OnExhausted, Overlap, Policies
 from pyncette._tasks.retry import RetryPolicy
+from pyncette._tasks.signature import read_arguments
 from pyncette._tasks.spec import encode_args
 from pyncette._tasks.task import PartitionSelector, Task
 from pyncette._tasks.timing import KINDS, Timing, read_bounds, read_timing
 from pyncette._validation.checks import check_flag, check_function, check_no_generator
 from pyncette.schedule import make_schedule
 
-from .context import TaskFunc
+from .context import Context, TaskFunc
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 TaskT = TypeVar("TaskT", bound=Task)
+
+
+if TYPE_CHECKING:
+    from pyncette._tasks.bound import P
+
+
+class Decorator(Protocol):
+    """Makes a task of a function, or of another task's. What the function takes after its context are its arguments."""
+
+    def __call__(self, func: Callable[Concatenate[Context, P], Any], /) -> Task[P]: ...
+
+
+class PartitionedDecorator(Protocol):
+    """As :class:`Decorator`, for partitioned tasks."""
+
+    def __call__(self, func: Callable[Concatenate[Context, P], Any], /) -> PartitionedTask[P]: ...
 
 
 class Declarations:
@@ -79,7 +96,7 @@ class Declarations:
         keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
-    ) -> Callable[[TaskFunc | Task], Task]:
+    ) -> Decorator:
         """Declares a static task. Needs ``schedule`` or ``interval``; all parameters are keywords.
 
         :param name: the task's name, under which it is stored; the function's name by default.
@@ -170,7 +187,7 @@ class Declarations:
         keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
-    ) -> Callable[[TaskFunc | Task], Task]:
+    ) -> Decorator:
         """Declares a template; instances are scheduled at run time with :meth:`PyncetteContext.schedule_task`.
 
         Takes the parameters of :meth:`task`; schedule, timezone and arguments are the defaults of the instances.
@@ -222,7 +239,7 @@ class Declarations:
         keep_runs: int = 3,
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
-    ) -> Callable[[TaskFunc | Task], PartitionedTask]:
+    ) -> PartitionedDecorator:
         """Declares a template whose instances are spread over ``partition_count`` queues.
 
         Takes the parameters of :meth:`dynamic_task` as well.
@@ -253,20 +270,23 @@ class Declarations:
 
     def _declare(
         self, given: Mapping[str, Any], make: Callable[[str, TaskFunc, Timing, dict[str, Any]], TaskT]
-    ) -> Callable[[TaskFunc | Task], TaskT]:
+    ) -> Callable[[Any], Any]:
         args = declared_args(given["kwargs"], given["args"])
-        encode_args(args)
         policies = Policies(**{name: given[name] for name in POLICIES})
         policies.check()
         check_flag("enabled", given["enabled"])
         timing: Any = {name: given[name] for name in SCHEDULE_PARAMETERS if name in given}
-        settings = {"args": args, "policies": policies, "enabled": given["enabled"]}
+        settings = {"policies": policies, "enabled": given["enabled"]}
 
         def decorate(func: TaskFunc | Task) -> TaskT:
-            function = func.task_func if isinstance(func, Task) else func
-            check_function("task", function, "context")
+            function: Any = func.task_func if isinstance(func, Task) else func
             check_no_generator("task", function)
-            task = make(self._free_name(given["name"], function), function, timing, settings)
+            if not callable(function):
+                check_function("task", function, "context")
+            name = self._free_name(given["name"], function)
+            task = make(name, function, timing, {**settings, **_arguments(name, function, args)})
+            if task.arguments is not None and not task.dynamic:
+                task.arguments.check_complete(task.extra_args)
             self._say_if_late("task", task.name)
             self._tasks.append(task)
             return task
@@ -282,6 +302,15 @@ class Declarations:
         if any(task.name == checked for task in self._tasks):
             raise ValueError(f"There is a task called {checked!r} already: give this one another name, name='…'.")
         return checked
+
+
+def _arguments(name: str, function: Any, args: dict[str, Any]) -> dict[str, Any]:
+    """What the function declares, and the arguments that are given where it is declared, as JSON."""
+    arguments = read_arguments(name, function)
+    if arguments is None:
+        encode_args(args)
+        return {"args": args}
+    return {"args": arguments.encode(args), "arguments": arguments}
 
 
 def _need_parentheses(decorator: str, *arguments: object) -> None:

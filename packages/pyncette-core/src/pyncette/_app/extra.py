@@ -17,6 +17,7 @@ from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
 from pyncette._lifecycle.backfill import moments, schedule_text
 from pyncette._schedules.moments import LATEST, moment_of, to_datetime
+from pyncette._tasks.bound import BoundTask
 from pyncette._tasks.control import CONTROL, Asked, Control
 from pyncette._tasks.extra import Backfill, ExtraRun, extra_of
 from pyncette._tasks.names import name_of
@@ -31,7 +32,7 @@ from pyncette.schedule import Once
 
 from .bulk import Bulk, BulkCall, BulkResult, Progress
 from .calls import CallCheck
-from .instances import locate
+from .instances import locate, unbound
 from .recomputing import recompute
 
 LARGE_BACKFILL = 100_000
@@ -41,10 +42,13 @@ MOMENTS_AT_ONCE = 100
 """How many moments are computed before others get their turn."""
 
 
-Triggered = str | tuple[str, Mapping[str, Any]]
+RunArgs = Mapping[str, Any] | BoundTask
+"""Arguments of a run alone: some of them, or the task with all of them."""
+
+Triggered = str | tuple[str, RunArgs]
 """The name of an instance; or that with the arguments of its run alone."""
 
-ManyTriggered = Iterable[Triggered] | AsyncIterable[Triggered] | Mapping[str, Mapping[str, Any]]
+ManyTriggered = Iterable[Triggered] | AsyncIterable[Triggered] | Mapping[str, Mapping[str, Any]] | Mapping[str, RunArgs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class ExtraRuns:
     def asking(self, task: Task, name: str | None, args: Mapping[str, Any]) -> Ask:
         """The write that asks for a run, which :meth:`tell_workers` has to follow."""
         _, ref = locate(task, name)
-        own, carried = decode_args(encode_args(args)), self._observers.carried()
+        own, carried = decode_args(encode_args(task.encoded_args({}, args))), self._observers.carried()
         return Ask(ref, ExtraRun(new_revision(), self._clock.now(), own, carried=carried))
 
     async def tell_workers(self, task: Task, asked: Sequence[Ask]) -> Mapping[Ask, Exception]:
@@ -202,7 +206,8 @@ class BulkTriggers(Bulk[Triggered, Ask]):
 
     def _asking(self, item: Triggered) -> tuple[str, Ask]:
         name, args = (item, self._args) if isinstance(item, str) else item
-        return name, self._runs.asking(self._task, name, args)
+        own = args.args_for(self._task) if isinstance(args, BoundTask) else args
+        return name, self._runs.asking(self._task, name, own)
 
     async def follow_up(self, stored: Sequence[tuple[str, Ask]]) -> Mapping[Ask, Exception]:
         writes = [write for _, write in stored]
@@ -249,7 +254,7 @@ class OnDemand:
         return await self._extra_runs.recompute(task, progress, dry_run=dry_run)
 
     async def trigger_task(
-        self, task: Task, instance_name: str | None = None, args: Mapping[str, Any] | None = None
+        self, task: Task | BoundTask, instance_name: str | None = None, args: Mapping[str, Any] | None = None
     ) -> str:
         """Execute a static task or an instance once, beside its schedule, which stays as it is. Returns when the run is
         safely stored; it begins within a poll interval, or when what is under way has ended.
@@ -259,18 +264,21 @@ class OnDemand:
         nor paused. Each call is one run, even if the storage's answer is lost; the scheduled occurrence, its attempts
         and the moment of its retry wait until the run has ended.
 
-        :param task: the static task; a concrete instance; or the template, with ``instance_name``.
+        :param task: the static task; a concrete instance; or the template, with ``instance_name``. By
+            ``task.with_args(…)`` it has the arguments of this run alone.
         :param args: arguments of this run alone, which come before those of the instance.
         :return: the run's id: what :attr:`Context.run_id` will be.
         :raises TaskNotFoundException: there is no such instance.
         :raises TooManyRunsException: 10 runs of the instance wait already; or its template is paused, and 100 of it and
             other paused templates.
+        :raises TypeError: the function declares no such argument, or another type.
         :raises ValueError: the arguments are no JSON, a name is missing or there is one too many.
         :raises RepositoryException: what is stored is damaged; or the storage failed, and whether there will be a run
             is unknown.
         """
-        self._calls.check("trigger_task", task)
-        return await self._extra_runs.trigger(task, instance_name, {} if args is None else args)
+        called, args = unbound(task, args, {})
+        self._calls.check("trigger_task", called)
+        return await self._extra_runs.trigger(called, instance_name, {} if args is None else args)
 
     async def trigger_tasks(
         self,
@@ -285,8 +293,8 @@ class OnDemand:
 
         An instance that is refused does not keep the rest from being executed. A name that comes twice is two runs.
 
-        :param instances: names, or pairs of a name and the arguments of that run (a mapping of them, too); consumed
-            batch by batch.
+        :param instances: names, or pairs of a name and the arguments of that run, as a dictionary or by
+            ``task.with_args(…)`` (a mapping of them, too); consumed batch by batch.
         :param progress: called after each batch with the number of instances dealt with so far.
         :param args: arguments of those runs that have none of their own.
         """

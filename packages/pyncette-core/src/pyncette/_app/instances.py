@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Mapping
+from typing import Any, get_args
 
 from pyncette._leases.control import ControlReading
 from pyncette._leases.registration import Register, Remove
 from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
+from pyncette._tasks.bound import BoundTask
 from pyncette._tasks.control import CONTROL
 from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.names import check_name
@@ -63,6 +65,21 @@ def what_if_exists(given: IfExists, *, force: bool) -> IfExists:
     if given not in ("update", "replace"):
         raise ValueError(f'force=True means if_exists="replace", which excludes {given!r}: pass one of them.')
     return "replace"
+
+
+def unbound(
+    task: Task | BoundTask, args: Mapping[str, Any] | None, kwargs: Mapping[str, object]
+) -> tuple[Task, Mapping[str, Any] | None]:
+    """The task, and the arguments that are given for it in one way or the other.
+
+    :raises TypeError: they are given in both.
+    """
+    if not isinstance(task, BoundTask):
+        return task, args
+    if args is not None or kwargs:
+        raise TypeError(f"{task.task.name!r} has its arguments by with_args(): pass no others, all of them there.")
+    bound: Task = task.task
+    return bound, task.named_args()
 
 
 def locate(task: Task, name: str | None) -> tuple[Task, Ref]:

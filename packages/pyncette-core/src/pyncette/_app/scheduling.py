@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias, overload
 
+from pyncette._tasks.bound import BoundTask, P
 from pyncette._tasks.existing import IfExists
 from pyncette._tasks.keywords import Argument
 from pyncette._tasks.task import Task
 from pyncette._tasks.timing import Timing
 
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
-from .instances import Instances, what_if_exists
+from .instances import Instances, unbound, what_if_exists
 from .states import TaskState
 from .steering import Steering
+
+WithArgs: TypeAlias = tuple[str, BoundTask[P]] | tuple[str, BoundTask[P], Mapping[str, Any]]
+"""An instance of a template whose function declares its arguments: its name, ``template.with_args(…)``, keywords."""
 
 
 class Scheduling(Steering):
@@ -24,7 +28,7 @@ class Scheduling(Steering):
 
     async def schedule_task(
         self,
-        task: Task,
+        task: Task[[]] | BoundTask,
         /,
         instance_name: str,
         force: bool = False,
@@ -49,7 +53,7 @@ class Scheduling(Steering):
         overdue is still executed once before. An execution under way goes on with the arguments that it began with.
         A paused instance stays paused, a dead one revives if its schedule changes.
 
-        :param task: the template.
+        :param task: the template; of one whose function declares its arguments, ``template.with_args(…)``.
         :param instance_name: the instance's name, unique under the template.
         :param force: the same as ``if_exists="replace"``.
         :param if_exists: what to do about an instance that exists: ``"update"`` as above; ``"keep"`` leaves it as it
@@ -69,11 +73,13 @@ class Scheduling(Steering):
         :raises TaskExistsException: the instance exists, and ``if_exists`` is ``"error"``.
         :raises StorageVersionException: a later version of Pyncette has stored it; it was left as it is.
         :raises ValueError: schedule, arguments or name are not valid, or this app does not declare the task.
-        :raises TypeError: a policy is given, or a keyword is misspelt.
+        :raises TypeError: a policy is given, or a keyword is misspelt; an argument that the function declares is
+            missing or of another type, or it declares no such argument.
         :raises RuntimeError: the caller is in another thread or event loop than the app: see :meth:`from_thread`.
         :raises RepositoryException: the storage failed; whether the instance is stored is unknown.
         """
-        self._calls.check("schedule_task", task)
+        template, args = unbound(task, args, kwargs)
+        self._calls.check("schedule_task", template)
         timing = Timing(
             schedule=schedule,
             interval=interval,
@@ -83,16 +89,38 @@ class Scheduling(Steering):
             end_at=end_at,
             max_runs=max_runs,
         )
-        concrete = task.instantiate(instance_name, **timing, args=args, **kwargs)
+        concrete = template.instantiate(instance_name, **timing, args=args, **kwargs)
         concrete.scheduling = await self._instances.schedule(
             concrete, what_if_exists(if_exists, force=force), paused=paused
         )
         return concrete
 
+    @overload
+    async def schedule_tasks(
+        self,
+        task: Task[[]],
+        instances: Iterable[tuple[str, Mapping[str, Any]]] | AsyncIterable[tuple[str, Mapping[str, Any]]],
+        force: bool = False,
+        progress: Progress | None = None,
+        *,
+        if_exists: IfExists = "update",
+    ) -> BulkResult: ...
+
+    @overload
+    async def schedule_tasks(
+        self,
+        task: Task[P],
+        instances: Iterable[WithArgs[P]] | AsyncIterable[WithArgs[P]],
+        force: bool = False,
+        progress: Progress | None = None,
+        *,
+        if_exists: IfExists = "update",
+    ) -> BulkResult: ...
+
     async def schedule_tasks(
         self,
         task: Task,
-        instances: Iterable[tuple[str, Mapping[str, Any]]] | AsyncIterable[tuple[str, Mapping[str, Any]]],
+        instances: Iterable[Any] | AsyncIterable[Any],
         force: bool = False,
         progress: Progress | None = None,
         *,
@@ -102,7 +130,9 @@ class Scheduling(Steering):
 
         An instance that is refused does not keep the rest from being scheduled. The call is not a transaction.
 
-        :param instances: pairs of instance name and keywords; consumed batch by batch.
+        :param task: the template.
+        :param instances: pairs of instance name and keywords; of a template whose function declares its arguments, the
+            name, ``template.with_args(…)``, and keywords if there are any. Consumed batch by batch.
         :param force: the same as ``if_exists="replace"``.
         :param progress: called after each batch with the number of instances dealt with so far.
         :param if_exists: what to do about instances that exist, as in :meth:`schedule_task`.

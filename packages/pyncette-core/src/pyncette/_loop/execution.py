@@ -24,7 +24,7 @@ from pyncette.observer import Observers
 
 from .deadlines import Deadlines
 from .failures import FailureLog
-from .invoke import invoke
+from .invoke import invoke, invoke_with_arguments
 from .watchdog import Watchdog, Watched
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -247,7 +247,9 @@ class Executions:
         context = self._context(held)
         func = held.task.task_func
         enter: Callable[[], Awaitable[Any]] = functools.partial(func, context)
-        if held.task.synchronous:
+        if held.task.arguments is not None:
+            enter = functools.partial(invoke_with_arguments, held.task, context)
+        elif held.task.synchronous:
             enter = functools.partial(invoke, func, context)
         for middleware in self._middlewares:
             enter = functools.partial(middleware, context, enter)

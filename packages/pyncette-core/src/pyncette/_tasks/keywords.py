@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -55,13 +55,16 @@ def declared_args(kwargs: Mapping[str, object], explicit: object) -> dict[str, A
     return _merged(kwargs, explicit)
 
 
-def instance_args(kwargs: Mapping[str, object], explicit: object) -> dict[str, Any]:
+def instance_args(
+    kwargs: Mapping[str, object], explicit: object, declared: Collection[str] = frozenset()
+) -> dict[str, Any]:
     """The arguments of an instance: its further keywords, and what is in ``args``.
 
+    :param declared: arguments that the task function declares, whatever they are called.
     :raises TypeError: a keyword is a policy or a misspelt parameter, or ``args`` is no dictionary.
     """
     for name in kwargs:
-        if problem := _of_an_instance(name):
+        if name not in declared and (problem := _of_an_instance(name)):
             raise TypeError(problem)
     return _merged(kwargs, explicit)
 

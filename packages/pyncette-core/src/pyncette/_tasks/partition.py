@@ -8,6 +8,7 @@ from typing import Any
 from pyncette._validation.checks import check_count, is_index
 
 from . import names
+from .bound import P
 from .task import PartitionSelector, Task
 
 MOST_PARTITIONS = 100_000
@@ -30,6 +31,7 @@ class Partition(Task):
             args=whole.extra_args,
             policies=whole.policies,
             dynamic=True,
+            arguments=whole.arguments,
         )
 
     def _canonical_name(self) -> str:
@@ -50,7 +52,7 @@ class Partition(Task):
         return self.whole
 
 
-class PartitionedTask(Task):
+class PartitionedTask(Task[P]):
     """A template whose instances live in ``partition_count`` queues.
 
     :ivar enabled_partitions: the partitions that this app executes, None for all; can be set until the loop runs.

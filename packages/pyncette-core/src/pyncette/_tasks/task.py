@@ -6,13 +6,15 @@ import datetime
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
 from pyncette._schedules.moments import to_datetime
 from pyncette.record import Queue, Ref
 from pyncette.schedule import Cron, Interval, Once, Schedule, upcoming_of
 
 from . import names
+from .arguments import Arguments
+from .bound import BoundTask, P
 from .existing import Scheduling
 from .keywords import Argument, instance_args
 from .policies import ExecutionMode, FailureMode, Policies
@@ -28,7 +30,7 @@ class PartitionSelector(Protocol):
     def __call__(self, partition_count: int, task_id: str, /) -> int: ...
 
 
-class Task:
+class Task(Generic[P]):
     """A task: static, a template of dynamic instances, or one concrete instance.
 
     Tasks are made by the decorators of :class:`pyncette.Pyncette` and by :meth:`instantiate`.
@@ -43,12 +45,13 @@ class Task:
     :ivar enabled: whether this app executes the task; can be set until the loop runs.
     :ivar scheduling: what became of an instance that :meth:`~pyncette.PyncetteContext.schedule_task` has returned.
     :ivar synchronous: whether the function is a plain one, which runs in a worker thread.
+    :ivar arguments: what the function declares as its arguments, None if it takes the context alone.
     """
 
     def __init__(
         self,
         name: str,
-        task_func: Callable[[Any], Any],
+        task_func: Callable[..., Any],
         *,
         schedule: Schedule | None,
         args: dict[str, Any],
@@ -60,9 +63,11 @@ class Task:
         args_text: str | None = None,
         bounds: Bounds = UNBOUNDED,
         canonical_name: str | None = None,
+        arguments: Arguments | None = None,
     ) -> None:
         self.name = name
         self.task_func = task_func
+        self.arguments: Arguments | None = arguments if parent_task is None else parent_task.arguments
         self.synchronous: bool = (
             not inspect.iscoroutinefunction(task_func) if parent_task is None else parent_task.synchronous
         )
@@ -236,7 +241,7 @@ class Task:
         :raises TypeError: a policy is given, or a keyword is misspelt.
         """
         home = self.home_of(names.check_name(name, "task instance"))
-        own = instance_args(kwargs, args)
+        own = self.encoded_args(kwargs, args)
         timing = Timing(
             schedule=schedule,
             interval=interval,
@@ -247,9 +252,28 @@ class Task:
             max_runs=max_runs,
         )
         merged = {**self.extra_args, **own}
+        if self.arguments is not None:
+            self.arguments.check_complete(merged)
         own_schedule, bounds = read_timing(self._with_defaults(timing))
         self._check_policies(own_schedule)
         return home.restore(name, own_schedule, merged, encode_args(merged), bounds)
+
+    def encoded_args(self, kwargs: Mapping[str, object], args: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Arguments of an instance or a run, as JSON if they are typed. Some may be missing.
+
+        :raises TypeError: one is unknown, misspelt or of another type than it is declared with.
+        """
+        if self.arguments is None:
+            return instance_args(kwargs, args)
+        return self.arguments.encode(instance_args(kwargs, args, self.arguments.names or frozenset()))
+
+    def with_args(self, /, *args: P.args, **kwargs: P.kwargs) -> BoundTask[P]:
+        """This task with the arguments that its function declares, to be scheduled or triggered.
+
+        ``await context.schedule_task(report.with_args(user_id=5), "ada")``. Type checkers and editors know the
+        arguments from the function's signature. They are checked at run time by the call that takes the result.
+        """
+        return BoundTask(self, args, kwargs)
 
     def home_of(self, name: str) -> Task:
         """The task under which the instance ``name`` is stored: this template, or the instance's partition."""
@@ -321,9 +345,9 @@ class Task:
             raise ValueError(f"{self.name!r} has no schedule of its own; ask one of its instances.")
         return upcoming_of(self._schedule, after)
 
-    async def __call__(self, context: Any) -> Any:
-        """Call the function as it is, without lease, fixtures or middlewares."""
-        result = self.task_func(context)
+    async def __call__(self, context: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call the function as it is, without lease, fixtures, middlewares or checks of its arguments."""
+        result = self.task_func(context, *args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
     def __str__(self) -> str:
@@ -335,5 +359,7 @@ class Task:
 
 def check_task(task: object) -> None:
     """:raises TypeError: ``task`` is none."""
+    if isinstance(task, BoundTask):
+        raise TypeError(f"This call takes no arguments of {task.task.name!r}: pass the task without with_args().")
     if not isinstance(task, Task):
         raise TypeError(f"Pass the task, which is what @app.dynamic_task() or @app.task() returned, not {task!r}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .app.arguments import ArgumentContract
 from .app.backfilling import BackfillContract
 from .app.changing_kind import KindContract
 from .app.damaged import DamageContract
@@ -36,6 +37,7 @@ class AppContract(
     LeaseContract,
     RenewalContract,
     SchedulingContract,
+    ArgumentContract,
     UpdateContract,
     ListingContract,
     HistoryContract,

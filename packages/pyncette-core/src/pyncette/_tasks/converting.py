@@ -1,0 +1,123 @@
+"""Converts arguments by pydantic, which is installed with the extra ``typed``. The only module that knows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any, NotRequired
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic_core import SchemaError
+from typing_extensions import TypedDict
+
+from .arguments import Inconvertible
+
+
+class Converted:
+    """Values of one type. Strict: nothing is converted but what JSON has no value for.
+
+    :ivar fields: the names in the JSON object, None if it is none, or has no names in particular.
+    :ivar is_object: whether JSON holds a value as an object.
+    """
+
+    def __init__(self, adapter: TypeAdapter[Any]) -> None:
+        self._adapter = adapter
+        self.is_object, self.fields = _form(adapter.json_schema())
+
+    def encode(self, value: object) -> Any:
+        try:
+            valid = self._adapter.validate_python(value, strict=True)
+        except ValidationError as e:
+            return self._encoded_already(value, e)
+        encoded = self._adapter.dump_python(valid, mode="json", by_alias=True, warnings=False)  # it is compared below
+        try:
+            back = self._adapter.validate_json(json.dumps(encoded), strict=True)
+        except ValidationError as e:
+            raise Inconvertible((), f"what JSON would hold of it can't be read back ({_first(e)[1]})") from None
+        if not _is_same(back, value):
+            raise Inconvertible(
+                (),
+                f"it is of type {type(value).__name__} and would not arrive as it was: declare a type that JSON can "
+                "hold without loss",
+            )
+        return encoded
+
+    def decode(self, text: str) -> Any:
+        try:
+            return self._adapter.validate_json(text, strict=True)
+        except ValidationError as e:
+            raise Inconvertible(*_first(e)) from None
+
+    def _encoded_already(self, value: object, error: ValidationError) -> Any:
+        """From a command line, or another storage."""
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise Inconvertible(*_first(error)) from None
+        try:
+            self.decode(text)
+        except Inconvertible:
+            if isinstance(value, (str, dict, list)):  # otherwise it was not meant as what JSON holds of a value
+                raise
+            raise Inconvertible(*_first(error)) from None
+        return json.loads(text)
+
+
+class Converter:
+    """Makes conversions."""
+
+    def of_type(self, annotation: Any) -> Converted:
+        """:raises TypeError: JSON can't hold its values."""
+        try:
+            return Converted(TypeAdapter(annotation))
+        except (PydanticUserError, PydanticUndefinedAnnotation, SchemaError) as e:
+            raise TypeError(str(e).splitlines()[0]) from None
+
+    def object_of(self, types: Mapping[str, Any]) -> Converted:
+        """An object with these fields, none of which need be there."""
+        make: Any = TypedDict  # type checkers want the names written down
+        return Converted(TypeAdapter(make("Arguments", {name: NotRequired[kind] for name, kind in types.items()})))
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two values are equal.
+
+    So are two moments of different timezones if they are the same: ``==`` says no where one of the clocks is put back.
+    And objects that can't be compared, if their attributes are.
+    """
+    if a == b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, datetime.datetime):
+        return None not in (a.tzinfo, b.tzinfo) and a.astimezone(datetime.UTC) == b.astimezone(datetime.UTC)
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(_is_same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_is_same, a, b))
+    if dataclasses.is_dataclass(a):
+        names = [field.name for field in dataclasses.fields(a)]
+        return all(_is_same(getattr(a, name, None), getattr(b, name, None)) for name in names)
+    return hasattr(a, "__dict__") and bool(vars(a)) and _is_same(vars(a), vars(b))
+
+
+def _form(schema: Mapping[str, Any]) -> tuple[bool, frozenset[str] | None]:
+    """Whether a schema is one of objects, and the names in them, None if they may have any."""
+    if "$ref" in schema:
+        schema = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "oneOf" in schema:
+        return all("$ref" in each or each.get("type") == "object" for each in schema["oneOf"]), None
+    if schema.get("type") != "object":
+        return False, None
+    return True, None if schema.get("additionalProperties") else frozenset(schema.get("properties", ()))
+
+
+def _first(error: ValidationError) -> tuple[tuple[object, ...], str]:
+    """Where, and what is wrong there. The value is left out: it may be a secret."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    message = first["msg"].replace("Input should", "it should", 1)
+    is_of_other_type = first["type"].endswith("_type")
+    return first["loc"], f"{message}, not {type(first['input']).__name__}" if is_of_other_type else message

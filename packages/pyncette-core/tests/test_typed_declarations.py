@@ -1,0 +1,258 @@
+"""Arguments that task functions declare: what may be declared, and what is refused at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+import pytest
+
+from pyncette import Context, PartitionedTask, Pyncette, PyncetteContext, Task, from_fixture
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+MINUTE = datetime.timedelta(minutes=1)
+
+
+class Session:
+    """Nothing that JSON could hold."""
+
+
+@dataclasses.dataclass
+class Order:
+    number: int
+    comment: str = ""
+
+
+class Loose(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    number: int
+
+
+async def opened(app_context: PyncetteContext) -> AsyncIterator[Session]:
+    yield Session()
+
+
+def any_number(context: Context, user_id: int, *rest: int) -> None: ...
+def any_name(context: Context, user_id: int, **rest: int) -> None: ...
+def no_type(context: Context, user_id) -> None: ...  # type: ignore[no-untyped-def]  # the mistake under test
+def no_type_beside(context: Context, user_id: int, more) -> None: ...  # type: ignore[no-untyped-def]  # as well
+def not_json(context: Context, session: Session) -> None: ...
+def not_json_inside(context: Context, sessions: list[Session]) -> None: ...
+def for_checkers(context: Context, total: Decimal) -> None: ...
+def wrong_default(context: Context, user_id: int = "5") -> None: ...  # type: ignore[assignment]  # the mistake under test
+def none_by_default(context: Context, user_id: int = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
+def model_and_more(context: Context, order: Order, /, user_id: int) -> None: ...
+def two_models(context: Context, order: Order, other: Order, /) -> None: ...
+def no_model(context: Context, number: int, /) -> None: ...
+def fixture_by_position(context: Context, session: Session = from_fixture(opened), /) -> None: ...
+
+
+MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (any_number, r"The parameter \*rest: .* stands for any number of arguments: name each one, with its type"),
+    (any_name, r"The parameter \*\*rest: .* stands for any number of arguments: name each one, with its type"),
+    (no_type, "The argument 'user_id' of the task 'no_type' has no type: write user_id: int"),
+    (no_type_beside, "The argument 'more' of the task 'no_type_beside' has no type: write more: int"),
+    (not_json, "The argument 'session' .* can't be stored as JSON: .*Session.* write session: … = from_fixture()"),
+    (not_json_inside, "The argument 'sessions' .* can't be stored as JSON: .*Session"),
+    (for_checkers, "The type of the argument 'total' .* can't be found .*'Decimal'.* not within 'if TYPE_CHECKING:'"),
+    (wrong_default, "The default of the argument 'user_id' .* it should be a valid integer, not str"),
+    (none_by_default, "The default of the argument 'user_id' .* it should be a valid integer, not NoneType"),
+    (
+        model_and_more,
+        "has 'order' before the '/', as a model of all arguments, and others beside it: leave the '/' out",
+    ),
+    (two_models, "has 'order' before the '/', as a model of all arguments, and others beside it"),
+    (no_model, "The argument 'number' .* stands before the '/' .* which must be a class with fields.*: leave the '/'"),
+    (fixture_by_position, "The fixture 'session' of the task 'fixture_by_position' must come after the '/'"),
+]
+
+
+@pytest.mark.parametrize("function, message", MISTAKES, ids=lambda value: getattr(value, "__name__", ""))
+def test_mistakes_of_functions(function: Callable[..., Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Pyncette().dynamic_task()(function)
+
+
+async def report(context: Context, user_id: int, since: datetime.date | None = None) -> None: ...
+async def of_order(context: Context, order: Order, /) -> None: ...
+async def of_loose(context: Context, loose: Loose, /) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function, args, message",
+    [
+        (report, {}, "The task 'report' needs the argument 'user_id', which has no default"),
+        (report, {"user_id": "5"}, "The argument user_id of 'report': it should be a valid integer, not str"),
+        (report, {"user_id": 5, "sinc": None}, "The task 'report' has no argument 'sinc': did you mean 'since'?"),
+        (report, {"user_id": 5, "zone": "UTC"}, "has no argument 'zone': it declares since, user_id"),
+        (of_order, {}, "The argument number of 'of_order': Field required"),
+        (of_order, {"number": 5, "coment": "x"}, "has no argument 'coment': did you mean 'comment'?"),
+        (of_order, {"number": "5"}, "The argument number of 'of_order': it should be a valid integer, not str"),
+    ],
+)
+def test_arguments_of_static_tasks_are_checked(function: Any, args: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Pyncette().task(interval=MINUTE, args=args)(function)
+
+
+def test_arguments_of_static_tasks() -> None:
+    app = Pyncette()
+    day = datetime.date(2030, 1, 31)
+    task = app.task(interval=MINUTE, args={"user_id": 5, "since": day})(report)
+    assert task.extra_args == {"user_id": 5, "since": "2030-01-31"}
+    assert app.task(name="order", interval=MINUTE, number=5)(of_order).extra_args == {"number": 5}
+    assert app.task(name="loose", interval=MINUTE, number=5, more=[1])(of_loose).extra_args == {
+        "number": 5,
+        "more": [1],
+    }
+
+
+def test_defaults_of_templates_are_checked() -> None:
+    app = Pyncette()
+    with pytest.raises(TypeError, match="The argument user_id of 'report': it should be a valid integer"):
+        app.dynamic_task(user_id="x")(report)
+    with pytest.raises(TypeError, match="has no argument 'user': it declares since, user_id"):
+        app.partitioned_task(partition_count=2, user=5)(report)
+    template = app.dynamic_task(user_id=5)(report)
+    assert template.instantiate("a", interval=MINUTE).extra_args == {"user_id": 5}
+    assert template.instantiate("a", interval=MINUTE, user_id=6).extra_args == {"user_id": 6}
+
+
+def _keeps(context: Context, i=1) -> None: ...  # type: ignore[no-untyped-def]  # as functions made in a loop do
+def _second(number: int, context: Context) -> None: ...
+
+
+def test_what_is_untyped_stays_so() -> None:
+    """A function that takes the context alone, and those that keep values in defaults."""
+
+    def anything(*args: Any, **kwargs: Any) -> None: ...
+
+    app = Pyncette()
+    tasks: list[Task] = [
+        app.dynamic_task(name="kept")(_keeps),
+        app.dynamic_task(name="bound")(functools.partial(_second, 1)),
+        app.dynamic_task(name="anything")(anything),
+        app.dynamic_task(name="class")(type("Callable", (), {"__call__": lambda self, context: None})()),
+    ]
+    for task in tasks:
+        assert task.arguments is None
+        assert task.instantiate("a", interval=MINUTE, anything=[1]).extra_args == {"anything": [1]}
+
+
+def test_methods_partials_and_wrapped_functions_are_read() -> None:
+    class Service:
+        async def method(self, context: Context, user_id: int) -> None: ...
+
+        async def __call__(self, context: Context, user_id: int) -> None: ...
+
+    @functools.wraps(report)
+    async def wrapped(*args: Any, **kwargs: Any) -> None: ...
+
+    app = Pyncette()
+    functions: tuple[Any, ...] = (Service().method, Service(), wrapped, functools.partial(report, since=None))
+    for number, function in enumerate(functions):
+        task: Task = app.dynamic_task(name=str(number))(function)
+        assert task.arguments is not None
+        with pytest.raises(TypeError, match="argument user_id of"):
+            task.instantiate("a", interval=MINUTE, user_id="x")
+
+
+@pytest.mark.parametrize("declare", ["dynamic_task", "partitioned_task"])
+def test_arguments_may_be_called_as_they_like(declare: str) -> None:
+    """Policies, words of other schedulers and parameters of the calls are no reserved names for them."""
+
+    async def odd(context: Context, timeout: int, tz: str, schedule: str, name: str, self: int, args: int) -> None: ...
+
+    options = {} if declare == "dynamic_task" else {"partition_count": 2}
+    template: Task = getattr(Pyncette(), declare)(**options)(odd)
+    bound = template.with_args(timeout=1, tz="UTC", schedule="x", name="y", self=2, args=3)
+    instance = template.instantiate("a", interval=MINUTE, args=bound.named_args())
+    assert instance.extra_args == {"timeout": 1, "tz": "UTC", "schedule": "x", "name": "y", "self": 2, "args": 3}
+    assert template.instantiate(
+        "a", interval=MINUTE, timeout=1, tz="x", args={"schedule": "", "name": "", "self": 1, "args": 1}
+    )
+
+
+async def test_fixtures_are_found_when_the_app_is_opened() -> None:
+    app = Pyncette()
+
+    @app.dynamic_task()
+    async def one(context: Context, session: Session = from_fixture()) -> None: ...
+
+    with pytest.raises(
+        ValueError, match=r"The parameter 'session' of 'one': the app has no fixture 'session' \(it has none"
+    ):
+        app.create()
+    app.use_fixture("session", opened)
+    app.create()
+
+    @app.dynamic_task()
+    async def two(
+        context: Context, session: Session = from_fixture(opened), other: Any = from_fixture("opened")
+    ) -> None: ...
+
+    with pytest.raises(ValueError, match=r"'other' of 'two': the app has no fixture 'opened' \(it has 'session'\)"):
+        app.create()
+
+
+def test_a_function_that_is_no_fixture() -> None:
+    app = Pyncette()
+
+    @app.dynamic_task()
+    async def task(context: Context, session: Session = from_fixture(opened)) -> None: ...
+
+    with pytest.raises(ValueError, match=r"'session' of 'task': opened is no fixture of the app: decorate it"):
+        app.create()
+    with pytest.raises(TypeError, match="takes a fixture's function or name, not 5"):
+        from_fixture(5)  # type: ignore[call-overload]  # the mistake under test
+
+
+def test_an_argument_with_the_name_of_a_fixture() -> None:
+    app = Pyncette()
+    app.dynamic_task()(report)
+    app.use_fixture("user_id", opened)
+    with pytest.raises(
+        ValueError, match=r"The argument 'user_id' of 'report' has the name of a fixture: write user_id: "
+    ):
+        app.create()
+
+
+def test_a_bound_task_shows_no_values() -> None:
+    task = Pyncette().partitioned_task(partition_count=2)(report)
+    assert isinstance(task, PartitionedTask)
+    assert repr(task.with_args(user_id=5)) == "<BoundTask of 'report'>"
+
+
+WITHOUT = """
+import sys
+sys.modules["pydantic"] = None
+from pyncette import Context, Pyncette, from_fixture
+app = Pyncette()
+
+@app.dynamic_task()
+async def untyped(context: Context) -> None: ...
+
+@app.dynamic_task()
+async def only_fixtures(context: Context, session: object = from_fixture()) -> None: ...
+
+try:
+    @app.dynamic_task()
+    async def typed(context: Context, user_id: int) -> None: ...
+except TypeError as e:
+    print(e)
+"""
+
+
+def test_without_the_library() -> None:
+    run = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False, timeout=60)
+    assert run.stderr == ""
+    assert run.stdout.startswith("The task 'typed' declares the argument 'user_id', and typed arguments need pydantic:")
+    assert "install pyncette[typed] or pyncette-core[typed]" in run.stdout
