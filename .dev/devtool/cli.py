@@ -135,7 +135,8 @@ def verify_types(_options: argparse.Namespace, _rest: list[str]) -> int:
 
 def docs(_options: argparse.Namespace, _rest: list[str]) -> int:
     ready = prepared(*test_requirements(), *groups()["docs"])
-    return ready.run("-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    built = ready.run("-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
+    return ready.run("-m", "pytest", "-q", "tests/docs/test_validated.py") or built
 
 
 def chaos(_options: argparse.Namespace, rest: list[str]) -> int:
