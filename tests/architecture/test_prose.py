@@ -1,0 +1,35 @@
+"""The words of the style guide in docs/contributing.md: what readers see says them as the field does."""
+
+import re
+
+from tests.architecture.sources import ROOT, tracked
+
+INSTEAD = {
+    r"cron texts?": "cron expression",
+    r"(?<!\w)all the same(?! )|go(es)? on all the same": "nevertheless, or nothing",
+    r"(said|told|says|tells) once\b": "logged once",
+    r"\b(is|are|was|were) away\b": "unreachable, down",
+    r"\b(mend(s|ed|ing)?)\b": "fix",
+    r"\bwho has\b": "if you have",
+    r"\bat most so many\b": "at most this many",
+    r"\b(its|their|the) mates\b": "the rest of the batch",
+    r"\bcrews?\b": "workers",
+    r"\bNone of these storages\b": "",
+    r"\bmoods?\b": "states",
+}
+EXCEPT = {"docs/contributing.md", "tests/architecture/test_prose.py"}
+"""The guide itself names what it forbids."""
+
+
+def test_the_style_guide_is_kept() -> None:
+    bad = []
+    for path in tracked():
+        name = str(path.relative_to(ROOT))
+        if path.suffix not in {".md", ".py", ".sql", ".lua", ".yml", ".yaml"} or name in EXCEPT:
+            continue
+        text = path.read_text()
+        for pattern, instead in INSTEAD.items():
+            for found in re.finditer(pattern, text, re.IGNORECASE):
+                line = text.count("\n", 0, found.start()) + 1
+                bad.append(f"{name}:{line} {found[0]!r}: {instead}")
+    assert not bad, "\n".join(bad)
