@@ -24,7 +24,7 @@ app = Pyncette("sqlite:///runs.db", history=timedelta(days=7))
 @app.task(interval=timedelta(milliseconds=200), failure_mode=FailureMode.COMMIT)
 async def import_prices(context: Context) -> None:
     if context.scheduled_at.microsecond // 200_000 % 2:
-        raise ConnectionError("the price server is away")
+        raise ConnectionError("the price server is down")
 
 
 class State(TypedDict):

@@ -22,6 +22,7 @@ def check(environment: Environment, *, fix: bool) -> int:
     steps = {
         "lint": ("-m", "ruff", "check"),
         "format": ("-m", "ruff", "format", "--check"),
+        "spelling": ("-m", "codespell_lib"),
         "types": (*mypy, r"--exclude=packages/.*/conftest\.py$", *typed),
         **{f"types of {name}": (*mypy, name) for name in conftests},
         "types of the documentation": ("-m", "pytest", "-q", "tests/docs/test_typing.py"),

@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         help="fail unless 98 %% of the lines and branches of the pure modules are covered",
     )
     check = add("check", check_all, "Lint, format, types, layers and ceilings: quick, before each commit.")
-    check.add_argument("--fix", action="store_true", help="mend what can be mended first")
+    check.add_argument("--fix", action="store_true", help="fix what can be fixed first")
     add("compat", compat, "Run the backends' contract on the oldest core that they allow.")
     add("types", verify_types, "Build and install the wheels, and check their types as users see them.")
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")

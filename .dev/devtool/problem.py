@@ -2,4 +2,4 @@
 
 
 class Problem(Exception):
-    """Something that the caller can mend; its text says what and how. Printed without a traceback."""
+    """Something that the caller can fix; its text says what and how. Printed without a traceback."""

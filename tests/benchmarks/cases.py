@@ -90,17 +90,17 @@ def execute(
     :param extra: what else the workers have to know.
     """
     job = {**job_on(storage, "execute"), **extra}
-    crew = [Process(version, {**job, "load": load})]
-    crew[0].ready()
-    crew += [Process(version, job) for _ in range(processes - 1)]
-    for process in crew[1:]:
+    workers = [Process(version, {**job, "load": load})]
+    workers[0].ready()
+    workers += [Process(version, job) for _ in range(processes - 1)]
+    for process in workers[1:]:
         process.ready()
-    for process in crew:
+    for process in workers:
         process.begin()
     began = time.monotonic()
-    while not enough(sum(process.count for process in crew), time.monotonic() - began):
+    while not enough(sum(process.count for process in workers), time.monotonic() - began):
         time.sleep(0.01)
-    return [process.end() for process in crew]
+    return [process.end() for process in workers]
 
 
 def burst(version: Version, storage: Storage, count: int, processes: int = 1) -> Figures:

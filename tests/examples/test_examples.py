@@ -187,7 +187,7 @@ def test_run_log_page(start: Start) -> None:
     port = free_port()
     program = start("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "run_log_page:web")
     program.wait_for(lambda: program.matches("Uvicorn running"))
-    program.wait_for(lambda: program.matches("the price server is away"))
+    program.wait_for(lambda: program.matches("the price server is down"))
 
     def shows_failed() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -195,7 +195,7 @@ def test_run_log_page(start: Start) -> None:
         page = connection.getresponse().read().decode()
         connection.close()
         assert "succeeded" not in page
-        return "<td>import_prices</td>" in page and "ConnectionError: the price server is away" in page
+        return "<td>import_prices</td>" in page and "ConnectionError: the price server is down" in page
 
     program.wait_for(shows_failed)
     program.process.send_signal(signal.SIGINT)

@@ -31,7 +31,7 @@ MARIADB_TABLES = (
     "maria_add_gis_sp_bootstrap.sql",
     "mysql_sys_schema.sql",
 )
-# Nothing needs to outlive the machine; what a killed server has acknowledged is kept all the same.
+# Nothing needs to outlive the machine; what a killed server has acknowledged is still kept.
 COMMON = (
     "--innodb-flush-log-at-trx-commit=2",
     "--innodb-flush-method=nosync",

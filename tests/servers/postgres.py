@@ -28,7 +28,7 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "jit": "off",
     "dynamic_shared_memory_type": "mmap",  # in files beside the data, which go with them
-    # Nothing needs to outlive the machine; what a killed server has acknowledged is kept all the same.
+    # Nothing needs to outlive the machine; what a killed server has acknowledged is still kept.
     "fsync": "off",
     "full_page_writes": "off",
     "max_wal_size": "256MB",

@@ -33,7 +33,7 @@ app = Pyncette("sqlite:///jobs.db", poll_interval=timedelta(milliseconds=50), hi
 @app.dynamic_task(retry=Retry(max_attempts=1))
 async def report(context: Context) -> None:
     if context.args.get("fails"):
-        raise ConnectionError("the mail server is away")
+        raise ConnectionError("the mail server is down")
     context.app_context.shutdown()
 """
 
@@ -62,10 +62,10 @@ def test_what_is_dead_is_told_with_its_error(failed: Program) -> None:
     status, out, _ = failed("dead", *STORE)
     assert status == 0
     assert "Eve" in out
-    assert "ConnectionError: the mail server is away" in out
+    assert "ConnectionError: the mail server is down" in out
     (dead,) = lines(failed("dead", "report", "--json", *STORE)[1])
     assert (dead["instance"], dead["state"], dead["totals"]["failed"]) == ("Eve", "dead", 1)
-    assert dead["runs"][-1]["error"] == "ConnectionError: the mail server is away"
+    assert dead["runs"][-1]["error"] == "ConnectionError: the mail server is down"
     assert "Recent runs" in failed("show", "report", "Eve", *STORE)[1]
 
 

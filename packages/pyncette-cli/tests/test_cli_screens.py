@@ -37,7 +37,7 @@ app = Pyncette("sqlite:///jobs.db", history=timedelta(days=7), worker_name="eu-1
 async def letter(context: Context) -> None:
     context.app_context.shutdown()
     await anyio.sleep(1.1)  # some seconds, with one digit
-    raise ConnectionError("the mail server is away")
+    raise ConnectionError("the mail server is down")
 """
 
 COMMANDS: dict[str, tuple[str, ...]] = {

@@ -92,7 +92,7 @@ async def test_the_trace_of_a_run(app: Pyncette, collected: Collected) -> None:
         with collected.tracer.start_as_current_span("inside"):
             await context.app_context.get_task(context.task)
         if context.attempt == 1:
-            raise ConnectionError("the mail server is away")
+            raise ConnectionError("the mail server is down")
 
     use_opentelemetry(app, tracer_provider=collected.provider)
     clock = ManualClock()

@@ -83,7 +83,7 @@ async def test_a_record_that_is_gone_is_stored_anew_within_ten_minutes(caplog: p
 
 
 async def test_a_storage_that_comes_back_empty_is_noticed_when_the_worker_next_writes() -> None:
-    """Also if it was away for so short a time that no call failed."""
+    """Even if it was down so briefly that no call failed."""
     world = World(interval=MINUTE)
     async with world.running():
         await world.clock.advance(MINUTE)

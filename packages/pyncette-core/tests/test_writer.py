@@ -184,7 +184,7 @@ async def test_nothing_is_overdue_once_it_is_given_up(lab: Lab) -> None:
     assert not lab.writer.overdue
 
 
-async def test_a_refused_write_does_not_fail_its_mates(lab: Lab) -> None:
+async def test_a_refused_write_does_not_fail_the_others(lab: Lab) -> None:
     lab.plan.always(refuse(lambda record: record.key in {"q:13", "q:77"}), "swap")
     writes = [Put(f"q:{i}") for i in range(100)]
     await lab.put(*writes)

@@ -259,7 +259,7 @@ class TestRecognising:
         assert says in str(await error_of(watched()))
 
     async def test_a_table_that_is_being_changed(self, watched: Factory, direct: Factory, proxy: Wire) -> None:
-        """Its capacity, for example: it can be used all the same."""
+        """Its capacity, for example: it can still be used."""
         await works(direct)
         proxy.script = shows({"TableStatus": "UPDATING"}, proxy)
         await works(watched)

@@ -1,4 +1,4 @@
-"""Redis Cluster: where keys are, claims over several servers, slots that move, servers that are away."""
+"""Redis Cluster: where keys are, claims over several servers, slots that move, servers that are down."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ async def test_slots_that_move_under_load(cluster: Server) -> None:
 
 
 async def test_a_server_that_is_away(cluster: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """What the others have goes on, which is said once; what it has is unavailable, and is there when it is back."""
+    """The queues of the others keep working, and one log line says so; its own are unavailable until it is back."""
     options = {"redis_timeout": 1, "redis_namespace": ""}
     async with opened(cluster, **options) as repository:
         records = [one for queue in PARTITIONS for one in numbered(3, queue.name)]

@@ -104,7 +104,7 @@ async def test_a_newer_release_has_expanded_it(server: Server) -> None:
 
 
 async def test_a_cluster(cluster: Server) -> None:
-    """All servers are asked; what is the same on each of them is said once."""
+    """All servers are asked; what is the same on each of them is reported once."""
     async with opened(cluster) as repository:
         queues = [f"task{number}" for number in range(20)]
         records = [Record(queue, f"{queue}:a", 0, 0, None, None, "r", 0, 0, "{}") for queue in queues]

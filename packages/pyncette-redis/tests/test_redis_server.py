@@ -1,4 +1,4 @@
-"""What a single server and its moods do to the repository: round trips, restarts, pauses, full memory."""
+"""What the states of a single server do to the repository: round trips, restarts, pauses, full memory."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ async def test_scripts_that_the_server_forgot(server: Server) -> None:
 
 @pytest.mark.parametrize("kill", [False, True])
 async def test_restart(durable: Server, kill: bool) -> None:
-    """While the server is away all calls say so at once; afterwards the same repository works, and nothing is lost."""
+    """While the server is down, all calls say so at once; afterwards the same repository works, and nothing is lost."""
     server = durable
     async with opened(server) as repository:
         records = numbered(20)

@@ -54,7 +54,7 @@ def describe(error: Exception) -> Failure:
 
 @contextmanager
 def as_usage() -> Iterator[None]:
-    """What a call says of its arguments is said to the user, who has given them."""
+    """An error about arguments is the mistake of the user who gave them: it is shown without a traceback."""
     try:
         yield
     except (TypeError, ValueError) as e:

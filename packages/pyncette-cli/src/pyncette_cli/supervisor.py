@@ -76,7 +76,7 @@ class Supervisor:
         return self.status
 
     async def _start_others(self, slots: TaskGroup) -> None:
-        """They wait for the first, so that a mistake in the app or a storage that is not there is told once."""
+        """They wait for the first, so that a mistake in the app or a storage that is missing is reported once."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._cancel_when_stopping, group.cancel_scope)
             await self.lifeline.ready()

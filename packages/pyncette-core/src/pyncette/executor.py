@@ -36,7 +36,7 @@ class Executor(Protocol):
 class DefaultExecutor:
     """Runs executions side by side on the event loop, in a task group of its own.
 
-    :param concurrency_limit: at most so many at the same time.
+    :param concurrency_limit: at most this many at the same time.
     """
 
     def __init__(self, concurrency_limit: int = 100) -> None:

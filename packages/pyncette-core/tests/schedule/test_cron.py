@@ -1,4 +1,4 @@
-"""Cron texts: what croniter reads and finds in UTC, and what is refused."""
+"""Cron expressions: what croniter reads and finds in UTC, and what is refused."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Sampler:
         samples: list[SampledTask] = []
         try:
             samples = [await self._stored(task) for task in await self._registry.sampled(tasks)]
-        except RepositoryException:  # logged where it happens; what this worker knows of itself is told all the same
+        except RepositoryException:  # logged where it happens; what this worker knows of itself is reported anyway
             samples = []
         now = self._clock.now()
         self._observers.tell(

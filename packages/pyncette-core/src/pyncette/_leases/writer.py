@@ -267,7 +267,7 @@ class Writer:
             return None
         try:
             write.sent = write.decide(now)
-        except Exception as e:  # noqa: BLE001 - a fault of this write, not of its mates
+        except Exception as e:  # noqa: BLE001 - a fault of this write, not of the others in the batch
             self._finish(write, e)
             return None
         if write.sent is None:
@@ -319,7 +319,7 @@ class Writer:
         write.not_before = anyio.current_time() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
     async def _split(self, writes: Sequence[Write], error: Exception) -> None:
-        """A batch was refused: find the culprit, so that its mates are stored all the same."""
+        """A batch was refused: find the culprit, so that the other writes are stored."""
         if len(writes) == 1:
             self._finish(writes[0], error)
             return

@@ -31,7 +31,7 @@ _SHAPE = (
 
 
 class CronError(CroniterBadCronError):
-    """A cron text that can't be used; the message names the field and says what to write."""
+    """A cron expression that can't be used; the message names the field and says what to write."""
 
 
 @lru_cache(maxsize=4096)

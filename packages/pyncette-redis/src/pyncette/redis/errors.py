@@ -30,7 +30,7 @@ class Failures:
     """Translates errors of one repository.
 
     :ivar starting: whether it is being opened. What is refused then is a mistake in the configuration; later it is an
-        outage that somebody may mend.
+        outage that somebody may fix.
     """
 
     def __init__(self, settings: Settings) -> None:

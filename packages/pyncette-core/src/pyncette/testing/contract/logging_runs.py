@@ -222,7 +222,7 @@ class RunLogContract(ContractBase):
             await self._found(client, [line(0), line(1)])
 
     async def test_prune_runs(self, repository: Repository) -> None:
-        """The oldest go first, at most so many, and none from the moment on; records stay."""
+        """The oldest go first, at most as many as asked, and none from the moment on; records stay."""
         if not await self._keeps(repository):
             return
         lines = lines_of_many(range(30))

@@ -90,7 +90,7 @@ class FaultContract(AppBase):
         assert (bench.log.due(), bench.log.at()) == ([60, 120], [80, 120])
 
     async def test_an_outage(self, bench: Bench) -> None:
-        """While the storage is away executions go on; when it is back they are settled, and what was missed runs."""
+        """While the storage is down, executions continue; when it is back, they are settled and what was missed runs."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         app.task(name="lasting", interval=duration(100), lease_duration=duration(90))(bench.log.lasting(30))
@@ -223,7 +223,7 @@ class FaultContract(AppBase):
         assert bench.log.at() == [60]
 
     async def test_one_record_is_refused(self, bench: Bench) -> None:
-        """The caller of that one is told, its mates in the batch are stored."""
+        """The caller of that one is told; the other writes of the batch are stored."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         template = app.dynamic_task(name="template")(bench.log.note)

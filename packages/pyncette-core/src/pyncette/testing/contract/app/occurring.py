@@ -127,7 +127,7 @@ class OccurrenceContract(AppBase):
         assert bench.log.due("daily") == bench.log.at("daily") == daily
 
     async def test_time_zones(self, bench: Bench) -> None:
-        """Cron texts are in the task's timezone, over changes of DST, and so is ``scheduled_at``."""
+        """Cron expressions are in the task's timezone, over changes of DST, and so is ``scheduled_at``."""
         app = bench.app()
         seen: list[datetime.datetime] = []
 
