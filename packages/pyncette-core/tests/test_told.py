@@ -1,4 +1,4 @@
-"""Each skip, failure and dead letter is reported once, with task, instance and reason: to observers, metrics and logs."""
+"""Each skip, failure and dead letter is reported once, with task, instance and reason: events, metrics, logs."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Declarations:
         :param overlap: what becomes of occurrences that come due while one is open; :attr:`Overlap.QUEUE` by default.
         :param jitter: each occurrence comes due later by a part of it, which is always the same for an instance and
             evenly spread over instances; None by default.
-        :param concurrency: at most this many executions of this task run at a time in one process; None by default, which
+        :param concurrency: at most this many executions of this task at a time in one process; None by default, which
             leaves it to ``concurrency_limit`` of the app.
         :param retain: how long an instance is kept that has no further occurrence; None by default: it is removed at
             once.

@@ -235,7 +235,7 @@ class Policies:
     concurrency: Annotated[
         int | None,
         Policy(
-            "at most this many executions of this task run at a time in one process; None by default, which leaves it to "
+            "at most this many executions of this task at a time in one process; None by default, which leaves it to "
             "``concurrency_limit`` of the app.",
             check=check_optional(check_whole(1)),
             write="concurrency=1",

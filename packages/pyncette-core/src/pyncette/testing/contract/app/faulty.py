@@ -90,7 +90,7 @@ class FaultContract(AppBase):
         assert (bench.log.due(), bench.log.at()) == ([60, 120], [80, 120])
 
     async def test_an_outage(self, bench: Bench) -> None:
-        """While the storage is down, executions continue; when it is back, they are settled and what was missed runs."""
+        """While the storage is down executions continue; then they are settled, and what was missed runs."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         app.task(name="lasting", interval=duration(100), lease_duration=duration(90))(bench.log.lasting(30))
