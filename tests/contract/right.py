@@ -1,4 +1,4 @@
-"""Stores that are unlike the reference, and right all the same."""
+"""Stores that are unlike the reference, and still right."""
 
 from __future__ import annotations
 

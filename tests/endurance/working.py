@@ -27,9 +27,9 @@ PATIENCE_SECONDS = 60
 ONE_OFFS = 20
 """So many are scheduled with each measurement: records come and go."""
 BYTES_SECONDS = 600
-"""Bytes of the store are judged in runs that take so long: stores tidy up now and then only."""
+"""Bytes of the store are judged in runs that take at least this long, because stores only tidy up now and then."""
 MEASUREMENTS = 400
-"""At most so many."""
+"""At most."""
 
 
 @dataclass(frozen=True, slots=True)

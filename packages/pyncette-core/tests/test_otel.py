@@ -210,7 +210,7 @@ async def test_attempts_that_are_not_sampled(app: Pyncette) -> None:
         await clock.advance(SECOND)
     assert [context.is_valid and not context.trace_flags.sampled for context in contexts] == [True, True]
     assert [(event.attempt, event.outcome) for event in heard.ends] == [(1, "succeeded")], (
-        "others are told all the same"
+        "others are told anyway"
     )
     assert {span.name for span in exporter.get_finished_spans()} == {"claim storage"}
 

@@ -32,7 +32,7 @@ class HangError(AssertionError):
 
 
 async def within(seconds: float, what: str, call: Callable[[], Awaitable[_T]]) -> _T:
-    """Await the call for at most so many seconds.
+    """Await the call for at most this many seconds.
 
     :raises HangError: it took longer; the message names every call that was still being awaited.
     """
