@@ -10,7 +10,6 @@ INSTEAD = {
     r"(said|told|says|tells) once\b": "logged once",
     r"\b(is|are|was|were) away\b": "unreachable, down",
     r"\b(mend(s|ed|ing)?)\b": "fix",
-    r"\bwho has\b": "if you have",
     r"\bat most so many\b": "at most this many",
     r"\b(its|their|the) mates\b": "the rest of the batch",
     r"\bcrews?\b": "workers",

@@ -1,4 +1,4 @@
-"""The cache that all viewers share asks no more than it may, and outlives a storage that is away."""
+"""The cache that all viewers share asks no more than it may, and outlives a storage that is down."""
 
 from __future__ import annotations
 

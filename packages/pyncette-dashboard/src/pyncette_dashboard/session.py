@@ -28,7 +28,7 @@ class Session:
 
     :ivar id: random; forms are tied to it.
     :ivar token: a hash of the token that was given, empty before.
-    :ivar said: what the next page says once.
+    :ivar said: what the next page logs once.
     """
 
     def __init__(self, fields: dict[str, Any]) -> None:
