@@ -209,9 +209,7 @@ async def test_attempts_that_are_not_sampled(app: Pyncette) -> None:
         app.use_observer(heard)
         await clock.advance(SECOND)
     assert [context.is_valid and not context.trace_flags.sampled for context in contexts] == [True, True]
-    assert [(event.attempt, event.outcome) for event in heard.ends] == [(1, "succeeded")], (
-        "others are told anyway"
-    )
+    assert [(event.attempt, event.outcome) for event in heard.ends] == [(1, "succeeded")], "others are told anyway"
     assert {span.name for span in exporter.get_finished_spans()} == {"claim storage"}
 
 
