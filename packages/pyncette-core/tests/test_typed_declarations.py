@@ -231,6 +231,38 @@ def test_a_bound_task_shows_no_values() -> None:
     assert repr(task.with_args(user_id=5)) == "<BoundTask of 'report'>"
 
 
+ONLY_FOR_CHECKERS = """
+from typing import TYPE_CHECKING
+from pyncette import Pyncette
+if TYPE_CHECKING:
+    from pyncette import Context, PyncetteContext
+    from pyncette.events import AttemptStarted
+from pyncette.observer import Observer
+
+app = Pyncette()
+
+class Told(Observer):
+    def attempt_started(self, event: AttemptStarted) -> None: ...
+
+app.use_observer(Told())
+
+@app.dynamic_task()
+async def untyped(context: Context) -> None: ...
+
+@app.dynamic_task()
+async def typed(context: Context, user_id: int) -> Context: ...
+
+@app.fixture()
+async def fixture(app_context: PyncetteContext):
+    yield 1
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="Python evaluates annotations where they are written until 3.13")
+def test_annotations_that_are_for_type_checkers_only() -> None:
+    exec(compile(ONLY_FOR_CHECKERS, "page", "exec", dont_inherit=True), {"__name__": "page"})  # noqa: S102 - our own
+
+
 WITHOUT = """
 import sys
 sys.modules["pydantic"] = None

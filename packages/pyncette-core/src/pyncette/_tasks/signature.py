@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from pyncette._validation.checks import check_function
+from pyncette._validation.checks import check_function, signature_of
 
 from .arguments import Arguments, Inconvertible, Parameter
 from .fixtures import FromFixture
@@ -53,15 +52,6 @@ def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
         return list(signature_of(function).parameters.values())
     except (TypeError, ValueError):  # some builtins have none; what is no function is told later
         return ()
-
-
-def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature, also of a function whose annotations can't be evaluated, as they are for type checkers only."""
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
-    return inspect.signature(function)
 
 
 def _is_argument(parameter: inspect.Parameter) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import enum
 import inspect
+import sys
 from collections.abc import Callable
+from typing import Any
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -105,13 +107,22 @@ def is_index(value: object, count: int) -> bool:
     return isinstance(value, int) and 0 <= value < count
 
 
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature, also of a function whose annotations can't be evaluated, as they are for type checkers only."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+    return inspect.signature(function)
+
+
 def check_function(what: str, value: object, *arguments: str) -> None:
     """:raises TypeError: ``value`` can't be called with ``arguments``."""
     form = f"write def {getattr(value, '__name__', 'name')}({', '.join(arguments)})"
     if not callable(value):
         raise TypeError(f"A {what} must be a function, not {shown(value)}: {form}.")
     try:
-        signature = inspect.signature(value)
+        signature = signature_of(value)
     except ValueError:  # some builtins have none
         return
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
+from .checks import signature_of
 from .suggest import near_miss
 
 
@@ -44,7 +45,7 @@ def _check_method(name: str, method: object, form: str) -> None:
     if any(is_kind(called) for is_kind in kinds for called in (method, type(method).__call__)):
         raise TypeError(f"{name} must be a plain method, because events are told synchronously: write {form}.")
     try:
-        inspect.signature(method).bind(None)
+        signature_of(method).bind(None)
     except ValueError:  # some builtins have no signature
         return
     except TypeError as e:
