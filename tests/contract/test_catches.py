@@ -10,13 +10,21 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.contract import broken_claims, broken_clients, broken_holes, broken_lists, broken_runs, broken_writes
+from tests.contract import (
+    broken_claims,
+    broken_clients,
+    broken_holes,
+    broken_lists,
+    broken_runs,
+    broken_writes,
+    mutated,
+)
 from tests.contract.broken import Broken
 
 pytestmark = pytest.mark.timeout(300)  # the first test waits for all of them
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = (broken_writes, broken_lists, broken_claims, broken_runs, broken_holes, broken_clients)
+MODULES = (broken_writes, broken_lists, broken_claims, broken_runs, broken_holes, broken_clients, mutated)
 CAUGHT = [
     (f"{module.__name__}.{joined.__name__}", test)
     for module in MODULES

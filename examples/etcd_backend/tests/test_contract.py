@@ -13,10 +13,10 @@ from typing import ClassVar
 import pytest
 from pyncette_etcd import backend, etcd_repository
 
-from pyncette.errors import RecordRefusedException, RepositoryUnavailableException, StorageVersionException
+from pyncette.errors import RecordRefusedException, StorageVersionException
 from pyncette.record import Change, Record
 from pyncette.repository import CONTRACT_VERSION, Repository
-from pyncette.testing import AppContract, Capabilities, RepositoryContract
+from pyncette.testing import SECRET, Addresses, AppContract, Capabilities, RepositoryContract
 
 URL = os.environ.get("ETCD_URL", "http://localhost:2379")
 
@@ -24,17 +24,46 @@ Factory = Callable[[], AbstractAsyncContextManager[Repository]]
 
 
 @pytest.fixture
-def repository_factory() -> Factory:
+def namespace() -> str:
     """Each test has a namespace of its own."""
-    return functools.partial(etcd_repository, etcd_url=URL, etcd_namespace=uuid.uuid4().hex)
+    return uuid.uuid4().hex
 
 
-class TestEtcd(RepositoryContract, AppContract):
+@pytest.fixture
+def repository_factory(namespace: str) -> Factory:
+    return functools.partial(etcd_repository, etcd_url=URL, etcd_namespace=namespace)
+
+
+class OnEtcd:
+    """What both suites share. ``QUICK`` in the environment leaves out their largest forms."""
+
     capabilities: ClassVar[Capabilities] = Capabilities()
+    quick: ClassVar[bool] = bool(os.environ.get("QUICK"))
 
     @pytest.fixture
     def repository_factory(self, repository_factory: Factory) -> Factory:
         return repository_factory
+
+    @pytest.fixture
+    def neighbour_factory(self, namespace: str) -> Factory:
+        return functools.partial(etcd_repository, etcd_url=URL, etcd_namespace=f"{namespace}2")
+
+    @pytest.fixture
+    def unreachable_factory(self) -> Factory:
+        return functools.partial(etcd_repository, etcd_url="http://127.0.0.1:9")
+
+    @pytest.fixture
+    def addresses(self) -> Addresses:
+        right = ["etcd://localhost:2379/app", "etcds://localhost"]
+        return Addresses(backend, right, [f"etcd://user:{SECRET}@", "etcd:///app"])
+
+
+class TestRepository(OnEtcd, RepositoryContract):
+    pass
+
+
+class TestApps(OnEtcd, AppContract):
+    pass
 
 
 def record(**fields: str) -> Record:
@@ -81,13 +110,6 @@ async def test_wrong_options(options: dict[str, object], said: str) -> None:
         async with etcd_repository(**options):  # type: ignore[arg-type] # that is the test
             pass
     assert "secret" not in str(caught.value)
-
-
-async def test_nobody_answers() -> None:
-    with pytest.raises(RepositoryUnavailableException) as caught:
-        async with etcd_repository(etcd_url="http://127.0.0.1:9"):
-            pass
-    assert caught.value.__cause__ is not None
 
 
 async def test_a_record_that_is_too_large(repository_factory: Factory) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
 import pytest
 
+from pyncette.dynamodb import backend
 from pyncette.repository import Repository
-from pyncette.testing import AppContract, Capabilities, RepositoryContract
+from pyncette.testing import SECRET, Addresses, AppContract, Capabilities, RepositoryContract
+from tests.helpers.dynamodb import repository_of, table
+from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
 
@@ -26,3 +29,18 @@ class TestDynamoDBContract(RepositoryContract, AppContract):
     @pytest.fixture
     def repository_factory(self, direct: Factory) -> Factory:
         return direct
+
+    @pytest.fixture
+    def neighbour_factory(self, dynamodb_server: Server) -> Iterator[Factory]:
+        with table(dynamodb_server.endpoint) as name:
+            yield repository_of(dynamodb_server.endpoint, name)
+
+    @pytest.fixture
+    def unreachable_factory(self) -> Factory:
+        return repository_of("http://127.0.0.1:9", "nowhere")
+
+    @pytest.fixture
+    def addresses(self) -> Addresses:
+        return Addresses(
+            backend, ["dynamodb://eu-west-1/table", "dynamodb:///table"], [f"dynamodb://key:{SECRET}@eu-west-1/table"]
+        )

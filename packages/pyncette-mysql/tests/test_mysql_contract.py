@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import pytest
 
-from pyncette.mysql import mysql_repository
+from pyncette.mysql import backend, mysql_repository
 from pyncette.repository import Repository
-from pyncette.testing import AppContract, Capabilities, RepositoryContract
+from pyncette.testing import SECRET, Addresses, AppContract, Capabilities, RepositoryContract
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
@@ -37,6 +37,20 @@ class TestMySQLContract(RepositoryContract, AppContract):
     @pytest.fixture
     def repository_factory(self, mysql_server: Server) -> Factory:
         return on(mysql_server)
+
+    @pytest.fixture
+    def neighbour_factory(self, mysql_server: Server) -> Factory:
+        return on(mysql_server)
+
+    @pytest.fixture
+    def unreachable_factory(self) -> Factory:
+        options = {"mysql_host": "127.0.0.1", "mysql_port": 9, "mysql_user": "user", "mysql_database": "test"}
+        return partial(mysql_repository, mysql_password=SECRET, **options)
+
+    @pytest.fixture
+    def addresses(self) -> Addresses:
+        right = ["mysql://user:password@localhost/test"]
+        return Addresses(backend, right, [f"mysql://user:{SECRET}@host:port/test"])
 
 
 @pytest.mark.variant

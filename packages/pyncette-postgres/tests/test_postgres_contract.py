@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import pytest
 
-from pyncette.postgres import postgres_repository
+from pyncette.postgres import backend, postgres_repository
 from pyncette.repository import Repository
-from pyncette.testing import AppContract, Capabilities, RepositoryContract
+from pyncette.testing import SECRET, Addresses, AppContract, Capabilities, RepositoryContract
 from tests.helpers import postgres as helpers
 from tests.servers.model import Server
 
@@ -31,6 +31,21 @@ class TestPostgres(RepositoryContract, AppContract):
                 postgres_table_name=table,
                 postgres_statement_cache_size=self.statement_cache_size,
             )
+
+    @pytest.fixture
+    def neighbour_factory(self, postgres_server: Server) -> Iterator[Factory]:
+        url = postgres_server.url
+        with helpers.table(url) as table:
+            yield partial(postgres_repository, postgres_url=url, postgres_table_name=table)
+
+    @pytest.fixture
+    def unreachable_factory(self) -> Factory:
+        return partial(postgres_repository, postgres_url=f"postgresql://user:{SECRET}@127.0.0.1:9/test")
+
+    @pytest.fixture
+    def addresses(self) -> Addresses:
+        right = ["postgres://localhost/test", "postgresql://user:password@localhost:1/test"]
+        return Addresses(backend, right, [f"postgresql://user:{SECRET}@host:port/test"])
 
 
 @pytest.mark.variant

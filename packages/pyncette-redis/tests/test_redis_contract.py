@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pyncette.redis import redis_repository
+from pyncette.redis import backend, redis_repository
 from pyncette.repository import Repository
-from pyncette.testing import AppContract, Capabilities, RepositoryContract
+from pyncette.testing import SECRET, Addresses, AppContract, Capabilities, RepositoryContract
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
 
 
-def sharing(**options: Any) -> Factory:
-    namespace = uuid.uuid4().hex
-    return lambda: redis_repository(redis_namespace=namespace, **options)
+def sharing(namespace: str | None = None, **options: Any) -> Factory:
+    name = namespace or uuid.uuid4().hex
+    return lambda: redis_repository(redis_namespace=name, **options)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -33,8 +33,21 @@ class TestRedisContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 
     @pytest.fixture
-    def repository_factory(self, redis_server: Server) -> Factory:
-        return sharing(redis_url=redis_server.url)
+    def repository_factory(self, redis_server: Server, namespace: str) -> Factory:
+        return sharing(namespace, redis_url=redis_server.url)
+
+    @pytest.fixture
+    def neighbour_factory(self, redis_server: Server, namespace: str) -> Factory:
+        return sharing(f"{namespace}2", redis_url=redis_server.url)
+
+    @pytest.fixture
+    def unreachable_factory(self) -> Factory:
+        return sharing(redis_url=f"redis://:{SECRET}@127.0.0.1:9/0")
+
+    @pytest.fixture
+    def addresses(self) -> Addresses:
+        right = ["redis://localhost", "rediss://user:password@localhost:1/2"]
+        return Addresses(backend, right, [f"redis://user:{SECRET}@host:port/0"])
 
 
 @pytest.mark.variant

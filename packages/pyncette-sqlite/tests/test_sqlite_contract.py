@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pyncette.repository import Repository
-from pyncette.sqlite import sqlite_repository
-from pyncette.testing import AppContract, Capabilities, RepositoryContract
+from pyncette.sqlite import backend, sqlite_repository
+from pyncette.testing import Addresses, AppContract, Capabilities, RepositoryContract
 
 
 class TestSqliteFile(RepositoryContract, AppContract):
@@ -20,6 +20,14 @@ class TestSqliteFile(RepositoryContract, AppContract):
     @pytest.fixture
     def repository_factory(self, tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Repository]]:
         return partial(sqlite_repository, sqlite_database=tmp_path / "pyncette.db")
+
+    @pytest.fixture
+    def neighbour_factory(self, tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Repository]]:
+        return partial(sqlite_repository, sqlite_database=tmp_path / "pyncette.db2")
+
+    @pytest.fixture
+    def addresses(self) -> Addresses:
+        return Addresses(backend, ["sqlite:///relative.db", "sqlite:////absolute.db"], ["sqlite:nothing"])
 
 
 @pytest.mark.variant

@@ -161,6 +161,7 @@ async def all_of(repository: Repository, queue: Queue, *, page: int = 1000) -> l
     last: str | None = None
     while True:
         more = await repository.scan(queue, after=last, limit=page)
+        assert len(more) <= page
         repeated = [one.key for one in more if one.key in found]
         assert repeated == []
         found |= {one.key: one for one in more}

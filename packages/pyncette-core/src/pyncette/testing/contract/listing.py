@@ -14,6 +14,7 @@ async def all_queues(repository: Repository, page: int) -> list[str]:
     names: list[str] = []
     while True:
         more = await repository.queues(after=names[-1] if names else None, limit=page)
+        assert len(more) <= page
         names += more
         assert len(set(names)) == len(names)
         if len(more) < page:

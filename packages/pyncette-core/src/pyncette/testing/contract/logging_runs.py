@@ -172,6 +172,7 @@ class RunLogContract(ContractBase):
         await self._found(repository, of(queue=["task", "Task"]), queues=["task", "absent", "Task"])
         await self._found(repository, [], queues=[])
         await self._found(repository, of(key=["task:1"]), key="task:1")
+        await self._found(repository, [], key="task:")
         await self._found(repository, of(outcome=["late", "failed"]), outcomes=["failed", "late"])
         await self._found(repository, [], outcomes=[])
         within = [one for one in lines if NOW + 5 <= one.ended_at < NOW + 20]
