@@ -37,7 +37,8 @@ class TestDynamoDBContract(RepositoryContract, AppContract):
 
     @pytest.fixture
     def unreachable_factory(self) -> Factory:
-        return repository_of("http://127.0.0.1:9", "nowhere")
+        factory: Factory = repository_of("http://127.0.0.1:9", "nowhere")
+        return factory
 
     @pytest.fixture
     def addresses(self) -> Addresses:

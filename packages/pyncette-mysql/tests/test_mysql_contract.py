@@ -44,8 +44,14 @@ class TestMySQLContract(RepositoryContract, AppContract):
 
     @pytest.fixture
     def unreachable_factory(self) -> Factory:
-        options = {"mysql_host": "127.0.0.1", "mysql_port": 9, "mysql_user": "user", "mysql_database": "test"}
-        return partial(mysql_repository, mysql_password=SECRET, **options)
+        return partial(
+            mysql_repository,
+            mysql_host="127.0.0.1",
+            mysql_port=9,
+            mysql_user="user",
+            mysql_password=SECRET,
+            mysql_database="test",
+        )
 
     @pytest.fixture
     def addresses(self) -> Addresses:
