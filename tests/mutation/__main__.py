@@ -1,0 +1,73 @@
+"""Mutation testing of one of core's pure modules.
+
+    pip install -r tests/mutation/requirements.txt
+    python -m tests.mutation lease
+
+works on a copy of core, and fails if a mutant survives that `survivors.json` does not list with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CORE = HERE.parents[1] / "packages" / "pyncette-core"
+TESTS = {
+    "lease": ("pyncette/lease.py", ["test_lease.py", "test_lease_fields.py"]),
+    "shares": ("pyncette/_leases/shares.py", ["test_shares.py"]),
+    "agenda": ("pyncette/_loop/agenda.py", ["test_agenda.py"]),
+    "lifecycle": ("pyncette/_lifecycle/*.py", ["test_lifecycle.py", "test_decisions.py", "test_attempts.py"]),
+    "writer": ("pyncette/_leases/writer.py", ["test_writer.py"]),
+    "held": ("pyncette/_leases/held.py", ["test_writer.py", "test_renewals.py"]),
+    "poller": ("pyncette/_loop/poller.py", ["test_poller.py"]),
+}
+PROFILE = """
+from hypothesis import HealthCheck, Phase, settings
+
+settings.register_profile(
+    "mutation",
+    deadline=None,
+    derandomize=True,
+    max_examples=20,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+settings.load_profile("mutation")
+"""
+ALIVE = ("survived", "no tests", "suspicious")
+
+
+def main(module: str) -> int:
+    path, tests = TESTS[module]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        shutil.copytree(CORE / "src", copy / "src")
+        (copy / "tests").mkdir()
+        for test in tests:
+            shutil.copy(CORE / "tests" / test, copy / "tests")
+        (copy / "tests" / "conftest.py").write_text(PROFILE)
+        (copy / "setup.cfg").write_text(
+            "[mutmut]\nuse_git_change_detection=false\n"
+            f"source_paths=\n    src/\nonly_mutate=\n    src/{path}\n"
+            "pytest_add_cli_args=\n    --import-mode=importlib\n    -o\n    anyio_mode=auto\n"
+            f"pytest_add_cli_args_test_selection=\n    {'    '.join(f'tests/{test}' + chr(10) for test in tests)}"
+        )
+        subprocess.run(["mutmut", "run"], cwd=copy, check=True)
+        listed = subprocess.run(["mutmut", "results"], cwd=copy, check=True, capture_output=True, text=True).stdout
+        results = dict(line.strip().split(": ") for line in listed.splitlines() if ": " in line)
+        alive = [name for name, result in results.items() if result in ALIVE]
+        known = json.loads((HERE / "survivors.json").read_text())
+        unknown = [name for name in alive if name not in known]
+        for name in unknown:
+            subprocess.run(["mutmut", "show", name], cwd=copy, check=True)
+    print(f"{module}: {len(alive)} survive, {len(unknown)} of them without a reason")
+    return int(bool(unknown))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
