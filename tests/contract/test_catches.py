@@ -21,7 +21,7 @@ from tests.contract import (
 )
 from tests.contract.broken import Broken
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for all of them
+pytestmark = pytest.mark.timeout(600)  # the first test waits for all of them
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (broken_writes, broken_lists, broken_claims, broken_runs, broken_holes, broken_clients, mutated)
@@ -44,7 +44,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *ids]
     # As in CI, where pytest compares lists to the end: the suite must not fail by minutes of comparing.
     environment = {**os.environ, "CI": "1"}
-    run = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    run = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=580)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout[-3000:] + run.stderr[-3000:]
     cases = ElementTree.parse(report).iter("testcase")  # noqa: S314 - written by pytest a moment ago
     return {
