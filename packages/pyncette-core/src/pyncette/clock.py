@@ -109,14 +109,15 @@ class SystemClock(Clock):
     def now(self) -> int:
         if self._reading is None:
             return time.time_ns() // 1000
-        return time.monotonic_ns() // 1000 + self._reading.low
+        monotonic = time.monotonic_ns() // 1000
+        return monotonic + self._reading.later(monotonic).low
 
     @property
     def error(self) -> int:
         if self._reading is None:
             return 0
         reading = self._reading.later(time.monotonic_ns() // 1000)
-        return reading.high - self._reading.low
+        return reading.high - reading.low
 
     @property
     def disturbed(self) -> bool:

@@ -18,7 +18,7 @@ class Active:
     """
 
     def __init__(self) -> None:
-        self._all: set[HeldLease] = set()
+        self._all: dict[HeldLease, None] = {}  # in order
         self.running: Counter[str] = Counter()
         self._by_key: dict[str, HeldLease] = {}  # at most once, where occurrences overlap, the last one
 
@@ -29,7 +29,7 @@ class Active:
         return iter(self._all)
 
     def add(self, held: HeldLease) -> None:
-        self._all.add(held)
+        self._all[held] = None
         if held.task.policies.concurrency is not None:
             self.running[held.task.template.canonical_name] += 1
         self._by_key[held.record.key] = held
@@ -38,7 +38,7 @@ class Active:
         """The slot is free."""
         if held.task.policies.concurrency is not None and held in self._all:
             self.running[held.task.template.canonical_name] -= 1
-        self._all.discard(held)
+        self._all.pop(held, None)
 
     def running_with(self, claimed: Iterable[HeldLease]) -> Counter[str]:
         """As :attr:`running`, with those that are about to be executed."""

@@ -174,7 +174,7 @@ class Coordinator:
             held += self._decode(asked)
             limit -= len(asked)
         share = -(-limit // (self._busy_queues or max(1, len(tasks))))
-        served: set[str] = set()
+        served: dict[str, None] = {}  # in order
         self._shares.begin()
         while tasks and limit > 0:
             try:
@@ -185,7 +185,7 @@ class Coordinator:
                 break  # what the first round leased is not lost to the failure of the second
             held += self._decode(claimed)
             limit -= len(claimed)
-            served.update(record.queue for record, _ in claimed)
+            served.update(dict.fromkeys(record.queue for record, _ in claimed))
             room = room_left(self._limited, self.active.running_with(held))
             tasks = open_tasks((task for task in tasks if task.dynamic and task.queue.name in more), room)
             share = limit
@@ -200,7 +200,7 @@ class Coordinator:
         self, tasks: Sequence[Task], share: int, limit: int, room: dict[str, int]
     ) -> tuple[list[tuple[Record, Record]], set[str]]:
         """Claim, and return the records as they were before and as they are stored now, and the queues that may have
-        more."""
+        more: also those that were not asked, as others of their template might have taken all the room."""
         now, token = self._clock.now(), new_revision()
         latest = now + self._clock.error  # others, whose clocks may be so much ahead, shall leave it the whole lease
         ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
@@ -213,7 +213,8 @@ class Coordinator:
             (record, lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder))
             for record in before
         ]
-        return pairs, more
+        asked = {claim.queue.name for claim in claims}
+        return pairs, more | {task.queue.name for task in tasks if task.queue.name not in asked}
 
     async def _claim_asked(self, limit: int, room: Mapping[str, int]) -> list[tuple[Record, Record]]:
         """Claim runs that were asked for of paused templates."""

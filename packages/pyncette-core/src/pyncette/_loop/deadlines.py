@@ -84,20 +84,20 @@ class Deadlines:
         self._clock = clock
         self._pauses = pauses
         self._on_timeout = on_timeout
-        self._limits: set[Limit] = set()
+        self._limits: dict[Limit, None] = {}  # in order
         self._wake_at = HELD
         self._earlier = anyio.Event()
 
     def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> Limit:
         """Limit what is executed from now on within ``scope``."""
         limit = Limit(held, started_at, scope, self._look_in_time, self._pauses)
-        self._limits.add(limit)
+        self._limits[limit] = None
         self._look_in_time(limit)
         return limit
 
     def end(self, limit: Limit) -> None:
         """What it limits has ended, in time or not."""
-        self._limits.discard(limit)
+        self._limits.pop(limit, None)
 
     def _look_in_time(self, limit: Limit) -> None:
         if limit.next()[0] < self._wake_at:

@@ -1,0 +1,41 @@
+"""What must be true of every history: written apart from core, whose modules it does not use but for the record itself.
+
+Each check takes a plan and the history of its simulation, and returns what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from tests.simulation.history import History
+from tests.simulation.plan import Plan
+
+from .beginnings import beginnings, pauses
+from .endings import endings, operations
+from .leases import leases
+from .policies import policies
+from .runs import duplicates, runs_asked_for
+from .totals import occurrences, totals
+
+Check = Callable[[Plan, History], Iterable[str]]
+
+CHECKS: tuple[Check, ...] = (
+    leases,
+    beginnings,
+    pauses,
+    duplicates,
+    runs_asked_for,
+    policies,
+    occurrences,
+    totals,
+    endings,
+    operations,
+)
+
+
+def check(plan: Plan, history: History) -> list[str]:
+    """All that is wrong."""
+    found = list(history.problems)
+    for each in CHECKS:
+        found += [f"{each.__name__}: {problem}" for problem in each(plan, history)]
+    return found

@@ -1,0 +1,50 @@
+"""At the end: everything that was to be done is done, and what is listed and counted is what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.simulation.history import History, Operation
+from tests.simulation.plan import Plan
+
+from .story import Life, lives, task_of
+
+
+def endings(plan: Plan, history: History) -> Iterator[str]:
+    """No execution goes on for ever, no operation is left open, unless its process is dead."""
+    for execution in history.executions:
+        lasts = execution.until is None and execution.at < history.ended_at - 60_000_000
+        if lasts and not history.faulted(execution.by, 0, history.ended_at):
+            yield f"{execution.by} still executes {execution.key}"
+    for operation in history.operations:
+        if operation.outcome == "open" and operation.at < history.ended_at - 60_000_000:
+            yield f"{operation.by} still does {operation.what} since {operation.at}"
+
+
+def operations(plan: Plan, history: History) -> Iterator[str]:
+    """What is there all the while is listed once, and counted; what is not there is not."""
+    everything = list(lives(history))
+    for operation in history.operations:
+        if operation.outcome == "done" and operation.what in ("list", "count") and operation.result is not None:
+            yield from _seen(plan, everything, operation)
+
+
+def _seen(plan: Plan, everything: list[Life], operation: Operation) -> Iterator[str]:
+    mine = [life for life in everything if (task := task_of(plan, life.first.queue)) and task.name == operation.task]
+    until = operation.until or operation.at
+    throughout = {_name(life) for life in mine if life.since < operation.at and life.until > until}
+    ever = {_name(life) for life in mine if life.since <= until and life.until >= operation.at}
+    if operation.what == "count":
+        if not len(throughout) <= operation.result <= len(ever):
+            yield f"{operation.task} has {len(throughout)} to {len(ever)} instances, and {operation.result} are counted"
+        return
+    names = operation.result
+    kind = next(task.kind for task in plan.tasks if task.name == operation.task)
+    if kind == "static":
+        return
+    if not throughout <= set(names) <= ever or len(names) > len(set(names)):
+        yield f"{operation.task} has {sorted(throughout)}, and listed are {names}"
+
+
+def _name(life: Life) -> str:
+    return life.key.rpartition(":")[2]

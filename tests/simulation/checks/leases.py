@@ -1,0 +1,63 @@
+"""Leases: who takes one, who may change what is leased, and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.simulation.history import History, Stored
+from tests.simulation.plan import Plan
+
+from .story import fields, holder, is_claim, is_held, is_live, lives, seconds, task_of
+
+
+def leases(plan: Plan, history: History) -> Iterator[str]:
+    """Only what is ready is claimed; tokens grow; a lease that has not ended is its holder's."""
+    for life in lives(history):
+        task = task_of(plan, life.first.queue)
+        if task is None:
+            continue
+        for change in life.changes:
+            if change.old is None or change is life.changes[0]:
+                continue
+            yield from _claim(change, task.policies["lease_duration"].total_seconds())
+            yield from _change(change)
+
+
+def _claim(change: Stored, lease: float) -> Iterator[str]:
+    old, new = change.old, change.new
+    if old is None or new is None or not is_claim(change):
+        return
+    what = f"{change.by} claimed {new.key} at {seconds(change.at)}"
+    if new.fence <= old.fence:
+        yield f"{what} with the token {new.fence}, and the one before was {old.fence}"
+    if is_live(old, change.at):
+        yield f"{what}, and the lease of {old.locked_by} ends at {seconds(old.locked_until)}"
+    run_asked_for = '"extra"' in old.state
+    if old.ready_at > change.at and not (run_asked_for and not is_held(old)):
+        yield f"{what}, and it is ready at {seconds(old.ready_at)}"
+    if holder(new) != change.by:
+        yield f"{what} for {new.locked_by}"
+    if new.locked_until is None or abs(new.locked_until - change.sent_at - lease * 1e6) > 1_500_000:
+        yield f"{what} until {seconds(new.locked_until)}, for a lease of {lease:g} s"
+    if new.attempt != old.attempt + 1 or (new.due_at, new.spec) != (old.due_at, old.spec):
+        yield f"{what} and changed {old} to {new}"
+
+
+def _change(change: Stored) -> Iterator[str]:
+    """Nobody else ends, shortens or takes a lease that has not ended, but those who remove or replace the instance."""
+    old, new = change.old, change.new
+    if old is None or new is None or old.locked_by is None or is_claim(change):
+        return
+    ends = (new.locked_by, new.fence) != (old.locked_by, old.fence)
+    shortens = new.locked_by == old.locked_by and (new.locked_until or 0) < (old.locked_until or 0)
+    mine = holder(old) == change.by
+    what = f"{change.by} changed {new.key} at {seconds(change.at)}"
+    if shortens:
+        yield f"{what}, and its lease ends earlier"
+    has_failed = fields(old).get("fence") == old.fence  # and the lease is kept until the next attempt
+    live = is_live(old, change.at) and not has_failed
+    if ends and not mine and (live or not change.by.startswith("operator")):
+        yield f"{what}, and it was {old.locked_by} who held the lease until {seconds(old.locked_until)}"
+    beside = '"extra":{"run"' in old.state  # a run beside the schedule is executed, and the schedule may be changed
+    if new.due_at != old.due_at and not (mine or beside) and live:
+        yield f"{what} and moved it, while it was executed"

@@ -1,0 +1,154 @@
+"""Policies: what may run beside what, how often, how long, and what becomes of what fails."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pyncette import CatchUp, OnExhausted, Overlap, Retry
+from pyncette.record import Band
+from tests.simulation.history import Execution, History
+from tests.simulation.plan import Plan, TaskPlan
+
+from .runs import by_run, is_excused, is_once
+from .story import SECOND, Life, Told, seconds, task_of, told
+
+SLACK = 2 * SECOND
+"""By which a worker may be behind: its latency, and a write before the execution."""
+
+
+def policies(plan: Plan, history: History) -> Iterator[str]:
+    """Each policy of a task is kept, as far as a healthy process can."""
+    for each in told(history):
+        task = task_of(plan, each.life.first.queue)
+        if task is None:
+            continue
+        yield from _side_by_side(history, task, each)
+        yield from _bounds(each)
+        yield from _failures(task, each)
+        yield from _lateness(history, task, each)
+        for execution in each.executions:
+            yield from _timeout(history, task, execution)
+    yield from _limits(plan, history)
+
+
+def _microseconds(delta: Any) -> int:
+    return int(delta.total_seconds() * SECOND)
+
+
+def _side_by_side(history: History, task: TaskPlan, each: Told) -> Iterator[str]:
+    """At least once, an instance is executed once at a time."""
+    if is_once(task):
+        return
+    ordered = sorted(each.executions, key=lambda execution: execution.at)
+    for before, after in itertools.pairwise(ordered):
+        overlaps = before.until is None or before.until > after.at
+        if overlaps and before.due != after.due and not is_excused(history, task, before, each.life, after.at):
+            beside = f"beside that of {seconds(before.due)}"
+            yield f"{after.key} of {seconds(after.due)} began at {seconds(after.at)}, {beside}"
+
+
+def _bounds(each: Told) -> Iterator[str]:
+    specs = {change.new.spec for change in each.life.changes if change.new is not None}
+    if len(specs) != 1:
+        return
+    spec = json.loads(next(iter(specs)))
+    dues = {execution.due for execution in each.executions if execution.trigger == "schedule"}
+    if "runs" in spec and len(dues) > spec["runs"]:
+        yield f"{each.life.key} was executed {len(dues)} times, and {spec['runs']} are wanted"
+    for due in dues:
+        if due > spec.get("to", due) or due < spec.get("from", due):
+            yield f"{each.life.key} was executed for {seconds(due)}, outside of its bounds"
+
+
+def _failures(task: TaskPlan, each: Told) -> Iterator[str]:
+    retry = task.policies.get("retry")
+    if isinstance(retry, Retry):
+        for executions in by_run(each).values():
+            yield from _retries(retry, executions, each.life)
+    row = 0
+    for change in each.life.changes:
+        if change.line is None or change.new is None or "id" in json.loads(change.line.text):
+            continue
+        row = 0 if change.line.outcome == "succeeded" else row + (change.line.outcome == "failed")
+        if change.line.outcome != "failed" or is_once(task):
+            continue
+        band = Band.of(change.new.ready_at)
+        if band is None and task.policies.get("on_exhausted") is OnExhausted.HOLD and '"extra"' not in change.new.state:
+            yield f"{change.new.key} failed at {seconds(change.at)}, and is not dead"
+        limit = task.policies.get("pause_after")
+        if limit is not None and row >= limit and band is None and '"why"' not in change.new.state:
+            yield f"{change.new.key} has failed {row} times in a row at {seconds(change.at)}, and is not paused"
+
+
+def _retries(retry: Retry, executions: list[Execution], life: Life) -> Iterator[str]:
+    for before, after in itertools.pairwise(executions):
+        if before.outcome != "TheTaskFails" or before.until is None or after.attempt != before.attempt + 1:
+            continue
+        if before.until > after.at:  # its lease was lost, and the delay is that of an attempt that was lost
+            continue
+        shortest = _microseconds(retry.delay) * (1 - retry.jitter)
+        if after.at - before.until < shortest - SECOND / 100:
+            yield f"{after.key} of {seconds(after.due)} was retried at {seconds(after.at)}, too soon"
+    failed = [execution for execution in executions if execution.outcome == "TheTaskFails"]
+    revived = sum(1 for change in life.changes if change.old is not None and Band.of(change.old.ready_at) is Band.DEAD)
+    lost = len({execution.by for execution in failed}) - 1
+    if len(failed) > retry.max_attempts * (1 + revived) + lost:
+        yield f"{failed[0].key} of {seconds(failed[0].due)} has failed {len(failed)} times"
+
+
+def _lateness(history: History, task: TaskPlan, each: Told) -> Iterator[str]:
+    latest = task.policies.get("max_lateness")
+    jitter = _microseconds(task.policies["jitter"]) if "jitter" in task.policies else 0
+    newest = task.policies.get("catch_up") is CatchUp.LATEST and task.policies.get("overlap") is not Overlap.CANCEL
+    specs = {change.new.spec for change in each.life.changes if change.new is not None}
+    every = json.loads(next(iter(specs))).get("every") if len(specs) == 1 else None
+    for execution in each.executions:
+        if execution.trigger != "schedule" or execution.attempt > 1:
+            continue
+        late = execution.at - execution.due - jitter - SLACK
+        if history.faulted(execution.by, execution.at - 60 * SECOND, execution.at):
+            continue
+        what = f"{execution.key} of {seconds(execution.due)} began at {seconds(execution.at)}"
+        if latest is not None and late > _microseconds(latest):
+            yield f"{what}, later than {latest}"
+        if newest and every is not None and late > every and not _window(each.life):
+            yield f"{what}, and there was a later one"
+
+
+def _window(life: Life) -> bool:
+    """Whether something was skipped ahead of time, or nothing could have been later."""
+    return any(
+        change.new is not None
+        and ('"window"' in change.new.state or '"now"' in change.new.state or "to" in json.loads(change.new.spec))
+        for change in life.changes
+    )
+
+
+def _timeout(history: History, task: TaskPlan, execution: Execution) -> Iterator[str]:
+    timeout = task.policies.get("timeout")
+    if timeout is None or execution.until is None:
+        return
+    too_long = execution.until - execution.at > _microseconds(timeout) + SLACK
+    if too_long and not history.faulted(execution.by, execution.at, execution.until):
+        yield f"{execution.key} was executed from {seconds(execution.at)} to {seconds(execution.until)}"
+
+
+def _limits(plan: Plan, history: History) -> Iterator[str]:
+    """How much a process executes at a time."""
+    limits = {task.name: task.policies.get("concurrency") for task in plan.tasks}
+    by_process: dict[str, list[Execution]] = {}
+    for execution in history.executions:
+        by_process.setdefault(execution.by, []).append(execution)
+    for process, executions in by_process.items():
+        open_: list[Execution] = []
+        for execution in executions:
+            open_ = [each for each in open_ if each.until is None or each.until > execution.at]
+            open_.append(execution)
+            mine = sum(1 for each in open_ if each.task == execution.task)
+            limit = limits[execution.task]
+            if len(open_) > plan.settings.concurrency_limit or (limit is not None and mine > limit):
+                number = f"{len(open_)} at a time, {mine} of {execution.task}"
+                yield f"{process} executed {number}, at {seconds(execution.at)}"

@@ -1,0 +1,133 @@
+"""Nothing is lost: each occurrence was executed, or skipped and counted; and what is counted is what happened."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from tests.simulation.history import History
+from tests.simulation.plan import Plan, TaskPlan
+
+from .runs import is_once
+from .story import Life, Told, fields, seconds, task_of, told
+
+SKIPS = ("paused", "overlap", "late", "coalesced", "dead")
+
+
+def _spec(life: Life) -> dict[str, Any] | None:
+    """The schedule of an instance, if it was the same all its life."""
+    specs = [json.loads(change.new.spec) for change in life.changes if change.new is not None]
+    schedules = {
+        json.dumps({name: value for name, value in spec.items() if name not in ("args", "v")}) for spec in specs
+    }
+    return specs[0] if len(schedules) == 1 else None
+
+
+def occurrences(plan: Plan, history: History) -> Iterator[str]:
+    """Each occurrence of an instance has been executed, or was skipped."""
+    for each in told(history):
+        task = task_of(plan, each.life.first.queue)
+        spec = _spec(each.life)
+        if task is None or spec is None:
+            continue
+        if "at" in spec:
+            yield from _single(task, history, each)
+        elif spec.keys() <= {"v", "every", "args"}:
+            yield from _recurring(task, history, each, spec["every"])
+
+
+def _single(task: TaskPlan, history: History, each: Told) -> Iterator[str]:
+    """Of a one-off whose moment never changed."""
+    last = each.life.changes[-1]
+    if each.executions or last.by.startswith("operator") or any(change.line for change in each.life.changes):
+        return
+    if is_once(task) and history.faults:
+        return
+    yield f"{each.life.key}, due at {seconds(each.life.first.due_at)}, was never executed"
+
+
+def _recurring(task: TaskPlan, history: History, each: Told, every: int) -> Iterator[str]:
+    life = each.life
+    first = life.first.due_at
+    record = life.last or life.changes[-1].old
+    assert record is not None
+    if (record.due_at - first) % every:
+        yield f"{life.key} is due at {seconds(record.due_at)}, which is not on the grid of {seconds(first)}"
+        return
+    passed = set(range(first, record.due_at, every))
+    executed = {execution.due for execution in each.executions if execution.trigger == "schedule"}
+    off = [due for due in executed if due < first or (due - first) % every]
+    if off:
+        yield f"{life.key} was executed for {[seconds(due) for due in off]}, which are no occurrences"
+    logged = set()
+    for change in life.changes:
+        if change.line is not None and change.line.outcome != "skipped":
+            text = json.loads(change.line.text)
+            if "id" not in text:
+                logged.add(text["due"])
+    past = fields(record).get("past", {})
+    skipped = sum(past.get(reason, 0) for reason in SKIPS)
+    excuse = _excused(task, history, life)
+    missing = len(passed - executed - logged) - skipped
+    if missing > excuse:
+        yield f"{life.key} had {len(passed)} occurrences until {seconds(record.due_at)}, and {missing} are lost: {past}"
+    ahead = _ahead(fields(record), record.due_at, every)
+    twice = len(executed | logged)  # those whose attempt was lost, and that were skipped later
+    if missing < -ahead and -missing - ahead > _lost(each, twice):
+        yield f"{life.key} had {len(passed)} occurrences until {seconds(record.due_at)}, {-missing} too many: {past}"
+
+
+def _excused(task: TaskPlan, history: History, life: Life) -> int:
+    """At most once: so many may have ended without being executed, one of them as the simulation was over."""
+    if not is_once(task):
+        return 0
+    return len(history.faults) + (life.changes[-1].at > history.ended_at - 10_000_000)
+
+
+def _ahead(state: dict[str, Any], due_at: int, every: int) -> int:
+    """Occurrences that are skipped ahead of time."""
+    window = state.get("window")
+    if not window:
+        return 0
+    return int(max(0, (window[1] - max(window[0], due_at - every)) // every))
+
+
+def _lost(each: Told, most: int) -> int:
+    """Attempts without an end: what they were of may have been skipped after all, as may what was paused meanwhile."""
+    without = sum(1 for execution in each.executions if execution.outcome not in ("succeeded", "Skip"))
+    return min(most, without)
+
+
+def totals(plan: Plan, history: History) -> Iterator[str]:
+    """What is counted with an instance is what the log of its runs says, and that is what was executed."""
+    for each in told(history):
+        life, record = each.life, each.life.last
+        task = task_of(plan, life.first.queue)
+        if task is None:
+            continue
+        logged: Counter[str] = Counter()
+        runs: Counter[Any] = Counter()
+        mine = history.executions if is_once(task) else each.executions  # those of an instance that was replaced, too
+        succeeded = {(e.due, e.run_id, e.by) for e in mine if e.outcome == "succeeded" and e.key == life.key}
+        for change in life.changes:
+            if change.line is None:
+                continue
+            text = json.loads(change.line.text)
+            logged[change.line.outcome] += 1
+            if change.line.outcome == "succeeded":
+                runs[text["due"], text.get("id")] += 1
+                if (text["due"], text.get("id"), change.by) not in succeeded:
+                    yield f"{life.key} of {seconds(text['due'])} did not succeed at {change.by}, which has stored that"
+        for (due, run_id), count in runs.items():
+            if count > 1:
+                yield f"{life.key} of {seconds(due)}, {run_id}, has succeeded {count} times"
+        if record is not None:
+            yield from _counted(record.key, fields(record), logged)
+
+
+def _counted(key: str, state: dict[str, Any], logged: Counter[str]) -> Iterator[str]:
+    for name, counted in (("succeeded", state.get("ok", 0)), ("failed", state.get("past", {}).get("failed", 0))):
+        if counted != logged[name]:
+            yield f"{key} counts {counted} runs that have {name}, and its log has {logged[name]}"

@@ -1,0 +1,182 @@
+"""An event loop in virtual time that decides by a seed who goes on next.
+
+All processes of a simulation share it, and each has a queue of its own: what is ready in one process runs in order, or
+shuffled if it is to be; which process goes on next is chance. Whoever is suspended keeps its queue, whoever was killed
+has none any more. Time goes on when nobody has anything to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from asyncio.events import Handle, TimerHandle
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar
+from typing import Any
+
+MOST_STEPS = 3_000_000
+"""A simulation that takes more has no end."""
+
+Callback = Callable[..., object]
+
+
+class Process:
+    """What runs on its own: a worker, an operator, the storage.
+
+    :ivar ready: what it will do next.
+    :ivar frozen_until: seconds of virtual time until which it is suspended.
+    :ivar dead: whether it was killed: nothing of it is ever run again, no clean-up either.
+    :ivar shuffled: whether its tasks go on in a random order, rather than first come, first served.
+    :ivar ahead: microseconds by which its machine's clock is ahead of the true time.
+    :ivar drift: by which part of itself its monotonic clock is too fast.
+    """
+
+    def __init__(self, name: str, *, shuffled: bool = False) -> None:
+        self.name = name
+        self.ready: list[Handle] = []
+        self.frozen_until = 0.0
+        self.dead = False
+        self.shuffled = shuffled
+        self.ahead = 0
+        self.drift = 0.0
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+NOBODY = Process("nobody")
+current_process: ContextVar[Process] = ContextVar("current_process", default=NOBODY)
+
+
+class SimulatedTask(asyncio.Task[Any]):
+    """Tasks are kept in sets, whose order follows from the hash: not from the address, lest a run can't be repeated."""
+
+    numbers = iter(range(1 << 62))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.number = next(self.numbers)
+        super().__init__(*args, **kwargs)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+def _new_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **kwargs: Any) -> SimulatedTask:
+    kwargs.pop("eager_start", None)
+    return SimulatedTask(coroutine, loop=loop, **kwargs)
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """As above.
+
+    :param rng: by which everything is decided.
+    :ivar errors: what callbacks raised, and tasks that nobody has asked for their error.
+    :ivar steps: callbacks that were run.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__()
+        self._random = rng.random
+        self._now = 0.0
+        self._timers: list[tuple[float, float, int, TimerHandle]] = []
+        self._number = 0
+        self._busy: list[Process] = []  # those that have something ready
+        self.errors: list[str] = []
+        self.steps = 0
+        self.set_task_factory(_new_task)  # type: ignore[arg-type]
+        self.set_exception_handler(self._failed)
+
+    def time(self) -> float:
+        return self._now
+
+    def call_soon(self, callback: Callback, *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+        handle = Handle(callback, args, self, context)
+        self._enqueue(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_later(self, delay: float, callback: Callback, *args: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Callback, *args: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
+        timer = TimerHandle(when, callback, args, self, context)
+        self._number += 1
+        heapq.heappush(self._timers, (when, self._random(), self._number, timer))
+        return timer
+
+    def freeze(self, process: Process, seconds: float) -> None:
+        """Let nothing of a process run for a while."""
+        process.frozen_until = max(process.frozen_until, self._now + seconds)
+
+    def kill(self, process: Process) -> None:
+        """Let nothing of a process run again, until :meth:`bury`."""
+        process.dead = True
+        if process in self._busy:
+            self._busy.remove(process)
+
+    def bury(self, process: Process) -> None:
+        """The simulation is over: let the process run, so that it can be cancelled."""
+        process.frozen_until = 0.0
+        if process.dead:
+            process.dead = False
+            if process.ready:
+                self._busy.append(process)
+
+    def _enqueue(self, handle: Handle) -> None:
+        process: Process = handle._context.get(current_process, NOBODY)  # type: ignore[attr-defined]
+        if not process.ready and not process.dead:
+            self._busy.append(process)
+        process.ready.append(handle)
+
+    def _run_once(self) -> None:
+        """Run until told to stop: the caller would look after each step."""
+        chance, busy = self._random, self._busy
+        while not self._stopping:  # type: ignore[attr-defined]
+            if self._timers and self._timers[0][0] <= self._now:
+                self._fire()
+            awake = busy
+            if any(process.frozen_until > self._now for process in busy):
+                awake = [process for process in busy if process.frozen_until <= self._now]
+            if not awake:
+                self._advance()
+                continue
+            process = awake[int(chance() * len(awake))] if len(awake) > 1 else awake[0]
+            ready = process.ready
+            at = int(chance() * len(ready)) if process.shuffled and len(ready) > 1 else 0
+            handle = ready.pop(at)
+            if not ready:
+                busy.remove(process)
+            if not handle.cancelled():
+                self.steps += 1
+                if self.steps > MOST_STEPS:
+                    raise RuntimeError("The simulation does not come to an end.")
+                handle._run()
+
+    def _fire(self) -> None:
+        while self._timers and self._timers[0][0] <= self._now:
+            timer = heapq.heappop(self._timers)[3]
+            if not timer.cancelled():
+                self._enqueue(timer)
+
+    def _advance(self) -> None:
+        """To the next moment at which there is something to do."""
+        while self._timers and self._timers[0][3].cancelled():
+            heapq.heappop(self._timers)
+        moments = [process.frozen_until for process in self._busy]
+        if self._timers:
+            moments.append(self._timers[0][0])
+        if not moments:
+            raise RuntimeError("Everybody waits for ever.")
+        self._now = max(self._now, min(moments))
+
+    def _timer_handle_cancelled(self, handle: TimerHandle) -> None:
+        """Left where it is, and passed over when its time has come."""
+
+    def _process_events(self, event_list: list[Any]) -> None: ...
+
+    def _write_to_self(self) -> None: ...
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.errors.append(f"{context['message']}: {context.get('exception')!r}")

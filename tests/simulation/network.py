@@ -1,0 +1,234 @@
+"""The way to the storage: requests and replies take their time, get lost, or arrive when nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pyncette.errors import RepositoryUnavailableException
+from pyncette.memory import MemoryRepository
+from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
+from pyncette.repository import Repository
+
+from .history import Fault, History, Stored
+from .loop import Process, current_process
+from .world import World
+
+T = TypeVar("T")
+
+Kind = Literal["refused", "lost", "swallowed", "late", "slow"]
+"""What becomes of a request: it never arrives, and that is known at once; it is carried out, and an error comes back;
+nothing of it arrives, and that is known after a while; it arrives after a while; its reply does."""
+
+KINDS: tuple[Kind, ...] = ("refused", "lost", "swallowed", "late", "slow")
+
+GIVES_UP = 10.0
+"""Seconds after which a driver gives up on a silent connection."""
+
+
+class SeenRepository(MemoryRepository):
+    """The storage. It takes down what it applies, and for whom."""
+
+    def __init__(self, world: World, history: History) -> None:
+        super().__init__()
+        self._world = world
+        self._history = history
+        self.asked_by: Process | None = None
+        self.sent_at = 0
+
+    def _swap(self, change: Change) -> Swap:
+        swap = super()._swap(change)
+        if swap is Swap.APPLIED and self.asked_by is not None:
+            seen = Stored(self._world.now, self.asked_by.name, self.sent_at, change.old, change.new, change.run)
+            self._history.stored.append(seen)
+        return swap
+
+
+@dataclass(slots=True)
+class Trouble:
+    """The next ``count`` calls of a method (of any one, if it is empty) have it."""
+
+    kind: Kind
+    method: str
+    seconds: float
+    count: int
+
+
+class Network(Repository):
+    """The storage as one process reaches it.
+
+    :param latency: seconds that a request, and a reply, takes at most.
+    :param tells_time: whether the storage has a clock.
+    """
+
+    def __init__(
+        self,
+        storage: SeenRepository,
+        world: World,
+        history: History,
+        process: Process,
+        latency: float,
+        *,
+        tells_time: bool,
+    ) -> None:
+        self._storage = storage
+        self._world = world
+        self._history = history
+        self._process = process
+        self._latency = latency
+        self._tells_time = tells_time
+        self._trouble: list[Trouble] = []
+        self.keeps_runs = True
+        self.cut = False
+        self.context: Context = copy_context()
+        self.context.run(current_process.set, SERVER)
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Some of the next calls are disturbed."""
+        self._trouble.append(trouble)
+
+    def recover(self) -> None:
+        """No call is disturbed any more."""
+        self._trouble.clear()
+
+    async def _call(self, method: str, run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self.cut:
+            await asyncio.sleep(0)
+            raise RepositoryUnavailableException("The simulation is over.")
+        loop = self._world.loop
+        reply: asyncio.Future[T] = loop.create_future()
+        before, after = self._delay(), self._delay()
+        trouble = self._next_trouble(method)
+        if trouble is not None:
+            self._felt(trouble)
+            if trouble.kind in ("refused", "swallowed"):
+                waits = before if trouble.kind == "refused" else min(trouble.seconds, GIVES_UP)
+                loop.call_later(waits, _fail, reply, context=self.context)
+                return await reply
+            if trouble.kind == "late":
+                before += trouble.seconds
+                if before > GIVES_UP:
+                    loop.call_later(GIVES_UP, _fail, reply, context=self.context)
+            if trouble.kind == "slow":
+                after += trouble.seconds
+                if after > GIVES_UP:
+                    loop.call_later(GIVES_UP, _fail, reply, context=self.context)
+        lost = trouble is not None and trouble.kind == "lost"
+        if before:
+            loop.call_later(before, self._serve, run, reply, after, lost, self._world.now, context=self.context)
+        else:
+            loop.call_soon(self._serve, run, reply, after, lost, self._world.now, context=self.context)
+        return await reply
+
+    def _serve(
+        self,
+        run: Callable[[], Coroutine[Any, Any, T]],
+        reply: asyncio.Future[T],
+        after: float,
+        lost: bool,
+        sent_at: int,
+    ) -> None:
+        """On the storage's side: it never waits, so that a step is all of the call."""
+        if self.cut:
+            return
+        self._storage.asked_by, self._storage.sent_at = self._process, sent_at
+        call = run()
+        try:
+            call.send(None)
+        except StopIteration as e:
+            result: T = e.value
+        else:
+            raise AssertionError("The storage in memory has waited.")
+        finally:
+            self._storage.asked_by = None
+        loop = self._world.loop
+        answer: Callable[..., object] = _fail if lost else _succeed
+        arguments: tuple[Any, ...] = (reply,) if lost else (reply, result)
+        if after:
+            loop.call_later(after, answer, *arguments, context=self.context)
+        else:
+            answer(*arguments)
+
+    def _delay(self) -> float:
+        return self._world.rng.random() * self._latency if self._latency else 0.0
+
+    def _next_trouble(self, method: str) -> Trouble | None:
+        for trouble in self._trouble:
+            if trouble.method in ("", method):
+                trouble.count -= 1
+                if not trouble.count:
+                    self._trouble.remove(trouble)
+                return trouble
+        return None
+
+    def _felt(self, trouble: Trouble) -> None:
+        """A lease is at risk from now until what it kept waiting has been tried again, with a delay."""
+        now = self._world.now
+        length = 0 if trouble.kind in ("refused", "lost") else round(trouble.seconds * 1_000_000)
+        self._history.faults.append(Fault(now, now + length, self._process.name, trouble.kind))
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        return await self._call("read", lambda: self._storage.read(refs))
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        return await self._call("swap", lambda: self._storage.swap(changes))
+
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+        return await self._call("look", lambda: self._storage.look(queues, refs, after=after))
+
+    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
+        return await self._call("scan", lambda: self._storage.scan(queue, after=after, limit=limit, prefix=prefix))
+
+    async def scan_ready(
+        self,
+        queue: Queue,
+        *,
+        since: int = LEAST,
+        before: int = HELD,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[Record]:
+        return await self._call(
+            "scan_ready", lambda: self._storage.scan_ready(queue, since=since, before=before, after=after, limit=limit)
+        )
+
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        return await self._call("queues", lambda: self._storage.queues(after=after, limit=limit))
+
+    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
+        return await self._call("count", lambda: self._storage.count(queue, since=since, before=before, limit=limit))
+
+    async def claim(
+        self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
+    ) -> list[Record]:
+        return await self._call(
+            "claim", lambda: self._storage.claim(claims, now=now, limit=limit, token=token, holder=holder)
+        )
+
+    async def clock(self) -> int | None:
+        async def tell() -> int | None:
+            return self._world.now
+
+        return await self._call("clock", tell) if self._tells_time else None
+
+    async def runs(self, question: RunQuestion) -> list[RunLine]:
+        return await self._call("runs", lambda: self._storage.runs(question))
+
+    async def prune_runs(self, *, before: int, limit: int) -> int:
+        return await self._call("prune_runs", lambda: self._storage.prune_runs(before=before, limit=limit))
+
+
+SERVER = Process("storage")
+
+
+def _succeed(reply: asyncio.Future[T], result: T) -> None:
+    if not reply.done():
+        reply.set_result(result)
+
+
+def _fail(reply: asyncio.Future[Any]) -> None:
+    if not reply.done():
+        reply.set_exception(RepositoryUnavailableException("The storage can't be reached, says the simulation."))

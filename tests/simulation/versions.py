@@ -1,0 +1,44 @@
+"""How a later version of Pyncette stores what it schedules, made up: in a format that this version does not read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from pyncette.record import Change, QueueClaim, Record, Ref, Swap
+
+from .network import Network
+
+LATER = "later"
+"""What the names of such instances begin with."""
+
+
+class LaterNetwork(Network):
+    """The way to the storage of a process of the later version, which reads and writes the later format."""
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        return [record and _known(record) for record in await super().read(refs)]
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        return await super().swap([replace(change, new=change.new and _raised(change.new)) for change in changes])
+
+    async def claim(
+        self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
+    ) -> list[Record]:
+        claimed = await super().claim(claims, now=now, limit=limit, token=token, holder=holder)
+        return [_known(record) for record in claimed]
+
+
+def _raised(record: Record) -> Record:
+    return replace(record, spec=_in_format(record.spec, 2)) if f":{LATER}" in record.key else record
+
+
+def _known(record: Record) -> Record:
+    return replace(record, spec=_in_format(record.spec, 1)) if f":{LATER}" in record.key else record
+
+
+@lru_cache(maxsize=256)
+def _in_format(spec: str, version: int) -> str:
+    return json.dumps({**json.loads(spec), "v": version})
