@@ -235,7 +235,7 @@ class Simulation:
     def _paused_names(self, task: TaskPlan) -> list[str | None]:
         """The instances that are paused, or will be."""
         names: list[str | None] = []
-        for key, record in sorted(self._storage._records.items()):  # noqa: SLF001
+        for key, record in sorted(self._storage._records.items()):
             if Band.of(record.ready_at) is Band.PAUSED or '"why"' in record.state:
                 if record.queue == f":static:{task.name}":
                     names.append(None)
