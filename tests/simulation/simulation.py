@@ -193,10 +193,19 @@ class Simulation:
         elif step.what == "clock":
             self.history.faults.append(Fault(now, now, name, "clock set"))
             app.process.ahead += round(seconds * 1_000_000)
-        elif app.context is not None:
-            app.context.shutdown()
+        elif app.context is not None and not app.process.dead:
+            self._shut_down(app)
             if step.what == "upgrade":
                 self._start(step.who, 2)
+
+    def _shut_down(self, app: App) -> None:
+        """Have the process do it, when it is awake."""
+
+        async def shut_down() -> None:
+            if app.context is not None:
+                app.context.shutdown()
+
+        self._spawn(app.process, shut_down())
 
     # The end: nothing is disturbed any more, nothing fails, and everything is resumed.
 
@@ -208,7 +217,7 @@ class Simulation:
         await self._until(thawed)
         for last in self._apps.values():  # the deploy is over
             if last.version == 1 and last.context is not None and not last.process.dead:
-                last.context.shutdown()
+                self._shut_down(last)
         self._start("the last", version=2)
         self.history.paused_until = self._world.now
         await self._resume(whole=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from tests.simulation.history import History
 from tests.simulation.plan import Plan
 
-from .beginnings import beginnings, pauses
-from .endings import endings, operations
+from .beginnings import beginnings, pauses, said
+from .endings import endings, gone, operations
 from .leases import leases
 from .policies import policies
-from .runs import duplicates, runs_asked_for
+from .runs import abandoned, backfills, duplicates, runs_asked_for
 from .totals import occurrences, totals
 
 Check = Callable[[Plan, History], Iterable[str]]
@@ -25,6 +25,10 @@ CHECKS: tuple[Check, ...] = (
     pauses,
     duplicates,
     runs_asked_for,
+    backfills,
+    abandoned,
+    said,
+    gone,
     policies,
     occurrences,
     totals,

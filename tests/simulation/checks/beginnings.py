@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from tests.simulation.history import Execution, History
+from tests.simulation.history import Execution, History, Operation, Stored
 from tests.simulation.plan import Plan, TaskPlan
 
 from .story import SECOND, Life, is_claim, lives, seconds, task_of
@@ -81,3 +81,27 @@ def _delayed(history: History, process: str, since: int, until: int) -> bool:
         fault.process == process and fault.kind == "frozen" and fault.since <= until and fault.until >= since
         for fault in history.faults
     )
+
+
+def said(plan: Plan, history: History) -> Iterator[str]:
+    """What operators have said of templates stays until an operator says otherwise."""
+    paused: set[str] = set()
+    for change in history.stored:
+        record = change.new or change.old
+        if record is None or record.key != ":control":
+            continue
+        now = set(json.loads(change.new.spec).get("paused", {})) if change.new is not None else set()
+        for name in paused - now:
+            if not any(_resumes(plan, each, name, change) for each in history.operations):
+                yield f"{change.by} has resumed {name} at {seconds(change.at)}, which nobody asked for"
+        for name in now - paused:
+            if not any(each.what == "pause" and each.by == change.by for each in history.operations):
+                yield f"{change.by} has paused {name} at {seconds(change.at)}, which nobody asked for"
+        paused = now
+
+
+def _resumes(plan: Plan, operation: Operation, name: str, change: Stored) -> bool:
+    """Whether an operation, under way when a change was stored, asks for the end of a pause."""
+    task = next(task for task in plan.tasks if task.name == operation.task)
+    mine = operation.what in ("resume", "purge") and operation.by == change.by and _control_name(task) == name
+    return mine and operation.at <= change.at

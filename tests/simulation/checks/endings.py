@@ -29,6 +29,24 @@ def operations(plan: Plan, history: History) -> Iterator[str]:
             yield from _seen(plan, everything, operation)
 
 
+def gone(plan: Plan, history: History) -> Iterator[str]:
+    """What was unscheduled is gone, at least for a moment."""
+    everything = list(lives(history))
+    for operation in history.operations:
+        if operation.outcome != "done" or operation.what != "unschedule":
+            continue
+        until = operation.until or operation.at
+        for life in everything:
+            task = task_of(plan, life.first.queue)
+            named = (
+                task is not None
+                and task.kind != "static"
+                and (task.name, _name(life)) == (operation.task, operation.name)
+            )
+            if named and life.since < operation.at and life.until > until:
+                yield f"{life.key} was unscheduled at {operation.at}, and is still there"
+
+
 def _seen(plan: Plan, everything: list[Life], operation: Operation) -> Iterator[str]:
     mine = [life for life in everything if (task := task_of(plan, life.first.queue)) and task.name == operation.task]
     until = operation.until or operation.at

@@ -12,7 +12,7 @@ from pyncette import ExecutionMode
 from tests.simulation.history import Execution, History, Stored
 from tests.simulation.plan import Plan, TaskPlan
 
-from .story import SECOND, Life, Told, holder, seconds, task_of, told
+from .story import SECOND, Life, Told, fields, holder, is_claim, seconds, task_of, told
 
 OVER = ("succeeded", "Skip")
 
@@ -70,6 +70,9 @@ def _pair(history: History, task: TaskPlan, life: Life, before: Execution, after
         yield f"{what} {earlier}, at most once"
         return
     overlaps = before.until is None or before.until > after.at
+    if overlaps and before.by == after.by:
+        yield f"{what} {earlier}, which it was still executing"
+        return
     over = before.outcome in OVER
     if not (overlaps or over):
         return
@@ -128,3 +131,44 @@ def _asked_for(plan: Plan, history: History, each: Told, run_id: str) -> Iterato
             yield f"{each.life.key} has the run {run_id} {len(outcomes)} times in its log"
         return
     yield f"{each.life.key} has lost the run {run_id}, executed {len(mine)} times"
+
+
+def backfills(plan: Plan, history: History) -> Iterator[str]:
+    """Each moment of a backfill that was confirmed is executed, unless it is cancelled or its instance is gone."""
+    everything = told(history)
+    cancelled = {(each.task, each.name) for each in history.operations if each.what == "cancel_backfill"}
+    for operation in history.operations:
+        if operation.what != "backfill" or operation.outcome != "done" or (operation.task, operation.name) in cancelled:
+            continue
+        each = _alive(plan, everything, operation.task, operation.name, operation.at, operation.until or 0)
+        if each is None or each.life.until <= history.ended_at:
+            continue
+        task = task_of(plan, each.life.first.queue)
+        fill = f"fill {operation.arguments['number']}"
+        logged = {
+            text["due"]
+            for change in each.life.changes
+            if change.line is not None and (text := json.loads(change.line.text)).get("id") == fill
+        }
+        done = logged | {execution.due for execution in each.executions if execution.run_id == fill}
+        excuse = len(history.faults) if task is not None and is_once(task) else 0
+        if not operation.result - excuse <= len(done) <= operation.result:
+            yield f"{each.life.key} has {operation.result} moments to backfill, and {len(done)} were executed"
+
+
+def abandoned(plan: Plan, history: History) -> Iterator[str]:
+    """No lease is left to end by itself, but by what was done to its process, or as its attempt has failed."""
+    for each in told(history):
+        task = task_of(plan, each.life.first.queue)
+        if task is None:
+            continue
+        for change in each.life.changes:
+            old, new = change.old, change.new
+            if not is_claim(change) or old is None or new is None or old.locked_by is None:
+                continue
+            process = holder(old)
+            if fields(old).get("fence") == old.fence or history.faulted(process, 0, change.at):
+                continue
+            if task.policies.get("heartbeat") is False:
+                continue
+            yield f"{process} has let its lease on {new.key} end, which {change.by} took at {seconds(change.at)}"
