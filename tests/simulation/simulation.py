@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from pyncette import PyncetteContext
-from pyncette._tasks.control import CONTROL, decode
+from pyncette._tasks.control import CONTROL, Control, decode
 from pyncette.record import Band
 
 from .history import Fault, History
@@ -226,6 +226,8 @@ class Simulation:
         while self._loop.time() < deadline:
             for task in self.plan.tasks:
                 await self._do("retry" if task.kind == "static" else "retry_dead", task, None, {})
+            if self._control().paused:  # since then
+                await self._resume(whole=True)
             await self._resume(whole=False)
             await asyncio.sleep(LOOKS)
             left = self._unfinished()
@@ -261,10 +263,11 @@ class Simulation:
             why = _why_unfinished(record, self._world.now)
             if why:
                 found.append(f"{key} {why}")
-        control = self._storage._records.get(CONTROL.key)
-        if control is not None:
-            found += [f"{asked} is looked for" for asked in decode(control.spec).asked]
-        return found
+        return [*found, *(f"{asked} is looked for" for asked in self._control().asked)]
+
+    def _control(self) -> Control:
+        record = self._storage._records.get(CONTROL.key)
+        return Control() if record is None else decode(record.spec)
 
     # Afterwards: what is left is cancelled, so that no coroutine is left to the garbage collector.
 
