@@ -84,22 +84,27 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._busy: list[Process] = []  # those that have something ready
         self.errors: list[str] = []
         self.steps = 0
+        # The protocol knows no generic tasks.
         self.set_task_factory(_new_task)  # type: ignore[arg-type]
         self.set_exception_handler(self._failed)
 
     def time(self) -> float:
         return self._now
 
+    # Typeshed ties the arguments to the callback.
     def call_soon(self, callback: Callback, *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
         handle = Handle(callback, args, self, context)
         self._enqueue(handle)
         return handle
 
+    # There is one thread.
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
+    # Typeshed ties the arguments to the callback.
     def call_later(self, delay: float, callback: Callback, *args: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
         return self.call_at(self._now + delay, callback, *args, context=context)
 
+    # Typeshed ties the arguments to the callback.
     def call_at(self, when: float, callback: Callback, *args: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
         timer = TimerHandle(when, callback, args, self, context)
         self._number += 1
@@ -125,6 +130,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self._busy.append(process)
 
     def _enqueue(self, handle: Handle) -> None:
+        # Not in typeshed, as it is private.
         process: Process = handle._context.get(current_process, NOBODY)  # type: ignore[attr-defined]
         if not process.ready and not process.dead:
             self._busy.append(process)
@@ -133,6 +139,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """Run until told to stop: the caller would look after each step."""
         chance, busy = self._random, self._busy
+        # As above.
         while not self._stopping:  # type: ignore[attr-defined]
             if self._timers and self._timers[0][0] <= self._now:
                 self._fire()

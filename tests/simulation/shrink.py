@@ -63,5 +63,6 @@ def _candidates(plan: Plan) -> Iterator[Plan]:
 
 
 def _with_task(plan: Plan, number: int, **changes: object) -> Plan:
+    # The names are those of its fields.
     task = replace(plan.tasks[number], **changes)  # type: ignore[arg-type]
     return replace(plan, tasks=(*plan.tasks[:number], task, *plan.tasks[number + 1 :]))
