@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from pyncette import Context, FailureMode, OnExhausted, Overlap, PyncetteContext, Retry, Task
+from pyncette import (
+    CatchUp,
+    Context,
+    ExecutionMode,
+    FailureMode,
+    OnExhausted,
+    Overlap,
+    PyncetteContext,
+    Retry,
+    Task,
+)
 from pyncette.memory import MemoryRepository
 from pyncette.testing.contract.app.bench import START, Bench, duration
 
@@ -186,3 +196,74 @@ async def test_what_comes_due_in_a_pause_does_not_supersede_what_waits_for_a_ret
         await bench.advance_to(181)
         assert await totals(worker.context, task) == {"succeeded": 2, "paused": 1}
     assert bench.log.at() == [60, 131, 180]  # workers learn of it within a poll interval
+
+
+@pytest.mark.parametrize(
+    "policies, executed, counted",
+    [
+        ({}, [10, 20, 60, 70], {"succeeded": 4, "paused": 3}),
+        ({"catch_up": CatchUp.LATEST}, [70], {"succeeded": 1, "paused": 3, "coalesced": 3}),
+        ({"catch_up": CatchUp.EARLIEST}, [10], {"succeeded": 1, "paused": 3, "coalesced": 3}),
+        ({"max_lateness": duration(44)}, [60, 70], {"succeeded": 2, "paused": 3, "late": 2}),
+    ],
+    ids=["all", "latest", "earliest", "late"],
+)
+@pytest.mark.parametrize("mode", ExecutionMode, ids=lambda mode: mode.name)
+async def test_a_backlog_with_a_pause_of_the_template_in_it(
+    bench: Bench, mode: ExecutionMode, policies: dict[str, Any], executed: list[float], counted: dict[str, int]
+) -> None:
+    """What came due in the pause is skipped for that, before anything else chooses from what was missed."""
+    app = bench.app()
+    task = app.dynamic_task(name="task", execution_mode=mode, **policies)(bench.log.note)
+    async with app.create() as context:
+        await context.schedule_task(task, "a", interval=TEN)
+        await bench.advance_to(25)
+        await context.pause_task(task)
+        await bench.advance_to(55)
+        await context.resume_task(task)
+        await bench.advance_to(74)
+    async with bench.running(app) as worker:
+        await bench.advance_to(75)
+        assert await totals(worker.context, task) == counted
+    assert bench.log.due() == executed
+
+
+async def test_the_latest_in_a_pause_of_the_template_is_not_executed(bench: Bench) -> None:
+    app = bench.app()
+    task = app.dynamic_task(name="task", catch_up=CatchUp.LATEST)(bench.log.note)
+    async with app.create() as context:
+        await context.schedule_task(task, "a", interval=TEN)
+        await bench.advance_to(25)
+        await context.pause_task(task)
+        await bench.advance_to(55)
+        await context.resume_task(task)
+    async with bench.running(app) as worker:
+        await bench.advance_to(59)
+        assert await totals(worker.context, task) == {"succeeded": 1, "paused": 3, "coalesced": 1}
+    assert bench.log.due() == [20]
+
+
+@pytest.mark.parametrize(
+    "policies, executed, counted",
+    [
+        ({"overlap": Overlap.SKIP}, [10, 80], {"succeeded": 1, "overlap": 3, "paused": 3}),
+        ({"catch_up": CatchUp.EARLIEST}, [10, 80], {"succeeded": 1, "coalesced": 3, "paused": 3}),
+    ],
+    ids=["overlap", "earliest"],
+)
+async def test_an_execution_that_outlasts_a_pause_of_the_template(
+    bench: Bench, policies: dict[str, Any], executed: list[float], counted: dict[str, int]
+) -> None:
+    """What came due in the pause is skipped for that, the rest for the reason that the policies give."""
+    app = bench.app()
+    task = app.dynamic_task(name="task", **policies)(bench.log.lasting(65))
+    async with bench.running(app) as worker:
+        await worker.context.schedule_task(task, "a", interval=TEN)
+        await bench.advance_to(25)
+        await worker.context.pause_task(task)
+        await bench.advance_to(55)
+        await worker.context.resume_task(task)
+        await bench.advance_to(79)
+        assert await totals(worker.context, task) == counted
+        await bench.advance_to(81)
+    assert bench.log.due() == executed

@@ -336,6 +336,7 @@ class Coordinator:
     def store(self, held: HeldLease, attempt: Attempt) -> None:
         """As :meth:`settle`, for an attempt that is described already."""
         write: Write
+        attempt.pauses = self.pauses(held)
         if holds_lease(held.task.policies) or attempt.end in (AttemptEnd.RELEASED, AttemptEnd.PASSED):
             write = Settle(
                 held, attempt, retry_delay=self._poll_interval, history=self._history, on_end=self._outcomes.settled

@@ -16,7 +16,7 @@ from pyncette.record import Record
 
 from .choice import Pauses, choose, moved_to, superseded
 from .moments import came_due
-from .steering import after_paused_template, is_paused
+from .steering import after_paused_template, is_paused, skip_paused
 from .values import Attempt, AttemptEnd, Skipped
 
 
@@ -89,13 +89,8 @@ def begin(
         return _paused(policies, spec, record, before, now)
     once = not holds_lease(policies)
     if not before.attempt:
-        if paused_until is not None and (passed := after_paused_template(record, spec, policies, paused_until, now)):
+        if (passed := _passed_over(policies, spec, record, before, now, paused_until, pauses)) is not None:
             return Settle(passed)
-        target = moved_to(record, spec, now)
-        if target is not None:
-            return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=target, moved=True))
-        if policies.jitter_microseconds and _comes_later(policies, spec, record, before, now):
-            return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=record.due_at))
     elif not once and (policies.follows_attempts or before.locked_by is not None):
         decision = _after_attempts(policies, spec, record, before, now, pauses)
         if decision is not None:
@@ -105,6 +100,28 @@ def begin(
     if before.locked_by is not None and (worker := _lost_with(policies, before)):
         return Execute(advance=False, lost_with=worker)
     return _ADVANCE if once else _EXECUTE
+
+
+def _passed_over(
+    policies: Policies,
+    spec: Spec,
+    record: Record,
+    before: Record,
+    now: int,
+    paused_until: int | None,
+    pauses: Pauses,
+) -> Attempt | None:
+    """No attempt of the occurrence has begun, nor will one: for now, or for ever. None to go on."""
+    if paused_until is not None and (passed := after_paused_template(record, spec, policies, paused_until, now)):
+        return passed
+    if pauses and skip_paused(record, spec, policies, State(record.state), record.due_at, pauses):
+        return Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=record.due_at)
+    target = moved_to(record, spec, now)
+    if target is not None:
+        return Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=target, moved=True)
+    if policies.jitter_microseconds and _comes_later(policies, spec, record, before, now):
+        return Attempt(AttemptEnd.PASSED, record.due_at, now, go_to=record.due_at)
+    return None
 
 
 def _comes_later(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> bool:

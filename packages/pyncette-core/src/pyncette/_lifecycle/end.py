@@ -14,7 +14,7 @@ from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import Attempts, Run, State, after_success, described
 from pyncette.errors import Skip
 from pyncette.events import RunOutcome
-from pyncette.record import Band, Change, Record
+from pyncette.record import HELD, Band, Change, Record
 from pyncette.schedule import Once
 
 from .again import Again, after_failure, after_loss
@@ -23,7 +23,7 @@ from .extra import in_turn, over
 from .moments import Moments
 from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, stored_window, why_paused
 from .queueing import queued
-from .steering import is_paused, paused_since
+from .steering import is_paused, paused_since, skip_paused
 from .values import Attempt, AttemptEnd, Ended
 
 
@@ -58,7 +58,7 @@ def end(
     :param revision: random; also where the chance comes from that retries are spread by.
     """
     extra = has_extra(record.state)
-    if not extra and attempt.end is AttemptEnd.SUCCEEDED:
+    if not extra and attempt.end is AttemptEnd.SUCCEEDED and not attempt.pauses:
         ended = _succeeded(record, spec, policies, attempt, now, revision)
         if ended is not None:
             return ended
@@ -147,6 +147,9 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
         return Ended(dead, outcome, reason, attempt.skips)
     opened = recorded.first or attempt.started_at or case.now
     until = case.now if not is_paused(state) else state.count("since") or case.now  # what comes due later is paused
+    until = min([until, *(since for since, end_of_pause in attempt.pauses if end_of_pause >= HELD)])
+    paused = skip_paused(record, case.spec, policies, state, attempt.due_at, attempt.pauses)
+    add_skips(state, paused, case.now, policies.keep_runs)
     is_superseded = outcome == "superseded"
     to = onward(
         record, case.spec, policies, attempt.due_at, until, opened=opened, state=state, superseded=is_superseded
@@ -155,7 +158,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
         to = Onward(None)
     add_skips(state, to.skips, case.now, policies.keep_runs)
     store_window(state, to.window)
-    skips = [*attempt.skips, *to.skips]
+    skips = [*attempt.skips, *paused, *to.skips]
     if to.due_at is not None and policies.pause_after is not None and row >= policies.pause_after:
         state.set("why", why_paused(row))
     if to.due_at is not None and is_paused(state):
@@ -169,7 +172,10 @@ def _passed(case: _Case) -> Ended:
     record, attempt, policies = case.record, case.attempt, case.policies
     state = State(record.state)
     state.record_attempts(None)
-    add_skips(state, attempt.skips, case.now, policies.keep_runs)
+    skips = [*attempt.skips]
+    if attempt.go_to == record.due_at:
+        skips += skip_paused(record, case.spec, policies, state, record.due_at, attempt.pauses)
+    add_skips(state, skips, case.now, policies.keep_runs)
     if attempt.moved:
         state.set("moved", attempt.go_to)
     to = Onward(None)
@@ -177,9 +183,9 @@ def _passed(case: _Case) -> Ended:
         ready_at = Moments(case.spec, policies, record.key).ready(attempt.go_to)
         to = Onward(attempt.go_to, queued(ready_at, case.now))
     if to.due_at is not None and is_paused(state):
-        return Ended(_hold(case, Band.PAUSED, state, due_at=to.due_at, attempt=0), skips=attempt.skips)
+        return Ended(_hold(case, Band.PAUSED, state, due_at=to.due_at, attempt=0), skips=skips)
     change = go_on(record, policies, to, case.now, case.revision, state.text(record.fence))
-    return Ended(change, skips=attempt.skips)
+    return Ended(change, skips=skips)
 
 
 def _hold(case: _Case, band: Band, state: State, *, due_at: int, attempt: int) -> Change:
@@ -218,7 +224,7 @@ def _again(case: _Case, again: Again) -> Ended:
     at = again.at
     if at is not None and recorded.first is not None and case.extra is None:
         window = stored_window(state, record.due_at)
-        limit = supersedes_at(record.key, case.spec, policies, attempt.due_at, recorded.first, window)
+        limit = supersedes_at(record.key, case.spec, policies, attempt.due_at, recorded.first, window, attempt.pauses)
         at = at if limit is None else min(at, max(limit, case.now))
     change = lease.retry(
         record,

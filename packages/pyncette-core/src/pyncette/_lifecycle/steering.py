@@ -7,16 +7,16 @@ the record paused: see :func:`pyncette._lifecycle.end.end`. Times are microsecon
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyncette import lease
-from pyncette._tasks.policies import Policies
+from pyncette._tasks.policies import CatchUp, Overlap, Policies
 from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import State
-from pyncette.record import Band, Change, Record
+from pyncette.record import HELD, Band, Change, Record
 from pyncette.schedule import Once
 
-from .moments import Moments, Window
+from .moments import Moments, Window, came_due
 from .onward import Onward, add_skips, go_on, store_window, stored_window
 from .queueing import queued
 from .values import Attempt, AttemptEnd, Skipped
@@ -119,6 +119,23 @@ def after_paused_template(record: Record, spec: Spec, policies: Policies, until:
     target = moments.following(spec.latest(record.due_at, until - 1))
     skips = list(moments.skipped("paused", record.due_at, target))
     return Attempt(AttemptEnd.PASSED, record.due_at, now, skips=skips, go_to=target)
+
+
+def skip_paused(
+    record: Record, spec: Spec, policies: Policies, state: State, due_at: int, pauses: Sequence[tuple[int, int]]
+) -> list[Skipped]:
+    """What comes due after the occurrence at ``due_at`` in a past pause of the template is skipped ahead of time, where
+    policies would choose from it, or pass it over for a reason of their own. Remembered in ``state``."""
+    found: list[Skipped] = []
+    if not (policies.chooses or policies.catching_up is not CatchUp.ALL or policies.overlap is not Overlap.QUEUE):
+        return found  # each of them is passed over when it is its turn
+    for since, until in sorted(pauses):
+        if until < HELD and came_due(spec, policies, record.key, due_at) < since:
+            to = _after_pause(replace(record, due_at=due_at), spec, policies, state, since, until)
+            found += to.skips
+            if to.window is not None:
+                store_window(state, to.window)
+    return found
 
 
 def is_paused(state: State) -> bool:

@@ -55,6 +55,7 @@ class Attempt:
     :ivar skips: occurrences that were skipped before it.
     :ivar go_to: of one that is passed over, the occurrence to go on with; None if there is none.
     :ivar moved: whether the occurrence is moved there, as the rules of its timezone have changed.
+    :ivar pauses: since when, and until when, the task's template was paused.
     """
 
     end: AttemptEnd
@@ -66,6 +67,7 @@ class Attempt:
     skips: Sequence[Skipped] = ()
     go_to: int | None = None
     moved: bool = False
+    pauses: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(slots=True)
