@@ -32,6 +32,11 @@ class Rules:
     pause_after: int | None = None
     end_at: int | None = None
     max_runs: int | None = None
+    once: bool = False  # at most once
+
+    @property
+    def skips_over(self) -> bool:
+        return self.chooses or self.catch_up != "all" or self.overlap != "queue"
 
     @property
     def chooses(self) -> bool:
@@ -72,6 +77,9 @@ class Oracle:
     why: bool = False  # whether it is paused, or to be so when what is under way has ended
     since: int | None = None  # when it was paused
     busy_until: int | None = None  # what came due up to here while the instance was busy is skipped
+    template_since: int | None = None  # when the template was paused
+    pauses: list[tuple[int, int]] = field(default_factory=list)  # of the template, that are over
+    running: dict[int, int] = field(default_factory=dict)  # at most once: what has begun, and when
 
     def left_over(self) -> list[int]:
         """All occurrences without a fate."""
@@ -113,7 +121,29 @@ class Oracle:
         if unknown and self.follows:
             self.lose(before, until, now)
             return None
+        if not self.attempt and self.is_passed_over(now):
+            return None
         return self.execute(worker, now)
+
+    def is_passed_over(self, now: int) -> bool:
+        """What came due in a pause of the template, before anything is chosen from it."""
+        due = self.due_at
+        assert due is not None
+        end = next((end for start, end in self.pauses if start <= due < end), None)
+        if end is not None:
+            self.fate |= {each: "paused" for each in self.left_over() if each < end}
+        elif not self.skip_template(due):
+            return False
+        self.go_on(now)
+        return True
+
+    def skip_template(self, due: int) -> bool:
+        """What came due later, in pauses of the template; whether there was any."""
+        before = len(self.fate)
+        for start, end in self.pauses:
+            if self.rules.skips_over and due < start:
+                self.skip_paused(due, start, end)
+        return len(self.fate) > before
 
     @property
     def follows(self) -> bool:
@@ -132,10 +162,38 @@ class Oracle:
                 self.busy_until = None  # what had been missed is done with
         else:
             chosen = self.current
+        if self.rules.once:
+            self.fate |= skips
+            return self.begin_once(chosen, now)
         self.attempt += 1
         self.ready_at = now + LEASE
         self.lease = Lease(worker, chosen, now, self.ready_at, skips)
         return chosen
+
+    # At most once: it is over when it begins.
+
+    def begin_once(self, due: int, now: int) -> int:
+        """Runs before it whose end nobody has told within a lease are unknown."""
+        for each, began in self.running.items():
+            if self.fate[each] == "running" and began < now - LEASE:
+                self.fate[each] = "unknown"
+        self.fate[due], self.running[due] = "running", now
+        self.began += 1
+        if self.rules.max_runs is not None and self.began >= self.rules.max_runs:
+            self.state = "finished"
+            return due
+        self.skip_after(due, now, now, "running")
+        self.go_on(now)
+        return due
+
+    def end_once(self, due: int, how: str, now: int) -> None:
+        self.fate[due] = {"ok": "succeeded", "skip": "by_task"}.get(how, "failed")
+        if self.state == "finished":
+            return
+        self.row = self.row + 1 if self.fate[due] == "failed" else 0 if how == "ok" else self.row
+        if self.rules.pause_after is not None and self.row >= self.rules.pause_after and not self.why:
+            self.why = True
+            self.hold(now)
 
     def choose(self, now: int, *, begun: bool) -> tuple[int | None, dict[int, str]]:
         """What is skipped counts once the end of an attempt is stored."""
@@ -182,7 +240,14 @@ class Oracle:
         """The next occurrence that comes due after the run was opened, and is to be executed."""
         if self.rules.overlap != "cancel":
             return None
-        return next((each for each in self.left_over() if each > due and each > opened), None)
+        later = (each for each in self.left_over() if each > due and each > opened)
+        return next((each for each in later if not self.in_pause(each)), None)
+
+    def in_pause(self, moment: int) -> bool:
+        """Of the template."""
+        if self.template_since is not None and moment >= self.template_since:
+            return True
+        return any(start <= moment < end for start, end in self.pauses)
 
     def is_superseded(self, began: int, now: int) -> bool:
         due = self.due_at
@@ -249,7 +314,10 @@ class Oracle:
         if self.rules.max_runs is not None and self.began >= self.rules.max_runs:
             self.state = "finished"
             return
-        self.skip_after(due, opened, self.since if self.since is not None else now, outcome)
+        self.skip_template(due)
+        until = self.since if self.since is not None else now
+        until = until if self.template_since is None else min(until, self.template_since)
+        self.skip_after(due, min(opened, until), until, outcome)
         if self.rules.pause_after is not None and self.row >= self.rules.pause_after:
             self.why = True
         self.go_on(now)
@@ -295,6 +363,14 @@ class Oracle:
             self.hold(now)
 
     # What operators do.
+
+    def pause_template(self, now: int) -> None:
+        self.template_since = now if self.template_since is None else self.template_since
+
+    def resume_template(self, now: int, *, catch_up: bool) -> None:
+        if self.template_since is not None and not catch_up:
+            self.pauses.append((self.template_since, now))
+        self.template_since = None
 
     def hold(self, now: int) -> None:
         self.state, self.lease, self.left = "paused", None, False

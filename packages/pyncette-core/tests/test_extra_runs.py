@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -105,8 +106,9 @@ def test_what_the_schedule_had_comes_back(before: Record) -> None:
     assert (record.ready_at, record.attempt, record.due_at, current(record)) == (NOW, 0, before.due_at, "a")
     assert side(record) == side(before)
     failures = [RuntimeError(), GiveUp(), Skip()]
-    for how, error in [(AttemptEnd.SUCCEEDED, None), *((AttemptEnd.FAILED, error) for error in failures)]:
-        policies = Policies(retry=Retry(1), on_exhausted=OnExhausted.HOLD, pause_after=1)
+    ends = [(AttemptEnd.SUCCEEDED, None), *((AttemptEnd.FAILED, error) for error in failures)]
+    dying, pausing = Policies(retry=Retry(1), on_exhausted=OnExhausted.HOLD), Policies(retry=Retry(1), pause_after=1)
+    for policies, (how, error) in product([dying, pausing], ends):
         after = stored(ended(claimed(record), how, policies, error))
         assert current(after) is None
         assert side(after) == side(before)

@@ -6,18 +6,32 @@ import datetime
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyncette import CatchUp, FailureMode, GiveUp, OnExhausted, Overlap, Policies, Retry, RetryLater, Skip, lease
+from pyncette import (
+    CatchUp,
+    ExecutionMode,
+    FailureMode,
+    GiveUp,
+    OnExhausted,
+    Overlap,
+    Policies,
+    Retry,
+    RetryLater,
+    Skip,
+    lease,
+)
 from pyncette._lifecycle.begin import PutBack, Settle, begin
 from pyncette._lifecycle.cutting import superseded_at
 from pyncette._lifecycle.end import end
+from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.steering import pause, resume, retry
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Skipped
+from pyncette._tasks.control import NOTHING, Control
 from pyncette._tasks.spec import Bounds, Spec, encode
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.record import Band, Record
@@ -48,6 +62,8 @@ def policies_of(rules: Rules) -> Policies:
         "keep_runs": 100,
         "lease_duration": datetime.timedelta(microseconds=LEASE),
     }
+    if rules.once:
+        given |= {"execution_mode": ExecutionMode.AT_MOST_ONCE, "on_exhausted": None}
     if rules.lateness is not None:
         given["max_lateness"] = datetime.timedelta(seconds=rules.lateness)
     if rules.attempts is None:
@@ -77,6 +93,7 @@ class Subject:
     rules: Rules
     fate: dict[int, str] = field(default_factory=dict)
     retried: int = 0
+    control: Control = NOTHING
 
     def __post_init__(self) -> None:
         self.policies = policies_of(self.rules)
@@ -98,7 +115,16 @@ class Subject:
         self.record = lease.claim(
             before, now=now, locked_until=now + LEASE, token="t", holder=f"host:{worker}:{before.fence}"
         )
-        decision = begin(self.policies, self.spec, self.record, before, claimed_at=now, now=now)
+        decision = begin(
+            self.policies,
+            self.spec,
+            self.record,
+            before,
+            claimed_at=now,
+            now=now,
+            paused_until=self.control.skipped_until("t", self.record.due_at),
+            pauses=self.control.pauses("t"),
+        )
         if isinstance(decision, Settle):
             self.apply(decision.attempt, now)
             return None
@@ -107,7 +133,34 @@ class Subject:
             return None
         due = self.record.due_at if decision.due_at is None else decision.due_at
         self.working[worker] = Execution(self.record, due, now, decision.skips)
+        if decision.advance:
+            self.advance(due, now, decision.skips)
         return due
+
+    def advance(self, due: int, now: int, skips: Sequence[Skipped]) -> None:
+        """At most once."""
+        assert self.record is not None
+        result = advance(
+            self.record, self.spec, self.policies, due, now=now, worker="host:1", revision="x", skips=skips
+        )
+        for run in result.unknown:
+            assert self.fate[run.scheduled_at] == "running"
+            self.fate[run.scheduled_at] = "unknown"
+        self.skip(result.skips)
+        assert due not in self.fate
+        self.fate[due] = "running"
+        assert result.change is not None
+        self.record = result.change.new
+
+    def end_once(self, worker: int, how: str, now: int) -> None:
+        execution = self.working.pop(worker)
+        attempt_end, error = ERRORS[how]
+        attempt = Attempt(attempt_end, execution.due, now, execution.began, error, "host:1")
+        result = conclude(self.record, execution.record.fence, self.policies, attempt, now, "x")
+        assert self.fate[execution.due] in ("running", "unknown")
+        assert result.outcome is not None
+        self.fate[execution.due] = "by_task" if result.outcome == "skipped" else result.outcome
+        self.record = self.record if result.change is None else result.change.new
 
     def holds(self, worker: int) -> bool:
         """Whether the worker still has the lease."""
@@ -120,7 +173,8 @@ class Subject:
     def cut_at(self, worker: int) -> int | None:
         execution = self.working[worker]
         assert self.record is not None
-        return superseded_at(self.record, self.spec, self.policies, execution.due, execution.began)
+        pauses = self.control.pauses("t")
+        return superseded_at(self.record, self.spec, self.policies, execution.due, execution.began, pauses)
 
     def end(self, worker: int, how: str, now: int) -> None:
         execution = self.working.pop(worker)
@@ -130,6 +184,7 @@ class Subject:
 
     def apply(self, attempt: Attempt, now: int) -> None:
         assert self.record is not None
+        attempt.pauses = self.control.pauses("t")
         result = end(
             self.record, self.spec, self.policies, attempt, now=now, retry_delay=SECOND, revision="80000000ffffffff"
         )
@@ -185,16 +240,23 @@ class Lives:
         elif action == "kill":
             subject.working.pop(worker, None)
         elif action == "work" and not executing:
-            if oracle.state == "alive" and oracle.ready_at <= now:
+            if oracle.state == "alive" and oracle.ready_at <= now and oracle.template_since is None:
                 assert subject.claim(worker, now) == oracle.claim(worker, now)
         elif action in ("work", "renew") and executing:
             self.go_on(action, worker, how, now)
         elif action in ("pause", "resume", "catch up") or (action == "retry" and oracle.state == "dead"):
             self.steer(action, self.now)
+        elif action.endswith("all"):
+            self.steer_template(action, self.now)
         self.compare()
 
     def go_on(self, action: str, worker: int, how: str, now: int) -> None:
         oracle, subject = self.oracle, self.subject
+        if oracle.rules.once:
+            if action == "work":
+                oracle.end_once(subject.working[worker].due, how, now)
+                subject.end_once(worker, how, now)
+            return
         held = oracle.lease
         if held is None or (held.worker, held.began) != (worker, subject.working[worker].began):
             assert not subject.holds(worker)
@@ -221,6 +283,15 @@ class Lives:
         else:
             self.oracle.resume(now, catch_up=action == "catch up")
 
+    def steer_template(self, action: str, now: int) -> None:
+        subject, catches_up = self.subject, action == "catch up all"
+        if action == "pause all":
+            subject.control = subject.control.pause("t", now=now, reason="")
+            self.oracle.pause_template(now)
+        else:
+            subject.control = subject.control.resume("t", now=now, catch_up=catches_up)
+            self.oracle.resume_template(now, catch_up=catches_up)
+
     def compare(self) -> None:
         oracle, subject = self.oracle, self.subject
         assert subject.state == oracle.state
@@ -228,7 +299,8 @@ class Lives:
         record = subject.record
         if record is None:
             return
-        assert sum(totals(record.state).values()) == len(oracle.fate) + oracle.retried
+        running = list(oracle.fate.values()).count("running")
+        assert sum(totals(record.state).values()) == len(oracle.fate) - running + oracle.retried
         runs = [run for run in latest_runs(record.state) if run.outcome != "skipped" or run.reason == "by_task"]
         assert [run.scheduled_at for run in runs] == sorted(run.scheduled_at for run in runs)
         assert record.attempt == oracle.attempt
@@ -248,11 +320,22 @@ CHOICES: dict[str, list[Any]] = {
     "pause_after": [None, None, 1, 2],
     "end_at": [None, None, 95, 100],
     "max_runs": [None, None, 1, 3],
+    "once": [False, False, True],
 }
 HOWS = ["ok", "ok", "fail", "fail", "skip", "give up", "later", "cancel"]
-ACTIONS = [*["work"] * 8, "renew", "kill", "kill", "pause", "pause", "resume", "resume", "catch up", "retry", "clock"]
+STEERING = ["pause", "pause", "resume", "resume", "catch up"]
+ACTIONS = [*["work"] * 10, "renew", "kill", "kill", *STEERING, *(f"{each} all" for each in STEERING), "retry", "clock"]
 
-rules = st.builds(Rules, **{name: st.sampled_from(values) for name, values in CHOICES.items()})
+
+def possible(**chosen: Any) -> Rules:
+    """Without what is refused when a task is declared."""
+    found = Rules(**chosen)
+    if found.once:
+        found = replace(found, overlap="queue", attempts=None, failure="none", hold=False)
+    return replace(found, pause_after=None) if found.hold else found
+
+
+rules = st.builds(possible, **{name: st.sampled_from(values) for name, values in CHOICES.items()})
 step = st.tuples(st.integers(0, 40), st.sampled_from(ACTIONS), st.integers(0, 1), st.sampled_from(HOWS))
 
 
@@ -268,7 +351,7 @@ def test_longer_lives() -> None:
     """By the numbers from 0 on, ten times as fast."""
     for number in range(LIVES):
         chance = random.Random(number)
-        lives = Lives(Rules(**{name: chance.choice(values) for name, values in CHOICES.items()}))
+        lives = Lives(possible(**{name: chance.choice(values) for name, values in CHOICES.items()}))
         longest = chance.choice([3, 12, 40])
         try:
             for _ in range(40):

@@ -70,6 +70,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"retry": 3}, TypeError, "write retry=Retry(3)"),
     ({"retry": Retry}, TypeError, "write retry=Retry(3)"),
     ({"pause_after": 0}, ValueError, "from 1"),
+    ({"pause_after": 2, "on_exhausted": OnExhausted.HOLD}, ValueError, "Leave one out"),
     ({"keep_runs": 101}, ValueError, "from 0 to 100"),
     ({"keep_runs": True}, TypeError, "whole number"),
     ({"catch_up": "latest"}, TypeError, "CatchUp.LATEST"),

@@ -135,6 +135,7 @@ class Declarations:
         :param retain: how long an instance is kept that has no further occurrence; None by default: it is removed at
             once.
         :param pause_after: so many failed runs in a row pause the instance until it is resumed; None by default: never.
+            Excludes ``on_exhausted=OnExhausted.HOLD``.
         :param keep_runs: of how many runs, the latest ones, each instance remembers how they ended, 100 at most; 3 by
             default.
         :param args: arguments of any name, those of parameters included.

@@ -24,7 +24,7 @@ from .moments import Moments
 from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, stored_window, why_paused
 from .queueing import queued
 from .steering import is_paused, paused_since, skip_paused
-from .values import Attempt, AttemptEnd, Ended
+from .values import Attempt, AttemptEnd, Ended, Skipped
 
 
 @dataclass(slots=True)
@@ -148,14 +148,17 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     opened = recorded.first or attempt.started_at or case.now
     until = case.now if not is_paused(state) else state.count("since") or case.now  # what comes due later is paused
     until = min([until, *(since for since, end_of_pause in attempt.pauses if end_of_pause >= HELD)])
-    paused = skip_paused(record, case.spec, policies, state, attempt.due_at, attempt.pauses)
-    add_skips(state, paused, case.now, policies.keep_runs)
+    is_last, paused = state.is_last_run(case.spec.bounds.max_runs), list[Skipped]()
+    if not is_last:
+        paused = skip_paused(record, case.spec, policies, state, attempt.due_at, attempt.pauses)
+        add_skips(state, paused, case.now, policies.keep_runs)
     is_superseded = outcome == "superseded"
     to = onward(
         record, case.spec, policies, attempt.due_at, until, opened=opened, state=state, superseded=is_superseded
     )
-    if state.is_last_run(case.spec.bounds.max_runs):
+    if is_last:
         to = Onward(None)
+    to.ready_at = queued(to.ready_at, case.now)
     add_skips(state, to.skips, case.now, policies.keep_runs)
     store_window(state, to.window)
     skips = [*attempt.skips, *paused, *to.skips]

@@ -254,7 +254,8 @@ class Policies:
     pause_after: Annotated[
         int | None,
         Policy(
-            "so many failed runs in a row pause the instance until it is resumed; None by default: never.",
+            "so many failed runs in a row pause the instance until it is resumed; None by default: never. Excludes "
+            "``on_exhausted=OnExhausted.HOLD``.",
             check=check_optional(check_whole(1)),
             write="pause_after=10",
             words=("circuit_breaker", "disable_after", "max_failures", "pause_on_failure"),
@@ -335,6 +336,11 @@ class Policies:
             raise ValueError(
                 "retry and failure_mode both say what happens when an execution raises: leave failure_mode out. "
                 f"{_INSTEAD[self.failure_mode]}"
+            )
+        if self.pause_after is not None and self.on_exhausted is OnExhausted.HOLD:
+            raise ValueError(
+                "pause_after has no meaning with on_exhausted=OnExhausted.HOLD: an instance whose run has failed is "
+                "dead, and has no further run that could fail. Leave one out."
             )
         if self.fast_forward and self.catch_up not in (CatchUp.ALL, CatchUp.EARLIEST):
             raise ValueError(

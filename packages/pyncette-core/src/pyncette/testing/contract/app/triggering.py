@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyncette import Context, ExecutionMode, FailureMode, Pyncette, PyncetteContext, Retry, Task
+from pyncette import Context, ExecutionMode, FailureMode, OnExhausted, Pyncette, PyncetteContext, Retry, Task
 from pyncette._tasks.control import MOST_ASKED, Asked, Control, decode, new_record
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.errors import TaskNotFoundException, TooManyRunsException
@@ -230,12 +230,13 @@ class TriggerContract(AppBase):
             await bench.advance_to(61)
         assert bench.log.due() == [0, 0, 45, 60]
 
-    async def test_failures_of_manual_runs_change_nothing(self, bench: Bench) -> None:
+    @pytest.mark.parametrize(
+        "options", [{"pause_after": 1}, {"on_exhausted": OnExhausted.HOLD}], ids=["paused", "dead"]
+    )
+    async def test_failures_of_manual_runs_change_nothing(self, bench: Bench, options: dict[str, Any]) -> None:
         """They make an instance neither paused nor dead."""
         app = bench.app()
-        options: dict[str, Any] = {"pause_after": 1, "retry": Retry(1), "on_exhausted": "hold"}
-        del options["on_exhausted"]
-        task = app.task(name="task", **options, **EVERY_MINUTE)(bench.log.fail)
+        task = app.task(name="task", retry=Retry(1), **options, **EVERY_MINUTE)(bench.log.fail)
         async with bench.running(app) as worker:
             await worker.context.trigger_task(task)
             await bench.advance_to(10)
