@@ -44,7 +44,7 @@ class Network:
     def swallow(self) -> None:
         """Swallow everything until :meth:`restore`, on new connections too. What is open stays silent for ever."""
         self._down = True
-        for link in self._links:
+        for link in list(self._links):  # a test may serve the network in another thread
             link.silent = True
 
     def restore(self) -> None:

@@ -66,10 +66,17 @@ class Point:
     before: Callable[[Scene], Any] | None = None
     at: int = 70
     gone: int | None = None
+    triggered: int | None = None
+    paused: tuple[int, int] | None = None
 
 
 async def lasts(scene: Scene) -> None:
     await scene.bench.clock.sleep(100)
+
+
+async def the_second_lasts(scene: Scene) -> None:
+    if len(scene.executed) == 2:
+        await scene.bench.clock.sleep(100)
 
 
 async def fails(scene: Scene) -> None:
@@ -93,6 +100,20 @@ POINTS = [
     ),
     Point("after that is stored", "60@60#1 120@120#1", {"succeeded": 3}),
     Point("while it waits for its next attempt", "60@60#1 60@90#2 120@120#1", {"succeeded": 3}, RETRY, fails),
+    Point(
+        "while a run that somebody asked for runs ([manual](operations.md), or a backfill)",
+        "60@60#1 65@65#1 65@125#2 120@125#1",
+        {"succeeded": 4},
+        body=the_second_lasts,
+        triggered=65,
+    ),
+    Point(
+        "while the function runs, and the instance is paused meanwhile",
+        "60@60#1 60@150#2",
+        {"succeeded": 2, "paused": 1},
+        body=lasts,
+        paused=(75, 150),
+    ),
     Point("with `retry`, while the function runs", "60@60#1 60@150#2 120@150#1", {"succeeded": 3}, RETRY, lasts),
     Point("at most once, before its start is stored", "60@120#2 120@120#1", {"succeeded": 3}, ONCE, gone=59),
     Point("at most once, before the function begins", "120@120#1", {"succeeded": 2, "unknown": 1}, ONCE, before=lasts),
@@ -105,6 +126,14 @@ POINTS = [
         {"succeeded": 2, "unknown": 1},
         ONCE,
         storage_is_gone,
+    ),
+    Point(
+        "at most once, while a run that somebody asked for runs",
+        "60@60#1 65@65#1 120@120#1",
+        {"succeeded": 3, "unknown": 1},
+        ONCE,
+        the_second_lasts,
+        triggered=65,
     ),
 ]
 
@@ -125,10 +154,19 @@ async def test_killed(point: Point) -> None:
         if point.gone is not None:
             await scene.bench.advance_to(point.gone)
             await storage_is_gone(scene)
+        if point.triggered is not None:
+            await scene.bench.advance_to(point.triggered)
+            await worker.context.trigger_task(task)
         await scene.bench.advance_to(point.at)
         await worker.kill()
         scene.victims.always(fail())  # nor does anything arrive that was on its way
-        async with scene.bench.running(other):
+        async with scene.bench.running(other) as successor:
+            if point.paused is not None:
+                since, until = point.paused
+                await scene.bench.advance_to(since)
+                await successor.context.pause_task(task)
+                await scene.bench.advance_to(until)
+                await successor.context.resume_task(task)
             await scene.bench.advance_to(190)
             stored = await scene.bench.stored(task)
     assert " ".join(scene.executed) == f"{point.executed} 180@180#1"

@@ -14,11 +14,16 @@ from pyncette import (
     FailureMode,
     OnExhausted,
     Overlap,
+    Policies,
     PyncetteContext,
     Retry,
     Task,
 )
+from pyncette._lifecycle.cutting import superseded_at
+from pyncette._tasks.spec import Spec, encode
 from pyncette.memory import MemoryRepository
+from pyncette.record import HELD, Record
+from pyncette.schedule import Interval
 from pyncette.testing.contract.app.bench import START, Bench, duration
 
 TEN = duration(10)
@@ -267,3 +272,23 @@ async def test_an_execution_that_outlasts_a_pause_of_the_template(
         assert await totals(worker.context, task) == counted
         await bench.advance_to(81)
     assert bench.log.due() == executed
+
+
+@pytest.mark.parametrize(
+    "pauses, at",
+    [
+        ([], 120),
+        ([(120, 180)], 180),
+        ([(121, 180)], 120),
+        ([(120, 181)], 240),
+        ([(100, 120)], 120),
+        ([(110, 130), (170, 190)], 240),
+        ([(100, HELD)], None),
+        ([(180, HELD)], 120),
+    ],
+)
+def test_when_a_run_is_superseded(pauses: list[tuple[int, int]], at: int | None) -> None:
+    """By the first occurrence that came due in no pause of the template."""
+    spec = Spec(Interval(60))
+    record = Record("t", "t:a", 60, 90, 90, "w", "r", 60, 1, encode(spec))
+    assert superseded_at(record, spec, Policies(overlap=Overlap.CANCEL), 60, 60, pauses) == at

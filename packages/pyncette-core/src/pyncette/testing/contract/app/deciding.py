@@ -22,11 +22,22 @@ MODES = {"at least once": ExecutionMode.AT_LEAST_ONCE, "at most once": Execution
 MICROSECONDS = 1_000_000
 
 
+PARTS: int = 6
+"""The whole table is lived through in so many tests, as slow stores would take minutes for all of it."""
+
+
 class DecisionContract(AppBase):
-    async def test_the_decision_table(self, bench: Bench, request: pytest.FixtureRequest) -> None:
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "cells" in metafunc.fixturenames:
+            parts = {"sample": SAMPLE}
+            if metafunc.config.getoption("thorough", default=False):
+                parts = {f"part {number + 1} of {PARTS}": CELLS[number::PARTS] for number in range(PARTS)}
+            metafunc.parametrize("cells", list(parts.values()), ids=list(parts))
+
+    async def test_the_decision_table(self, bench: Bench, cells: Sequence[Cell]) -> None:
         """What is executed and when, for each kind of policies with each thing that can happen to a run, a pause and a
         restart, as a table written by hand says."""
-        await check(bench, CELLS if request.config.getoption("thorough", default=False) else SAMPLE)
+        await check(bench, cells)
 
 
 @dataclass
