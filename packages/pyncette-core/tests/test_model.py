@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,7 +41,11 @@ from tests.helpers.oracle import DELAY, LAST, LEASE, SECOND, STEP, Oracle, Rules
 
 EXAMPLES = int(os.environ.get("PYNCETTE_MODEL_EXAMPLES", "400"))
 LIVES = int(os.environ.get("PYNCETTE_MODEL_LIVES", "400"))
-"""How many lives of each kind; more of them before a release. A hundred thousand of the second one take minutes."""
+"""How many lives of each kind; more of them before a release. A hundred thousand of the second one take minutes:
+``PYNCETTE_MODEL_LIVES=100000 ./dev test packages/pyncette-core/tests/test_model.py``."""
+
+PARTS = 4
+"""The second kind is lived by so many processes."""
 
 ERRORS: dict[str, tuple[AttemptEnd, BaseException | None]] = {
     "ok": (AttemptEnd.SUCCEEDED, None),
@@ -347,9 +352,11 @@ def test_lives(rules: Rules, steps: list[tuple[int, str, int, str]]) -> None:
         lives.step(*step)
 
 
-def test_longer_lives() -> None:
+@pytest.mark.timeout(120 + LIVES // 50)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_longer_lives(part: int) -> None:
     """By the numbers from 0 on, ten times as fast."""
-    for number in range(LIVES):
+    for number in range(part, LIVES, PARTS):
         chance = random.Random(number)
         lives = Lives(possible(**{name: chance.choice(values) for name, values in CHOICES.items()}))
         longest = chance.choice([3, 12, 40])
