@@ -37,7 +37,8 @@ from pyncette._tasks.spec import Bounds, Spec, encode
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.record import Band, Record
 from pyncette.schedule import Interval
-from tests.helpers.oracle import DELAY, LAST, LEASE, SECOND, STEP, Oracle, Rules
+from tests.helpers.oracle import Oracle
+from tests.helpers.oracle_rules import DELAY, LAST, LEASE, SECOND, STEP, Rules
 
 EXAMPLES = int(os.environ.get("PYNCETTE_MODEL_EXAMPLES", "400"))
 LIVES = int(os.environ.get("PYNCETTE_MODEL_LIVES", "400"))
