@@ -139,11 +139,13 @@ class Observers:
 
     The methods make an event from what the caller has at hand, and only if somebody listens to it.
 
+    :ivar listening: whether somebody listens to anything.
     :ivar worker: what events say about the process.
     :ivar carrier: asked for what is stored with an instance when it is scheduled.
     """
 
     def __init__(self) -> None:
+        self.listening: bool = False
         self.worker: str = ""
         self.carrier: Carrier | None = None
         self._observers: list[Observer] = []
@@ -152,7 +154,7 @@ class Observers:
         self._listeners: dict[str, list[_Listener]] = {}  # without those events that nobody listens to
 
     def __bool__(self) -> bool:
-        return bool(self._listeners)
+        return self.listening
 
     def add(self, observer: Observer) -> None:
         """:raises TypeError: it has the wrong form."""
@@ -173,6 +175,7 @@ class Observers:
                 if overrides(observer, Observer, name):
                     listener = known.get((id(observer), name)) or _Listener(observer, name)
                     self._listeners.setdefault(name, []).append(listener)
+        self.listening = bool(self._listeners)
 
     def carried(self) -> str | None:
         """What is to be stored with an instance that is being scheduled."""

@@ -204,11 +204,16 @@ class Change:
     run: RunLine | None = None
 
     @property
-    def ref(self) -> Ref:
+    def either(self) -> Record:
+        """The old record, or the new one if there is none: for the queue and key, which are the same."""
         record = self.old or self.new
         if record is None:
             raise ValueError("A change needs an old record, a new one, or both.")
-        return record.ref
+        return record
+
+    @property
+    def ref(self) -> Ref:
+        return self.either.ref
 
 
 @plain_members

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -29,6 +30,12 @@ class Working(Protocol):
     def last_tick(self) -> datetime.datetime | None: ...
 
 
+@functools.cache
+def own_version() -> str:
+    """That of core. Finding it takes as long as a hundred executions, so it is looked up once, before the loop runs."""
+    return importlib.metadata.version("pyncette-core")
+
+
 def default_name() -> str:
     """What a worker is called that was given no name: its host and process."""
     return f"{socket.gethostname()[:80]}:{os.getpid()}"
@@ -52,7 +59,7 @@ def describing(
     started_at = to_datetime(context.clock.now())
     names = tuple(task.name for task in tasks)
     kinds = tuple(task.kind for task in tasks)
-    host, version = socket.gethostname(), importlib.metadata.version("pyncette-core")
+    host, version = socket.gethostname(), own_version()
 
     def describe() -> Worker:
         now = context.clock.now()

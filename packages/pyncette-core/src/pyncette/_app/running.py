@@ -34,7 +34,7 @@ from pyncette.options import LoopOptions
 from pyncette.repository import Repository
 
 from . import health
-from .about import default_name, describing
+from .about import default_name, describing, own_version
 from .budget import SettleBudget
 from .instances import Instances
 from .sampling import Sampler
@@ -94,6 +94,8 @@ class PyncetteContext(Scheduling):
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._budget = SettleBudget(options.drain_timeout)
         self._register = options.register_worker
+        if self._register:
+            own_version()
         self._instances = Instances(store, self._writer, self.clock, reading, observers)
 
     @property

@@ -59,12 +59,10 @@ class _AsyncioGroup(LoopTaskGroup):
 
     def __init__(self) -> None:
         self._group = anyio.create_task_group()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._started: dict[Awaitable[None], asyncio.Task[None]] = {}  # those that have not ended
         self._scopes: set[anyio.CancelScope] = set()
         self._new_scope = type(anyio.CancelScope())  # which need not ask each time what event loop runs
-        self._errors: list[BaseException] = []
-        self._over = asyncio.Event()
-        self._left = False
+        self._left = asyncio.Event()
         self._cancelled = False
 
     async def __aenter__(self) -> Self:
@@ -75,9 +73,7 @@ class _AsyncioGroup(LoopTaskGroup):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        self._left = True
-        if not self._tasks:
-            self._over.set()
+        self._left.set()
         return await self._group.__aexit__(kind, error, traceback)
 
     def start_soon(self, task: Awaitable[None], *, uses_threads: bool = False) -> None:
@@ -86,45 +82,54 @@ class _AsyncioGroup(LoopTaskGroup):
             return
         scope: anyio.CancelScope | None = getattr(task, "scope", None)
         started = asyncio.create_task(self._run(task) if scope is None else self._run_in(scope, task))
-        self._tasks.add(started)
-        started.add_done_callback(self._ended)
+        if not started.done() or (not started.cancelled() and started.exception()):  # an eager task may be done
+            self._started[task] = started
 
     async def _run(self, task: Awaitable[None]) -> None:
         with self._new_scope() as scope:
             await self._run_in(scope, task)
 
     async def _run_in(self, scope: anyio.CancelScope, task: Awaitable[None]) -> None:
+        # Notes its end by itself: a callback of the event loop would cost as much as the scope.
         self._scopes.add(scope)
         try:
             if self._cancelled:
                 scope.cancel()
             await task
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                self._group.cancel_scope.cancel()
+                raise  # and stay among those that have started, with the error
+            self._started.pop(task, None)
+            raise
+        else:
+            self._started.pop(task, None)
         finally:
             self._scopes.discard(scope)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._errors.append(error)
-            self._group.cancel_scope.cancel()
-        if self._left and not self._tasks:
-            self._over.set()
-
     async def _stand_for_all(self) -> None:
         try:
-            await self._over.wait()
+            await self._left.wait()
+            await self._all_ended()
         except asyncio.CancelledError:
             self._cancelled = True
             for scope in self._scopes:
                 scope.cancel()
             with anyio.CancelScope(shield=True):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
-            if len(self._errors) == 1:
-                raise self._errors[0] from None
-            if self._errors:
-                raise BaseExceptionGroup("several tasks raised", self._errors) from None
+                errors = await self._all_ended()
+            if len(errors) == 1:
+                raise errors[0] from None
+            if errors:
+                raise BaseExceptionGroup("several tasks raised", errors) from None
             raise
+
+    async def _all_ended(self) -> list[BaseException]:
+        """Wait for all that have started, and return what they have raised, but for cancellation. One that was
+        cancelled before it began is still among them."""
+        while any(not task.done() for task in self._started.values()):
+            await asyncio.wait(self._started.values())
+        ended = [task for task in self._started.values() if not task.cancelled()]
+        return [error for task in ended if (error := task.exception()) is not None]
 
 
 class _TrioGroup(LoopTaskGroup):

@@ -45,7 +45,7 @@ class Outcomes:
             )
         elif held.lost:
             self.lease_lost(held)
-        elif result.outcome == "succeeded" and not (self._observers or result.skips):
+        elif result.outcome == "succeeded" and not (self._observers.listening or result.skips):
             return
         else:
             self._tell(held.task, write.run, write.attempt, result)

@@ -58,7 +58,7 @@ class Store:
             return await self._repository.read(refs)
 
     async def swap(self, changes: Sequence[Change], carried: Sequence[str] = ()) -> list[Swap]:
-        async with self._call("swap", (change.ref.queue for change in changes), carried):
+        async with self._call("swap", (change.either.queue for change in changes), carried):
             swaps = await self._repository.swap(changes)
         self._observers.batch_stored(size=len(changes))
         return swaps
@@ -138,7 +138,7 @@ class Store:
 
     @asynccontextmanager
     async def _call(self, operation: str, queues: Iterable[str], carried: Sequence[str] = ()) -> AsyncIterator[None]:
-        task_name = self._task_name(queues) if self._observers else ""
+        task_name = self._task_name(queues) if self._observers.listening else ""
         self._observers.operation_started(operation=operation, task_name=task_name, carried=carried)
         started = time.perf_counter()
         error: BaseException | None = None

@@ -166,7 +166,7 @@ class Executions:
         task = held.task
         held.started_at = now = self._clock.now()
         lag = 0.0
-        if self._observers:
+        if self._observers.listening:
             lag = max(0, now - held.ready_at) / 1_000_000
             carried = (held.extra and held.extra.carried) or held.spec.carried
             held.carried = self._observers.attempt_started(task, held.run, lag=lag, carried=carried)
@@ -214,7 +214,7 @@ class Executions:
         task = held.task
         if end is not AttemptEnd.SUCCEEDED:
             self._log_end(task, end, error)
-        if self._observers:
+        if self._observers.listening:
             self._observers.attempt_ended(task, held.run, _OUTCOMES[end], lag=lag, duration=duration, error=error)
 
     def _log_end(self, task: Task, end: AttemptEnd, error: BaseException | None) -> None:

@@ -96,10 +96,7 @@ class Watched(Coroutine[Any, Any, None]):
     def __iter__(self) -> Watched:
         return self
 
-    def __next__(self) -> Any:
-        return self.send(None)
-
-    def send(self, value: Any) -> Any:
+    def send(self, value: Any = None) -> Any:
         body = self._body
         if body is None:
             body = self._body = self.begin()
@@ -108,6 +105,8 @@ class Watched(Coroutine[Any, Any, None]):
             return body.send(value)
         finally:
             self._watchdog.step = None
+
+    __next__ = send
 
     def throw(self, *error: Any) -> Any:
         body = self._body

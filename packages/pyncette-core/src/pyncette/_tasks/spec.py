@@ -154,8 +154,9 @@ def decode(text: str, due_at: int = 0) -> tuple[Spec, dict[str, Any]]:
     :param due_at: the occurrence that is stored beside the text.
     :raises UndecodableSpec: the text or the occurrence was damaged, or it was written by a version that came later.
     """
+    args: dict[str, Any] = {}
     if len(text) <= _SHORT and '"args"' not in text:
-        spec, args = _shared(text), dict[str, Any]()
+        spec = _shared(text)
     else:
         spec, args = _decoded(text)
     if not EARLIEST <= due_at <= LATEST:

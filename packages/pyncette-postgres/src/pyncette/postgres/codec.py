@@ -60,8 +60,8 @@ def batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
 def _row(change: Change) -> tuple[Any, ...]:
     old, new = change.old, change.new
     if new is None:
-        ref = change.ref
-        return ref.queue, ref.key, old and old.revision, *_NOTHING
+        gone = change.either
+        return gone.queue, gone.key, gone.revision, *_NOTHING
     return (
         new.queue,
         new.key,

@@ -64,7 +64,7 @@ class PostgresRepository(Repository):
         is inserting, after :data:`~pyncette.postgres.connection.LOCK_TIMEOUT`."""
         if not changes:
             return []
-        keys = [change.ref.key for change in changes]
+        keys = [change.either.key for change in changes]
         in_order = [changes[place] for place in sorted(range(len(keys)), key=keys.__getitem__)]
         found: dict[str, Swap] = {}
         for batch in list(batches(in_order)):
@@ -82,7 +82,7 @@ class PostgresRepository(Repository):
             if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
                 raise
             if len(batch) == 1:
-                return {batch[0].ref.key: Swap.BUSY}
+                return {batch[0].either.key: Swap.BUSY}
             # The server undid all of it for the sake of one: find that, and let the others proceed.
             middle = len(batch) // 2
             return await self._swap(batch[:middle]) | await self._swap(batch[middle:])

@@ -51,9 +51,10 @@ class Batch:
         return self.slot == slot and len(self.positions) < MAX_PARTS and self.size + size <= MAX_BYTES
 
     def add(self, queue: QueueKeys, position: int, part: bytes, *, grows: bool = False) -> None:
-        if not self.sections or self.sections[-1].queue is not queue:
-            self.sections.append(Section(queue))
-        self.sections[-1].parts.append(part)
+        sections = self.sections
+        if not sections or sections[-1].queue is not queue:
+            sections.append(Section(queue))
+        sections[-1].parts.append(part)
         self.positions.append(position)
         self.size += len(part)
         self.grows |= grows
@@ -103,7 +104,7 @@ def swaps(keys: Keys, changes: Sequence[Change], max_row: int) -> list[Batch]:
     :raises RecordRefusedException: a record is larger.
     """
     batches: list[Batch] = []
-    for queue, places in _by_queue(keys, [change.ref for change in changes]):
+    for queue, places in _by_queue(keys, [change.either for change in changes]):
         for position, member in places:
             change = changes[position]
             part = _change(change, member, max_row)
@@ -114,7 +115,7 @@ def swaps(keys: Keys, changes: Sequence[Change], max_row: int) -> list[Batch]:
     return batches
 
 
-def _by_queue(keys: Keys, refs: Iterable[Ref]) -> list[tuple[QueueKeys, list[tuple[int, bytes]]]]:
+def _by_queue(keys: Keys, refs: Iterable[Ref | Record]) -> list[tuple[QueueKeys, list[tuple[int, bytes]]]]:
     """Positions and members of each queue; queues of one slot next to each other."""
     queues: dict[bytes, tuple[QueueKeys, list[tuple[int, bytes]]]] = {}
     for position, ref in enumerate(refs):
@@ -151,8 +152,10 @@ def _change(change: Change, member: bytes, max_row: int) -> bytes:
             tail, spec = codec.tail(_spec(new, max_row - len(row) - 1))
             row += tail
     condition = b"+" if old is None else kind + codec.encoded(old.revision)
-    parts = (member, condition, row, spec, ready_at)
-    return _CHANGE % tuple(piece for part in parts for piece in (len(part), part))
+    return _CHANGE % (
+        *(len(member), member, len(condition), condition),
+        *(len(row), row, len(spec), spec, len(ready_at), ready_at),
+    )
 
 
 def _spec(record: Record, most: int) -> bytes:

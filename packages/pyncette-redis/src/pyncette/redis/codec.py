@@ -17,6 +17,8 @@ _COUNTS = struct.Struct(">II")
 _LENGTHS = struct.Struct(">HI")
 _LENGTH = struct.Struct(">I")
 
+_FIXED_SIZE, _LEASE_SIZE, _LENGTH_SIZE = _FIXED.size, _LEASE.size, _LENGTH.size
+
 _EXACT = 2**53
 
 _INLINE, _APART = b"\0", b"\1"
@@ -55,7 +57,7 @@ def _header(record: Record) -> bytes:
             f"The record of {record.key!r} can't be stored in Redis: its revision may take {MAX_REVISION_BYTES} bytes, "
             f"and its attempts are counted up to {MAX_ATTEMPT:,}."
         )
-    length = _FIXED.size + len(revision) + len(lease)
+    length = _FIXED_SIZE + len(revision) + len(lease)
     return _FIXED.pack(length, record.due_at, record.fence, record.attempt, len(revision)) + revision + lease
 
 
@@ -77,7 +79,7 @@ def leased_tail(token: str, locked_until: int, holder: str) -> bytes:
 
 def leased_length(tail: bytes) -> bytes:
     """The first field of a header with this tail."""
-    return (_FIXED.size - 1 + len(tail)).to_bytes(2, "big")
+    return (_FIXED_SIZE - 1 + len(tail)).to_bytes(2, "big")
 
 
 def time(value: int) -> bytes:
@@ -128,15 +130,15 @@ Stored = tuple[bytes, bytes | None]
 def record(queue: str, key: str, stored: Stored) -> Record:
     """A record from its row. What can't be read of a damaged one is left out, and its spec is none."""
     row, apart = stored
-    revision_length = row[_FIXED.size - 1] if len(row) >= _FIXED.size else 0
-    end = _FIXED.size + revision_length
-    revision = decoded(row[_FIXED.size : end]) if revision_length else ""
-    if _is_damaged(row, end):
+    end = _FIXED_SIZE + (row[_FIXED_SIZE - 1] if len(row) >= _FIXED_SIZE else 0)
+    revision = row[_FIXED_SIZE:end].decode(errors="surrogateescape")
+    state_at = _state_place(row, end)
+    if state_at is None:
         return Record(queue, key, 0, 0, None, None, revision, 0, 0, f"damaged: {row[:60]!r}")
     length, due_at, fence, attempt, _ = _FIXED.unpack_from(row)
-    state_end = length + _LENGTH.size + _LENGTH.unpack_from(row, length)[0]
-    state = row[length + _LENGTH.size : state_end].decode(errors="replace")  # core takes a damaged one for none
-    spec = _LOST.encode() if apart == b"" else row[state_end:-1] if apart is None else apart
+    spec_at = state_at + _LENGTH.unpack_from(row, length)[0]
+    state = row[state_at:spec_at].decode(errors="replace")  # core takes a damaged one for none
+    spec = row[spec_at:-1] if apart is None else apart or _LOST.encode()
     try:
         text = spec.decode()
     except UnicodeDecodeError:
@@ -150,7 +152,7 @@ def record(queue: str, key: str, stored: Stored) -> Record:
         due_at,
         ready_at,
         locked_until if flags & _HAS_END else None,
-        row[end + _LEASE.size : length].decode(errors="replace") if flags & _HAS_HOLDER else None,
+        row[end + _LEASE_SIZE : length].decode(errors="replace") if flags & _HAS_HOLDER else None,
         revision,
         fence,
         attempt,
@@ -159,19 +161,20 @@ def record(queue: str, key: str, stored: Stored) -> Record:
     )
 
 
-def _is_damaged(row: bytes, end: int) -> bool:
-    """
-    The same is decided in ``common.lua``.
+def _state_place(row: bytes, end: int) -> int | None:
+    """Where the state begins; None if the row is damaged, which ``common.lua`` decides in the same way.
 
     :param end: of the revision.
     """
-    if len(row) < _LEAST_ROW or row[-1:] > _APART:
-        return True
+    size = len(row)
+    if size < _LEAST_ROW or row[-1:] > _APART:
+        return None
     length: int = _HEADER.unpack_from(row)[0]
-    if (length != end and length < end + _LEASE.size) or length + _LENGTH.size + 1 > len(row):
-        return True
+    place = length + _LENGTH_SIZE
+    if (length != end and length < end + _LEASE_SIZE) or place >= size:
+        return None
     state_length: int = _LENGTH.unpack_from(row, length)[0]
-    return state_length > len(row) - length - _LENGTH.size - 1
+    return None if state_length > size - place - 1 else place
 
 
 def member_of(queue: str, key: str) -> bytes:
@@ -224,24 +227,23 @@ def _page(reply: bytes, at: int, count: int | None) -> tuple[Page, int]:
     :return: them, and where what follows begins.
     """
     found: Page = []
-    end = len(reply)
+    end, lengths, head = len(reply), _LENGTHS.unpack_from, _LENGTHS.size
     while len(found) != count and at < end:
-        member_length, row_length = _LENGTHS.unpack_from(reply, at)
-        at += _LENGTHS.size
-        member = reply[at : at + member_length]
-        stored, at = _stored(reply, at + member_length, row_length)
-        found.append((member, stored))
+        member_length, row_length = lengths(reply, at)
+        at += head
+        row_at = at + member_length
+        member, at = reply[at:row_at], row_at + row_length
+        row, apart = reply[row_at:at], None
+        if row[-1:] == _APART:
+            apart, at = _apart(reply, at)
+        found.append((member, (row, apart)))
     return found, at
 
 
-def _stored(reply: bytes, at: int, row_length: int) -> tuple[Stored, int]:
-    row = reply[at : at + row_length]
-    at += row_length
-    if row[-1:] != _APART:
-        return (row, None), at
-    (spec_length,) = _LENGTH.unpack_from(reply, at)
-    at += _LENGTH.size
-    return (row, reply[at : at + spec_length]), at + spec_length
+def _apart(reply: bytes, at: int) -> tuple[bytes, int]:
+    """A spec that is apart from its row, and where what follows begins."""
+    at, end = at + _LENGTH_SIZE, at + _LENGTH_SIZE + _LENGTH.unpack_from(reply, at)[0]
+    return reply[at:end], end
 
 
 def rows(reply: bytes) -> Iterator[Stored | None]:
@@ -249,12 +251,15 @@ def rows(reply: bytes) -> Iterator[Stored | None]:
     at = 0
     while at < len(reply):
         (length,) = _LENGTH.unpack_from(reply, at)
-        at += _LENGTH.size
+        at += _LENGTH_SIZE
         if length == 0:
             yield None
         else:
-            stored, at = _stored(reply, at, length - 1)
-            yield stored
+            row, apart = reply[at : at + length - 1], None
+            at += length - 1
+            if row[-1:] == _APART:
+                apart, at = _apart(reply, at)
+            yield row, apart
 
 
 def counts(reply: bytes) -> tuple[int, ...]:

@@ -68,10 +68,10 @@ class RedisRepository(Repository):
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         """A server that is full refuses new records and larger ones; it goes on to settle those that are there. Scripts
         run one after the other, so nothing is ever busy."""
-        await self._admit(change.ref.queue for change in changes if not change.ref.static)
+        await self._admit(each.queue for each in (change.either for change in changes) if not each.static)
         swaps = [Swap.CONFLICT] * len(changes)
         everything = range(len(changes))
-        refused = await self._register({change.ref.queue for change in changes if change.old is None})
+        refused = await self._register({change.either.queue for change in changes if change.old is None})
         if refused is not None:
             await self._swap(changes, [each for each in everything if changes[each].old is not None], swaps)
             raise refused

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyncette.record import Record
@@ -24,6 +25,8 @@ def text(raw: bytes) -> str:
 
 def bound(value: str) -> str | bytes:
     """A text as the parameter of a statement."""
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -31,8 +34,16 @@ def bound(value: str) -> str | bytes:
     return value
 
 
-def record(row: Sequence[Any]) -> Record:
-    """A record from its columns in the order of its fields."""
+def reads_records(connection: sqlite3.Connection) -> Callable[[Sequence[Any]], Record]:
+    """What makes a record from its columns, in the order of its fields, as the connection returns them."""
+    return _record if connection.text_factory is str else _record_or_damaged
+
+
+def _record(row: Sequence[Any]) -> Record:
+    return Record(*row)
+
+
+def _record_or_damaged(row: Sequence[Any]) -> Record:
     if any(isinstance(value, Undecodable) for value in row):
         return Record(*(*row[:9], f"damaged: {row[9]!a}", row[10]))
     return Record(*row)

@@ -24,7 +24,7 @@ from pyncette.record import (
 )
 from pyncette.resources import load_statements
 
-from .codec import bound, columns, record
+from .codec import bound, columns, reads_records
 from .connection import writing
 from .run_log import prune, runs
 from .settings import Settings
@@ -52,7 +52,7 @@ class Statements:
 
     def read(self, refs: Sequence[Ref], connection: sqlite3.Connection) -> list[Record | None]:
         self._check_file()
-        cursor = connection.cursor()
+        cursor, record = connection.cursor(), reads_records(connection)
         rows = [cursor.execute(self._sql["read"], (ref.queue, bound(ref.key))).fetchone() for ref in refs]
         return [None if row is None else record(row) for row in rows]
 
@@ -98,7 +98,7 @@ class Statements:
                 rows = cursor.execute(self._sql["claimed"], wanted).fetchall()
                 if rows:
                     cursor.execute(self._sql["claim"], wanted)
-                    taken += map(record, rows)
+                    taken += map(reads_records(connection), rows)
                 if len(taken) >= limit:
                     break
         return taken
@@ -123,7 +123,7 @@ class Statements:
             "beyond": prefix.encode(errors="surrogateescape") + BEYOND_UTF8 * (1 if prefix else LONGEST_KEY + 1),
             "limit": limit,
         }
-        return [record(row) for row in connection.cursor().execute(self._sql["scan"], wanted)]
+        return [*map(reads_records(connection), connection.cursor().execute(self._sql["scan"], wanted))]
 
     def scan_ready(
         self,
@@ -144,7 +144,7 @@ class Statements:
             "after": bound(key),
             "limit": limit,
         }
-        return [record(row) for row in connection.cursor().execute(self._sql["scan_ready"], wanted)]
+        return [*map(reads_records(connection), connection.cursor().execute(self._sql["scan_ready"], wanted))]
 
     def queues(self, after: str | None, limit: int, connection: sqlite3.Connection) -> list[str]:
         self._check_file()
