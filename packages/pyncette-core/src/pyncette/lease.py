@@ -116,6 +116,7 @@ def claim(record: Record, *, now: int, locked_until: int, token: str, holder: st
     ``token`` becomes the revision. The fence grows even if the clock went back since the last claim. Fence and attempt
     stay within their range, so that a damaged record can be claimed, and set aside.
     """
+    fence, attempt = record.fence, record.attempt
     return Record(  # not by replace(), which takes longer than all the rest
         record.queue,
         record.key,
@@ -124,8 +125,8 @@ def claim(record: Record, *, now: int, locked_until: int, token: str, holder: st
         locked_until,
         holder,
         token,
-        max(min(record.fence, MAX_FENCE - 1) + 1, now),
-        min(record.attempt, MAX_ATTEMPT - 1) + 1,
+        now if fence < now else min(fence, MAX_FENCE - 1) + 1,
+        attempt + 1 if attempt < MAX_ATTEMPT else MAX_ATTEMPT,
         record.spec,
         record.state,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -80,32 +81,29 @@ class _AsyncioGroup(LoopTaskGroup):
         if uses_threads:
             self._group.start_soon(_wait, task)
             return
-        scope: anyio.CancelScope | None = getattr(task, "scope", None)
-        started = asyncio.create_task(self._run(task) if scope is None else self._run_in(scope, task))
+        started = asyncio.create_task(self._run(task))
         if not started.done() or (not started.cancelled() and started.exception()):  # an eager task may be done
             self._started[task] = started
 
     async def _run(self, task: Awaitable[None]) -> None:
-        with self._new_scope() as scope:
-            await self._run_in(scope, task)
-
-    async def _run_in(self, scope: anyio.CancelScope, task: Awaitable[None]) -> None:
         # Notes its end by itself: a callback of the event loop would cost as much as the scope.
-        self._scopes.add(scope)
-        try:
-            if self._cancelled:
-                scope.cancel()
-            await task
-        except BaseException as error:
-            if not isinstance(error, asyncio.CancelledError):
+        own: anyio.CancelScope | None = getattr(task, "scope", None)
+        with self._new_scope() if own is None else nullcontext(own) as scope:
+            self._scopes.add(scope)
+            try:
+                if self._cancelled:
+                    scope.cancel()
+                await task
+            except asyncio.CancelledError:
+                self._started.pop(task, None)
+                raise
+            except BaseException:
                 self._group.cancel_scope.cancel()
                 raise  # and stay among those that have started, with the error
-            self._started.pop(task, None)
-            raise
-        else:
-            self._started.pop(task, None)
-        finally:
-            self._scopes.discard(scope)
+            else:
+                self._started.pop(task, None)
+            finally:
+                self._scopes.discard(scope)
 
     async def _stand_for_all(self) -> None:
         try:

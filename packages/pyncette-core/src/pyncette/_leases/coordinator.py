@@ -22,7 +22,7 @@ from pyncette.record import Record
 from .active import Active
 from .asked import AskedRuns
 from .control import ChangeControl, ControlReading
-from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle
+from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, Settling
 from .history import History
 from .outcomes import Outcomes
 from .registration import GiveBack, SetAside
@@ -61,7 +61,6 @@ class Coordinator:
         self._writer = writer
         self._clock = clock
         self._observers = observers
-        self._poll_interval = poll_interval
         self._batch_size = batch_size
         self._reading = reading
         self._history = history
@@ -74,6 +73,7 @@ class Coordinator:
         self._retention = Retention(store)
         self.active: Active = Active()
         self._outcomes = Outcomes(observers, self.active, on_settled)
+        self._settling = Settling(poll_interval, history, self._outcomes.settled)
         self._left: set[str] = set()  # keys of records that a later version wrote
         self._worker = observers.worker = worker
         self._asked = AskedRuns(store, writer, clock, reading)
@@ -279,8 +279,8 @@ class Coordinator:
     def _held(task: Task, record: Record, before: Record, claimed_at: int) -> HeldLease:
         spec, args = decode(record.spec, record.due_at)
         if not task.dynamic:
-            return HeldLease(record, before, task, spec, task.fresh_args(), claimed_at=claimed_at)
-        return HeldLease(record, before, task.stored(record.key, spec, args), spec, args, claimed_at=claimed_at)
+            return HeldLease(record, before, task, spec, task.fresh_args(), claimed_at)
+        return HeldLease(record, before, task.stored(record.key, spec, args), spec, args, claimed_at)
 
     async def advance(self, held: HeldLease) -> None:
         """At most once: end the occurrence before it is executed.
@@ -338,9 +338,7 @@ class Coordinator:
         write: Write
         attempt.pauses = self.pauses(held)
         if holds_lease(held.task.policies) or attempt.end in (AttemptEnd.RELEASED, AttemptEnd.PASSED):
-            write = Settle(
-                held, attempt, retry_delay=self._poll_interval, history=self._history, on_end=self._outcomes.settled
-            )
+            write = Settle(held, attempt, self._settling)
         elif held.advanced is not None and (self._history is not None or concludes(held.task.policies)):
             write = Conclude(held, held.advanced, attempt, self._history, on_end=self._outcomes.concluded)
         else:

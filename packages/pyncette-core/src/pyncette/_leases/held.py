@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -53,7 +53,7 @@ class HeldLease:
     )
 
     def __init__(
-        self, record: Record, before: Record, task: Task, spec: Spec, args: dict[str, Any], *, claimed_at: int
+        self, record: Record, before: Record, task: Task, spec: Spec, args: dict[str, Any], claimed_at: int
     ) -> None:
         self.record: Record = record
         self.before: Record = before
@@ -122,11 +122,10 @@ class LeaseWrite(Write):
     """A write by the holder of a lease. Writes of one lease are stored in the order of their submission."""
 
     def __init__(self, held: HeldLease) -> None:
-        record = held.record
-        super().__init__(record.ref, None)
+        self.ref = held.record.ref  # not by super(), which takes longer: each execution makes one
         self.held = held
         self.carried = held.carried
-        self.lease_ends = record.locked_until
+        self.lease_ends = held.record.locked_until
 
     def decide(self, now: int) -> Change | None:
         if self.was_read and not self.held.rebase(self.known, now):
@@ -138,7 +137,7 @@ class LeaseWrite(Write):
         """What to make of ``held.record``."""
 
     def stored(self, new: Record | None) -> None:
-        super().stored(new)
+        self.known = new
         if new is not None:
             self.held.record = new
 
@@ -227,6 +226,19 @@ class Advance(AwaitedLeaseWrite):
         self.advanced = new
 
 
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """What the settlements of an app have in common.
+
+    :ivar retry_delay: microseconds; of ``FailureMode.UNLOCK``.
+    :ivar on_end: called when one is stored, or given up.
+    """
+
+    retry_delay: int
+    history: History | None
+    on_end: Callable[[Settle, Exception | None], None]
+
+
 class Settle(LeaseWrite):
     """The end of an attempt. Retried until it is stored: giving up means executing again.
 
@@ -234,43 +246,33 @@ class Settle(LeaseWrite):
     """
 
     patient = True
+    result: Ended = Ended(None)
 
-    def __init__(
-        self,
-        held: HeldLease,
-        attempt: Attempt,
-        *,
-        retry_delay: int,
-        history: History | None,
-        on_end: Callable[[Settle, Exception | None], None],
-    ) -> None:
+    def __init__(self, held: HeldLease, attempt: Attempt, settling: Settling) -> None:
         super().__init__(held)
         self.attempt = attempt
         self.run = held.record  # with the occurrence that has ended
-        self.result: Ended = Ended(None)
-        self._retry_delay = retry_delay
-        self._history = history
-        self._on_end = on_end
+        self._settling = settling
 
     def change(self, now: int) -> Change | None:
-        held = self.held
+        held, settling = self.held, self._settling
         self.result = end(
             held.record,
             held.spec,
             held.task.policies,
             self.attempt,
             now=now,
-            retry_delay=self._retry_delay,
+            retry_delay=settling.retry_delay,
             revision=new_revision(),
         )
-        change = self.result.change
-        return change if self._history is None else self._history.attached(change, self.run, self.attempt, self.result)
+        change, history = self.result.change, settling.history
+        return change if history is None else history.attached(change, self.run, self.attempt, self.result)
 
     def arrived(self, sent: Change) -> bool:
         return super().arrived(sent) or (sent.new is not None and _is_settled(self))
 
     def finished(self, error: Exception | None) -> None:
-        self._on_end(self, error)
+        self._settling.on_end(self, error)
 
 
 class Conclude(Write):

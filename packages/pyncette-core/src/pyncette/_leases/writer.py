@@ -52,6 +52,8 @@ class Write(ABC):
     lease_ends: int | None = None
     carried: str | None = None
 
+    known: Record | None = None
+    fresh = True
     was_read = False
     sent: Change | None = None
     done = False

@@ -57,7 +57,9 @@ class Settle:
 
 Begin = Execute | PutBack | Settle
 
-_EXECUTE = Execute(advance=False)
+EXECUTE = Execute(advance=False)
+"""Nearly always: nothing else is to be done."""
+
 _ADVANCE = Execute(advance=True)
 
 
@@ -99,7 +101,7 @@ def begin(
         return _chosen(policies, spec, record, before, now)
     if before.locked_by is not None and (worker := _lost_with(policies, before)):
         return Execute(advance=False, lost_with=worker)
-    return _ADVANCE if once else _EXECUTE
+    return _ADVANCE if once else EXECUTE
 
 
 def _passed_over(

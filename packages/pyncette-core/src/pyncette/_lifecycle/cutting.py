@@ -20,7 +20,7 @@ def cuts(policies: Policies) -> bool:
 
 def needs_scope(policies: Policies) -> bool:
     """Whether an execution needs a cancel scope of its own: it may be cut short, or is cancelled with its lease."""
-    return cuts(policies) or cancelled_with_lease(policies)
+    return policies.timeout is not None or policies.overlap is Overlap.CANCEL or policies.heartbeat == "cancel"
 
 
 def cancelled_with_lease(policies: Policies) -> bool:

@@ -13,7 +13,7 @@ import anyio
 from pyncette._concurrency.background import is_cancelled
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.held import HeldLease
-from pyncette._lifecycle.begin import Execute, PutBack, Settle, begin, holds_lease
+from pyncette._lifecycle.begin import EXECUTE, Execute, PutBack, Settle, begin, holds_lease
 from pyncette._lifecycle.cutting import cancelled_with_lease, cuts, needs_scope
 from pyncette._lifecycle.values import AttemptEnd
 from pyncette._tasks.task import Task
@@ -105,9 +105,13 @@ class Executions:
     async def execute(self, held: HeldLease, scope: anyio.CancelScope | None = None) -> None:
         """Execute one occurrence and hand its end to the coordinator. Raises nothing but cancellation."""
         try:
-            decision = self._begin(held)
-            if decision is not None and (not decision.advance or await self._advance(held)):
-                await self._run(held, scope)
+            now = self._clock.now()
+            decision = self._begin(held, now)
+            if decision is not None and decision.advance:
+                decision = decision if await self._advance(held) else None
+                now = self._clock.now()
+            if decision is not None:
+                await self._run(held, scope, now)
         except anyio.get_cancelled_exc_class():
             if self.drained_out and not held.lost:
                 self._coordinator.settle(held, AttemptEnd.CANCELLED)
@@ -119,11 +123,10 @@ class Executions:
             self._coordinator.active.ended(held)
             self._on_end(of_limited=held.task.policies.concurrency is not None)
 
-    def _begin(self, held: HeldLease) -> Execute | None:
+    def _begin(self, held: HeldLease, now: int) -> Execute | None:
         """Carry out what is decided; None if that is not to execute it."""
-        policies, now = held.task.policies, self._clock.now()
         decision = begin(
-            policies,
+            held.task.policies,
             held.spec,
             held.record,
             held.before,
@@ -132,6 +135,8 @@ class Executions:
             paused_until=self._coordinator.paused_until(held),
             pauses=self._coordinator.pauses(held),
         )
+        if decision is EXECUTE:
+            return decision
         if isinstance(decision, PutBack):
             extra = {"task": held.task.canonical_name}
             logger.info("%s is given back: %s.", held.task, decision.reason, extra=extra)
@@ -162,9 +167,9 @@ class Executions:
             return False
         return True
 
-    async def _run(self, held: HeldLease, scope: anyio.CancelScope | None) -> None:
+    async def _run(self, held: HeldLease, scope: anyio.CancelScope | None, now: int) -> None:
         task = held.task
-        held.started_at = now = self._clock.now()
+        held.started_at = now
         lag = 0.0
         if self._observers.listening:
             lag = max(0, now - held.ready_at) / 1_000_000
@@ -178,7 +183,8 @@ class Executions:
             if scope is not None:
                 self._limit(held, scope, now)
             await self._call(held)
-            end = _cut(held) or end
+            if held.limit is not None:
+                end = held.limit.cut or end
         except BaseException as e:
             error, end = self._how_ended(held, e)
             if end is AttemptEnd.CANCELLED and not (held.lost and held.scope is not None):

@@ -130,13 +130,11 @@ Stored = tuple[bytes, bytes | None]
 def record(queue: str, key: str, stored: Stored) -> Record:
     """A record from its row. What can't be read of a damaged one is left out, and its spec is none."""
     row, apart = stored
-    end = _FIXED_SIZE + (row[_FIXED_SIZE - 1] if len(row) >= _FIXED_SIZE else 0)
+    places = _places(row)
+    if places is None:
+        return _damaged(queue, key, row)
+    length, due_at, fence, attempt, end, state_at, spec_at = places
     revision = row[_FIXED_SIZE:end].decode(errors="surrogateescape")
-    state_at = _state_place(row, end)
-    if state_at is None:
-        return Record(queue, key, 0, 0, None, None, revision, 0, 0, f"damaged: {row[:60]!r}")
-    length, due_at, fence, attempt, _ = _FIXED.unpack_from(row)
-    spec_at = state_at + _LENGTH.unpack_from(row, length)[0]
     state = row[state_at:spec_at].decode(errors="replace")  # core takes a damaged one for none
     spec = row[spec_at:-1] if apart is None else apart or _LOST.encode()
     try:
@@ -161,20 +159,26 @@ def record(queue: str, key: str, stored: Stored) -> Record:
     )
 
 
-def _state_place(row: bytes, end: int) -> int | None:
-    """Where the state begins; None if the row is damaged, which ``common.lua`` decides in the same way.
+def _places(row: bytes) -> tuple[int, int, int, int, int, int, int] | None:
+    """The fixed fields of a row, and where revision, state and spec begin or end; None if it is damaged, which
+    ``common.lua`` decides in the same way."""
+    last = len(row) - 1
+    if last < _LEAST_ROW - 1 or row[last] > 1:
+        return None
+    length, due_at, fence, attempt, revision_length = _FIXED.unpack_from(row)
+    end = _FIXED_SIZE + revision_length
+    state_at = length + _LENGTH_SIZE
+    if (length != end and length < end + _LEASE_SIZE) or state_at > last:
+        return None
+    spec_at = state_at + _LENGTH.unpack_from(row, length)[0]
+    return None if spec_at > last else (length, due_at, fence, attempt, end, state_at, spec_at)
 
-    :param end: of the revision.
-    """
-    size = len(row)
-    if size < _LEAST_ROW or row[-1:] > _APART:
-        return None
-    length: int = _HEADER.unpack_from(row)[0]
-    place = length + _LENGTH_SIZE
-    if (length != end and length < end + _LEASE_SIZE) or place >= size:
-        return None
-    state_length: int = _LENGTH.unpack_from(row, length)[0]
-    return None if state_length > size - place - 1 else place
+
+def _damaged(queue: str, key: str, row: bytes) -> Record:
+    """What can be told of a row that can't be read: its revision, by which it can be overwritten."""
+    end = _FIXED_SIZE + row[_FIXED_SIZE - 1] if len(row) >= _FIXED_SIZE else _FIXED_SIZE
+    revision = decoded(row[_FIXED_SIZE:end])
+    return Record(queue, key, 0, 0, None, None, revision, 0, 0, f"damaged: {row[:60]!r}")
 
 
 def member_of(queue: str, key: str) -> bytes:
