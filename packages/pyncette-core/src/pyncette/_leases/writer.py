@@ -89,10 +89,8 @@ class Write(ABC):
 class Awaited(Write):
     """A write whose end somebody waits for."""
 
-    def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
-        super().__init__(ref, known, fresh=fresh)
-        self._end: anyio.Event | None = None  # made by who waits: most of a bulk call are done before that
-        self._error: Exception | None = None
+    _end: anyio.Event | None = None  # made by who waits: most of a bulk call are done before that
+    _error: Exception | None = None
 
     def finished(self, error: Exception | None) -> None:
         self._error = error
