@@ -305,18 +305,16 @@ class Task(Generic[P]):
 
     def stored(self, canonical_name: str, spec: Spec, args: dict[str, Any]) -> Task:
         """The instance of this template that is stored under ``canonical_name``."""
-        task = Task.__new__(Task)  # each execution makes one, and passing keywords to a class takes twice as long
-        task.name = self.name_in(canonical_name)
-        task.task_func, task.synchronous = self.task_func, self.synchronous
-        task.extra_args, task._args_text = args, None  # noqa: SLF001 - its own
-        task.policies = self.policies
-        task.dynamic, task.enabled = False, True
-        task.parent_task, task.canonical_name = self, canonical_name
-        schedule = task._schedule = spec.schedule  # noqa: SLF001
-        task._bounds = spec.bounds  # noqa: SLF001
-        task._timezone = schedule.timezone if isinstance(schedule, Cron) else None  # noqa: SLF001
-        task.scheduling = None
-        return task
+        return Task(
+            self.name_in(canonical_name),
+            self.task_func,
+            schedule=spec.schedule,
+            args=args,
+            policies=self.policies,
+            parent_task=self,
+            bounds=spec.bounds,
+            canonical_name=canonical_name,
+        )
 
     def name_in(self, canonical_name: str) -> str:
         """The name of the instance of this template or partition that is stored under ``canonical_name``."""
