@@ -94,8 +94,6 @@ class PyncetteContext(Scheduling):
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._budget = SettleBudget(options.drain_timeout)
         self._register = options.register_worker
-        if self._register:
-            own_version()
         self._instances = Instances(store, self._writer, self.clock, reading, observers)
 
     @property
@@ -242,6 +240,8 @@ class PyncetteContext(Scheduling):
     @asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
         """Keeps the writer at work, to the last write. Entered by :meth:`pyncette.Pyncette.create`."""
+        if self._register:
+            own_version()  # not later, when executions would wait for it
         async with background() as group:
             group.start_soon(self._writer.run)
             try:
