@@ -97,9 +97,6 @@ import pytest
 
 from pyncette.memory import MemoryRepository
 from pyncette.testing import RepositoryContract
-from pyncette.testing.contract import base
-
-base.GRACE = 0.3
 
 class Store(MemoryRepository):
     async def read(self, refs):
@@ -114,6 +111,7 @@ class Opens(Store):
 
 class TestStore(RepositoryContract):
     deadline = 0.2
+    grace = 0.3
 
     @pytest.fixture
     def repository_factory(self):

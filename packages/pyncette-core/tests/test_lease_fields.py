@@ -74,7 +74,10 @@ LATER: dict[str, Any] = {"due_at": 5, "attempt": 6, "state": "other"}
 )
 def test_each_field(event: Callable[[], Change], new: Record) -> None:
     """Made in the test, not when it is collected: mutation testing puts its mutants in between."""
-    assert event().new == new
+    change = event()
+    assert change.new == new
+    assert change.old is not None
+    assert change.old.revision == "old"
 
 
 def test_a_claim() -> None:

@@ -190,12 +190,15 @@ class ContractBase:
     """Seconds after which calls that wait for each other count as a deadlock."""
     deadline: ClassVar[float] = 100
     """Seconds after which a test fails, with a message that names what has not returned. What can't be cancelled ends
-    the process 15 seconds later."""
+    the process ``grace`` seconds later."""
 
     watch: ClassVar[Callable[[Repository], Repository] | None] = None
     """Set by :mod:`pyncette.testing.report`: puts a watcher around each repository of the fixtures."""
     left_out: ClassVar[list[str]] = []
     """By the test that runs."""
+
+    grace: ClassVar[float] = GRACE
+    """Seconds after the deadline that a test may take to end when it is cancelled."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -216,7 +219,7 @@ class ContractBase:
     @pytest.fixture(autouse=True)
     def contract_watchdog(self, request: pytest.FixtureRequest) -> Iterator[Watchdog]:
         """Ends the process if not even a cancellation ends the test."""
-        watchdog = Watchdog(self.deadline + GRACE, request.node.nodeid, request.config)
+        watchdog = Watchdog(self.deadline + self.grace, request.node.nodeid, request.config)
         with watchdog.watching():
             yield watchdog
 
