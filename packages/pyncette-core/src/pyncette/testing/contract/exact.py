@@ -71,10 +71,10 @@ class ExactContract(ContractBase):
         await insert(repository, [small])
         large = replace(small, revision=fresh(), spec="\u00e9\\\n" * (size // 5) + "x" * (size % 5))
         assert await repository.swap([Change(small, large)]) == [APPLIED]
-        assert await repository.read([small.ref]) == [large]
+        assert_same(await repository.read([small.ref]), [large])
         noted = replace(small, revision=fresh(), state="\u00e9 " * min(size // 3, 50_000))
         assert await repository.swap([Change(large, noted)]) == [APPLIED]
-        assert (await repository.look([TASK], [small.ref])).records == [noted]
+        assert_same((await repository.look([TASK], [small.ref])).records, [noted])
         assert await repository.swap([Change(noted, replace(small, revision=fresh()))]) == [APPLIED]
 
     async def test_holders_of_any_kind(self, repository: Repository) -> None:
