@@ -123,12 +123,6 @@ MUTANTS = (
         seeds=500,
     ),
     Mutant(
-        "shares: a backlog gets nothing",
-        "_leases.shares",
-        "            if old:\n                late.append(QueueClaim(queue, old, end, before=border))",
-        "",
-    ),
-    Mutant(
         "agenda: more is claimed than there is room for",
         "_loop.agenda",
         "return min(limit - active, UNSETTLED_FACTOR * limit - unsettled)",
