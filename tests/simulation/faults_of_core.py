@@ -147,6 +147,13 @@ MUTANTS = (
         "_ADVANCE = Execute(advance=False)",
     ),
     Mutant(
+        "begin: what was paused meanwhile is executed",
+        "_lifecycle.begin",
+        """if '"why"' in record.state and is_paused(State(record.state)):  # while""",
+        "if False:  # while",
+        seeds=5000,
+    ),
+    Mutant(
         "choice: max_lateness is ignored",
         "_lifecycle.choice",
         "if lateness is not None and not begun:",
