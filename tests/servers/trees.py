@@ -26,7 +26,15 @@ JAVA_LIBRARIES = re.compile(r"(openjdk-.*|libc6|libgcc-s1|libstdc\+\+6|zlib1g)$"
 
 # Written into every tree's name: raise it when the way of unpacking changes.
 FORMAT = 2
-PROGRAMS = ("usr/bin", "usr/sbin", "usr/lib/postgresql/*/bin", "usr/lib/jvm/*/bin")
+PROGRAMS = (
+    "usr/bin/*",
+    "usr/sbin/*",
+    "usr/lib/postgresql/*/bin/*",
+    "usr/lib/jvm/*/bin/*",
+    "usr/lib/chromium/chromium-headless-shell",
+)
+# Below the folders that loaders look into.
+FURTHER_LIBRARIES = ("usr/lib/*-linux-gnu/pulseaudio",)
 NOT_NEEDED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/icons", "var")
 
 
@@ -87,9 +95,10 @@ def _wrap_programs(root: Path) -> None:
     The loader lies beside the program, as a link, for two reasons: Java finds its home by /proc/self/exe,
     which is the loader, and a list of processes shows whose loader it is.
     """
-    folders = [path for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")) if path.is_dir()]
+    patterns = ("usr/lib/*-linux-gnu", "lib/*-linux-gnu", *FURTHER_LIBRARIES)
+    folders = [path for pattern in patterns for path in root.glob(pattern) if path.is_dir()]
     loader = next(path for each in folders for path in each.glob("ld-linux-*.so.*")).resolve()
-    programs = [path for pattern in PROGRAMS for each in root.glob(pattern) for path in each.iterdir()]
+    programs = [path for pattern in PROGRAMS for path in root.glob(pattern)]
     for program in programs:
         if program.is_symlink() or not program.is_file() or not _is_elf(program):
             continue
