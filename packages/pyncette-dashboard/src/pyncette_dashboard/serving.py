@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import click
 import uvicorn
 
 from pyncette_cli.target import Target
@@ -16,6 +17,8 @@ def serve(target: Target, host: str, port: int, root_path: str, options: Mapping
     """Until it is interrupted."""
     source, storage = target.source()
     dashboard = Dashboard(source, **options, **storage)
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"The dashboard is at http://{shown}:{port}{root_path}/")
     uvicorn.run(
         dashboard,
         host=host,
