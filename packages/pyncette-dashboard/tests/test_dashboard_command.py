@@ -98,6 +98,7 @@ def test_behind_a_proxy_with_tokens(store: str, tmp_path: Path) -> None:
         status, page = ask("/jobs/", Authorization=f"Bearer {TOKEN}", **{"X-Forwarded-For": "10.1.2.3"})
         assert status == 200
         assert 'href="/jobs/dead"' in page
+        assert ask("/static/dashboard.css")[0] == 200, "the proxy may also take the prefix away"
         assert TOKEN not in page
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyncette_cli.target import Target
 
@@ -20,12 +21,24 @@ def serve(target: Target, host: str, port: int, root_path: str, options: Mapping
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"The dashboard is at http://{shown}:{port}{root_path}/")
     uvicorn.run(
-        dashboard,
+        _below(root_path, dashboard) if root_path else dashboard,
         host=host,
         port=port,
-        root_path=root_path,
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
     )
+
+
+def _below(prefix: str, app: ASGIApp) -> ASGIApp:
+    """The application below a prefix, whether or not the proxy leaves that in the path."""
+
+    async def below(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            inside = path if path == prefix or path.startswith(f"{prefix}/") else prefix + path
+            scope = {**scope, "root_path": prefix, "path": inside}
+        await app(scope, receive, send)
+
+    return below
