@@ -13,6 +13,9 @@ from pyncette import Count, Task
 from pyncette_cli.values import clean, relative, span
 from pyncette_cli.words import schedule_in_words
 
+COUNTED_TO = 10_000
+"""Instances of a queue that a storage counts, which can do no better."""
+
 LONGEST_ARGUMENTS = 20_000
 """Characters of an instance's arguments that a page shows."""
 
@@ -44,9 +47,10 @@ def _zone_name(value: datetime.datetime) -> str:
 
 
 def number(value: float | Count) -> str:
-    """With separators; an estimate is marked."""
+    """With separators; an estimate is marked, and so is a lower bound, which is where storages end counting."""
     if isinstance(value, Count):
-        return f"{value.value:,}" if value.exact else f"~{value.value:,}"
+        mark = "" if value.exact else "+" if value.value % COUNTED_TO == 0 else "~"
+        return f"{value.value:,}+" if mark == "+" else f"{mark}{value.value:,}"
     return f"{value:,.0f}"
 
 
