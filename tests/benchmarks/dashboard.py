@@ -58,14 +58,17 @@ async def visit(client: httpx.AsyncClient, path: str) -> float:
 
 async def one_by_one(client: httpx.AsyncClient) -> None:
     """Each page when it is opened first, and when it is looked at again."""
-    print(f"{'page, one viewer':28} {'first ms':>10} {'again, median ms':>18} {'most ms':>10}")
+    print(f"{'page, one viewer':28} {'first ms':>10} {'again, median ms':>18} {'most ms':>10} {'CPU ms':>8}")
     for name, path in PAGES.items():
         first = await visit(client, path)
-        again = []
+        again, cpu = [], []
         for _ in range(10):
             await asyncio.sleep(0.3)
+            began = time.process_time()
             again.append(await visit(client, path))
-        print(f"{name:28} {first:10.1f} {statistics.median(again):18.1f} {max(again):10.1f}")
+            cpu.append((time.process_time() - began) * 1000)
+        took = statistics.median(again)
+        print(f"{name:28} {first:10.1f} {took:18.1f} {max(again):10.1f} {statistics.median(cpu):8.1f}", flush=True)
 
 
 async def together(clients: list[httpx.AsyncClient], lasting: float, plan: FaultPlan) -> None:

@@ -273,6 +273,21 @@ async def test_behind_a_prefix(opened: Open) -> None:
             assert {cookie.path for cookie in client.cookies.jar} == {"/outside/ops/jobs"}
 
 
+@pytest.mark.parametrize("before", ["", "/jobs"])
+@pytest.mark.parametrize("after", ["", "/"])
+async def test_below_a_host_that_hides_its_prefix(opened: Open, before: str, after: str) -> None:
+    """And one that ends each path with a slash."""
+    async with opened(running=False, root_path="/jobs") as site:
+        await seeded(site)
+        browser = site.browser()
+        for path in ("/workers", "/static/dashboard.css"):
+            await browser.get(before + path + after)
+            assert browser.last.status_code == 200
+        await browser.get(before + "/")
+        links = re.findall(r'(?:href|src|action|hx-get)="([^"#]*)"', browser.last.text)
+        assert all(link.startswith("/jobs/") for link in links)
+
+
 async def test_searches_and_previews_are_bounded(opened: Open) -> None:
     async with opened(running=False) as site:
         await seeded(site)

@@ -37,7 +37,7 @@ MOST = 2000
 PATIENCE = 10.0
 """Seconds that a question may take."""
 
-GLANCE = 0.25
+GLANCE = 0.05
 """Seconds that a page waits for a fresh answer when it has an older one."""
 
 PROBE = 1.0

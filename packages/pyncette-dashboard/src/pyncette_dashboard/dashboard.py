@@ -45,6 +45,8 @@ class Dashboard:
     :param secret: signs cookies and forms; several processes that serve one dashboard need the same one. Random by
         default.
     :param title: on each page.
+    :param root_path: what stands before all paths, such as ``/jobs``, where neither the host nor the server tells it;
+        whether or not it is left in the paths of requests.
     :param options: further ones of the storage, as :meth:`pyncette.Pyncette.create` takes them.
     :raises TypeError: ``source`` is neither an app nor a URL, or an option is unknown.
     """
@@ -57,6 +59,7 @@ class Dashboard:
         hide_arguments: bool = False,
         secret: str | None = None,
         title: str = "Pyncette",
+        root_path: str = "",
         **options: Any,
     ) -> None:
         if not isinstance(source, Pyncette | str):
@@ -65,6 +68,7 @@ class Dashboard:
         self._options = {} if isinstance(source, str) else options
         self._app.use_observer(Tally())
         self._title = title
+        self._root_path = root_path.rstrip("/")
         self._hide_arguments = hide_arguments
         self._desk: Desk | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -78,7 +82,7 @@ class Dashboard:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._web(scope, receive, _hardened(send))
+            await self._web(_located(scope, self._root_path), receive, _hardened(send))
 
     @asynccontextmanager
     async def opened(self, context: PyncetteContext | None = None) -> AsyncIterator[None]:
@@ -147,6 +151,16 @@ class Dashboard:
             self._opening.cancel()
             await asyncio.wait([self._opening])
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _located(scope: Scope, prefix: str) -> Scope:
+    """With the paths as our routes have them: some hosts hide the prefix, or end each path with a slash."""
+    root, path = prefix or scope.get("root_path", ""), scope["path"]
+    if prefix and path != prefix and not path.startswith(f"{prefix}/"):
+        path = prefix + path
+    if path.rstrip("/") != root.rstrip("/"):
+        path = path.rstrip("/") or "/"
+    return {**scope, "root_path": root, "path": path}
 
 
 def _hardened(send: Send) -> Send:

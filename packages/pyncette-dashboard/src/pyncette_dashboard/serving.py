@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyncette_cli.target import Target
 
@@ -17,11 +16,11 @@ from .dashboard import Dashboard
 def serve(target: Target, host: str, port: int, root_path: str, options: Mapping[str, Any]) -> None:
     """Until it is interrupted."""
     source, storage = target.source()
-    dashboard = Dashboard(source, **options, **storage)
+    dashboard = Dashboard(source, root_path=root_path, **options, **storage)
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"The dashboard is at http://{shown}:{port}{root_path}/")
     uvicorn.run(
-        _below(root_path, dashboard) if root_path else dashboard,
+        dashboard,
         host=host,
         port=port,
         log_level="warning",
@@ -29,16 +28,3 @@ def serve(target: Target, host: str, port: int, root_path: str, options: Mapping
         server_header=False,
         proxy_headers=False,
     )
-
-
-def _below(prefix: str, app: ASGIApp) -> ASGIApp:
-    """The application below a prefix, whether or not the proxy leaves that in the path."""
-
-    async def below(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = scope["path"]
-            inside = path if path == prefix or path.startswith(f"{prefix}/") else prefix + path
-            scope = {**scope, "root_path": prefix, "path": inside}
-        await app(scope, receive, send)
-
-    return below
