@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from pathlib import Path
 
+import httpx
+
+from pyncette import Context, Pyncette
+from pyncette_dashboard import Dashboard
 from pyncette_dashboard.board import RESERVE
-from tests.helpers.dashboard import HOSTILE, Browser, Open, Site
+from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site
 
 PAGES = ["/", "/task?name=report", "/task?name=cleanup", "/runs", "/dead", "/workers", "/calendar", "/actions"]
 NOW = datetime.now(UTC)
@@ -190,3 +195,25 @@ async def test_viewers_share_what_is_asked(opened: Open) -> None:
                 await browser.get("/")
                 await browser.get("/task", name="report")
         assert board.asked - asked < RESERVE / 4
+
+
+async def test_many_tasks_cost_few_questions_each(tmp_path: Path) -> None:
+    """With the URL of a storage alone: no task is looked up one by one."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    app = Pyncette(url)
+    templates = [app.dynamic_task(name=f"task {number:02}")(_nothing) for number in range(30)]
+    async with app.create() as context:
+        for template in templates:
+            await context.schedule_task(template, "one", interval=timedelta(days=1))
+    dashboard = Dashboard(url)
+    async with dashboard.opened():
+        transport = httpx.ASGITransport(dashboard, client=LOCAL)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            page = (await client.get("/")).text
+            assert "task 29" in page
+            desk = dashboard._desk
+            assert desk is not None
+            assert desk.board.asked <= RESERVE + 60
+
+
+async def _nothing(context: Context) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pyncette import Finding, PyncetteContext, StoredTask, Task, TaskState, Worker
@@ -28,6 +28,7 @@ SHORT = 0.05
 class Desk:
     """What pages work with.
 
+    :ivar templates: the tasks, by name, kind and number of partitions.
     :ivar hide_arguments: whether no page shows arguments of instances.
     """
 
@@ -36,6 +37,7 @@ class Desk:
     jobs: Jobs
     title: str
     hide_arguments: bool
+    templates: dict[tuple[str, str, int | None], Task] = field(default_factory=dict)
 
     @property
     def now(self) -> datetime.datetime:
@@ -73,12 +75,11 @@ class Desk:
         """
         :raises LookupError: nothing of it is stored.
         """
-        given = kind if kind in ("static", "dynamic", "partitioned") else None
-        return await self.shared(
-            ("template", name, given),
-            lambda: self.context.find_task(name, given),  # type: ignore[arg-type] # it is one of the three
-            every=600,
-        )
+        stored = await self.stored(name, kind)
+        known = (stored.name, stored.kind, stored.partition_count)
+        if known not in self.templates:
+            self.templates[known] = self.context.task_of(stored)
+        return self.templates[known]
 
     async def pulse(self, task: Task) -> Pulse:
         """How a task is doing."""

@@ -131,6 +131,10 @@ class Inventory:
             raise LookupError(f"What is stored of {name!r} is {kinds}: say which one is meant, kind={found[0].kind!r}.")
         return _handle(found[0])
 
+    def task_of(self, stored: StoredTask) -> Task:
+        """The task that was listed."""
+        return self._declared.get((stored.name, stored.kind)) or _handle(stored)
+
     async def purge(self, name: str, kind: Kind | None, progress: Progress | None) -> int:
         """Remove all that is stored of an orphan."""
         orphans = await self.orphans()

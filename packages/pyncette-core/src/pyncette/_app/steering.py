@@ -137,6 +137,13 @@ class Steering(OnDemand):
         self._calls.admit(task)
         return task
 
+    def task_of(self, stored: StoredTask) -> Task:
+        """The task of an entry of :meth:`tasks`, as :meth:`find_task` gives it, without asking the storage again."""
+        self._calls.check_loop("task_of")
+        task = self._inventory.task_of(stored)
+        self._calls.admit(task)
+        return task
+
     async def orphans(self) -> list[StoredTask]:
         """Tasks of which something is stored, but that no live worker executes and this app does not declare. What is
         left over of a task that became static, dynamic or partitioned is among them, with the kind that it had.
