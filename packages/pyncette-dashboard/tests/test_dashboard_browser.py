@@ -71,10 +71,10 @@ def test_an_operators_evening(browser: Browser, site: Served) -> None:
     expect(page.locator(".timeline")).to_contain_text("ConnectionError: the printer 0 does not answer")
     follow(page, "report")
     follow(page, "Pause…")
-    page.get_by_label("Why").fill("the printer is being mended")
+    page.get_by_label("Why").fill("the printer is being fixed")
     press(page, "Pause")
     expect(page.get_by_role("status").filter(has_text="report is paused.")).to_be_visible()
-    expect(page.get_by_text("Paused now: the printer is being mended")).to_be_visible()
+    expect(page.get_by_text("Paused now: the printer is being fixed")).to_be_visible()
 
     site.site.broken["report"] = False
     follow(page, "Dead letters")
