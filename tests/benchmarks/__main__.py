@@ -27,7 +27,7 @@ LEGEND = (
     'without a log of runs; of "pruning" with one of which there is nothing to delete.'
 )
 STEADY, IDLE, POLICIES, PRUNING = "steady", "idle", "policies", "pruning"
-LESS_IS_BETTER = ("CPU", "p50", "p99", "commands", "transactions", "statements")
+LESS_IS_BETTER = ("CPU", "p50", "p99", "longest", "commands", "transactions", "statements")
 
 
 def count(usual: int, **others: int) -> Callable[[Storage], int]:
@@ -51,7 +51,7 @@ def against_baseline(measure: Callable[[Version, Storage], Figures]) -> Measure:
     return both
 
 
-def measures() -> Mapping[str, Measure]:
+def measures(old_lines: int | None = None) -> Mapping[str, Measure]:
     every: dict[str, Callable[[Version, Storage], Figures]] = {
         "burst": lambda v, s: cases.burst(v, s, BURST(s)),
         "burst, 2 processes": lambda v, s: cases.burst(v, s, BURST(s), processes=2),
@@ -65,7 +65,7 @@ def measures() -> Mapping[str, Measure]:
     return {name: against_baseline(measure) for name, measure in every.items()} | {
         POLICIES: lambda where: cases.policies(where, BURST(where)),
         "history": lambda where: cases.history(where, BURST(where)),
-        PRUNING: lambda where: cases.pruning(where, OLD_LINES(where)),
+        PRUNING: lambda where: cases.pruning(where, old_lines or OLD_LINES(where)),
         "ceiling": lambda where: cases.ceiling(where, CEILING(where)),
     }
 
@@ -94,6 +94,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--runs", type=int, default=3, help=f"runs of each, of which the median counts (3); {' and '.join(ONCE)}: one"
     )
+    parser.add_argument("--old-lines", type=int, metavar="N", help=f"so many are deleted in the case {PRUNING}")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     return parser.parse_args()
 
@@ -121,7 +122,7 @@ def main() -> None:
                 where = storage(name, pool, Path(scratch))
                 if name != "memory":
                     cases.warm_up(where, CEILING(where))
-                for case, measure in measures().items():
+                for case, measure in measures(options.old_lines).items():
                     if case not in chosen or (name == "memory" and case in NOT_IN_MEMORY):
                         continue
                     table = compare(measure, where, 1 if case in ONCE else options.runs)

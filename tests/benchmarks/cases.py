@@ -137,22 +137,28 @@ def history(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
     return {f"{figure}, {kept}": (off[figure], found[kept][figure]) for kept in found for figure in off}
 
 
+PRUNED_A_SECOND = 20_000
+"""Lines that are deleted at least, as far as the case of pruning goes: it lasts accordingly."""
+
+
 def pruning(storage: Storage, lines: int) -> dict[str, tuple[float, float]]:
     """How late 500 instances a second are executed while ``lines`` of the log are deleted, and while there are none."""
+    seconds = 10 + lines // PRUNED_A_SECOND
+    count = 500 * seconds
     found: list[Figures] = []
     for old in (0, lines):
-        load = {"kind": "spread", "count": 5_000, "seconds": 10}
         [result] = execute(
             THIS,
             storage,
-            load,
+            {"kind": "spread", "count": count, "seconds": seconds},
             1,
-            lambda done, seconds: done >= 5_000 or seconds > 60,
+            lambda done, passed: done >= count or passed > 2 * seconds + 60,
             history="all",
             old_lines=old,
         )
         cuts = statistics.quantiles(result["lags"], n=100)
-        found.append({"p50 ms": 1e3 * cuts[49], "p99 ms": 1e3 * cuts[98]})
+        figures = {"p50 ms": cuts[49], "p99 ms": cuts[98], "longest ms": max(result["lags"])}
+        found.append({figure: 1e3 * lag for figure, lag in figures.items()} | {"lines deleted": result["pruned"]})
     return {figure: (found[0][figure], found[1][figure]) for figure in found[0]}
 
 

@@ -71,6 +71,7 @@ def cpu_seconds() -> float:
 
 async def execute(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
     """Run the app from the signal to begin until the end of standard input."""
+    pruned = counting_prunes(subject.app) if "old_lines" in job else [0]
     async with subject.app.create() as context:
         if job.get("old_lines"):
             await fill_log(job)
@@ -90,7 +91,22 @@ async def execute(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(asyncio.CancelledError):
             await teller
         await running
-        return {"began": began, "last": subject.last, "count": subject.count, "cpu": spent, "lags": subject.lags}
+        done = {"began": began, "last": subject.last, "count": subject.count, "cpu": spent, "lags": subject.lags}
+        return {**done, "pruned": pruned[0]}
+
+
+def counting_prunes(app: Any) -> list[int]:
+    """Returns a list of one number: of the lines of the log that the app has deleted, up to a batch."""
+    from pyncette.observer import Observer
+
+    pruned = [0]
+
+    class Counter(Observer):
+        def operation_finished(self, event: Any, /) -> None:
+            pruned[0] += 1000 * (event.operation == "prune_runs")
+
+    app.use_observer(Counter())
+    return pruned
 
 
 async def fill_log(job: dict[str, Any]) -> None:
@@ -128,8 +144,9 @@ async def load(subject: Subject, context: Any, plan: dict[str, Any]) -> None:
     if plan["kind"] == "overdue":
         each = [{"execute_at": now - datetime.timedelta(seconds=1)} for _ in range(count)]
     elif plan["kind"] == "spread":
-        seconds = plan["seconds"]
-        each = [{"execute_at": now + datetime.timedelta(seconds=2 + seconds * i / count)} for i in range(count)]
+        first = now + datetime.timedelta(seconds=2 + count / 2000)  # when all of them are stored
+        step = datetime.timedelta(seconds=plan["seconds"] / count)
+        each = [{"execute_at": first + i * step} for i in range(count)]
     elif plan["kind"] == "steady":
         each = [{"interval": datetime.timedelta(seconds=1)} for _ in range(count)]
     else:

@@ -197,7 +197,11 @@ def test_work_that_fails_says_how_far_it_came(capsys: pytest.CaptureFixture[str]
 def test_a_dangerous_command_asks(filled: Any) -> None:
     refused = filled.show(80, "unschedule", "report", "Bob", typed="n\n", **STORE)
     assert "Remove Bob from 'report'? [y/N]" in refused.text
+    assert "Nothing was done." in refused.text
     assert refused.status == 130
+    named = filled.show(80, "unschedule", "report", "-", "--yes", typed="Nob\n\x04", **STORE)
+    assert "Names, one a line; Ctrl-D ends them." in named.text
+    assert named.status == 4
     assert filled.show(80, "unschedule", "report", "Bob", typed="y\n", **STORE).status == 0
     assert filled.run("count", "report", **STORE).stdout == "2\n"
 

@@ -11,7 +11,7 @@ import pytest
 from pyncette._tasks.worker import FURTHER_RENEWAL, WORKERS
 from pyncette.errors import RepositoryException
 from pyncette.memory import MemoryRepository
-from pyncette.record import Change, Record
+from pyncette.record import HELD, Change, Record, RunLine, RunQuestion
 from pyncette.testing import FaultPlan
 from pyncette.testing.contract.app.bench import Bench, duration
 from pyncette.testing.contract.base import APPLIED, fresh
@@ -137,3 +137,14 @@ async def test_one_worker_prunes_the_log(bench: Bench) -> None:
         workers["d"].context.shutdown()
         await pass_time(bench, 60)
         assert await pruning() == {"b"}
+
+
+async def test_a_log_of_any_length_is_pruned_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has become too old meanwhile, so that a log never grows faster than it is pruned."""
+    monkeypatch.setattr("pyncette._leases.history.PRUNE_BATCH", 1)
+    lines = [RunLine(f"{number}", "q", f"q:{number}", number, "succeeded", "{}") for number in range(300)]
+    changes = [Change(None, Record("q", line.key, HELD, HELD, None, None, fresh(), 0, 0, "{}"), line) for line in lines]
+    assert await bench.repository.swap(changes) == [APPLIED] * len(lines)
+    async with bench.running(bench.app(history=duration(60))):
+        await bench.advance(1)
+        assert await bench.repository.runs(RunQuestion(limit=1)) == []

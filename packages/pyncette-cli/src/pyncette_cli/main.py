@@ -149,8 +149,8 @@ def attempt(arguments: list[str]) -> int:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Status.OK
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("Interrupted.", err=True)
+    except (KeyboardInterrupt, click.exceptions.Abort) as e:
+        click.echo(str(e) or "Interrupted.", err=True)
         return Status.INTERRUPTED
     except Failure as e:
         e.show()

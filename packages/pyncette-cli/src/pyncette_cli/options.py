@@ -55,6 +55,8 @@ def _read_names(ctx: click.Context, param: click.Parameter, value: tuple[str, ..
     names: list[str] = []
     for name in value:
         if name == "-":
+            if sys.stdin.isatty():
+                click.echo("Names, one a line; Ctrl-D ends them.", err=True)
             names += filter(None, map(_without_line_end, sys.stdin))
         else:
             names.append(name)

@@ -185,6 +185,8 @@ def confirm(question: str, *, yes: bool) -> None:
         raise click.UsageError(f"{question} Nobody is there to answer: give --yes.")
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop's would let us wait on
     try:
-        click.confirm(question, abort=True, err=True)
+        agreed = click.confirm(question, err=True)
     finally:
         signal.signal(signal.SIGINT, handler)
+    if not agreed:
+        raise click.Abort("Nothing was done.")

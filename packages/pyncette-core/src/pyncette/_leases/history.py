@@ -21,9 +21,6 @@ PRUNE_INTERVAL = 60_000_000
 PRUNE_BATCH = 1000
 """Lines that are deleted at once: few enough to keep nobody waiting."""
 
-PRUNE_BATCHES = 100
-"""Batches at most in one look."""
-
 
 class History:
     """Lines for the log of runs.
@@ -50,13 +47,18 @@ class History:
         :param is_mine: whether this process is the one that does so.
         """
         while True:
+            began = self._clock.now()
             with contextlib.suppress(RepositoryException):  # logged where it happens; the next look comes
                 if await is_mine():
                     await self._prune()
-            await self._clock.wait_until(self._clock.now() + PRUNE_INTERVAL, background=True)
+            await self._clock.wait_until(began + PRUNE_INTERVAL, background=True)
 
     async def _prune(self) -> None:
+        """Batch by batch, and at rest for as long as each took: the storage has others to serve."""
         kept = self.kept // datetime.timedelta(microseconds=1)
-        for _ in range(PRUNE_BATCHES):
-            if await self._store.prune_runs(before=self._clock.now() - kept, limit=PRUNE_BATCH) < PRUNE_BATCH:
-                return
+        began = self._clock.now()
+        while (asked := self._clock.now()) - began < PRUNE_INTERVAL:
+            if await self._store.prune_runs(before=asked - kept, limit=PRUNE_BATCH) < PRUNE_BATCH:
+                break
+            now = self._clock.now()
+            await self._clock.wait_until(2 * now - asked, background=True)

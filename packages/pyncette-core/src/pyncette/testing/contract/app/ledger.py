@@ -73,6 +73,7 @@ class Ledger:
         self.excused: Counter[Run] = Counter()
         self.open: dict[object, Counter[Run]] = {}  # by worker
         self.faults: list[str] = []
+        self.died: float | None = None  # when a worker did last
 
     @contextmanager
     def executing(self, context: Context) -> Iterator[None]:
@@ -100,6 +101,7 @@ class Ledger:
 
     def killed(self, worker: object) -> None:
         """What a worker was executing may be executed once more."""
+        self.died = seconds(self._clock.time)
         for run, count in self.open.pop(worker, Counter()).items():
             self.excused[run] += count
 
@@ -111,6 +113,10 @@ class Ledger:
             for run, count in runs.items():
                 if run[0] == name:
                     self.excused[run] += count
+
+    def may_be_lost(self, due: float) -> bool:
+        """Whether a one-off may never be executed: at most once, and a worker may have died between the two."""
+        return self._once and self.died is not None and self.died >= due
 
     def is_over(self, run: Run) -> bool:
         """Whether a run has ended: it succeeded, or has used up its attempts."""

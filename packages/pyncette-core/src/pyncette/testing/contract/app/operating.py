@@ -50,7 +50,7 @@ class History:
         self.failing: bool = True
         self.number: int = 0
         self.retried: int = 0
-        self.one_offs: set[str] = set()
+        self.one_offs: dict[str, float] = {}  # and when each is due at the earliest
         self.whole: set[str] = set(RECURRING)  # those that were never replaced, or may have been
 
     async def run(self, steps: int) -> list[str]:
@@ -174,9 +174,11 @@ class History:
         self.number += 1
         name, now = f"once {self.number}", seconds(self.bench.clock.time) or 0
         with suppress(PyncetteException):
-            await context.schedule_task(task, name, execute_at=moment(now + self.rng.choice([-5, 0, 1, 10, 40])))
-            self.one_offs.add(name)
+            due = now + self.rng.choice([-5, 0, 1, 10, 40])
+            await context.schedule_task(task, name, execute_at=moment(due))
+            self.one_offs[name] = due
             if self.rng.random() < 0.4:
+                self.one_offs[name] = min(due, now + self.number / 7)
                 await context.schedule_task(task, name, execute_at=moment(now + self.number / 7))
 
     async def retry(self, context: PyncetteContext, task: Task) -> None:
@@ -241,9 +243,10 @@ class History:
         found = await self._unfinished(context, task)
         states = {state.task.name: state for state in await listed(context, task)}
         found += [f"{name} is gone" for name in self.whole - states.keys()]
-        found += [f"{name} is still there" for name in self.one_offs & states.keys()]
+        found += [f"{name} is still there" for name in self.one_offs.keys() & states.keys()]
         executed = {name for name, _ in self.ledger.begun}
-        found += [f"{name} was never executed" for name in sorted(self.one_offs - executed)]
+        unexecuted = sorted(name for name, due in self.one_offs.items() if not self.ledger.may_be_lost(due))
+        found += [f"{name} was never executed" for name in unexecuted if name not in executed]
         for name in self.whole & states.keys():
             past = ((seconds(states[name].scheduled_at) or 0) - INTERVAL) / INTERVAL
             told = sum(states[name].totals.values()) - self.ledger.executed(name, "other")
