@@ -110,7 +110,7 @@ class ExtraRuns:
         return Ask(ref, ExtraRun(new_revision(), self._clock.now(), own, carried=carried))
 
     async def tell_workers(self, task: Task, asked: Sequence[Ask]) -> Mapping[Ask, Exception]:
-        """Runs that are stored: have workers look for them if their template is paused.
+        """Runs that are stored: have workers look for them if their template is paused, and lists if they are held.
 
         :return: those that wait until it is resumed, because too many are looked for.
         """
@@ -123,12 +123,13 @@ class ExtraRuns:
             refused.clear()
             for write in asked:
                 try:
-                    control = control.ask(template, Asked(write.ref.queue, write.ref.key, write.run.id))
+                    asked_run = Asked(write.ref.queue, write.ref.key, write.run.id)
+                    control = control.ask(template, asked_run, held=write.held)
                 except TooManyRunsException as e:
                     refused[write] = e
             return control
 
-        if template in self._reading.control.paused:
+        if template in self._reading.control.paused or any(write.held for write in asked):
             told = ChangeControl(change, self._reading)
             self._writer.submit(told)
             await told.wait()

@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 import anyio.lowlevel
 
+from pyncette import lease
 from pyncette._concurrency.background import concurrently
 from pyncette._leases.store import Store
 from pyncette._leases.writer import MAX_BATCH
+from pyncette._lifecycle.extra import schedule_side
 from pyncette._tasks import names
 from pyncette._tasks.control import Control
 from pyncette._tasks.task import Task, check_task
@@ -87,18 +89,43 @@ class Listing:
         """A page of those with ``since <= ready_at < before``, in that order over all partitions."""
         queues = queues_of(task)
         places = _decoded_places(token, len(queues))
+        beside = await self._beside(queues, control, since, before)
         ask = partial(self._store.scan_ready, since=since, before=before, limit=limit)
         found = await concurrently(
             [partial(ask, home.queue, after=places.get(at)) for at, home in enumerate(queues)],
             at_once=PARTITIONS_AT_ONCE,
         )
         pages = [[(record.ready_at, at, record) for record in page] for at, page in enumerate(found)]
-        merged = list(heapq.merge(*pages, key=lambda entry: entry[:2]))[:limit]
+        again = {record.key for page in found for record in page}  # whose runs have ended in between
+        beside = [
+            (ready_at, at, record)
+            for ready_at, at, record in beside
+            if (ready_at, record.key) > places.get(at, (LEAST, "")) and record.key not in again
+        ]
+        merged = list(heapq.merge(*pages, beside, key=_in_order))[:limit]
         for ready_at, at, record in merged:
             places[at] = (ready_at, record.key)
         states = await self._states([(queues[at], record) for _, at, record in merged], control)
         more = len(merged) == limit
         return ListTasksResponse(states, _encoded({str(at): place for at, place in places.items()}) if more else None)
+
+    async def _beside(
+        self, queues: Sequence[Task], control: Control, since: int, before: int
+    ) -> list[tuple[int, int, Record]]:
+        """What would be held in the range, if it weren't for manual runs that wait, in the order of that moment: the
+        moment, the place of the queue, and the record."""
+        if since < HELD or not control.asked:
+            return []
+        places = {home.queue.name: at for at, home in enumerate(queues)}
+        refs = list(dict.fromkeys(run.ref for run in control.asked if run.queue in places))
+        found: list[tuple[int, int, Record]] = []
+        for record in await self._store.read(refs) if refs else ():
+            if record is None or lease.state_of(record, self._clock.now()) is lease.State.LEASED:
+                continue
+            ready_at = schedule_side(record).ready_at
+            if ready_at != record.ready_at and since <= ready_at < before:
+                found.append((ready_at, places[record.queue], record))
+        return sorted(found, key=_in_order)
 
     async def earliest(self, task: Task) -> int:
         """The earliest moment at which an instance is ready, HELD if none is."""
@@ -106,9 +133,12 @@ class Listing:
         pages = await concurrently([partial(ask, home.queue) for home in queues_of(task)], at_once=PARTITIONS_AT_ONCE)
         return min((record.ready_at for page in pages for record in page), default=HELD)
 
-    async def held(self, task: Task, band: Band) -> AsyncIterator[tuple[Task, Record]]:
+    async def held(self, task: Task, band: Band, control: Control) -> AsyncIterator[tuple[Task, Record]]:
         """What is in a band, with the template or partition that it belongs to; page by page."""
-        for home in queues_of(task):
+        queues = queues_of(task)
+        for _, at, record in await self._beside(queues, control, band.since, band.before):
+            yield queues[at], record
+        for home in queues:
             place: Place | None = None
             while page := await self._store.scan_ready(
                 home.queue, since=band.since, before=band.before, after=place, limit=MAX_BATCH
@@ -117,11 +147,13 @@ class Listing:
                 for record in page:
                     yield home, record
 
-    async def count(self, homes: Sequence[Task], since: int = LEAST, before: int = END) -> Count:
+    async def count(self, homes: Sequence[Task], control: Control, since: int = LEAST, before: int = END) -> Count:
         """How many records there are, over all of these queues."""
+        beside = await self._beside(homes, control, since, before)
         ask = partial(self._store.count, since=since, before=before)
         counts = await concurrently([partial(ask, home.queue) for home in homes], at_once=PARTITIONS_AT_ONCE)
-        return Count(sum(count.value for count in counts), exact=all(count.exact for count in counts))
+        value = sum(count.value for count in counts) + len(beside)
+        return Count(value, exact=all(count.exact for count in counts))
 
     async def _states(self, found: Iterable[tuple[Task, Record]], control: Control) -> list[TaskState]:
         states: list[TaskState] = []
@@ -130,6 +162,11 @@ class Listing:
                 await anyio.lowlevel.checkpoint()
             states.append(describe(home, record, control, self._clock.now()))
         return states
+
+
+def _in_order(entry: tuple[int, int, Record]) -> tuple[int, int, str]:
+    ready_at, at, record = entry
+    return ready_at, at, record.key
 
 
 def queues_of(task: Task) -> Sequence[Task]:

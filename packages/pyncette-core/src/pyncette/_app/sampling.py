@@ -70,12 +70,13 @@ class Sampler:
         )
 
     async def _stored(self, task: Task) -> SampledTask:
-        queues = [home.queue for home in task.queues]
+        queues, control = [home.queue for home in task.queues], self._reading.control
         age = 0.0
-        if task.template.queue.name not in self._reading.control.paused:
+        if task.template.queue.name not in control.paused:
             ready = (await self._store.look(queues, ())).next_ready
             age = 0.0 if ready is None else max(0, self._clock.now() - ready) / 1_000_000
         dead, paused = [
-            (await self._listing.count(task.queues, band.since, band.before)).value for band in (Band.DEAD, Band.PAUSED)
+            (await self._listing.count(task.queues, control, band.since, band.before)).value
+            for band in (Band.DEAD, Band.PAUSED)
         ]
         return SampledTask(task=task.name, dead=dead, paused=paused, backlog_age=age)

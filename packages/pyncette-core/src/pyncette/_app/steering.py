@@ -108,7 +108,7 @@ class Steering(OnDemand):
         """
         self._calls.check("count_tasks", task)
         moments = window(state, None)
-        return await self._listing.count(queues_of(task), *(moments or ()))
+        return await self._listing.count(queues_of(task), await self._reading.follow(), *(moments or ()))
 
     async def tasks(self) -> list[StoredTask]:
         """All tasks of which something is stored, and those that this app declares, in the order of their names.
@@ -318,7 +318,7 @@ class Steering(OnDemand):
         :raises ValueError: the task is not dynamic.
         """
         self._calls.check("retry_dead", task)
-        found = self._listing.held(task, Band.DEAD)
+        found = self._listing.held(task, Band.DEAD, await self._reading.follow())
 
         def prepare(dead: tuple[Task, Record]) -> tuple[str, Retry]:
             home, record = dead

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 
 from pyncette import lease
 from pyncette._lifecycle.backfill import add, drop
-from pyncette._lifecycle.extra import ask
+from pyncette._lifecycle.extra import ask, schedule_side
 from pyncette._tasks.control import Asked
 from pyncette._tasks.extra import Backfill, ExtraRun, current_run, extra_of
 from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import State
 from pyncette.clock import Clock
-from pyncette.record import Change, Record, Ref
+from pyncette.record import HELD, Change, Record, Ref
 
 from .control import ChangeControl, ControlReading
 from .existing import OnExisting
@@ -32,6 +32,11 @@ class Ask(OnExisting):
 
     def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
         return ask(record, self.run, now=now, revision=revision)
+
+    @property
+    def held(self) -> bool:
+        """Once it is stored: whether the instance is dead, paused or completed, apart from its run."""
+        return self.known is not None and schedule_side(self.known).ready_at >= HELD
 
 
 class AddBackfill(OnExisting):

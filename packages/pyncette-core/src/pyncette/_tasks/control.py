@@ -27,6 +27,9 @@ MOST_WINDOWS = 100
 MOST_ASKED = 100
 """Manual runs of instances of paused templates."""
 
+MOST_HELD = 50
+"""Manual runs that are noted for lists alone, so that there is room for the others."""
+
 _FIELDS = frozenset({"v", "paused", "windows", "partitions", "asked"})
 
 
@@ -52,7 +55,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A run was asked for of an instance whose template is paused, so that no claim finds it.
+    """A run was asked for of an instance whose template is paused, so that no claim finds it; or that is dead, paused
+    or completed itself, so that lists of those don't find it while the run waits.
 
     :ivar queue, key: of the instance.
     :ivar run_id: of the run.
@@ -113,12 +117,13 @@ class Control:
         """These templates have so many partitions, unless it is stored already."""
         return replace(self, partitions={**counts, **self.partitions})
 
-    def ask(self, template: str, run: Asked) -> Control:
+    def ask(self, template: str, run: Asked, *, held: bool = False) -> Control:
         """A run is to be looked for while the template is paused; otherwise it is found as any other.
 
+        :param held: whether lists look for it too, because its instance is dead, paused or completed.
         :raises TooManyRunsException: too many are.
         """
-        if template not in self.paused or run in self.asked:
+        if run in self.asked or (template not in self.paused and not (held and len(self.asked) < MOST_HELD)):
             return self
         if len(self.asked) >= MOST_ASKED:
             raise TooManyRunsException(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import anyio
 
 from pyncette import PyncetteContext, Scheduling, Task, TaskState
+from pyncette._app.listing import HeldState
 from pyncette._tasks.partition import PartitionedTask
 
 from .bench import AppBase, Bench, duration, moment
 
 
-async def listed(context: PyncetteContext, task: Task, limit: int | None = None) -> list[TaskState]:
+async def listed(
+    context: PyncetteContext, task: Task, limit: int | None = None, state: HeldState | None = None
+) -> list[TaskState]:
     """All pages together."""
     states: list[TaskState] = []
     token: str | None = None
     while True:
-        page = await context.list_tasks(task, limit, token)
+        page = await context.list_tasks(task, limit, token, state=state)
         assert limit is None or len(page.tasks) <= limit
         states += page.tasks
         token = page.continuation_token

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pyncette import Context, ExecutionMode, FailureMode, OnExhausted, Pyncette, PyncetteContext, Retry, Task
+from pyncette._app.listing import HeldState
 from pyncette._tasks.control import MOST_ASKED, Asked, Control, decode, new_record
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.errors import TaskNotFoundException, TooManyRunsException
@@ -14,6 +15,7 @@ from pyncette.record import Band, Change, Ref
 from pyncette.testing.contract.base import APPLIED, fresh
 
 from .bench import AppBase, Bench, duration, moment
+from .listing import listed
 
 EVERY_MINUTE: dict[str, Any] = {"interval": duration(60)}
 ONCE: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE}
@@ -108,6 +110,36 @@ class TriggerContract(AppBase):
                 assert (stored.ready_at, stored.due_at) == (held.ready_at, held.due_at)
                 assert await described(worker.context, template, "a") == (band.name.lower(), 60, 0)
         assert len(bench.log.runs) == 2
+
+    async def test_what_is_held_is_listed_while_its_run_waits(self, bench: Bench) -> None:
+        """Among the paused, the dead or the completed, as if it had not been triggered; not while it is running."""
+        app = bench.app()
+        task = app.dynamic_task(name="task")(bench.log.lasting(5))
+        async with app.create() as context:
+
+            async def held(state: HeldState) -> list[str]:
+                found = [one.task.name for one in await listed(context, task, limit=1, state=state)]
+                assert (await context.count_tasks(task, state=state)).value == len(found)
+                return found
+
+            for name in "abcd":
+                await context.schedule_task(task, name, interval=duration(1000))
+            for name in "abc":
+                await context.pause_task(task, name)
+                await bench.advance(1)
+            await bench.hold(task.instantiate("d", interval=duration(1000)), Band.DEAD, moment=2)
+            assert (await context.trigger_tasks(task, ["b", "d"])).done == 2
+            await context.trigger_task(task, "a")
+            assert (await held("paused"), await held("dead")) == (["a", "b", "c"], ["d"])
+            assert (await context.retry_dead(task)).done == 1
+            assert await held("dead") == []
+            async with bench.running(app):
+                await bench.advance(2)
+                assert await held("paused") == ["c"]
+                await bench.advance(10)
+                assert await held("paused") == ["a", "b", "c"]
+                await bench.advance(2)
+                assert (await _control(bench)).asked == ()
 
     @pytest.mark.parametrize("options", [{}, ONCE], ids=["at-least-once", "at-most-once"])
     async def test_a_trigger_inside_of_a_paused_template(self, bench: Bench, options: dict[str, Any]) -> None:
