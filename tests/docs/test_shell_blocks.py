@@ -77,7 +77,10 @@ def test_pip_is_kept_from_the_old_version_everywhere() -> None:
 
 
 def test_commands_of_dev() -> None:
-    assert set(re.findall(r"^    (\w+) ", parser().format_help(), re.MULTILINE)) >= MENTIONED
+    listed = set(
+        re.findall(r"^    (\w+)(?: |$)", parser().format_help(), re.MULTILINE)
+    )  # a long one has a line of its own
+    assert listed >= MENTIONED
     assert len(MENTIONED) >= 8
 
 
