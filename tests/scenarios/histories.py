@@ -24,6 +24,7 @@ import anyio
 
 from pyncette.memory import MemoryRepository
 from pyncette.testing import Capabilities
+from pyncette.testing.contract.app import bench as benches
 from pyncette.testing.contract.app.bench import Bench
 from pyncette.testing.contract.app.catching_up import CaughtUpRepository, catching_up
 from pyncette.testing.contract.app.operating import History
@@ -78,6 +79,7 @@ def main() -> int:
     parser.add_argument("--loop", choices=("asyncio", "trio"), default="asyncio")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
+    benches.PATIENCE = 600  # it may run beside anything
     pool = Pool()
     try:
         with tempfile.TemporaryDirectory() as scratch:
