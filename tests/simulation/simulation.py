@@ -28,6 +28,9 @@ PATIENCE = 900
 LOOKS = 5
 """Seconds of virtual time between two looks whether it is."""
 
+OVERDUE = 20_000_000
+"""Microseconds: what comes due again and again is always due, or nearly so."""
+
 
 class App:
     """A process that runs the program, from its start to its end or death."""
@@ -300,7 +303,7 @@ def _why_unfinished(record: Any, now: int) -> str:
         return f"is {band.name}"
     if record.locked_by is not None:
         return f"is leased by {record.locked_by}"
-    if record.due_at <= now or '"at":' in record.spec:
+    if record.due_at <= now - OVERDUE or '"at":' in record.spec:
         return f"is due, at {record.due_at}, ready at {record.ready_at}"
     return ""
 
