@@ -30,6 +30,8 @@ def some_policies(rng: random.Random, *, dynamic: bool) -> dict[str, Any]:
     if once:
         for name in ("heartbeat", "on_exhausted", "overlap"):
             found.pop(name, None)
+    if found.get("on_exhausted") is OnExhausted.HOLD:
+        found.pop("pause_after", None)
     if not dynamic:
         found.pop("retain", None)
     if found.get("heartbeat") is False and "timeout" in found:
