@@ -5,6 +5,7 @@ On editable installs pyright can't resolve the shared package.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,12 @@ from devtool.wheels import CleanEnvironment, build
 
 # Public types must be known to the last symbol; `--ignoreexternal` leaves out what a driver without types lacks.
 VERIFY = ("--verifytypes", "pyncette", "--ignoreexternal")
+# The example of a backend is a distribution of its own, which nothing installs here.
+SETTINGS = {
+    "typeCheckingMode": "standard",
+    "include": ["examples", "calls"],
+    "extraPaths": ["examples/etcd_backend/src"],
+}
 
 
 def check_types(environment: Environment) -> int:
@@ -34,7 +41,7 @@ def check_types(environment: Environment) -> int:
         shutil.copytree(ROOT / "examples", Path(scratch) / "examples")
         shutil.copytree(ROOT / "tests" / "types", Path(scratch) / "calls")
         settings = Path(scratch) / "pyrightconfig.json"
-        settings.write_text('{"typeCheckingMode": "standard", "include": ["examples", "calls"]}')
+        settings.write_text(json.dumps(SETTINGS))
         used = subprocess.run([*pyright, "--project", str(settings)], cwd=scratch, env=environ, check=False).returncode
         say("mypy on the built wheels ...")
         mypy = [environment.interpreter, "-m", "mypy", "--strict", "--python-executable", clean.interpreter]
