@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pyncette import lease
 from pyncette._lifecycle.backfill import add, drop
@@ -78,11 +78,12 @@ class AskedRuns:
         return min((moment for moment in moments if after is None or moment > after), default=None)
 
     async def claim(
-        self, ends: Mapping[str, int], *, limit: int, token: str, holder: str
+        self, ends: Mapping[str, int], *, admit: Callable[[list[Record]], list[Record]], token: str, holder: str
     ) -> list[tuple[Record, Record]]:
         """Claim those that are ready.
 
         :param ends: the end of the leases by queue.
+        :param admit: chooses from what is ready.
         :return: the records as they were before and as they are stored now.
         """
         now = self._clock.now()
@@ -90,7 +91,7 @@ class AskedRuns:
         ready = [record for record in records if lease.state_of(record, now) is lease.State.READY]
         pairs = [
             (record, lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder))
-            for record in ready[:limit]
+            for record in admit(ready)
         ]
         if not pairs:
             return []

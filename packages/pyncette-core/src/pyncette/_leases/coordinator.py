@@ -29,7 +29,7 @@ from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
 from .retention import Retention
 from .revisions import new_revision
-from .shares import Shares, open_tasks, room_left
+from .shares import Shares, admitted, open_tasks, room_left
 from .static import StaticTasks
 from .store import Store
 from .writer import Write, Writer
@@ -167,12 +167,13 @@ class Coordinator:
         await self._reading.follow()
         held: list[HeldLease] = []
         room = room_left(self._limited, self.active.running)
-        tasks: Sequence[Task] = self._awake(room)
         limit = min(free, self._batch_size)
         if self._reading.control.asked:
             asked = await self._claim_asked(limit, room)
             held += self._decode(asked)
             limit -= len(asked)
+            room = room_left(self._limited, self.active.running_with(held))
+        tasks: Sequence[Task] = self._awake(room)
         share = -(-limit // (self._busy_queues or max(1, len(tasks))))
         served: dict[str, None] = {}  # in order
         self._shares.begin()
@@ -222,7 +223,11 @@ class Coordinator:
         latest = self._clock.now() + self._clock.error
         tasks = open_tasks(self._tasks.values(), room)
         ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
-        return await self._asked.claim(ends, limit=limit, token=token, holder=f"{self._worker}:{token}")
+
+        def admit(ready: list[Record]) -> list[Record]:
+            return admitted(ready, self._tasks, room)[:limit]
+
+        return await self._asked.claim(ends, admit=admit, token=token, holder=f"{self._worker}:{token}")
 
     def _decode(self, claimed: Iterable[tuple[Record, Record]]) -> Iterable[HeldLease]:
         claimed_at = self._clock.now()

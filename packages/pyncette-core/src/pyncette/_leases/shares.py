@@ -24,6 +24,22 @@ def open_tasks(tasks: Iterable[Task], room: Mapping[str, int]) -> list[Task]:
     return [task for task in tasks if not room or room.get(task.template.canonical_name, 1) > 0]
 
 
+def admitted(records: Iterable[Record], tasks: Mapping[str, Task], room: Mapping[str, int]) -> list[Record]:
+    """Those of the records that may be executed here: of each template no more than it has room for.
+
+    :param tasks: by queue.
+    """
+    left = dict(room)
+    found = []
+    for record in records:
+        template = tasks[record.queue].template.canonical_name
+        if left.get(template, 1) > 0:
+            found.append(record)
+            if template in left:
+                left[template] -= 1
+    return found
+
+
 class Shares:
     """Divides free slots between what is on time and what is behind.
 
