@@ -213,7 +213,7 @@ def _lost(policies: Policies, spec: Spec, record: Record, before: Record, now: i
     attempt = _lost_attempt(before, record.due_at, now)
     if policies.chooses and not begun:
         chosen = choose(record, spec, policies, before.fence, begun=before.attempt > 1)
-        if chosen.due_at is not None:
+        if chosen.due_at is not None and chosen.ready:  # a fence may be ahead of the clock that it was claimed by
             attempt.due_at, attempt.skips = chosen.due_at, chosen.skips
     return attempt
 
