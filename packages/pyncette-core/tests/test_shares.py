@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from pyncette import Context, Pyncette, Task
-from pyncette._leases.shares import Shares, is_behind
+from pyncette._leases.shares import Shares, admitted, is_behind
 from pyncette._lifecycle.queueing import RECENT
 from pyncette.record import HELD, LEAST, QueueClaim, Record
 
@@ -124,3 +124,11 @@ def test_what_shows_that_a_queue_is_behind(late: int, attempt: int, behind: set[
 def test_a_static_task_is_never_behind() -> None:
     found = Record("t", "t", NOW - RECENT - 1, NOW - RECENT - 1, None, None, "r", 0, 0, "{}")
     assert is_behind([found], NOW) == set()
+
+
+def test_what_is_admitted_fits_the_room_of_each_template() -> None:
+    app = Pyncette()
+    tasks: dict[str, Task] = {name: app.dynamic_task(name=name)(body) for name in "abc"}
+    ready = [*records("a", recent=3), *records("b", recent=2), *records("c", recent=1)]
+    found = admitted(ready, tasks, {"a": 2, "b": 0})
+    assert [record.key for record in found] == ["a:0", "a:1", "c:0"]
