@@ -71,6 +71,10 @@ async def test_what_ends_in_time_is_as_it_was() -> None:
     async def skips() -> None:
         pytest.skip("not here")
 
+    async def raises_nothing() -> None:
+        with pytest.raises(LookupError):
+            pass
+
     async def gives() -> int:
         return 5
 
@@ -79,6 +83,8 @@ async def test_what_ends_in_time_is_as_it_was() -> None:
     assert caught.value is error
     with pytest.raises(pytest.skip.Exception):
         await within(5, "It", skips)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        await within(5, "It", raises_nothing)
     assert await within(5, "It", gives) == 5
 
 

@@ -52,7 +52,7 @@ async def within(seconds: float, what: str, call: Callable[[], Awaitable[_T]]) -
         tasks.start_soon(watch, name="deadline of the contract suite")
         try:
             results.append(await call())
-        except (Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - raised again, outside of the group
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - raised again, outside of the group
             errors.append(error)
         finally:
             ended.set()

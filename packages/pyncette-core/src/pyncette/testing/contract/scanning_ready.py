@@ -178,6 +178,8 @@ class ReadyContract(ContractBase):
         await self.shows(rest, whole[20:])
         since = functools.partial(repository.scan_ready, TASK, since=NOW + 2, after=_place(whole[:5]), limit=100)
         await self.shows(since, whole[30:])
+        within = functools.partial(repository.scan_ready, TASK, since=NOW + 1, after=_place(whole[:20]), limit=100)
+        await self.shows(within, whole[20:])
 
     async def test_ready_in_bands(self, repository: Repository) -> None:
         """What is held is found by its reason, in the order of its moments, to the grain."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from pyncette.record import Change, Record, Swap
+from pyncette.record import HELD, Change, Record, Swap
 from pyncette.repository import Repository
 
 from .base import (
@@ -47,6 +47,10 @@ class SwapContract(ContractBase):
         await insert(repository, [one])
         assert await repository.swap([Change(None, rewritten(one, spec="other"))]) == [CONFLICT]
         assert await stored(repository, [one]) == [one]
+        held = record(name="held", ready_at=HELD)
+        await insert(repository, [held])
+        assert await repository.swap([Change(None, rewritten(held, spec="other"))]) == [CONFLICT]
+        assert await stored(repository, [held]) == [held]
 
     async def test_swap_updates(self, repository: Repository) -> None:
         """Every field but key and queue may change, also to and from None."""
