@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--instances", type=int, default=Plan.instances, help="so many occurrences a second")
     parser.add_argument("--every", type=float, default=Plan.every, help="seconds between two faults, on average")
     parser.add_argument("--lease", type=float, default=Plan.lease, help="seconds")
+    parser.add_argument("--batch", type=int, default=Plan.batch, help="so many are executed at a time by each worker")
     parser.add_argument("--report", type=Path, help="a file for the report, as JSON")
     parser.add_argument("--keep", type=Path, help="a folder that keeps what the processes wrote")
     return parser.parse_args()
@@ -83,6 +84,7 @@ def run(given: argparse.Namespace, chosen: tuple[str, ...] | None) -> dict[str, 
                     instances=given.instances,
                     every=given.every,
                     lease=given.lease,
+                    batch=given.batch,
                 )
                 return show(plan, store, folder)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,9 @@ def with_small_disk(command: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory() as place:
             mount = [*way, "sh", "-c", MOUNT, place]
             if subprocess.run([*mount, "true"], check=False, capture_output=True).returncode == 0:
-                return subprocess.run([*mount, *command], check=False, env={**os.environ, VARIABLE: place}).returncode
+                with subprocess.Popen([*mount, *command], env={**os.environ, VARIABLE: place}) as process:
+                    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+                    return process.wait()
     raise ValueError("No disk can be filled here: this user may neither mount a file system nor make a namespace.")
 
 

@@ -7,21 +7,17 @@ the status with which it ends into a file of its own. Its workers end with it.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import os
 import select
-import signal
 import sys
 import traceback
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from . import worker
-
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None)
+from .orphans import end_with_parent
 
 
 def status_file(output: Path) -> Path:
@@ -34,7 +30,7 @@ def fork(arguments: list[str], output: Path) -> int:
         return pid
     status = 1
     try:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(file, 1)
@@ -86,4 +82,5 @@ if __name__ == "__main__":
     scheme = urlsplit(sys.argv[1]).scheme
     importlib.import_module({"postgresql": "pyncette.postgres"}.get(scheme, f"pyncette.{scheme}"))
     importlib.import_module("trio")
+    end_with_parent()
     serve()

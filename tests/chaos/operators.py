@@ -23,6 +23,7 @@ from pyncette import Pyncette, PyncetteContext, Task
 from pyncette.errors import PyncetteException, RepositoryException
 
 from .journal import ANSWERED, CALLED, READY, Journal
+from .orphans import end_with_parent
 from .worker import declare
 
 OWN = 6
@@ -183,5 +184,6 @@ async def _created(app: Pyncette, stack: AsyncExitStack) -> PyncetteContext:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     loop, path, text, number = sys.argv[1:]
     anyio.run(operate, json.loads(text), Journal(path), int(number), backend=loop)

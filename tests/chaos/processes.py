@@ -20,7 +20,8 @@ from .nursery import status_file
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = ("asyncio", "trio")
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
+"""For a process to begin or to end: a machine may be very busy."""
 
 
 class Forked:

@@ -38,6 +38,7 @@ class Plan:
     :ivar every: seconds between two faults, on average.
     :ivar lease: seconds.
     :ivar poll: seconds between two looks at the storage.
+    :ivar batch: so many are claimed, and executed, at a time by each worker.
     """
 
     store: str
@@ -50,6 +51,7 @@ class Plan:
     every: float = 1.0
     lease: float = 3.0
     poll: float = 0.5
+    batch: int = 100
 
 
 @dataclass(slots=True)
@@ -116,7 +118,8 @@ class Stage:
         address = self._store.address
         port = way.port if way else address[1] if address else 0
         plan = self._plan
-        return {**self._store.options(port), "lease": plan.lease, "poll": plan.poll, "seed": plan.seed}
+        app = {"batch_size": plan.batch, "concurrency_limit": plan.batch}
+        return {**self._store.options(port), **app, "lease": plan.lease, "poll": plan.poll, "seed": plan.seed}
 
     def _slot(self, number: int, ways: list[Network]) -> Slot:
         slot = Slot(self._folder, number, self._options(ways[number] if ways else None))

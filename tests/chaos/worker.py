@@ -21,6 +21,7 @@ from pyncette.events import LeaseLost, OperationFinished, TickFinished
 from pyncette.observer import Observer
 
 from .journal import BEGUN, ENDED, LOST, READY, SECOND, STALLED, STORED, Journal, now
+from .orphans import end_with_parent
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONG = 6
@@ -142,4 +143,5 @@ def main(loop: str, path: str, text: str) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(*sys.argv[1:])

@@ -23,7 +23,7 @@ from tests.chaos.worker import Declared, declare
 from .judge import Series
 from .measures import of_worker, records, stored_bytes
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
 ONE_OFFS = 20
 """So many are scheduled with each measurement: records come and go."""
 BYTES_SECONDS = 600
