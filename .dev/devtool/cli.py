@@ -143,7 +143,7 @@ def chaos(_options: argparse.Namespace, rest: list[str]) -> int:
     return prepared(*test_requirements()).run("-m", "tests.chaos", *rest)
 
 
-def endurance(_options: argparse.Namespace, rest: list[str]) -> int:
+def endure(_options: argparse.Namespace, rest: list[str]) -> int:
     return prepared(*test_requirements()).run("-m", "tests.endurance", *rest)
 
 
@@ -154,7 +154,7 @@ def bench(_options: argparse.Namespace, rest: list[str]) -> int:
 MEASURING: tuple[tuple[str, Callable[..., int], str], ...] = (
     ("bench", bench, "Measure against pyncette 1.1.0"),
     ("chaos", chaos, "Hurt a store and its workers, and account for every occurrence"),
-    ("endurance", endurance, "See whether workers or a store grow over hours"),
+    ("endure", endure, "See whether workers or a store grow over hours"),
 )
 """Commands whose arguments are their modules' own."""
 
