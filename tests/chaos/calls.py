@@ -1,5 +1,9 @@
 """Holds what operators were told against what was executed: no trigger or one-off that was confirmed is lost, nothing
-is claimed after it was removed or paused."""
+is claimed after it was removed or paused.
+
+An execution was claimed between the moment that its fencing token tells, as workers go by the earlier bound of the
+storage's time, and its beginning.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +73,7 @@ class Calls:
                 continue
             for each in executions:
                 claimed = each.fence - self._offset
-                if claimed > call.ended and not _any(calls, CLAIMABLE, call.began, claimed):
+                if claimed > call.ended and not _any(calls, CLAIMABLE, call.began, each.begun):
                     yield f"{name} was claimed {(claimed - call.ended) / SECOND:.3f} s after it was removed"
 
     def _while_paused(self, name: str, calls: list[Call], executions: list[Execution]) -> Iterator[str]:
@@ -82,7 +86,7 @@ class Calls:
                 claimed = each.fence - self._offset
                 if each.what.startswith("#") or claimed <= call.ended + bound:
                     continue
-                if not _any(calls, RESUMING, call.began, claimed):
+                if not _any(calls, RESUMING, call.began, each.begun):
                     after = (claimed - call.ended) / SECOND
                     yield f"{each.name} was claimed {after:.3f} s after {name or 'all'} had been paused"
 

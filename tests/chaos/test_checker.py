@@ -136,6 +136,14 @@ def p(at: float, what: str = "") -> Execution:
     return executed("0.0", at, name="p", what=what)
 
 
+def test_a_token_tells_the_earliest_moment_of_a_claim() -> None:
+    """The execution was claimed after the call, though its token is older."""
+    late = executed("0.0", 12, claimed=10.9, name="p")
+    assert not told([call("pause", 10), call("resume", 11)], late)
+    assert not told([call("unschedule", 10), call("schedule", 11)], late)
+    assert told([call("pause", 10), call("resume", 12.5)], late)
+
+
 @pytest.mark.parametrize("operation, wrong", [("replace", 0), ("trigger", 1)])
 def test_replaced_while_it_ran(operation: str, wrong: int) -> None:
     """Its lease is taken away; a trigger waits."""
