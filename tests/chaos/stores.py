@@ -112,7 +112,8 @@ def _mysql(server: Server) -> Store:
 
 def _dynamodb(server: Server) -> Store:
     table = f"dynamodb://{REGION}/chaos"
-    return Store("dynamodb", lambda port: {"url": f"{table}?endpoint={_at(server, port)}"}, {"failover": ALONE}, server)
+    impossible = {"failover": ALONE, "clock": OWN_CLOCK}
+    return Store("dynamodb", lambda port: {"url": f"{table}?endpoint={_at(server, port)}"}, impossible, server)
 
 
 def _sentinel(server: Server) -> Store:
