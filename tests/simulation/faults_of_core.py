@@ -112,8 +112,8 @@ MUTANTS = (
     Mutant(
         "lease: tokens do not grow",
         "lease",
-        "max(min(record.fence, MAX_FENCE - 1) + 1, now),",
-        "max(record.fence, 1),",
+        "now if fence < now else min(fence, MAX_FENCE - 1) + 1,",
+        "max(fence, 1),",
     ),
     Mutant(
         "shares: concurrency is not counted",

@@ -130,8 +130,11 @@ def _keeps(context: Context, i=1) -> None: ...  # type: ignore[no-untyped-def]  
 def _second(number: int, context: Context) -> None: ...
 
 
+def _with_client(context: Context, client: list[int]) -> None: ...
+
+
 def test_what_is_untyped_stays_so() -> None:
-    """A function that takes the context alone, and those that keep values in defaults."""
+    """A function that takes the context alone, and those that keep values in defaults or in a partial."""
 
     def anything(*args: Any, **kwargs: Any) -> None: ...
 
@@ -139,6 +142,7 @@ def test_what_is_untyped_stays_so() -> None:
     tasks: list[Task] = [
         app.dynamic_task(name="kept")(_keeps),
         app.dynamic_task(name="bound")(functools.partial(_second, 1)),
+        app.dynamic_task(name="bound by keyword")(functools.partial(_with_client, client=[1])),
         app.dynamic_task(name="anything")(anything),
         app.dynamic_task(name="class")(type("Callable", (), {"__call__": lambda self, context: None})()),
     ]

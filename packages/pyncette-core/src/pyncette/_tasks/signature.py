@@ -48,8 +48,10 @@ def read_arguments(task: str, function: Callable[..., Any]) -> Arguments | None:
 
 
 def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+    """Without those that a ``functools.partial`` has given a value by keyword: they are no arguments."""
+    given = function.keywords if isinstance(function, functools.partial) else {}
     try:
-        return list(signature_of(function).parameters.values())
+        return [each for each in signature_of(function).parameters.values() if each.name not in given]
     except (TypeError, ValueError):  # some builtins have none; what is no function is told later
         return ()
 
