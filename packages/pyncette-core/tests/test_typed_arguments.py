@@ -282,13 +282,13 @@ async def removed(context: Context, user_id: int) -> None: ...
 async def of_other_type(context: Context, user_id: int, day: uuid.UUID) -> None: ...
 
 
-@pytest.mark.parametrize("func, problem", EVOLVED, ids=[func.__name__ for func, _ in EVOLVED])
+@pytest.mark.parametrize("changed, problem", EVOLVED, ids=[func.__name__ for func, _ in EVOLVED])
 async def test_arguments_change_under_stored_instances(
-    world: World, caplog: pytest.LogCaptureFixture, func: Any, problem: str | None
+    world: World, caplog: pytest.LogCaptureFixture, changed: Any, problem: str | None
 ) -> None:
     after = world.app
     template: dict[str, Any] = {"retry": Retry(max_attempts=1), "on_exhausted": OnExhausted.HOLD}
-    report: Any = after.dynamic_task(name="report", **template)(func)
+    report: Any = after.dynamic_task(name="report", **template)(changed)
 
     @after.dynamic_task()
     async def other(context: Context) -> None:

@@ -52,8 +52,9 @@ class Write(ABC):
     lease_ends: int | None = None
     carried: str | None = None
 
+    ref: Ref
     known: Record | None = None
-    fresh = True
+    fresh: bool = True
     was_read = False
     sent: Change | None = None
     done = False
