@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from pyncette.errors import RepositoryUnavailableException
 from pyncette.memory import MemoryRepository
-from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
-from pyncette.repository import Repository
+from pyncette.record import Change, Swap
+from pyncette.testing.faults import FaultyRepository, Method
 
 from .history import Fault, History, Stored
 from .loop import Process, current_process
@@ -57,7 +57,7 @@ class Trouble:
     count: int
 
 
-class Network(Repository):
+class Network(FaultyRepository):
     """The storage as one process reaches it.
 
     :param latency: seconds that a request, and a reply, takes at most.
@@ -74,6 +74,7 @@ class Network(Repository):
         *,
         tells_time: bool,
     ) -> None:
+        super().__init__(storage)
         self._storage = storage
         self._world = world
         self._history = history
@@ -81,7 +82,6 @@ class Network(Repository):
         self._latency = latency
         self._tells_time = tells_time
         self._trouble: list[Trouble] = []
-        self.keeps_runs = True
         self.cut = False
         self.context: Context = copy_context()
         self.context.run(current_process.set, SERVER)
@@ -94,7 +94,9 @@ class Network(Repository):
         """No call is disturbed any more."""
         self._trouble.clear()
 
-    async def _call(self, method: str, run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _call(
+        self, method: Method, run: Callable[[], Coroutine[Any, Any, T]], changes: Sequence[Change] = ()
+    ) -> T:
         if self.cut:
             await asyncio.sleep(0)
             raise RepositoryUnavailableException("The simulation is over.")
@@ -170,55 +172,11 @@ class Network(Repository):
         length = 0 if trouble.kind in ("refused", "lost") else round(trouble.seconds * 1_000_000)
         self._history.faults.append(Fault(now, now + length, self._process.name, trouble.kind))
 
-    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
-        return await self._call("read", lambda: self._storage.read(refs))
-
-    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        return await self._call("swap", lambda: self._storage.swap(changes))
-
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        return await self._call("look", lambda: self._storage.look(queues, refs, after=after))
-
-    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
-        return await self._call("scan", lambda: self._storage.scan(queue, after=after, limit=limit, prefix=prefix))
-
-    async def scan_ready(
-        self,
-        queue: Queue,
-        *,
-        since: int = LEAST,
-        before: int = HELD,
-        after: tuple[int, str] | None = None,
-        limit: int,
-    ) -> list[Record]:
-        return await self._call(
-            "scan_ready", lambda: self._storage.scan_ready(queue, since=since, before=before, after=after, limit=limit)
-        )
-
-    async def queues(self, *, after: str | None, limit: int) -> list[str]:
-        return await self._call("queues", lambda: self._storage.queues(after=after, limit=limit))
-
-    async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
-        return await self._call("count", lambda: self._storage.count(queue, since=since, before=before, limit=limit))
-
-    async def claim(
-        self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
-    ) -> list[Record]:
-        return await self._call(
-            "claim", lambda: self._storage.claim(claims, now=now, limit=limit, token=token, holder=holder)
-        )
-
     async def clock(self) -> int | None:
         async def tell() -> int | None:
             return self._world.now
 
         return await self._call("clock", tell) if self._tells_time else None
-
-    async def runs(self, question: RunQuestion) -> list[RunLine]:
-        return await self._call("runs", lambda: self._storage.runs(question))
-
-    async def prune_runs(self, *, before: int, limit: int) -> int:
-        return await self._call("prune_runs", lambda: self._storage.prune_runs(before=before, limit=limit))
 
 
 SERVER = Process("storage")
