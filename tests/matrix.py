@@ -1,17 +1,22 @@
 """pytest plugin: which tests of the contracts run on which stores and event loops, and how many examples they try.
 
-Both contracts run on both event loops for each store. A variant of a store, such as another make of its server,
-passes the contract of repositories on one event loop: what runs above that is the same code once more. `one_loop` is
-for stores on which the contract of apps takes long. `--thorough` runs all.
+The contract of repositories runs on both event loops for each store, and so does that of apps in memory. On the other
+stores each test of the contract of apps runs on one of the two, which a hash chooses: core is the same there as in
+memory, the drivers are the same as below the contract of repositories, and what remains is how they meet. A variant of
+a store, such as another make of its server, passes the contract of repositories on one event loop.
+`--thorough` runs all.
 `--narrow` runs the contract of apps in memory only, for versions of Python and of dependencies other than the usual.
 """
 
 from __future__ import annotations
 
+import inspect
+import zlib
 from typing import Any
 
 import pytest
 
+LOOPS = ("asyncio", "trio")
 EXAMPLES = 15
 """Of a property in the contracts, instead of the number that authors of backends get."""
 ONE_BY_ONE = (
@@ -36,7 +41,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "one_loop: the contract of apps runs on asyncio only unless --thorough")
     if config.option.thorough:
         from hypothesis import settings
 
@@ -47,6 +51,16 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str) -> list[pytest.Item] | None:
+    """Leave out what a class does not run at all: to make thousands of tests and deselect them takes long."""
+    if not isinstance(collector, pytest.Class) or not is_of_apps(name) or not is_of_contract(collector):
+        return None
+    option = collector.config.option
+    is_variant = not option.thorough and collector.get_closest_marker("variant")
+    return [] if is_variant or (option.narrow and not is_in_memory(collector)) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.thorough or not any(item.get_closest_marker("anyio") for item in items):
         return
@@ -54,12 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
     ContractBase.quick = True  # a store on which the full forms take no time says so itself
-    kept = [item for item in items if not item.get_closest_marker("variant") or is_kept(item)]
-    kept = [
-        item for item in kept if not (item.get_closest_marker("one_loop") and is_on_trio(item) and is_of_apps(item))
-    ]
-    if config.option.narrow:
-        kept = [item for item in kept if "pyncette-core" in item.path.parts or not is_of_apps(item)]
+    kept = [item for item in items if is_kept(item)]
     chosen = set(kept)
     if dropped := [item for item in items if item not in chosen]:
         config.hook.pytest_deselected(items=dropped)
@@ -70,7 +79,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """pytest-xdist: a class stays in one process, but its event loops may be in two. The longest contract is long.
 
-    Tests that each take seconds and share nothing are given out one by one, so that no process has them all in the end.
+    Tests that wait for other processes are given out one by one. Half of the processes begin with them, the others with
+    those that compute, so that neither the processors nor the clock are idle at the end.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -81,24 +91,61 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             scope: str = super()._split_scope(nodeid)
             return f"{scope} on trio" if "[trio" in nodeid else scope
 
+        def _assign_work_unit(self, node: Any) -> None:
+            begins_with_those_that_wait = int(node.gateway.id.removeprefix("gw")) % 2 == 0
+            scope = next(
+                (scope for scope in self.workqueue if scope.startswith(ONE_BY_ONE) == begins_with_those_that_wait),
+                next(iter(self.workqueue)),
+            )
+            self.workqueue.move_to_end(scope, last=False)
+            super()._assign_work_unit(node)
+
     return ByLoop(config, log) if config.option.dist == "loadscope" else None
 
 
 def is_kept(item: pytest.Item) -> bool:
-    """Whether a variant runs this test: one of the contract of repositories, on asyncio or on no event loop."""
-    from pyncette.testing import RepositoryContract
+    """Whether a test runs on the event loop that it was collected for.
 
-    assert isinstance(item, pytest.Function)
-    return hasattr(RepositoryContract, item.originalname) and not is_on_trio(item)
+    :raises pytest.UsageError: it is one of a store that forgot one of the loops.
+    """
+    if not isinstance(item, pytest.Function) or not is_of_contract(item.parent):
+        return True
+    from pyncette.testing import AppContract
+
+    loop = loop_of(item)
+    if item.get_closest_marker("variant"):
+        return loop != "trio"
+    if loop is None and issubclass(item.cls, AppContract) and inspect.iscoroutinefunction(item.obj):
+        raise pytest.UsageError(f"{item.nodeid}: a store passes the contracts on both event loops, this one does not")
+    if loop is None or is_in_memory(item) or not is_of_apps(item.originalname):
+        return True
+    return loop == loop_for(item.cls.__name__, item.name.replace(loop, ""))
 
 
-def is_on_trio(item: pytest.Item) -> bool:
-    return hasattr(item, "callspec") and item.callspec.params.get("anyio_backend") == "trio"
+def loop_for(store: str, test: str) -> str:
+    """The event loop on which a store runs a test of the contract of apps."""
+    return LOOPS[(zlib.crc32(store.encode()) ^ zlib.crc32(test.encode())) % len(LOOPS)]
 
 
-def is_of_apps(item: pytest.Item) -> bool:
-    """Whether it is a test of the contract of apps."""
+def loop_of(item: pytest.Item) -> str | None:
+    """The event loop that is a parameter of the test."""
+    loop = item.callspec.params.get("anyio_backend") if hasattr(item, "callspec") else None
+    return loop if loop in LOOPS else None
+
+
+def is_in_memory(node: pytest.Collector | pytest.Item) -> bool:
+    return "pyncette-core" in node.path.parts
+
+
+def is_of_contract(collector: pytest.Collector | pytest.Item | None) -> bool:
+    """Whether it is a class that joins a store to the contracts."""
+    from pyncette.testing.contract.base import ContractBase
+
+    return isinstance(collector, pytest.Class) and issubclass(collector.obj, ContractBase)
+
+
+def is_of_apps(name: str) -> bool:
+    """Whether a test of the contracts is one of the contract of apps."""
     from pyncette.testing import AppContract, RepositoryContract
 
-    name = getattr(item, "originalname", "")
-    return item.parent is not None and hasattr(AppContract, name) and not hasattr(RepositoryContract, name)
+    return hasattr(AppContract, name) and not hasattr(RepositoryContract, name)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.architecture.sources import ROOT, imports, module_name, run_time_files
+from tests.architecture.sources import ROOT, Import, imports, module_name, run_time_files
 
 PAGE = ROOT / "docs" / "architecture.md"
 BACKENDS = frozenset({"sqlite", "redis", "postgres", "mysql", "dynamodb"})
 DRAWING = re.compile(r"(?s)```mermaid\n.*?```")
 
-MODULES = {module_name(path): imports(path) for path in run_time_files()}
+
+class Modules(Mapping[str, list[Import]]):
+    """The imports of each module, read when they are asked for: each process of pytest-xdist collects all tests."""
+
+    def __init__(self) -> None:
+        self._paths = {module_name(path): path for path in run_time_files()}
+
+    def __getitem__(self, name: str) -> list[Import]:
+        return imports(self._paths[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+MODULES = Modules()
 CORE = sorted(
     m
     for m in MODULES

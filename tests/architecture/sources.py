@@ -42,6 +42,7 @@ class Import:
     only_for_types: bool
 
 
+@cache
 def imports(path: Path) -> list[Import]:
     """All imports of a module, those inside functions included, relative ones made absolute."""
     tree = ast.parse(path.read_text(), str(path))

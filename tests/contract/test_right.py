@@ -26,7 +26,6 @@ class Right(RepositoryContract, AppContract):
         return lambda: nullcontext(shared)
 
 
-@pytest.mark.one_loop  # each test waits for the index
 class TestLagging(Right):
     store = Lagging
     capabilities = Capabilities(immediate_index=False, index_lag=5, keeps_runs=True)

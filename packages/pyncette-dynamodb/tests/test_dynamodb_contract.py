@@ -17,7 +17,6 @@ from tests.servers.model import Server
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
 
 
-@pytest.mark.one_loop  # DynamoDB Local is slow
 class TestDynamoDBContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(immediate_index=False, keeps_runs=True, max_spec_bytes=400_000)
 

@@ -31,6 +31,13 @@ def on(server: Server) -> Factory:
     )
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """On both, unlike the other tests of this package."""
+    backend: str = request.param
+    return backend
+
+
 class TestMySQLContract(RepositoryContract, AppContract):
     capabilities: ClassVar[Capabilities] = Capabilities(server_clock=True, keeps_runs=True)
 

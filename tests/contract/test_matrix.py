@@ -1,0 +1,84 @@
+"""Which tests of the contracts the suite runs on which event loop: none of a store's is lost on both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pyncette.testing import AppContract
+from pyncette.testing.contract.base import contract_tests
+from tests.matrix import LOOPS, is_of_apps, loop_for
+
+pytest_plugins = ["pytester"]
+
+Collect = Callable[..., pytest.RunResult]
+ROOT = Path(__file__).resolve().parents[2]
+
+STORES = ("TestSqliteFile", "TestRedisContract", "TestPostgres", "TestMySQLContract", "TestDynamoDBContract")
+OF_APPS = sorted(filter(is_of_apps, contract_tests(AppContract)))
+JOINED = """
+import pytest
+from contextlib import nullcontext
+from pyncette.memory import MemoryRepository
+from pyncette.testing import AppContract, RepositoryContract
+
+class Joined(RepositoryContract, AppContract):
+    @pytest.fixture
+    def repository_factory(self):
+        shared = MemoryRepository()
+        return lambda: nullcontext(shared)
+"""
+STORES_AND_VARIANTS = """
+class TestStore(Joined): pass
+
+@pytest.mark.variant
+class TestVariant(Joined): pass
+"""
+ON_ONE_LOOP = """
+class TestStore(Joined):
+    @pytest.fixture
+    def anyio_backend(self): return 'asyncio'
+"""
+
+
+@pytest.mark.parametrize("test", OF_APPS)
+def test_on_some_store_each_test_of_apps_runs_on_either_loop(test: str) -> None:
+    assert {loop_for(store, f"{test}[]") for store in STORES} == set(LOOPS)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_runs_about_half_of_them_on_each_loop(store: str) -> None:
+    on_trio = [test for test in OF_APPS if loop_for(store, f"{test}[]") == "trio"]
+    assert 0.4 < len(on_trio) / len(OF_APPS) < 0.6
+
+
+@pytest.mark.parametrize(
+    "options, store, variant",
+    [((), (2, 1), (1, 0)), (("--thorough",), (2, 2), (2, 2)), (("--narrow",), (2, 0), (1, 0))],
+)
+def test_how_often_a_test_of_each_contract_runs(
+    collect: Collect, options: tuple[str, ...], store: tuple[int, int], variant: tuple[int, int]
+) -> None:
+    run = str(collect(STORES_AND_VARIANTS, *options).stdout)
+    for name, expected in (("TestStore", store), ("TestVariant", variant)):
+        assert tuple(run.count(f"::{name}::{test}[") for test in ("test_swap_updates", "test_a_week")) == expected
+
+
+def test_a_store_on_one_loop_is_refused(collect: Collect) -> None:
+    assert "on both event loops" in str(collect(ON_ONE_LOOP).stderr)
+
+
+@pytest.fixture
+def collect(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Collect:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
+
+    def collect(stores: str, *options: str) -> pytest.RunResult:
+        pytester.makepyfile(JOINED + stores)
+        pytester.makeini("[pytest]\nanyio_mode = auto")
+        own = ("-p", "tests.matrix", "-p", "no:cacheprovider", "--collect-only", "-q")
+        return pytester.runpytest_subprocess(*own, *options)
+
+    return collect
