@@ -54,11 +54,26 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str) -> list[pytest.Item] | None:
     """Leave out what a class does not run at all: to make thousands of tests and deselect them takes long."""
-    if not isinstance(collector, pytest.Class) or not is_of_apps(name) or not is_of_contract(collector):
+    if not isinstance(collector, pytest.Class) or not is_of_apps(name) or not is_of_contract(collector.obj):
         return None
     option = collector.config.option
     is_variant = not option.thorough and collector.get_closest_marker("variant")
     return [] if is_variant or (option.narrow and not is_in_memory(collector)) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the event loop of what runs on one of them."""
+    store = metafunc.cls
+    if metafunc.config.option.thorough or not is_of_contract(store) or "anyio_backend" not in metafunc.fixturenames:
+        return
+    if metafunc.definition.get_closest_marker("variant"):
+        loop = "asyncio"
+    elif is_of_apps(metafunc.function.__name__) and not is_in_memory(metafunc.definition):
+        loop = loop_for(store.__name__, metafunc.function.__name__)
+    else:
+        return
+    metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", [loop]), append=False)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -68,11 +83,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
     ContractBase.quick = True  # a store on which the full forms take no time says so itself
-    kept = [item for item in items if is_kept(item)]
-    chosen = set(kept)
-    if dropped := [item for item in items if item not in chosen]:
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = kept
+    for item in items:
+        if isinstance(item, pytest.Function) and is_of_contract(item.cls) and forgets_a_loop(item):
+            raise pytest.UsageError(
+                f"{item.nodeid}: a store passes the contracts on both event loops, this one does not"
+            )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -103,23 +118,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByLoop(config, log) if config.option.dist == "loadscope" else None
 
 
-def is_kept(item: pytest.Item) -> bool:
-    """Whether a test runs on the event loop that it was collected for.
-
-    :raises pytest.UsageError: it is one of a store that forgot one of the loops.
-    """
-    if not isinstance(item, pytest.Function) or not is_of_contract(item.parent):
-        return True
+def forgets_a_loop(item: pytest.Function) -> bool:
+    """Whether it is a store's, and there is no choice of the event loop."""
     from pyncette.testing import AppContract
 
-    loop = loop_of(item)
-    if item.get_closest_marker("variant"):
-        return loop != "trio"
-    if loop is None and issubclass(item.cls, AppContract) and inspect.iscoroutinefunction(item.obj):
-        raise pytest.UsageError(f"{item.nodeid}: a store passes the contracts on both event loops, this one does not")
-    if loop is None or is_in_memory(item) or not is_of_apps(item.originalname):
-        return True
-    return loop == loop_for(item.cls.__name__, item.name.replace(loop, ""))
+    is_store = issubclass(item.cls, AppContract) and not item.get_closest_marker("variant")
+    chosen = hasattr(item, "callspec") and "anyio_backend" in item.callspec.params
+    return is_store and not chosen and inspect.iscoroutinefunction(item.obj)
 
 
 def loop_for(store: str, test: str) -> str:
@@ -127,21 +132,15 @@ def loop_for(store: str, test: str) -> str:
     return LOOPS[(zlib.crc32(store.encode()) ^ zlib.crc32(test.encode())) % len(LOOPS)]
 
 
-def loop_of(item: pytest.Item) -> str | None:
-    """The event loop that is a parameter of the test."""
-    loop = item.callspec.params.get("anyio_backend") if hasattr(item, "callspec") else None
-    return loop if loop in LOOPS else None
-
-
 def is_in_memory(node: pytest.Collector | pytest.Item) -> bool:
     return "pyncette-core" in node.path.parts
 
 
-def is_of_contract(collector: pytest.Collector | pytest.Item | None) -> bool:
-    """Whether it is a class that joins a store to the contracts."""
+def is_of_contract(cls: type | None) -> bool:
+    """Whether a class joins a store to the contracts."""
     from pyncette.testing.contract.base import ContractBase
 
-    return isinstance(collector, pytest.Class) and issubclass(collector.obj, ContractBase)
+    return cls is not None and issubclass(cls, ContractBase)
 
 
 def is_of_apps(name: str) -> bool:

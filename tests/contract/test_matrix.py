@@ -46,12 +46,12 @@ class TestStore(Joined):
 
 @pytest.mark.parametrize("test", OF_APPS)
 def test_on_some_store_each_test_of_apps_runs_on_either_loop(test: str) -> None:
-    assert {loop_for(store, f"{test}[]") for store in STORES} == set(LOOPS)
+    assert {loop_for(store, test) for store in STORES} == set(LOOPS)
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_store_runs_about_half_of_them_on_each_loop(store: str) -> None:
-    on_trio = [test for test in OF_APPS if loop_for(store, f"{test}[]") == "trio"]
+    on_trio = [test for test in OF_APPS if loop_for(store, test) == "trio"]
     assert 0.4 < len(on_trio) / len(OF_APPS) < 0.6
 
 
