@@ -23,6 +23,7 @@ EXPLAIN = {
     "session_preload_libraries": "auto_explain",
     "auto_explain.log_min_duration": "0",
     "auto_explain.log_analyze": "on",
+    "auto_explain.log_buffers": "on",
     "auto_explain.log_format": "json",
     "client_min_messages": "log",
 }

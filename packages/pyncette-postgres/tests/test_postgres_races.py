@@ -133,13 +133,14 @@ async def test_claim_locks_only_what_it_takes(repository: Repository, other: Any
             [q.name for q in queues],
             [q.static for q in queues],
             [20, 1, 20, 1],
+            [NOW + MINUTE] * 4,
+            [LEAST] * 4,
+            [""] * 4,
+            [NOW + 1] * 4,
             NOW,
             30,
-            [NOW + MINUTE] * 4,
             "token",
             "me",
-            [LEAST] * 4,
-            [NOW + 1] * 4,
         )
         free = {row[0] for row in await watcher.fetch(f"SELECT key FROM {table} FOR UPDATE SKIP LOCKED")}
     taken = {row["key"] for row in rows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyncette.errors import RecordRefusedException
@@ -23,14 +23,21 @@ def read_columns(refs: Sequence[Ref]) -> Columns:
     return [ref.queue for ref in refs], [ref.key for ref in refs]
 
 
-def claim_columns(claims: Sequence[QueueClaim], now: int) -> Columns:
-    """Queue, whether it is static, limit, lease end, and the window of what is ready."""
+def claim_columns(claims: Sequence[QueueClaim], now: int, begun: Mapping[int, tuple[int, str]]) -> Columns:
+    """Queue, whether it is static, limit, lease end, the window of what is ready, and the key behind which it begins.
+
+    :param begun: the places behind which some claims begin, by their numbers.
+    """
+    since, after = [claim.since for claim in claims], [""] * len(claims)
+    for number, (moment, key) in begun.items():
+        since[number], after[number] = moment, key
     return (
         [claim.queue.name for claim in claims],
         [claim.queue.static for claim in claims],
         [claim.limit for claim in claims],
         [claim.locked_until for claim in claims],
-        [claim.since for claim in claims],
+        since,
+        after,
         [min(claim.before, now + 1) for claim in claims],
     )
 

@@ -30,6 +30,7 @@ from pyncette.repository import Repository
 from .codec import MOST_ROWS, batches, claim_columns, read_columns, record, swap_columns
 from .connection import Database, connected
 from .diagnosis import diagnose
+from .places import Places
 from .run_log import asking, line, run_columns
 from .schema import Schema, prepare
 from .settings import Settings, Table
@@ -50,6 +51,7 @@ class PostgresRepository(Repository):
         self._database = database
         self._settings = settings
         self._queries = queries
+        self._places = Places()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         found: list[Record | None] = [None] * len(refs)
@@ -64,6 +66,7 @@ class PostgresRepository(Repository):
         is inserting, after :data:`~pyncette.postgres.connection.LOCK_TIMEOUT`."""
         if not changes:
             return []
+        self._places.stored(changes)
         keys = [change.either.key for change in changes]
         in_order = [changes[place] for place in sorted(range(len(keys)), key=keys.__getitem__)]
         found: dict[str, Swap] = {}
@@ -91,14 +94,19 @@ class PostgresRepository(Repository):
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
+        """Where much is ready it goes on behind what it took last; what others have stored before that meanwhile it
+        takes at most a second later, or as soon as it finds less than it may take."""
         wanted = [claim for claim in claims if claim.limit > 0]
         if not wanted or limit <= 0:
             return []
-        queues, static, limits, ends, since, before = claim_columns(wanted, now)
-        rows = await self._database.fetch(
-            self._queries.claim, queues, static, limits, now, limit, ends, token, holder, since, before
-        )
-        return [record(row) for row in rows]
+        begun = self._places.begin(wanted)
+        columns = claim_columns(wanted, now, begun)
+        rows = await self._database.fetch(self._queries.claim, *columns, now, limit, token, holder)
+        found = [record(row) for row in rows]
+        left = self._places.claimed(wanted, begun, found, limit)
+        if left:
+            found += await self.claim(left, now=now, limit=limit - len(found), token=token, holder=holder)
+        return found
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
         since = LEAST if after is None else after + 1

@@ -86,13 +86,13 @@ SELECT key, false FROM busy
 
 -- name: claim
 -- Static queues that have nothing ready are sorted out at once by the small index of static tasks. The others are
--- looked into one after another, row by row, until enough are found: no row is locked that isn't taken. Returns the
--- records as they were.
+-- looked into one after another, row by row, until enough are found: no row is locked that isn't taken. Each is looked
+-- into behind a place, which passes over what an old transaction keeps in the index. Returns the records as they were.
 WITH wanted AS (
-    SELECT w.place, w.queue, w.most, w.until, w.since, w.before
-    FROM unnest($1::text[], $2::bool[], $3::bigint[], $6::bigint[], $9::bigint[], $10::bigint[])
-        WITH ORDINALITY AS w (queue, static, most, until, since, before, place)
-    WHERE NOT w.static OR w.queue IN (SELECT s.queue FROM {table} AS s WHERE s.queue = s.key AND s.ready_at <= $4)
+    SELECT w.place, w.queue, w.most, w.until, w.since, w.after, w.before
+    FROM unnest($1::text[], $2::bool[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[])
+        WITH ORDINALITY AS w (queue, static, most, until, since, after, before, place)
+    WHERE NOT w.static OR w.queue IN (SELECT s.queue FROM {table} AS s WHERE s.queue = s.key AND s.ready_at <= $8)
     ORDER BY w.place
 ),
 held AS MATERIALIZED (
@@ -102,17 +102,17 @@ held AS MATERIALIZED (
         SELECT t.ctid AS row, t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state
         FROM {table} AS t
         WHERE t.queue = w.queue AND t.ready_at >= w.since AND t.ready_at < w.before
-            AND t.ready_at < 9223372036854775807
-        ORDER BY t.ready_at
+            AND (t.ready_at, t.key) > (w.since, w.after) AND t.ready_at < 9223372036854775807
+        ORDER BY t.ready_at, t.key
         LIMIT w.most
         FOR UPDATE SKIP LOCKED
     ) AS r
-    LIMIT $5
+    LIMIT $9
 ),
 claimed AS (
     UPDATE {table} AS t
-    SET ready_at = h.until, locked_until = h.until, locked_by = $8, revision = $7,
-        fence = greatest(least(t.fence, 9223372036854775806) + 1, $4), attempt = least(t.attempt, 2147483646) + 1
+    SET ready_at = h.until, locked_until = h.until, locked_by = $11, revision = $10,
+        fence = greatest(least(t.fence, 9223372036854775806) + 1, $8), attempt = least(t.attempt, 2147483646) + 1
     FROM held AS h
     WHERE t.ctid = h.row
     RETURNING h.place, h.queue, h.key, h.due_at, h.ready_at, h.locked_until, h.locked_by, h.revision, h.fence, h.attempt, h.spec, h.state

@@ -1,0 +1,168 @@
+"""Claims go on behind what was claimed last, and miss nothing by that."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+
+from pyncette.postgres import places, postgres_repository
+from pyncette.postgres.places import FULL_LOOK, WORTH_IT, Place, Places
+from pyncette.record import Change, QueueClaim, Record
+from pyncette.repository import Repository
+from pyncette.testing.contract.base import take
+from tests.helpers import postgres as helpers
+from tests.helpers.postgres import MINUTE, NOW, TASK, fresh, record
+from tests.helpers.postgres_plans import explained, made
+from tests.servers.model import Server
+
+CLAIM = QueueClaim(TASK, 100, NOW + MINUTE)
+
+
+def due(first: int, count: int, moment: int = NOW - MINUTE) -> list[Record]:
+    return [record(f"{number:06}", ready_at=moment) for number in range(first, first + count)]
+
+
+class Claimed:
+    """Places that have heard of claims of one queue."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.places = Places(lambda: self.time)
+
+    def claim(self, found: list[Record], claim: QueueClaim = CLAIM) -> tuple[Place | None, list[QueueClaim]]:
+        """Where the claim begins, and what has to be asked for again."""
+        begun = self.places.begin([claim])
+        return begun.get(0), self.places.claimed([claim], begun, found, claim.limit)
+
+
+@pytest.fixture
+def claimed() -> Claimed:
+    """A hundred were claimed."""
+    claimed = Claimed()
+    assert claimed.claim(due(0, WORTH_IT)) == (None, [])
+    return claimed
+
+
+def test_the_next_claim_begins_behind_the_last_one(claimed: Claimed) -> None:
+    assert claimed.claim(due(100, 100)) == ((NOW - MINUTE, "task:000099"), [])
+    assert claimed.claim(due(200, 100)) == ((NOW - MINUTE, "task:000199"), [])
+
+
+def test_what_is_missing_is_looked_for_from_the_beginning(claimed: Claimed) -> None:
+    """Then all was seen, and nothing is remembered."""
+    _, left = claimed.claim(due(100, 99))
+    assert left == [replace(CLAIM, limit=1)]
+    assert claimed.claim([]) == (None, [])
+
+
+def test_a_few_records_cost_no_second_round_trip() -> None:
+    claimed = Claimed()
+    ten = replace(CLAIM, limit=10)
+    assert claimed.claim(due(0, 10), ten) == (None, [])
+    assert claimed.claim([], ten) == (None, [])
+
+
+def test_slots_that_come_free_one_by_one_get_there_too() -> None:
+    claimed = Claimed()
+    one = replace(CLAIM, limit=1)
+    begun = [claimed.claim(due(number, 1), one)[0] for number in range(WORTH_IT + 2)]
+    assert begun == [None] * WORTH_IT + [(NOW - MINUTE, "task:000099"), (NOW - MINUTE, "task:000100")]
+
+
+def test_after_a_second_all_is_looked_at(claimed: Claimed) -> None:
+    claimed.time += FULL_LOOK
+    assert claimed.claim(due(100, 100))[0] is None
+    assert claimed.claim(due(200, 100))[0] == (NOW - MINUTE, "task:000199")
+
+
+def test_what_this_process_stores_before_the_place_is_found(claimed: Claimed) -> None:
+    [earlier, later] = due(0, 1, NOW - 2 * MINUTE) + due(0, 1, NOW)
+    claimed.places.stored([Change(None, later), Change(later, None)])
+    assert claimed.places.begin([CLAIM])
+    claimed.places.stored([Change(None, earlier)])
+    assert not claimed.places.begin([CLAIM])
+
+
+def test_windows_have_places_of_their_own(claimed: Claimed) -> None:
+    """What is behind, and what has just come due."""
+    border = NOW - 10
+    late, recent = replace(CLAIM, before=border), replace(CLAIM, since=border)
+    assert claimed.claim(due(0, 100, NOW - 5), recent) == (None, [])
+    assert claimed.places.begin([late, recent]) == {0: (NOW - MINUTE, "task:000099"), 1: (NOW - 5, "task:000099")}
+    assert not claimed.places.begin([replace(recent, since=NOW)])  # the window has passed the place
+
+
+def test_a_window_that_was_not_reached_keeps_its_place(claimed: Claimed) -> None:
+    """The slots were gone before."""
+    border = NOW - 10
+    claims = [replace(CLAIM, since=border), replace(CLAIM, before=border)]
+    begun = claimed.places.begin(claims)
+    assert claimed.places.claimed(claims, begun, due(0, 100, NOW - 5), 100) == []
+    assert 1 in claimed.places.begin(claims)
+
+
+def test_leases_that_end_before_the_place() -> None:
+    claimed = Claimed()
+    short = replace(CLAIM, locked_until=NOW - MINUTE)
+    claimed.claim(due(0, 100), short)
+    assert claimed.claim(due(0, 100), short) == (None, [])
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def table(postgres_server: Server) -> Iterator[str]:
+    with made(postgres_server.url) as name:
+        yield name
+
+
+@pytest.fixture
+async def repository(postgres_server: Server, table: str) -> AsyncIterator[Repository]:
+    async with postgres_repository(postgres_url=postgres_server.url, postgres_table_name=table) as repository:
+        yield repository
+
+
+async def test_a_claim_does_not_walk_over_all_that_an_old_transaction_sees(
+    postgres_server: Server, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twentieth claim of a hundred looks at as many pages as the third."""
+    monkeypatch.setattr(places, "FULL_LOOK", 600.0)
+    async with (
+        explained(postgres_server.url, table, 100) as (repository, plans),
+        helpers.connection(postgres_server.url) as other,
+    ):
+        # The order of time is not that of the rows on their pages.
+        moments = (NOW - MINUTE + 7919 * number % 2_000 for number in range(2_000))
+        records = [replace(one, due_at=at, ready_at=at) for one, at in zip(due(0, 2_000), moments, strict=True)]
+        await repository.swap([Change(None, one) for one in records])
+        transaction = other.transaction(isolation="repeatable_read")
+        await transaction.start()
+        await other.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 -- ours
+        pages = []
+        for _ in range(20):
+            plans.clear()
+            found = await take(repository, [CLAIM], now=NOW, limit=100, token=fresh(), holder="me")
+            assert len(found) == 100
+            pages.append(plans[0]["Shared Hit Blocks"])
+            await repository.swap([Change(one, None) for one in found])
+        await transaction.rollback()
+    assert pages[-1] < 1.3 * pages[2]
+
+
+async def test_nothing_that_others_store_earlier_is_missed(
+    repository: Repository, postgres_server: Server, table: str
+) -> None:
+    """It is taken as soon as a claim finds less than it wants."""
+    await repository.swap([Change(None, one) for one in due(0, 250)])
+    earlier = due(900, 3, NOW - 2 * MINUTE)
+    found = await repository.claim([CLAIM], now=NOW, limit=100, token=fresh(), holder="me")
+    async with postgres_repository(postgres_url=postgres_server.url, postgres_table_name=table) as other:
+        await other.swap([Change(None, one) for one in earlier])
+    for _ in range(2):
+        found += await repository.claim([CLAIM], now=NOW, limit=100, token=fresh(), holder="me")
+    assert len({one.key for one in found}) == 253
