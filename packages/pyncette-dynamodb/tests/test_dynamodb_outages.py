@@ -205,3 +205,29 @@ class TestServer:
                 async with factory():
                     assert await repository.read([one.ref]) == [None]
                     assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
+
+
+async def test_an_opening_that_is_cancelled_as_it_takes_the_lock(
+    watched: Factory, direct: Factory, proxy: Wire
+) -> None:
+    """It learns of no lock, and releases it nevertheless: the next one need not wait until it expires."""
+    loop, over, scope = asyncio.get_running_loop(), threading.Event(), anyio.CancelScope()
+
+    def script(request: Request) -> Answer | None:
+        if request.operation != "BatchExecuteStatement":
+            return None
+        proxy.script = None
+        request.forward(proxy.server)
+        loop.call_soon_threadsafe(scope.cancel)
+        over.wait(60)
+        raise Cut
+
+    proxy.script = script
+    with scope:
+        async with watched():
+            pass
+    over.set()
+    assert scope.cancelled_caught
+    with anyio.fail_after(30):
+        async with direct():
+            pass

@@ -103,16 +103,20 @@ class Metadata:
         """Begin to work on the table; None while another process does."""
         item, now = await self._read(LOCK), _now()
         mine = Lock(uuid.uuid4().hex, now + round(LOCK_DURATION * 1e6))
-        if item is None:
-            taken = await self._apply(Statement(self._take, [*LOCK.values(), *_columns(mine)]))
-            return mine if taken else None
-        theirs = Lock(item["owner"]["S"], int(item["until"]["N"]), item["step"]["S"], item["after"].get("M"))
-        if theirs.until > now:
-            return None
         try:
-            return await self.update(theirs, replace(mine, step=theirs.step, after=theirs.after))
+            if item is None:
+                taken = await self._apply(Statement(self._take, [*LOCK.values(), *_columns(mine)]))
+                return mine if taken else None
+            theirs = Lock(item["owner"]["S"], int(item["until"]["N"]), item["step"]["S"], item["after"].get("M"))
+            if theirs.until > now:
+                return None
+            mine = replace(mine, step=theirs.step, after=theirs.after)
+            return await self.update(theirs, mine)
         except Overtaken:
             return None
+        except BaseException:  # it was cancelled, or the answer was lost: the lock may be stored
+            await self.leave(mine)
+            raise
 
     async def update(self, old: Lock, new: Lock) -> Lock:
         """
@@ -130,6 +134,11 @@ class Metadata:
                 await self.update(lock, Lock(_NOBODY, 0, lock.step, lock.after))
         else:
             await self._apply(Statement(self._drop, [*LOCK.values(), text(lock.owner)]))
+
+    async def leave(self, lock: Lock) -> None:
+        """Release it even when this is cancelled; where that fails it expires."""
+        with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True), suppress(RepositoryException):
+            await self.release(lock)
 
     async def _read(self, key: Item) -> Item | None:
         request = {self._database.table: {"Keys": [key], "ConsistentRead": True}}
@@ -225,8 +234,7 @@ async def carry_out_steps(database: Database, metadata: Metadata, pending: Pendi
         except Overtaken:
             logger.warning("%s is being brought up to date by another process.", database.where)
         finally:
-            with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True), suppress(RepositoryException):
-                await metadata.release(upgrade.lock)
+            await metadata.leave(upgrade.lock)
 
 
 async def _steps(upgrade: Upgrade, metadata: Metadata, pending: Pending) -> None:
