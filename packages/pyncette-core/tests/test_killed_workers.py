@@ -89,8 +89,8 @@ async def storage_is_gone(scene: Scene) -> None:
 
 
 POINTS = [
-    Point("before it has claimed it", "60@60#1 120@120#1", {"succeeded": 3}, at=50),
-    Point("between claim and the beginning of the function", "60@120#2 120@120#1", {"succeeded": 3}, before=lasts),
+    Point("before it claims the occurrence", "60@60#1 120@120#1", {"succeeded": 3}, at=50),
+    Point("between the claim and the start of the function", "60@120#2 120@120#1", {"succeeded": 3}, before=lasts),
     Point("while the function runs", "60@60#1 60@120#2 120@120#1", {"succeeded": 3}, body=lasts),
     Point(
         "after the function has returned, before that is stored",
@@ -101,14 +101,14 @@ POINTS = [
     Point("after that is stored", "60@60#1 120@120#1", {"succeeded": 3}),
     Point("while it waits for its next attempt", "60@60#1 60@90#2 120@120#1", {"succeeded": 3}, RETRY, fails),
     Point(
-        "while a run that somebody asked for runs ([manual](operations.md), or a backfill)",
+        "during a run that somebody requested ([manual](operations.md), or a backfill)",
         "60@60#1 65@65#1 65@125#2 120@125#1",
         {"succeeded": 4},
         body=the_second_lasts,
         triggered=65,
     ),
     Point(
-        "while the function runs, and the instance is paused meanwhile",
+        "while the function runs, and the instance is paused in the meantime",
         "60@60#1 60@150#2",
         {"succeeded": 2, "paused": 1},
         body=lasts,
@@ -116,7 +116,7 @@ POINTS = [
     ),
     Point("with `retry`, while the function runs", "60@60#1 60@150#2 120@150#1", {"succeeded": 3}, RETRY, lasts),
     Point("at most once, before its start is stored", "60@120#2 120@120#1", {"succeeded": 3}, ONCE, gone=59),
-    Point("at most once, before the function begins", "120@120#1", {"succeeded": 2, "unknown": 1}, ONCE, before=lasts),
+    Point("at most once, before the function starts", "120@120#1", {"succeeded": 2, "unknown": 1}, ONCE, before=lasts),
     Point(
         "at most once, while the function runs", "60@60#1 120@120#1", {"succeeded": 2, "unknown": 1}, ONCE, body=lasts
     ),
@@ -128,7 +128,7 @@ POINTS = [
         storage_is_gone,
     ),
     Point(
-        "at most once, while a run that somebody asked for runs",
+        "at most once, during a run that somebody requested",
         "60@60#1 65@65#1 120@120#1",
         {"succeeded": 3, "unknown": 1},
         ONCE,
