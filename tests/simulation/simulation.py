@@ -202,11 +202,13 @@ class Simulation:
                 self._start(step.who, 2)
 
     def _shut_down(self, app: App) -> None:
-        """Have the process do it, when it is awake."""
+        """Have the process do it, when it is awake; one that is still starting gives up."""
 
         async def shut_down() -> None:
             if app.context is not None:
                 app.context.shutdown()
+            else:
+                app.scope.cancel()
 
         self._spawn(app.process, shut_down())
 
@@ -219,7 +221,7 @@ class Simulation:
         thawed = max((app.process.frozen_until for app in self._buried if not app.process.dead), default=0.0)
         await self._until(thawed)
         for last in self._apps.values():  # the deploy is over
-            if last.version == 1 and last.context is not None and not last.process.dead:
+            if last.version == 1 and not last.process.dead:
                 self._shut_down(last)
         self._start("the last", version=2)
         self.history.paused_until = self._world.now

@@ -83,11 +83,19 @@ def _failures(task: TaskPlan, each: Told) -> Iterator[str]:
             yield f"{change.new.key} has failed {row} times in a row at {seconds(change.at)}, and is not paused"
 
 
+def _was_taken(attempt: Execution, life: Life) -> bool:
+    """Whether somebody else claimed the record before the attempt had ended."""
+    until = attempt.until or 0
+    return any(
+        change.new is not None and change.new.fence > attempt.token and change.at <= until for change in life.changes
+    )
+
+
 def _retries(retry: Retry, executions: list[Execution], life: Life) -> Iterator[str]:
     for before, after in itertools.pairwise(executions):
         if before.outcome != "TheTaskFails" or before.until is None or after.attempt != before.attempt + 1:
             continue
-        if before.until > after.at:  # its lease was lost, and the delay is that of an attempt that was lost
+        if _was_taken(before, life):  # the delay is that of an attempt that was lost
             continue
         shortest = _microseconds(retry.delay) * (1 - retry.jitter)
         if after.at - before.until < shortest - SECOND / 100:
