@@ -1,4 +1,7 @@
-"""pytest plugin: says at the start how long the run will take, by what earlier runs here took."""
+"""pytest plugin: says at the start how long the run will take, by what earlier runs here took.
+
+With ``--durations`` it says at the end where the time went.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from typing import Any
 import pytest
 
 KEY = "pyncette/seconds"
+PHASES = ("setup", "call", "teardown")
+MOST = 40
+"""Rows of the table at the end."""
 UNKNOWN = 0.15
 """Seconds for a test of a module that has not run here yet."""
 
@@ -25,6 +31,7 @@ class Estimate:
         self._config = config
         self._tests: defaultdict[str, set[str]] = defaultdict(set)
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._parts: defaultdict[str, list[pytest.TestReport]] = defaultdict(list)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items and not self._config.option.collectonly:
@@ -40,6 +47,22 @@ class Estimate:
         module = report.nodeid.partition("::")[0]
         self._tests[module].add(report.nodeid)
         self._seconds[module] += report.duration
+        scope = report.nodeid.rpartition("::")[0]
+        loop = next((f" on {loop}" for loop in ("asyncio", "trio") if f"[{loop}" in report.nodeid), "")
+        self._parts[scope.rpartition("/")[2] + loop].append(report)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._config.option.durations is None:
+            return
+        terminalreporter.write_sep("=", f"the {MOST} classes and modules that took longest")
+        rows = []
+        for name, reports in self._parts.items():
+            seconds = {when: sum(one.duration for one in reports if one.when == when) for when in PHASES}
+            rows.append((sum(seconds.values()), seconds["setup"], len({one.nodeid for one in reports}), name))
+        terminalreporter.write_line(" seconds  set-up   tests")
+        for total, setup, count, name in sorted(rows, reverse=True)[:MOST]:
+            terminalreporter.write_line(f"{total:8.1f}{setup:8.1f}{count:8}  {name}")
+        terminalreporter.write_line(f"{sum(row[0] for row in rows):8.1f}{sum(row[1] for row in rows):8.1f}  in all")
 
     def pytest_sessionfinish(self) -> None:
         means = {module: self._seconds[module] / len(tests) for module, tests in self._tests.items()}

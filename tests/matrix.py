@@ -5,13 +5,15 @@ stores each test of the contract of apps runs on one of the two, which a hash ch
 memory, the drivers are the same as below the contract of repositories, and what remains is how they meet. A variant of
 a store, such as another make of its server, passes the contract of repositories on one event loop.
 `--thorough` runs all.
-`--narrow` runs the contract of apps in memory only, for versions of Python and of dependencies other than the usual.
+`--narrow` is for versions of Python and of dependencies other than the usual: the contract of apps runs in memory only,
+and what follows from our own code, or from a server, whatever the version, is left out.
 """
 
 from __future__ import annotations
 
 import inspect
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,13 @@ ONE_BY_ONE = (
     "tests/chaos/test_chaos.py",
     "tests/endurance/",
 )
+IN_ONE_PROCESS = "packages/pyncette-dynamodb/"
+"""Its server, in Java, computes for a quarter of a minute before it is fast. Event loops count as elsewhere."""
+ON_A_SERVER = ("plans", "places", "contention", "races", "locks", "capacity", "budget", "limits", "index", "processes")
+STORED = ("damage", "diagnosis", "upgrade", "mysql_migrations")
+ELSEWHERE = ("page", "screens", "browser", "transitions", "backward", "killed_workers", "renewals", "month")
+SAME_ON_ALL_VERSIONS = (*ON_A_SERVER, *STORED, *ELSEWHERE)
+"""Ends of names of modules: what a statement does on a server, what is stored, arithmetic, hours of virtual time."""
 THOROUGH = 600
 """Of a property elsewhere, instead of hypothesis' 100."""
 
@@ -37,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="both contracts on both event loops for variants of stores too, and the full number of examples",
     )
-    group.addoption("--narrow", action="store_true", help="the contract of apps in memory only")
+    group.addoption("--narrow", action="store_true", help="only what depends on versions of Python and of dependencies")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,6 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "variant: another make or set-up of a store; passes only part of the contracts unless --thorough"
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    narrow = config.option.narrow and "packages" in collection_path.parts
+    return True if narrow and collection_path.stem.endswith(SAME_ON_ALL_VERSIONS) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -103,7 +117,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith(ONE_BY_ONE):
                 return nodeid
-            scope: str = super()._split_scope(nodeid)
+            scope: str = IN_ONE_PROCESS if nodeid.startswith(IN_ONE_PROCESS) else super()._split_scope(nodeid)
             return f"{scope} on trio" if "[trio" in nodeid else scope
 
         def _assign_work_unit(self, node: Any) -> None:

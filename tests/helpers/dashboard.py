@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import anyio
@@ -18,6 +20,11 @@ from pyncette_dashboard.session import COOKIE, Signer
 LOCAL = ("127.0.0.1", 50000)
 HOSTILE = "<script>alert(1)</script>\"'&/..%2f\u202e\x07 ?#"
 """The name of an instance that somebody chose who wishes us ill."""
+
+
+def text_of(page: str) -> str:
+    """What a reader sees of a page, in one line."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
 @dataclass
@@ -84,6 +91,16 @@ class Site:
                 if await found if hasattr(found, "__await__") else found:
                     return
                 await anyio.sleep(0.02)
+
+    async def shows(self, browser: Browser, text: str, path: str, **query: str) -> str:
+        """The page, once its text has this: what the storage answers late, a page shows when it is asked for again."""
+
+        async def there() -> bool:
+            self.look_again()
+            return text in text_of(await browser.get(path, **query))
+
+        await self.until(there)
+        return text_of(browser.last.text)
 
 
 Open = Callable[..., Any]

@@ -188,7 +188,7 @@ async def test_retry_all_with_one_error(opened: Open) -> None:
         await browser.post("/dead/retry", **about, error=unescape(group[1]))
         assert "250 retried of 250." in await finished(site, browser)
         await site.until(lambda: len(site.ran) == 250)
-        assert "Nothing is dead." in await browser.get("/dead")
+        await site.shows(browser, "Nothing is dead.", "/dead")
 
 
 async def test_retry_all_does_not_go_round_in_circles(opened: Open) -> None:

@@ -12,15 +12,10 @@ import httpx
 from pyncette import Context, Pyncette
 from pyncette_dashboard import Dashboard
 from pyncette_dashboard.board import RESERVE
-from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site
+from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site, text_of
 
 PAGES = ["/", "/task?name=report", "/task?name=cleanup", "/runs", "/dead", "/workers", "/calendar", "/actions"]
 NOW = datetime.now(UTC)
-
-
-def text_of(page: str) -> str:
-    """What a reader sees of a page, in one line."""
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
 async def with_failures(site: Site, browser: Browser) -> None:
@@ -73,9 +68,8 @@ async def test_task(opened: Open) -> None:
     async with opened() as site:
         browser = site.browser()
         await with_failures(site, browser)
-        page = text_of(await browser.get("/task", name="report"))
+        page = await site.shows(browser, "Instances 4", "/task", name="report")
         assert "retry max_attempts 1" in page
-        assert "Instances 4" in page
         assert "Executed by 1 worker" in page
         assert "Ada" in page
         assert "At 08:00 (Asia/Tokyo)" in page

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
 import pytest
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import JSONFileLoader, Loader
 
 from pyncette.dynamodb import connection
 from pyncette.repository import Repository
@@ -25,10 +25,12 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def parsed_once() -> Iterator[None]:
-    """botocore parses its descriptions of services, megabytes of JSON, for each client: half of the time of a test."""
+    """For each client, botocore lists hundreds of folders and parses megabytes of JSON: most of the time of a test."""
     with pytest.MonkeyPatch.context() as patch:
         load = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
         patch.setattr(JSONFileLoader, "load_file", staticmethod(load))
+        services = functools.cache(Loader().list_available_services)
+        patch.setattr(Loader, "list_available_services", lambda _, type_name: services(type_name))
         yield
 
 

@@ -45,12 +45,6 @@ DAMAGES: dict[str, tuple[str, dict[str, object] | None]] = {
 }
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    backend: str = request.param
-    return backend
-
-
 @pytest.fixture(params=list(DAMAGES.values()), ids=list(DAMAGES))
 def damage(request: pytest.FixtureRequest, dynamodb_server: Server, table_name: str) -> Callable[[], None]:
     """Damages the record, as it is stored at that moment."""
