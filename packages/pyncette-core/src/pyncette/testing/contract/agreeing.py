@@ -76,8 +76,9 @@ class AgreementContract(RaceContract):
         await self.agrees(repository, CLAIMED)
 
     async def test_race_of_deletions(self, clients: list[Repository]) -> None:
-        """A deletion meets an update, or a claim: exactly one of them wins, nothing comes back to life, and the index
-        shows what is left."""
+        """If a deletion races an update or a claim, exactly one of them wins, nothing comes back to life, and the index
+        shows what is left.
+        """
         rivals = (self._update, self._note, self._claim)
         for number, (rival, first) in enumerate(itertools.product(rivals, (0, 1))):
             records = numbered(40, f"deleted{number}")
@@ -103,7 +104,9 @@ class AgreementContract(RaceContract):
             await self.agrees(clients[0], Queue(f"deleted{number}"))
 
     async def test_race_of_deletions_with_new_records(self, clients: list[Repository]) -> None:
-        """Who deletes a record creates it anew; the others' deletions of the old one don't touch the new one."""
+        """The client that deletes a record creates it anew; the others' deletions of the old one don't touch the new
+        one.
+        """
         records = numbered(30)
         await insert(clients[0], records)
 
@@ -151,8 +154,9 @@ class AgreementContract(RaceContract):
                 assert_same(await stored(clients[0], sorted(winners, key=lambda one: one.key)), current)
 
     async def test_race_of_claims_with_changes_that_keep_the_time(self, clients: list[Repository]) -> None:
-        """A claim meets changes that leave ``ready_at`` and everything else but one text as they are: for each record
-        one of them comes first, and none is overwritten."""
+        """A claim races changes that leave ``ready_at`` and everything else but one text as they are: for each record
+        one of them comes first, and none is overwritten.
+        """
         for size, first in itertools.product((1, 10, 100), (0, 1)):
             records = numbered(size, f"kept{size} {first}")
             await insert(clients[0], records)
@@ -177,7 +181,7 @@ class AgreementContract(RaceContract):
                     assert found[one.key] == noted.get(one.key, one)
 
     async def test_reads_are_never_torn(self, clients: list[Repository]) -> None:
-        """Whoever reads, by whichever method, while somebody writes, sees a record as one write left it."""
+        """A reader sees a record as one write left it, by whichever method, while others write."""
         written = anyio.Event()
         one = _whole(0)
         await insert(clients[0], [one])
@@ -205,7 +209,7 @@ class AgreementContract(RaceContract):
         }
 
     async def test_scan_sees_the_writes_of_others(self, clients: list[Repository]) -> None:
-        """What somebody has just created, changed or deleted is so in the next list, whoever asks."""
+        """What another client has just created, changed or deleted shows in the next list of any client."""
         for number, writer in enumerate(clients):
             one = record(name=f"{number}")
             changed = replace(one, revision=fresh(), attempt=1)

@@ -32,8 +32,9 @@ from .base import (
 
 class BoundContract(ContractBase):
     async def test_claim_within_limits_over_many_queues(self, repository: Repository) -> None:
-        """The limit of each queue and the overall limit bind over 60 queues, static ones among them; what was not
-        taken is as it was, and is taken next."""
+        """The limit of each queue and the overall limit hold over 60 queues, including static ones; what was not taken
+        is unchanged, and is taken next.
+        """
         dynamic = [record(f"template{n}", f"{m}", ready_at=NOW - 9 + m) for n in range(20) for m in range(3)]
         statics = [static(f"static{n}", ready_at=NOW - n % 2) for n in range(40)]
         await insert(repository, [*dynamic, *statics])
@@ -77,8 +78,9 @@ class BoundContract(ContractBase):
         assert Counter(one.key for one in (*first, *second)) == Counter(keys)
 
     async def test_the_last_of_many_queues(self, repository: Repository) -> None:
-        """1,500 queues in one call, of which the last one alone has something: static ones, and, unless ``quick``,
-        those of templates."""
+        """1,500 queues in one call, of which only the last has anything: static ones, and, unless ``quick``, those of
+        templates.
+        """
         for kind in ("static", *self.unless_quick("template")):
             is_static = kind == "static"
             queues = [Queue(f"{kind}{n}", static=is_static) for n in range(1500)]
@@ -90,7 +92,7 @@ class BoundContract(ContractBase):
             await self.shows(functools.partial(next_ready, repository, queues), NOW + MINUTE)
 
     async def test_values_that_no_store_takes(self, repository: Repository) -> None:
-        """A text that is no Unicode, 30 times: whatever becomes of it, it takes no connection with it."""
+        """A text that is not valid Unicode, 30 times: whatever happens to it, it doesn't cost a connection."""
         one = record()
         await insert(repository, [one])
         for number in range(30):

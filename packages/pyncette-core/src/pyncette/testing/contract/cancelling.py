@@ -73,7 +73,7 @@ async def settled(repository: Repository, records: list[Record]) -> list[Record 
 
 class CancellationContract(ContractBase):
     async def test_cancelled_swap(self, repository: Repository) -> None:
-        """Of a cancelled swap each change took place or not, and the next one works."""
+        """Each change of a cancelled swap took place or didn't, and the next swap works."""
         records: list[Record | None] = [*numbered(20)]
         await insert(repository, [one for one in records if one])
 
@@ -91,7 +91,7 @@ class CancellationContract(ContractBase):
                 break
 
     async def test_cancelled_claim(self, repository: Repository) -> None:
-        """A record of a cancelled claim is leased whole, or not at all; the next claim takes what is left."""
+        """A record of a cancelled claim is leased completely or not at all; the next claim takes what is left."""
         records = numbered(20)
         await insert(repository, records)
         for checkpoint in range(1, MOST_CHECKPOINTS):
@@ -111,7 +111,8 @@ class CancellationContract(ContractBase):
 
     async def test_cancelled_calls_leave_nothing_behind(self, repository: Repository) -> None:
         """Many calls at once, all cancelled at the same checkpoint, for every method and every checkpoint, leave no
-        connection, lock or transaction behind: afterwards as many calls at once succeed."""
+        connection, lock or transaction behind: afterwards as many calls at once succeed.
+        """
         records = numbered(CROWD)
         await insert(repository, records)
         for name in METHODS:
@@ -126,7 +127,7 @@ class CancellationContract(ContractBase):
         assert outcomes == [[APPLIED]] * CROWD
 
     async def test_calls_cancelled_after_a_moment(self, repository: Repository) -> None:
-        """The same with cancellations that come at any time, not only when the call begins to wait."""
+        """The same with cancellations at any time, not only when the call starts to wait."""
         chance = random.Random(0)
         records = numbered(CROWD)
         await insert(repository, records)
@@ -139,7 +140,7 @@ class CancellationContract(ContractBase):
         assert await self._all_at_once(again) == [[one] for one in current]
 
     async def test_cancelled_client(self, repository: Repository, repository_factory: Factory) -> None:
-        """A client that is cancelled in the middle of its work closes, and others work on."""
+        """A client that is cancelled in the middle of its work closes, and others keep working."""
         one = record()
         await insert(repository, [one])
         for pause in (0, 0.001, 0.02):

@@ -38,7 +38,7 @@ def by_key(records: list[Record]) -> list[Record]:
 
 class ClaimContract(ContractBase):
     async def test_claim_of_nothing(self, repository: Repository) -> None:
-        """No queues or nothing due, no leases, and nothing is changed."""
+        """Without queues, or with nothing due, there are no leases, and nothing changes."""
         waiting = [
             record(ready_at=NOW + 1),
             record(name="held", ready_at=Band.DEAD.at(NOW)),
@@ -50,7 +50,7 @@ class ClaimContract(ContractBase):
         assert await stored(repository, waiting) == waiting
 
     async def test_claim_writes_what_the_state_machine_says(self, repository: Repository) -> None:
-        """Every field of every claimed record is what ``lease.claim`` makes of it."""
+        """Every field of every claimed record is what ``lease.claim`` computes."""
         held: dict[str, Any] = {"locked_until": NOW - 1, "locked_by": "someone"}
         records = [
             record(name="new", due_at=NOW - MINUTE),
@@ -75,7 +75,7 @@ class ClaimContract(ContractBase):
         assert await stored(repository, records) == expected
 
     async def test_claim_returns_the_records_as_they_were(self, repository: Repository) -> None:
-        """What was stored before, so that a lease that has expired, and whose it was, can be seen."""
+        """What was stored before, so that core can see an expired lease and its owner."""
         expired = record(name="expired", ready_at=NOW - 1, locked_until=NOW - 1, locked_by="worker 1", attempt=3)
         records = [expired, record(state='{"v":1}', spec="x" * 5000), static("static", ready_at=NOW - 5)]
         await insert(repository, records)
@@ -87,7 +87,7 @@ class ClaimContract(ContractBase):
         assert by_key(found) == by_key(records)
 
     async def test_claim_within_windows(self, repository: Repository) -> None:
-        """A claim may name a queue several times: a share of what has just come due, and the oldest of the rest."""
+        """A claim may name a queue several times: a share of what has just become due, and the oldest of the rest."""
         old, new = numbered(6), [record(name=f"new{n}", ready_at=NOW - 9 + n) for n in range(5)]
         old = [replace(one, ready_at=one.ready_at - MINUTE) for one in old]
         statics = [static("early", ready_at=NOW - MINUTE), static("late", ready_at=NOW - 9)]
@@ -137,7 +137,7 @@ class ClaimContract(ContractBase):
         assert await stored(repository, untouched) == untouched
 
     async def test_claim_with_a_limit_of_zero(self, repository: Repository) -> None:
-        """A limit of zero takes nothing, of one queue or of all."""
+        """A limit of zero takes nothing, from one queue or from all."""
         a, b = numbered(2, "a"), numbered(2, "b")
         await insert(repository, [*a, *b])
         claims = [QueueClaim(Queue("a"), 0, NOW + MINUTE), QueueClaim(Queue("b"), 1, NOW + MINUTE)]
@@ -158,7 +158,7 @@ class ClaimContract(ContractBase):
         }
 
     async def test_claim_excludes_others_until_the_lease_ends(self, clients: list[Repository]) -> None:
-        """A leased record can't be claimed by anybody, until the lease has ended; then it can."""
+        """Nobody can claim a leased record until the lease has expired; then anybody can."""
         one = record()
         await insert(clients[0], [one])
         (first,) = await self.take(clients[0], want(TASK), expect=1)
@@ -186,7 +186,7 @@ class ClaimContract(ContractBase):
         assert await stored(repository, [one, other]) == [settled[0].new, None]
 
     async def test_claim_uses_the_time_that_it_is_given(self, repository: Repository) -> None:
-        """Neither the server's nor the machine's clock counts: claims in 1970 and in 200 years, and back again."""
+        """Neither the server's nor the machine's clock matters: claims in 1970 and in 200 years, and back again."""
         one = record(ready_at=0)
         await insert(repository, [one])
         await self.take(repository, want(TASK), now=-1, expect=0)

@@ -49,7 +49,7 @@ HOLDERS = (
 
 class ExactContract(ContractBase):
     async def test_text_comes_back_to_the_byte(self, repository: Repository) -> None:
-        """``spec`` and ``state`` are text, whatever they look like: by insert and by update, read and claimed."""
+        """``spec`` and ``state`` are text, whatever they look like: inserted and updated, read and claimed."""
         records = [record(name=f"{n:02}", spec=text, state=text[::-1]) for n, text in enumerate(TEXTS)]
         await insert(repository, records)
         assert_same(await stored(repository, records), records)
@@ -65,7 +65,7 @@ class ExactContract(ContractBase):
         assert texts == {one.key: (one.spec, one.state) for one in turned}
 
     async def test_a_large_text_by_update(self, repository: Repository) -> None:
-        """As large a spec as an insert may bring, an update may bring too; then a state of 150 KB, and back again."""
+        """An update may write a spec as large as an insert may; then a state of 150 KB, and back again."""
         size = min(self.capabilities.max_spec_bytes or MIB, MIB)
         small = record(spec="small")
         await insert(repository, [small])
@@ -78,7 +78,7 @@ class ExactContract(ContractBase):
         assert await repository.swap([Change(noted, replace(small, revision=fresh()))]) == [APPLIED]
 
     async def test_holders_of_any_kind(self, repository: Repository) -> None:
-        """``locked_by`` is any text that core may send, up to 117 bytes; by claims and by swaps."""
+        """``locked_by`` is any text that core may send, up to 117 bytes, in claims and in swaps."""
         for number, holder in enumerate(HOLDERS):
             one = record(f"held{number}", locked_until=NOW - 1, locked_by=holder)
             await insert(repository, [one])
@@ -88,8 +88,9 @@ class ExactContract(ContractBase):
             assert taken.locked_by == holder[::-1]
 
     async def test_refusals_again_and_again(self, repository: Repository) -> None:
-        """30 refusals at once, each with a mate in its batch, take no connection with them; a mate is stored whole, or
-        not at all."""
+        """30 refusals at once, each with another change in its batch, cost no connection; the other change is stored
+        completely, or not at all.
+        """
         limit = self.capabilities.max_spec_bytes
         if limit is None:
             self.leaves_out("refusals: the store takes specs of 1 MiB (max_spec_bytes)")

@@ -84,7 +84,7 @@ class KeepingContract(ContractBase):
         assert {one.key for one in taken} == {one.key for one in (*statics, *instances)}
 
     async def test_the_longest_names(self, repository: Repository) -> None:
-        """Names may take 1,024 bytes, of one, two, three or four bytes a character, and differ in the last."""
+        """Names may take 1,024 bytes, of one, two, three or four bytes per character, and differ in the last."""
         longest = strategies.MAX_KEY_BYTES
         statics = [
             static(letter * ((longest - 4) // len(letter.encode())) + end)
@@ -111,8 +111,9 @@ class KeepingContract(ContractBase):
         assert taken.spec == one.spec
 
     async def test_a_batch_of_large_specs(self, repository: Repository) -> None:
-        """20 MB (8 MB if ``quick``) in one batch are taken whole, also where one request of the store would be too
-        small."""
+        """20 MB (8 MB if ``quick``) in one batch are stored completely, even if one request of the store would be too
+        small.
+        """
         size = min(self.capabilities.max_spec_bytes or MIB, 200_000)
         count = self.sized(100, quick=40)
         records = [record(name=f"{number:03}", spec=f"{number:03}" + "x" * (size - 3)) for number in range(count)]
@@ -124,7 +125,7 @@ class KeepingContract(ContractBase):
         assert await repository.swap([Change(one, None) for one in taken]) == [APPLIED] * count
 
     async def test_a_spec_that_is_too_large_is_refused(self, repository: Repository) -> None:
-        """What the store will never take is refused with an error that says how much it takes, and leaves no trace."""
+        """A spec that the store will never take is refused with an error that states the limit, and leaves no trace."""
         limit = self.capabilities.max_spec_bytes
         if limit is None:
             await insert(repository, [record(spec="x" * MIB)])
@@ -138,7 +139,7 @@ class KeepingContract(ContractBase):
         assert await stored(repository, [fine, large]) == [fine, None]
 
     async def test_held_records_are_kept(self, repository: Repository) -> None:
-        """A record that is never ready is there for read and scan, and can be overwritten."""
+        """``read`` and ``scan`` show a record that is never ready, and it can be overwritten."""
         held = record(ready_at=Band.UNREADABLE.at(NOW), due_at=2**63 - 1)
         await insert(repository, [held])
         assert await stored(repository, [held]) == [held]

@@ -27,7 +27,9 @@ class ListContract(ContractBase):
         assert await repository.queues(after=None, limit=5) == []
 
     async def test_queues_page_by_page(self, clients: list[Repository]) -> None:
-        """All queues that hold a record: static ones, templates, partitions, reserved ones, whoever wrote them."""
+        """All queues that hold a record: static ones, templates, partitions, reserved ones, whichever client wrote
+        them.
+        """
         records = [static("static"), static(":control"), record(":workers", "one"), record("template:1", "a")]
         records += [record("template:12", "b"), record("t\u00e4sk", "a"), *numbered(30)]
         await insert(clients[0], records[::2])
@@ -46,7 +48,7 @@ class ListContract(ContractBase):
             assert set(await all_queues(repository, 10)) <= {"other", "task"}
 
     async def test_count(self, repository: Repository) -> None:
-        """Exact up to the limit, for the queue and the range that were asked for."""
+        """Exact up to the limit, for the queue and the range of the call."""
         await insert(repository, [*numbered(20), *numbered(5, "other"), static("static")])
         await insert(repository, [record(name=f"held{n}", ready_at=Band.DEAD.at(NOW + n)) for n in range(3)])
         static_queue = Queue("static", static=True)

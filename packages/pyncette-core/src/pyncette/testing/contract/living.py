@@ -23,7 +23,7 @@ class LifeContract(ContractBase):
                     await insert(repository, [record(name=str(number))])
 
     async def test_closing_keeps_the_data(self, repository_factory: Factory) -> None:
-        """What was acknowledged is there after all clients were closed, where the store is persistent at all."""
+        """Acknowledged writes are there after all clients were closed, if the store is persistent at all."""
         records = numbered(10)
         async with repository_factory() as repository:
             await insert(repository, records)
@@ -32,7 +32,7 @@ class LifeContract(ContractBase):
         assert found == (records if self.capabilities.persistent else [None] * 10)
 
     async def test_errors_pass_through(self, repository_factory: Factory) -> None:
-        """An error of the application closes the repository and stays what it is."""
+        """An error of the application closes the repository and is raised unchanged."""
         error = LookupError("of the application")
 
         async def use() -> None:
@@ -56,7 +56,7 @@ class LifeContract(ContractBase):
                 await insert(repository, [record(name="second")])
 
     async def test_clients_are_independent(self, clients: list[Repository], repository_factory: Factory) -> None:
-        """Closing one client does not disturb the others."""
+        """Closing one client doesn't disturb the others."""
         one = record()
         async with repository_factory() as another:
             await insert(another, [one])
@@ -65,8 +65,9 @@ class LifeContract(ContractBase):
             assert await stored(client, [one]) == expected
 
     async def test_the_first_client_closes_first(self, repository_factory: Factory) -> None:
-        """Whoever opened first, and set up the storage, may leave first: the others work on, new ones come, and its
-        leases last until they end, neither shorter nor longer."""
+        """The client that opened first, and set up the storage, may close first: the others keep working, new ones
+        come, and its leases last until they expire, neither shorter nor longer.
+        """
         if not self.capabilities.shared:
             self.leaves_out("several clients: the storage is not shared")
             return
@@ -87,8 +88,9 @@ class LifeContract(ContractBase):
             await self.take(second, again, now=NOW + MINUTE, expect=4)
 
     async def test_opening_cancelled_again_and_again(self, repository_factory: Factory) -> None:
-        """400 times (8 if ``quick``), at one point after the other: it leaves nothing behind that keeps the next one
-        from opening."""
+        """400 times (8 if ``quick``), at one point after another: it leaves nothing behind that keeps the next opening
+        from succeeding.
+        """
 
         async def open_and_close() -> None:
             async with repository_factory():
@@ -104,8 +106,9 @@ class LifeContract(ContractBase):
             await insert(repository, [record()])
 
     async def test_clock(self, clients: list[Repository]) -> None:
-        """The server's time in microseconds, right within 10 seconds, which goes on, for each client and each call; or
-        None, where there is no clock."""
+        """The server's time in microseconds, right within 10 seconds, and advancing, for each client and each call; or
+        None if there is no clock.
+        """
         if not self.capabilities.server_clock:
             assert [await client.clock() for client in clients] == [None] * len(clients)
             self.leaves_out("the clock: the store has none (server_clock)")

@@ -89,13 +89,13 @@ class RunLogContract(ContractBase):
             assert_same(newest_first(found), newest_first(expected))
 
     async def test_runs_of_an_empty_log(self, repository: Repository) -> None:
-        """There are none at first, and none to be pruned. ``keeps_runs`` says whether there is a log."""
+        """There are none at first, and none to prune. ``keeps_runs`` says whether there is a log."""
         if await self._keeps(repository):
             assert await repository.runs(RunQuestion(limit=10)) == []
             assert await repository.prune_runs(before=NOW, limit=10) == 0
 
     async def test_a_run_is_appended_with_its_change(self, repository: Repository) -> None:
-        """With inserts, updates and deletions, static tasks included; other changes of the batch append nothing."""
+        """With inserts, updates and deletions, including static tasks; other changes of the batch append nothing."""
         if not await self._keeps(repository):
             return
         one, other, third = record(), static("static"), record(name="third")
@@ -112,7 +112,7 @@ class RunLogContract(ContractBase):
         await self._found(repository, lines)
 
     async def test_a_conflict_appends_no_run(self, repository: Repository) -> None:
-        """What is not applied leaves no line, wherever it stands between what is."""
+        """A change that is not applied leaves no line, wherever it stands between others that are."""
         if not await self._keeps(repository):
             return
         present, absent = numbered(20), numbered(20, "absent")
@@ -124,7 +124,7 @@ class RunLogContract(ContractBase):
         await self._found(repository, [one for one in applied if one])
 
     async def test_a_run_that_is_appended_again(self, repository: Repository) -> None:
-        """After a lost reply the same line may come again, with a change that is applied: it is there once."""
+        """After a lost reply, the same line may come again, with a change that is applied: it is there once."""
         if not await self._keeps(repository):
             return
         one = record()
@@ -137,7 +137,9 @@ class RunLogContract(ContractBase):
         await self._found(repository, [line()])
 
     async def test_runs_newest_first(self, repository: Repository) -> None:
-        """Page by page, many at the same moment included; what is appended meanwhile repeats and hides nothing."""
+        """Page by page, even with many at the same moment; lines appended between pages cause no repetition and hide
+        nothing.
+        """
         if not await self._keeps(repository):
             return
         old = lines_of_many(range(50), step=7)
@@ -150,7 +152,7 @@ class RunLogContract(ContractBase):
         assert_same(newest_first([*first, *rest]), newest_first(old))
 
     async def test_runs_by_task_instance_outcome_and_time(self, repository: Repository) -> None:
-        """Each of the questions, and all of them at once."""
+        """Each filter by itself, and all of them together."""
         if not await self._keeps(repository):
             return
         lines = [
@@ -183,7 +185,7 @@ class RunLogContract(ContractBase):
         await self._found(repository, both, since=NOW + 5, before=NOW + 20, **question)
 
     async def test_runs_by_their_text(self, repository: Repository) -> None:
-        """Those whose text contains it, to the letter: it is no pattern, and case counts."""
+        """Those whose text contains it literally: it is not a pattern, and case counts."""
         if not await self._keeps(repository):
             return
         texts = ["50% off", "500 off", "a_b", "aXb", "a*b", "a?b", "[ab]", "a\\b", "it's", "Ünï \U0001f600", "ÜNÏ", ""]
@@ -199,7 +201,7 @@ class RunLogContract(ContractBase):
         await self._found(repository, [], containing="BEFORE")
 
     async def test_every_value_of_a_run_comes_back(self, repository: Repository) -> None:
-        """Whatever it is: names of any letters, the longest key, long texts, early and late moments."""
+        """Whatever it is: names of any characters, the longest key, long texts, early and late moments."""
         if not await self._keeps(repository):
             return
         lines = [
@@ -223,7 +225,7 @@ class RunLogContract(ContractBase):
             await self._found(client, [line(0), line(1)])
 
     async def test_prune_runs(self, repository: Repository) -> None:
-        """The oldest go first, at most as many as asked, and none from the moment on; records stay."""
+        """The oldest go first, no more than requested, and none from the given moment on; records stay."""
         if not await self._keeps(repository):
             return
         lines = lines_of_many(range(30))

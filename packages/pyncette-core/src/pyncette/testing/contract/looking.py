@@ -23,7 +23,7 @@ class LookContract(ContractBase):
         assert await next_ready(repository, [TASK], after=NOW) is None
 
     async def test_next_ready_is_the_earliest_of_all(self, repository: Repository) -> None:
-        """The earliest of all queues that are asked for, and of no others, whether past or future."""
+        """The earliest of all queues in the call, and of no others, whether past or future."""
         await insert(
             repository, [record("a", ready_at=NOW + 3), record("b", ready_at=NOW - 2), record("c", ready_at=-9)]
         )
@@ -94,7 +94,7 @@ class LookContract(ContractBase):
         assert (await clients[0].look([], [])).records == []
 
     async def test_look_tells_the_time(self, repository: Repository) -> None:
-        """The store's time, as ``clock`` tells it, or None."""
+        """The store's time, the same as from ``clock``, or None."""
         first = await repository.clock()
         now = (await repository.look([TASK], ())).now
         last = await repository.clock()

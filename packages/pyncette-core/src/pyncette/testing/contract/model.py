@@ -186,7 +186,7 @@ class History:
 
 class ModelContract(ContractBase):
     async def test_random_histories(self, repository: Repository) -> None:
-        """Any history of swaps, claims and questions has the outcome that it has in memory, step by step."""
+        """Any history of swaps, claims and queries has the same outcome as in memory, step by step."""
         await self.for_all(
             histories,
             lambda history: History(self, repository).run(history),

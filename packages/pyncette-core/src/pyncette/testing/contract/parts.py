@@ -67,7 +67,8 @@ class PartContract(ContractBase):
 
     async def test_a_neighbour_sees_nothing(self, repository: Repository, neighbour_factory: Factory | None) -> None:
         """Another namespace shows, claims and changes nothing of this one, and the same keys in both are different
-        records."""
+        records.
+        """
         if neighbour_factory is None:
             self.leaves_out("namespaces: the fixture neighbour_factory gives none")
             return
@@ -104,7 +105,7 @@ class PartContract(ContractBase):
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 
     async def test_options_from_urls(self, addresses: Addresses | None) -> None:
-        """A URL becomes options that the factory has; a wrong one is a ``ValueError`` that doesn't repeat it."""
+        """A URL becomes options of the factory; a wrong one is a ``ValueError`` that doesn't repeat it."""
         if addresses is None:
             self.leaves_out("URLs: the fixture addresses gives none")
             return

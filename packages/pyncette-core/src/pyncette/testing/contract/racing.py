@@ -83,7 +83,7 @@ class RaceContract(ContractBase):
         assert_same(await stored(clients[0], everything), everything)
 
     async def test_race_of_claims_on_many_queues(self, clients: list[Repository]) -> None:
-        """The same with 60 queues that the clients name in different orders, and settlements in between."""
+        """The same with 60 queues that the clients name in different orders, with settlements in between."""
         records = [static(f"static{number}") for number in range(40)]
         records += [one for number in range(20) for one in numbered(10, f"template{number}")]
         await insert(clients[0], records)
@@ -171,8 +171,9 @@ class RaceContract(ContractBase):
             assert await stored(clients[0], current) == current
 
     async def test_race_of_claims_with_swaps(self, clients: list[Repository]) -> None:
-        """A claim and an overwriting swap meet on the same records: for each record, one of them comes first, and
-        a swap of what was read before the claim fails."""
+        """A claim races an overwriting swap on the same records: for each record, one of them comes first, and a swap
+        of what was read before the claim fails.
+        """
         records = numbered(200)
         await insert(clients[0], records)
         new = {one.key: replace(one, revision=fresh(), spec="new", ready_at=NOW + MINUTE) for one in records}

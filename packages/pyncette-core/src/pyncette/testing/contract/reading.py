@@ -18,7 +18,7 @@ class ReadContract(ContractBase):
         assert await repository.read([]) == []
 
     async def test_read_keeps_the_order_of_the_refs(self, repository: Repository) -> None:
-        """One answer for each ref, in their order, None between the others; the same ref may come twice."""
+        """One answer for each ref, in order, with None in between; the same ref may come twice."""
         a, b, c = record(name="a"), record("other", "b"), static("c")
         await insert(repository, [a, b, c])
         absent = Ref("task", "task:absent")
@@ -32,7 +32,7 @@ class ReadContract(ContractBase):
         assert_same(await stored(repository, records), expected)
 
     async def test_read_sees_the_writes_of_others(self, clients: list[Repository]) -> None:
-        """A write that was acknowledged to one client is seen by all, at once."""
+        """All clients immediately see a write that was acknowledged to one of them."""
         one = record()
         await insert(clients[0], [one])
         for round_ in range(10):
@@ -46,7 +46,7 @@ class ReadContract(ContractBase):
             assert await client.read([one.ref]) == [None]
 
     async def test_read_tells_templates_apart(self, repository: Repository) -> None:
-        """Instances of the same name under several templates are several records."""
+        """Instances with the same name under several templates are several records."""
         records = [record(queue, "same", spec=fresh()) for queue in ("task", "task2", "task:", "tas")]
         await insert(repository, records)
         assert await stored(repository, records) == records

@@ -18,13 +18,13 @@ def keys(records: list[Record]) -> list[str]:
 
 class ScanContract(ContractBase):
     async def test_scan_of_nothing(self, repository: Repository) -> None:
-        """An empty queue has no records, after whatever key."""
+        """An empty queue has no records, after any key."""
         await insert(repository, numbered(2, "other"))
         assert await repository.scan(TASK, after=None, limit=10) == []
         assert await repository.scan(TASK, after="task:5", limit=10) == []
 
     async def test_scan_page_by_page(self, repository: Repository) -> None:
-        """Pages of any size add up to all records of the queue, each once, in one and the same order."""
+        """Pages of any size add up to all records of the queue, each once, always in the same order."""
         records = numbered(24)
         await insert(repository, [*records, *numbered(5, "tas"), *numbered(5, "task2"), static("static")])
         whole = await all_of(repository, TASK)
@@ -50,7 +50,7 @@ class ScanContract(ContractBase):
         assert await repository.scan(queue, after="static", limit=10) == []
 
     async def test_scan_with_a_prefix(self, repository: Repository) -> None:
-        """Only keys that begin with the prefix, whatever characters it has, in the order of the whole scan."""
+        """Only keys that start with the prefix, whatever characters it has, in the order of the whole scan."""
         names = ("a", "a%", "a_", "ab", "a\u00e9", "a\U0010ffff", "aa", "A", "a*", "a[", "a\\", "b", "", "\u00e9a")
         await insert(repository, [record(name=name) for name in names])
         whole = await all_of(repository, TASK)
@@ -102,7 +102,7 @@ class ScanContract(ContractBase):
         assert sorted(found) == sorted(current)
 
     async def test_scan_while_others_come_and_go(self, clients: list[Repository]) -> None:
-        """What is there from the beginning to the end of a scan is found exactly once, whatever comes and goes."""
+        """A scan finds what exists from its start to its end exactly once, whatever comes and goes."""
         lasting = numbered(80)[::2]
         await insert(clients[0], lasting)
         found: list[str] = []

@@ -74,7 +74,7 @@ class ReadyContract(ContractBase):
         await self.shows_due(repository, claims[2:], a[:4])
 
     async def test_ready_with_a_limit_of_zero(self, repository: Repository) -> None:
-        """A limit of zero gives nothing, of one queue or of all."""
+        """A limit of zero returns nothing, from one queue or from all."""
         a, b = numbered(2, "a"), numbered(2, "b")
         await insert(repository, [*a, *b])
         claims = [QueueClaim(Queue("a"), 0, NOW), QueueClaim(Queue("b"), 5, NOW)]
@@ -108,7 +108,7 @@ class ReadyContract(ContractBase):
         await self.shows_due(repository, want(TASK), [one], now=NOW + MINUTE)
 
     async def test_ready_of_any_time(self, repository: Repository) -> None:
-        """Only the time that is given counts: before 1970, now, and in 200 years."""
+        """Only the given time counts: before 1970, now, and in 200 years."""
         times = (-60_000_000_000_000_000, -1, 0, 1, NOW, 8_000_000_000_000_000)
         records = [record(name=str(number), ready_at=time) for number, time in enumerate(times)]
         await insert(repository, [*records, record(name="never", ready_at=HELD)])
@@ -125,7 +125,7 @@ class ReadyContract(ContractBase):
         assert await stored(repository, records) == records
 
     async def test_ready_of_more_than_a_thousand(self, repository: Repository) -> None:
-        """All that is due, or as much of it as is asked for."""
+        """All that is due, or as much of it as requested."""
         records = numbered(1500)
         await insert(repository, records)
         await self.shows_due(repository, want(TASK, limit=5000), records, limit=5000)
@@ -161,8 +161,9 @@ class ReadyContract(ContractBase):
             assert [one.key for one in found] == ["static"] * count
 
     async def test_ready_page_by_page(self, repository: Repository) -> None:
-        """Pages of any size add up to all records, each once, also where many have the same moment; the record of
-        ``after`` need not exist any more."""
+        """Pages of any size add up to all records, each once, even if many have the same moment; the record of
+        ``after`` need not exist any more.
+        """
         records = [record(name=f"{n:02}", ready_at=NOW + n // 15) for n in range(40)]
         await insert(repository, records)
         whole = await self.shows(functools.partial(repository.scan_ready, TASK, limit=100), 40, of=len)
@@ -182,7 +183,7 @@ class ReadyContract(ContractBase):
         await self.shows(within, whole[20:])
 
     async def test_ready_in_bands(self, repository: Repository) -> None:
-        """What is held is found by its reason, in the order of its moments, to the grain."""
+        """Held records are found by their reason, in the order of their moments, to the grain."""
         held = {
             band: [record(name=f"{band.name}{n}", ready_at=band.at(NOW + n * GRAIN)) for n in range(4)] for band in Band
         }

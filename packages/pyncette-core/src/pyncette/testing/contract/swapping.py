@@ -36,7 +36,7 @@ class SwapContract(ContractBase):
         assert await repository.swap([]) == []
 
     async def test_swap_inserts(self, repository: Repository) -> None:
-        """Where there is nothing, a change without an old record puts the new one."""
+        """Where there is nothing, a change without an old record stores the new one."""
         one, other = record(), static("static")
         assert await repository.swap([Change(None, one), Change(None, other)]) == [APPLIED, APPLIED]
         assert await stored(repository, [one, other]) == [one, other]
@@ -71,7 +71,7 @@ class SwapContract(ContractBase):
             one = version
 
     async def test_swap_deletes(self, repository: Repository) -> None:
-        """A change without a new record takes the old one away, and nothing else."""
+        """A change without a new record removes the old one, and nothing else."""
         one, other = numbered(2)
         await insert(repository, [one, other])
         assert await repository.swap([Change(one, None)]) == [APPLIED]
@@ -79,7 +79,7 @@ class SwapContract(ContractBase):
         assert await all_of(repository, TASK) == [other]
 
     async def test_swap_of_an_outdated_record_fails(self, repository: Repository) -> None:
-        """Update and delete fail when the revision is another one, and leave the record as it is."""
+        """Update and delete fail if the revision differs, and leave the record as it is."""
         first = record()
         second = rewritten(first, spec="second")
         await insert(repository, [first])
@@ -100,7 +100,7 @@ class SwapContract(ContractBase):
         assert await all_of(repository, TASK) == []
 
     async def test_swap_compares_the_revision_alone(self, repository: Repository) -> None:
-        """Only the revision of the old record counts; whatever else it says, the indexes stay right."""
+        """Only the revision of the old record counts; whatever its other fields are, the indexes stay correct."""
         one = record(ready_at=NOW)
         await insert(repository, [one])
         seen = replace(one, due_at=5, ready_at=NOW + 77, locked_by="nobody", fence=3, attempt=9, spec="wrong")
@@ -112,7 +112,7 @@ class SwapContract(ContractBase):
         await self.shows(lambda: next_ready(repository, [TASK]), None)
 
     async def test_swap_reports_each_change(self, repository: Repository) -> None:
-        """The batch is no transaction: what can be applied is, wherever it stands between what can't."""
+        """The batch is not a transaction: what can be applied is applied, wherever it stands between what can't."""
         records = numbered(60)
         await insert(repository, records[:40])
         changes, expected, after = _mixed_batch(records[:40], records[40:])
@@ -131,7 +131,7 @@ class SwapContract(ContractBase):
         assert_same(await stored(repository, records), after[: len(records)])
 
     async def test_swap_of_a_deleted_and_recreated_record_fails(self, repository: Repository) -> None:
-        """Deleting and creating again can't bring an old revision back to life, whatever else is equal."""
+        """Deleting and creating again doesn't make an old revision valid, even if everything else is equal."""
         first = record()
         await insert(repository, [first])
         again = replace(first, revision=fresh())

@@ -43,8 +43,9 @@ AT = datetime.datetime(2030, 1, 1, 12, 30, 0, 1, tzinfo=datetime.timezone(dateti
 
 class ArgumentContract(AppBase):
     async def test_arguments_that_are_declared(self, bench: Bench) -> None:
-        """Arrive with the types that the function declares, of static tasks, instances and single runs; what does not
-        fit the function is a failure of that execution alone."""
+        """Arrive with the types that the function declares, for static tasks, instances and single runs; a mismatch is
+        a failure of that execution alone.
+        """
         pytest.importorskip("pydantic", reason="typed arguments need the extra `typed`")
         app = bench.app()
         seen: list[tuple[str, Any]] = []

@@ -48,7 +48,9 @@ class BackfillContract(AppBase):
         assert seen == [("schedule", None), *[("backfill", "b")] * 5, ("schedule", None)]
 
     async def test_a_backfill_that_is_refused(self, bench: Bench) -> None:
-        """Of a single occurrence, of what does not exist, of a range that ends before it begins, of too many."""
+        """For a single occurrence, for what doesn't exist, for a range that ends before it starts, for too many
+        moments.
+        """
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -74,7 +76,7 @@ class BackfillContract(AppBase):
             assert (nothing.total, nothing.next_at, nothing.last_at) == (0, None, None)
 
     async def test_backfills_are_listed_and_cancelled(self, bench: Bench) -> None:
-        """The same id is ignored, also after the end; what is under way when it is cancelled ends as usual."""
+        """The same id is ignored, even after the end; an execution under way at the cancellation finishes as usual."""
         app = bench.app()
         task = app.task(name="task", **EVERY_MINUTE)(bench.log.lasting(5))
         async with bench.running(app), app.create() as operator:
@@ -95,7 +97,9 @@ class BackfillContract(AppBase):
         assert bench.log.ended == 5
 
     async def test_a_backfill_comes_last(self, bench: Bench) -> None:
-        """After the schedule and manual runs; it keeps its schedule if another one is stored, and outlives failures."""
+        """After the schedule and manual runs; it keeps its schedule if a different one is stored, and survives
+        failures.
+        """
         app = bench.app()
         template = app.dynamic_task(name="template", retry=Retry(1))(bench.log.lasting(8))
         failing = app.dynamic_task(name="failing", retry=Retry(2, duration(5), jitter=0))(bench.log.fail)
@@ -114,7 +118,7 @@ class BackfillContract(AppBase):
 
     @pytest.mark.parametrize("how", ["instance", "template", "dead"])
     async def test_a_backfill_waits(self, bench: Bench, how: str) -> None:
-        """While the instance or its template is paused, or it is dead, except for manual runs; then it goes on."""
+        """While the instance or its template is paused, or it is dead, except for manual runs; then it continues."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(5))
         async with bench.running(app), app.create() as operator:
@@ -141,7 +145,7 @@ class BackfillContract(AppBase):
         assert executed == sorted([-3000, -2400, -1800, -1200, -600, 20, *([600] if how == "dead" else [])])
 
     async def test_a_worker_that_dies_in_a_backfill(self, bench: Bench) -> None:
-        """The moment is executed again, and the backfill goes on."""
+        """The moment is executed again, and the backfill continues."""
         app = bench.app()
         task = app.task(name="task", interval=duration(600), lease_duration=duration(30))(bench.log.lasting(5))
         async with bench.running(app) as worker, app.create() as operator:

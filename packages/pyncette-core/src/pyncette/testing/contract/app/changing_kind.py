@@ -54,8 +54,9 @@ class Version:
 
 class KindContract(AppBase):
     async def test_what_a_task_was_before(self, bench: Bench) -> None:
-        """A task that becomes static, dynamic or partitioned by a deploy executes nothing of what it was before. That
-        is left as it is, keeps nothing waiting, and is an orphan that can be removed by itself."""
+        """A task that a deploy turns into a static, dynamic or partitioned one executes nothing of its former kind. The
+        old records are left as they are, delay nothing, and are an orphan that can be removed separately.
+        """
         old, new = Version(bench, 0), Version(bench, 1)
         async with bench.running(old.app):
             await old.schedule("a", "b", "c")
@@ -78,8 +79,9 @@ class KindContract(AppBase):
             assert sorted(bench.log.names()) == sorted(names * 2)
 
     async def test_what_a_task_was_before_side_by_side(self, bench: Bench) -> None:
-        """In a rolling deploy old and new workers each execute what their code declares, and nothing else; after a
-        rollback the old code goes on with all that it had."""
+        """In a rolling deploy, old and new workers each execute what their code declares, and nothing else; after a
+        rollback, the old code continues with everything it had.
+        """
         old, new = Version(bench, 0), Version(bench, 1)
         async with bench.running(old.app), bench.running(old.app):
             before = await old.schedule("a", "b")

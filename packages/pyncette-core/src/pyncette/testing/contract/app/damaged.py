@@ -54,7 +54,7 @@ class DamageContract(AppBase):
         return {n: some for n, some in FIELDS.items() if longest is None or len(some.get("spec", "")) <= longest}
 
     async def test_damaged_records(self, bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-        """Each is logged once and set aside, everything else runs, and it can be removed and scheduled anew."""
+        """Each is logged once and set aside, everything else runs, and it can be removed and scheduled again."""
         app = bench.app()
         template = app.dynamic_task(name="template", lease_duration=duration(10))(bench.log.note)
         async with app.create() as context:
@@ -86,7 +86,7 @@ class DamageContract(AppBase):
 
     @pytest.mark.parametrize("force", [False, True])
     async def test_damaged_records_are_overwritten(self, bench: Bench, force: bool) -> None:
-        """Once they are set aside without further ado, with ``force`` also before."""
+        """Once set aside, they can simply be overwritten; with ``force``, even before."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:

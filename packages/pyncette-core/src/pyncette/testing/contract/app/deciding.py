@@ -35,8 +35,9 @@ class DecisionContract(AppBase):
             metafunc.parametrize("cells", list(parts.values()), ids=list(parts))
 
     async def test_the_decision_table(self, bench: Bench, cells: Sequence[Cell]) -> None:
-        """What is executed and when, for each kind of policies with each thing that can happen to a run, a pause and a
-        restart, as a table written by hand says."""
+        """What is executed and when, for each kind of policy with each thing that can happen to a run, a pause and a
+        restart, matches a table written by hand.
+        """
         await check(bench, cells)
 
 

@@ -13,7 +13,7 @@ from .bench import AppBase, Bench, duration, seconds
 
 class FailureContract(AppBase):
     async def test_failure_mode_none(self, bench: Bench) -> None:
-        """The lease stays; the occurrence is retried when it expires, and the next one is not put off by it."""
+        """The lease stays; the occurrence is retried when it expires, and the next one is not delayed by it."""
         app = bench.app()
         task = app.task(name="task", interval=duration(60), lease_duration=duration(25))(bench.log.failing(2))
         async with bench.running(app) as worker:
@@ -26,7 +26,7 @@ class FailureContract(AppBase):
         assert bench.log.at() == [60, 85, 110, 120, 180]
 
     async def test_failure_mode_unlock(self, bench: Bench) -> None:
-        """The occurrence is retried one poll interval after the failure, by whichever app."""
+        """The occurrence is retried one poll interval after the failure, by any app."""
         app = bench.app(poll_interval=duration(4))
         options: dict[str, Any] = {"interval": duration(60), "failure_mode": FailureMode.UNLOCK}
         task = app.task(name="task", **options)(bench.log.failing(3))
@@ -52,7 +52,9 @@ class FailureContract(AppBase):
         assert bench.log.at(instance) == [0]
 
     async def test_at_most_once(self, bench: Bench) -> None:
-        """The occurrence is over before it is executed: no lease is held meanwhile, and a failure is not retried."""
+        """The occurrence is over before it is executed: no lease is held during the execution, and a failure is not
+        retried.
+        """
         app = bench.app()
         options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(60)}
         failing = app.task(name="failing", **options)(bench.log.fail)
@@ -80,7 +82,7 @@ class FailureContract(AppBase):
         assert (bench.log.at(), bench.log.ended) == ([0], 1)
 
     async def test_at_most_once_may_overlap_itself(self, bench: Bench) -> None:
-        """Since no lease is held, the next occurrence does not wait for the one before."""
+        """Since no lease is held, the next occurrence doesn't wait for the previous one."""
         app = bench.app()
         options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(10)}
         app.task(name="task", **options)(bench.log.lasting(25))
@@ -112,7 +114,7 @@ class FailureContract(AppBase):
         assert bench.log.ended == 2
 
     async def test_a_killed_worker_at_most_once(self, bench: Bench) -> None:
-        """What a killed worker had begun is not executed again."""
+        """What a killed worker had started is not executed again."""
         app = bench.app()
         options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "interval": duration(60)}
         app.task(name="task", **options)(bench.log.lasting(10))
@@ -139,7 +141,7 @@ class FailureContract(AppBase):
         assert (bench.log.due(), bench.log.at()) == ([60, 60, 120], [60, 61, 120])
 
     async def test_graceful_shutdown(self, bench: Bench) -> None:
-        """Executions end and are settled, nothing more is claimed; then ``run()`` returns."""
+        """Executions finish and are settled, nothing more is claimed; then ``run()`` returns."""
         app = bench.app()
         app.task(name="task", interval=duration(60))(bench.log.lasting(30))
         async with bench.running(app) as worker:
@@ -156,7 +158,7 @@ class FailureContract(AppBase):
         assert bench.log.due() == [60, 120]
 
     async def test_a_drain_deadline(self, bench: Bench) -> None:
-        """What outlasts it is cancelled and given back: another worker can take it at once."""
+        """What outlasts it is cancelled and given back: another worker can take it immediately."""
         app = bench.app(drain_timeout=duration(5))
         task = app.task(name="task", interval=duration(60))(bench.log.lasting(30))
         async with bench.running(app) as worker:

@@ -47,7 +47,7 @@ async def attempt(bench: Bench, call: Callable[[], Awaitable[object]]) -> Except
 class FaultContract(AppBase):
     @pytest.mark.parametrize("fault", [fail(), lose_reply()], ids=["failed", "reply lost"])
     async def test_a_settlement_that_fails(self, bench: Bench, fault: Callable[..., Awaitable[object]]) -> None:
-        """It is tried until it is known to be stored: the occurrence is neither executed again nor skipped."""
+        """It is retried until it is known to be stored: the occurrence is neither executed again nor skipped."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         template = app.dynamic_task(name="template")(bench.log.note)
@@ -63,7 +63,7 @@ class FaultContract(AppBase):
 
     @pytest.mark.parametrize("method", ["claim", "next_ready", "read", "swap", "clock"])
     async def test_a_loop_over_failures(self, bench: Bench, method: Method) -> None:
-        """The loop survives whatever fails, and executes what it missed as soon as it can."""
+        """The loop survives any failure, and executes what it missed as soon as it can."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         app.task(name="task", interval=duration(20))(bench.log.note)
@@ -107,7 +107,7 @@ class FaultContract(AppBase):
         assert all(165 <= run.at <= 168 for run in bench.log.of("task") if 110 < run.due <= 165)
 
     async def test_an_app_that_starts_without_its_storage(self, bench: Bench) -> None:
-        """It waits for the storage, and stores its static tasks when it is there."""
+        """It waits for the storage, and stores its static tasks once it is available."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         task = app.task(name="task", interval=duration(60))(bench.log.note)
@@ -148,8 +148,9 @@ class FaultContract(AppBase):
         assert bench.log.due() == [120, 180]
 
     async def test_at_most_once_when_another_worker_was_faster(self, bench: Bench) -> None:
-        """A worker that could not record the start, and then finds the one-off gone, doesn't take that for its own
-        doing: somebody else has executed it."""
+        """A worker that could not record the start, and then finds the one-off gone, doesn't conclude that it removed
+        it: another worker has executed it.
+        """
         plan = FaultPlan()
         hampered = bench.app(repository_factory=plan.wrap(bench.factory))
         healthy = bench.app(poll_interval=duration(0.01))
@@ -168,7 +169,7 @@ class FaultContract(AppBase):
         assert len(bench.log.runs) == 1
 
     async def test_at_most_once_never_runs_twice(self, bench: Bench) -> None:
-        """Whatever fails and however, an instance is executed once at most."""
+        """Whatever fails, and however, an instance is executed no more than once."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         options: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(10)}
@@ -203,7 +204,7 @@ class FaultContract(AppBase):
             assert await context.get_task(template, "a") is None
 
     async def test_scheduling_without_storage(self, bench: Bench) -> None:
-        """The caller is told that the storage is unavailable; the call can be repeated."""
+        """The caller gets an error that the storage is unavailable; the call can be repeated."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         template = app.dynamic_task(name="template")(bench.log.note)
@@ -223,7 +224,7 @@ class FaultContract(AppBase):
         assert bench.log.at() == [60]
 
     async def test_one_record_is_refused(self, bench: Bench) -> None:
-        """The caller of that one is told; the other writes of the batch are stored."""
+        """The caller of that one gets the error; the other writes of the batch are stored."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         template = app.dynamic_task(name="template")(bench.log.note)
@@ -239,7 +240,7 @@ class FaultContract(AppBase):
             assert len((await context.list_tasks(template, 100)).tasks) == 49
 
     async def test_heartbeats_over_an_outage(self, bench: Bench) -> None:
-        """A heartbeat that fails is no lost lease: a later one prolongs it."""
+        """A heartbeat that fails doesn't lose the lease: a later one prolongs it."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         errors: list[type[Exception] | None] = []

@@ -44,7 +44,7 @@ class InventoryContract(AppBase):
             ]
 
     async def test_a_program_without_the_code_of_the_tasks(self, bench: Bench) -> None:
-        """Lists and steers what others have stored."""
+        """Lists and controls what others have stored."""
         app = bench.app()
         dynamic = app.dynamic_task(name="dynamic")(bench.log.note)
         parted = app.partitioned_task(name="parted", partition_count=3)(bench.log.note)
@@ -94,7 +94,7 @@ class InventoryContract(AppBase):
             assert await listed(context, removed) == []
 
     async def test_another_partition_count(self, bench: Bench) -> None:
-        """Is refused when the app starts, with what to do: instances would not be found."""
+        """Is refused when the app starts, with an explanation: instances would not be found."""
         for count in (3, 4):
             app = bench.app()
             task = app.partitioned_task(name="parted", partition_count=count)(bench.log.note)
@@ -107,7 +107,7 @@ class InventoryContract(AppBase):
                         await context.run()
 
     async def test_another_partition_count_of_an_empty_task(self, bench: Bench) -> None:
-        """It may be chosen once an operator has purged the task, though it has no instances."""
+        """Is possible once an operator has purged the task, although it has no instances."""
         old, new = bench.app(register_worker=True), bench.app(register_worker=True)
         old.partitioned_task(name="parted", partition_count=3)(bench.log.note)
         parted = new.partitioned_task(name="parted", partition_count=4)(bench.log.note)

@@ -134,7 +134,7 @@ class LeaseContract(AppBase):
         assert bench.log.at() == [200, 400]
 
     async def test_a_heartbeat_of_a_lost_lease(self, bench: Bench) -> None:
-        """Raises ``LeaseLostException``, for somebody else has the occurrence."""
+        """Raises ``LeaseLostException``, because another worker has the occurrence."""
         app = bench.app()
         lost: list[bool] = []
 
@@ -230,7 +230,7 @@ class LeaseContract(AppBase):
         assert (bench.log.at(), bench.log.ended) == ([60, 60, 60], 3)
 
     async def test_recreated_while_it_runs(self, bench: Bench) -> None:
-        """The execution of an instance that was removed and created again has no say about the new one."""
+        """The execution of an instance that was removed and created again doesn't affect the new one."""
         app = bench.app()
         template = app.dynamic_task(name="template", lease_duration=duration(60))(bench.log.lasting(30))
         async with bench.running(app) as worker:
@@ -249,7 +249,7 @@ class LeaseContract(AppBase):
         assert bench.log.at() == [60, 85, 115]
 
     async def test_overwritten_while_it_runs(self, bench: Bench) -> None:
-        """``force=True`` overwrites the lease too: the execution under way loses it."""
+        """``force=True`` overwrites the lease, too: the execution under way loses it."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(30))
         async with bench.running(app) as worker:
@@ -263,7 +263,9 @@ class LeaseContract(AppBase):
         assert [(run.due, run.args["version"]) for run in bench.log.runs] == [(60, 1), (170, 2), (270, 2)]
 
     async def test_fencing_tokens(self, bench: Bench) -> None:
-        """Every claim of an instance has a larger token, by whichever worker, and after it was created again."""
+        """Every claim of an instance has a larger token, whichever worker makes it, and also after the instance was
+        created again.
+        """
         app = bench.app(poll_interval=duration(3))
         options: dict[str, Any] = {"lease_duration": duration(10), "failure_mode": FailureMode.UNLOCK}
         template = app.dynamic_task(name="template", **options)(bench.log.failing(3))
@@ -277,7 +279,7 @@ class LeaseContract(AppBase):
         assert tokens == sorted(set(tokens))
 
     async def test_fencing_tokens_of_one_moment(self, bench: Bench) -> None:
-        """Tokens grow also if an instance is claimed several times within one microsecond."""
+        """Tokens grow even if an instance is claimed several times within one microsecond."""
         app = bench.app()
 
         @app.dynamic_task()
@@ -298,7 +300,7 @@ class LeaseContract(AppBase):
         assert tokens == sorted(set(tokens))
 
     async def test_a_lease_that_is_half_spent(self, bench: Bench) -> None:
-        """What was claimed but can't start in time is given back, not started: the next claim has a whole lease."""
+        """What was claimed but can't start on time is given back, not started: the next claim has a whole lease."""
         app = bench.app(executor_cls=OneByOne)
         template = app.dynamic_task(name="template", lease_duration=duration(60))(bench.log.lasting(40))
         async with bench.running(app) as worker:

@@ -36,8 +36,9 @@ class LimitContract(AppBase):
         skipped: dict[str, int],
         mode: ExecutionMode,
     ) -> None:
-        """What came due while no worker ran is executed late, all of it, one run or none, as ``catch_up`` and
-        ``max_lateness`` say; what is skipped is counted."""
+        """What came due while no worker ran is executed late: all of it, one run or none, as ``catch_up`` and
+        ``max_lateness`` say; what is skipped is counted.
+        """
         app = bench.app()
         policies = {"interval": duration(60), "execution_mode": mode, **policies}
         task = app.task(name="task", **policies)(bench.log.note)
@@ -100,7 +101,7 @@ class LimitContract(AppBase):
         assert totals(record.state) == {"succeeded": 3, "overlap": 2}
 
     async def test_a_time_out(self, bench: Bench) -> None:
-        """It counts as a failure, unless it is put off."""
+        """Counts as a failure, unless the time is extended."""
         app, remaining = bench.app(), []
         policies: dict[str, Any] = {"timeout": duration(20), "retry": Retry(2, delay=duration(5), jitter=0)}
 
@@ -122,7 +123,7 @@ class LimitContract(AppBase):
         assert [(run.outcome, run.attempts) for run in latest_runs(record.state)] == [("succeeded", 2)]
 
     async def test_a_time_out_at_most_once(self, bench: Bench) -> None:
-        """The execution is cancelled and recorded as failed. It is not repeated."""
+        """The execution is cancelled and recorded as failed. It is not retried."""
         app = bench.app()
         policies: dict[str, Any] = {"timeout": duration(20), "execution_mode": ONCE}
         task = app.task(name="task", interval=duration(100), **policies)(bench.log.lasting(30))
@@ -136,7 +137,7 @@ class LimitContract(AppBase):
         ]
 
     async def test_so_many_at_a_time(self, bench: Bench) -> None:
-        """Others go on, and nothing is claimed that can't be executed."""
+        """Others continue, and nothing is claimed that can't be executed."""
         app = bench.app()
         limited = app.dynamic_task(name="limited", concurrency=1)(bench.log.lasting(10))
         other = app.dynamic_task(name="other")(bench.log.note)
@@ -151,7 +152,7 @@ class LimitContract(AppBase):
         assert (limited_at, bench.log.at("other:x"), bench.log.most_running) == ([0, 10, 20], [5], 1)
 
     async def test_jitter(self, bench: Bench) -> None:
-        """Each instance begins later by a part of its own, and always the same."""
+        """Each instance starts later by an offset of its own, which is always the same."""
         app = bench.app()
         template = app.dynamic_task(name="template", jitter=duration(30))(bench.log.note)
         names = [str(number) for number in range(20)]
@@ -196,7 +197,7 @@ class LimitContract(AppBase):
     async def test_bounds(
         self, bench: Bench, bounds: dict[str, Any], executed: list[float], mode: ExecutionMode
     ) -> None:
-        """A static task that is completed is kept, also over a restart; an instance is removed."""
+        """A static task that is completed is kept, also across a restart; an instance is removed."""
         app = bench.app()
         policies: dict[str, Any] = {"interval": duration(60), "execution_mode": mode, **bounds}
         static = app.task(name="static", **policies)(bench.log.note)
@@ -213,7 +214,7 @@ class LimitContract(AppBase):
         assert (Band.of(kept.ready_at) is Band.COMPLETED, gone is None) == (ended, ended)
 
     async def test_bounds_that_change_keep_the_next_occurrence(self, bench: Bench) -> None:
-        """If it lies within them. What was completed begins anew."""
+        """If it lies within them. A completed task starts afresh."""
         steps: list[tuple[float, dict[str, Any], list[float]]] = [
             (150, {}, [60, 120]),
             (200, {"end_at": moment(1000)}, [180]),

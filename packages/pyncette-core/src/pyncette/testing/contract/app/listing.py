@@ -52,7 +52,7 @@ class ListingContract(AppBase):
                 assert (state.scheduled_at, state.locked_until, state.locked_by) == (moment(60), None, None)
 
     async def test_list_while_instances_run(self, bench: Bench) -> None:
-        """Instances that run and move on meanwhile are neither skipped nor listed twice."""
+        """Instances that run and move on between pages are neither skipped nor listed twice."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with bench.running(app) as worker:
@@ -81,7 +81,7 @@ class ListingContract(AppBase):
             assert state.locked_by
 
     async def test_bulk_scheduling(self, bench: Bench) -> None:
-        """Many instances in few calls: progress is told, and what is refused does not keep the rest from it."""
+        """Many instances in few calls: progress is reported, and refused instances don't affect the rest."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         wanted = [f"{number:04}" for number in range(1500)]
@@ -105,7 +105,7 @@ class ListingContract(AppBase):
         assert sorted(run.args["n"] for run in bench.log.runs) == wanted[1450:]
 
     async def test_bulk_scheduling_of_what_exists(self, bench: Bench) -> None:
-        """What exists is changed, also what is being executed; and counted by what became of it."""
+        """What exists is updated, even while it is being executed, and counted by what happened to it."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(20))
         async with bench.running(app) as worker:
@@ -154,7 +154,7 @@ class ListingContract(AppBase):
         assert len({name.split(":")[1] for name in bench.log.names()}) == 4
 
     async def test_enabled_partitions(self, bench: Bench) -> None:
-        """A worker executes the partitions that it is told to; several workers together execute all, each once."""
+        """A worker executes the partitions that are enabled; several workers together execute all, each once."""
         apps = [(bench.app(), half) for half in ({0, 2}, {1, 3})]
         tasks: list[PartitionedTask] = []
         for app, half in apps:

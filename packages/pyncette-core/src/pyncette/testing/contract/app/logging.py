@@ -25,14 +25,14 @@ class HistoryContract(AppBase):
         return page.runs[::-1]
 
     async def test_a_log_that_the_storage_has_not(self, bench: Bench) -> None:
-        """``history`` is refused where there is no log."""
+        """``history`` is refused if there is no log."""
         if not self.capabilities.keeps_runs:
             with pytest.raises(ValueError, match="keeps a log of runs"):
                 async with bench.app(history=DAY).create():
                     pass
 
     async def test_the_log_of_runs(self, bench: Bench) -> None:
-        """One line for the end of each run, with its attempts and its error; what was skipped is told as well."""
+        """One line for the end of each run, with its attempts and its error; what was skipped is logged as well."""
         app = self.logging(bench)
         if app is None:
             return

@@ -37,7 +37,7 @@ class OccurrenceContract(AppBase):
         assert (bench.log.due(), bench.log.at()) == ([first], [first])
 
     async def test_first_occurrence_is_kept_over_restarts(self, bench: Bench) -> None:
-        """Starting again does not put the first occurrence off, with however many apps."""
+        """Starting again doesn't postpone the first occurrence, with any number of apps."""
         app = bench.app()
         app.task(name="task", interval=duration(60))(bench.log.note)
         for _ in range(4):
@@ -86,7 +86,7 @@ class OccurrenceContract(AppBase):
         assert bench.log.most_running == 1
 
     async def test_catching_up(self, bench: Bench) -> None:
-        """After a downtime every missed occurrence runs, one after another."""
+        """After a downtime, every missed occurrence runs, one after another."""
         app = bench.app()
         app.task(name="interval", interval=duration(10))(bench.log.note)
         app.task(name="cron", schedule="*/1 * * * *")(bench.log.note)
@@ -160,7 +160,7 @@ class OccurrenceContract(AppBase):
         assert bench.log.runs[0].args == {"answer": 42}
 
     async def test_one_off_that_is_overdue(self, bench: Bench) -> None:
-        """Runs at once. A naive datetime is local time."""
+        """Runs immediately. A naive datetime is local time."""
         app = bench.app(poll_interval=duration(3600))
         template = app.dynamic_task(name="template")(bench.log.note)
         async with bench.running(app) as worker:
@@ -172,7 +172,7 @@ class OccurrenceContract(AppBase):
         assert (bench.log.due(), bench.log.at()) == ([-86_400] * 2, [0, 0])
 
     async def test_one_off_that_fails_is_kept(self, bench: Bench) -> None:
-        """It has the same guarantees as other tasks: tried again until it succeeds."""
+        """It has the same guarantees as other tasks: it is retried until it succeeds."""
         app = bench.app()
         template = app.dynamic_task(name="template", lease_duration=duration(30))(bench.log.failing(2))
         async with bench.running(app) as worker:

@@ -275,6 +275,7 @@ OPERATIONS: list[tuple[Callable[[History, PyncetteContext, Task], Awaitable[None
 class OperatingContract(AppBase):
     @pytest.mark.parametrize("seed", range(2))
     async def test_operators_workers_and_deaths(self, bench: Bench, seed: int) -> None:
-        """In any history of operations, executions and deaths nothing is lost, nothing begins while it is paused, and
-        no run is dropped, or doubled without a lost lease."""
+        """In any history of operations, executions and deaths, nothing is lost, nothing starts while it is paused, and
+        no run is dropped, or repeated without a lost lease.
+        """
         assert await History(bench, seed).run(steps=25) == []

@@ -73,7 +73,7 @@ class PausingContract(AppBase):
         assert len(bench.log.runs) == 9, "one-off instances are never skipped"
 
     async def test_what_is_under_way_ends_as_usual(self, bench: Bench) -> None:
-        """An execution that a pause of its template meets ends and is settled."""
+        """An execution that is running when its template is paused finishes and is settled."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(20))
         async with bench.running(app) as worker:
@@ -88,7 +88,7 @@ class PausingContract(AppBase):
         assert (state.state, state.scheduled_at) == ("paused", moment(20))
 
     async def test_pausing_and_resuming_again_changes_nothing(self, bench: Bench) -> None:
-        """The second pause changes the reason alone; resuming what is not paused does nothing."""
+        """The second pause changes only the reason; resuming what is not paused does nothing."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -106,7 +106,7 @@ class PausingContract(AppBase):
             assert (state.state, state.paused_reason) == ("waiting", None)
 
     async def test_several_operators(self, bench: Bench) -> None:
-        """Whoever pauses another template meanwhile is not undone."""
+        """An operator who pauses another template at the same time is not overwritten."""
         app = bench.app()
         templates = [app.dynamic_task(name=f"{number}")(bench.log.note) for number in range(6)]
         async with app.create() as one, app.create() as other, anyio.create_task_group() as tasks:
@@ -119,7 +119,7 @@ class PausingContract(AppBase):
                 assert await states(context, template) == {"a": "paused"}
 
     async def test_list_by_prefix(self, bench: Bench) -> None:
-        """Instances whose name begins with a text, in every partition, page by page."""
+        """Instances whose name starts with a text, in every partition, page by page."""
         app = bench.app(batch_size=2)
         template = app.dynamic_task(name="template")(bench.log.note)
         task = app.partitioned_task(name="task", partition_count=3)(bench.log.note)
@@ -138,7 +138,7 @@ class PausingContract(AppBase):
                 assert names(found) == ["eu:1", "eu:2", "eu:3"]
 
     async def test_list_in_the_order_of_time(self, bench: Bench) -> None:
-        """What comes next, the earliest first, over all partitions, page by page."""
+        """What comes next, earliest first, over all partitions, page by page."""
         app = bench.app(batch_size=4)
         template = app.dynamic_task(name="template")(bench.log.note)
         task = app.partitioned_task(name="task", partition_count=3)(bench.log.note)
@@ -158,7 +158,7 @@ class PausingContract(AppBase):
                 assert [state.next_attempt_at for state in second.tasks] == [moment(14), moment(15), moment(16)]
 
     async def test_list_and_count_by_state(self, bench: Bench) -> None:
-        """What is held is found without what is not."""
+        """Held instances are found without the others."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -185,7 +185,8 @@ class PausingContract(AppBase):
             assert (await context.count_tasks(template)).value == 6
 
     async def test_workers(self, bench: Bench) -> None:
-        """A running worker is listed, and what it reports; one that has ended isn't, one that died only for a while."""
+        """A running worker is listed, with what it reports; one that has stopped isn't, one that died only for a while.
+        """
         app = bench.app(register_worker=True, worker_name="first", concurrency_limit=7)
         app.dynamic_task(name="template")(bench.log.note)
         app.task(name="static", interval=duration(3600))(bench.log.lasting(100))
@@ -225,7 +226,7 @@ class PausingContract(AppBase):
         assert bench.log.ended == 1
 
     async def test_a_worker_that_was_killed(self, bench: Bench) -> None:
-        """It is listed until it has not written for a minute; then somebody removes what it has left."""
+        """It is listed until it has not written for a minute; then another worker removes what it left."""
         app = bench.app(register_worker=True)
         app.task(name="static", interval=duration(1))(bench.log.note)
         async with bench.running(app) as worker:

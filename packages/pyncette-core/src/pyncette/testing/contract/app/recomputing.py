@@ -32,8 +32,9 @@ class RecomputeContract(AppBase):
         assert await bench.repository.swap([Change(record, other)]) == [APPLIED]
 
     async def test_next_occurrences_are_recomputed(self, bench: Bench) -> None:
-        """Each is moved to the nearest one that the schedule has; what is right, or was stored later, stays. What is
-        paused stays so, and manual runs are not disturbed."""
+        """Each is moved to the nearest one of the schedule; what is right, or was stored later, stays. Paused instances
+        stay paused, and manual runs are not disturbed.
+        """
         app = bench.app()
         template = app.partitioned_task(name="template", partition_count=2)(bench.log.note)
         told: list[int] = []
@@ -68,7 +69,7 @@ class RecomputeContract(AppBase):
             assert await context.recompute(template) == 0
 
     async def test_recomputing_again_moves_nothing(self, bench: Bench) -> None:
-        """By other rules, an occurrence that was moved here is wrong again: it stays."""
+        """Under different rules, an occurrence that was moved here is wrong again: it stays."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:

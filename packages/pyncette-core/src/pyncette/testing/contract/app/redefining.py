@@ -26,7 +26,7 @@ class RedefinitionContract(AppBase):
     async def test_a_new_schedule_counts_from_the_start_with_it(
         self, bench: Bench, new: dict[str, Any], first: float
     ) -> None:
-        """A starting app that finds another schedule stores its own, and the next occurrence counts from then."""
+        """A starting app that finds a different schedule stores its own, and the next occurrence counts from then."""
         old_app, _ = declared(bench, interval=duration(100))
         new_app, task = declared(bench, **new)
         async with bench.running(old_app):
@@ -39,7 +39,7 @@ class RedefinitionContract(AppBase):
         assert (bench.log.due(), bench.log.at()) == ([first], [first])
 
     async def test_the_same_schedule_changes_nothing(self, bench: Bench) -> None:
-        """An app that starts with the schedule that is stored writes nothing."""
+        """An app that starts with the stored schedule writes nothing."""
         app, task = declared(bench, schedule="0 0 1 1 *", timezone="Europe/Paris")
         async with bench.running(app):
             before = await bench.stored(task)
@@ -60,7 +60,7 @@ class RedefinitionContract(AppBase):
         assert bench.log.due() == bench.log.at() == expected
 
     async def test_the_app_that_started_last_wins(self, bench: Bench) -> None:
-        """Also when that is the old code, as after a rollback."""
+        """Even if it runs the old code, as after a rollback."""
         old_app, _ = declared(bench, interval=duration(100))
         new_app, _ = declared(bench, interval=duration(7))
         async with bench.running(old_app), bench.running(new_app):
@@ -70,7 +70,7 @@ class RedefinitionContract(AppBase):
         assert bench.log.due() == bench.log.at() == [7, 14, 115, 215]
 
     async def test_an_overdue_occurrence_runs_once(self, bench: Bench) -> None:
-        """What was due under the old schedule still runs, once; then the new one goes on from now."""
+        """What was due under the old schedule still runs, once; then the new schedule continues from now."""
         old_app, _ = declared(bench, interval=duration(10))
         new_app, _ = declared(bench, interval=duration(40))
         async with bench.running(old_app):

@@ -18,7 +18,7 @@ HOUR = 3_600_000_000
 
 class RenewalContract(AppBase):
     async def test_an_execution_longer_than_its_lease(self, bench: Bench) -> None:
-        """Its lease is renewed as long as it runs, drain included: it is executed once, and committed."""
+        """Its lease is renewed as long as it runs, also while draining: it is executed once, and committed."""
         app = bench.app()
         template = app.dynamic_task(name="template", lease_duration=duration(60))(bench.log.lasting(200))
         async with bench.running(app) as worker, bench.running(app) as other:
@@ -35,7 +35,7 @@ class RenewalContract(AppBase):
         assert (bench.log.at(), bench.log.ended) == ([0], 1)
 
     async def test_a_short_execution_costs_no_renewal(self, bench: Bench) -> None:
-        """What ends within half of its lease writes its claim and its settlement, and nothing else."""
+        """An execution that ends within half of its lease writes its claim and its settlement, and nothing else."""
         app = bench.app()
         task = app.task(name="task", interval=duration(300), lease_duration=duration(60))(bench.log.lasting(29))
         async with bench.running(app):
@@ -62,7 +62,8 @@ class RenewalContract(AppBase):
             await worker.kill()
 
     async def test_another_process_executes_what_is_not_renewed(self, bench: Bench) -> None:
-        """``heartbeat=False``: as soon as the lease has ended; the process that executes it still stands back."""
+        """With ``heartbeat=False``: as soon as the lease has expired; the process that still executes it stands back.
+        """
         app = bench.app()
         options: dict[str, Any] = {"lease_duration": duration(60), "heartbeat": False}
         template = app.dynamic_task(name="template", **options)(bench.log.lasting(2000))
@@ -81,7 +82,7 @@ class RenewalContract(AppBase):
 
     @pytest.mark.parametrize("heartbeat", [True, "cancel"])
     async def test_a_lease_that_somebody_takes(self, bench: Bench, heartbeat: Literal[True, "cancel"]) -> None:
-        """The execution runs to its end, or is cancelled with ``heartbeat="cancel"``. Either way nothing is stored."""
+        """The execution runs to its end, or is cancelled with ``heartbeat="cancel"``. Either way, nothing is stored."""
         app = bench.app()
         template = app.dynamic_task(name="template", heartbeat=heartbeat)(bench.log.lasting(200))
         async with bench.running(app) as worker:

@@ -17,7 +17,7 @@ RETRY = Retry(3, delay=duration(5), jitter=0, max_lost=2)
 
 class RetryContract(AppBase):
     async def test_retries(self, bench: Bench) -> None:
-        """Each delay counts from the end of the attempt before; attempts belong to one run and end with it."""
+        """Each delay counts from the end of the previous attempt; attempts belong to one run and end with it."""
         app, attempts = bench.app(), []
         fail = bench.log.failing(3)
 
@@ -41,7 +41,7 @@ class RetryContract(AppBase):
 
     @pytest.mark.parametrize("held", [False, True])
     async def test_out_of_attempts(self, bench: Bench, held: bool) -> None:
-        """A one-off is kept as dead, and executed no more; or it is removed."""
+        """A one-off is kept as dead, and not executed again; or it is removed."""
         app = bench.app()
         policies: dict[str, Any] = {"retry": RETRY} if held else {"retry": RETRY, "on_exhausted": OnExhausted.NEXT}
         template = app.dynamic_task(name="template", **policies)(bench.log.fail)
@@ -56,7 +56,7 @@ class RetryContract(AppBase):
             assert latest_runs(record.state)[0].error == "RuntimeError: The task fails, says the test."
 
     async def test_failures_in_a_row_pause(self, bench: Bench) -> None:
-        """After ``pause_after`` failed runs in a row, the task is paused before its next occurrence."""
+        """After ``pause_after`` consecutive failed runs, the task is paused before its next occurrence."""
         app = bench.app()
         task = app.task(name="task", interval=duration(10), retry=Retry(1), pause_after=3)(bench.log.fail)
         async with bench.running(app) as worker, bench.running(app):
@@ -70,7 +70,7 @@ class RetryContract(AppBase):
         assert Band.of(record.ready_at) is Band.PAUSED
 
     async def test_what_a_task_raises_to_steer(self, bench: Bench) -> None:
-        """``RetryLater``, ``Skip`` and ``GiveUp`` end an attempt as they say, and are counted by their outcome."""
+        """``RetryLater``, ``Skip`` and ``GiveUp`` end an attempt as documented, and are counted by their outcome."""
         app = bench.app()
         steps = iter([RetryLater(duration(7)), RetryLater(duration(7), count=True), Skip(), GiveUp("enough"), None])
 
@@ -88,7 +88,7 @@ class RetryContract(AppBase):
         assert totals(record.state) == {"by_task": 1, "failed": 1, "succeeded": 1}
 
     async def test_a_run_that_kills_its_workers(self, bench: Bench) -> None:
-        """It ends, and says so; until then it is executed again after a while."""
+        """It ends, and is reported; until then it is executed again after a while."""
         app = bench.app()
         policies: dict[str, Any] = {"retry": RETRY, "lease_duration": duration(30)}
         task = app.task(name="task", interval=duration(100), **policies)(bench.log.lasting(20))
@@ -113,7 +113,7 @@ class RetryContract(AppBase):
             await worker.kill()
 
     async def test_at_most_once_is_remembered(self, bench: Bench) -> None:
-        """The start with the advance, the end afterwards; unknown if nobody told it."""
+        """The start with the advance, the end afterwards; unknown if nobody reported it."""
         app = bench.app()
         policies: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(30)}
         failing = app.task(name="failing", interval=duration(60), **policies)(bench.log.fail)

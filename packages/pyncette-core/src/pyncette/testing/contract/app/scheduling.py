@@ -16,7 +16,8 @@ from .bench import AppBase, Bench, duration, moment, seconds
 
 class SchedulingContract(AppBase):
     async def test_a_schedule_is_stored_when_the_call_returns(self, bench: Bench) -> None:
-        """Every worker sees the instance at once, with its arguments; and that it is gone, once it was unscheduled."""
+        """Every worker sees the instance immediately, with its arguments; and that it is gone, once it is unscheduled.
+        """
         app = bench.app()
         template = app.dynamic_task(name="template", size="small")(bench.log.note)
         async with app.create() as one, app.create() as other:
@@ -31,7 +32,7 @@ class SchedulingContract(AppBase):
             await one.unschedule_task(template, "a")
 
     async def test_scheduling_again_and_again_does_not_starve(self, bench: Bench) -> None:
-        """An instance that is scheduled anew more often than its interval runs anyway."""
+        """An instance that is rescheduled more often than its interval still runs."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with bench.running(app) as worker:
@@ -64,7 +65,7 @@ class SchedulingContract(AppBase):
         assert all(7 <= at <= 12 for at in bench.log.at())
 
     async def test_a_task_that_schedules(self, bench: Bench) -> None:
-        """Task functions may schedule and unschedule other instances, at once and without waiting for a poll."""
+        """Task functions may schedule and unschedule other instances, immediately and without waiting for a poll."""
         app = bench.app(poll_interval=duration(1000))
 
         @app.dynamic_task()
@@ -115,7 +116,7 @@ class SchedulingContract(AppBase):
                 assert await worker.context.get_task(template, name) is None
 
     async def test_arguments_are_a_copy_for_each_execution(self, bench: Bench) -> None:
-        """What an execution does to its arguments is not seen by the next one."""
+        """The next execution doesn't see what this one does to its arguments."""
         app = bench.app()
         seen: list[list[int]] = []
 
@@ -131,7 +132,7 @@ class SchedulingContract(AppBase):
 
     @pytest.mark.parametrize("spec", ["", "not JSON", "[]", '{"v":1}', '{"v":1,"cron":"bad"}'])
     async def test_a_record_that_can_not_be_decoded(self, bench: Bench, spec: str) -> None:
-        """Is set aside, as it is, and holds nothing up; scheduling it anew brings it back."""
+        """Is set aside, as it is, and delays nothing; scheduling it again brings it back."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:

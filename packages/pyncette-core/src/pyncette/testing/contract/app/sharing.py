@@ -16,7 +16,7 @@ from .bench import AppBase, Bench, Log, duration, moment
 class SharingContract(AppBase):
     @pytest.mark.parametrize("execution_mode", ExecutionMode, ids=lambda mode: mode.name)
     async def test_every_occurrence_runs_once(self, bench: Bench, execution_mode: ExecutionMode) -> None:
-        """Whatever number of workers: as long as none fails, each occurrence of each instance is executed once."""
+        """With any number of workers: as long as none fails, each occurrence of each instance is executed once."""
         app = bench.app()
         app.task(name="static", schedule="* * * * * *", execution_mode=execution_mode)(bench.log.note)
         template = app.dynamic_task(name="template", execution_mode=execution_mode)(bench.log.note)
@@ -35,8 +35,9 @@ class SharingContract(AppBase):
         assert all(run.at == run.due for run in bench.log.runs)
 
     async def test_workers_that_are_killed(self, bench: Bench) -> None:
-        """Workers come and are killed in the middle of their work: at-least-once instances all run, again where one
-        was killed; those at most once never twice."""
+        """Workers come and are killed in the middle of their work: at-least-once instances all run, again if their
+        worker was killed; at-most-once instances never run twice.
+        """
         app = bench.app(concurrency_limit=5)
         safe = app.dynamic_task(name="safe", lease_duration=duration(10))(bench.log.lasting(3))
         once = app.dynamic_task(name="once", execution_mode=ExecutionMode.AT_MOST_ONCE)(bench.log.lasting(3))
@@ -77,7 +78,7 @@ class SharingContract(AppBase):
 
     @pytest.mark.parametrize("execution_mode", ExecutionMode, ids=lambda mode: mode.name)
     async def test_a_slot_that_comes_free_is_used_at_once(self, bench: Bench, execution_mode: ExecutionMode) -> None:
-        """Work that waits for a slot does not wait for the poll interval."""
+        """Work that waits for a slot doesn't wait for the poll interval."""
         app = bench.app(concurrency_limit=2, poll_interval=duration(1000))
         template = app.dynamic_task(name="template", execution_mode=execution_mode)(bench.log.lasting(10))
         async with bench.running(app) as worker:
@@ -88,7 +89,7 @@ class SharingContract(AppBase):
         assert bench.log.most_running == 2
 
     async def test_more_than_a_batch(self, bench: Bench) -> None:
-        """All that is due is executed when it is due, however small the batches are."""
+        """Everything is executed when it is due, however small the batches are."""
         app = bench.app(batch_size=3, poll_interval=duration(1000))
         template = app.dynamic_task(name="template")(bench.log.note)
         async with bench.running(app) as worker:
@@ -125,7 +126,7 @@ class SharingContract(AppBase):
         assert len([name for name in bench.log.names() if name.startswith("crowded")]) >= 50
 
     async def test_retries_do_not_hold_back_the_others(self, bench: Bench) -> None:
-        """Instances that fail again and again leave room for the others."""
+        """Instances that keep failing leave room for the others."""
         app = bench.app(concurrency_limit=4, batch_size=4)
         options: dict[str, Any] = {"failure_mode": FailureMode.UNLOCK}
         failing = app.dynamic_task(name="failing", **options)(bench.log.fail)

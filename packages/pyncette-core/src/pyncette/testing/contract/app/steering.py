@@ -18,7 +18,7 @@ TEN = datetime.timedelta(seconds=10)
 
 class SteeringContract(AppBase):
     async def test_a_paused_instance(self, bench: Bench) -> None:
-        """Is not executed until it is resumed; what came due meanwhile is skipped, in one piece."""
+        """Is not executed until it is resumed; what came due in the meantime is skipped, as one range."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with bench.running(app) as worker:
@@ -46,7 +46,7 @@ class SteeringContract(AppBase):
         assert bench.log.due("template:b") == [10, 20, 30, 40, 50]
 
     async def test_an_instance_that_is_scheduled_paused(self, bench: Bench) -> None:
-        """It waits until it is resumed; one that exists is paused."""
+        """Waits until it is resumed; an instance that exists is paused."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with bench.running(app) as worker:
@@ -92,7 +92,7 @@ class SteeringContract(AppBase):
         assert bench.log.names() == ["template:b", "template:a"]
 
     async def test_what_came_due_in_a_paused_template_is_skipped(self, bench: Bench) -> None:
-        """Each instance skips it in one piece when it is claimed; what had been missed before the pause is executed."""
+        """Each instance skips it as one range when it is claimed; what had been missed before the pause is executed."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -111,7 +111,7 @@ class SteeringContract(AppBase):
         assert bench.log.due() == [10, 20, 90]
 
     async def test_pausing_what_is_being_executed(self, bench: Bench) -> None:
-        """It ends as usual, and is paused then; also if its worker dies instead."""
+        """The execution finishes as usual, and the instance is paused then; also if its worker dies instead."""
         app = bench.app()
         template = app.dynamic_task(name="template", lease_duration=duration(30))(bench.log.lasting(20))
         async with bench.running(app) as worker, app.create() as other:
@@ -141,7 +141,7 @@ class SteeringContract(AppBase):
         assert len(bench.log.of("template:b")) == 2, "an occurrence that had begun is executed"
 
     async def test_a_static_task_is_paused(self, bench: Bench) -> None:
-        """Over a restart too."""
+        """Across a restart, too."""
         app = bench.app()
         task = app.task(name="static", interval=TEN)(bench.log.note)
         async with bench.running(app) as worker:
@@ -155,7 +155,7 @@ class SteeringContract(AppBase):
         assert bench.log.due() == [10, 50]
 
     async def test_an_instance_that_does_not_exist(self, bench: Bench) -> None:
-        """Can't be steered: the error names it."""
+        """Can't be controlled: the error names it."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -164,7 +164,7 @@ class SteeringContract(AppBase):
                     await call(template, "a")
 
     async def test_retrying_the_dead(self, bench: Bench) -> None:
-        """With fresh attempts; then on after now, and what came due meanwhile is skipped."""
+        """With fresh attempts; then it continues after now, and what came due in the meantime is skipped."""
         app = bench.app()
         broken = True
 
@@ -197,7 +197,7 @@ class SteeringContract(AppBase):
             assert bench.log.at(f"template:{name}") == [10, 11, 45, 50]
 
     async def test_many_are_paused_and_resumed(self, bench: Bench) -> None:
-        """In bulk; those that do not exist are refused by name."""
+        """In bulk; names that don't exist are refused and listed."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:

@@ -36,7 +36,7 @@ def given(bench: Bench) -> list[Any]:
 class TriggerContract(AppBase):
     @pytest.mark.parametrize("options", [{}, ONCE], ids=["at-least-once", "at-most-once"])
     async def test_a_trigger(self, bench: Bench, options: dict[str, Any]) -> None:
-        """One run now, of an instance, of one in a partition, of a static task; the schedule stays as it is."""
+        """One run now, of an instance, of one in a partition, of a static task; the schedule doesn't change."""
         app = bench.app()
         static = app.task(name="static", number=0, kept=1, **EVERY_MINUTE, **options)(bench.log.note)
         template = app.dynamic_task(name="template", **options)(bench.log.note)
@@ -59,7 +59,7 @@ class TriggerContract(AppBase):
         assert sorted(given(bench)) == [0, 0, 0, 1, 2, 3]
 
     async def test_what_the_function_sees(self, bench: Bench) -> None:
-        """What caused the run, and its id; the recent runs tell it too."""
+        """What caused the run, and its id; the recent runs show it too."""
         app = bench.app()
         seen: list[tuple[Any, ...]] = []
 
@@ -80,7 +80,7 @@ class TriggerContract(AppBase):
         assert runs == [("manual", run_id, 2, "succeeded"), ("schedule", None, 1, "succeeded")]
 
     async def test_a_one_off_that_is_triggered_early(self, bench: Bench) -> None:
-        """Still runs at its moment. Triggered while it runs, it is executed once more, and then gone."""
+        """Still runs at its moment. If triggered while it runs, it is executed once more, and then gone."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(10))
         async with bench.running(app) as worker:
@@ -96,7 +96,7 @@ class TriggerContract(AppBase):
 
     @pytest.mark.parametrize("band", [Band.PAUSED, Band.DEAD, Band.COMPLETED])
     async def test_a_trigger_of_what_is_held(self, bench: Bench, band: Band) -> None:
-        """Is executed, and stays what it is, be the run a success or a failure."""
+        """Is executed, and the instance stays held, whether the run succeeds or fails."""
         app = bench.app()
         template = app.dynamic_task(name="template", retry=Retry(1))(bench.log.failing(1))
         async with bench.running(app) as worker:
@@ -143,8 +143,9 @@ class TriggerContract(AppBase):
 
     @pytest.mark.parametrize("options", [{}, ONCE], ids=["at-least-once", "at-most-once"])
     async def test_a_trigger_inside_of_a_paused_template(self, bench: Bench, options: dict[str, Any]) -> None:
-        """Runs within two polls, retries included, and nothing else of the template does; also for several partitions
-        and a second worker."""
+        """Runs within two polls, including its retries, and nothing else of the template does; also with several
+        partitions and a second worker.
+        """
         app = bench.app()
         paused = app.dynamic_task(name="paused", **options)(bench.log.note)
         split = app.partitioned_task(name="split", partition_count=3, retry=Retry(2, duration(5), jitter=0))(
@@ -204,7 +205,7 @@ class TriggerContract(AppBase):
         assert bench.log.most_running == 1
 
     async def test_attempts_of_the_schedule_wait(self, bench: Bench) -> None:
-        """Attempts and the moment of a retry are what they were when the manual run has ended, however that failed."""
+        """Attempts and the moment of a retry are the same after the manual run as before, however it failed."""
         app = bench.app()
         attempts: list[tuple[str, int, float]] = []
 
@@ -232,7 +233,7 @@ class TriggerContract(AppBase):
 
     @pytest.mark.parametrize("mode", [FailureMode.NONE, FailureMode.UNLOCK, FailureMode.COMMIT])
     async def test_a_schedule_that_always_fails_holds_no_trigger_back(self, bench: Bench, mode: FailureMode) -> None:
-        """It has its turn before the next attempt of the scheduled occurrence."""
+        """The run gets its turn before the next attempt of the scheduled occurrence."""
         app = bench.app()
         task = app.task(name="task", number=0, failure_mode=mode, **EVERY_MINUTE)(bench.log.failing(2))
         async with bench.running(app) as worker:
@@ -244,7 +245,7 @@ class TriggerContract(AppBase):
             assert await described(worker.context, task) == ("waiting", 300, 0)
 
     async def test_pausing_and_resuming_beside_a_manual_run(self, bench: Bench) -> None:
-        """They concern the schedule, and the run goes on, retries and dying workers included."""
+        """They affect the schedule, and the run continues, through retries and dying workers."""
         app = bench.app()
         options: dict[str, Any] = {"retry": Retry(3, duration(5), jitter=0), "lease_duration": duration(30)}
         template = app.dynamic_task(name="template", **options)(bench.log.failing(1))
@@ -266,7 +267,7 @@ class TriggerContract(AppBase):
         "options", [{"pause_after": 1}, {"on_exhausted": OnExhausted.HOLD}], ids=["paused", "dead"]
     )
     async def test_failures_of_manual_runs_change_nothing(self, bench: Bench, options: dict[str, Any]) -> None:
-        """They make an instance neither paused nor dead."""
+        """They neither pause nor kill an instance."""
         app = bench.app()
         task = app.task(name="task", retry=Retry(1), **options, **EVERY_MINUTE)(bench.log.fail)
         async with bench.running(app) as worker:
@@ -275,7 +276,7 @@ class TriggerContract(AppBase):
             assert await described(worker.context, task) == ("waiting", 60, 0)
 
     async def test_at_most_ten_wait(self, bench: Bench) -> None:
-        """The next one is refused. What does not exist can't be triggered."""
+        """The next one is refused. What doesn't exist can't be triggered."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -293,7 +294,7 @@ class TriggerContract(AppBase):
         assert given(bench) == list(range(10))
 
     async def test_many_are_triggered(self, bench: Bench) -> None:
-        """In bulk, also in a paused template, each with its own arguments or those of all; refusals are listed."""
+        """In bulk, also in a paused template, each with its own arguments or with those of all; refusals are listed."""
         app = bench.app()
         template = app.partitioned_task(name="template", partition_count=2)(bench.log.note)
         async with bench.running(app), app.create() as operator:
@@ -328,7 +329,7 @@ class TriggerContract(AppBase):
             assert (await _control(bench)).asked == ()
 
     async def test_an_update_meets_a_manual_run(self, bench: Bench) -> None:
-        """It changes the schedule at once, and the run goes on."""
+        """It changes the schedule immediately, and the run continues."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(10))
         async with bench.running(app) as worker:
@@ -343,7 +344,7 @@ class TriggerContract(AppBase):
 
     @pytest.mark.parametrize("paused", [False, True])
     async def test_a_worker_that_dies(self, bench: Bench, paused: bool) -> None:
-        """Be it with the scheduled occurrence or with the manual run: that is executed again, the other one once."""
+        """With the scheduled occurrence or with the manual run: that one is executed again, the other one once."""
         app = bench.app()
         template = app.dynamic_task(name="template", lease_duration=duration(30))(bench.log.lasting(20))
         async with bench.running(app) as worker, app.create() as operator:

@@ -91,7 +91,7 @@ class UpdateContract(AppBase):
 
     @pytest.mark.parametrize("new, due", [(EVERY_MINUTE, [60, 120]), ({"interval": duration(25)}, [60, 90, 115])])
     async def test_what_is_being_executed(self, bench: Bench, new: dict[str, Any], due: list[float]) -> None:
-        """Goes on with the arguments that it began with; the update applies when it ends."""
+        """Continues with the arguments that it started with; the update applies when it ends."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(20))
         async with bench.running(app) as worker, app.create() as other:
@@ -121,7 +121,7 @@ class UpdateContract(AppBase):
         assert bench.log.at() == [60, max(80, later)]
 
     async def test_new_arguments_alone_come_too_late_for_a_one_off_under_way(self, bench: Bench) -> None:
-        """It is not executed once more for them, and the call says so."""
+        """It is not executed again for them, and the call says so."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(20))
         async with bench.running(app) as worker:
@@ -133,7 +133,7 @@ class UpdateContract(AppBase):
         assert [run.args["version"] for run in bench.log.runs] == [1]
 
     async def test_a_task_that_reschedules_itself(self, bench: Bench) -> None:
-        """As a one-off instance that puts itself off, again and again."""
+        """As a one-off instance that postpones itself, again and again."""
         app = bench.app()
 
         @app.dynamic_task()
@@ -193,7 +193,7 @@ class UpdateContract(AppBase):
         assert [run.args["version"] for run in bench.log.runs] == [1] + [2] * (len(due) - 1)
 
     async def test_what_is_overdue_stays_so(self, bench: Bench) -> None:
-        """With the same schedule and new arguments nothing that was missed is lost, of a one-off neither."""
+        """With the same schedule and new arguments, nothing that was missed is lost, not even a one-off."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -240,7 +240,7 @@ class UpdateContract(AppBase):
         ],
     )
     async def test_another_timezone_or_other_bounds(self, bench: Bench, new: dict[str, Any], due: float) -> None:
-        """They are another schedule, whose next occurrence counts from the call."""
+        """They make a different schedule, whose next occurrence counts from the call."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -251,7 +251,7 @@ class UpdateContract(AppBase):
         assert state.scheduled_at == moment(due)
 
     async def test_what_is_completed_begins_anew(self, bench: Bench) -> None:
-        """``max_runs`` counts from 0 then, if the schedule changes, and only then."""
+        """``max_runs`` then counts from 0, if the schedule changes, and only then."""
         app = bench.app()
         template = app.dynamic_task(name="template", retain=duration(10_000))(bench.log.note)
         async with bench.running(app) as worker:
@@ -264,7 +264,7 @@ class UpdateContract(AppBase):
         assert bench.log.due() == [10, 20, 220, 240]
 
     async def test_keep_and_error(self, bench: Bench) -> None:
-        """The first one wins; or the second one is told."""
+        """The first one wins; or the second one gets an error."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -278,7 +278,7 @@ class UpdateContract(AppBase):
             assert await bench.stored(template.instantiate("a", **EVERY_MINUTE)) == before
 
     async def test_replacing_takes_the_lease_away(self, bench: Bench) -> None:
-        """Everything begins anew; the execution under way settles nothing."""
+        """Everything starts afresh; the execution under way settles nothing."""
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.lasting(20))
         async with bench.running(app) as worker:
