@@ -16,8 +16,7 @@ from .bench import AppBase, Bench, duration, moment, seconds
 
 class SchedulingContract(AppBase):
     async def test_a_schedule_is_stored_when_the_call_returns(self, bench: Bench) -> None:
-        """Every worker sees the instance immediately, with its arguments; and that it is gone, once it is unscheduled.
-        """
+        """Every worker sees the instance immediately, with its arguments; and that it is gone, once unscheduled."""
         app = bench.app()
         template = app.dynamic_task(name="template", size="small")(bench.log.note)
         async with app.create() as one, app.create() as other:
