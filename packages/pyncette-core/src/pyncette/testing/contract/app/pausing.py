@@ -185,7 +185,7 @@ class PausingContract(AppBase):
             assert (await context.count_tasks(template)).value == 6
 
     async def test_workers(self, bench: Bench) -> None:
-        """A running worker is listed with what it reports; one that has stopped isn't, one that died only for a while."""
+        """A running worker is listed with what it reports; a stopped one isn't, one that died only for a while."""
         app = bench.app(register_worker=True, worker_name="first", concurrency_limit=7)
         app.dynamic_task(name="template")(bench.log.note)
         app.task(name="static", interval=duration(3600))(bench.log.lasting(100))

@@ -62,7 +62,7 @@ class RenewalContract(AppBase):
             await worker.kill()
 
     async def test_another_process_executes_what_is_not_renewed(self, bench: Bench) -> None:
-        """With ``heartbeat=False``: as soon as the lease has expired; the process that still executes it stands back."""
+        """With ``heartbeat=False``: once the lease has expired; the process that still executes it stands back."""
         app = bench.app()
         options: dict[str, Any] = {"lease_duration": duration(60), "heartbeat": False}
         template = app.dynamic_task(name="template", **options)(bench.log.lasting(2000))
