@@ -7,13 +7,13 @@ import json
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 from tests.servers.pool import Pool
 
-from . import cases
+from . import cases, herd, peering, storing
 from .cases import Figures
 from .subjects import STORAGES, THIS, Storage, Version, baseline, storage
 
@@ -24,10 +24,12 @@ Measure = Callable[[Storage], Pairs]
 LEGEND = (
     'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand; '
     'of the case "policies" it is this version, without retry, timeout and jitter; of "history" it is this version '
-    'without a log of runs; of "pruning" with one of which there is nothing to delete.'
+    'without a log of runs; of "pruning" with one of which there is nothing to delete; '
+    'of "scale" it is 10,000 records, of "arguments" those of 100 bytes (beside 100 kB), of "bloat" the first round, '
+    'of "old transaction" and "herd" the same without it.'
 )
 STEADY, IDLE, POLICIES, PRUNING = "steady", "idle", "policies", "pruning"
-LESS_IS_BETTER = ("CPU", "p50", "p99", "longest", "commands", "transactions", "statements")
+LESS_IS_BETTER = ("CPU", "ms", "bytes", "p50", "p99", "longest", "commands", "transactions", "statements")
 
 
 def count(usual: int, **others: int) -> Callable[[Storage], int]:
@@ -40,6 +42,7 @@ REGISTER = count(2_000, dynamodb=500)
 BULK = count(5_000, dynamodb=1_000)
 CEILING = count(10_000, dynamodb=2_000)
 OLD_LINES = count(100_000, dynamodb=2_000)
+HERD = count(200_000, dynamodb=5_000)
 IDLE_INSTANCES = count(100_000, sqlite=20_000, dynamodb=5_000)
 
 
@@ -51,7 +54,7 @@ def against_baseline(measure: Callable[[Version, Storage], Figures]) -> Measure:
     return both
 
 
-def measures(old_lines: int | None = None) -> Mapping[str, Measure]:
+def measures(old_lines: int | None = None, instances: int = 100_000, minutes: float = 2) -> Mapping[str, Measure]:
     every: dict[str, Callable[[Version, Storage], Figures]] = {
         "burst": lambda v, s: cases.burst(v, s, BURST(s)),
         "burst, 2 processes": lambda v, s: cases.burst(v, s, BURST(s), processes=2),
@@ -67,13 +70,19 @@ def measures(old_lines: int | None = None) -> Mapping[str, Measure]:
         "history": lambda where: cases.history(where, BURST(where)),
         PRUNING: lambda where: cases.pruning(where, old_lines or OLD_LINES(where)),
         "ceiling": lambda where: cases.ceiling(where, CEILING(where)),
+        "scale": lambda where: storing.scale(where, instances),
+        "arguments": storing.arguments,
+        "old transaction": lambda where: storing.old_transaction(where, 40_000),
+        "bloat": lambda where: storing.bloat(where, minutes),
+        "herd": lambda where: herd.herd(where, HERD(where)),
     }
 
 
 CASES = tuple(measures())
-ONCE = (STEADY, IDLE)
-"""Cases that take minutes; the first consists of many measurements."""
-NOT_IN_MEMORY = ("burst, 2 processes", "ceiling", PRUNING)
+ONCE = (STEADY, IDLE, "scale", "arguments", "old transaction", "bloat", "herd")
+"""Cases that take minutes, or consist of many measurements."""
+NOT_IN_MEMORY = ("burst, 2 processes", "ceiling", PRUNING, "scale", "arguments", "old transaction", "bloat")
+ONLY_ON: dict[str, Collection[str]] = {"old transaction": storing.OLD, "bloat": storing.SIZES}
 
 
 def compare(measure: Measure, where: Storage, runs: int) -> dict[str, dict[str, float]]:
@@ -95,6 +104,13 @@ def arguments() -> argparse.Namespace:
         "--runs", type=int, default=3, help=f"runs of each, of which the median counts (3); {' and '.join(ONCE)}: one"
     )
     parser.add_argument("--old-lines", type=int, metavar="N", help=f"so many are deleted in the case {PRUNING}")
+    parser.add_argument(
+        "--instances", type=int, metavar="N", default=100_000, help="of the case scale, up to 10 million"
+    )
+    parser.add_argument("--minutes", type=float, default=2, help="of the case bloat")
+    parser.add_argument(
+        "--peers", nargs="*", metavar="NAME", help="measure other schedulers instead, all or those whose names begin so"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     return parser.parse_args()
 
@@ -102,32 +118,47 @@ def arguments() -> argparse.Namespace:
 def tell(name: str, case: str, table: dict[str, dict[str, float]]) -> None:
     for figure, row in table.items():
         values = f"{row['baseline']:12,.1f} {row['this']:12,.1f} {row['ratio']:7.2f}x"
-        print(f"{name:10} {case:20} {figure:16} {values}", flush=True)
+        print(f"{name:10} {case:20} {figure:28} {values}", flush=True)
+
+
+def measured(pool: Pool, options: argparse.Namespace) -> dict[str, object]:
+    """Measure the cases that were chosen, and print them; the figures."""
+    report: dict[str, object] = {}
+    print(LEGEND)
+    print(f"{'storage':10} {'case':20} {'figure':28} {'baseline':>12} {'this':>12} {'ratio':>8}")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in options.storage or STORAGES:
+            where = storage(name, pool, Path(scratch))
+            if name != "memory":
+                cases.warm_up(where, CEILING(where))
+            for case, measure in measures(options.old_lines, options.instances, options.minutes).items():
+                if (options.case and case not in options.case) or not can_run(case, name):
+                    continue
+                table = compare(measure, where, 1 if case in ONCE else options.runs)
+                report[f"{name}: {case}"] = table
+                tell(name, case, table)
+    return report
+
+
+def can_run(case: str, name: str) -> bool:
+    if name == "memory":
+        return case not in NOT_IN_MEMORY
+    return case not in ONLY_ON or name in ONLY_ON[case]
 
 
 def main() -> None:
     options = arguments()
-    chosen = options.case or list(CASES)
     report: dict[str, object] = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "versions": {name: version_of(name) for name in ("pyncette-core", "anyio", "croniter")},
         "baseline": LEGEND,
     }
-    print(LEGEND)
-    print(f"{'storage':10} {'case':20} {'figure':16} {'baseline':>12} {'this':>12} {'ratio':>8}")
     pool = Pool()
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            for name in options.storage or STORAGES:
-                where = storage(name, pool, Path(scratch))
-                if name != "memory":
-                    cases.warm_up(where, CEILING(where))
-                for case, measure in measures(options.old_lines).items():
-                    if case not in chosen or (name == "memory" and case in NOT_IN_MEMORY):
-                        continue
-                    table = compare(measure, where, 1 if case in ONCE else options.runs)
-                    report[f"{name}: {case}"] = table
-                    tell(name, case, table)
+        if options.peers is None:
+            report |= measured(pool, options)
+        else:
+            report |= peering.compare(pool, options.peers)
     finally:
         pool.close()
     if options.json:

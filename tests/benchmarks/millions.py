@@ -1,9 +1,11 @@
-"""Measures what operators do among millions of instances on PostgreSQL, and shows the plans.
+"""Measures what an app with millions of instances lives through, and what operators do among them.
 
-    python -m tests.benchmarks.millions                        # 10 million instances: some minutes and 5 GB of disk
+    python -m tests.benchmarks.millions                        # 10 million instances: some minutes and 6 GB of disk
+    python -m tests.benchmarks.millions --storage redis        # the same: 6 GB of memory
     python -m tests.benchmarks.millions --instances 100000 --overdue 10000 --seconds 10
 
-The table is dropped in the end, whatever happens.
+On PostgreSQL it also shows the plans, and what a paused template costs. What was stored is removed in the end, whatever
+happens.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pyncette import Context, Pyncette, PyncetteContext, Task
@@ -22,6 +26,10 @@ from pyncette.postgres import postgres_repository
 from pyncette.record import Band
 from pyncette.repository import Repository
 from pyncette.testing import FaultPlan
+from tests.benchmarks.ceilings.common import Driver, opened
+from tests.benchmarks.life import Life, copy, month
+from tests.benchmarks.storing import Stored, size_of
+from tests.benchmarks.subjects import Storage, storage
 from tests.helpers import postgres
 from tests.helpers.postgres_plans import access, explained
 from tests.servers.pool import Pool
@@ -52,10 +60,10 @@ WHERE queue = $1 AND key IN (SELECT $2 || lpad((number * $4)::text, 9, '0') FROM
 class Reports:
     """An app with two templates, and when their instances were executed."""
 
-    def __init__(self, factory: Callable[..., Any], **options: Any) -> None:
+    def __init__(self, factory: Callable[..., Any], template: str = "report", **options: Any) -> None:
         self.app = Pyncette(repository_factory=factory, register_worker=False, **options)
         self.begun: list[tuple[str, float, float]] = []  # what caused it, when it was due, and when it began
-        self.report: Task = self.app.dynamic_task(name="report")(self._note)
+        self.report: Task = self.app.dynamic_task(name=template)(self._note)
         self.overdue: Task = self.app.dynamic_task(name="overdue")(self._note)
 
     async def _note(self, context: Context) -> None:
@@ -119,9 +127,9 @@ def operations(context: PyncetteContext, task: Task) -> dict[str, Operation]:
     }
 
 
-async def measure(url: str, table: str) -> None:
+async def measure(factory: Callable[..., Any], template: str, **options: Any) -> None:
     """How long each takes."""
-    reports = Reports(postgres_repository, postgres_url=url, postgres_table_name=table)
+    reports = Reports(factory, template, **options)
     async with reports.app.create() as context:
         every = operations(context, reports.report)
         took: dict[str, list[float]] = {name: [] for name in every}
@@ -130,8 +138,6 @@ async def measure(url: str, table: str) -> None:
                 began = time.perf_counter()
                 await operation()
                 took[name].append((time.perf_counter() - began) * 1000)
-        dead = await context.list_tasks(reports.report, state="dead", limit=100)
-        assert len(dead.tasks) == DEAD
     print(f"\n{'operation':40} {'median ms':>10} {'most ms':>10}")
     for name, each in took.items():
         print(f"{name:40} {statistics.median(each):10.2f} {max(each):10.2f}")
@@ -205,14 +211,41 @@ async def show_lag(operator: PyncetteContext, reports: Reports) -> None:
     print("while others are skipped" if page.tasks else "the others are skipped by now")
 
 
-async def run(url: str, table: str, empty: str, options: argparse.Namespace) -> None:
+async def operate(url: str, table: str, empty: str, options: argparse.Namespace) -> None:
+    """What operators do on PostgreSQL."""
     began = time.monotonic()
     await prepare(url, table, options.instances, options.overdue)
     size = await _size(url, table)
     print(f"{options.instances:,} + {options.overdue:,} instances, {size}, filled in {time.monotonic() - began:.0f} s")
-    await measure(url, table)
+    await measure(postgres_repository, "report", postgres_url=url, postgres_table_name=table)
     await show_plans(url, table)
     await watch_paused(url, table, empty, options.seconds)
+
+
+async def live(where: Storage, names: dict[str, Any], options: argparse.Namespace, copies: int) -> None:
+    """What an app lives through, whatever the storage.
+
+    :param copies: instances that are stored besides those that are registered.
+    """
+    driver: Driver = import_module(f"tests.benchmarks.ceilings.{where.backend}").ByHand(names)
+    factory = getattr(import_module(f"pyncette.{where.backend}"), f"{where.backend}_repository")
+    life = Life(where, factory, names)
+    async with driver, opened(where.backend, names) as repository:
+        stored = Stored(where, repository, driver)
+        async with life.app.create() as context:
+            await life.register(context, options.registered)
+            [sample] = await repository.scan(life.waiting.queue, after=None, limit=1)
+            await copy(repository, sample, copies, options.registered)
+            print(f"{'stored':30} {await size_of(stored) / 1e6:,.0f} MB")
+            await life.idle(context, options.seconds)
+        async with life.app.create() as context:
+            await context.schedule_task(life.nine, "first", execute_at=datetime.datetime.now(datetime.UTC))
+            [sample] = await repository.scan(life.nine.queue, after=None, limit=1)
+            await copy(repository, sample, options.overdue - 1, 0, moment=sample.due_at)
+            await life.herd(context, options.overdue)
+        if copies:
+            await measure(factory, "waiting", **names)
+        await month(stored, lambda: size_of(stored))
 
 
 async def _size(url: str, table: str) -> str:
@@ -223,15 +256,23 @@ async def _size(url: str, table: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", choices=("postgres", "redis"), default="postgres")
     parser.add_argument("--instances", type=int, default=10_000_000)
-    parser.add_argument("--overdue", type=int, default=1_000_000, help="instances of the template that is paused")
-    parser.add_argument("--seconds", type=float, default=60, help="how long that is watched")
+    parser.add_argument("--registered", type=int, default=200_000, help="by the public call; the others are copies")
+    parser.add_argument("--overdue", type=int, default=1_000_000, help="the herd, and instances of a paused template")
+    parser.add_argument("--seconds", type=float, default=60, help="how long what waits is watched")
     options = parser.parse_args()
     pool = Pool()
     try:
+        where = storage(options.storage, pool, Path())
+        if options.storage == "redis":
+            copies = max(0, options.instances - options.registered)
+            asyncio.run(live(where, where.options(), options, copies))
+            return
         url = pool.shared("postgres").url
         with postgres.table(url) as table, postgres.table(url) as empty:
-            asyncio.run(run(url, table, empty, options))
+            asyncio.run(operate(url, table, empty, options))
+            asyncio.run(live(where, {"postgres_url": url, "postgres_table_name": table}, options, 0))
     finally:
         pool.close()
 

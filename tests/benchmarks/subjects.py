@@ -9,11 +9,12 @@ import string
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.servers.model import Server
 from tests.servers.pool import Pool
 
 from . import trips
@@ -51,12 +52,14 @@ class Storage:
     :ivar backend: the module under ``pyncette``.
     :ivar options: makes the options of an app that sees nothing but itself.
     :ivar trips: what the server counts, None where it can't be asked.
+    :ivar server: None where there is none.
     """
 
     name: str
     backend: str
     options: Callable[[], dict[str, Any]]
     trips: Trips | None = None
+    server: Server | None = None
 
 
 def fresh() -> str:
@@ -77,7 +80,7 @@ def storage(name: str, pool: Pool, scratch: Path) -> Storage:
             lambda: {"sqlite_database": str(scratch / f"{fresh()}.db")},
         )
     server = pool.shared(name)
-    return _SERVERS[name](server.url)
+    return replace(_SERVERS[name](server.url), server=server)
 
 
 def _redis(url: str) -> Storage:
