@@ -88,7 +88,8 @@ class _AsyncioGroup(LoopTaskGroup):
     async def _run(self, task: Awaitable[None]) -> None:
         # Notes its end by itself: a callback of the event loop would cost as much as the scope.
         own: anyio.CancelScope | None = getattr(task, "scope", None)
-        with self._new_scope() if own is None else nullcontext(own) as scope:
+        scope = self._new_scope() if own is None else own
+        with scope if own is None else _ENTERED:
             self._scopes.add(scope)
             try:
                 if self._cancelled:
@@ -149,6 +150,9 @@ class _TrioGroup(LoopTaskGroup):
     def start_soon(self, task: Awaitable[None], *, uses_threads: bool = False) -> None:
         assert self._nursery is not None  # noqa: S101 - entered by the executor
         self._nursery.start_soon(_wait, task)
+
+
+_ENTERED = nullcontext()  # by the task itself
 
 
 async def _wait(task: Awaitable[None]) -> None:

@@ -149,7 +149,8 @@ class Coordinator:
 
     def pauses(self, held: HeldLease) -> list[tuple[int, int]]:
         """Those of the template, the one under way included."""
-        return self._reading.control.pauses(held.task.template.queue.name)
+        control = self._reading.control
+        return control.pauses(held.task.template.queue.name) if control.paused or control.windows else []
 
     def _awake(self, room: Mapping[str, int]) -> list[Task]:
         """The tasks whose template is not paused, and may have more executions here."""
@@ -319,7 +320,7 @@ class Coordinator:
 
     def _renewed(self, held: HeldLease) -> None:
         if held.limit is not None and not (held.lost or held.ended):
-            held.limit.renewed()
+            held.limit.renewed(held)
         if held.lost and not held.ended and held.scope is not None:
             logger.warning(
                 "The lease on %s is lost; cancelling it.", held.task, extra={"task": held.task.canonical_name}

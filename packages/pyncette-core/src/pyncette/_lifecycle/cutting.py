@@ -15,7 +15,12 @@ from .steering import is_paused
 
 def cuts(policies: Policies) -> bool:
     """Whether executions may be cut short."""
-    return policies.timeout is not None or policies.overlap is Overlap.CANCEL
+    return policies.timeout is not None or may_be_superseded(policies)
+
+
+def may_be_superseded(policies: Policies) -> bool:
+    """Whether an execution is cut short when the next occurrence comes due."""
+    return policies.overlap is Overlap.CANCEL
 
 
 def needs_scope(policies: Policies) -> bool:
@@ -42,7 +47,7 @@ def superseded_at(
     :param started_at: when its latest attempt began.
     :param pauses: of the template.
     """
-    if policies.overlap is not Overlap.CANCEL or current_run(record.state) is not None:
+    if not may_be_superseded(policies) or current_run(record.state) is not None:
         return None
     state = State(record.state)
     if is_paused(state):  # what comes due now will not be executed, so that it is no reason to cancel anything

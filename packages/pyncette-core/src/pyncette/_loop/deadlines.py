@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from pyncette._leases.held import HeldLease
-from pyncette._lifecycle.cutting import superseded_at, times_out_at
+from pyncette._lifecycle.cutting import may_be_superseded, superseded_at, times_out_at
 from pyncette._lifecycle.values import AttemptEnd
 from pyncette.clock import Clock
 from pyncette.record import HELD
@@ -26,51 +26,33 @@ PausesOf = Callable[[HeldLease], Sequence[tuple[int, int]]]
 
 
 class Limit:
-    """How long one execution may go on.
+    """How long one execution may go on. It knows nothing of the lease, which knows it: a circle that the garbage
+    collector has to break costs an execution more than all of this.
 
+    :ivar scope: what cancels it.
+    :ivar started_at: microseconds.
     :ivar times_out_at: microseconds; None for never.
     :ivar cut: how it was cut short, None if it was not.
     """
 
-    __slots__ = ("_held", "_on_renewed", "_pauses", "_started_at", "cut", "scope", "times_out_at")
+    __slots__ = ("_on_renewed", "cut", "scope", "started_at", "times_out_at")
 
     def __init__(
         self,
-        held: HeldLease,
-        started_at: int,
         scope: anyio.CancelScope,
-        on_renewed: Callable[[Limit], None],
-        pauses: PausesOf,
+        started_at: int,
+        times_out_at: int | None,
+        on_renewed: Callable[[HeldLease], None],
     ) -> None:
-        self._held = held
-        self._pauses = pauses
-        self._started_at = started_at
-        self._on_renewed = on_renewed
         self.scope = scope
-        self.times_out_at: int | None = times_out_at(held.task.policies, started_at)
+        self.started_at = started_at
+        self.times_out_at = times_out_at
+        self._on_renewed = on_renewed
         self.cut: AttemptEnd | None = None
 
-    def next(self) -> tuple[int, AttemptEnd]:
-        """When it is cut short, and how. By the schedule as it is stored now: it may have been changed meanwhile."""
-        held = self._held
-        policies, pauses = held.task.policies, self._pauses(held)
-        at = superseded_at(held.record, held.spec, policies, held.due_at, self._started_at, pauses)
-        if self.times_out_at is not None and (at is None or self.times_out_at <= at):
-            return self.times_out_at, AttemptEnd.TIMED_OUT
-        return (HELD, AttemptEnd.TIMED_OUT) if at is None else (at, AttemptEnd.SUPERSEDED)
-
-    def renewed(self) -> None:
+    def renewed(self, held: HeldLease) -> None:
         """The lease was renewed, which shows whether the instance was paused, resumed or scheduled anew meanwhile."""
-        self._on_renewed(self)
-
-    def apply(self, end: AttemptEnd, on_timeout: Callable[[HeldLease], None]) -> None:
-        """Cut it short. A plain function in a thread can't be cancelled: that it has timed out is told at once, and its
-        slot stays taken until it returns."""
-        self.cut = end
-        if self._held.task.synchronous:
-            on_timeout(self._held)
-        else:
-            self.scope.cancel()
+        self._on_renewed(held)
 
 
 class Deadlines:
@@ -84,24 +66,37 @@ class Deadlines:
         self._clock = clock
         self._pauses = pauses
         self._on_timeout = on_timeout
-        self._limits: dict[Limit, None] = {}  # in order
+        self._limited: dict[HeldLease, Limit] = {}  # in order
         self._wake_at = HELD
         self._earlier = anyio.Event()
 
-    def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> Limit:
+    def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> None:
         """Limit what is executed from now on within ``scope``."""
-        limit = Limit(held, started_at, scope, self._look_in_time, self._pauses)
-        self._limits[limit] = None
-        self._look_in_time(limit)
-        return limit
+        limit = Limit(scope, started_at, times_out_at(held.task.policies, started_at), self._look_in_time)
+        held.limit = self._limited[held] = limit
+        self._look_in_time(held)
 
-    def end(self, limit: Limit) -> None:
-        """What it limits has ended, in time or not."""
-        self._limits.pop(limit, None)
+    def end(self, held: HeldLease) -> None:
+        """What was limited has ended, in time or not. Its end is yet to be stored; the scope need not wait for that."""
+        if self._limited.pop(held, None) is not None:
+            held.limit = None
 
-    def _look_in_time(self, limit: Limit) -> None:
-        if limit.next()[0] < self._wake_at:
+    def _look_in_time(self, held: HeldLease) -> None:
+        at, _ = self._next(held)
+        if at < self._wake_at:
+            self._wake_at = at
             self._earlier.set()
+
+    def _next(self, held: HeldLease) -> tuple[int, AttemptEnd]:
+        """When it is cut short, and how. By the schedule as it is stored now: it may have been changed meanwhile."""
+        limit: Limit = held.limit
+        policies, at = held.task.policies, None
+        if may_be_superseded(policies):
+            pauses = self._pauses(held)
+            at = superseded_at(held.record, held.spec, policies, held.due_at, limit.started_at, pauses)
+        if limit.times_out_at is not None and (at is None or limit.times_out_at <= at):
+            return limit.times_out_at, AttemptEnd.TIMED_OUT
+        return (HELD, AttemptEnd.TIMED_OUT) if at is None else (at, AttemptEnd.SUPERSEDED)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -113,15 +108,24 @@ class Deadlines:
     def look(self, now: int) -> int:
         """Cut short what is to be cut short now; returns when to look again."""
         wake_at = HELD
-        for limit in list(self._limits):
+        for held, limit in list(self._limited.items()):
             if limit.cut is not None:
                 continue
-            at, end = limit.next()
+            at, end = self._next(held)
             if at <= now:
-                limit.apply(end, self._on_timeout)
+                self._cut(held, limit, end)
             else:
                 wake_at = min(wake_at, at)
         return wake_at
+
+    def _cut(self, held: HeldLease, limit: Limit, end: AttemptEnd) -> None:
+        """Cut it short. A plain function in a thread can't be cancelled: that it has timed out is told at once, and its
+        slot stays taken until it returns."""
+        limit.cut = end
+        if held.task.synchronous:
+            self._on_timeout(held)
+        else:
+            limit.scope.cancel()
 
 
 def extend(held: HeldLease, delta: datetime.timedelta) -> None:
@@ -140,7 +144,7 @@ def extend(held: HeldLease, delta: datetime.timedelta) -> None:
 
 
 def remaining(held: HeldLease, now: int) -> datetime.timedelta | None:
-    """How long until an execution times out, not less than 0; None if it never does."""
+    """How long until an execution times out, not less than 0; None if it never does, or has ended."""
     limit = held.limit
     if limit is None or limit.times_out_at is None:
         return None

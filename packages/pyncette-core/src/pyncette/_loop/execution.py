@@ -43,16 +43,23 @@ class Execution(Watched):
     """A coroutine that executes one lease.
 
     :ivar uses_threads: whether it calls a plain function, which runs in a worker thread.
-    :ivar scope: the cancel scope around all that it does; None if nothing but its executor may cancel it.
     """
 
-    __slots__ = ("_executions", "_held", "scope")
+    __slots__ = ("_executions", "_held", "_scope")
 
     def __init__(self, executions: Executions, held: HeldLease) -> None:
         super().__init__(executions.watchdog, held.task)
         self._executions = executions
         self._held = held
-        self.scope = executions.new_scope() if needs_scope(held.task.policies) else None
+        self._scope: anyio.CancelScope | None = None
+
+    @property
+    def scope(self) -> anyio.CancelScope | None:
+        """The cancel scope around all that it does; None if nothing but its executor may cancel it. Made when it is
+        about to begin: a hundred of them that wait would be a hundred scopes for the garbage collector to look at."""
+        if self._scope is None and needs_scope(self._held.task.policies):
+            self._scope = self._executions.new_scope()
+        return self._scope
 
     @property
     def uses_threads(self) -> bool:
@@ -190,8 +197,7 @@ class Executions:
             if end is AttemptEnd.CANCELLED and not (held.lost and held.scope is not None):
                 raise
         finally:
-            if held.limit is not None:
-                self.deadlines.end(held.limit)
+            self.deadlines.end(held)
             if end is AttemptEnd.TIMED_OUT:
                 error = _timed_out(held, error)
             if not (end is AttemptEnd.TIMED_OUT and task.synchronous):  # otherwise it was told
@@ -247,7 +253,7 @@ class Executions:
         if cancelled_with_lease(policies):
             held.scope = scope
         if cuts(policies):
-            held.limit = self.deadlines.begin(held, now, scope)
+            self.deadlines.begin(held, now, scope)
 
     async def _call(self, held: HeldLease) -> None:
         context = self._context(held)
