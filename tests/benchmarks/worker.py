@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import importlib
 import json
+import random
 import resource
 import sys
 import time
@@ -143,6 +144,8 @@ async def load(subject: Subject, context: Any, plan: dict[str, Any]) -> None:
     each: list[dict[str, Any]]
     if plan["kind"] == "overdue":
         each = [{"execute_at": now - datetime.timedelta(seconds=1)} for _ in range(count)]
+    elif plan["kind"] == "scattered":  # overdue, but not all since the same moment
+        each = [{"execute_at": now - datetime.timedelta(seconds=1 + random.random())} for _ in range(count)]
     elif plan["kind"] == "spread":
         first = now + datetime.timedelta(seconds=2 + count / 2000)  # when all of them are stored
         step = datetime.timedelta(seconds=plan["seconds"] / count)

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from pyncette import CatchUp, Context, Pyncette, PyncetteContext, Task
+from pyncette import CatchUp, Context, Pyncette, PyncetteContext, Retry, Task
 from pyncette._tasks.spec import decode, encode
 from pyncette.memory import MemoryRepository
 from pyncette.record import Change, Record
@@ -31,8 +31,10 @@ class World:
         self,
         *,
         lasting: float = 0,
+        failing: str = "never",
         catch_up: CatchUp = CatchUp.ALL,
         concurrency: int | None = None,
+        retry: Retry | None = None,
         **options: Any,
     ) -> None:
         self.store = MemoryRepository()
@@ -43,9 +45,11 @@ class World:
         async def body(context: Context) -> None:
             self.runs.append((context.task.name, context.scheduled_at, self.clock.time))
             await self.clock.sleep(lasting)
+            if context.task.name.startswith(failing):
+                raise RuntimeError("it fails")
 
         self.body = body
-        policies: dict[str, Any] = {"catch_up": catch_up, "concurrency": concurrency}
+        policies: dict[str, Any] = {"catch_up": catch_up, "concurrency": concurrency, "retry": retry}
         self.template: Task = self.app.dynamic_task(name="template", **policies)(body)
 
     @asynccontextmanager
@@ -65,7 +69,7 @@ class World:
             for template in templates or [self.template]:
                 given = ((f"behind {number}", {"interval": HOUR, "start_at": START}) for number in range(count))
                 assert (await context.schedule_tasks(template, given)).done == count
-            await self.clock.advance(30 * DAY)
+            await self.clock.advance(30 * DAY + HOUR / 2)
 
     def lags_on_time(self) -> list[datetime.timedelta]:
         return [at - due for name, due, at in self.runs if name.startswith("on time")]
@@ -126,6 +130,37 @@ async def test_a_backlog_that_fills_every_slot(slots: int, workers: int, policie
     assert max(lags) < SECOND
     # All of the other slots were full all the time.
     assert len(world.runs) - began >= 60 * 2 * policies.get("concurrency", slots) * workers - 20
+
+
+@pytest.mark.parametrize(
+    "slots, workers, policies",
+    [
+        pytest.param(10, 1, {}, id="ten slots"),
+        pytest.param(10, 3, {}, id="three workers"),
+        pytest.param(2, 1, {}, id="two slots"),
+        pytest.param(100, 1, {"concurrency": 5}, id="concurrency"),
+        pytest.param(10, 1, {"catch_up": CatchUp.LATEST}, id="first ones"),
+    ],
+)
+@pytest.mark.parametrize("attempts", [2, 5])
+async def test_a_backlog_that_fails(slots: int, workers: int, policies: dict[str, Any], attempts: int) -> None:
+    """Its repeated attempts come due a moment ago, and keep nothing waiting that is on time; nor do they keep the rest
+    of the backlog from being executed."""
+    retry = Retry(attempts, delay=SECOND)
+    world = World(lasting=0.5, failing="behind", concurrency_limit=slots, retry=retry, **policies)
+    await world.miss_a_month(2000)
+    async with world.running(workers) as context:
+        await world.clock.advance(10 * SECOND)
+        for number in range(min(slots, 4)):
+            await context.schedule_task(world.template, f"on time {number}", interval=(2 + number % 2) * SECOND)
+            await world.clock.advance(datetime.timedelta(seconds=0.13))
+        begun = len({name for name, _, _ in world.runs})
+        await world.clock.advance(60 * SECOND)
+    lags = world.lags_on_time()
+    assert len(lags) >= 24 * min(slots, 4)
+    assert max(lags) < SECOND
+    executed = 60 * 2 * policies.get("concurrency", slots) * workers
+    assert len({name for name, _, _ in world.runs}) - begun >= executed / 3
 
 
 async def test_a_backlog_on_the_only_slot() -> None:

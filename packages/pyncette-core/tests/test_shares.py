@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pyncette import Context, Pyncette, Task
 from pyncette._leases.shares import Shares, admitted, is_behind
-from pyncette._lifecycle.queueing import RECENT
-from pyncette.record import HELD, LEAST, QueueClaim, Record
+from pyncette._lifecycle.queueing import LATE, RECENT, to_backlog
+from pyncette._tasks.state import Attempts, State
+from pyncette.record import HELD, LEAST, Change, QueueClaim, Record
 
 NOW = 1_800_000_000_000_000
 END = NOW + 60_000_000
+DAY = 86_400_000_000
 WHOLE, RECENT_ONES, OLD_ONES = (LEAST, HELD), (NOW - RECENT, HELD), (LEAST, NOW - RECENT)
 
 
@@ -119,6 +123,40 @@ def test_what_shows_that_a_queue_is_behind(late: int, attempt: int, behind: set[
     """Attempts that were lost, or repeated, say nothing of it."""
     found = Record("t", "t:a", NOW - late, NOW - late, None, None, "r", 0, attempt, "{}")
     assert is_behind([found], NOW) == behind
+
+
+FAILED = State("")
+FAILED.record_attempts(Attempts(NOW - RECENT, ended=1, first=NOW))
+
+
+@pytest.mark.parametrize(
+    "due_at, fields, repeated",
+    [
+        (NOW - RECENT, {"attempt": 1, "state": FAILED.text(1)}, False),  # it began in time
+        (
+            NOW - RECENT - 1,
+            {"attempt": 1, "state": FAILED.text(1).replace(f"{NOW - RECENT}", f"{NOW - RECENT - 1}")},
+            True,
+        ),
+        (NOW - RECENT - 1, {"attempt": 1}, False),  # nothing has ended: its worker died
+        (NOW - RECENT - 1, {}, False),
+    ],
+)
+@pytest.mark.parametrize("behind, room", [("a", 2), ("a", 3), ("", 2)])
+def test_what_crowds_out_what_is_on_time(
+    due_at: int, fields: dict[str, Any], repeated: bool, behind: str, room: int
+) -> None:
+    """Further attempts of what was missed, where there are more of them than slots."""
+    claims = Claims(behind=behind)
+    found = [replace(record, due_at=due_at, **fields) for record in records("a", recent=2)]
+    claims.answer(claims.ask(2 * room), *found)
+    assert claims.shares.crowded == ({"a"} if repeated and behind and room == 2 else set())
+
+
+def test_what_crowds_out_others_goes_to_the_end_of_the_backlog() -> None:
+    record = Record("a", "a:1", NOW - DAY, NOW, None, None, "r", 7, 1, "{}", FAILED.text(1))
+    change = to_backlog(record, NOW + 1, "new")
+    assert change == Change(record, replace(record, ready_at=NOW + 1 - LATE, revision="new"))
 
 
 def test_a_static_task_is_never_behind() -> None:

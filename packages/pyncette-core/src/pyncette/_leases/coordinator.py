@@ -22,6 +22,7 @@ from pyncette.record import Record
 from .active import Active
 from .asked import AskedRuns
 from .control import ChangeControl, ControlReading
+from .crowded import Crowded
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, Settling
 from .history import History
 from .outcomes import Outcomes
@@ -68,6 +69,7 @@ class Coordinator:
         self._retaining: Sequence[Task] = ()  # those whose finished instances are kept for a while
         self._limited: Sequence[Task] = ()  # those with a concurrency of their own
         self._shares = Shares()
+        self._crowded = Crowded(store)
         self._busy_queues = 0
         self._static = StaticTasks(writer)
         self._retention = Retention(store)
@@ -175,6 +177,8 @@ class Coordinator:
             limit -= len(asked)
             room = room_left(self._limited, self.active.running_with(held))
         tasks: Sequence[Task] = self._awake(room)
+        if crowded := [task for task in tasks if task.queue.name in self._shares.crowded]:
+            self._shares.crowded -= await self._crowded.clear(crowded, self._clock.now())
         share = -(-limit // (self._busy_queues or max(1, len(tasks))))
         served: dict[str, None] = {}  # in order
         self._shares.begin()

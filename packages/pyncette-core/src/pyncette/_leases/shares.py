@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pyncette._lifecycle.queueing import RECENT
+from pyncette._lifecycle.queueing import RECENT, repeats_missed
 from pyncette._tasks.task import Task
 from pyncette.record import HELD, LEAST, QueueClaim, Record
 
@@ -48,10 +48,12 @@ class Shares:
     comes first in the claim after one that has given it less than half.
 
     :ivar behind: queues with a backlog.
+    :ivar crowded: those of them where further attempts of a backlog that fails keep waiting what is on time.
     """
 
     def __init__(self) -> None:
         self.behind: set[str] = set()
+        self.crowded: set[str] = set()
         self._owing = False  # whether the backlog comes first
         self._owing_in: set[str] = set()  # limited queues, each by itself, whose backlog comes first
         self._turned: set[str] = set()  # limited queues of which this pass has asked for one side only, in vain
@@ -117,6 +119,8 @@ class Shares:
                 count = _count(claim, late[queue], all_of[queue])
                 if count >= claim.limit:
                     more.add(queue)
+                    if claim.since != LEAST and any(repeats_missed(each) for each in found if each.queue == queue):
+                        self.crowded.add(queue)
                 elif claim.before != HELD and len(found) < limit:
                     self.behind.discard(queue)  # that was all of it
             if queue in limited and len(sides) == 1 and _is_partial(sides[0]) and not all_of[queue]:

@@ -5,6 +5,10 @@ Times are microseconds.
 
 from __future__ import annotations
 
+from pyncette import lease
+from pyncette._tasks.state import State
+from pyncette.record import Change, Record
+
 RECENT = 5_000_000
 """What became ready no longer ago than this counts as on time; the rest is a backlog."""
 
@@ -19,3 +23,17 @@ def queued(came_due: int, now: int) -> int:
     the backlog waiting; and it does not stand among what is on time, which goes first.
     """
     return max(came_due, now - LATE)
+
+
+def repeats_missed(record: Record) -> bool:
+    """Whether what waits is a further attempt of an occurrence that began late. It has come due a moment ago, so that
+    it stands among what is on time, and belongs to the backlog all the same."""
+    if not record.attempt or record.locked_by is not None:
+        return False
+    first = State(record.state).attempts(record.due_at, record.attempt).first
+    return first is not None and first - record.due_at > RECENT
+
+
+def to_backlog(record: Record, now: int, revision: str) -> Change:
+    """A further attempt that is due goes where other occurrences are that are caught up with: to its end."""
+    return lease.retry(record, at=min(record.ready_at, now - LATE), revision=revision)

@@ -1,0 +1,49 @@
+"""Moves further attempts of a backlog that fails out of the way of what is on time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyncette._lifecycle.queueing import RECENT, repeats_missed, to_backlog
+from pyncette._tasks.task import Task
+
+from .revisions import new_revision
+from .store import Store
+
+INTERVAL = 250_000
+"""Microseconds between two looks: what is on time waits that long at most."""
+
+BATCH = 1000
+"""Instances of a queue that are looked at in a time."""
+
+
+class Crowded:
+    """The queues of which more attempts are repeated than are executed.
+
+    They come due one by one, so that each stands among what is on time until a worker finds that they are too many.
+    Each is moved once.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._looked_at: int | None = None
+
+    async def clear(self, tasks: Iterable[Task], now: int) -> set[str]:
+        """Move those of ``tasks`` to the backlog, unless the last time was a moment ago. What was changed meanwhile
+        stays.
+
+        :return: queues in which there was nothing to move.
+        :raises RepositoryException: the storage failed.
+        """
+        empty: set[str] = set()
+        if self._looked_at is not None and 0 <= now - self._looked_at < INTERVAL:
+            return empty
+        self._looked_at = now
+        for task in tasks:
+            recent = await self._store.scan_ready(task.queue, since=now - RECENT, before=now + 1, limit=BATCH)
+            changes = [to_backlog(record, now, new_revision()) for record in recent if repeats_missed(record)]
+            if changes:
+                await self._store.swap(changes)
+            else:
+                empty.add(task.queue.name)
+        return empty
