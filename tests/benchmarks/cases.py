@@ -118,8 +118,9 @@ def policies(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
 
     def cost(kind: str, *, declared: bool) -> float:
         load = {"kind": kind, "count": count}
-        enough = lambda done, seconds: done >= count or seconds > 120  # noqa: E731
-        [result] = execute(THIS, storage, load, 1, enough, policies=declared)
+        [result] = execute(
+            THIS, storage, load, 1, lambda done, seconds: done >= count or seconds > 120, policies=declared
+        )
         return 1e6 * float(result["cpu"]) / int(result["count"])
 
     declared = cost("overdue", declared=True)
