@@ -28,6 +28,8 @@ ONE_BY_ONE = (
     "tests/chaos/test_chaos.py",
     "tests/endurance/",
 )
+WAITING_SECONDS = 600
+"""Until a test counts as hanging that waits for other processes, which are slow where the machine is busy."""
 IN_ONE_PROCESS = "packages/pyncette-dynamodb/"
 """Its server, in Java, computes for a quarter of a minute before it is fast. Event loops count as elsewhere."""
 ON_A_SERVER = ("plans", "places", "contention", "races", "locks", "capacity", "budget", "limits", "index", "processes")
@@ -50,11 +52,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.thorough:
-        from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 
-        settings.register_profile("thorough", max_examples=THOROUGH)
-        settings.load_profile("thorough")
+    examples = THOROUGH if config.option.thorough else settings().max_examples
+    slow = [HealthCheck.too_slow]  # on a busy machine an example may take its time
+    settings.register_profile(
+        "suite", parent=settings.default, deadline=None, suppress_health_check=slow, max_examples=examples
+    )
+    settings.load_profile("suite")
     config.addinivalue_line(
         "markers", "variant: another make or set-up of a store; passes only part of the contracts unless --thorough"
     )
@@ -91,6 +96,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(ONE_BY_ONE) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(WAITING_SECONDS))
     if config.option.thorough or not any(item.get_closest_marker("anyio") for item in items):
         return
     from pyncette.testing.contract.base import ContractBase
@@ -119,6 +127,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 return nodeid
             scope: str = IN_ONE_PROCESS if nodeid.startswith(IN_ONE_PROCESS) else super()._split_scope(nodeid)
             return f"{scope} on trio" if "[trio" in nodeid else scope
+
+        def _reschedule(self, node: Any) -> None:
+            if node in self.registered_collections:  # one that replaces a process which has died may still collect
+                super()._reschedule(node)
 
         def _assign_work_unit(self, node: Any) -> None:
             begins_with_those_that_wait = int(node.gateway.id.removeprefix("gw")) % 2 == 0

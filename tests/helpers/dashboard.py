@@ -85,7 +85,7 @@ class Site:
 
     async def until(self, reached: Callable[[], Any]) -> None:
         """Until something has become so; ``reached`` may be a coroutine function."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while True:
                 found = reached()
                 if await found if hasattr(found, "__await__") else found:

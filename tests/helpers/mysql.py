@@ -55,7 +55,7 @@ async def claim(repository: Repository, limit: int = 10) -> list[Record]:
 
 async def becomes(probe: Callable[[], Awaitable[int]], expected: int) -> None:
     """Wait until the server has noticed as well."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while await probe() != expected:  # noqa: ASYNC110 - the server tells nobody
             await anyio.sleep(0.02)
 

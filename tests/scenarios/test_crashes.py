@@ -26,12 +26,11 @@ def test_two_processes_on_a_sqlite_file(workers_of: WorkersOf, tmp_path: Path) -
     seconds = 20
     workers.wait_until_busy(workers.workers)
     workers.kill_the_busiest()
-    workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=90)
+    workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)})
     workers.stop()
     workers.check_executed_again()
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", ["postgres", "redis", "mysql", "mariadb"])
 def test_four_processes_and_a_server_that_crashes(workers_of: WorkersOf, start_server: StartServer, kind: str) -> None:
     with start_server(kind) as server:
@@ -43,6 +42,6 @@ def test_four_processes_and_a_server_that_crashes(workers_of: WorkersOf, start_s
         workers.kill_the_busiest()
         time.sleep(2)  # so that the others are at work when the server goes
         server.restart(kill=True)
-        workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=150)
+        workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)})
         workers.stop()
         workers.check_executed_again()

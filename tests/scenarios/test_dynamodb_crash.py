@@ -25,13 +25,12 @@ def workers(
         workers.abandon()
 
 
-@pytest.mark.timeout(240)
 def test_two_processes_of_which_one_is_killed(workers: Workers) -> None:
     first = anyio.run(workers.schedule, 60)
     workers.start(2)
     seconds = 15
     workers.wait_until_busy(workers.workers)
     workers.kill_the_busiest()
-    workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=150)
+    workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)})
     workers.stop()
     workers.check_executed_again()

@@ -97,7 +97,7 @@ class Runs:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         while not happened():  # noqa: ASYNC110 - what is waited for tells nobody
             await anyio.sleep(STEP / 10)
 

@@ -19,7 +19,7 @@ from tests.helpers import dynamodb, postgres
 from tests.helpers.mysql import Store
 from tests.servers.model import Server
 
-from .workers import SECOND, Workers
+from .workers import PATIENCE, SECOND, Workers
 
 STORES = ["sqlite", "postgres", "mysql", "mariadb", "redis", "dynamodb"]
 INSTANCES = dict.fromkeys(STORES, 100) | {"dynamodb": 20}  # DynamoDB Local is slow
@@ -79,7 +79,6 @@ def workers(store: str, request: pytest.FixtureRequest, workers_of: Callable[[Op
     return workers_of(options | {"lease_seconds": 6, "work_seconds": 0.3, "concurrency_limit": limit})
 
 
-@pytest.mark.timeout(180)
 def test_a_rolling_deploy(workers: Workers, store: str) -> None:
     began = time.monotonic()
     first = anyio.run(workers.schedule, INSTANCES[store])
@@ -97,11 +96,11 @@ def test_a_rolling_deploy(workers: Workers, store: str) -> None:
     (finishing,) = workers.start(1, release="next", finish_upgrade=True)
     workers.wait_until_printed(finishing, "contract_note")  # others may leave it nothing to execute
     (late,) = workers.start(1)
-    assert late.process.wait(30) != 0, "the format is not for this release any more"
+    assert late.process.wait(PATIENCE) != 0, "the format is not for this release any more"
     assert "can be read from format 2 on" in late.output.read_text()
 
     seconds = int(time.monotonic() - began)
-    workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)}, timeout=60)
+    workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)})
     workers.stop()
     assert not late.executed()
     workers.check_executed_again()

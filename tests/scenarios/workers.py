@@ -20,6 +20,9 @@ SECOND = 1_000_000
 
 Occurrence = tuple[str, int]
 
+PATIENCE = 300
+"""Seconds until something counts as hanging. Where the machine is busy, what takes seconds may take minutes."""
+
 
 class Worker:
     """A process that executes what is due.
@@ -95,24 +98,24 @@ class Workers:
         """Kill the worker that has executed most."""
         self.kill(max(self.workers, key=lambda worker: len(worker.executed())))
 
-    def wait_until_busy(self, workers: list[Worker], timeout: float = 60) -> None:
+    def wait_until_busy(self, workers: list[Worker]) -> None:
         """Until each of them has executed something."""
-        self._until(lambda: [worker.output.name for worker in workers if not worker.executed()], timeout)
+        self._until(lambda: [worker.output.name for worker in workers if not worker.executed()])
 
-    def wait_until_printed(self, worker: Worker, text: str, timeout: float = 30) -> None:
+    def wait_until_printed(self, worker: Worker, text: str) -> None:
         """Until the worker has printed it."""
-        self._until(lambda: [] if text in worker.output.read_text() else [text], timeout)
+        self._until(lambda: [] if text in worker.output.read_text() else [text])
 
-    def wait_for(self, occurrences: set[Occurrence], timeout: float) -> None:
+    def wait_for(self, occurrences: set[Occurrence]) -> None:
         """Until each of them was executed."""
-        self._until(lambda: occurrences.difference(*(worker.executed() for worker in self.workers)), timeout)
+        self._until(lambda: occurrences.difference(*(worker.executed() for worker in self.workers)))
 
     def stop(self, workers: list[Worker] | None = None) -> None:
         """End workers gracefully: these, or all that live."""
         alive = [worker for worker in workers or self.workers if worker.process.poll() is None]
         for worker in alive:
             worker.process.send_signal(signal.SIGTERM)
-        assert [worker.process.wait(60) for worker in alive] == [0] * len(alive), self.outputs()
+        assert [worker.process.wait(PATIENCE) for worker in alive] == [0] * len(alive), self.outputs()
 
     def check_executed_again(self) -> None:
         """Only what the killed worker had begun was executed twice, and at most what it could have under way."""
@@ -130,8 +133,8 @@ class Workers:
             worker.process.kill()
             worker.process.wait()
 
-    def _until(self, missing: Callable[[], list[str] | set[Occurrence]], timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+    def _until(self, missing: Callable[[], list[str] | set[Occurrence]]) -> None:
+        deadline = time.monotonic() + PATIENCE
         while left := missing():
             assert time.monotonic() < deadline, f"{len(left)} missing: {sorted(left)[:5]}\n{self.outputs()}"
             time.sleep(0.2)

@@ -33,7 +33,7 @@ def test_one_of_several_processes_builds(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     argv = [sys.executable, "-c", BUILDER, str(tmp_path / "tree"), str(tmp_path / "builds")]
     builders = [subprocess.Popen(argv, cwd=ROOT) for _ in range(4)]
-    assert [builder.wait(30) for builder in builders] == [0] * 4
+    assert [builder.wait(120) for builder in builders] == [0] * 4
     assert (tmp_path / "builds").read_text() == "built\n"
 
 

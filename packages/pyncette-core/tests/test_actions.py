@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from pyncette import Pyncette
+from pyncette._tasks.action import ACTIONS, decode
+from pyncette.record import Record
 from pyncette.testing import ManualClock
 
 
@@ -64,3 +66,8 @@ async def test_a_token_of_another_list_is_refused() -> None:
     async with Pyncette().create() as context:
         with pytest.raises(ValueError, match=r"continuation token of actions"):
             await context.actions(continuation_token="report:user")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"v":1,"who":"ada"}'])
+def test_what_is_damaged_is_left_out(text: str) -> None:
+    assert decode(Record(ACTIONS.name, "a", 0, 0, None, None, "r", 0, 0, text)) is None

@@ -16,7 +16,7 @@ from pyncette._lifecycle.end import end
 from pyncette._lifecycle.extra import ask, on_schedule, schedule_side
 from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended
-from pyncette._tasks.extra import REMEMBERED, ExtraRun, extra_of, has_extra
+from pyncette._tasks.extra import REMEMBERED, Extra, ExtraRun, extra_of, has_extra
 from pyncette._tasks.spec import Spec, encode
 from pyncette._tasks.state import Attempts, State, latest_runs
 from pyncette.errors import TooManyRunsException
@@ -247,6 +247,16 @@ def test_a_worker_of_the_schedule_dies(retry: Retry | None) -> None:
     assert side(record)[1] == 1
 
 
+def test_a_worker_of_the_schedule_dies_between_two_attempts() -> None:
+    """Then none was lost. It makes room, as when another version has stored what was asked for."""
+    between = waiting(attempts=Attempts(NOW + MINUTE, ended=1, failed=1, first=NOW))
+    state = State(between.state)
+    Extra(asked=[ExtraRun("a", NOW)]).store(state)
+    decision = _begin(replace(between, state=state.text(5)), Policies(retry=RETRY))
+    assert isinstance(decision, Settle)
+    assert decision.attempt.end is AttemptEnd.RELEASED
+
+
 def _begin(before: Record, policies: Policies) -> Begin:
     return begin(policies, RECURRING, claimed(before), before, claimed_at=NOW, now=NOW)
 
@@ -284,3 +294,10 @@ def test_changes_of_the_schedule(is_claimed: bool) -> None:
     assert side(held) == (DEAD, 3, {"due": NOW + MINUTE, "ended": 1})
     assert replace(held, state=record.state, revision=record.revision) == record
     assert [run.id for run in extra_of(State(held.state)).open] == ["a", "b"]
+
+
+@pytest.mark.parametrize("damaged", [["id", "now", {}, "manual"], ["id", NOW, [], "manual"], [], "run"])
+def test_damaged_runs_are_none(damaged: Any) -> None:
+    state = State("")
+    state.set("extra", {"asked": [damaged]})
+    assert extra_of(state) == Extra()

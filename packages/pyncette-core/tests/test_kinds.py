@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from pyncette import Context, Pyncette, PyncetteContext, Task
+from pyncette._tasks import control
 from pyncette._tasks.control import Asked, Control, Pause, Window
 from pyncette._tasks.names import Kind
 from pyncette.errors import PyncetteException, TaskNotFoundException
@@ -242,3 +243,17 @@ async def test_messages_name_a_static_task_as_it_is_declared(caplog: pytest.LogC
 async def _only(world: World, task: Task) -> Any:
     (record,) = await world.store.read([task.ref])
     return record
+
+
+def test_a_control_record_that_is_damaged_is_refused() -> None:
+    with pytest.raises(ValueError, match="can't be decoded"):
+        control.decode('{"v":1,"windows":{"task":[[1]]}}')
+
+
+def test_a_run_that_is_found_without_is_not_noted() -> None:
+    run = Asked("task", "task:a", "id")
+    nothing = Control()
+    assert nothing.ask("task", run) is nothing
+    noted = nothing.ask("task", run, held=True)
+    assert noted.asked == (run,)
+    assert noted.ask("task", run, held=True) is noted

@@ -88,3 +88,20 @@ def test_reserved_queues() -> None:
 
 def test_a_damaged_name_that_is_stored_can_be_shown() -> None:
     assert join("task", "\udcff") == "task:\udcff"
+
+
+def test_a_colon_that_nothing_like_a_partition_follows() -> None:
+    assert task_of("a:b") == ("a:b", "dynamic", None)
+
+
+def test_an_instance_is_of_the_kind_of_its_template() -> None:
+    app = Pyncette()
+
+    @app.dynamic_task()
+    async def template(context: Context) -> None: ...
+
+    @app.task(interval=_MINUTE)
+    async def static(context: Context) -> None: ...
+
+    assert template.instantiate("a", interval=_MINUTE).kind == template.kind == "dynamic"
+    assert static.kind == "static"

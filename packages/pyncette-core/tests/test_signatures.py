@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import re
+import sys
+import types
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import pytest
 
-from pyncette import Policies, Pyncette, PyncetteContext, Task
+from pyncette import Context, Policies, Pyncette, PyncetteContext, Task
+from pyncette._tasks.fixtures import FromFixture
 from pyncette._tasks.keywords import SCHEDULE_PARAMETERS, TASK_PARAMETERS, Argument
 from pyncette._tasks.policies import POLICIES
+from pyncette._tasks.signature import _innermost, _parameters
 from pyncette._tasks.timing import Timing
 from pyncette.options import LoopOptions
 
@@ -97,3 +102,35 @@ def test_options_of_the_app_are_documented() -> None:
     assert [name for name, _ in of_loop] == [field.name for field in dataclasses.fields(LoopOptions)]
     for name, words in of_loop:
         assert shown[name].startswith(re.sub(r"\s+", " ", words).removesuffix("."))
+
+
+def report(context: Context, number: int = 1) -> None: ...
+
+
+def test_the_innermost_function_of_what_is_bound() -> None:
+    assert _innermost(types.MethodType(functools.partial(report), object())) is report
+    assert _innermost(len) is len
+
+
+def test_what_has_no_signature_has_no_parameters() -> None:
+    assert _parameters(object()) == ()  # type: ignore[arg-type] # what users pass by mistake
+
+
+def test_what_is_broken_within_the_package_is_not_taken_for_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("pyncette._tasks.converting", raising=False)
+    monkeypatch.setitem(sys.modules, "pyncette._tasks.converting", None)
+    with pytest.raises(ImportError, match="converting"):
+        Pyncette().dynamic_task(name="report")(report)
+
+
+def test_a_fixture_is_found_among_several_and_shown() -> None:
+    def first() -> None: ...
+    def second() -> None: ...
+
+    wanted = FromFixture(second)
+    assert wanted.name_among({"a": first, "b": second}, "parameter") == "b"
+    assert [repr(each) for each in (wanted, FromFixture("b"), FromFixture(None))] == [
+        "from_fixture(second)",
+        "from_fixture('b')",
+        "from_fixture()",
+    ]

@@ -156,3 +156,14 @@ def test_a_new_spec_keeps_what_it_does_not_know() -> None:
 @pytest.mark.parametrize("damaged", ["", "x", "[]", "7", "[" * 100_000])
 def test_a_damaged_spec_has_nothing_to_keep(damaged: str) -> None:
     assert keep_unknown(damaged, '{"v":1,"every":7}') == '{"v":1,"every":7}'
+
+
+@pytest.mark.parametrize(
+    "text, keep",
+    [
+        ('{"v":1,"fence":4,"why":"","ok":3,"runs":[]}', 0),
+        ('{"v":1,"fence":4,"ok":many,"runs":[[1,2,3,1,"succeeded","w"]]}', 1),
+    ],
+)
+def test_what_is_written_in_another_way_has_to_be_decoded(text: str, keep: int) -> None:
+    assert succeeded(text, 5, keep) is None

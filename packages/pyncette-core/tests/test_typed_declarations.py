@@ -7,6 +7,7 @@ import datetime
 import functools
 import subprocess
 import sys
+import zoneinfo
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -292,3 +293,61 @@ def test_without_the_library() -> None:
     assert run.stderr == ""
     assert run.stdout.startswith("The task 'typed' declares the argument 'user_id', and typed arguments need pydantic:")
     assert "install pyncette[typed] or pyncette-core[typed]" in run.stdout
+
+
+class Node(pydantic.BaseModel):
+    """Its schema refers to itself."""
+
+    name: str
+    inner: Node | None = None
+
+
+class Pair(pydantic.BaseModel):
+    low: int
+    high: int
+
+    @pydantic.model_validator(mode="after")
+    def ordered(self) -> Pair:
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
+@dataclasses.dataclass(eq=False)
+class Uncompared:
+    moments: list[datetime.datetime]
+
+
+def with_node(context: Context, node: Node, /) -> None: ...
+def with_pair(context: Context, pair: Pair, /) -> None: ...
+def with_uncompared(context: Context, one: Uncompared) -> None: ...
+
+
+def test_a_model_that_refers_to_itself() -> None:
+    task = Pyncette().dynamic_task(name="node")(with_node)
+    assert task.with_args(Node(name="a", inner=Node(name="b"))).named_args() == {
+        "name": "a",
+        "inner": {"name": "b", "inner": None},
+    }
+    assert task.with_args().named_args() == {}, "a template may be given them later"  # type: ignore[call-arg]
+
+
+def test_a_model_that_is_none_is_refused() -> None:
+    task = Pyncette().dynamic_task(name="node")(with_node)
+    with pytest.raises(TypeError, match="The argument node of 'node'"):
+        task.with_args(5).named_args()  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_what_is_wrong_with_all_arguments_together() -> None:
+    task = Pyncette().dynamic_task(name="pair")(with_pair)
+    assert task.arguments is not None
+    with pytest.raises(TypeError, match=r"The arguments of 'pair': .*low is above high"):
+        task.arguments.check_complete({"low": 2, "high": 1})
+
+
+def test_objects_that_can_not_be_compared_are_by_their_fields() -> None:
+    moment = datetime.datetime(2026, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"), fold=1)
+    task = Pyncette().dynamic_task(name="uncompared")(with_uncompared)
+    assert task.arguments is not None
+    stored = task.arguments.encode({"one": Uncompared([moment])})
+    assert stored == {"one": {"moments": [moment.isoformat()]}}

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from pyncette._tasks.worker import FURTHER_RENEWAL, WORKERS
+from pyncette._tasks.worker import FURTHER_RENEWAL, WORKERS, decode_all
 from pyncette.errors import RepositoryException
 from pyncette.memory import MemoryRepository
 from pyncette.record import HELD, Change, Record, RunLine, RunQuestion
@@ -148,3 +148,8 @@ async def test_a_log_of_any_length_is_pruned_at_once(bench: Bench, monkeypatch: 
     async with bench.running(bench.app(history=duration(60))):
         await bench.advance(1)
         assert await bench.repository.runs(RunQuestion(limit=1)) == []
+
+
+def test_further_names_of_a_worker_that_is_gone_are_left_out() -> None:
+    text = '{"v":1,"of":"gone","page":0,"tasks":["a"],"kinds":"s"}'
+    assert decode_all([Record(WORKERS.name, "further", HELD, HELD, None, None, "r", 0, 0, text)]) == {}

@@ -300,9 +300,8 @@ def _occurrences(schedule: Schedule, start: int) -> Iterator[datetime]:
     while found is not None:
         try:
             shown = (_EPOCH + found * _MICROSECOND).astimezone(zone)
-        except OverflowError:  # a day at the beginning of the year 1 or at the end of 9999 that the zone can't show
-            if found > 0:
-                return
+        except OverflowError:  # a day at the beginning of the year 1 that the zone can't show
+            pass
         else:
             yield shown
         found = schedule.following(found, found)

@@ -357,3 +357,9 @@ def test_upcoming_from_the_first_moment_and_to_the_last(zone: str, text: str) ->
     last = list(upcoming(schedule=text, timezone=zone, after=datetime(9999, 12, 29, tzinfo=UTC)))[-1]
     assert (last.year, last.month) == (9999, 12)
     assert last.day >= 30
+
+
+def test_occurrences_end_where_a_zone_has_no_further_day() -> None:
+    """The last hours of the year 9999 in UTC are in the year 10000 in Tokyo."""
+    noon = datetime(9999, 12, 31, 12, tzinfo=UTC)
+    assert [found.hour for found in upcoming(schedule="0 * * * *", timezone="Asia/Tokyo", after=noon)] == [22, 23]

@@ -233,3 +233,9 @@ def test_any_text_is_a_zone_or_a_value_error(name: str) -> None:
 
 def test_a_zone_is_found_once() -> None:
     assert find_zone("Asia/Kathmandu") is find_zone("Asia/Kathmandu")
+
+
+def test_a_posix_rule_is_what_it_says() -> None:
+    same, other = find_zone("CET-1CEST,M3.5.0,M10.5.0/3"), find_zone("EST5EDT,M3.2.0,M11.1.0")
+    assert len({same.tzinfo, find_zone("CET-1CEST,M3.5.0,M10.5.0/3").tzinfo, other.tzinfo}) == 2
+    assert "CET-1CEST,M3.5.0,M10.5.0/3" in repr(same.tzinfo)

@@ -1,0 +1,158 @@
+"""Decisions that are seldom made: what is damaged, late, or ends as it is decided."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+import pytest
+
+from pyncette import ExecutionMode, Policies, Retry, lease
+from pyncette._lifecycle.again import GivenUp, after_loss
+from pyncette._lifecycle.end import end
+from pyncette._lifecycle.extra import ask, over, proceed
+from pyncette._lifecycle.log import Logged, decode
+from pyncette._lifecycle.log import encode as encode_line
+from pyncette._lifecycle.once import advance, conclude
+from pyncette._lifecycle.recomputing import recompute
+from pyncette._lifecycle.scheduling import Scheduled, paused, schedule
+from pyncette._lifecycle.steering import pause, retry
+from pyncette._lifecycle.values import Attempt, AttemptEnd, Skipped
+from pyncette._tasks.existing import Scheduling
+from pyncette._tasks.extra import ExtraRun, extra_of
+from pyncette._tasks.spec import Bounds, LaterSpec, Spec, encode
+from pyncette._tasks.state import Attempts, State, latest_runs, totals
+from pyncette.record import Band, Change, Record
+from pyncette.schedule import Cron, Interval, Once
+
+NOW = 1_800_000_000_000_000
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+REVISION = "80000000ffffffff"
+ONCE = Policies(execution_mode=ExecutionMode.AT_MOST_ONCE, keep_runs=3)
+
+
+def record(spec: Spec | str, *, ready_at: int = NOW - MINUTE, due_at: int = NOW - MINUTE, state: str = "") -> Record:
+    text = spec if isinstance(spec, str) else encode(spec)
+    return Record("task", "task:a", due_at, ready_at, None, None, "r", 5, 0, text, state)
+
+
+def new(change: Change | None) -> Record:
+    assert change is not None
+    assert change.new is not None
+    return change.new
+
+
+def started(one: Record) -> Record:
+    return lease.claim(one, now=NOW, locked_until=NOW + MINUTE, token="t", holder="host:1:t")
+
+
+def test_a_line_keeps_what_ran_beside_the_schedule_and_why() -> None:
+    skips = (Skipped(1, 2, 2, True, "late"),)
+    whole = Logged(NOW, NOW + 1, 2, "timeout", "TimeoutError", "host:1", skips, "manual", "id")
+    never = Logged(NOW, None, 0, "", "", "host:1", ())
+    assert decode(encode_line(whole)) == whole
+    assert decode(encode_line(never)) == never
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"due":"?","n":1,"worker":""}', "[" * 100_000])
+def test_a_damaged_line_is_none(text: str) -> None:
+    assert decode(text) is None
+
+
+def test_a_lost_attempt_past_the_longest_time() -> None:
+    limits = Retry(9, delay=datetime.timedelta(seconds=5), max_lost=9, max_elapsed=datetime.timedelta(seconds=10))
+    attempt = Attempt(AttemptEnd.LOST, NOW, NOW, NOW - MINUTE, worker="host:1")
+    recorded = Attempts(NOW, ended=1, first=NOW - MINUTE)
+    given_up = after_loss(Policies(retry=limits), attempt, 1, recorded, NOW, 0.5)
+    assert given_up == GivenUp("max_elapsed has passed; lost with its worker 1 times: host:1")
+
+
+def test_what_was_paused_meanwhile_is_held_as_it_is_passed_over() -> None:
+    spec = Spec(Interval(MINUTE))
+    held = new(pause(started(record(spec)), "", now=NOW, revision=REVISION).change)
+    attempt = Attempt(AttemptEnd.PASSED, held.due_at, NOW, go_to=held.due_at + 5 * MINUTE)
+    ended = end(held, spec, Policies(), attempt, now=NOW, retry_delay=SECOND, revision=REVISION)
+    after = new(ended.change)
+    assert Band.of(after.ready_at) is Band.PAUSED
+    assert after.due_at == held.due_at + 5 * MINUTE
+
+
+def test_what_was_paused_meanwhile_is_held_as_it_is_executed_once() -> None:
+    spec = Spec(Interval(MINUTE))
+    held = new(pause(started(record(spec)), "", now=NOW, revision=REVISION).change)
+    ended = advance(held, spec, ONCE, held.due_at, now=NOW, worker="host:1", revision=REVISION)
+    after = new(ended.change)
+    assert Band.of(after.ready_at) is Band.PAUSED
+    assert after.due_at > NOW - MINUTE
+
+
+def test_the_last_of_a_number_of_runs_is_executed_once() -> None:
+    spec = Spec(Interval(MINUTE), bounds=Bounds(max_runs=1))
+    ended = advance(started(record(spec)), spec, ONCE, NOW, now=NOW, worker="host:1", revision=REVISION)
+    assert ended.change is not None
+    assert ended.change.new is None
+
+
+def test_the_end_of_a_run_that_many_have_followed_counts() -> None:
+    attempt = Attempt(AttemptEnd.SUCCEEDED, NOW - MINUTE, NOW, NOW - SECOND, worker="host:1")
+    ended = conclude(record(Spec(Interval(MINUTE))), 3, ONCE, attempt, NOW, REVISION)
+    after = new(ended.change)
+    assert totals(after.state).get("succeeded") == 1
+    assert not latest_runs(after.state)
+
+
+def test_nothing_beside_the_schedule_changes_nothing() -> None:
+    plain = record(Spec(Interval(MINUTE)))
+    assert proceed(plain, NOW) is plain
+
+
+def test_what_is_unreadable_runs_nothing_beside_the_schedule() -> None:
+    unreadable = record(Spec(Interval(MINUTE)), ready_at=Band.UNREADABLE.at(NOW))
+    change = ask(unreadable, ExtraRun("a", NOW), now=NOW, revision=REVISION)
+    after = new(change)
+    assert after.ready_at == unreadable.ready_at
+    assert [run.id for run in extra_of(State(after.state)).asked] == ["a"]
+
+
+def test_nothing_is_left_once_no_run_is_current() -> None:
+    """As what is stored of the runs is damaged, for example."""
+    one = record(Spec(Once(NOW)), ready_at=Band.COMPLETED.since)
+    assert over(one, State('{"v":1,"extra":"damaged"}'), now=NOW, revision=REVISION) is None
+
+
+def test_a_schedule_that_can_not_be_decoded_is_not_recomputed() -> None:
+    assert recompute(record("damaged"), Policies(), now=NOW, revision=REVISION) is None
+
+
+def test_a_schedule_without_any_further_occurrence_is_not_recomputed() -> None:
+    """The rules of the timezone have changed, and the year is the last one."""
+    over_soon = record(Spec(Cron("0 0 1 1 * * 2020")), due_at=NOW + MINUTE, ready_at=NOW + MINUTE)
+    assert recompute(over_soon, Policies(), now=NOW, revision=REVISION) is None
+
+
+def test_what_a_later_version_wrote_is_not_updated() -> None:
+    later = record(encode(Spec(Interval(MINUTE))).replace('"v":1', '"v":99', 1))
+    with pytest.raises(LaterSpec):
+        schedule(later, later.ref, Spec(Interval(MINUTE)), NOW, ready_at=NOW, if_exists="update", now=NOW, revision="x")
+
+
+def test_what_is_kept_is_not_paused_either() -> None:
+    kept = Scheduled(None, Scheduling.KEPT)
+    assert paused(kept, record(Spec(Interval(MINUTE))), now=NOW, revision=REVISION) is kept
+
+
+def test_what_is_paused_already_stays_paused_as_it_is_scheduled_so() -> None:
+    spec = Spec(Interval(MINUTE))
+    before = new(pause(record(spec), "", now=NOW, revision=REVISION).change)
+    unchanged = Scheduled(None, Scheduling.UPDATED)
+    assert paused(unchanged, before, now=NOW, revision=REVISION) is unchanged
+
+
+def test_a_retry_keeps_to_the_window_of_its_occurrence() -> None:
+    """What came due before the window began was decided with it."""
+    spec, state = Spec(Interval(MINUTE)), State("")
+    state.set("window", [NOW - 60 * MINUTE, NOW - 50 * MINUTE, 1])
+    dead = replace(record(spec, due_at=NOW - 55 * MINUTE, ready_at=Band.DEAD.at(NOW)), state=state.text(5))
+    steered = retry(dead, spec, Policies(), now=NOW, revision=REVISION)
+    assert new(steered.change).ready_at <= NOW
