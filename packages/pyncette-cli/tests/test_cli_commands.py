@@ -236,7 +236,7 @@ def test_completion(place: Place, shell: str) -> None:
     answer = place.run(**asked).stdout
     assert all(name in answer for name in ("resume", "retry", "recompute")), answer
     assert "tasks" not in answer
-    assert shell == "bash" or "Let what is paused go on." in answer
+    assert shell == "bash" or "Resume what is paused." in answer
 
 
 def test_completion_after_names_from_standard_input(place: Place) -> None:

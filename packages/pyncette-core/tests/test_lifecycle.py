@@ -315,7 +315,7 @@ def test_failures_in_a_row_pause(row: int, paused: bool) -> None:
     assert change.new is not None
     assert change.new.due_at == record.due_at + 60 * SECOND
     assert change.new.ready_at == (Band.PAUSED.at(NOW) if paused else change.new.due_at)
-    assert State(change.new.state).fields.get("why") == ("3 failed runs in a row" if paused else None)
+    assert State(change.new.state).fields.get("why") == ("3 consecutive failed runs" if paused else None)
     skipped = ended(record, RECURRING, policies, FAILED, Skip()).change
     succeeded = ended(record, RECURRING, policies, SUCCEEDED).change
     for other, left in ((skipped, row), (succeeded, 0)):

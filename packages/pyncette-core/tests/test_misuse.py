@@ -300,7 +300,7 @@ async def test_a_task_that_blocks_the_event_loop(impatient: None, caplog: pytest
     assert f", now at {__file__}:" in first
     assert "make it a plain function" in first
     assert 1 <= len(more) <= 4, "it is said again, but not for each look"
-    assert last.startswith("The event loop goes on, 0.")
+    assert last.startswith("The event loop is free again, 0.")
     assert said[0].__dict__["task"] == "sleeper:a"
 
 

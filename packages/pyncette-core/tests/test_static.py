@@ -133,7 +133,7 @@ async def test_a_next_occurrence_that_is_too_late_is_recomputed_at_the_start(
     assert world.runs == [first, first + HOUR, first + 2 * HOUR]
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
-    assert "2098-01-01T00:00:00+00:00, is later than its schedule has it; it is due at" in said[0]
+    assert "2098-01-01T00:00:00+00:00, is later than on its schedule; it is now due at" in said[0]
 
 
 async def test_a_clock_that_is_a_little_behind_moves_nothing() -> None:

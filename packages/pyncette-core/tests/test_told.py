@@ -191,7 +191,7 @@ CASES = {
         OSError("disk full"),
         nothing,
         [("failed", "", 60, 1)],
-        ["crowd:a is paused after failures in a row, the last one: OSError: disk full"],
+        ["crowd:a is paused after consecutive failures, the last one: OSError: disk full"],
     ),
     "lost with its workers": Told(
         {"retry": Retry(2, delay=duration(1), jitter=0, max_lost=2), "catch_up": CatchUp.LATEST},

@@ -21,34 +21,34 @@ ELSEWHERE = ""
 
 SECTIONS = {
     "Look": {
-        "tasks": ("inventory", "List the tasks of which something is stored."),
+        "tasks": ("inventory", "List the stored tasks."),
         "list": ("instances", "List the instances of a task."),
         "show": ("instances", "Show one instance, or one static task."),
         "count": ("instances", "Count the instances of a task."),
-        "dead": ("runs", "List what is dead, with its last error."),
+        "dead": ("runs", "List dead instances, with their last error."),
         "runs": ("runs", "List what has run."),
         "next": ("preview", "Preview the occurrences of a schedule, with changes of clocks."),
         "workers": ("inventory", "List the processes that execute tasks."),
-        "orphans": ("inventory", "List the tasks that nobody executes any more."),
+        "orphans": ("inventory", "List the tasks that no worker executes any more."),
     },
-    "Steer": {
-        "schedule": ("scheduling", "Schedule an instance, or change it."),
+    "Control": {
+        "schedule": ("scheduling", "Schedule or update an instance."),
         "unschedule": ("scheduling", "Remove instances."),
         "pause": ("steering", "Pause a task, or instances of it."),
-        "resume": ("steering", "Let what is paused go on."),
-        "retry": ("steering", "Give what is dead fresh attempts."),
+        "resume": ("steering", "Resume what is paused."),
+        "retry": ("steering", "Give dead instances fresh attempts."),
         "trigger": ("ondemand", "Execute something once, now."),
-        "backfill": ("ondemand", "Execute the moments of a range of the past."),
+        "backfill": ("ondemand", "Execute the moments of a past range."),
         "recompute": ("ondemand", "Move next occurrences after an update of tzdata."),
-        "purge": ("inventory", "Remove all that is stored of an orphan."),
+        "purge": ("inventory", "Remove everything stored for an orphan."),
     },
     "Operate": {
         "run": ("running", "Run an app, in one process or in several."),
-        "dashboard": (ELSEWHERE, "Serve the dashboard, which shows and steers all this in a browser."),
+        "dashboard": (ELSEWHERE, "Serve the dashboard, which shows and controls all this in a browser."),
         "doctor": ("doctor", "Check storage, workers and tasks, and say what to do."),
         "schema": ("schema", "Print, check or upgrade the tables."),
         "export": ("transfer", "Write all instances of tasks as JSON lines."),
-        "import": ("transfer", "Schedule instances from JSON lines, next occurrences kept."),
+        "import": ("transfer", "Schedule instances from JSON lines, keeping next occurrences."),
         "completion": ("completion", "Print the completion script of a shell."),
     },
 }
@@ -129,7 +129,7 @@ Examples:
 )
 @click.version_option(package_name="pyncette-cli", message="pyncette %(version)s")
 def program() -> None:
-    """See what is scheduled with Pyncette, and steer it.
+    """Inspect and control what Pyncette has scheduled.
 
     Most commands need no more than the URL of the storage, in --store or in the variable PYNCETTE_STORE.
     """

@@ -1,4 +1,4 @@
-"""Every exception that Pyncette raises on purpose, and those that a task raises to say what becomes of its run.
+"""Every exception that Pyncette raises on purpose, and those that a task raises to control its run.
 
 Bad arguments are ordinary ``ValueError`` and ``TypeError``; everything that happens at run time derives from
 :class:`PyncetteException`.
@@ -22,8 +22,8 @@ class PyncetteException(Exception):
 
 
 class LeaseLostException(PyncetteException):
-    """The lease on an occurrence is lost: it expired and somebody else claimed it, or the instance was
-    unscheduled or overwritten with ``force=True``.
+    """The lease on an occurrence is lost: it expired and another worker claimed it, or the instance was unscheduled or
+    overwritten with ``force=True``.
 
     :ivar task: the task whose lease was lost.
     """
@@ -34,8 +34,8 @@ class LeaseLostException(PyncetteException):
 
 
 class TaskLockedException(PyncetteException):
-    """An instance can't be changed while it is being executed. Releases since 2.0 change it anyway, and don't
-    raise this any more; it stays so that programs that catch it go on.
+    """An instance can't be changed while it is being executed. Since 2.0 it can, and this is not raised any more; it
+    exists so that programs that catch it keep working.
     """
 
 
@@ -48,7 +48,7 @@ class TaskExistsException(PyncetteException):
     def __init__(self, task: _Named) -> None:
         super().__init__(
             f"The instance {task.canonical_name!r} exists already. "
-            'Pass if_exists="update", "keep" or "replace" if that is no error.'
+            'Pass if_exists="update", "keep" or "replace" if it may.'
         )
         self.task = task
 
@@ -71,12 +71,12 @@ class TaskNotFoundException(PyncetteException):
 
 
 class TooManyRunsException(PyncetteException):
-    """An instance was triggered, but too many runs wait already."""
+    """An instance was triggered, but too many runs are already waiting."""
 
 
 class PartitionCountException(PyncetteException):
-    """A partitioned task is declared with another ``partition_count`` than its instances are stored with. They would
-    be looked for in partitions where they are not."""
+    """A partitioned task is declared with a different ``partition_count`` than its instances are stored with. They
+    would be looked for in the wrong partitions."""
 
     def __init__(self, name: str, *, declared: int, stored: int) -> None:
         super().__init__(
@@ -107,17 +107,17 @@ class StorageVersionException(RepositoryException):
 
 
 class Steering(Exception):
-    """What a task raises to say what becomes of its run. Neither a bug of the task nor a failure of Pyncette."""
+    """What a task raises to control its run. Neither a bug in the task nor a failure of Pyncette."""
 
 
 class RetryLater(Steering):
     """The run is executed again later. Uses up no attempt, and needs no ``retry`` policy.
 
-    At most once there is no further attempt: the run has failed.
+    At most once means that there is no further attempt: the run has failed.
 
     :param after: how long to wait; not negative.
     :param reason: for logs and the list of recent runs.
-    :param count: whether it counts as a failed attempt after all, so that ``retry`` limits it.
+    :param count: whether it counts as a failed attempt, so that ``retry`` limits it.
     :raises TypeError: ``after`` is no ``timedelta``.
     :raises ValueError: ``after`` is negative.
     """
@@ -139,7 +139,7 @@ class RetryLater(Steering):
 
 
 class GiveUp(Steering):
-    """The run has failed, and there is no further attempt whatever ``retry`` says; ``on_exhausted`` applies.
+    """The run has failed, and there is no further attempt, whatever ``retry`` says; ``on_exhausted`` applies.
 
     :param reason: for logs and the list of recent runs.
     """
@@ -150,7 +150,7 @@ class GiveUp(Steering):
 
 
 class Skip(Steering):
-    """The run is over as ``skipped``, with the reason ``by_task``: there was nothing to do.
+    """The run ends as ``skipped``, with the reason ``by_task``: there was nothing to do.
 
     :param reason: for logs and the list of recent runs.
     """

@@ -1,4 +1,4 @@
-"""What happens inside, as values: each event that a :class:`pyncette.observer.Observer` hears of is one of these.
+"""What happens inside, as values: each event that a :class:`pyncette.observer.Observer` receives is one of these.
 
 A later release may add fields, each with a default: read them by name, and construct events, in tests, with keywords.
 Moments are aware datetimes in UTC, durations and lags are seconds. Events hold no arguments of tasks. They can be
@@ -25,7 +25,7 @@ RunOutcome = Literal["succeeded", "failed", "skipped", "superseded", "withdrawn"
 class Event:
     """What all events have.
 
-    :ivar worker: the process that tells of it, as host name and process id: ``host:pid``.
+    :ivar worker: the process that reports the event, as host name and process id: ``host:pid``.
     """
 
     worker: str
@@ -33,7 +33,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickStarted(Event):
-    """A pass of the poll loop begins."""
+    """A pass of the poll loop starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +53,8 @@ class OperationStarted(Event):
     """A repository method is called.
 
     :ivar operation: the method's name.
-    :ivar task: name of the task or template, empty where the call serves several.
-    :ivar carried: of a call that stores what others have asked for: what a carrier gave them, each text once.
+    :ivar task: name of the task or template, empty if the call serves several.
+    :ivar carried: for a call that stores what others have requested: their carriers' texts, each once.
     """
 
     operation: str
@@ -67,7 +67,7 @@ class OperationFinished(Event):
     """A repository method has returned or raised.
 
     :ivar operation: the method's name.
-    :ivar task: name of the task or template, empty where the call served several.
+    :ivar task: name of the task or template, empty if the call served several.
     :ivar duration: seconds.
     :ivar error: what it raised, None if it returned.
     """
@@ -92,7 +92,7 @@ class Claimed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchStored(Event):
-    """Several writes went to the storage together.
+    """Several writes were sent to the storage together.
 
     :ivar size: the number of writes.
     """
@@ -102,11 +102,11 @@ class BatchStored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledTask:
-    """What is stored of a static task or template, as counted at one moment.
+    """What is stored for a static task or template, counted at one moment.
 
     :ivar task: its name.
-    :ivar dead: instances that are out of attempts.
-    :ivar paused: instances that are paused each by itself.
+    :ivar dead: instances that have run out of attempts.
+    :ivar paused: instances that are paused individually.
     :ivar backlog_age: seconds for which the oldest occurrence that nobody has claimed has been ready; 0 if there is
         none, or the template is paused.
     """
@@ -119,12 +119,12 @@ class SampledTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled(Event):
-    """This worker has looked at its own state, twice a minute, and perhaps at the storage.
+    """This worker has sampled its own state, twice a minute, and perhaps the storage.
 
-    :ivar writes_overdue: whether writes wait for a storage that fails or takes long.
-    :ivar beyond_lease: executions that go on though their lease has ended.
+    :ivar writes_overdue: whether writes wait for a storage that is failing or slow.
+    :ivar beyond_lease: executions that continue after their lease has expired.
     :ivar clock_offset: seconds by which the storage's time is ahead of the machine's.
-    :ivar tasks: of each task; empty unless this worker is the one that looks at the storage.
+    :ivar tasks: what is stored for each task; empty unless this worker is the one that counts it.
     """
 
     writes_overdue: bool
@@ -135,7 +135,7 @@ class Sampled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkStarted(Event):
-    """A call about many instances begins.
+    """A call about many instances starts.
 
     :ivar call: its name, such as ``schedule_tasks``.
     :ivar task: name of the template.
@@ -151,7 +151,7 @@ class BulkFinished(Event):
 
     :ivar call: its name, such as ``schedule_tasks``.
     :ivar task: name of the template.
-    :ivar done: for how many it was done.
+    :ivar done: how many succeeded.
     :ivar refused: how many were refused.
     :ivar duration: seconds.
     :ivar error: what made it fail, None if it returned.
@@ -173,9 +173,9 @@ class RunEvent(Event):
     :ivar instance: name of the instance, None for a static task.
     :ivar key: canonical name of the instance or static task, unique over all tasks.
     :ivar scheduled_at: the occurrence: the moment for which the run was scheduled.
-    :ivar fencing_token: grows with every claim of the key; tells attempts apart. None if nothing was claimed.
+    :ivar fencing_token: grows with every claim of the key; distinguishes attempts. None if nothing was claimed.
     :ivar trigger: what caused the run.
-    :ivar run_id: of a manual or backfill run, None for one of the schedule.
+    :ivar run_id: the id of a manual or backfill run, None for a scheduled one.
     """
 
     task: str
@@ -189,11 +189,11 @@ class RunEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(RunEvent):
-    """An execution begins.
+    """An execution starts.
 
     :ivar attempt: its number in the run, from 1.
     :ivar lag: seconds since it was due.
-    :ivar carried: what a carrier gave when the instance was scheduled, None if nothing.
+    :ivar carried: the carrier's text from when the instance was scheduled, None if there is none.
     """
 
     attempt: int
@@ -203,7 +203,7 @@ class AttemptStarted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRunning(RunEvent):
-    """An attempt is still running after half of a lease. Told again and again, a few times per lease, until it ends.
+    """An attempt is still running after half of a lease. Reported repeatedly, a few times per lease, until it ends.
 
     :ivar attempt: its number in the run, from 1.
     :ivar duration: seconds since its start.
@@ -215,14 +215,14 @@ class AttemptRunning(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded(RunEvent):
-    """An attempt has ended: whether that ends the run is told by :class:`RunEnded`.
+    """An attempt has ended. If that ends the run, :class:`RunEnded` follows.
 
     One that this process executed was announced by :class:`AttemptStarted`. ``lag`` and ``duration`` are None for an
     attempt that it did not execute, which was not announced either.
 
     :ivar attempt: its number in the run, from 1.
     :ivar outcome: how it ended.
-    :ivar reason: why, in words, where the outcome does not say it; otherwise empty.
+    :ivar reason: why, in words, if the outcome doesn't say so; otherwise empty.
     :ivar lag: seconds from the moment when it was due to its start.
     :ivar duration: seconds from its start to its end.
     :ivar error: what the task raised, a cancellation included; None if it returned.

@@ -1,4 +1,4 @@
-"""Executors: how many executions run at the same time, and what becomes of them at the end."""
+"""Executors: how many executions run at the same time, and what happens to them at shutdown."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ._concurrency.taskgroup import LoopTaskGroup, loop_task_group
 class Executor(Protocol):
     """What an ``executor_cls`` makes: an async context manager that runs executions.
 
-    Entered when the loop begins and left when it ends. Leaving it waits for what it has spawned; when it is cancelled
-    meanwhile, it cancels them first. Its constructor gets the options that it names as parameters. It may have an
-    attribute ``concurrency_limit``, the number of executions that it can run at the same time, which otherwise is the
-    app's option of that name; claims never exceed it.
+    It is entered when the loop starts and left when the loop ends. Leaving it waits for the executions that it has
+    spawned; if it is cancelled while waiting, it cancels them first. Its constructor receives the options that it names
+    as parameters. It may have an attribute ``concurrency_limit``, the number of executions that it can run at the same
+    time; otherwise the app's option of that name applies. Claims never exceed it.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -27,16 +27,16 @@ class Executor(Protocol):
     async def spawn_task(self, task: Awaitable[None]) -> None:
         """Run ``task``; return as soon as the next one can be taken. ``task`` raises nothing but cancellation.
 
-        Its text is the name of what is executed, and its attribute ``uses_threads`` tells whether that is a plain
+        Its text is the name of what is executed, and its attribute ``uses_threads`` says whether that is a plain
         function, which runs in a worker thread.
         """
         ...
 
 
 class DefaultExecutor:
-    """Runs executions side by side on the event loop, in a task group of its own.
+    """Runs executions concurrently on the event loop, in its own task group.
 
-    :param concurrency_limit: at most this many at the same time.
+    :param concurrency_limit: the maximum number at the same time.
     """
 
     def __init__(self, concurrency_limit: int = 100) -> None:
@@ -61,7 +61,7 @@ class DefaultExecutor:
 
 
 class SynchronousExecutor:
-    """Runs one execution after the other; the loop waits for each. For tests, and for tasks that must not overlap."""
+    """Runs one execution after another; the loop waits for each. For tests, and for tasks that must not overlap."""
 
     concurrency_limit = 1
 

@@ -1,5 +1,4 @@
-"""What a storage finds when it looks at itself, in words: each backend checks what its page of the documentation asks
-for. Pure."""
+"""What a storage's self-check finds, in words: each backend checks the requirements in its documentation. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +16,11 @@ FULL = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check has found.
+    """The result of a check.
 
     :ivar check: its name, a word or two; several findings may share one.
-    :ivar verdict: ``"ok"``; ``"warning"``: it works, and something should be done; ``"problem"``: something is lost or
-        stands still, or will; ``"unknown"``: it could not be checked.
+    :ivar verdict: ``"ok"``; ``"warning"``: it works, but something should be done; ``"problem"``: something is lost or
+        stuck, or soon will be; ``"unknown"``: it could not be checked.
     :ivar found: a phrase for people; never a password.
     :ivar advice: what to do, an imperative phrase; empty if there is nothing to do.
     """

@@ -1,4 +1,4 @@
-"""An HTTP endpoint that tells whether the app is at work."""
+"""An HTTP endpoint that reports whether the app is healthy."""
 
 from __future__ import annotations
 

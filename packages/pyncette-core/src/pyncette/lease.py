@@ -54,7 +54,7 @@ def holds(lease: Record, stored: Record | None) -> bool:
     """Whether the lease that was taken as ``lease`` is still the one in storage.
 
     True also after somebody changed the rest of the record, such as its schedule, without touching the lease. An
-    expired lease holds until somebody else claims.
+    expired lease still holds until another worker claims.
     """
     return stored is not None and stored.locked_by == lease.locked_by and stored.fence == lease.fence
 
@@ -98,8 +98,8 @@ def adopt(
 ) -> Change:
     """A static task's schedule changed in code: store the new one, due at ``due_at``.
 
-    A lease that is held stays, its holder settles by the new schedule; an overdue occurrence stays due, and a task that
-    is paused or dead stays so. One that was completed or unreadable is so no longer.
+    A lease that is held stays, and its holder settles by the new schedule. An overdue occurrence stays due, and a
+    paused or dead task stays so. A completed or unreadable one no longer is.
 
     :param state: of a task that begins anew; unchanged by default.
     """
@@ -141,7 +141,7 @@ def extend(record: Record, *, locked_until: int, revision: str) -> Change:
 def complete(
     record: Record, *, next_due: int | None, revision: str, state: str | None = None, ready_at: int | None = None
 ) -> Change:
-    """The occurrence is done with, or (at most once) about to be executed: on to the next, or away with the record.
+    """The occurrence is done, or (at most once) about to be executed: move on to the next one, or delete the record.
 
     :param ready_at: when the next one may be claimed; ``next_due`` by default.
     """
@@ -178,12 +178,12 @@ def release(record: Record, *, revision: str, at: int | None = None) -> Change:
 
 
 def note(record: Record, *, state: str, revision: str) -> Change:
-    """Something is noted in the state; next occurrence and lease stay."""
+    """Something is recorded in the state; next occurrence and lease stay."""
     return Change(record, replace(record, state=state, revision=revision))
 
 
 def revive(record: Record, *, due_at: int, ready_at: int, attempt: int, state: str, revision: str) -> Change:
-    """What was held is so no longer; or paused instead of dead."""
+    """What was held no longer is; or it is paused instead of dead."""
     new = _waiting(record, due_at, revision, attempt=attempt, state=state, ready_at=ready_at)
     return Change(record, new)
 
@@ -198,7 +198,7 @@ def hold(
     attempt: int | None = None,
     state: str | None = None,
 ) -> Change:
-    """Keep the record, but let nobody claim it.
+    """Keep the record, but nobody may claim it.
 
     :param due_at, attempt, state: of the new record; unchanged by default.
     """

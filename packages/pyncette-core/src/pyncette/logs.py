@@ -29,7 +29,7 @@ EVENTS: Mapping[str, str | tuple[str, ...]] = {
     "health_check_fails": "The health check fails: %s.",
     "health_check_succeeds": "The health check succeeds again.",
     "observer_failed": "The observer's method %s failed; further failures are not logged.",
-    "carrier_failed": "The carrier failed; it is not asked any more.",
+    "carrier_failed": "The carrier failed; it is not called again.",
     # attempts and runs
     "attempt_failed": "Task %s failed.",
     "attempt_failed_again": "Task %s failed; %d times by now as in the last traceback: %s",
@@ -40,27 +40,27 @@ EVENTS: Mapping[str, str | tuple[str, ...]] = {
     "attempt_released": "%s is given back: %s.",
     "attempt_in_doubt": "%s is not executed: whether its start was recorded is unknown (%s).",
     "attempt_too_late": "%s is not executed here: its lease was lost before it began.",
-    "attempt_not_taken": "The executor failed to take %s; it will be tried when its lease expires.",
+    "attempt_not_taken": "The executor failed to start %s; it is retried when its lease expires.",
     "attempt_runs_long": "%s has been running for %.0f s%s.",
     "run_failed": ("The run of %s has failed: %s", "The run of %s has failed after %d attempts: %s"),
-    "run_unknown": "How the run of %s at %s ended is unknown: its worker, %s, has not told.",
+    "run_unknown": "It is unknown how the run of %s at %s ended: its worker, %s, did not report it.",
     "run_end_not_stored": "The end of %s could not be stored; it will run again when its lease expires.",
     "occurrences_skipped": (
         "An occurrence of %s is skipped (%s): %s.",
         "%s occurrences of %s are skipped (%s), from %s to %s.",
     ),
     "instance_dead": "%s is dead until it is retried or rescheduled: %s",
-    "instance_paused": "%s is paused after failures in a row, the last one: %s",
-    "instance_changed_meanwhile": "%s was removed or scheduled anew while it was executed.",
+    "instance_paused": "%s is paused after consecutive failures, the last one: %s",
+    "instance_changed_meanwhile": "%s was removed or rescheduled while it was executed.",
     "event_loop_blocked": (
-        "Task %s has been blocking the event loop for %.1f s%s. Nothing else runs meanwhile, heartbeats included: "
-        "await, or make it a plain function, which runs in a thread."
+        "Task %s has been blocking the event loop for %.1f s%s. Nothing else runs in the meantime, not even "
+        "heartbeats: await, or make it a plain function, which runs in a thread."
     ),
-    "event_loop_goes_on": "The event loop goes on, %.1f s after %s began to block it.",
+    "event_loop_goes_on": "The event loop is free again, %.1f s after %s blocked it.",
     # leases
     "lease_lost": "The lease on %s was lost before its end was stored; it may have been executed twice.",
     "lease_lost_cancelling": "The lease on %s is lost; cancelling it.",
-    "lease_lost_going_on": "The lease on %s is lost; it goes on anyway.",
+    "lease_lost_going_on": "The lease on %s is lost; the execution continues.",
     "lease_not_given_back": "The lease on %r could not be given back: %s",
     "heartbeat_failed": "A heartbeat of %s failed (%s: %s); trying again.",
     # what is stored
@@ -69,23 +69,23 @@ EVENTS: Mapping[str, str | tuple[str, ...]] = {
     "storage_call_hangs": "A cancelled call of the repository has not ended after %s s.",
     "storage_not_closed": "The repository did not close in time; it is left open, together with its thread.",
     "record_undecodable": (
-        "The record of %r can't be decoded (%s). It is kept, but will not run until it is scheduled anew."
+        "The record of %r can't be decoded (%s). It is kept, but will not run until it is scheduled again."
     ),
     "record_of_later_version": "The record of %r is left to workers of a later version of Pyncette (%s).",
-    "control_undecodable": "%s What was paused stays paused; pausing or resuming a template writes it anew.",
-    "next_occurrence_moved": "%s was due at %s, which is not on its schedule any more; it goes on at %s.",
-    "static_task_gone": "The record of task %r is gone from the storage; storing it anew.",
+    "control_undecodable": "%s What was paused stays paused; pausing or resuming a template rewrites it.",
+    "next_occurrence_moved": "%s was due at %s, which is not on its schedule any more; it moves to %s.",
+    "static_task_gone": "The record of task %r is gone from the storage; storing it again.",
     "static_task_completed": "Task %r is completed: the last occurrence of its schedule was at %s.",
     "static_task_corrected": (
-        "The stored next occurrence of task %r, %s, is later than its schedule has it; it is due at %s."
+        "The stored next occurrence of task %r, %s, is later than on its schedule; it is now due at %s."
     ),
     "static_task_rescheduled": "The schedule of task %r has changed in code; storing the new one.",
     "static_task_unreadable": "The stored schedule of task %r can't be read (%s).",
-    "static_task_readable": "The record of task %r can be read again; it is scheduled anew.",
+    "static_task_readable": "The record of task %r can be read again; it is rescheduled.",
 }
-"""The name of each event that is logged at INFO or above, and the text, or the texts, that tell of it to people.
+"""The name of each event that is logged at INFO or above, and its message or messages.
 
-Names stay as they are; texts may be improved. Events may be added.
+Names don't change; messages may be improved, and events added.
 """
 
 NAMES: Mapping[str, str] = {
@@ -97,12 +97,12 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON.
+    """Formats a record as one line of JSON.
 
-    Its fields are ``time`` (UTC), ``level``, ``logger``, ``message`` and ``pid``; of Pyncette's own records ``event``,
-    a name of :data:`EVENTS`; ``exception`` where there is one; and what was given as ``extra``, such as ``task``.
+    Its fields are ``time`` (UTC), ``level``, ``logger``, ``message`` and ``pid``; for Pyncette's own records ``event``,
+    a name from :data:`EVENTS`; ``exception`` if there is one; and anything passed as ``extra``, such as ``task``.
 
-    :param worker: a number to tell apart the workers of a supervisor, as the field ``worker``.
+    :param worker: a number that distinguishes the workers of a supervisor, as the field ``worker``.
     """
 
     def __init__(self, worker: int | None = None) -> None:

@@ -136,5 +136,5 @@ def _remove(indexes: dict[str, SortedList], queue: str, entry: object) -> None:
 
 @asynccontextmanager
 async def memory_repository() -> AsyncIterator[Repository]:
-    """A repository that lives as long as the app context and is seen by it alone."""
+    """A repository that lives as long as the app context, and that only this context sees."""
     yield MemoryRepository()

@@ -1,4 +1,6 @@
-"""Events told to whoever wants to know: metrics, health checks, tests. Values out, no steering."""
+"""Events for everyone who needs them: metrics, health checks, tests. Observers receive values, and can't influence
+anything.
+"""
 
 from __future__ import annotations
 
@@ -47,17 +49,17 @@ LONGEST_CARRIED = 512
 class Observer:
     """Base class with a method for each event; override those of interest.
 
-    Each takes the event, a value of :mod:`pyncette.events`, as its only argument. Methods are called synchronously on
-    the event loop and should return at once. One that raises is logged once and harms nothing.
+    Each takes the event, a value from :mod:`pyncette.events`, as its only argument. Methods are called synchronously on
+    the event loop and should return immediately. A method that raises is logged once and does no harm.
 
-    :ivar awake: whether to tell it anything; looked at when it is added, and whenever a pass of the poll loop or a bulk
-        call begins. For observers that have nothing to do for now: events that nobody listens to are never made.
+    :ivar awake: whether it wants events; checked when it is added, and whenever a pass of the poll loop or a bulk call
+        starts. For observers that have nothing to do for now: events that nobody listens to are never made.
     """
 
     awake: bool = True
 
     def tick_started(self, event: TickStarted, /) -> None:
-        """A pass of the poll loop begins."""
+        """A pass of the poll loop starts."""
 
     def tick_finished(self, event: TickFinished, /) -> None:
         """A pass of the poll loop has ended."""
@@ -72,25 +74,25 @@ class Observer:
         """A tick has claimed what was ready."""
 
     def batch_stored(self, event: BatchStored, /) -> None:
-        """Several writes went to the storage together."""
+        """Several writes were sent to the storage together."""
 
     def sampled(self, event: Sampled, /) -> None:
-        """This worker has looked at its own state, and perhaps at the storage."""
+        """This worker has sampled its own state, and perhaps the storage."""
 
     def bulk_started(self, event: BulkStarted, /) -> None:
-        """A call about many instances begins."""
+        """A call about many instances starts."""
 
     def bulk_finished(self, event: BulkFinished, /) -> None:
         """A call about many instances has ended."""
 
     def attempt_started(self, event: AttemptStarted, /) -> None:
-        """An execution begins."""
+        """An execution starts."""
 
     def attempt_running(self, event: AttemptRunning, /) -> None:
         """An attempt is still running after half of a lease."""
 
     def attempt_ended(self, event: AttemptEnded, /) -> None:
-        """An attempt has ended, or was given back before it began."""
+        """An attempt has ended, or was given back before it started."""
 
     def lease_lost(self, event: LeaseLost, /) -> None:
         """A lease was lost before the end of its attempt was stored."""
@@ -100,18 +102,18 @@ class Observer:
 
 
 class SamplingObserver(Observer):
-    """An observer that wants to be told of some attempts alone: for the others no event is made."""
+    """An observer of only some attempts: for the others, no event is made."""
 
     def takes(self, task: str, key: str, fencing_token: int, carried: str | None, /) -> str | None:
-        """Whether it wants to be told of an attempt that begins. None if not; otherwise a text, which is told of calls
-        of the storage that are about this attempt (:attr:`pyncette.events.OperationStarted.carried`).
+        """Whether it wants events about an attempt that starts: None if not; otherwise a text, which the events of the
+        storage calls for this attempt carry (:attr:`pyncette.events.OperationStarted.carried`).
 
         :param carried: as :attr:`pyncette.events.AttemptStarted.carried`.
         """
         return ""
 
     def took(self, key: str, fencing_token: int, /) -> bool:
-        """Whether it wants to be told that this attempt has ended."""
+        """Whether it wants the event that this attempt has ended."""
         return True
 
 
@@ -185,7 +187,7 @@ class Observers:
             carried = self.carrier()
         except Exception:
             self.carrier = None
-            logger.exception("The carrier failed; it is not asked any more.")
+            logger.exception("The carrier failed; it is not called again.")
             return None
         return carried[:LONGEST_CARRIED] if carried else None
 

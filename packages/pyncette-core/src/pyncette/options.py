@@ -26,16 +26,17 @@ _BACKENDS = ("sqlite", "redis", "postgres", "mysql", "dynamodb")
 class LoopOptions:
     """Options of the loop itself.
 
-    :ivar batch_size: how many occurrences are claimed at most in one round trip, and instances listed in a page.
-    :ivar concurrency_limit: how many executions run at the same time at most.
+    :ivar batch_size: the maximum number of occurrences claimed in one round trip, and of instances listed in a page.
+    :ivar concurrency_limit: the maximum number of executions that run at the same time.
     :ivar drain_timeout: how long a graceful shutdown waits for executions before it cancels them and gives their
         leases back; None waits until they end.
-    :ivar clock: where time comes from; for tests.
-    :ivar worker_name: what this process is called in leases and among the workers, 100 bytes of UTF-8 at most; host
+    :ivar clock: the source of time; for tests.
+    :ivar worker_name: the name of this process in leases and in the list of workers, up to 100 bytes of UTF-8; host
         name and process id by default.
-    :ivar register_worker: whether this process is listed among the workers while it runs.
-    :ivar history: how long the log of runs is kept; None for no log. Needs a storage that has one.
-    :ivar history_of: ``"all"`` runs are logged, or ``"errors"``: those that neither succeeded nor were skipped.
+    :ivar register_worker: whether this process appears in the list of workers while it runs.
+    :ivar history: how long the log of runs is kept; None for no log. Needs a storage that supports it.
+    :ivar history_of: whether to log ``"all"`` runs, or only ``"errors"``: those that neither succeeded nor were
+        skipped.
     """
 
     batch_size: int = 100

@@ -1,4 +1,4 @@
-"""What is stored of one task instance, and the values that the repository interface is made of.
+"""What is stored for one task instance, and the values of the repository interface.
 
 All times are integers: microseconds since the epoch, in UTC.
 """
@@ -31,8 +31,8 @@ them exactly."""
 
 @plain_members
 class Band(enum.Enum):
-    """Why a record is held. Each reason has a range of ``ready_at`` of its own, so that an index by ``ready_at`` also
-    finds, counts and orders what is held."""
+    """Why a record is held. Each reason has its own range of ``ready_at``, so that an index by ``ready_at`` also finds,
+    counts and orders held records."""
 
     DEAD = 0
     """Out of attempts; the moment is that of its death."""
@@ -106,16 +106,15 @@ class Record:
 
     :ivar due_at: the occurrence that is due next.
     :ivar ready_at: when the record may be claimed: ``due_at``, the end of the lease, or the time of a retry; from
-        :data:`HELD` on, never. What is caught up with gets one that has just passed: its place in the backlog.
+        :data:`HELD` on, never. An occurrence that is being caught up has one that has just passed: its place in the
+        backlog.
     :ivar locked_until: end of the lease, or None when nobody holds it.
-    :ivar locked_by: who holds the lease; different for each claim.
+    :ivar locked_by: the holder of the lease; different for each claim.
     :ivar revision: random token of the write that made this state; what compare-and-swap compares.
     :ivar fence: grows with every claim of the key; what tasks see as the fencing token.
     :ivar attempt: how often this occurrence has been claimed.
-    :ivar spec: what somebody scheduled: schedule and arguments, as text that stores don't look into. May be large, and
-        seldom changes.
-    :ivar state: what has happened to it, as text that stores don't look into. Empty until something has; changes with
-        almost every write.
+    :ivar spec: what was scheduled: schedule and arguments, as opaque text. May be large, and rarely changes.
+    :ivar state: what has happened to the instance, as opaque text. Empty at first; changes with almost every write.
     """
 
     queue: str
@@ -152,8 +151,8 @@ class RunLine:
         NUL.
     :ivar queue, key: those of the record whose change carries the line, so that a store can keep both in one place.
     :ivar ended_at: microseconds; lines are listed by it, newest first.
-    :ivar outcome: a word to filter by.
-    :ivar text: everything else, as text that stores don't look into, but may search.
+    :ivar outcome: a single word to filter by.
+    :ivar text: everything else, as opaque text that stores may search.
     """
 
     id: str
@@ -166,15 +165,15 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunQuestion:
-    """Which lines of the run log are asked for: the newest ones that fit all that is given.
+    """A query of the run log: the newest lines that match all given filters.
 
-    :ivar limit: at most this many.
+    :ivar limit: the maximum number of lines.
     :ivar queues: of these queues; None for all.
     :ivar key: of this instance.
-    :ivar outcomes: with one of these outcomes.
+    :ivar outcomes: only runs with one of these outcomes.
     :ivar since, before: with ``since <= ended_at < before``.
     :ivar containing: whose text contains this.
-    :ivar after: ``ended_at`` and id of the last line of the page before: go on behind it.
+    :ivar after: ``ended_at`` and id of the last line of the previous page: continue after it.
     """
 
     limit: int
@@ -218,7 +217,7 @@ class Change:
 
 @plain_members
 class Swap(enum.Enum):
-    """What became of a change. True if it was applied."""
+    """The outcome of a change. True if it was applied."""
 
     APPLIED = "applied"
     CONFLICT = "conflict"
@@ -232,12 +231,12 @@ class Swap(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class QueueClaim:
-    """What is wanted of one queue in a claim: the earliest records with ``since <= ready_at < before`` that are ready.
+    """What a claim takes from one queue: the earliest records with ``since <= ready_at < before`` that are ready.
 
-    A claim may name a queue several times, with windows that don't overlap and the same ``locked_until``: a share of
-    what has just come due, for example, and the oldest of the rest.
+    A claim may name a queue several times, with windows that don't overlap and the same ``locked_until``: for example,
+    a share of what has just become due, and the oldest of the rest.
 
-    :ivar limit: at most this many records.
+    :ivar limit: the maximum number of records.
     :ivar locked_until: end of the leases that this claim takes.
     """
 
@@ -252,9 +251,9 @@ class QueueClaim:
 class Look:
     """The answer to the question of an idle poll.
 
-    :ivar next_ready: the earliest ``ready_at`` asked for, None when there is none.
+    :ivar next_ready: the earliest ``ready_at`` in question, None if there is none.
     :ivar records: what is stored at the refs, in their order.
-    :ivar now: the store's time, None where it has no clock or can't tell within the same round trip.
+    :ivar now: the store's time, None if it has no clock or can't return it in the same round trip.
     """
 
     next_ready: int | None

@@ -3,15 +3,15 @@
 A repository stores records and compares revisions. It decides nothing: what a record becomes is computed by
 :mod:`pyncette.lease`. Rules for all methods:
 
-* They take and return many records, in one round trip where the store can.
-* They use only the time that they are given, never the store's or the machine's clock (but for the time that
+* They take and return many records, in one round trip if the store can.
+* They use only the time that they are given, never the store's or the machine's clock (except for the time that
   :meth:`Repository.clock` and :meth:`Repository.look` report).
 * They may be called concurrently, from one event loop.
 * A transport error is raised as :class:`~pyncette.errors.RepositoryUnavailableException`, a record that the store will
   never take as :class:`~pyncette.errors.RecordRefusedException`, both with the driver's error as ``__cause__``. The
   driver does not retry ``swap`` and ``claim`` by itself.
-* A record that was damaged in the store does not keep the others from being returned: it is returned with what can be
-  read of it and a ``spec`` that is not valid, and core sets it aside.
+* A damaged record doesn't prevent the others from being returned: it is returned with what can be read of it and an
+  invalid ``spec``, and core sets it aside.
 * A cancelled call leaves no connection, lock or transaction behind; whether its write took place is unknown.
 """
 
@@ -54,17 +54,17 @@ class Repository(ABC):
         """Apply each change if the stored revision is still that of its ``old`` record.
 
         Each change is atomic and durable by itself; the batch is not a transaction. All keys of a batch are different.
-        Never waits for a record that somebody else's transaction has locked: that change is answered
+        Never waits for a record that another transaction has locked: that change is answered
         :attr:`~pyncette.record.Swap.BUSY` and the others proceed.
 
-        :return: for each change what became of it.
+        :return: the outcome of each change.
         :raises RepositoryUnavailableException: the outcome of every change is unknown.
         :raises RecordRefusedException: at least one new record can't be stored; the outcome of the others is unknown.
         """
 
     @abstractmethod
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        """What an idle app asks at each poll, in one round trip where the store can.
+        """What an idle app asks at each poll, in one round trip if the store can.
 
         :return: the earliest ``ready_at`` of all records of ``queues`` that is not held and, if ``after`` is given,
             greater than it; what is stored at ``refs``; the store's time. The first may be served from an index that
@@ -73,10 +73,10 @@ class Repository(ABC):
 
     @abstractmethod
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
-        """The first ``limit`` records of the queue whose key begins with ``prefix`` and is greater than ``after``, in
+        """The first ``limit`` records of the queue whose key starts with ``prefix`` and is greater than ``after``, in
         the order of their keys.
 
-        The order is any total order of the store that does not change, so that a record that moves in time meanwhile
+        The order is any total order of the store that doesn't change, so that a record that moves in time between pages
         is neither skipped nor repeated. Fewer than ``limit`` means that there are no more.
         """
 
@@ -92,11 +92,11 @@ class Repository(ABC):
     ) -> list[Record]:
         """The first ``limit`` records of the queue with ``since <= ready_at < before``, in the order of ``ready_at``.
 
-        :param after: ``ready_at`` and key of the last record of the page before: go on behind it. Records with the same
-            ``ready_at`` come in an order of the store's own, which stays the same.
+        :param after: ``ready_at`` and key of the last record of the previous page: continue after it. Records with the
+            same ``ready_at`` come in an order of the store's own, which stays the same.
 
-        Its cost does not depend on the number of records outside of the range. May be served from an index that lags
-        behind; what is returned was stored at some moment since the call began. Fewer than ``limit`` means that there
+        Its cost doesn't depend on the number of records outside the range. May be served from an index that lags
+        behind; what is returned was stored at some moment since the call started. Fewer than ``limit`` means that there
         are no more.
         """
 
@@ -112,8 +112,8 @@ class Repository(ABC):
     async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
         """How many records of the queue have ``since <= ready_at < before``.
 
-        Exact up to ``limit``; beyond that the store may answer with a lower bound or an estimate instead, and does so
-        if counting on would take time.
+        Exact up to ``limit``. Beyond that, the store may return a lower bound or an estimate, and does so if an exact
+        count would take long.
         """
 
     async def claim(
@@ -123,8 +123,8 @@ class Repository(ABC):
         most ``limit`` in all.
 
         Each record becomes what :func:`pyncette.lease.claim` makes of it, atomically. Records that others are claiming
-        at the same time may be left out. Stores that can, do it in one round trip. May miss what an index that lags
-        behind does not show yet.
+        at the same time may be left out. Takes one round trip if the store can. May miss records that a lagging index
+        doesn't show yet.
 
         :return: the records as they were before the claim.
         """
@@ -151,7 +151,7 @@ class Repository(ABC):
         return found
 
     async def clock(self) -> int | None:
-        """The server's time in microseconds since the epoch, or None where the store has no clock."""
+        """The server's time in microseconds since the epoch, or None if the store has no clock."""
         return None
 
     async def runs(self, question: RunQuestion) -> list[RunLine]:
@@ -162,21 +162,21 @@ class Repository(ABC):
         raise RepositoryException("This storage keeps no log of runs.")
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
-        """Delete at most ``limit`` lines with ``ended_at < before``; returns how many. Never keeps claims waiting."""
+        """Delete at most ``limit`` lines with ``ended_at < before``; returns how many. Never delays claims."""
         raise RepositoryException("This storage keeps no log of runs.")
 
     async def diagnose(self) -> list[Finding]:
-        """What the store finds when it checks what its documentation asks for: version, persistence, permissions,
-        isolation, connections, indexes, bloat, what keeps the server from tidying up, unfinished upgrades.
+        """The store's self-check against the requirements in its documentation: version, persistence, permissions,
+        isolation, connections, indexes, bloat, what keeps the server from cleaning up, unfinished upgrades.
 
-        An optional part, for operators: it changes nothing, and may take seconds. What the user may not look at is
-        found to be unknown, and raises nothing.
+        An optional part, for operators: it changes nothing, and may take seconds. What the user has no permission to
+        see is reported as unknown, and raises nothing.
         """
         return []
 
 
 class RepositoryFactory(Protocol):
-    """Makes a repository, as an async context manager that opens and closes it.
+    """Creates a repository, as an async context manager that opens and closes it.
 
     Its keyword parameters are the options that users may give to ``Pyncette(...)``.
     """
@@ -188,7 +188,7 @@ class RepositoryFactory(Protocol):
 class Backend:
     """What a distribution registers in the entry point group ``pyncette.backends``, under each of its URL schemes.
 
-    :ivar factory: makes the repository.
+    :ivar factory: creates the repository.
     :ivar options_from_url: the factory's options that a URL stands for; ``ValueError`` if it can't be understood.
         Its messages never repeat the URL, which may hold a password.
     """

@@ -274,7 +274,7 @@ def upcoming(
     does. A naive ``after`` is local time.
 
     :raises ValueError: at the call: neither or both are given, or a value that a task could not be declared with.
-    :raises TypeError: at the call: a value is of a wrong type.
+    :raises TypeError: at the call: a value has the wrong type.
     """
     start = _start(after)
     # A preview of the past or of the far future says nothing against a text that has matches after now.

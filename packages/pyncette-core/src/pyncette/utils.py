@@ -30,13 +30,13 @@ logger: logging.Logger = logging.getLogger(__name__)
 def with_heartbeat(
     lease_remaining_ratio: float = 0.5, cancel_on_lease_lost: bool = False
 ) -> Callable[[Callable[Concatenate[Context, P], Any]], Callable[Concatenate[Context, P], Awaitable[None]]]:
-    """Decorates a task function, so that its lease is prolonged in the background for as long as it runs.
+    """Decorates a task function so that its lease is prolonged in the background as long as it runs.
 
-    :param lease_remaining_ratio: the part of ``lease_duration`` that passes between heartbeats, between 0 and 1.
+    :param lease_remaining_ratio: the fraction of ``lease_duration`` between two heartbeats, between 0 and 1.
     :param cancel_on_lease_lost: whether to cancel the function when its lease is lost. Otherwise it runs to its end,
         possibly at the same time as another execution of the same occurrence.
     :raises ValueError: the ratio is not between 0 and 1.
-    :raises TypeError: the ratio is no number, such as the function to decorate.
+    :raises TypeError: the ratio is not a number, for example the function to decorate.
     """
     if callable(lease_remaining_ratio):
         raise TypeError("Write @with_heartbeat(), with parentheses.")
@@ -63,10 +63,10 @@ def with_heartbeat(
 
 @asynccontextmanager
 async def shutdown_on_signals(app_context: PyncetteContext) -> AsyncIterator[None]:
-    """For a program with an event loop of its own: SIGINT and SIGTERM shut the app down as they do in ``app.main()``.
+    """For a program with its own event loop: SIGINT and SIGTERM shut the app down as they do in ``app.main()``.
 
-    The first one lets executions end, after which ``run()`` returns; a second one ends the process at once, unless it
-    comes within 0.2 seconds. What handled the signals before does so again after the block.
+    The first signal lets executions finish, after which ``run()`` returns; a second one ends the process immediately,
+    unless it comes within 0.2 seconds. After the block, the previous signal handlers apply again.
 
     :raises RuntimeError: this is not the main thread.
     """
@@ -99,7 +99,7 @@ async def _beat(context: Context, ratio: float, cancel_on_lease_lost: bool, scop
                 logger.warning("The lease on %s is lost; cancelling it.", context.task, extra=extra)
                 scope.cancel()
             else:
-                logger.warning("The lease on %s is lost; it goes on anyway.", context.task, extra=extra)
+                logger.warning("The lease on %s is lost; the execution continues.", context.task, extra=extra)
             return
         except RepositoryException as e:
             kind = type(e).__name__

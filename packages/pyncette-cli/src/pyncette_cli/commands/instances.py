@@ -26,10 +26,10 @@ state_option = click.option("--state", type=click.Choice(STATES), help="Only tho
 @click.argument("task")
 @kind_option
 @state_option
-@click.option("--prefix", default="", metavar="TEXT", help="Only those whose name begins with TEXT.")
-@click.option("--due-before", type=Moment(), metavar="WHEN", help="Only what is due before WHEN, the earliest first.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
-@click.option("--all", "everything", is_flag=True, help="All of them, however many there are.")
+@click.option("--prefix", default="", metavar="TEXT", help="Only those whose name starts with TEXT.")
+@click.option("--due-before", type=Moment(), metavar="WHEN", help="Only what is due before WHEN, earliest first.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The maximum number to show.")
+@click.option("--all", "everything", is_flag=True, help="Show all of them.")
 @json_option
 @target_options
 def list_command(

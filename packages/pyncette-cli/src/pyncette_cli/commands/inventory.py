@@ -20,7 +20,7 @@ from pyncette_cli.values import counted, iso, local, relative
 @target_options
 @json_option
 def tasks_command(target: Target, as_json: bool) -> None:
-    """List the tasks of which something is stored, and those that --app declares."""
+    """List the tasks that are stored, and those that --app declares."""
 
     async def work(context: PyncetteContext) -> list[StoredTask]:
         return await context.tasks()
@@ -32,7 +32,7 @@ def tasks_command(target: Target, as_json: bool) -> None:
 @target_options
 @json_option
 def orphans_command(target: Target, as_json: bool) -> None:
-    """List the tasks of which something is stored, but that no live worker executes.
+    """List the tasks that are stored, but that no live worker executes.
 
     They were removed or renamed in the code, or no worker runs. `pyncette purge` removes one.
     """
@@ -81,7 +81,7 @@ def _task_fields(task: StoredTask) -> dict[str, Any]:
 @dry_run_option
 @yes_option
 def purge_command(task: str, kind: Any, target: Target, dry_run: bool, yes: bool) -> None:
-    """Remove all that is stored of TASK, which must be one of `pyncette orphans`. It can't be undone."""
+    """Remove everything stored for TASK, which must be one of `pyncette orphans`. This can't be undone."""
 
     async def work(context: PyncetteContext) -> None:
         counts = [await _count(context, each) for each in await _orphans(context, task, kind)]

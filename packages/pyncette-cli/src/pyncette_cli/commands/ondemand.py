@@ -38,8 +38,8 @@ def named(task: str, instance: str | None) -> str:
 @click.command("trigger")
 @click.argument("task")
 @instances_argument()
-@click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument of this run alone.")
-@click.option("--args", "text", metavar="JSON", help="Arguments of this run alone, as a JSON object.")
+@click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument of this run only.")
+@click.option("--args", "text", metavar="JSON", help="Arguments of this run only, as a JSON object.")
 @json_option
 @target_options
 def trigger_command(
@@ -50,7 +50,7 @@ def trigger_command(
     as_json: bool,
     target: Target,
 ) -> int:
-    """Execute TASK, or each of its INSTANCES, once, beside its schedule, which stays as it is.
+    """Execute TASK, or each of its INSTANCES, once, in addition to its schedule.
 
     Also works while it is paused or dead, and it stays so. With - as INSTANCES, names are read from standard input, one
     a line.
@@ -104,9 +104,9 @@ async def _trigger_static(
 @click.argument("instance", required=False)
 @click.option("--from", "start", type=Moment(), metavar="WHEN", help="The first moment.")
 @click.option("--until", "end", type=Moment(), metavar="WHEN", help="The last moment; now by default.")
-@click.option("--id", "name", metavar="NAME", help="A name for it: a second backfill of this name is ignored.")
-@click.option("--list", "shows", is_flag=True, help="List those that have not ended.")
-@click.option("--cancel", metavar="NAME", help="Begin no further run of this one.")
+@click.option("--id", "name", metavar="NAME", help="A name: a second backfill with this name is ignored.")
+@click.option("--list", "shows", is_flag=True, help="List unfinished backfills.")
+@click.option("--cancel", metavar="NAME", help="Cancel this backfill.")
 @dry_run_option
 @yes_option
 @json_option
@@ -124,7 +124,7 @@ def backfill_command(
     as_json: bool,
     target: Target,
 ) -> int:
-    """Execute the moments that the schedule of TASK, or of an INSTANCE of it, has in a range of the past.
+    """Execute the moments that the schedule of TASK, or of an INSTANCE of it, has in a past range.
 
     They are executed by the workers, oldest first, one after another, and what the schedule itself wants comes first.
 
@@ -222,7 +222,7 @@ def fill_fields(fill: BackfillState) -> dict[str, Any]:
 @json_option
 @target_options
 def recompute_command(tasks: tuple[str, ...], dry_run: bool, as_json: bool, target: Target) -> None:
-    """Move next occurrences that the schedule has no longer since the rules of a timezone have changed.
+    """Move next occurrences that are no longer on the schedule, because the rules of a timezone have changed.
 
     Of each TASK, or of all tasks, each to the nearest occurrence that it has. For after an update of tzdata, here and
     where the workers run.

@@ -24,7 +24,7 @@ from .instances import schedule_words
 @click.argument("expression", nargs=-1, metavar="[EXPRESSION]")
 @click.option("--timezone", metavar="ZONE", help="The time zone of the expression; UTC by default.")
 @click.option("--every", type=Duration(), metavar="DURATION", help="An interval instead of an expression.")
-@click.option("--task", metavar="TASK", help="The schedule of this task instead, as it is stored.")
+@click.option("--task", metavar="TASK", help="The stored schedule of this task instead.")
 @click.option("--instance", metavar="NAME", help="The instance of --task.")
 @click.option("--after", type=Moment(), metavar="WHEN", help="Later than this; now by default.")
 @click.option("-n", "count", type=click.IntRange(1, 10_000), default=5, show_default=True, help="How many.")

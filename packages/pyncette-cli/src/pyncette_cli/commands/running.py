@@ -19,7 +19,7 @@ from pyncette_cli.options import debug_option, debugging
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many processes.")
 @click.option("--loop", type=click.Choice(["asyncio", "uvloop", "trio"]), help="The event loop; asyncio by default.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--reload", is_flag=True, help="Start again when a Python file below this folder changes: to develop.")
+@click.option("--reload", is_flag=True, help="Restart when a Python file below this folder changes, for development.")
 @click.option("--supervised", hidden=True)
 @debug_option
 def run_command(

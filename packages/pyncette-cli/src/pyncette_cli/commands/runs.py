@@ -20,7 +20,9 @@ from .instances import run_fields, state_fields
 
 @click.command("dead")
 @click.argument("task", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many of a task at most.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The maximum number for each task."
+)
 @json_option
 @target_options
 def dead_command(
@@ -29,7 +31,7 @@ def dead_command(
     as_json: bool,
     target: Target,
 ) -> None:
-    """List what is dead, of TASK or of all tasks, with its last error. `pyncette retry` gives it fresh attempts."""
+    """List dead instances of TASK, or of all tasks, and their last error. `pyncette retry` gives fresh attempts."""
 
     async def work(context: PyncetteContext) -> list[TaskState]:
         dead: list[TaskState] = []
@@ -71,12 +73,12 @@ def _why(run: TaskRun | LoggedRun | None) -> str:
     "outcomes",
     type=click.Choice(get_args(RunOutcome)),
     multiple=True,
-    help="With this outcome. May be repeated.",
+    help="Only runs with this outcome. May be repeated.",
 )
-@click.option("--since", type=Moment(), metavar="WHEN", help="That ended at WHEN or later.")
-@click.option("--before", type=Moment(), metavar="WHEN", help="That ended before WHEN.")
-@click.option("--containing", metavar="TEXT", help="Whose reason, error or worker contains TEXT.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@click.option("--since", type=Moment(), metavar="WHEN", help="Only runs that ended at WHEN or later.")
+@click.option("--before", type=Moment(), metavar="WHEN", help="Only runs that ended before WHEN.")
+@click.option("--containing", metavar="TEXT", help="Only runs whose reason, error or worker contains TEXT.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The maximum number to show.")
 @json_option
 @target_options
 def runs_command(
@@ -90,7 +92,7 @@ def runs_command(
     as_json: bool,
     target: Target,
 ) -> None:
-    """List what has run, from the log of runs, the newest first. The apps keep it if they have history=...
+    """List what has run, from the log of runs, newest first. Apps keep this log if they set history=...
 
     \b
     Examples:

@@ -35,7 +35,9 @@ WORDS = {
 @click.option("--at", type=Moment(), metavar="WHEN", help="Once: an ISO date and time, or +90m.")
 @click.option("--from", "start_at", type=Moment(), metavar="WHEN", help="The first moment.")
 @click.option("--until", "end_at", type=Moment(), metavar="WHEN", help="The last moment.")
-@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="How many occurrences are executed at most.")
+@click.option(
+    "--max-runs", type=click.IntRange(min=1), metavar="N", help="The maximum number of occurrences to execute."
+)
 @click.option("--paused", is_flag=True, help="Pause it as well.")
 @click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument; the value is JSON or text.")
 @click.option("--args", "text", metavar="JSON", help="All arguments, as a JSON object.")
@@ -44,7 +46,7 @@ WORDS = {
     type=click.Choice(["update", "keep", "replace", "error"]),
     default="update",
     show_default=True,
-    help="What becomes of an instance that exists.",
+    help="What to do if the instance exists.",
 )
 @json_option
 @target_options
@@ -62,7 +64,7 @@ def schedule_command(
     target: Target,
     **further: Any,
 ) -> None:
-    """Schedule INSTANCE of TASK, or change it.
+    """Schedule INSTANCE of TASK, or update it.
 
     Without --app, the defaults that the task declares in code do not apply.
 

@@ -18,15 +18,15 @@ from pyncette_cli.target import Target, with_context
 
 @click.group("schema")
 def schema_command() -> None:
-    """Print what makes the tables, check them, or bring them up to date."""
+    """Print the statements for the tables, check the tables, or update them."""
 
 
 @schema_command.command("print")
-@click.option("--from-format", type=int, default=0, help="The format of tables that are there; 0 makes new ones.")
-@click.option("--expand-only", is_flag=True, help="Leave out the steps after which older releases can't go on.")
+@click.option("--from-format", type=int, default=0, help="The format of existing tables; 0 creates new ones.")
+@click.option("--expand-only", is_flag=True, help="Leave out the steps after which older releases can't continue.")
 @target_options
 def print_command(from_format: int, expand_only: bool, target: Target) -> None:
-    """Print the SQL that makes the tables, or for DynamoDB the table's definition. Connects to nothing."""
+    """Print the SQL that creates the tables, or for DynamoDB the table's definition. Connects to nothing."""
     if target.store is None:
         raise Failure("Which storage?", Status.USAGE, "Give --store; a scheme will do, such as --store postgresql://")
     module = _module(target.store.partition("://")[0].lower())
@@ -53,7 +53,7 @@ def _module(scheme: str) -> Any:
 @schema_command.command("status")
 @target_options
 def status_command(target: Target) -> None:
-    """Tell whether the storage is as this release needs it. The exit status is 3 if it is not."""
+    """Show whether the storage fits this release. The exit status is 3 if it doesn't."""
 
     async def work(context: PyncetteContext) -> None: ...
 
@@ -62,10 +62,10 @@ def status_command(target: Target) -> None:
 
 
 @schema_command.command("upgrade")
-@click.option("--finish", is_flag=True, help="No process of an older release is left: end the upgrade.")
+@click.option("--finish", is_flag=True, help="No process of an older release is left: finish the upgrade.")
 @target_options
 def upgrade_command(finish: bool, target: Target) -> None:
-    """Make the tables, or bring them up to date. Processes of the older release go on, unless --finish is given."""
+    """Create or update the tables. Processes of the older release continue, unless --finish is given."""
 
     async def work(context: PyncetteContext) -> None: ...
 

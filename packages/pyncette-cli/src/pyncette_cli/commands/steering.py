@@ -20,10 +20,10 @@ from pyncette_cli.values import clean
 @click.command("pause")
 @click.argument("task")
 @instances_argument()
-@click.option("--reason", default="", metavar="TEXT", help="Why; it is shown to everybody who looks.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; shown to everybody who looks.")
 @target_options
 def pause_command(task: str, instances: Sequence[str] | None, reason: str, target: Target) -> int:
-    """Pause TASK with all its instances, or INSTANCES of it alone. What is under way ends as usual.
+    """Pause TASK with all its instances, or only INSTANCES of it. Executions under way finish as usual.
 
     With - as INSTANCES, names are read from standard input, one a line.
 
@@ -40,10 +40,12 @@ def pause_command(task: str, instances: Sequence[str] | None, reason: str, targe
 @click.command("resume")
 @click.argument("task")
 @instances_argument()
-@click.option("--catch-up", is_flag=True, help="Treat what came due meanwhile as missed, instead of skipping it.")
+@click.option(
+    "--catch-up", is_flag=True, help="Treat what came due during the pause as missed, instead of skipping it."
+)
 @target_options
 def resume_command(task: str, instances: Sequence[str] | None, catch_up: bool, target: Target) -> int:
-    """Let TASK go on, or INSTANCES that were paused by themselves.
+    """Resume TASK, or INSTANCES that were paused individually.
 
     With - as INSTANCES, names are read from standard input, one a line.
     """
@@ -103,7 +105,7 @@ def refusals(result: BulkResult) -> int:
 @click.command("retry")
 @click.argument("task")
 @instances_argument()
-@click.option("--all", "everything", is_flag=True, help="All instances that are dead.")
+@click.option("--all", "everything", is_flag=True, help="All dead instances.")
 @dry_run_option
 @yes_option
 @target_options
@@ -115,7 +117,7 @@ def retry_command(
     yes: bool,
     target: Target,
 ) -> int:
-    """Give INSTANCES of TASK that are dead fresh attempts, or all of them; `pyncette dead` lists them.
+    """Give dead INSTANCES of TASK fresh attempts, or all of them; `pyncette dead` lists them.
 
     With - as INSTANCES, names are read from standard input, one a line.
 

@@ -36,21 +36,22 @@ class Pyncette(Declarations):
 
     :param repository_factory: where tasks are stored: a function such as ``sqlite_repository``, or a URL such as
         ``"redis://localhost"``. By default in memory, and in SQLite if a ``sqlite_*`` option is given.
-    :param executor_cls: how tasks are executed; see :mod:`pyncette.executor`.
-    :param poll_interval: how long the loop sleeps at most before it asks the storage for what other processes have
-        scheduled. What is due is executed when it is due, whatever the poll interval.
-    :param batch_size: how many occurrences are claimed at most in one round trip, and instances listed in a page.
-    :param concurrency_limit: how many executions run at the same time at most.
+    :param executor_cls: how executions run; see :mod:`pyncette.executor`.
+    :param poll_interval: how long the loop sleeps before it checks the storage for what other processes have scheduled.
+        What is due is executed on time, whatever the poll interval.
+    :param batch_size: the maximum number of occurrences claimed in one round trip, and of instances listed in a page.
+    :param concurrency_limit: the maximum number of executions that run at the same time.
     :param drain_timeout: how long a graceful shutdown waits for executions before it cancels them and gives their
         leases back; None waits until they end.
-    :param clock: where time comes from; for tests. The system's by default.
-    :param worker_name: what this process is called in leases and among the workers, 100 bytes of UTF-8 at most; host
+    :param clock: the source of time; for tests. The system's by default.
+    :param worker_name: the name of this process in leases and in the list of workers, up to 100 bytes of UTF-8; host
         name and process id by default.
-    :param register_worker: whether this process is listed among the workers while it runs.
-    :param history: how long the log of runs is kept; None for no log. Needs a storage that has one. See
+    :param register_worker: whether this process appears in the list of workers while it runs.
+    :param history: how long the log of runs is kept; None for no log. Needs a storage that supports it. See
         :meth:`PyncetteContext.runs`.
-    :param history_of: ``"all"`` runs are logged, or ``"errors"``: those that neither succeeded nor were skipped.
-    :param options: options of the repository, which are the parameters of its factory, and of the executor.
+    :param history_of: whether to log ``"all"`` runs, or only ``"errors"``: those that neither succeeded nor were
+        skipped.
+    :param options: options of the repository (the parameters of its factory) and of the executor.
     :raises TypeError: an option is unknown or missing; nothing is ignored.
     :raises ValueError: an option has an impossible value.
     """
@@ -95,8 +96,8 @@ class Pyncette(Declarations):
     def use_fixture(self, fixture_name: str, func: FixtureFunc) -> None:
         """Adds a fixture: an async generator function that takes the app context and yields a value once.
 
-        Fixtures are set up in the order in which they were added, before the first tick, and torn down in reverse
-        after the last execution has ended. Each context has the value under ``fixture_name``.
+        Fixtures are set up in the order in which they were added, before the first tick, and torn down in reverse after
+        the last execution has ended. Each context holds the value under ``fixture_name``.
 
         :raises ValueError: the name is reserved or taken.
         """
@@ -121,7 +122,9 @@ class Pyncette(Declarations):
         return decorate
 
     def use_middleware(self, func: MiddlewareFunc) -> None:
-        """Adds a middleware. They wrap each execution in the order in which they were added, the first outermost."""
+        """Adds a middleware. Middlewares wrap each execution in the order in which they were added, the first one
+        outermost.
+        """
         check_function("middleware", func, "context", "next")
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
             raise TypeError(f"The middleware {func!r} must be a coroutine function: write await next(), not yield.")
@@ -136,7 +139,7 @@ class Pyncette(Declarations):
         return func
 
     def use_observer(self, observer: Observer) -> None:
-        """Adds an observer, which is told what happens inside.
+        """Adds an observer, which receives events about what happens inside.
 
         :raises TypeError: it does not derive from :class:`pyncette.observer.Observer`, or a method could not be called
             with an event. The message says what to write.
@@ -144,14 +147,14 @@ class Pyncette(Declarations):
         self._observers.add(observer)
 
     def use_carrier(self, carrier: Carrier) -> None:
-        """Lets a short text go with each instance from the call that schedules it to its executions.
+        """Attaches a short text to each instance when it is scheduled, and passes it to its executions.
 
-        It is told to observers when an attempt begins (:attr:`pyncette.events.AttemptStarted.carried`), so that what
-        runs can be linked to what has scheduled it: :mod:`pyncette.otel` carries the context of traces so. Scheduling
-        an instance again without changing it keeps the text of the earlier call.
+        Observers receive it when an attempt starts (:attr:`pyncette.events.AttemptStarted.carried`), so that they can
+        link an execution to the call that scheduled it: :mod:`pyncette.otel` carries the context of traces in this way.
+        Scheduling an instance again without changing it keeps the text of the earlier call.
 
-        :param carrier: called, in the task of the caller, whenever an instance is scheduled; None for nothing. Of a
-            longer text the first 512 characters are stored. If it raises, that is logged and it is not asked again.
+        :param carrier: called, in the caller's task, whenever an instance is scheduled; may return None. The first 512
+            characters of the text are stored. If it raises, the error is logged and it is not called again.
         """
         check_function("carrier", carrier)
         self._observers.carrier = carrier
@@ -176,13 +179,14 @@ class Pyncette(Declarations):
         """Opens the storage and sets up the fixtures; ``run()`` of the context starts the loop.
 
         The parameters are those of :class:`Pyncette`, and override what the app was declared with, so that tests can
-        run it as it is, ``app.create(clock=ManualClock(), repository_factory=…)``. Options that only the overridden
-        repository factory or executor takes are left out.
+        run it as it is, ``app.create(clock=ManualClock(), repository_factory=…)``. Options that belong only to the
+        overridden repository factory or executor are ignored.
 
-        :param fixtures: whether to set up the fixtures. A program that only lists and steers needs none.
+        :param fixtures: whether to set up the fixtures. A program that only lists and controls tasks needs none.
         :raises TypeError: an option is unknown or missing.
-        :raises ValueError: an option has an impossible value, or a task function wants a fixture that the app has not.
-        :raises RepositoryException: when it is entered: the storage can't be used; says why.
+        :raises ValueError: an option has an impossible value, or a task function needs a fixture that the app doesn't
+            have.
+        :raises RepositoryException: on entering: the storage can't be used; says why.
         """
         configuration = self._configuration.overridden(
             {
@@ -237,13 +241,13 @@ class Pyncette(Declarations):
                     self._opened -= 1
 
     def main(self, backend: str = "asyncio", *, log_format: Literal["text", "json"] = "text") -> None:
-        """Runs the app as a program: logging, signals, until it is told to stop.
+        """Runs the app as a program, with logging and signal handling, until it is told to stop.
 
-        The first SIGINT, SIGTERM or SIGHUP shuts down gracefully, the second at once. The variable ``LOG_LEVEL``
-        sets the level of logging (INFO), ``USE_UVLOOP=1`` chooses uvloop.
+        The first SIGINT, SIGTERM or SIGHUP shuts down gracefully, the second ends the process immediately. The variable
+        ``LOG_LEVEL`` sets the level of logging (INFO), ``USE_UVLOOP=1`` chooses uvloop.
 
         :param backend: ``"asyncio"`` or ``"trio"``.
-        :param log_format: ``"text"`` for people; ``"json"``, one object a line, for programs: see
-            :class:`pyncette.logs.JsonFormatter`. Handlers that are set up already stay as they are.
+        :param log_format: ``"text"`` for people; ``"json"`` for programs, one object per line: see
+            :class:`pyncette.logs.JsonFormatter`. Existing handlers stay as they are.
         """
         entry.main(self.create, backend, log_format)

@@ -41,12 +41,12 @@ Progress = Callable[[int], Any]
 
 @dataclass(slots=True)
 class BulkResult:
-    """How a bulk call ended.
+    """The result of a bulk call.
 
-    :ivar done: how many instances were dealt with.
-    :ivar refused: the name of each instance that was not, and why.
-    :ivar scheduling: what became of those that were scheduled, with the number of each.
-    :ivar runs: of those that were triggered, each name and the id of its run.
+    :ivar done: how many instances were processed.
+    :ivar refused: the name of each instance that was refused, and why.
+    :ivar scheduling: what happened to those that were scheduled, with the number of each.
+    :ivar runs: for those that were triggered, each name and the id of its run.
     """
 
     done: int = 0

@@ -37,9 +37,10 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class PreviousRun:
-    """How a run has ended.
+    """How a run ended.
 
-    :ivar outcome: a :data:`pyncette.events.RunOutcome`, or ``"running"`` if it is at most once and still under way.
+    :ivar outcome: a :data:`pyncette.events.RunOutcome`, or ``"running"`` for an at-most-once run that is still under
+        way.
     :ivar scheduled_at: the occurrence, in the task's timezone.
     :ivar ended_at: in UTC; None if that is not known.
     """
@@ -55,15 +56,15 @@ class Context:
     :ivar app_context: the running app.
     :ivar task: the task or instance that is executed.
     :ivar scheduled_at: the occurrence, in the task's timezone.
-    :ivar args: the task's arguments, a copy of this execution's own.
-    :ivar fencing_token: grows with every claim of the instance. Another system that remembers the highest one it has
-        seen can refuse writes of a worker that lost its lease and doesn't know yet.
-    :ivar attempt: the number of this attempt in the run, from 1; those that were lost or cancelled count too.
+    :ivar args: the task's arguments; each execution has its own copy.
+    :ivar fencing_token: grows with every claim of the instance. Another system that remembers the highest token it has
+        seen can refuse writes from a worker that has lost its lease but doesn't know it yet.
+    :ivar attempt: the number of this attempt in the run, from 1; lost and cancelled attempts count too.
     :ivar trigger: what caused the run.
-    :ivar run_id: of a manual or backfill run, None for one of the schedule.
+    :ivar run_id: the id of a manual or backfill run, None for a scheduled one.
     :ivar heartbeat: coroutine function that prolongs the lease by the task's ``lease_duration`` from now; does nothing
-        in at-most-once tasks. Raises :class:`~pyncette.errors.LeaseLostException` once somebody else may have claimed
-        the occurrence, and :class:`~pyncette.errors.RepositoryException` if the storage could not be asked.
+        in at-most-once tasks. Raises :class:`~pyncette.errors.LeaseLostException` once another worker may have claimed
+        the occurrence, and :class:`~pyncette.errors.RepositoryException` if the storage could not be reached.
     """
 
     app_context: PyncetteContext
@@ -95,11 +96,11 @@ class Context:
 
     @property
     def remaining(self) -> datetime.timedelta | None:
-        """The time until this attempt times out, not less than 0; None if the task has no ``timeout``."""
+        """The time until this attempt times out, never negative; None if the task has no ``timeout``."""
         return None if self._lease is None else remaining(self._lease, self.app_context.clock.now())
 
     def extend_timeout(self, delta: datetime.timedelta) -> None:
-        """Let this attempt time out later by ``delta``. Has no effect if the task has no ``timeout``.
+        """Extend the time-out of this attempt by ``delta``. Has no effect if the task has no ``timeout``.
 
         :raises TypeError: ``delta`` is no ``timedelta``.
         :raises ValueError: it is negative.
@@ -109,8 +110,8 @@ class Context:
 
     @lazy
     def previous(self) -> PreviousRun | None:
-        """How the run before this one has ended, None if there is none, or the task has ``keep_runs=0``. Occurrences
-        that were skipped before they began are no runs."""
+        """How the previous run ended; None if there is none, or the task has ``keep_runs=0``. Occurrences that were
+        skipped before they started are not runs."""
         if self._lease is None:
             return None
         runs = [run for run in latest_runs(self._lease.before.state) if run.attempts]
@@ -143,7 +144,7 @@ class NextFunc(Protocol):
 
 
 class MiddlewareFunc(Protocol):
-    """Wraps every execution; what it raises counts as the task's failure."""
+    """Wraps every execution; an exception that it raises counts as the task's failure."""
 
     def __call__(self, context: Context, next: NextFunc, /) -> Awaitable[None]: ...
 

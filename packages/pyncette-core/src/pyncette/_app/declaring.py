@@ -102,46 +102,44 @@ class Declarations:
         :param name: the task's name, under which it is stored; the function's name by default.
         :param schedule: a cron expression: five fields, or six with seconds last.
         :param interval: the time between two occurrences.
-        :param timezone: of ``schedule``: an IANA name or a POSIX TZ rule; UTC by default.
-        :param start_at: the first moment at which there may be an occurrence; an interval counts from it. It may lie in
-            the past.
-        :param end_at: the last moment, included. The task is completed afterwards.
-        :param max_runs: how many occurrences are executed, whatever becomes of them; then the task is completed.
+        :param timezone: the timezone of ``schedule``: an IANA name or a POSIX TZ rule; UTC by default.
+        :param start_at: the earliest moment at which there may be an occurrence; an interval counts from it. It may be
+            in the past.
+        :param end_at: the latest moment for an occurrence, inclusive. Afterwards the task is completed.
+        :param max_runs: how many occurrences are executed, whatever their outcome; then the task is completed.
         :param enabled: whether this app executes the task; True by default.
-        :param fast_forward: whether occurrences that were missed are skipped, as with :attr:`CatchUp.EARLIEST`; False
-            by default.
+        :param fast_forward: whether missed occurrences are skipped, as with :attr:`CatchUp.EARLIEST`; False by default.
         :param failure_mode: what happens when an execution raises; :attr:`FailureMode.NONE` by default.
         :param execution_mode: how often an occurrence may be executed when things go wrong;
             :attr:`ExecutionMode.AT_LEAST_ONCE` by default.
-        :param lease_duration: how soon others execute an occurrence again when its worker has died; 60 seconds by
+        :param lease_duration: how soon others execute an occurrence again after its worker has died; 60 seconds by
             default.
-        :param heartbeat: whether the worker renews the lease of what it executes; True by default. With ``'cancel'`` it
-            also cancels an execution whose lease was lost. With False, what outlasts its lease is executed again
-            elsewhere.
-        :param retry: when a run that failed is executed again: a :class:`Retry`, or a function ``(attempt, error)``
-            that returns the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.
-        :param on_exhausted: what becomes of an instance whose run has failed: :attr:`OnExhausted.NEXT`, or
-            :attr:`OnExhausted.HOLD`, which keeps it as dead; by default one-off instances are held, the others go on.
-        :param catch_up: which of several occurrences that were missed are executed; :attr:`CatchUp.ALL` by default.
-        :param timeout: an attempt that takes longer is cancelled, and has failed; None by default: never. A plain
-            function can't be cancelled: it counts as timed out, and keeps its slot until it returns.
-        :param max_lateness: an occurrence that could not begin so soon after it came due is skipped; None by default:
-            never.
-        :param overlap: what becomes of occurrences that come due while one is open; :attr:`Overlap.QUEUE` by default.
-        :param jitter: each occurrence comes due later by a part of it, which is always the same for an instance and
-            evenly spread over instances; None by default.
-        :param concurrency: at most this many executions of this task at a time in one process; None by default, which
-            leaves it to ``concurrency_limit`` of the app.
-        :param retain: how long an instance is kept that has no further occurrence; None by default: it is removed at
-            once.
-        :param pause_after: so many failed runs in a row pause the instance until it is resumed; None by default: never.
-            Excludes ``on_exhausted=OnExhausted.HOLD``.
-        :param keep_runs: of how many runs, the latest ones, each instance remembers how they ended, 100 at most; 3 by
-            default.
-        :param args: arguments of any name, those of parameters included.
-        :param kwargs: any other keyword is an argument of the task, and has to be JSON.
-        :raises ValueError: at once or when the function is decorated; says what to write instead.
-        :raises TypeError: a keyword is misspelt or a word of another scheduler, or a value is of a wrong type.
+        :param heartbeat: whether the worker renews the lease of what it executes; True by default. ``'cancel'`` also
+            cancels an execution that has lost its lease. With False, an execution that outlasts its lease is executed
+            again by another worker.
+        :param retry: when a failed run is executed again: a :class:`Retry`, or a function ``(attempt, error)`` that
+            returns the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.
+        :param on_exhausted: what happens to an instance whose run has failed: :attr:`OnExhausted.NEXT`, or
+            :attr:`OnExhausted.HOLD`, which keeps it as dead. By default one-off instances are held and others continue.
+        :param catch_up: which of several missed occurrences are executed; :attr:`CatchUp.ALL` by default.
+        :param timeout: an attempt that takes longer is cancelled and has failed; None by default: never. A plain
+            function can't be cancelled: it counts as timed out, but keeps its slot until it returns.
+        :param max_lateness: an occurrence that could not start within this time after it came due is skipped; None by
+            default: never.
+        :param overlap: what happens to occurrences that come due while one is open; :attr:`Overlap.QUEUE` by default.
+        :param jitter: delays each occurrence by a part of this, which is always the same for an instance and evenly
+            spread over instances; None by default.
+        :param concurrency: the maximum number of executions of this task at a time in one process; None by default:
+            only the app's ``concurrency_limit`` applies.
+        :param retain: how long to keep an instance that has no further occurrence; None by default: it is removed
+            immediately.
+        :param pause_after: the number of consecutive failed runs after which the instance is paused until it is
+            resumed; None by default: never. Can't be combined with ``on_exhausted=OnExhausted.HOLD``.
+        :param keep_runs: the number of latest runs of which each instance keeps the result, up to 100; 3 by default.
+        :param args: arguments with any name, including those of the parameters above.
+        :param kwargs: any other keyword is an argument of the task, and must be JSON.
+        :raises ValueError: immediately or when the function is decorated; says what to write instead.
+        :raises TypeError: a keyword is misspelt or comes from another scheduler, or a value has the wrong type.
         """
         given = locals()  # each parameter by its name, so that a policy needs no further mention
         _need_parentheses("task", *misplaced)
@@ -191,9 +189,9 @@ class Declarations:
     ) -> Decorator:
         """Declares a template; instances are scheduled at run time with :meth:`PyncetteContext.schedule_task`.
 
-        Takes the parameters of :meth:`task`; schedule, timezone and arguments are the defaults of the instances.
+        Takes the parameters of :meth:`task`; schedule, timezone and arguments are defaults for the instances.
 
-        :param execute_at: the moment of instances that run once.
+        :param execute_at: the moment at which the instances run, once.
         :raises ValueError: as :meth:`task`, or a name that ends in ``:``.
         :raises TypeError: as :meth:`task`.
         """

@@ -53,13 +53,13 @@ ManyTriggered = Iterable[Triggered] | AsyncIterable[Triggered] | Mapping[str, Ma
 
 @dataclass(frozen=True, slots=True)
 class BackfillState:
-    """Moments of the past that are executed one after another.
+    """Past moments that are executed one after another.
 
-    :ivar id: what :attr:`Context.run_id` is in each of its runs.
-    :ivar next_at: the moment that comes next, or is being executed, in the schedule's timezone. None if there is none.
-    :ivar last_at: none is later.
+    :ivar id: the value of :attr:`Context.run_id` in each of its runs.
+    :ivar next_at: the next moment, or the one being executed, in the schedule's timezone. None if there is none.
+    :ivar last_at: the last moment.
     :ivar total: how many moments there are.
-    :ivar done: how many of them have ended.
+    :ivar done: how many of them are done.
     :ivar exact: False if there are more than ``total``.
     """
 
@@ -176,7 +176,7 @@ class ExtraRuns:
         return _described(fill, spec.schedule.tz)
 
     async def recompute(self, task: Task, progress: Progress | None, *, dry_run: bool) -> int:
-        """Returns how many were moved, or would be."""
+        """Returns how many were moved, or would have been."""
         return await recompute(self._store, self._writer, self._clock, task, progress, dry_run=dry_run)
 
     async def backfills(self, task: Task, name: str | None) -> list[BackfillState]:
@@ -238,17 +238,17 @@ class OnDemand:
         return BulkCall(name, task, self._writer, self._observers)
 
     async def recompute(self, task: Task, progress: Progress | None = None, *, dry_run: bool = False) -> int:
-        """Move next occurrences that their cron expressions have no longer, because the rules of a timezone have
-        changed, each to the nearest occurrence that it has. To be called after an update of tzdata.
+        """Move each next occurrence that is no longer on its schedule, because the rules of a timezone have changed, to
+        the nearest one that is. Call this after an update of tzdata.
 
-        An occurrence is moved once at most, so that programs with different rules don't push it around; one whose
-        schedule was stored after it, that is under way, or that has begun stays. Reads all instances, in pages of
-        1,000.
+        An occurrence is moved only once, so that programs with different rules don't push it back and forth. It stays
+        if its schedule was stored after it, or if it is under way or has already been attempted. Reads all instances,
+        in pages of 1,000.
 
         :param task: a static task, an instance, or a template with all its instances.
-        :param progress: called after each page with the number of instances looked at so far.
+        :param progress: called after each page with the number of instances checked so far.
         :param dry_run: move nothing.
-        :return: how many were moved, or would be.
+        :return: how many were moved, or would have been.
         :raises RepositoryException: the storage failed; a part may have been moved.
         """
         self._calls.check("recompute", task)
@@ -257,23 +257,23 @@ class OnDemand:
     async def trigger_task(
         self, task: Task | BoundTask, instance_name: str | None = None, args: Mapping[str, Any] | None = None
     ) -> str:
-        """Execute a static task or an instance once, beside its schedule, which stays as it is. Returns when the run is
-        safely stored; it begins within a poll interval, or when what is under way has ended.
+        """Execute a static task or an instance once, in addition to its schedule, which doesn't change. Returns when
+        the run is safely stored. It starts within a poll interval, or when the current execution has ended.
 
-        An instance that is paused, dead or completed is executed too, and stays what it is; of a paused template within
-        two poll intervals. The run follows ``retry`` and ``timeout``. If it fails, that makes the instance neither dead
-        nor paused. Each call is one run, even if the storage's answer is lost; the scheduled occurrence, its attempts
-        and the moment of its retry wait until the run has ended.
+        An instance that is paused, dead or completed is executed too, and keeps its state; in a paused template, the
+        run starts within two poll intervals. The run follows ``retry`` and ``timeout``. If it fails, the instance
+        becomes neither dead nor paused. Each call is one run, even if the storage's reply is lost. The scheduled
+        occurrence, its attempts and the moment of its retry wait until the run has ended.
 
-        :param task: the static task; a concrete instance; or the template, with ``instance_name``. By
-            ``task.with_args(…)`` it has the arguments of this run alone.
-        :param args: arguments of this run alone, which come before those of the instance.
-        :return: the run's id: what :attr:`Context.run_id` will be.
+        :param task: the static task; a concrete instance; or the template, with ``instance_name``. With
+            ``task.with_args(…)``, you give this run arguments of its own.
+        :param args: arguments of this run only; they override those of the instance.
+        :return: the run's id, which :attr:`Context.run_id` will hold.
         :raises TaskNotFoundException: there is no such instance.
-        :raises TooManyRunsException: 10 runs of the instance wait already; or its template is paused, and 100 of it and
-            other paused templates.
-        :raises TypeError: the function declares no such argument, or another type.
-        :raises ValueError: the arguments are no JSON, a name is missing or there is one too many.
+        :raises TooManyRunsException: 10 runs of the instance are already waiting; or its template is paused, and 100
+            runs of paused templates are waiting.
+        :raises TypeError: the function declares no such argument, or a different type.
+        :raises ValueError: the arguments are not JSON, a name is missing or there is one too many.
         :raises RepositoryException: what is stored is damaged; or the storage failed, and whether there will be a run
             is unknown.
         """
@@ -289,15 +289,15 @@ class OnDemand:
         *,
         args: Mapping[str, Any] | None = None,
     ) -> BulkResult:
-        """Execute many instances of a template once each, as by :meth:`trigger_task`, with few round trips, in batches
-        of 1,000.
+        """Execute many instances of a template once each, as with :meth:`trigger_task`, with few round trips, in
+        batches of 1,000.
 
-        An instance that is refused does not keep the rest from being executed. A name that comes twice is two runs.
+        If an instance is refused, the others proceed. A name that appears twice means two runs.
 
-        :param instances: names, or pairs of a name and the arguments of that run, as a dictionary or by
-            ``task.with_args(…)`` (a mapping of them, too); consumed batch by batch.
-        :param progress: called after each batch with the number of instances dealt with so far.
-        :param args: arguments of those runs that have none of their own.
+        :param instances: names, or pairs of a name and the arguments of that run, as a dictionary or as
+            ``task.with_args(…)`` (or a mapping of these); consumed batch by batch.
+        :param progress: called after each batch with the number of instances processed so far.
+        :param args: arguments for runs that have none of their own.
         """
         self._calls.check("trigger_tasks", task)
         return await self._extra_runs.trigger_many(
@@ -315,23 +315,24 @@ class OnDemand:
         dry_run: bool = False,
         confirm: bool = False,
     ) -> BackfillState:
-        """Execute the moments of the past that a schedule has in a range, oldest first, one after another. Returns when
-        that is safely stored.
+        """Execute the moments that a schedule has in a past range, oldest first, one after another. Returns when the
+        backfill is safely stored.
 
-        They are those that lie before the next occurrence, by the schedule as it is now; of an interval, multiples of
-        it before the next occurrence. What the schedule itself wants comes first, and so do manual runs; a paused or
-        dead instance waits. Each run follows ``retry`` and ``timeout``; the backfill goes on whatever becomes of it.
+        Only moments before the next occurrence count, by the current schedule; for an interval, multiples of it before
+        the next occurrence. Regular occurrences and manual runs come first; a paused or dead instance waits. Each run
+        follows ``retry`` and ``timeout``; the backfill continues whatever its outcome.
 
         :param task: the static task; a concrete instance; or the template, with ``instance_name``.
         :param start: the first moment. A naive one is local time.
-        :param end: the last moment, included.
-        :param backfill_id: a name for it; random by default. A second backfill of the same name is ignored, for 30 days
-            after the first one has ended.
-        :param dry_run: do nothing, and return what would be done.
-        :param confirm: whether there may be more than 100,000 moments.
+        :param end: the latest moment, inclusive.
+        :param backfill_id: a name for the backfill; random by default. A second backfill with the same name is ignored
+            until 30 days after the first one has ended.
+        :param dry_run: change nothing, and return what would be done.
+        :param confirm: allow more than 100,000 moments.
         :raises TaskNotFoundException: there is no such instance.
-        :raises TooManyRunsException: 10 backfills of the instance wait already.
-        :raises ValueError: it has a single occurrence, ``start`` is later than ``end``, or there are too many moments.
+        :raises TooManyRunsException: 10 backfills of the instance are already waiting.
+        :raises ValueError: the instance has a single occurrence, ``start`` is later than ``end``, or there are too many
+            moments.
         :raises RepositoryException: the storage failed; whether there will be a backfill is unknown.
         """
         self._calls.check("backfill_task", task)
@@ -351,7 +352,7 @@ class OnDemand:
         return await self._extra_runs.backfills(task, instance_name)
 
     async def cancel_backfill(self, task: Task, instance_name: str | None, backfill_id: str) -> bool:
-        """Begin no further run of a backfill. One that is under way ends as usual.
+        """Cancel a backfill: no further run of it starts. One that is under way finishes as usual.
 
         :return: whether there was such a backfill.
         :raises TaskNotFoundException: there is no such instance.

@@ -30,14 +30,14 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
-    """A task of which something is stored, or that this app declares.
+    """A task that is stored, or that this app declares.
 
     :ivar name: its name.
-    :ivar kind: static, dynamic or partitioned. What is stored of a task that was turned from one into another is a task
-        of its own here, with the same name.
-    :ivar partition_count: of a partitioned task, as far as it is known; otherwise None.
+    :ivar kind: static, dynamic or partitioned. If a task was turned from one kind into another, what is stored of the
+        former kind is listed as a separate task with the same name.
+    :ivar partition_count: the number of partitions of a partitioned task, if it is known; otherwise None.
     :ivar declared: whether this app declares it.
-    :ivar stored: whether something of it is stored; of a partitioned task that may be its partition count alone.
+    :ivar stored: whether anything is stored for it; for a partitioned task, that may be only its partition count.
     :ivar paused_since: since when the template is paused, in UTC; None if it is not.
     :ivar paused_reason: why.
     """

@@ -19,7 +19,7 @@ from .bulk import STEPS_AT_ONCE, Progress, store_all, tell
 async def recompute(
     store: Store, writer: Writer, clock: Clock, task: Task, progress: Progress | None, *, dry_run: bool
 ) -> int:
-    """Page by page; returns how many were moved, or would be."""
+    """Page by page; returns how many were moved, or would have been."""
     moved = seen = 0
     async for page in _pages(store, task):
         writes = [Recompute(record, task.policies) for record in page]

@@ -41,13 +41,13 @@ class LoggedRun:
     :ivar scheduled_at: the occurrence.
     :ivar started_at: when its last attempt began; None if none did.
     :ivar ended_at: when it ended, or the skipping was decided.
-    :ivar attempts: how many attempts began.
+    :ivar attempts: how many attempts were started.
     :ivar reason: why, where the outcome does not say it.
     :ivar error: type and text of the last error, 500 characters at most.
     :ivar worker: the worker that executed it last, or decided about it.
     :ivar skips: what was skipped together with it.
     :ivar trigger: what caused it: a :data:`pyncette.events.Trigger`.
-    :ivar run_id: of a manual or backfill run, None for one of the schedule.
+    :ivar run_id: the id of a manual or backfill run, None for a scheduled one.
     """
 
     task: str

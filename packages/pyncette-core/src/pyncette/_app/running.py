@@ -1,4 +1,4 @@
-"""A running app: what ``async with app.create()`` gives."""
+"""A running app: what ``async with app.create()`` returns."""
 
 from __future__ import annotations
 
@@ -98,17 +98,17 @@ class PyncetteContext(Scheduling):
 
     @property
     def last_tick(self) -> datetime.datetime | None:
-        """When the last pass of the poll loop that succeeded began, in UTC; None before the first."""
+        """When the last successful pass of the poll loop started, in UTC; None before the first."""
         tick = self._poller.last_tick
         return None if tick is None else to_datetime(tick)
 
     @property
     def problems(self) -> list[str]:
-        """What keeps the app from doing its work, in words; empty when all is well.
+        """What keeps the app from working, in words; empty if all is well.
 
-        The last pass of the poll loop that succeeded is older than two poll intervals; writes to the storage are
-        overdue; an execution goes on though its lease ended more than a ``lease_duration`` ago; or the storage's clock
-        is not known well enough for the shortest lease.
+        The last successful pass of the poll loop is older than two poll intervals; writes to the storage are overdue;
+        an execution is still running more than a ``lease_duration`` after its lease expired; or the storage's clock is
+        not known well enough for the shortest lease.
         """
         leases = [task.policies.lease_microseconds for task in self._tasks if task.enabled]
         found = health.problems(
@@ -123,7 +123,7 @@ class PyncetteContext(Scheduling):
         return list(found)
 
     def add_to_context(self, name: str, value: Any) -> None:
-        """Let every execution's context have ``value`` under ``name``.
+        """Add ``value`` to every execution's context, under ``name``.
 
         :raises ValueError: the name is reserved or taken.
         """
@@ -135,9 +135,9 @@ class PyncetteContext(Scheduling):
     async def run(self) -> None:
         """Poll and execute until :meth:`shutdown`. Returns when all executions have ended and are settled.
 
-        Cancelling it cancels the executions; they are neither committed nor unlocked, their leases expire.
+        Cancelling it cancels the executions: they are neither committed nor unlocked, and their leases expire.
 
-        :raises RuntimeError: it is under way already.
+        :raises RuntimeError: it is already running.
         """
         self._calls.check_loop("run")
         if self._running:
@@ -203,7 +203,8 @@ class PyncetteContext(Scheduling):
             await self._writer.drained()
 
     def from_thread(self, func: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a coroutine function of the app, or any other, from another thread, such as that of a plain function.
+        """Call a coroutine function of the app, or any other, from another thread, such as that of a plain task
+        function.
 
         ``context.app_context.from_thread(context.app_context.schedule_task, task, "name", interval=…, argument=…)``
         runs it in the app's event loop, and returns or raises what it does.
@@ -216,9 +217,9 @@ class PyncetteContext(Scheduling):
         return self._calls.loop.run(func, *args, **kwargs)
 
     def shutdown(self) -> None:
-        """Shut down gracefully: claim nothing more, let executions end and settle them; then :meth:`run` returns.
+        """Shut down gracefully: stop claiming, let executions finish and settle them; then :meth:`run` returns.
 
-        May be called from any thread, and as the handler of a signal.
+        May be called from any thread, and from a signal handler.
         """
         if self._calls.loop.is_current:
             self._shutdown()

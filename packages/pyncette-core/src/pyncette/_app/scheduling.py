@@ -45,37 +45,37 @@ class Scheduling(Steering):
         args: Mapping[str, Any] | None = None,
         **kwargs: Argument,
     ) -> Task:
-        """Schedule an instance of a dynamic task, or change it if it exists. Returns when it is safely stored.
+        """Schedule an instance of a dynamic task, or update it if it exists. Returns when it is safely stored.
 
-        An instance that exists gets the new schedule and arguments, whatever it is doing. If its schedule is the same,
-        its next occurrence stays: calling this again and again can't put it off. If it is another one, the next
-        occurrence is the first of the new schedule, sooner or later than the old one; a recurring instance that is
-        overdue is still executed once before. An execution under way goes on with the arguments that it began with.
-        A paused instance stays paused, a dead one revives if its schedule changes.
+        An existing instance gets the new schedule and arguments, whatever it is doing. If its schedule is the same, its
+        next occurrence stays: repeated calls can't postpone it. If the schedule differs, the next occurrence is the
+        first of the new schedule, whether sooner or later than the old one; an overdue recurring instance is still
+        executed once before that. An execution under way continues with the arguments that it started with. A paused
+        instance stays paused; a dead one starts afresh if its schedule changes.
 
-        :param task: the template; of one whose function declares its arguments, ``template.with_args(…)``.
+        :param task: the template; if its function declares arguments, ``template.with_args(…)``.
         :param instance_name: the instance's name, unique under the template.
         :param force: the same as ``if_exists="replace"``.
-        :param if_exists: what to do about an instance that exists: ``"update"`` as above; ``"keep"`` leaves it as it
-            is; ``"replace"`` overwrites all of it, next occurrence, pause, recent runs and lease included, so that an
-            execution under way loses its lease; ``"error"`` refuses.
+        :param if_exists: what to do if the instance exists: ``"update"``, as described above; ``"keep"`` leaves it as
+            it is; ``"replace"`` overwrites all of it, including next occurrence, pause, recent runs and lease, so that
+            an execution under way loses its lease; ``"error"`` raises an exception.
         :param paused: pause the instance as well, as :meth:`pause_task` does.
-        :param schedule: a cron expression. The template's schedule is the default of all three kinds.
-        :param interval: the time between two occurrences, the first of them counted from now.
+        :param schedule: a cron expression. By default, the template's schedule of any of the three kinds applies.
+        :param interval: the time between two occurrences; the first one is an interval from now.
         :param execute_at: the only occurrence. A naive one is local time.
-        :param timezone: of ``schedule``; the template's by default.
-        :param start_at: the first moment; an interval counts from it. It may lie in the past.
-        :param end_at: the last moment, included.
-        :param max_runs: how many occurrences are executed, whatever becomes of them.
-        :param args: arguments of any name.
-        :param kwargs: further arguments of the task; the template's are the defaults.
-        :return: the concrete instance. Its ``scheduling`` says what became of it: see :class:`pyncette.Scheduling`.
+        :param timezone: the timezone of ``schedule``; the template's by default.
+        :param start_at: the earliest moment for an occurrence; an interval counts from it. It may be in the past.
+        :param end_at: the latest moment, inclusive.
+        :param max_runs: how many occurrences are executed, whatever their outcome.
+        :param args: arguments with any name.
+        :param kwargs: further arguments of the task; the template supplies defaults.
+        :return: the concrete instance. Its ``scheduling`` says what happened to it: see :class:`pyncette.Scheduling`.
         :raises TaskExistsException: the instance exists, and ``if_exists`` is ``"error"``.
-        :raises StorageVersionException: a later version of Pyncette has stored it; it was left as it is.
+        :raises StorageVersionException: a later version of Pyncette has stored the instance; it was left as it is.
         :raises ValueError: schedule, arguments or name are not valid, or this app does not declare the task.
         :raises TypeError: a policy is given, or a keyword is misspelt; an argument that the function declares is
-            missing or of another type, or it declares no such argument.
-        :raises RuntimeError: the caller is in another thread or event loop than the app: see :meth:`from_thread`.
+            missing or has the wrong type, or the function declares no such argument.
+        :raises RuntimeError: the caller is in a different thread or event loop than the app: see :meth:`from_thread`.
         :raises RepositoryException: the storage failed; whether the instance is stored is unknown.
         """
         template, args = unbound(task, args, kwargs)
@@ -126,16 +126,16 @@ class Scheduling(Steering):
         *,
         if_exists: IfExists = "update",
     ) -> BulkResult:
-        """Schedule many instances with few round trips, in batches of 1,000; each as by :meth:`schedule_task`.
+        """Schedule many instances with few round trips, in batches of 1,000; each as with :meth:`schedule_task`.
 
-        An instance that is refused does not keep the rest from being scheduled. The call is not a transaction.
+        If an instance is refused, the others proceed. The call is not a transaction.
 
         :param task: the template.
-        :param instances: pairs of instance name and keywords; of a template whose function declares its arguments, the
-            name, ``template.with_args(…)``, and keywords if there are any. Consumed batch by batch.
+        :param instances: pairs of instance name and keywords; if the template's function declares arguments, the name,
+            ``template.with_args(…)``, and keywords if there are any. Consumed batch by batch.
         :param force: the same as ``if_exists="replace"``.
-        :param progress: called after each batch with the number of instances dealt with so far.
-        :param if_exists: what to do about instances that exist, as in :meth:`schedule_task`.
+        :param progress: called after each batch with the number of instances processed so far.
+        :param if_exists: what to do about existing instances, as in :meth:`schedule_task`.
         """
         self._calls.check("schedule_tasks", task)
         wanted = what_if_exists(if_exists, force=force)
@@ -147,13 +147,13 @@ class Scheduling(Steering):
         instances: Iterable[ImportedInstance] | AsyncIterable[ImportedInstance],
         progress: Progress | None = None,
     ) -> BulkResult:
-        """Schedule many instances that come from another storage, each with the next occurrence that it had there.
+        """Schedule many instances from another storage, each with the next occurrence that it had there.
 
-        One that exists already stays as it is, so that a call that was interrupted can be repeated.
+        Instances that already exist stay as they are, so an interrupted call can be repeated.
 
         :param instances: triples of instance name, next occurrence (overdue ones are executed at once, a naive one is
             local time), and the keywords of :meth:`schedule_task`; consumed batch by batch.
-        :param progress: called after each batch with the number of instances dealt with so far.
+        :param progress: called after each batch with the number of instances processed so far.
         """
         self._calls.check("import_tasks", task)
         return await import_many(self._bulk("import_tasks", task), instances, progress=progress)
@@ -175,10 +175,10 @@ class Scheduling(Steering):
         return await unschedule_many(self._bulk("unschedule_tasks", task), instance_names, progress=progress)
 
     async def get_task(self, task: Task, instance_name: str | None = None) -> TaskState | None:
-        """What is stored of a static task, of a concrete instance, or of the named instance of a template.
+        """What is stored for a static task, a concrete instance, or the named instance of a template.
 
         :return: None if it is not stored.
-        :raises ValueError: the instance name is missing, or there is one too many.
+        :raises ValueError: the instance name is missing or superfluous.
         """
         self._calls.check("get_task", task)
         return await self._instances.get(task, instance_name)

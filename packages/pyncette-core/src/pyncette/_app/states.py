@@ -33,21 +33,21 @@ _HELD: dict[lease.State, InstanceState] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRun:
-    """How a run of an instance has ended. Several occurrences that were skipped together are one.
+    """How a run of an instance ended. Several occurrences that were skipped together count as one.
 
-    :ivar scheduled_at: the occurrence, in the task's timezone; of several the first.
-    :ivar started_at: when its first attempt began, in UTC, as far as that is known; None if none did.
+    :ivar scheduled_at: the occurrence, in the task's timezone; the first of several.
+    :ivar started_at: when its first attempt started, in UTC, if that is known; None if none did.
     :ivar ended_at: when it ended, in UTC; None while an at-most-once run is under way.
-    :ivar attempts: how many attempts began.
+    :ivar attempts: how many attempts were started.
     :ivar outcome: a :data:`pyncette.events.RunOutcome`, or ``"running"`` for an at-most-once run that is under way.
-    :ivar reason: of a skip, or why else it ended; empty if the outcome says all.
-    :ivar error: type and text of the last error, 500 characters at most; empty if it succeeded.
+    :ivar reason: why it was skipped or ended; empty if the outcome says everything.
+    :ivar error: type and message of the last error, up to 500 characters; empty if it succeeded.
     :ivar worker: the worker that executed it last.
     :ivar trigger: what caused it: a :data:`pyncette.events.Trigger`.
-    :ivar run_id: of a manual or backfill run.
+    :ivar run_id: the id of a manual or backfill run.
     :ivar count: how many occurrences were skipped together; 1 for a run.
     :ivar exact: False if there were more than ``count``.
-    :ivar lost_with: workers that attempts were lost with.
+    :ivar lost_with: the workers whose attempts were lost.
     """
 
     scheduled_at: datetime.datetime
@@ -67,19 +67,20 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """What is stored of a static task or an instance.
+    """What is stored for a static task or an instance.
 
-    :ivar task: the static task, or the instance with its schedule and arguments. One that is unreadable has neither.
+    :ivar task: the static task, or the instance with its schedule and arguments. An unreadable one has neither.
     :ivar scheduled_at: the next occurrence, or the one being executed, in the task's timezone.
     :ivar locked_until: end of the lease, None when nobody holds it.
-    :ivar locked_by: who holds it.
+    :ivar locked_by: the worker that holds it.
     :ivar state: what it is doing.
-    :ivar next_attempt_at: when its next attempt may begin, in the task's timezone; None while it is running or held.
-    :ivar attempt: how many attempts of this occurrence have begun.
-    :ivar paused_reason: why it, or else its template, is paused; None if neither is.
-    :ivar runs: its latest runs, oldest first: ``keep_runs`` of them at most.
-    :ivar totals: how many of its occurrences ended how, by outcome; those that were skipped by the reason.
-    :ivar triggered: how many manual runs of it have not ended. While one of them is executed, the state is ``running``.
+    :ivar next_attempt_at: when its next attempt may start, in the task's timezone; None while it is running or held.
+    :ivar attempt: how many attempts of this occurrence were started.
+    :ivar paused_reason: why the instance is paused, or else its template; None if neither is.
+    :ivar runs: its latest runs, oldest first, up to ``keep_runs`` of them.
+    :ivar totals: the number of its occurrences by outcome; skipped ones by reason.
+    :ivar triggered: how many of its manual runs have not ended. While one of them is executed, the state is
+        ``running``.
     """
 
     task: Task

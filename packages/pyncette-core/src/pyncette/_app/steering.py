@@ -75,15 +75,17 @@ class Steering(OnDemand):
     ) -> ListTasksResponse:
         """A page of the instances of a dynamic task.
 
-        Without a filter, or by prefix, in a stable order: instances that exist all the while are listed exactly once,
-        also if they move in time meanwhile. By state or time, in the order of that time, without reading the others.
+        Without a filter, or with a prefix, the order is stable: instances that exist the whole time are listed exactly
+        once, even if they move in time between pages. With a state or a time, they come in the order of that time, and
+        no others are read.
 
-        :param limit: the size of the page at most; ``batch_size`` by default.
-        :param continuation_token: from the page before, with the same filters.
-        :param state: only those that are dead, paused (each by itself), completed or unreadable, the longest so first.
-        :param prefix: only those whose name begins with it; excludes ``state`` and ``due_before``.
-        :param due_before: only those whose next attempt may begin, or whose lease ends, before this moment, the
-            earliest first. A naive one is local time.
+        :param limit: the maximum size of the page; ``batch_size`` by default.
+        :param continuation_token: from the previous page, with the same filters.
+        :param state: only those that are dead, paused (individually), completed or unreadable, longest in that state
+            first.
+        :param prefix: only those whose name starts with it; can't be combined with ``state`` or ``due_before``.
+        :param due_before: only those whose next attempt may start, or whose lease expires, before this moment, earliest
+            first. A naive datetime is local time.
         :raises ValueError: the task is not dynamic, or an argument is not valid.
         """
         self._calls.check("list_tasks", task)
@@ -100,10 +102,9 @@ class Steering(OnDemand):
         )
 
     async def count_tasks(self, task: Task, *, state: HeldState | None = None) -> Count:
-        """How many instances of a dynamic task there are, or how many of them are in a state.
+        """How many instances a dynamic task has, or how many of them are in a state.
 
-        :return: the number, and whether it is exact: beyond 10,000 a storage may answer with an estimate or a lower
-            bound instead.
+        :return: the number, and whether it is exact: beyond 10,000, a storage may return an estimate or a lower bound.
         :raises ValueError: the task is not dynamic, or the state can't be counted by itself.
         """
         self._calls.check("count_tasks", task)
@@ -111,7 +112,7 @@ class Steering(OnDemand):
         return await self._listing.count(queues_of(task), await self._reading.follow(), *(moments or ()))
 
     async def tasks(self) -> list[StoredTask]:
-        """All tasks of which something is stored, and those that this app declares, in the order of their names.
+        """All tasks that are stored or declared by this app, sorted by name.
 
         :raises RepositoryException: the storage failed.
         """
@@ -119,17 +120,17 @@ class Steering(OnDemand):
         return await self._inventory.tasks()
 
     async def find_task(self, name: str, kind: Kind | None = None) -> Task:
-        """A task by its name, for programs that list and steer tasks of other apps without their code.
+        """A task by its name, for programs that list and control tasks of other apps without their code.
 
-        Its instances can be scheduled, listed and steered; this program never executes it. It does not know the task's
-        policies: those of the workers apply. So what it skips is kept with all the recent runs that there are, until
-        the next run leaves ``keep_runs`` of them; and of two policies it can't do anything: a one-off of an
-        at-least-once task whose scheduling the storage did not confirm is not stored again if it is gone, and an
-        instance that is resumed after its last occurrence has passed is removed, whatever ``retain`` says.
+        Its instances can be scheduled, listed and controlled; this program never executes it. The workers' policies
+        apply, which this program doesn't know. So what it skips is added to all the recent runs that there are, until
+        the next run reduces them to ``keep_runs``. It also can't honour two policies: a one-off of an at-least-once
+        task whose scheduling the storage did not confirm is not stored again if it is gone, and an instance that is
+        resumed after its last occurrence has passed is removed, whatever ``retain`` is.
 
-        :param kind: static, dynamic or partitioned, where tasks of several kinds have that name. By default the one
-            that this app declares, or else the one that live workers execute.
-        :raises LookupError: nothing of it is stored, or several are meant; the message says what is.
+        :param kind: static, dynamic or partitioned, if tasks of several kinds have that name. By default, the one that
+            this app declares, or else the one that live workers execute.
+        :raises LookupError: it is not stored, or the name is ambiguous; the message says what is stored.
         :raises RepositoryException: the storage failed.
         """
         self._calls.check_loop("find_task")
@@ -138,33 +139,33 @@ class Steering(OnDemand):
         return task
 
     def task_of(self, stored: StoredTask) -> Task:
-        """The task of an entry of :meth:`tasks`, as :meth:`find_task` gives it, without asking the storage again."""
+        """The task of an entry of :meth:`tasks`, as :meth:`find_task` returns it, without another query."""
         self._calls.check_loop("task_of")
         task = self._inventory.task_of(stored)
         self._calls.admit(task)
         return task
 
     async def orphans(self) -> list[StoredTask]:
-        """Tasks of which something is stored, but that no live worker executes and this app does not declare. What is
-        left over of a task that became static, dynamic or partitioned is among them, with the kind that it had.
+        """Tasks that are stored, but that no live worker executes and this app doesn't declare. What is left over from
+        a task that changed its kind is among them, with its former kind.
 
         They are kept: an app that declares such a task again finds all its instances. Workers with
-        ``register_worker=False`` are not known of.
+        ``register_worker=False`` are not taken into account.
 
-        :raises RepositoryException: the storage failed, or a worker has not stored yet what it executes.
+        :raises RepositoryException: the storage failed, or a worker has not yet stored which tasks it executes.
         """
         self._calls.check_loop("orphans")
         return await self._inventory.orphans()
 
     async def purge(self, name: str, progress: Progress | None = None, *, kind: Kind | None = None) -> int:
-        """Remove all that is stored of an orphan, in batches of 1,000, and what was said of it as a template (that it
-        is paused, its partition count). It can't be undone.
+        """Remove everything that is stored for an orphan, in batches of 1,000, including the template's pause and
+        partition count. This can't be undone.
 
-        :param name: of one of :meth:`orphans`.
+        :param name: the name of one of :meth:`orphans`.
         :param progress: called after each batch with the number of records removed so far.
-        :param kind: of the orphan, where several have that name; by default all of them are removed.
+        :param kind: the kind of the orphan, if several have that name; by default all of them are removed.
         :return: how many records were removed.
-        :raises ValueError: it is no orphan.
+        :raises ValueError: it is not an orphan.
         :raises RepositoryException: the storage failed; a part may have been removed.
         """
         self._calls.check_loop("purge")
@@ -184,13 +185,13 @@ class Steering(OnDemand):
     ) -> RunsPage:
         """A page of the log of runs, which ``history=…`` turns on, newest first.
 
-        :param task: of this task alone; with ``instance_name`` of one of its instances.
-        :param outcomes: with one of these outcomes.
-        :param since: that ended at this moment or later. A naive one is local time.
-        :param before: that ended before this moment.
-        :param containing: whose reason, error or worker contains this text.
-        :param limit: the size of the page at most; ``batch_size`` by default.
-        :param continuation_token: from the page before, with the same question.
+        :param task: only runs of this task; with ``instance_name``, of one of its instances.
+        :param outcomes: only runs with one of these outcomes.
+        :param since: only runs that ended at this moment or later. A naive datetime is local time.
+        :param before: only runs that ended before this moment.
+        :param containing: only runs whose reason, error or worker contains this text.
+        :param limit: the maximum size of the page; ``batch_size`` by default.
+        :param continuation_token: from the previous page, with the same filters.
         :raises ValueError: an argument is not valid.
         :raises RepositoryException: the storage keeps no log, or failed.
         """
@@ -209,10 +210,10 @@ class Steering(OnDemand):
         return await page(self._store, question)
 
     async def workers(self) -> list[Worker]:
-        """The processes that execute tasks, those that wrote longest ago first.
+        """The processes that execute tasks, least recently seen first.
 
-        A worker writes what it does every 15 seconds, and removes it when it ends. One that was killed is listed for
-        a minute. Those with ``register_worker=False`` are never listed.
+        A worker reports every 15 seconds, and removes its entry when it stops. A worker that was killed is listed for a
+        minute. Workers with ``register_worker=False`` are never listed.
 
         :raises RepositoryException: the storage failed.
         """
@@ -222,25 +223,25 @@ class Steering(OnDemand):
     async def note_action(
         self, who: str, what: str, *, task: str | None = None, instance: str | None = None, detail: str = ""
     ) -> None:
-        """Note what an operator did, for :meth:`actions`: who, what and when, within the storage, for 90 days. For
-        programs that steer, such as the dashboard; nothing else notes anything. Returns when it is stored.
+        """Record what an operator did, for :meth:`actions`: who, what and when, in the storage, for 90 days. For
+        programs that control tasks, such as the dashboard; nothing else records actions. Returns when it is stored.
 
         :param who: the operator.
-        :param what: in a word, such as ``"pause"``.
-        :param task: the name of the task that it was done to.
+        :param what: a single word, such as ``"pause"``.
+        :param task: the name of the task concerned.
         :param instance: the name of the instance.
-        :param detail: what else there is to say. Of each text, the first 1,000 characters are kept.
-        :raises TypeError: one of them is no string.
-        :raises RepositoryException: the storage failed; whether it is noted is unknown.
+        :param detail: further details. The first 1,000 characters of each text are kept.
+        :raises TypeError: one of them is not a string.
+        :raises RepositoryException: the storage failed; whether the action is recorded is unknown.
         """
         self._calls.check_loop("note_action")
         await self._actions.note(**check_note(who=who, what=what, task=task, instance=instance, detail=detail))
 
     async def actions(self, limit: int | None = None, continuation_token: str | None = None) -> ActionsPage:
-        """A page of what operators did, as :meth:`note_action` has noted it, newest first.
+        """A page of what operators did, as :meth:`note_action` has recorded it, newest first.
 
-        :param limit: the size of the page at most; ``batch_size`` by default.
-        :param continuation_token: from the page before.
+        :param limit: the maximum size of the page; ``batch_size`` by default.
+        :param continuation_token: from the previous page.
         :raises ValueError: an argument is not valid.
         :raises RepositoryException: the storage failed.
         """
@@ -249,10 +250,10 @@ class Steering(OnDemand):
         return ActionsPage(*await self._actions.latest(size, place_of_action(continuation_token)))
 
     async def diagnose(self) -> list[Finding]:
-        """What the storage finds when it checks what its page of the documentation asks for, such as its persistence,
-        permissions, indexes, and what keeps it from tidying up. Changes nothing; may take seconds.
+        """The findings of the storage's self-check against the requirements in its documentation, such as persistence,
+        permissions, indexes, and what keeps it from cleaning up. Changes nothing; may take seconds.
 
-        :return: what is as it should be too; nothing, if the storage has no checks.
+        :return: findings, including those that are fine; none if the storage has no checks.
         :raises RepositoryException: the storage failed.
         """
         self._calls.check_loop("diagnose")
@@ -261,13 +262,14 @@ class Steering(OnDemand):
     async def pause_task(self, task: Task, instance_name: str | None = None, *, reason: str = "") -> None:
         """Pause a template with all its instances, one instance, or a static task. Returns when it is stored.
 
-        A template is paused in one write, whatever the number of instances: no execution of it begins once two poll
-        intervals have passed, on any worker, and nothing of it is claimed or asked for. An instance that is being
-        executed ends as usual, and is paused then. A pause outlives restarts, deploys and updates. Pausing again
-        changes the reason, and nothing else.
+        A template is paused in one write, however many instances it has. Once two poll intervals have passed, no
+        execution of it starts on any worker, and nothing of it is claimed or queried. An execution under way finishes
+        as usual, and the instance is paused then. A pause survives restarts, deploys and updates. Pausing again changes
+        only the reason.
 
-        :param task: the template, with the name of an instance to pause that alone; a concrete instance; a static task.
-        :param reason: for people; 500 characters at most.
+        :param task: the template, with the name of an instance to pause only that one; a concrete instance; or a static
+            task.
+        :param reason: for people; up to 500 characters.
         :raises TaskNotFoundException: there is no such instance.
         :raises ValueError: the reason is too long, or a static task has no instances.
         :raises RepositoryException: the storage failed; whether it is paused is unknown.
@@ -280,14 +282,14 @@ class Steering(OnDemand):
             await self._steer(Pause(*locate(task, instance_name), self._observers, reason))
 
     async def resume_task(self, task: Task, instance_name: str | None = None, *, catch_up: bool = False) -> None:
-        """Let what was paused go on; does nothing if it isn't paused. Returns when it is stored.
+        """End a pause; does nothing if there is none. Returns when it is stored.
 
-        Resuming a template leaves instances alone that are paused by themselves, and the other way round.
+        Resuming a template doesn't resume instances that are paused individually, and the other way round.
 
         :param task: as in :meth:`pause_task`.
         :param catch_up: whether occurrences that came due during the pause count as missed, so that they are executed
-            as after an outage. Otherwise they are skipped, without any execution. One-off instances and occurrences
-            of which an attempt had begun are executed in either case.
+            as after an outage. Otherwise they are skipped, without any execution. One-off instances, and occurrences
+            that have already been attempted, are executed in either case.
         :raises TaskNotFoundException: there is no such instance.
         :raises ValueError: a static task has no instances.
         :raises RepositoryException: the storage failed; whether it is resumed is unknown.
@@ -299,9 +301,9 @@ class Steering(OnDemand):
             await self._steer(Resume(*locate(task, instance_name), self._observers, catch_up=catch_up))
 
     async def retry_task(self, task: Task, instance_name: str | None = None) -> bool:
-        """Give a dead instance fresh attempts, at once. What came due while it was dead is skipped.
+        """Give a dead instance fresh attempts, immediately. What came due while it was dead is skipped.
 
-        :param task: as in :meth:`pause_task`, but no template alone.
+        :param task: as in :meth:`pause_task`, but not a template by itself.
         :return: whether it was dead.
         :raises TaskNotFoundException: there is no such instance.
         :raises RepositoryException: the storage failed; whether it is executed again is unknown.
@@ -312,9 +314,9 @@ class Steering(OnDemand):
         return write.changed
 
     async def retry_dead(self, task: Task, progress: Progress | None = None) -> BulkResult:
-        """Give all instances of a template that are dead fresh attempts, with few round trips, in batches of 1,000.
+        """Give all dead instances of a template fresh attempts, with few round trips, in batches of 1,000.
 
-        :param progress: called after each batch with the number of instances dealt with so far.
+        :param progress: called after each batch with the number of instances processed so far.
         :raises ValueError: the task is not dynamic.
         """
         self._calls.check("retry_dead", task)
@@ -336,7 +338,7 @@ class Steering(OnDemand):
         *,
         reason: str = "",
     ) -> BulkResult:
-        """Pause many instances of a template, each as by :meth:`pause_task`, with few round trips."""
+        """Pause many instances of a template, each as with :meth:`pause_task`, with few round trips."""
         self._calls.check("pause_tasks", task)
         check_reason(reason)
 
@@ -353,7 +355,7 @@ class Steering(OnDemand):
         *,
         catch_up: bool = False,
     ) -> BulkResult:
-        """Resume many instances of a template, each as by :meth:`resume_task`, with few round trips."""
+        """Resume many instances of a template, each as with :meth:`resume_task`, with few round trips."""
         self._calls.check("resume_tasks", task)
 
         def prepare(name: str) -> tuple[str, Resume]:

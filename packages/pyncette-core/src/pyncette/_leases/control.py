@@ -53,7 +53,7 @@ class ControlReading:
             control = decode(record.spec) if record else Control()
         except ValueError as e:
             self._damaged = record.revision if record else None
-            logger.error("%s What was paused stays paused; pausing or resuming a template writes it anew.", e)
+            logger.error("%s What was paused stays paused; pausing or resuming a template rewrites it.", e)
             return False
         changed = control != self.control
         self.control, self._revision = control, record.revision if record else None

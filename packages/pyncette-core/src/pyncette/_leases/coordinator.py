@@ -247,7 +247,7 @@ class Coordinator:
             except UndecodableSpec as e:
                 name = name_of(record.key)
                 logger.error(
-                    "The record of %r can't be decoded (%s). It is kept, but will not run until it is scheduled anew.",
+                    "The record of %r can't be decoded (%s). It is kept, but will not run until it is scheduled again.",
                     name,
                     e,
                     extra={"task": name},

@@ -55,7 +55,7 @@ class Outcomes:
         tell_skips(self._observers, held.task, held.record, result.skips)
         for run in result.unknown:
             logger.warning(
-                "How the run of %s at %s ended is unknown: its worker, %s, has not told.",
+                "It is unknown how the run of %s at %s ended: its worker, %s, did not report it.",
                 held.task,
                 to_datetime(run.scheduled_at),
                 run.worker,
@@ -84,7 +84,7 @@ class Outcomes:
             return
         extra = {"task": held.task.canonical_name}
         if not held.taken:
-            logger.info("%s was removed or scheduled anew while it was executed.", held.task, extra=extra)
+            logger.info("%s was removed or rescheduled while it was executed.", held.task, extra=extra)
             return
         logger.warning(
             "The lease on %s was lost before its end was stored; it may have been executed twice.",
@@ -98,7 +98,7 @@ class Outcomes:
             self.attempt_lost(task, run, attempt.worker)
         if attempt.moved and attempt.go_to is not None:
             logger.warning(
-                "%s was due at %s, which is not on its schedule any more; it goes on at %s.",
+                "%s was due at %s, which is not on its schedule any more; it moves to %s.",
                 task,
                 to_datetime(attempt.due_at, task.tz),
                 to_datetime(attempt.go_to, task.tz),
@@ -138,7 +138,7 @@ class Outcomes:
         if band is Band.DEAD:
             logger.error("%s is dead until it is retried or rescheduled: %s", task, why, extra=extra)
         elif band is Band.PAUSED:
-            logger.error("%s is paused after failures in a row, the last one: %s", task, why, extra=extra)
+            logger.error("%s is paused after consecutive failures, the last one: %s", task, why, extra=extra)
         elif attempts > 1:
             logger.warning("The run of %s has failed after %d attempts: %s", task, attempts, why, extra=extra)
         elif result.reason:  # otherwise the failure of its only attempt is in the log

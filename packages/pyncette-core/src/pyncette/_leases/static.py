@@ -70,7 +70,7 @@ class CheckSchedule(Awaited):
         if self.known is not None:
             return on_schedule(self.known, lambda record: self._checked(record, now), now=now)
         key = self._name
-        logger.warning("The record of task %r is gone from the storage; storing it anew.", key, extra={"task": key})
+        logger.warning("The record of task %r is gone from the storage; storing it again.", key, extra={"task": key})
         return self._new(now)
 
     def _checked(self, record: Record, now: int) -> Change | None:
@@ -110,7 +110,7 @@ class CheckSchedule(Awaited):
         if first is None or latest is None or not waits or record.due_at <= latest:
             return None
         logger.warning(
-            "The stored next occurrence of task %r, %s, is later than its schedule has it; it is due at %s.",
+            "The stored next occurrence of task %r, %s, is later than on its schedule; it is now due at %s.",
             self._name,
             to_datetime(record.due_at).isoformat(),
             to_datetime(first).isoformat(),
@@ -171,7 +171,7 @@ class StoreSchedule(CheckSchedule):
         if not self._is_stored(record):
             logger.info("The schedule of task %r has changed in code; storing the new one.", key, extra={"task": key})
         elif band is Band.UNREADABLE:
-            logger.info("The record of task %r can be read again; it is scheduled anew.", key, extra={"task": key})
+            logger.info("The record of task %r can be read again; it is rescheduled.", key, extra={"task": key})
         else:
             return self._recomputed(record, now)
         due_at = self._kept(record) or self._spec.first(now)

@@ -130,7 +130,7 @@ def keeps_completed(record: Record, policies: Policies) -> bool:
 
 def why_paused(failed_in_a_row: int) -> str:
     """Why ``pause_after`` has paused an instance."""
-    return f"{failed_in_a_row} failed runs in a row"
+    return f"{failed_in_a_row} consecutive failed runs"
 
 
 def add_skips(state: State, skips: Sequence[Skipped], now: int, keep: int) -> None:

@@ -162,7 +162,7 @@ class Poller:
         except Exception:
             self._active.ended(lease)
             self._active.release(lease)
-            logger.exception("The executor failed to take %s; it will be tried when its lease expires.", lease.task)
+            logger.exception("The executor failed to start %s; it is retried when its lease expires.", lease.task)
 
     def _free(self) -> int:
         active, unsettled = len(self._active), self._coordinator.unsettled

@@ -50,7 +50,7 @@ class Watchdog:
             step = self.step
             if said is not None and step is not said:
                 seconds = time.monotonic() - said[0]
-                logger.warning("The event loop goes on, %.1f s after %s began to block it.", seconds, said[1])
+                logger.warning("The event loop is free again, %.1f s after %s blocked it.", seconds, said[1])
                 said = None
             if step is None:
                 continue
@@ -63,8 +63,8 @@ class Watchdog:
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - documented, in spite of its name
         where = "" if frame is None else f", now at {frame.f_code.co_filename}:{frame.f_lineno}"
         logger.warning(
-            "Task %s has been blocking the event loop for %.1f s%s. Nothing else runs meanwhile, heartbeats included: "
-            "await, or make it a plain function, which runs in a thread.",
+            "Task %s has been blocking the event loop for %.1f s%s. Nothing else runs in the meantime, not even "
+            "heartbeats: await, or make it a plain function, which runs in a thread.",
             name,
             seconds,
             where,

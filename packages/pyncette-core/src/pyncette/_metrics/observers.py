@@ -122,7 +122,7 @@ class _Sampled:
             ("task_name",),
         )
         self.beyond_lease = makes.gauge(
-            "pyncette_executions_beyond_lease", "Number of executions that go on though their lease has ended"
+            "pyncette_executions_beyond_lease", "Number of executions that continue after their lease has expired"
         )
         self.overdue = makes.gauge("pyncette_writes_overdue", "1 while writes wait for a storage that fails, else 0")
         self.clock_offset = makes.gauge(

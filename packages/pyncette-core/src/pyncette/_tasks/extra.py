@@ -60,13 +60,13 @@ class ExtraRun:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """Moments of the past that are executed one after another.
+    """Past moments that are executed one after another.
 
     :ivar id: of its runs, too.
     :ivar next_at: the moment that comes next, or is being executed.
     :ivar last: the last one.
     :ivar total: how many there are; a lower bound above 100,000 for a cron expression.
-    :ivar done: how many of them have ended.
+    :ivar done: how many of them are done.
     :ivar spec: the schedule as it was when the backfill was asked for, as text.
     :ivar carried: what a carrier gave then.
     """

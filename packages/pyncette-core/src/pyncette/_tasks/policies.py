@@ -52,17 +52,17 @@ class FailureMode(enum.Enum):
 
 @plain_members
 class OnExhausted(enum.Enum):
-    """What becomes of an instance whose run has failed."""
+    """What happens to an instance whose run has failed."""
 
     NEXT = "next"
-    """It goes on with the next occurrence. One without any is finished."""
+    """It continues with the next occurrence. If there is none, it is finished."""
     HOLD = "hold"
-    """It is dead: kept, and executed no more until it is retried, rescheduled or removed."""
+    """It is dead: kept, but not executed again until it is retried, rescheduled or removed."""
 
 
 @plain_members
 class CatchUp(enum.Enum):
-    """Which of several occurrences that were missed are executed. The others are skipped as ``coalesced``."""
+    """Which of several missed occurrences are executed. The others are skipped as ``coalesced``."""
 
     ALL = "all"
     """All of them, one after another."""
@@ -74,10 +74,10 @@ class CatchUp(enum.Enum):
 
 @plain_members
 class Overlap(enum.Enum):
-    """What becomes of occurrences that come due while one is open, waits between its attempts included."""
+    """What happens to occurrences that come due while another one is open, including the waits between its attempts."""
 
     QUEUE = "queue"
-    """They have been missed then: ``catch_up`` decides."""
+    """They count as missed: ``catch_up`` decides."""
     SKIP = "skip"
     """They are skipped."""
     CANCEL = "cancel"
@@ -114,7 +114,7 @@ class Policies:
     fast_forward: Annotated[
         bool,
         Policy(
-            "whether occurrences that were missed are skipped, as with :attr:`CatchUp.EARLIEST`; False by default.",
+            "whether missed occurrences are skipped, as with :attr:`CatchUp.EARLIEST`; False by default.",
             check=check_flag,
             write="fast_forward=True",
             words=("skip_missed",),
@@ -142,7 +142,7 @@ class Policies:
     lease_duration: Annotated[
         datetime.timedelta,
         Policy(
-            "how soon others execute an occurrence again when its worker has died; 60 seconds by default.",
+            "how soon others execute an occurrence again after its worker has died; 60 seconds by default.",
             check=check_duration,
             write="lease_duration=timedelta(seconds=…)",
             words=(
@@ -154,9 +154,9 @@ class Policies:
     heartbeat: Annotated[
         bool | Literal["cancel"],
         Policy(
-            "whether the worker renews the lease of what it executes; True by default. With ``'cancel'`` it also "
-            "cancels an execution whose lease was lost. With False, what outlasts its lease is executed again "
-            "elsewhere.",
+            "whether the worker renews the lease of what it executes; True by default. ``'cancel'`` also cancels an "
+            "execution that has lost its lease. With False, an execution that outlasts its lease is executed again by "
+            "another worker.",
             check=check_heartbeat,
             write="heartbeat=True",
             words=("auto_extend", "auto_renew", "auto_renewal", "keep_alive", "keepalive", "renew_lease"),
@@ -165,8 +165,8 @@ class Policies:
     retry: Annotated[
         RetryPolicy | None,
         Policy(
-            "when a run that failed is executed again: a :class:`Retry`, or a function ``(attempt, error)`` that "
-            "returns the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.",
+            "when a failed run is executed again: a :class:`Retry`, or a function ``(attempt, error)`` that returns "
+            "the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.",
             check=check_retry,
             write="retry=Retry(5)",
             words=(
@@ -178,8 +178,8 @@ class Policies:
     on_exhausted: Annotated[
         OnExhausted | None,
         Policy(
-            "what becomes of an instance whose run has failed: :attr:`OnExhausted.NEXT`, or :attr:`OnExhausted.HOLD`, "
-            "which keeps it as dead; by default one-off instances are held, the others go on.",
+            "what happens to an instance whose run has failed: :attr:`OnExhausted.NEXT`, or :attr:`OnExhausted.HOLD`, "
+            "which keeps it as dead. By default one-off instances are held and others continue.",
             check=check_optional(check_choice(OnExhausted)),
             write="on_exhausted=OnExhausted.HOLD",
             words=("dead_letter", "dead_letter_queue", "dlq", "on_exhaustion", "on_giveup"),
@@ -188,7 +188,7 @@ class Policies:
     catch_up: Annotated[
         CatchUp,
         Policy(
-            "which of several occurrences that were missed are executed; :attr:`CatchUp.ALL` by default.",
+            "which of several missed occurrences are executed; :attr:`CatchUp.ALL` by default.",
             check=check_choice(CatchUp),
             write="catch_up=CatchUp.LATEST",
             words=("catchup", "coalesce", "misfire_policy", "on_missed"),
@@ -197,8 +197,8 @@ class Policies:
     timeout: Annotated[
         datetime.timedelta | None,
         Policy(
-            "an attempt that takes longer is cancelled, and has failed; None by default: never. A plain function can't "
-            "be cancelled: it counts as timed out, and keeps its slot until it returns.",
+            "an attempt that takes longer is cancelled and has failed; None by default: never. A plain function can't "
+            "be cancelled: it counts as timed out, but keeps its slot until it returns.",
             check=check_optional(check_duration),
             write="timeout=timedelta(minutes=…)",
             words=("execution_timeout", "job_timeout", "max_duration", "max_runtime", "time_limit"),
@@ -207,7 +207,7 @@ class Policies:
     max_lateness: Annotated[
         datetime.timedelta | None,
         Policy(
-            "an occurrence that could not begin so soon after it came due is skipped; None by default: never.",
+            "an occurrence that could not start within this time after it came due is skipped; None by default: never.",
             check=check_optional(check_duration),
             write="max_lateness=timedelta(minutes=…)",
             words=("expires", "grace_period", "misfire_grace_time", "misfire_threshold", "start_deadline"),
@@ -216,7 +216,7 @@ class Policies:
     overlap: Annotated[
         Overlap,
         Policy(
-            "what becomes of occurrences that come due while one is open; :attr:`Overlap.QUEUE` by default.",
+            "what happens to occurrences that come due while one is open; :attr:`Overlap.QUEUE` by default.",
             check=check_choice(Overlap),
             write="overlap=Overlap.SKIP",
             words=("allow_overlap", "concurrency_policy", "no_overlap", "overlap_policy", "singleton"),
@@ -225,8 +225,8 @@ class Policies:
     jitter: Annotated[
         datetime.timedelta | None,
         Policy(
-            "each occurrence comes due later by a part of it, which is always the same for an instance and evenly "
-            "spread over instances; None by default.",
+            "delays each occurrence by a part of this, which is always the same for an instance and evenly spread "
+            "over instances; None by default.",
             check=check_optional(check_duration),
             write="jitter=timedelta(minutes=…)",
             words=("random_delay", "splay", "spread", "stagger"),
@@ -235,8 +235,8 @@ class Policies:
     concurrency: Annotated[
         int | None,
         Policy(
-            "at most this many executions of this task at a time in one process; None by default, which leaves it to "
-            "``concurrency_limit`` of the app.",
+            "the maximum number of executions of this task at a time in one process; None by default: only the app's "
+            "``concurrency_limit`` applies.",
             check=check_optional(check_whole(1)),
             write="concurrency=1",
             words=("max_active_runs", "max_concurrency", "max_concurrent", "max_instances", "max_running_jobs"),
@@ -245,7 +245,7 @@ class Policies:
     retain: Annotated[
         datetime.timedelta | None,
         Policy(
-            "how long an instance is kept that has no further occurrence; None by default: it is removed at once.",
+            "how long to keep an instance that has no further occurrence; None by default: it is removed immediately.",
             check=check_optional(check_duration),
             write="retain=timedelta(days=…)",
             words=("delete_after", "keep_result", "retention", "ttl_after_finished"),
@@ -254,8 +254,8 @@ class Policies:
     pause_after: Annotated[
         int | None,
         Policy(
-            "so many failed runs in a row pause the instance until it is resumed; None by default: never. Excludes "
-            "``on_exhausted=OnExhausted.HOLD``.",
+            "the number of consecutive failed runs after which the instance is paused until it is resumed; None by "
+            "default: never. Can't be combined with ``on_exhausted=OnExhausted.HOLD``.",
             check=check_optional(check_whole(1)),
             write="pause_after=10",
             words=("circuit_breaker", "disable_after", "max_failures", "pause_on_failure"),
@@ -264,7 +264,7 @@ class Policies:
     keep_runs: Annotated[
         int,
         Policy(
-            "of how many runs, the latest ones, each instance remembers how they ended, 100 at most; 3 by default.",
+            "the number of latest runs of which each instance keeps the result, up to 100; 3 by default.",
             check=check_whole(0, MOST_RUNS),
             write="keep_runs=3",
             words=("history_limit", "keep_history", "result_ttl"),

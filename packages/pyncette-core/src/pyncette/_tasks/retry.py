@@ -14,19 +14,19 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Failed attempts are repeated, with a delay that grows.
+    """Retries failed attempts, with a growing delay.
 
-    :ivar max_attempts: attempts of one run in all, so 1 means no retry. Lost ones don't count.
+    :ivar max_attempts: total attempts of one run, so 1 means no retry. Lost attempts don't count.
     :ivar delay: from the end of the first failed attempt to the second one.
-    :ivar factor: what the delay grows by with each further failure; at least 1.
-    :ivar max_delay: what it grows to at most.
-    :ivar jitter: each delay is longer or shorter by a random part of itself, at most this one; from 0 to 1.
-    :ivar max_elapsed: no attempt begins later than this after the first one of the run; None for no limit.
-    :ivar max_lost: how often a run's worker may die, or lose its lease, in the midst of it: then the run has failed.
+    :ivar factor: the factor by which the delay grows with each further failure; at least 1.
+    :ivar max_delay: the maximum delay.
+    :ivar jitter: each delay is randomly lengthened or shortened by up to this fraction of itself; from 0 to 1.
+    :ivar max_elapsed: no attempt starts later than this after the first attempt of the run; None for no limit.
+    :ivar max_lost: how often a run's worker may die, or lose its lease, during the run, before the run has failed.
         Until then it is executed again, as after a failure.
-    :ivar on: errors after which there is a further attempt. A time-out counts as a ``TimeoutError``.
-    :ivar give_up_on: errors after which there is none, though ``on`` includes them.
-    :raises TypeError: a value is of a wrong type.
+    :ivar on: errors after which there is another attempt. A time-out counts as a ``TimeoutError``.
+    :ivar give_up_on: errors after which there is no other attempt, even if ``on`` includes them.
+    :raises TypeError: a value has the wrong type.
     :raises ValueError: a value is out of range.
     """
 

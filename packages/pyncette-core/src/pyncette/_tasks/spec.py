@@ -39,7 +39,7 @@ class Bounds:
 
     :ivar start_at: the first moment; an interval's occurrences are this one and those a multiple of the interval later.
         It may lie in the past.
-    :ivar end_at: the last moment, included.
+    :ivar end_at: the latest moment, inclusive.
     :ivar max_runs: how many occurrences may begin; counted by whoever begins them.
     """
 

@@ -3,15 +3,14 @@
 Core alone reads it; stores keep it. Fields that this version does not know are kept. In this order:
 
 =========  ===========================================================================================================
-``v``      version of the format
-``fence``  fence of the attempt that was settled last: proof that a settlement whose answer was lost is stored
-``ok``     runs that succeeded
-``runs``   the latest runs, oldest first: scheduled at, started after, took, attempts, outcome, worker, further fields
-``past``   other totals, by outcome or by the reason of skips; ``began``: occurrences of which an attempt began
-others     ``row``: failed runs in a row; ``now``: attempts of the run that is open; ``window``: skipped ahead of time;
-           ``moved``: the occurrence that was moved onto the schedule; ``why``: of a pause; ``since``: when it began, if
-           something was under way; ``extra``: runs beside the schedule, see :mod:`pyncette._tasks.extra`
-=========  ===========================================================================================================
+``v``      version of the format ``fence``  fence of the attempt that was settled last: proof that a settlement whose
+answer was lost is stored ``ok``     runs that succeeded ``runs``   the latest runs, oldest first: scheduled at, started
+after, took, attempts, outcome, worker, further fields ``past``   other totals, by outcome or by the reason of skips;
+``began``: occurrences of which an attempt began others     ``row``: failed runs in a row; ``now``: attempts of the run
+that is open; ``window``: skipped ahead of time; ``moved``: the occurrence that was moved onto the schedule; ``why``: of
+a pause; ``since``: when it began, if something was under way; ``extra``: runs beside the schedule, see
+:mod:`pyncette._tasks.extra` =========
+===========================================================================================================
 
 Nearly always a run has succeeded and there are no others: then the text is edited, not decoded.
 """
@@ -48,7 +47,7 @@ class Run:
     :ivar last: the last of several skipped occurrences.
     :ivar count: number of occurrences.
     :ivar exact: False if ``count`` is a lower bound.
-    :ivar lost: workers that attempts were lost with.
+    :ivar lost: the workers whose attempts were lost.
     :ivar fence: of an at-most-once run, by which its end is told.
     """
 

@@ -25,7 +25,7 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 class PartitionSelector(Protocol):
-    """Chooses the partition of an instance; must give the same answer for ever."""
+    """Chooses the partition of an instance; must always return the same one."""
 
     def __call__(self, partition_count: int, task_id: str, /) -> int: ...
 
@@ -35,17 +35,17 @@ class Task(Generic[P]):
 
     Tasks are made by the decorators of :class:`pyncette.Pyncette` and by :meth:`instantiate`.
 
-    :ivar name: the name; of an instance the one under its template.
-    :ivar canonical_name: the name, unique over all tasks of an app: ``template:instance``, in a partition
-        ``template:partition:instance``. A ``:`` in a name is doubled. Also the key in the storage; that of a static
-        task begins with ``:static:`` there.
+    :ivar name: the name; for an instance, its name under the template.
+    :ivar canonical_name: the name, unique among all tasks of an app: ``template:instance``, in a partition
+        ``template:partition:instance``. A ``:`` in a name is doubled. This is also the key in the storage, where that
+        of a static task starts with ``:static:``.
     :ivar task_func: the decorated function.
     :ivar parent_task: the template or partition of an instance, otherwise None.
     :ivar extra_args: the arguments.
-    :ivar enabled: whether this app executes the task; can be set until the loop runs.
-    :ivar scheduling: what became of an instance that :meth:`~pyncette.PyncetteContext.schedule_task` has returned.
+    :ivar enabled: whether this app executes the task; can be changed until the loop runs.
+    :ivar scheduling: what happened to an instance that :meth:`~pyncette.PyncetteContext.schedule_task` has returned.
     :ivar synchronous: whether the function is a plain one, which runs in a worker thread.
-    :ivar arguments: what the function declares as its arguments, None if it takes the context alone.
+    :ivar arguments: the arguments that the function declares, None if it takes only the context.
     """
 
     def __init__(
@@ -119,17 +119,17 @@ class Task(Generic[P]):
 
     @property
     def start_at(self) -> datetime.datetime | None:
-        """The first moment at which there may be an occurrence, None without such a bound."""
+        """The earliest moment at which there may be an occurrence, None without such a bound."""
         return None if self._bounds.start_at is None else to_datetime(self._bounds.start_at)
 
     @property
     def end_at(self) -> datetime.datetime | None:
-        """The last moment at which there may be an occurrence, None without such a bound."""
+        """The latest moment at which there may be an occurrence, None without such a bound."""
         return None if self._bounds.end_at is None else to_datetime(self._bounds.end_at)
 
     @property
     def max_runs(self) -> int | None:
-        """How many occurrences are executed at most, None without such a bound."""
+        """The maximum number of occurrences that are executed, None without such a bound."""
         return self._bounds.max_runs
 
     @property
@@ -228,16 +228,16 @@ class Task(Generic[P]):
         """A concrete instance of this template, as :meth:`~pyncette.PyncetteContext.schedule_task` stores it.
 
         :param name: its name, unique under the template.
-        :param schedule: a cron expression. The template's schedule is the default of all three kinds.
+        :param schedule: a cron expression. By default, the template's schedule of any of the three kinds applies.
         :param interval: the time between two occurrences.
         :param execute_at: the only occurrence. A naive one is local time.
-        :param timezone: of ``schedule``; the template's by default.
-        :param start_at: the first moment; an interval counts from it. It may lie in the past.
-        :param end_at: the last moment, included.
-        :param max_runs: how many occurrences are executed, whatever becomes of them.
-        :param args: arguments of any name.
-        :param kwargs: further arguments; the template's are the defaults.
-        :raises ValueError: the task is no template, or schedule or arguments are not valid.
+        :param timezone: the timezone of ``schedule``; the template's by default.
+        :param start_at: the earliest moment for an occurrence; an interval counts from it. It may be in the past.
+        :param end_at: the latest moment, inclusive.
+        :param max_runs: how many occurrences are executed, whatever their outcome.
+        :param args: arguments with any name.
+        :param kwargs: further arguments; the template supplies defaults.
+        :raises ValueError: the task is not a template, or schedule or arguments are not valid.
         :raises TypeError: a policy is given, or a keyword is misspelt.
         """
         home = self.home_of(names.check_name(name, "task instance"))
@@ -335,11 +335,11 @@ class Task(Generic[P]):
         return timing
 
     def upcoming(self, after: datetime.datetime | None = None) -> Iterator[datetime.datetime]:
-        """The occurrences after ``after`` (default: now), endless and lazy, in the task's timezone.
+        """The occurrences after ``after`` (default: now), as an endless lazy iterator, in the task's timezone.
 
         For previews and tests: it shows the schedule, not what is stored.
 
-        :raises ValueError: a template without a schedule of its own.
+        :raises ValueError: the task is a template without a schedule.
         """
         if self._schedule is None:
             raise ValueError(f"{self.name!r} has no schedule of its own; ask one of its instances.")

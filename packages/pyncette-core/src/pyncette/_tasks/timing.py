@@ -33,7 +33,7 @@ def read_timing(timing: Timing, *, may_be_over: bool = False) -> tuple[Schedule,
 
     :param may_be_over: whether a schedule whose last moment has passed is a schedule.
     :raises ValueError: they contradict each other, or a value is wrong.
-    :raises TypeError: a value is of a wrong type.
+    :raises TypeError: a value has the wrong type.
     """
     schedule = make_schedule(
         schedule=timing.get("schedule"),
