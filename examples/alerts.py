@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["pyncette-core"]
 # ///
-"""Alerts without a metrics server: an observer tells of runs that have failed for good, and of lost leases."""
+"""Alerts without a metrics server: an observer reports runs that have failed for good, and lost leases."""
 
 import contextlib
 import datetime

@@ -89,7 +89,7 @@ def settings(python: str) -> dict[str, str]:
 
 
 def failure(command: str, output: str) -> Problem:
-    """What to tell of a command that failed."""
+    """What to say about a command that failed."""
     if OFFLINE.search(output):
         return Problem("The package index can't be reached: check the network, or pip's settings (pip config list).")
     return Problem(f"{command} failed:\n{tail(output)}")

@@ -15,6 +15,12 @@ INSTEAD = {
     r"\bcrews?\b": "workers",
     r"\bNone of these storages\b": "",
     r"\bmoods?\b": "states",
+    r"\bfor ever\b": "forever",
+    r"\bfail-overs?\b": "failover",
+    r"\b(told|tells?|telling) of\b": "reports, describes, says about",
+    r"\btimes by now\b": "times so far",
+    r"\bso many (are|at a time|seconds|times as many|runs|partitions|columns)\b": "this many, how many",
+    r"\bis tried on\b": "is retried",
 }
 EXCEPT = {"docs/contributing.md", "tests/architecture/test_prose.py"}
 """The guide itself names what it forbids."""

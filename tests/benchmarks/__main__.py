@@ -103,7 +103,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--runs", type=int, default=3, help=f"runs of each, of which the median counts (3); {' and '.join(ONCE)}: one"
     )
-    parser.add_argument("--old-lines", type=int, metavar="N", help=f"so many are deleted in the case {PRUNING}")
+    parser.add_argument("--old-lines", type=int, metavar="N", help=f"how many are deleted in the case {PRUNING}")
     parser.add_argument(
         "--instances", type=int, metavar="N", default=100_000, help="of the case scale, up to 10 million"
     )

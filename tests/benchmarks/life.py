@@ -120,7 +120,7 @@ def tell(step: str, said: str, *, client: float, server: float) -> None:
 
 
 async def copy(repository: Repository, sample: Record, count: int, start: int, *, moment: int | None = None) -> None:
-    """Store so many instances more, like a sample but for their names and moments, without a scheduler."""
+    """Store this many more instances, like a sample but for their names and moments, without a scheduler."""
     prefix = f"{sample.queue}:user-"
     for first in range(start, start + count, AT_ONCE):
         changes = []

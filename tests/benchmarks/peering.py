@@ -131,7 +131,7 @@ async def _execute(url: str, statement: str) -> None:
 
 
 def measure(peer: Peer, server: Server, jobs: int, mode: str) -> dict[str, float]:
-    """Let it schedule and execute so many jobs.
+    """Let it schedule and execute this many jobs.
 
     :raises RuntimeError: it did not.
     """

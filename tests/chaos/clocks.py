@@ -28,7 +28,7 @@ def environment(file: Path) -> dict[str, str]:
 
 
 def set_clock(file: Path, seconds: int) -> None:
-    """So many seconds ahead of the true time from now on, or within a second."""
+    """This many seconds ahead of the true time from now on, or within a second."""
     new = file.with_suffix(".new")
     new.write_text(f"{seconds:+d}\n")
     new.replace(file)

@@ -1,4 +1,4 @@
-"""Fail-overs: of Redis by its sentinels or its cluster, of PostgreSQL to a standby that is promoted."""
+"""Failovers: of Redis by its sentinels or its cluster, of PostgreSQL to a standby that is promoted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FailOver(Protocol):
         number, which chooses the master where there are several."""
 
     def recover(self) -> None:
-        """Let the one that was lost come back, as a replica, so that there may be another fail-over."""
+        """Let the one that was lost come back, as a replica, so that there may be another failover."""
 
 
 @dataclass(slots=True)

@@ -228,7 +228,7 @@ _NETWORK: dict[str, Callable[[Sequence[Network], float], Awaitable[None]]] = {
 
 @asynccontextmanager
 async def networks(store: Store, count: int) -> AsyncIterator[list[Network]]:
-    """So many ways to the store's server, for those whose connections are to be hurt; none if it has no server."""
+    """The ways to the store's server, for those whose connections are to be hurt; none if it has no server."""
     async with AsyncExitStack() as stack:
         if store.address is None:
             yield []

@@ -2,7 +2,7 @@
 execute them, and writes down each call.
 
 Arguments: the event loop, the journal, the options of :func:`tests.chaos.worker.declare` as JSON, and the operator's
-number. SIGTERM ends it: everything is resumed first, and what would go on for ever is removed.
+number. SIGTERM ends it: everything is resumed first, and what would go on forever is removed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Operator:
             await self._insist("unschedule", name, functools.partial(self._context.unschedule_task, self._task, name))
 
     async def _insist(self, operation: str, name: str, ask: Callable[[], Awaitable[Any]]) -> None:
-        while await self._call(operation, name, ask) == "unknown":  # noqa: ASYNC110 - the storage tells of no recovery
+        while await self._call(operation, name, ask) == "unknown":  # noqa: ASYNC110 - the storage reports no recovery
             await anyio.sleep(0.2)
 
     async def _call(self, operation: str, name: str, ask: Callable[[], Awaitable[Any]], word: str = "") -> str:

@@ -34,11 +34,11 @@ LEAD_SECONDS = 1
 class Plan:
     """What is asked for.
 
-    :ivar instances: so many are due each second.
+    :ivar instances: how many are due each second.
     :ivar every: seconds between two faults, on average.
     :ivar lease: seconds.
     :ivar poll: seconds between two looks at the storage.
-    :ivar batch: so many are claimed, and executed, at a time by each worker.
+    :ivar batch: how many are claimed, and executed, at a time by each worker.
     """
 
     store: str

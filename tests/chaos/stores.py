@@ -72,7 +72,7 @@ NO_SERVER = "a file has no server"
 OWN_CLOCK = "it has no clock, and its workers go by those of their machines"
 ALONE = "its server has no replica"
 FOUND = "its clients are told the addresses of the servers by these"
-BY_FAILOVER = "its servers are lost by fail-overs"
+BY_FAILOVER = "its servers are lost by failovers"
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def executed(
 
 
 def verdict(*executions: Execution, faults: tuple[Fault, ...] = (), seconds: int = 1, name: str = "s1") -> Verdict:
-    """Of an instance that is due from second 10 on, so many times."""
+    """Of an instance that is due from second 10 on, this many times."""
     first = 10 * SECOND + OFFSET
     expected = {name: (first, first + (seconds - 1) * SECOND)}
     return Checker(History(list(executions)), faults, expected, OFFSET, LEASE).check()

@@ -25,7 +25,7 @@ from .orphans import end_with_parent
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONG = 6
-"""What takes longer than one part in so many of a lease is written down."""
+"""What takes longer than one part in this many of a lease is written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Watcher(Observer):
 
 
 def watch_stalls(journal: Journal, lease: float) -> None:
-    """Write down when the whole process stood still. Runs for ever, in a thread."""
+    """Write down when the whole process stood still. Runs forever, in a thread."""
     last = now()
     while True:
         select.select([], [], [], 0.05)  # a clock that is faked breaks time.sleep()

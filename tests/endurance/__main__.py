@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--store", choices=STORES, required=True)
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--instances", type=int, default=200, help="so many occurrences a second")
+    parser.add_argument("--instances", type=int, default=200, help="how many occurrences a second")
     parser.add_argument("--report", type=Path, help="a file for all measurements, as JSON")
     given = parser.parse_args()
     os.environ.update(CREDENTIALS)

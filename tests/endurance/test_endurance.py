@@ -31,7 +31,7 @@ def test_nothing_grows(name: str, start_server: StartServer, tmp_path: Path, mon
 
 
 def measured(grown: float) -> Series:
-    """A hundred megabytes, more or less, that grow by so many bytes over the second half."""
+    """A hundred megabytes, more or less, that grow by this many bytes over the second half."""
     rng = random.Random(1)
     noise = (rng.uniform(-MEGABYTE, MEGABYTE) for _ in range(200))
     return Series("memory", "worker", [(n, 100 * MEGABYTE + n * grown / 100 + each) for n, each in enumerate(noise)])

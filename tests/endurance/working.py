@@ -25,7 +25,7 @@ from .measures import of_worker, records, stored_bytes
 
 PATIENCE_SECONDS = 240
 ONE_OFFS = 20
-"""So many are scheduled with each measurement: records come and go."""
+"""How many are scheduled with each measurement: records come and go."""
 BYTES_SECONDS = 600
 """Bytes of the store are judged in runs that take at least this long, because stores only tidy up now and then."""
 MEASUREMENTS = 400
@@ -36,7 +36,7 @@ MEASUREMENTS = 400
 class Effort:
     """What is asked for.
 
-    :ivar instances: so many are due each second.
+    :ivar instances: how many are due each second.
     """
 
     seconds: float

@@ -42,7 +42,7 @@ class Network:
         self.latency = 0.0
 
     def swallow(self) -> None:
-        """Swallow everything until :meth:`restore`, on new connections too. What is open stays silent for ever."""
+        """Swallow everything until :meth:`restore`, on new connections too. What is open stays silent forever."""
         self._down = True
         for link in list(self._links):  # a test may serve the network in another thread
             link.silent = True

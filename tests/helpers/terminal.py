@@ -71,7 +71,7 @@ class Place:
         )
 
     def show(self, columns: int, *arguments: str, typed: str = "", **extra: str) -> Screen:
-        """In a terminal that is so many columns wide."""
+        """In a terminal that is this many columns wide."""
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A network that misbehaves between an app and each kind of storage: no lease is lost, nothing takes for ever."""
+"""A network that misbehaves between an app and each kind of storage: no lease is lost, nothing takes forever."""
 
 from __future__ import annotations
 

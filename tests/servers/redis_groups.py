@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 30.0
 
 
 class RedisCluster:
-    """Provides clusters of three masters, all slots served, each with so many replicas: after the masters in
+    """Provides clusters of three masters, all slots served, each with this many replicas: after the masters in
     ``nodes``."""
 
     def __init__(self, kind: str, tree: Tree, replicas: int = 0) -> None:

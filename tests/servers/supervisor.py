@@ -106,7 +106,7 @@ def reap() -> None:
 
 
 def status(entry: Path) -> list[str]:
-    """Return what /proc tells of a process or thread, from its state and its parent on."""
+    """Return what /proc says about a process or thread, from its state and its parent on."""
     return (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
 
 

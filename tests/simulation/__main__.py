@@ -1,6 +1,6 @@
 """Simulates whole apps, and checks what happened.
 
-python -m tests.simulation --seeds 0..10000               # so many runs
+python -m tests.simulation --seeds 0..10000               # this many runs
 python -m tests.simulation --seconds 600 --jobs 2         # as many as there is time for
 python -m tests.simulation --seeds 4711                   # one again, to the letter, with all that is wrong
 python -m tests.simulation --mutants                      # is each fault that is put into core found?
@@ -99,7 +99,7 @@ def _summary(total: Counter[str], wrong: int, seconds: float, first: int, last: 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=_seeds, default=range(10**9), help="one, or from..to")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after so many")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start nothing after this many")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--no-shrink", action="store_true", help="only say what fails")
     parser.add_argument("--mutants", action="store_true", help="put faults into core, and see that each is found")

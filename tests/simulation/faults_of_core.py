@@ -12,7 +12,7 @@ class Mutant:
     :ivar module: of ``pyncette``.
     :ivar old: what is written there, once.
     :ivar new: what is written instead.
-    :ivar seeds: within so many it is found.
+    :ivar seeds: it is found within this many.
     """
 
     name: str

@@ -175,7 +175,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self._timers:
             moments.append(self._timers[0][0])
         if not moments:
-            raise RuntimeError("Everybody waits for ever.")
+            raise RuntimeError("Everybody waits forever.")
         self._now = max(self._now, min(moments))
 
     def _timer_handle_cancelled(self, handle: TimerHandle) -> None:

@@ -20,7 +20,7 @@ def moment(microseconds: int) -> datetime:
 
 
 def after(seconds: float) -> datetime:
-    """A moment so many seconds after the beginning."""
+    """A moment this many seconds after the beginning."""
     return moment(EPOCH + round(seconds * 1_000_000))
 
 

@@ -64,7 +64,7 @@ class World:
             group.cancel_scope.cancel()
 
     async def miss_a_month(self, count: int, templates: Sequence[Task] | None = None) -> None:
-        """Of so many instances of each template."""
+        """Of this many instances of each template."""
         async with self.app.create() as context:
             for template in templates or [self.template]:
                 given = ((f"behind {number}", {"interval": HOUR, "start_at": START}) for number in range(count))
@@ -177,7 +177,7 @@ async def test_a_backlog_on_the_only_slot() -> None:
 
 @pytest.mark.parametrize("slots, policies", [(4, {}), (1, {}), (100, {"concurrency": 1})])
 async def test_a_backlog_beside_more_on_time_than_there_are_slots(slots: int, policies: dict[str, Any]) -> None:
-    """It gets half, and is not left out for ever."""
+    """It gets half, and is not left out forever."""
     world = World(lasting=0.5, concurrency_limit=slots, **policies)
     await world.miss_a_month(1000)
     per_second = 2 * policies.get("concurrency", slots)

@@ -122,8 +122,8 @@ async def test_a_failure_is_logged_in_full_once(
         await clock.advance(3 * MINUTE)
         assert told() == [
             ("Task failing failed.", True),
-            ("Task failing failed; 2 times by now as in the last traceback: ValueError: no 2", False),
-            ("Task failing failed; 3 times by now as in the last traceback: ValueError: no 3", False),
+            ("Task failing failed with the same error, 2 times so far: ValueError: no 2", False),
+            ("Task failing failed with the same error, 3 times so far: ValueError: no 3", False),
         ]
         await clock.advance(2 * MINUTE)
         assert told() == [("Task failing failed.", True)] * 2

@@ -1,4 +1,4 @@
-"""A herd of instances that are due at one moment, spread by ``jitter``: evenly, and each at its own time for ever."""
+"""A herd of instances that are due at one moment, spread by ``jitter``: evenly, and each at its own time forever."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ LIVES = int(os.environ.get("PYNCETTE_MODEL_LIVES", "400"))
 ``PYNCETTE_MODEL_LIVES=100000 ./dev test packages/pyncette-core/tests/test_model.py``."""
 
 PARTS = 4
-"""The second kind is lived by so many processes."""
+"""How many processes live the second kind."""
 
 ERRORS: dict[str, tuple[AttemptEnd, BaseException | None]] = {
     "ok": (AttemptEnd.SUCCEEDED, None),

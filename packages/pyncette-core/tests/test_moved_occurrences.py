@@ -29,7 +29,7 @@ class Scene:
         self.template = self.app.dynamic_task(name="template", **policies)(self.bench.log.note)
 
     async def store(self, due: int, *, since: int | None = None) -> None:
-        """Due so many seconds after midnight; the schedule was stored then, if that is given."""
+        """Due this many seconds after midnight; the schedule was stored then, if that is given."""
         (ref,) = [self.template.instantiate("a", **DAILY).ref]
         (record,) = await self.bench.repository.read([ref])
         assert record is not None
@@ -74,7 +74,7 @@ async def test_one_whose_next_moment_has_come_is_executed() -> None:
 
 
 async def test_it_is_moved_once() -> None:
-    """Workers with other rules must not push it around for ever: once moved, it is executed by whoever claims it."""
+    """Workers with other rules must not push it around forever: once moved, it is executed by whoever claims it."""
     scene = Scene()
     async with scene.bench.running(scene.app) as worker:
         await worker.context.schedule_task(scene.template, "a", **DAILY)

@@ -142,7 +142,7 @@ def test_failures_are_logged_once_for_each_observer_and_event(caplog: pytest.Log
 
 @pytest.mark.parametrize("method", ["takes", "took"])
 def test_the_choice_of_attempts_fails(caplog: pytest.LogCaptureFixture, method: str) -> None:
-    """It is logged once; that observer is told of no attempt, and others are."""
+    """It is logged once; that observer receives no attempt, and others do."""
     task = Pyncette().task(interval=MINUTE)(_body)
 
     class Broken(SamplingObserver):

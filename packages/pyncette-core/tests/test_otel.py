@@ -224,7 +224,7 @@ class Heard(Observer):
 
 
 class NotAttempts(Sampler):
-    """Samples everything but attempts, by what it is told of them."""
+    """Samples everything but attempts, by what it knows about them."""
 
     def should_sample(
         self,

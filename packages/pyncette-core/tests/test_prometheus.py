@@ -146,7 +146,7 @@ async def test_a_cancelled_execution_is_no_failure() -> None:
 
 
 async def test_what_is_sampled() -> None:
-    """Of several workers one tells of what is stored, and another one when that has ended."""
+    """Of several workers one reports what is stored, and another one when that has ended."""
     clock, repository = ManualClock(), MemoryRepository()
 
     def worker(name: str) -> tuple[Pyncette, CollectorRegistry]:

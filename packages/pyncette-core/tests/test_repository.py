@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Rivalled(MemoryRepository):
-    """Somebody else is faster, so many times, and takes all that was found."""
+    """Somebody else is faster, this many times, and takes all that was found."""
 
     def __init__(self, times: int) -> None:
         super().__init__()

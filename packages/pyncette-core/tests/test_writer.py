@@ -325,7 +325,7 @@ async def test_what_stays_busy_fails_at_last(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_what_is_busy_is_retried_though_nobody_moves_the_clock() -> None:
-    """Another transaction ends in real time. Waiting for it in virtual time, a call would hang for ever."""
+    """Another transaction ends in real time. Waiting for it in virtual time, a call would hang forever."""
     repository = Busy()
     repository.locked.add("q:x")
     clock = ManualClock()

@@ -217,7 +217,7 @@ class TestContention:
 
 class TestNeighbours:
     async def test_others_static_tasks(self, watched: Factory, proxy: Wire) -> None:
-        """Those of other apps, and of tasks that are gone from the code, stand in the same place, overdue for ever."""
+        """Those of other apps, and of tasks that are gone from the code, stand in the same place, overdue forever."""
         async with watched() as repository:
             others = [record(f"other{n:03}", queue=f"other{n:03}", ready_at=NOW - 10_000 + n) for n in range(300)]
             ours = [record(f"own{n}", queue=f"own{n}", ready_at=NOW - 5 + 10 * n) for n in range(2)]

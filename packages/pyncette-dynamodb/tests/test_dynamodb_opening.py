@@ -372,7 +372,7 @@ def _of(answer: Answer) -> tuple[Body, int]:
 
 
 def ahead(proxy: Wire, seconds: float) -> Script:
-    """Answers of a server whose clock is so many seconds ahead of ours."""
+    """Answers of a server whose clock is this many seconds ahead of ours."""
 
     def script(request: Request) -> Answer:
         body, status = _of(request.forward(proxy.server))

@@ -89,7 +89,7 @@ async def test_idle(wire: Wire, table: str, postgres_server: Server) -> None:
         )
     async with app.create() as context:
         running = asyncio.create_task(context.run())
-        while (ticked := context.last_tick) is None:  # noqa: ASYNC110 -- nothing tells of the first tick
+        while (ticked := context.last_tick) is None:  # noqa: ASYNC110 -- nothing reports the first tick
             await asyncio.sleep(0.01)
         await asyncio.sleep(1)  # statements are prepared and the table is read for the first time
         before = wire.round_trips

@@ -97,7 +97,7 @@ async def test_restart_under_load(start_server: StartServer) -> None:
                 await asyncio.to_thread(server.restart, kill=True)
                 before = len(acknowledged)
                 async with asyncio.timeout(10):
-                    while len(acknowledged) < before + 200:  # noqa: ASYNC110 -- nothing tells of it
+                    while len(acknowledged) < before + 200:  # noqa: ASYNC110 -- nothing reports it
                         await asyncio.sleep(0.01)
                 stop.set()
             assert unknown

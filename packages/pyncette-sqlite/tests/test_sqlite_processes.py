@@ -40,7 +40,7 @@ class Worker:
         return [line.partition(" ")[2] for line in lines if line.startswith(event)]
 
     def wait_for(self, event: str, count: int) -> None:
-        """Returns when so many lines are there; the test's timeout is the limit."""
+        """Returns when this many lines are there; the test's timeout is the limit."""
         while len(self.keys(event)) < count:
             assert self.process.poll() is None, "the worker ended too early"
             time.sleep(0.001)

@@ -80,7 +80,7 @@ def _recurring(task: TaskPlan, history: History, each: Told, every: int) -> Iter
 
 
 def _excused(task: TaskPlan, history: History, life: Life) -> int:
-    """At most once: so many may have ended without being executed, one of them as the simulation was over."""
+    """At most once: this many may have ended without being executed, one of them as the simulation was over."""
     if not is_once(task):
         return 0
     return len(history.faults) + (life.changes[-1].at > history.ended_at - 10_000_000)

@@ -28,7 +28,7 @@ SLOW = 0.25
 
 
 def latency_found(took: float) -> Finding:
-    """An answer of the storage took so many seconds."""
+    """A reply from the storage took this many seconds."""
     found = f"an answer took {took * 1000:.1f} ms"
     if took < SLOW:
         return Finding("latency", "ok", found)
@@ -125,14 +125,14 @@ def paused_found(tasks: Sequence[StoredTask]) -> Finding:
 
 
 def dead_found(task: str, number: int) -> Finding:
-    """So many of the task are dead."""
+    """This many instances of the task are dead."""
     name = clean(task)
     advice = f"pyncette dead {name} shows why, pyncette retry {name} --all gives fresh attempts"
     return Finding("dead", "problem", f"{number:,} of {name}", advice)
 
 
 def damaged_found(task: str, number: int) -> Finding:
-    """So many of the task can't be read."""
+    """This many instances of the task can't be read."""
     return Finding(
         "damaged", "problem", f"{number:,} records of {clean(task)}", "schedule them anew, or unschedule them"
     )

@@ -59,7 +59,7 @@ class Clock(ABC):
 
 
 DRIFT = 5_000
-"""One in so many microseconds is what two clocks may go apart: 200 ppm, more than any quartz that works."""
+"""Two clocks may drift apart by one in this many microseconds: 200 ppm, more than any quartz that works."""
 
 _DISTURBED = 1_000_000
 """Microseconds that the machine's clock and the monotonic clock may go apart between two readings."""

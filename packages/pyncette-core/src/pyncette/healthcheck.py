@@ -36,7 +36,7 @@ REQUEST_TIMEOUT = 10.0
 """Seconds that a connection may take in all, however slowly it sends."""
 
 MAX_CONNECTIONS = 128
-"""So many at a time. One more takes the place of the oldest, so that idle ones can't keep a probe out."""
+"""How many at a time. One more replaces the oldest, so that idle ones can't keep a probe out."""
 
 LOOPBACK = "127.0.0.1"
 

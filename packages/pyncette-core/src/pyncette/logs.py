@@ -32,7 +32,7 @@ EVENTS: Mapping[str, str | tuple[str, ...]] = {
     "carrier_failed": "The carrier failed; it is not called again.",
     # attempts and runs
     "attempt_failed": "Task %s failed.",
-    "attempt_failed_again": "Task %s failed; %d times by now as in the last traceback: %s",
+    "attempt_failed_again": "Task %s failed with the same error, %d times so far: %s",
     "attempt_timed_out": "Task %s: %s.",
     "attempt_steered": "Task %s: %s",
     "attempt_superseded": "Task %s was cancelled, because its next occurrence has come due.",
@@ -91,7 +91,7 @@ Names don't change; messages may be improved, and events added.
 NAMES: Mapping[str, str] = {
     text: name for name, texts in EVENTS.items() for text in ((texts,) if isinstance(texts, str) else texts)
 }
-"""The name of the event that each text tells of."""
+"""The name of the event that each text describes."""
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

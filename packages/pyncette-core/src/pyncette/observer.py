@@ -369,7 +369,7 @@ class _Listener:
             self._log(e)
 
     def takes(self, task: str, key: str, fencing_token: int, carried: str | None) -> str | None:
-        """None if the observer does not want to be told of the attempt."""
+        """None if the observer doesn't want the attempt."""
         if not isinstance(self.observer, SamplingObserver):
             return ""
         try:

@@ -154,7 +154,7 @@ class _Tracing(SamplingObserver):
 
     def attempt_ended(self, event: AttemptEnded, /) -> None:
         attached = self._attempts.pop((event.key, event.fencing_token), None)
-        if attached is None:  # it is told of one that was lost elsewhere
+        if attached is None:  # it receives one that was lost elsewhere
             return
         span, _ = attached
         span.set_attribute("pyncette.outcome", event.outcome)

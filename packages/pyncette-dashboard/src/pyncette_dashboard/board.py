@@ -91,7 +91,7 @@ class Answer(Generic[T]):
 
 
 class Budget:
-    """How many questions may be asked: so many a second, and a reserve."""
+    """How many queries may be sent: a number per second, and a reserve."""
 
     def __init__(self, rate: float = RATE, reserve: float = RESERVE) -> None:
         self._rate = rate
@@ -108,7 +108,7 @@ class Budget:
         return self._left
 
     def spend(self, questions: int) -> None:
-        """So many were asked."""
+        """This many were sent."""
         self._left = self.left - questions
 
 

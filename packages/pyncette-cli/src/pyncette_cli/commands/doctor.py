@@ -29,7 +29,7 @@ from pyncette_cli.options import json_option, target_options
 from pyncette_cli.target import Target, find, with_context
 
 ANSWERS = 3
-"""So many are measured; the quickest tells how far the storage is."""
+"""How many are measured; the quickest shows how far away the storage is."""
 
 
 @click.command("doctor")

@@ -163,7 +163,7 @@ def schedule_fields(task: Task) -> dict[str, Any]:
 
 
 def run_fields(run: LoggedRun | TaskRun) -> dict[str, Any]:
-    """What ``--json`` prints of a run, wherever it is told of."""
+    """What ``--json`` prints of a run, wherever it appears."""
     return {
         "outcome": run.outcome,
         "scheduled_at": iso(run.scheduled_at),

@@ -30,7 +30,7 @@ T = TypeVar("T")
 W = TypeVar("W", bound=Awaited)
 
 STEPS_AT_ONCE = 25
-"""So many instances are prepared, or answers read, before others get their turn: that takes half a millisecond."""
+"""How many instances are prepared, or answers read, before others get their turn: that takes half a millisecond."""
 
 ImportedInstance = tuple[str, datetime.datetime, Mapping[str, Any]]
 """Name, next occurrence, and the keywords of ``schedule_task``."""

@@ -29,7 +29,7 @@ FORMATS = ("text", "json")
 TEXT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 
 DRIVERS = ("aiobotocore", "aioboto3", "aiosqlite", "asyncmy", "asyncpg", "boto3", "botocore", "redis", "urllib3")
-"""Loggers of drivers, which tell of credentials and of data at DEBUG: ``LOG_LEVEL=DEBUG`` is not meant for them. Who
+"""Loggers of drivers, which log credentials and data at DEBUG: ``LOG_LEVEL=DEBUG`` is not meant for them. Who
 wants them sets their own level."""
 
 

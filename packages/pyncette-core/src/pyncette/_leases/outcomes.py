@@ -146,7 +146,7 @@ class Outcomes:
 
 
 def tell_skips(observers: Observers, task: Task, run: Record, skips: Sequence[Skipped]) -> None:
-    """Tell of occurrences that are skipped, after that is stored."""
+    """Report occurrences that are skipped, after that is stored."""
     for skip in skips:
         extra = {"task": task.canonical_name, "reason": skip.reason, "count": skip.count}
         first, last = to_datetime(skip.first, task.tz), to_datetime(skip.last, task.tz)

@@ -11,7 +11,7 @@ LOOKS = 4
 """How often executions are looked at within the shortest lease: what begins right after a look is seen in time."""
 
 UNUSUAL = 10
-"""An execution that has been running for so many leases is warned about, though its lease is renewed."""
+"""The number of leases after which a running execution is warned about, though its lease is renewed."""
 
 _SECOND = 1_000_000
 _SHORTEST_LOOK = 1_000

@@ -115,7 +115,7 @@ def _passed_over(
     paused_until: int | None,
     pauses: Pauses,
 ) -> Attempt | None:
-    """No attempt of the occurrence has begun, nor will one: for now, or for ever. None to go on."""
+    """No attempt of the occurrence has begun, nor will one: for now, or forever. None to go on."""
     if paused_until is not None and (passed := after_paused_template(record, spec, policies, paused_until, now)):
         return passed
     if pauses and skip_paused(record, spec, policies, State(record.state), record.due_at, pauses):

@@ -97,7 +97,7 @@ def moved_to(record: Record, spec: Spec, now: int) -> int | None:
     """Where an occurrence belongs that the rules of its timezone, which have changed, have no longer.
 
     None to execute it: it is on the schedule, its next moment has come, the schedule was stored after it, or it was
-    moved before. Workers with different rules must not push it around for ever.
+    moved before. Workers with different rules must not push it around forever.
     """
     schedule = spec.schedule
     if not isinstance(schedule, Cron) or schedule.timezone is None or _includes(spec.schedule, record.due_at):

@@ -110,5 +110,5 @@ _END = 2**61
 
 
 def _share(key: str) -> int:
-    """The same for an instance for ever, and evenly spread over instances; of 2^160."""
+    """The same for an instance forever, and evenly spread over instances; of 2^160."""
     return int.from_bytes(hashlib.sha1(key.encode(), usedforsecurity=False).digest(), "big")

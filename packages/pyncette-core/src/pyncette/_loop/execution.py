@@ -208,7 +208,7 @@ class Executions:
             self._coordinator.settle(held, end, error)
 
     def _how_ended(self, held: HeldLease, error: BaseException) -> tuple[BaseException | None, AttemptEnd]:
-        """How an execution has ended that raised, and what is to be told of it as its error.
+        """How an execution has ended that raised, and what to report as its error.
 
         Its own scope surrounds all of it, so what cancelled it is told by who did that.
         """

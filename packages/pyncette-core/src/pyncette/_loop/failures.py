@@ -41,9 +41,7 @@ class FailureLog:
         seen.count += 1
         [line] = traceback.format_exception_only(type(error), error)[-1:]
         line = " ".join(line.split())
-        logger.warning(
-            "Task %s failed; %d times by now as in the last traceback: %s", task, seen.count, line, extra=extra
-        )
+        logger.warning("Task %s failed with the same error, %d times so far: %s", task, seen.count, line, extra=extra)
 
 
 def _place(error: BaseException) -> Place:

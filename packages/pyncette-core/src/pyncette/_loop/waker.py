@@ -26,7 +26,7 @@ class Waker:
         """A slot may have become free.
 
         :param of_limited: the execution was one of a task with ``concurrency``: more of it may be ready, which the
-            agenda was not told of.
+            agenda doesn't know about.
         """
         if self._agenda.freed():
             self._event.set()

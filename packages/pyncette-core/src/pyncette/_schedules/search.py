@@ -13,9 +13,9 @@ from .zones import DAY, WINDOW_BITS, Offsets, Zone, offsets_near
 # Every zone's rules repeat after 400 years at most, once the last irregular change (in 2087 today) is past.
 _ALL_RULES_SEEN = 600 * 366 * DAY
 
-# Occurrences are counted exactly up to so many, whatever the range, ...
+# Occurrences are counted exactly up to this many, whatever the range, ...
 _COUNTED = 10_000
-# ... and in so many windows of a zone's offsets, 68 years, however many there are.
+# ... and in this many windows of a zone's offsets, 68 years, however many there are.
 _COUNTED_WINDOWS = 32
 
 

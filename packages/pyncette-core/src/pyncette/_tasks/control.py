@@ -114,7 +114,7 @@ class Control:
         return replace(self, windows={**windows, template: left} if left else windows)
 
     def partitioned(self, counts: Mapping[str, int]) -> Control:
-        """These templates have so many partitions, unless it is stored already."""
+        """These templates have this many partitions, unless it is stored already."""
         return replace(self, partitions={**counts, **self.partitions})
 
     def ask(self, template: str, run: Asked, *, held: bool = False) -> Control:

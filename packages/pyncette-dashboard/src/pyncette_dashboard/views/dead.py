@@ -145,7 +145,7 @@ async def _these(names: Sequence[str]) -> AsyncIterator[str]:
 
 async def _dead_names(context: PyncetteContext, template: Task, key: str | None) -> AsyncIterator[str]:
     """The names of dead instances, of those with an error alone if it is given. What dies from now on is left alone: it
-    comes last, and would be retried for ever."""
+    comes last, and would be retried forever."""
     token, began = None, now_of(context)
     while True:
         listed = await context.list_tasks(template, BATCH, token, state="dead")

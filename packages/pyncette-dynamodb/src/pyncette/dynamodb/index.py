@@ -165,7 +165,7 @@ class Supply:
     async def take(self, counts: Mapping[int, int], *, spread: int = 1) -> dict[int, list[Entry]]:
         """For each claim its next entries, at most as many as asked for.
 
-        :param spread: take them at random from so many times as many, so that several processes that do the same
+        :param spread: take them at random from this many times as many, so that several processes that do the same
             don't all try for the same ones.
         """
         places = [place for place, count in counts.items() if count > 0 and place in self._dynamic]

@@ -33,7 +33,7 @@ CLAIM_ATTEMPTS = 3
 """How often a claim is sent that is too much for the table: what it does not get stays for later."""
 
 MOST_SPREAD = 8
-"""Claims that meet others choose from so many times as many records."""
+"""Claims that meet others choose from this many times as many records."""
 
 _Accept = Callable[[Sequence[Entry]], Awaitable[tuple[list[Record | None], bool]]]
 """Says of each entry what record it stands for, if it is still good; and whether to go on for those that are not."""

@@ -1,4 +1,4 @@
-"""What operators are told of the server and the table: durability, permissions, and what keeps the server from tidying
+"""What operators learn about the server and the table: durability, permissions, and what keeps the server from tidying
 up."""
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .schema import Found, Schema, found_in, inspection, recognised
 from .settings import Settings, runs_table
 
 OLD = 300
-"""Seconds after which an open transaction is told of."""
+"""Seconds after which an open transaction is reported."""
 
 LONG_HISTORY = 1_000_000
-"""Transactions whose old rows the server has not removed yet, from which on that is told of."""
+"""Transactions whose old rows the server has not removed yet, from which on that is reported."""
 
 FREE = 100 * 2**20
-"""Bytes of the table's file that hold nothing, from which on they are told of if they are more than half of it."""
+"""Bytes of the table's file that hold nothing, from which on they are reported if they are more than half of it."""
 
 _SETTINGS = """
 SHOW SESSION VARIABLES WHERE variable_name IN ('version', 'transaction_isolation', 'tx_isolation', 'log_bin',

@@ -30,7 +30,7 @@ _WRITTEN = ("n", "queue", "`key`", "revision", "old")
 _LINE = ("queue", "`key`", "revision", "ended_at", "id", "run_queue", "run_key", "outcome", "text")
 
 MANY_PARTS = 16
-"""From so many parts on, a claim asks first which queues have something due (MySQL): planning a part costs the server
+"""From this many parts on, a claim asks first which queues have something due (MySQL): planning a part costs the server
 some 40 microseconds, asking the index only 5."""
 
 

@@ -1,4 +1,4 @@
-"""What operators are told of the server and the table: durability, permissions, indexes, and what holds vacuum back."""
+"""What operators learn about the server and the table: durability, permissions, indexes, and what holds vacuum back."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .schema import Schema, recognised
 from .settings import Settings, Table
 
 OLD = 300
-"""Seconds after which a transaction that holds vacuum back is told of."""
+"""Seconds after which a transaction that holds vacuum back is reported."""
 
 OLD_SLOT = 100_000
-"""Transactions after which a replication slot that does so is told of."""
+"""Transactions after which a replication slot that does so is reported."""
 
 DEAD_ROWS = 50_000
-"""So many dead rows are told of, if they are more than half as many as the others."""
+"""The number of dead rows that is reported, if they are more than half as many as the others."""
 
 LARGE_INDEX = 100 * 2**20
-"""Bytes from which on an index that is larger than its table is told of."""
+"""Bytes from which on an index that is larger than its table is reported."""
 
 _SETTINGS = """
 SELECT name, setting FROM pg_settings WHERE name IN ('server_version', 'fsync', 'full_page_writes',

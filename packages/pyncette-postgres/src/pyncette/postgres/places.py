@@ -17,7 +17,7 @@ FULL_LOOK = 1.0
 """Seconds after which a queue is looked into from its beginning, for what others have stored before the place."""
 
 WORTH_IT = 100
-"""So many records claimed one after another are worth remembering a place; fewer would cost a round trip more."""
+"""This many records claimed one after another are worth remembering a place; fewer would cost a round trip more."""
 
 Place = tuple[int, str]
 """``ready_at`` and key."""

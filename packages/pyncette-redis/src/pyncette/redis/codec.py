@@ -175,7 +175,7 @@ def _places(row: bytes) -> tuple[int, int, int, int, int, int, int] | None:
 
 
 def _damaged(queue: str, key: str, row: bytes) -> Record:
-    """What can be told of a row that can't be read: its revision, by which it can be overwritten."""
+    """What is known about a row that can't be read: its revision, by which it can be overwritten."""
     end = _FIXED_SIZE + row[_FIXED_SIZE - 1] if len(row) >= _FIXED_SIZE else _FIXED_SIZE
     revision = decoded(row[_FIXED_SIZE:end])
     return Record(queue, key, 0, 0, None, None, revision, 0, 0, f"damaged: {row[:60]!r}")

@@ -1,4 +1,4 @@
-"""What operators are told of the database: whether it is whole, its room, and what keeps it from getting smaller."""
+"""What operators are told about the database: whether it is whole, its room, and what keeps it from getting smaller."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LITTLE = 100 * 2**20
 """Bytes on the disk below which it is said that little is left."""
 
 FREE = 10 * 2**20
-"""Bytes of the file that hold nothing, from which on they are told of if they are more than half of it."""
+"""Bytes of the file that hold nothing, from which on they are reported if they are more than half of it."""
 
 LARGE_LOG = 64 * 2**20
-"""Bytes of the write-ahead log, from which on it is told of: it is used anew from its beginning after 16 MB, unless a
+"""Bytes of the write-ahead log, from which on it is reported: it is used anew from its beginning after 16 MB, unless a
 reader needs what is there."""
 
 _STEPS = 10_000

@@ -179,7 +179,7 @@ class Bench:
                 tasks.cancel_scope.cancel()
 
     async def advance(self, by: float) -> None:
-        """Let so many seconds pass."""
+        """Let this many seconds pass."""
         with anyio.fail_after(PATIENCE):
             await self.clock.advance(duration(by))
 

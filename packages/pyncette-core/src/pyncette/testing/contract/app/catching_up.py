@@ -15,7 +15,7 @@ from pyncette.testing.faults import FaultyRepository
 
 MANY = 10_000
 MOST_PLACES = 10
-"""Of a batch, so many are looked at one by one: a large batch takes longer than its first changes need."""
+"""How many of a batch are checked one by one: a large batch takes longer than its first changes need."""
 
 
 class CaughtUpRepository(FaultyRepository):

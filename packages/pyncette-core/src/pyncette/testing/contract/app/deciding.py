@@ -23,7 +23,7 @@ MICROSECONDS = 1_000_000
 
 
 PARTS: int = 6
-"""The whole table is lived through in so many tests, as slow stores would take minutes for all of it."""
+"""The whole table is run in this many tests, as slow stores would take minutes for all of it."""
 
 
 class DecisionContract(AppBase):

@@ -56,7 +56,7 @@ class Ledger:
     """The history of one template.
 
     :ivar promised: triggers that the storage has confirmed.
-    :ivar excused: so many executions more than one are right: of runs that lost their lease.
+    :ivar excused: how many executions beyond the first are right: of runs that lost their lease.
     """
 
     def __init__(self, clock: ManualClock, attempts: int | None, *, once: bool) -> None:

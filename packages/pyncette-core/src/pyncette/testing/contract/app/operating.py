@@ -252,7 +252,7 @@ class History:
             told = sum(states[name].totals.values()) - self.ledger.executed(name, "other")
             untold = self.ledger.untold(name)
             if not past - untold <= told <= past + self.retried:
-                found.append(f"{name} had {past} occurrences, of which {told} were told of, {states[name].totals}")
+                found.append(f"{name} had {past} occurrences, of which {told} were reported, {states[name].totals}")
         return found
 
 
