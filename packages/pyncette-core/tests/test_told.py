@@ -206,7 +206,7 @@ CASES = {
         1000,
         Scene.down,
         [("unknown", "", 60, 1)],
-        ["How the run of crowd:a at .* ended is unknown"],
+        ["It is unknown how the run of crowd:a at .* ended"],
     ),
 }
 
