@@ -95,9 +95,10 @@ class Places:
         """Something is stored: a place that it comes before is forgotten."""
         if not self._windows:
             return
+        last = max(window.place[0] for window in self._windows.values())
         for change in changes:
             new = change.new
-            if new is None:
+            if new is None or new.ready_at > last:
                 continue
             for late in (False, True):
                 window = self._windows.get((new.queue, late))
