@@ -2,7 +2,10 @@
 # requires-python = ">=3.11"
 # dependencies = ["pyncette[typed]", "fastapi", "sqlalchemy[asyncio]>=2", "uvicorn"]
 # ///
-"""FastAPI and SQLAlchemy with tasks that declare their arguments: uvicorn fastapi_and_sqlalchemy:web"""
+"""FastAPI and SQLAlchemy: an order and its reminder are stored in one transaction, or neither is.
+
+uvicorn fastapi_and_sqlalchemy:web
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,9 +35,9 @@ class Order(Base):
     reminders: Mapped[int] = mapped_column(default=0)
 
 
-engine = create_async_engine("sqlite+aiosqlite:///orders.db")
+engine = create_async_engine("sqlite+aiosqlite:///shop.db")
 sessions = async_sessionmaker(engine, expire_on_commit=False)
-app = Pyncette("sqlite:///tasks.db")
+app = Pyncette("sqlite:///shop.db")
 
 
 @app.fixture()
@@ -99,10 +102,27 @@ class StoredOrder(BaseModel):
 async def create_order(new: NewOrder, session: Session, scheduler: Scheduler) -> StoredOrder:
     order = Order(id=uuid4(), customer=new.customer, cents=new.cents, reminders=0)
     session.add(order)
-    await session.commit()
     at = datetime.now(UTC) + new.remind_after
-    await scheduler.schedule_task(remind.with_args(order.id), str(order.id), execute_at=at)
+    await scheduler.schedule_task(remind.with_args(order.id), str(order.id), execute_at=at, transaction=session)
+    if new.cents <= 0:
+        raise HTTPException(422, "An order costs something.")  # nothing is committed
+    await session.commit()
     return _shown(order)
+
+
+@web.delete("/orders/{order_id}", status_code=204)
+async def cancel_order(order_id: UUID, session: Session, scheduler: Scheduler) -> None:
+    order = await session.get(Order, order_id)
+    if order is None:
+        raise HTTPException(404)
+    await session.delete(order)
+    await scheduler.unschedule_task(remind, str(order_id), transaction=session)
+    await session.commit()
+
+
+@web.get("/reminders")
+async def list_reminders(scheduler: Scheduler) -> list[str]:
+    return [state.task.name for state in (await scheduler.list_tasks(remind)).tasks]
 
 
 @web.get("/orders/{order_id}")

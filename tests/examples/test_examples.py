@@ -241,17 +241,23 @@ def test_fastapi_and_sqlalchemy(start: Start) -> None:
     )
     program.wait_for(lambda: program.matches("Uvicorn running"))
 
-    def request(method: str, path: str, body: object = None) -> dict[str, Any]:
+    def request(method: str, path: str, body: object = None) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        answer = connection.getresponse()
+        text = answer.read()
         connection.close()
-        return answer
+        return json.loads(text) if text else answer.status
 
     order = request("POST", "/orders", {"customer": "Ada", "cents": 999, "remind_after": "PT0.2S"})
     assert (order["customer"], order["cents"], order["reminders"]) == ("Ada", 999, 0)
     program.wait_for(lambda: program.matches("^reminder: Ada, 999 cents: Your order waits"))
     program.wait_for(lambda: request("GET", f"/orders/{order['id']}")["reminders"] == 1)
+    assert request("POST", "/orders", {"customer": "Eve", "cents": 0}) == {"detail": "An order costs something."}
+    kept = request("POST", "/orders", {"customer": "Grace", "cents": 5})
+    assert request("GET", "/reminders") == [kept["id"]]
+    assert request("DELETE", f"/orders/{kept['id']}") == 204
+    assert request("GET", "/reminders") == []
     _stops(program)
 
 

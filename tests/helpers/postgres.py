@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from pyncette.record import Queue, QueueClaim, Record
+from pyncette.testing import Caller
 
 NOW = 1_800_000_000_000_000
 SECOND = 1_000_000
@@ -53,6 +54,12 @@ async def connection(url: str) -> AsyncIterator[Any]:
         yield own
     finally:
         await own.close()
+
+
+@contextlib.asynccontextmanager
+async def caller(url: str) -> AsyncIterator[Caller]:
+    async with connection(url) as own:
+        yield Caller(own, own.execute, own.close)
 
 
 @contextlib.contextmanager

@@ -26,13 +26,16 @@ def make_app(options: dict[str, Any]) -> tuple[Pyncette, Task, int]:
     """The app that all processes of a scenario share, its task, and the descriptor of the log once there is one.
 
     :param options: the app's, its ``url`` among them, and what is taken out of them: ``release`` (``next`` for the one
-        that is made up), ``lease_seconds``, and for how many ``work_seconds`` an execution goes on.
+        that is made up), ``lease_seconds``, ``poll_interval_seconds``, and for how many
+        ``work_seconds`` an execution goes on.
     """
     url = options.pop("url")
     if options.pop("release", "this") == "next":
         become_next(url)
     lease = timedelta(seconds=options.pop("lease_seconds", LEASE_SECONDS))
     seconds = options.pop("work_seconds", 0)
+    if "poll_interval_seconds" in options:
+        options["poll_interval"] = timedelta(seconds=options.pop("poll_interval_seconds"))
     app = Pyncette(url, **options)
     log = os.open(os.environ.get("SCENARIO_LOG", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 

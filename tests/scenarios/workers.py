@@ -110,6 +110,10 @@ class Workers:
         """Until each of them was executed."""
         self._until(lambda: occurrences.difference(*(worker.executed() for worker in self.workers)))
 
+    def wait_until_executed(self, instances: set[str]) -> None:
+        """Until each of the instances was executed."""
+        self._until(lambda: instances - {name for worker in self.workers for name, _ in worker.executed()})
+
     def stop(self, workers: list[Worker] | None = None) -> None:
         """End workers gracefully: these, or all that live."""
         alive = [worker for worker in workers or self.workers if worker.process.poll() is None]
@@ -133,7 +137,7 @@ class Workers:
             worker.process.kill()
             worker.process.wait()
 
-    def _until(self, missing: Callable[[], list[str] | set[Occurrence]]) -> None:
+    def _until(self, missing: Callable[[], list[str] | set[str] | set[Occurrence]]) -> None:
         deadline = time.monotonic() + PATIENCE
         while left := missing():
             assert time.monotonic() < deadline, f"{len(left)} missing: {sorted(left)[:5]}\n{self.outputs()}"

@@ -12,7 +12,8 @@ import pytest
 
 from pyncette._leases import writer as writer_module
 from pyncette._leases.store import Store
-from pyncette._leases.writer import MAX_BATCH, MAX_CONFLICTS, Awaited, Write, Writer
+from pyncette._leases.writer import MAX_BATCH, MAX_CONFLICTS, Writer
+from pyncette._leases.writes import Awaited, Write
 from pyncette.clock import SystemClock
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.events import BatchStored

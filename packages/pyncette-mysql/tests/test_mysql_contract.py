@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import asyncmy
 import pytest
 
 from pyncette.mysql import backend, mysql_repository
+from pyncette.mysql.connection import execute
 from pyncette.repository import Repository
-from pyncette.testing import SECRET, Addresses, AppContract, Capabilities, RepositoryContract
+from pyncette.testing import SECRET, Addresses, AppContract, Caller, Capabilities, RepositoryContract
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
+CallerFactory = Callable[[], AbstractAsyncContextManager[Caller]]
+
+
+@asynccontextmanager
+async def caller(server: Server, **options: Any) -> AsyncIterator[Caller]:
+    connection = await asyncmy.connect(
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        password=server.password,
+        database=server.database,
+        autocommit=True,
+        **options,
+    )
+
+    async def execute_one(statement: str) -> None:
+        await execute(connection, statement)
+
+    try:
+        yield Caller(connection, execute_one, connection.ensure_closed)
+    finally:
+        await connection.ensure_closed()
 
 
 def on(server: Server) -> Factory:
@@ -46,6 +70,10 @@ class TestMySQLContract(RepositoryContract, AppContract):
         return on(mysql_server)
 
     @pytest.fixture
+    def caller_factory(self, mysql_server: Server) -> CallerFactory:
+        return partial(caller, mysql_server)
+
+    @pytest.fixture
     def neighbour_factory(self, mysql_server: Server) -> Factory:
         return on(mysql_server)
 
@@ -73,3 +101,7 @@ class TestMariaDBContract(RepositoryContract, AppContract):
     @pytest.fixture
     def repository_factory(self, mariadb_server: Server) -> Factory:
         return on(mariadb_server)
+
+    @pytest.fixture
+    def caller_factory(self, mariadb_server: Server) -> CallerFactory:
+        return partial(caller, mariadb_server)

@@ -204,6 +204,7 @@ async def test_server_that_hangs(start_server: StartServer, monkeypatch: pytest.
                             tasks.start_soon(unavailable, repository)
                 with anyio.fail_after(2):
                     assert isinstance(closed_while_hanging, MySQLRepository)
+                    assert isinstance(closed_while_hanging._database, connection.Database)
                     await closed_while_hanging._database._connections.close()
             finally:
                 server.resume()

@@ -11,11 +11,12 @@ import pytest
 
 from pyncette.postgres import backend, postgres_repository
 from pyncette.repository import Repository
-from pyncette.testing import SECRET, Addresses, AppContract, Capabilities, RepositoryContract
+from pyncette.testing import SECRET, Addresses, AppContract, Caller, Capabilities, RepositoryContract
 from tests.helpers import postgres as helpers
 from tests.servers.model import Server
 
 Factory = Callable[[], AbstractAsyncContextManager[Repository]]
+CallerFactory = Callable[[], AbstractAsyncContextManager[Caller]]
 
 
 class TestPostgres(RepositoryContract, AppContract):
@@ -31,6 +32,10 @@ class TestPostgres(RepositoryContract, AppContract):
                 postgres_table_name=table,
                 postgres_statement_cache_size=self.statement_cache_size,
             )
+
+    @pytest.fixture
+    def caller_factory(self, postgres_server: Server) -> CallerFactory:
+        return partial(helpers.caller, postgres_server.url)
 
     @pytest.fixture
     def neighbour_factory(self, postgres_server: Server) -> Iterator[Factory]:

@@ -8,16 +8,19 @@ all of its records.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
 import math
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+import anyio
 
 from ._concurrency.eventloop import on_trio
 from .errors import RepositoryException, RepositoryUnavailableException
@@ -72,6 +75,32 @@ def wrap_inside(
     if isinstance(manager, _OnEither):
         return _OnEither(wrap(manager.manager))
     return wrap(manager)
+
+
+async def completed(work: Awaitable[T], *, grace: float = math.inf) -> T:
+    """Await ``work`` to its end on asyncio, even when cancelled: for a driver whose connection is of no use once it was
+    cancelled in the middle of an answer.
+
+    :param grace: seconds after which it is cancelled as well.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        await _ended(task, grace)
+        task.cancel()
+        await _ended(task, math.inf)
+        raise
+    return task.result()
+
+
+async def _ended(task: asyncio.Future[Any], seconds: float) -> None:
+    with anyio.move_on_after(seconds, shield=True) as scope:
+        while not (task.done() or scope.cancel_called):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+    if task.done() and not task.cancelled():
+        task.exception()  # whoever waited is gone; so it counts as seen
 
 
 class _OnEither(AbstractAsyncContextManager[Repository]):
@@ -343,7 +372,11 @@ def _forward(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     return forward
 
 
-_METHODS = [name for name, _ in inspect.getmembers(Repository, inspect.iscoroutinefunction) if not name.startswith("_")]
+_METHODS = [
+    name
+    for name, _ in inspect.getmembers(Repository, inspect.iscoroutinefunction)
+    if not name.startswith("_") and name != "within"  # which takes a connection of another event loop
+]
 
 _BridgedRepository = type("BridgedRepository", (_Forwarding, Repository), {name: _forward(name) for name in _METHODS})
 

@@ -150,6 +150,30 @@ class Repository(ABC):
                 found += await self.scan_ready(each.queue, since=each.since, before=before, limit=wanted)
         return found
 
+    async def within(self, connection: Any) -> Repository:
+        """This repository as one call of an app uses it whose writes belong to a transaction of the caller: ``read``
+        and ``swap`` run on the connection, in the transaction that is open there.
+
+        An optional part, for stores with transactions. The connection is never closed, and nothing is begun, committed
+        or rolled back on it; settings of the session are afterwards what they were. After an error that is none of
+        transport the transaction can be used. Reading sees what the transaction has written, and otherwise what is
+        committed; what the transaction's isolation does not show is a conflict, busy, or an error.
+
+        Waits for no lock of another transaction, but for one that inserts the same key, for a second at most. Locks
+        are taken in the order of the keys: of a batch, no change is made behind one that is busy, and those are busy as
+        well. So callers never hold one record while waiting for an earlier one, and the caller's transaction is not
+        chosen as the victim of a deadlock with the store's own writes.
+
+        :param connection: of the driver, without what others have put around it.
+        :raises TypeError: it is of another kind; the message names the kinds that are right.
+        :raises ValueError: it is closed, no transaction is open, or it belongs to another database; the message says
+            what to write.
+        """
+        raise RepositoryException(
+            "This storage takes no part in the caller's transactions: transaction=… works on PostgreSQL, MySQL and "
+            "files of SQLite, with asyncio. Leave it out, and see to it that the call can be repeated."
+        )
+
     async def clock(self) -> int | None:
         """The server's time in microseconds since the epoch, or None if the store has no clock."""
         return None

@@ -13,8 +13,10 @@ from typing import Any, Generic, TypeVar
 
 import anyio.lowlevel
 
+from pyncette._leases.access import Access
 from pyncette._leases.registration import Register, Remove
-from pyncette._leases.writer import MAX_BATCH, Awaited, Writer
+from pyncette._leases.writer import MAX_BATCH, Batching
+from pyncette._leases.writes import Awaited
 from pyncette._schedules.moments import moment_of
 from pyncette._tasks.bound import BoundTask
 from pyncette._tasks.existing import IfExists, Scheduling
@@ -22,7 +24,6 @@ from pyncette._tasks.keywords import SCHEDULE_PARAMETERS
 from pyncette._tasks.task import Task, check_task
 from pyncette._validation.checks import check_flag
 from pyncette.errors import PyncetteException
-from pyncette.observer import Observers
 
 from .instances import instance_ref
 
@@ -65,15 +66,15 @@ class BulkCall:
 
     name: str
     task: Task
-    writer: Writer
-    observers: Observers
+    access: Access
 
     @contextlib.contextmanager
     def announced(self, result: BulkResult) -> Iterator[None]:
         """Tells observers of its beginning and its end."""
         about = {"call": self.name, "task": self.task.template.name}
-        self.observers.look_who_is_awake()
-        self.observers.tell("bulk_started", **about)
+        observers = self.access.observers
+        observers.look_who_is_awake()
+        observers.tell("bulk_started", **about)
         started = time.perf_counter()
         error: BaseException | None = None
         try:
@@ -84,7 +85,7 @@ class BulkCall:
         finally:
             duration = time.perf_counter() - started
             counts = {"done": result.done, "refused": len(result.refused)}
-            self.observers.tell("bulk_finished", **about, **counts, duration=duration, error=error)
+            observers.tell("bulk_finished", **about, **counts, duration=duration, error=error)
 
 
 async def schedule_many(
@@ -105,7 +106,7 @@ async def schedule_many(
             task.instantiate(name, **kwargs),
             if_exists,
             to_be_paused=paused,
-            carried=call.observers.carried(),
+            carried=call.access.observers.carried(),
         )
 
     return await Bulk(call, prepare, lambda item: item[0], progress).run(instances)
@@ -141,7 +142,7 @@ async def import_many(
             task.instantiate(name, **kwargs),
             "keep",
             moment_of("the next occurrence", next_at),
-            carried=call.observers.carried(),
+            carried=call.access.observers.carried(),
         )
 
     return await Bulk(call, prepare, lambda item: item[0], progress).run(instances)
@@ -197,8 +198,7 @@ class Bulk(Generic[T, W]):
         await self._send(batch)
 
     async def _send(self, batch: list[tuple[str, W]]) -> None:
-        for _, write in batch:
-            self._call.writer.submit(write)
+        await self._call.access.writer.send([write for _, write in batch])
         stored: list[tuple[str, W]] = []
         for name, write in batch:
             await self._give_way()
@@ -227,13 +227,12 @@ class Bulk(Generic[T, W]):
             await anyio.lowlevel.checkpoint()
 
 
-async def store_all(writer: Writer, writes: Sequence[Awaited]) -> None:
+async def store_all(writer: Batching, writes: Sequence[Awaited]) -> None:
     """Send writes that are not refused, and wait for them.
 
     :raises RepositoryException: the storage failed; a part may be stored.
     """
-    for write in writes:
-        writer.submit(write)
+    await writer.send(writes)
     for number, write in enumerate(writes):
         if number % STEPS_AT_ONCE == STEPS_AT_ONCE - 1:
             await anyio.lowlevel.checkpoint()

@@ -9,24 +9,21 @@ from typing import Any
 
 import anyio.lowlevel
 
+from pyncette._leases.access import Access
 from pyncette._leases.asked import AddBackfill, Ask, DropBackfill
-from pyncette._leases.control import ChangeControl, ControlReading
+from pyncette._leases.control import ChangeControl
 from pyncette._leases.existing import readable
 from pyncette._leases.revisions import new_revision
-from pyncette._leases.store import Store
-from pyncette._leases.writer import Writer
 from pyncette._lifecycle.backfill import moments, schedule_text
 from pyncette._schedules.moments import LATEST, moment_of, to_datetime
 from pyncette._tasks.bound import BoundTask
-from pyncette._tasks.control import CONTROL, Asked, Control
+from pyncette._tasks.control import Asked, Control
 from pyncette._tasks.extra import Backfill, ExtraRun, extra_of
 from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import Spec, decode_args, encode_args
 from pyncette._tasks.state import State
 from pyncette._tasks.task import Task, check_task
-from pyncette.clock import Clock
 from pyncette.errors import PyncetteException, TooManyRunsException
-from pyncette.observer import Observers
 from pyncette.record import Record, Ref
 from pyncette.schedule import Once
 
@@ -83,22 +80,19 @@ class Plan:
 
 
 class ExtraRuns:
-    """The operations of one app context."""
+    """The operations of one call."""
 
-    def __init__(
-        self, store: Store, writer: Writer, clock: Clock, reading: ControlReading, observers: Observers
-    ) -> None:
-        self._store = store
-        self._writer = writer
-        self._clock = clock
-        self._reading = reading
-        self._observers = observers
+    def __init__(self, access: Access) -> None:
+        self._store = access.store
+        self._writer = access.writer
+        self._clock = access.clock
+        self._reading = access.reading
+        self._observers = access.observers
 
     async def trigger(self, task: Task, name: str | None, args: Mapping[str, Any]) -> str:
         """Returns the id of the run."""
         write = self.asking(task, name, args)
-        self._writer.submit(write)
-        await write.wait()
+        await self._writer.store(write)
         for error in (await self.tell_workers(task, [write])).values():
             raise error
         return write.run.id
@@ -114,9 +108,7 @@ class ExtraRuns:
 
         :return: those that wait until it is resumed, because too many are looked for.
         """
-        template, asked_at = task.template.queue.name, self._clock.now()
-        (record,) = await self._store.read((CONTROL,))
-        self._reading.take(record, asked_at)
+        template, stored = task.template.queue.name, await self._reading.renew()
         refused: dict[Ask, Exception] = {}
 
         def change(control: Control, _: int) -> Control:
@@ -129,10 +121,8 @@ class ExtraRuns:
                     refused[write] = e
             return control
 
-        if template in self._reading.control.paused or any(write.held for write in asked):
-            told = ChangeControl(change, self._reading)
-            self._writer.submit(told)
-            await told.wait()
+        if template in stored.paused or any(write.held for write in asked):
+            await self._writer.store(ChangeControl(change, self._reading))
         return refused
 
     async def trigger_many(
@@ -171,8 +161,7 @@ class ExtraRuns:
         fill = Backfill(name, first or 0, last or 0, total, 0, schedule_text(spec), carried)
         if total and not plan.dry_run:
             write = AddBackfill(ref, fill)
-            self._writer.submit(write)
-            await write.wait()
+            await self._writer.store(write)
         return _described(fill, spec.schedule.tz)
 
     async def recompute(self, task: Task, progress: Progress | None, *, dry_run: bool) -> int:
@@ -187,8 +176,7 @@ class ExtraRuns:
     async def cancel(self, task: Task, name: str | None, backfill_id: str) -> bool:
         """Returns whether there was one."""
         write = DropBackfill(locate(task, name)[1], backfill_id)
-        self._writer.submit(write)
-        await write.wait()
+        await self._writer.store(write)
         return write.changed
 
     async def _read(self, ref: Ref) -> tuple[Record, Spec]:
@@ -230,12 +218,11 @@ class OnDemand:
     """The part of an app context that asks for runs."""
 
     _calls: CallCheck
-    _extra_runs: ExtraRuns
-    _writer: Writer
-    _observers: Observers
+    _access: Access
 
-    def _bulk(self, name: str, task: Task) -> BulkCall:
-        return BulkCall(name, task, self._writer, self._observers)
+    async def _bulk(self, name: str, task: Task, transaction: object = None) -> BulkCall:
+        access = await self._access.within(transaction)
+        return BulkCall(name, task, access)
 
     async def recompute(self, task: Task, progress: Progress | None = None, *, dry_run: bool = False) -> int:
         """Move each next occurrence that is no longer on its schedule, because the rules of a timezone have changed, to
@@ -252,10 +239,15 @@ class OnDemand:
         :raises RepositoryException: the storage failed; a part may have been moved.
         """
         self._calls.check("recompute", task)
-        return await self._extra_runs.recompute(task, progress, dry_run=dry_run)
+        return await ExtraRuns(self._access).recompute(task, progress, dry_run=dry_run)
 
     async def trigger_task(
-        self, task: Task | BoundTask, instance_name: str | None = None, args: Mapping[str, Any] | None = None
+        self,
+        task: Task | BoundTask,
+        instance_name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        *,
+        transaction: object = None,
     ) -> str:
         """Execute a static task or an instance once, in addition to its schedule, which doesn't change. Returns when
         the run is safely stored. It starts within a poll interval, or when the current execution has ended.
@@ -268,6 +260,9 @@ class OnDemand:
         :param task: the static task; a concrete instance; or the template, with ``instance_name``. With
             ``task.with_args(…)``, you give this run arguments of its own.
         :param args: arguments of this run only; they override those of the instance.
+        :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`. A run of a
+            paused template, or of an instance that is held, changes a record that all triggers of such runs and all
+            pauses of templates share: they wait until you have committed.
         :return: the run's id, which :attr:`Context.run_id` will hold.
         :raises TaskNotFoundException: there is no such instance.
         :raises TooManyRunsException: 10 runs of the instance are already waiting; or its template is paused, and 100
@@ -279,7 +274,8 @@ class OnDemand:
         """
         called, args = unbound(task, args, {})
         self._calls.check("trigger_task", called)
-        return await self._extra_runs.trigger(called, instance_name, {} if args is None else args)
+        runs = ExtraRuns(await self._access.within(transaction))
+        return await runs.trigger(called, instance_name, {} if args is None else args)
 
     async def trigger_tasks(
         self,
@@ -288,6 +284,7 @@ class OnDemand:
         progress: Progress | None = None,
         *,
         args: Mapping[str, Any] | None = None,
+        transaction: object = None,
     ) -> BulkResult:
         """Execute many instances of a template once each, as with :meth:`trigger_task`, with few round trips, in
         batches of 1,000.
@@ -298,11 +295,11 @@ class OnDemand:
             ``task.with_args(…)`` (or a mapping of these); consumed batch by batch.
         :param progress: called after each batch with the number of instances processed so far.
         :param args: arguments for runs that have none of their own.
+        :param transaction: makes it a part of your own transaction: see :meth:`trigger_task`.
         """
         self._calls.check("trigger_tasks", task)
-        return await self._extra_runs.trigger_many(
-            self._bulk("trigger_tasks", task), instances, {} if args is None else args, progress
-        )
+        call = await self._bulk("trigger_tasks", task, transaction)
+        return await ExtraRuns(call.access).trigger_many(call, instances, {} if args is None else args, progress)
 
     async def backfill_task(
         self,
@@ -314,6 +311,7 @@ class OnDemand:
         backfill_id: str | None = None,
         dry_run: bool = False,
         confirm: bool = False,
+        transaction: object = None,
     ) -> BackfillState:
         """Execute the moments that a schedule has in a past range, oldest first, one after another. Returns when the
         backfill is safely stored.
@@ -329,6 +327,7 @@ class OnDemand:
             until 30 days after the first one has ended.
         :param dry_run: change nothing, and return what would be done.
         :param confirm: allow more than 100,000 moments.
+        :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`.
         :raises TaskNotFoundException: there is no such instance.
         :raises TooManyRunsException: 10 backfills of the instance are already waiting.
         :raises ValueError: the instance has a single occurrence, ``start`` is later than ``end``, or there are too many
@@ -340,7 +339,7 @@ class OnDemand:
         if since > until:
             raise ValueError(f"start, {start}, is later than end, {end}.")
         plan = Plan(start=since, end=until, id=backfill_id, dry_run=dry_run, confirm=confirm)
-        return await self._extra_runs.backfill(task, instance_name, plan)
+        return await ExtraRuns(await self._access.within(transaction)).backfill(task, instance_name, plan)
 
     async def list_backfills(self, task: Task, instance_name: str | None = None) -> list[BackfillState]:
         """The backfills of a static task or an instance that have not ended, oldest first.
@@ -349,14 +348,17 @@ class OnDemand:
         :raises RepositoryException: the storage failed.
         """
         self._calls.check("list_backfills", task)
-        return await self._extra_runs.backfills(task, instance_name)
+        return await ExtraRuns(self._access).backfills(task, instance_name)
 
-    async def cancel_backfill(self, task: Task, instance_name: str | None, backfill_id: str) -> bool:
+    async def cancel_backfill(
+        self, task: Task, instance_name: str | None, backfill_id: str, *, transaction: object = None
+    ) -> bool:
         """Cancel a backfill: no further run of it starts. One that is under way finishes as usual.
 
+        :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`.
         :return: whether there was such a backfill.
         :raises TaskNotFoundException: there is no such instance.
         :raises RepositoryException: the storage failed; whether it is cancelled is unknown.
         """
         self._calls.check("cancel_backfill", task)
-        return await self._extra_runs.cancel(task, instance_name, backfill_id)
+        return await ExtraRuns(await self._access.within(transaction)).cancel(task, instance_name, backfill_id)

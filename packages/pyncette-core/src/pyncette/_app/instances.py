@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pyncette._leases.control import ControlReading
+from pyncette._leases.access import Access
 from pyncette._leases.registration import Register, Remove
-from pyncette._leases.store import Store
-from pyncette._leases.writer import Writer
 from pyncette._tasks.bound import BoundTask
 from pyncette._tasks.control import CONTROL
 from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.names import check_name
 from pyncette._tasks.task import Task, check_task
-from pyncette.clock import Clock
-from pyncette.observer import Observers
 from pyncette.record import Ref
 
 from .states import TaskState, describe
@@ -24,25 +20,21 @@ from .states import TaskState, describe
 class Instances:
     """The operations on instances of one app context."""
 
-    def __init__(
-        self, store: Store, writer: Writer, clock: Clock, reading: ControlReading, observers: Observers
-    ) -> None:
-        self._store = store
-        self._writer = writer
-        self._clock = clock
-        self._reading = reading
-        self._observers = observers
+    def __init__(self, access: Access) -> None:
+        self._store = access.store
+        self._writer = access.writer
+        self._clock = access.clock
+        self._reading = access.reading
+        self._observers = access.observers
 
     async def schedule(self, instance: Task, if_exists: IfExists, *, paused: bool) -> Scheduling:
         write = Register(instance, if_exists, to_be_paused=paused, carried=self._observers.carried())
-        self._writer.submit(write)
-        await write.wait()
+        await self._writer.store(write)
         return write.how
 
     async def unschedule(self, task: Task, name: str | None) -> None:
         write = Remove(instance_ref(task, name))
-        self._writer.submit(write)
-        await write.wait()
+        await self._writer.store(write)
 
     async def get(self, task: Task, name: str | None) -> TaskState | None:
         home, ref = locate(task, name)

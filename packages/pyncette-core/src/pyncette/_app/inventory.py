@@ -167,8 +167,7 @@ class Inventory:
         write = ChangeControl(
             lambda control, _: control.purged(name, queues, partitioned=partitioned, other=other), self._reading
         )
-        self._writer.submit(write)
-        await write.wait()
+        await self._writer.store(write)
 
     async def _queues(self) -> list[str]:
         """The names of users' queues that hold something."""

@@ -8,7 +8,7 @@ import anyio.lowlevel
 
 from pyncette._leases.recomputing import Recompute
 from pyncette._leases.store import Store
-from pyncette._leases.writer import MAX_BATCH, Writer
+from pyncette._leases.writer import MAX_BATCH, Batching
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.record import Record
@@ -17,7 +17,7 @@ from .bulk import STEPS_AT_ONCE, Progress, store_all, tell
 
 
 async def recompute(
-    store: Store, writer: Writer, clock: Clock, task: Task, progress: Progress | None, *, dry_run: bool
+    store: Store, writer: Batching, clock: Clock, task: Task, progress: Progress | None, *, dry_run: bool
 ) -> int:
     """Page by page; returns how many were moved, or would have been."""
     moved = seen = 0

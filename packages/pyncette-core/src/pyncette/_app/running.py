@@ -36,7 +36,6 @@ from pyncette.repository import Repository
 from . import health
 from .about import default_name, describing, own_version
 from .budget import SettleBudget
-from .instances import Instances
 from .sampling import Sampler
 from .scheduling import Scheduling
 
@@ -94,7 +93,6 @@ class PyncetteContext(Scheduling):
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._budget = SettleBudget(options.drain_timeout)
         self._register = options.register_worker
-        self._instances = Instances(store, self._writer, self.clock, reading, observers)
 
     @property
     def last_tick(self) -> datetime.datetime | None:

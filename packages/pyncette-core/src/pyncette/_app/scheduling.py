@@ -24,8 +24,6 @@ WithArgs: TypeAlias = tuple[str, BoundTask[P]] | tuple[str, BoundTask[P], Mappin
 class Scheduling(Steering):
     """The part of an app context that changes instances."""
 
-    _instances: Instances
-
     async def schedule_task(
         self,
         task: Task[[]] | BoundTask,
@@ -43,6 +41,7 @@ class Scheduling(Steering):
         end_at: datetime.datetime | None = None,
         max_runs: int | None = None,
         args: Mapping[str, Any] | None = None,
+        transaction: object = None,
         **kwargs: Argument,
     ) -> Task:
         """Schedule an instance of a dynamic task, or update it if it exists. Returns when it is safely stored.
@@ -68,13 +67,18 @@ class Scheduling(Steering):
         :param end_at: the latest moment, inclusive.
         :param max_runs: how many occurrences are executed, whatever their outcome.
         :param args: arguments with any name.
+        :param transaction: a connection to the database of the storage on which a transaction of yours is open: of
+            asyncpg, asyncmy or aiosqlite, or SQLAlchemy's ``AsyncConnection`` or ``AsyncSession`` on one of them. The
+            instance is stored if and only if you commit; workers see it within a poll interval. Nothing is repeated
+            if the storage fails.
         :param kwargs: further arguments of the task; the template supplies defaults.
         :return: the concrete instance. Its ``scheduling`` says what happened to it: see :class:`pyncette.Scheduling`.
         :raises TaskExistsException: the instance exists, and ``if_exists`` is ``"error"``.
         :raises StorageVersionException: a later version of Pyncette has stored the instance; it was left as it is.
-        :raises ValueError: schedule, arguments or name are not valid, or this app does not declare the task.
+        :raises ValueError: schedule, arguments or name are not valid, this app does not declare the task, or no
+            transaction is open on the connection, or it is one of another database.
         :raises TypeError: a policy is given, or a keyword is misspelt; an argument that the function declares is
-            missing or has the wrong type, or the function declares no such argument.
+            missing or has the wrong type, or the function declares no such argument; ``transaction`` is something else.
         :raises RuntimeError: the caller is in a different thread or event loop than the app: see :meth:`from_thread`.
         :raises RepositoryException: the storage failed; whether the instance is stored is unknown.
         """
@@ -90,9 +94,9 @@ class Scheduling(Steering):
             max_runs=max_runs,
         )
         concrete = template.instantiate(instance_name, **timing, args=args, **kwargs)
-        concrete.scheduling = await self._instances.schedule(
-            concrete, what_if_exists(if_exists, force=force), paused=paused
-        )
+        wanted = what_if_exists(if_exists, force=force)
+        access = await self._access.within(transaction)
+        concrete.scheduling = await Instances(access).schedule(concrete, wanted, paused=paused)
         return concrete
 
     @overload
@@ -104,6 +108,7 @@ class Scheduling(Steering):
         progress: Progress | None = None,
         *,
         if_exists: IfExists = "update",
+        transaction: object = None,
     ) -> BulkResult: ...
 
     @overload
@@ -115,6 +120,7 @@ class Scheduling(Steering):
         progress: Progress | None = None,
         *,
         if_exists: IfExists = "update",
+        transaction: object = None,
     ) -> BulkResult: ...
 
     async def schedule_tasks(
@@ -125,10 +131,12 @@ class Scheduling(Steering):
         progress: Progress | None = None,
         *,
         if_exists: IfExists = "update",
+        transaction: object = None,
     ) -> BulkResult:
         """Schedule many instances with few round trips, in batches of 1,000; each as with :meth:`schedule_task`.
 
-        If an instance is refused, the others proceed. The call is not a transaction.
+        If an instance is refused, the others proceed. The call is not a transaction; it can be a part of
+        one.
 
         :param task: the template.
         :param instances: pairs of instance name and keywords; if the template's function declares arguments, the name,
@@ -136,10 +144,12 @@ class Scheduling(Steering):
         :param force: the same as ``if_exists="replace"``.
         :param progress: called after each batch with the number of instances processed so far.
         :param if_exists: what to do about existing instances, as in :meth:`schedule_task`.
+        :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`.
         """
         self._calls.check("schedule_tasks", task)
         wanted = what_if_exists(if_exists, force=force)
-        return await schedule_many(self._bulk("schedule_tasks", task), instances, if_exists=wanted, progress=progress)
+        call = await self._bulk("schedule_tasks", task, transaction)
+        return await schedule_many(call, instances, if_exists=wanted, progress=progress)
 
     async def import_tasks(
         self,
@@ -156,23 +166,35 @@ class Scheduling(Steering):
         :param progress: called after each batch with the number of instances processed so far.
         """
         self._calls.check("import_tasks", task)
-        return await import_many(self._bulk("import_tasks", task), instances, progress=progress)
+        return await import_many(await self._bulk("import_tasks", task), instances, progress=progress)
 
-    async def unschedule_task(self, task: Task, instance_name: str | None = None) -> None:
+    async def unschedule_task(
+        self, task: Task, instance_name: str | None = None, *, transaction: object = None
+    ) -> None:
         """Remove an instance, whether or not it exists. An execution under way loses its lease.
 
         :param task: the template, with ``instance_name``; or a concrete instance.
+        :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`.
         :raises RepositoryException: the storage failed; whether the instance is gone is unknown.
         """
         self._calls.check("unschedule_task", task)
-        await self._instances.unschedule(task, instance_name)
+        await Instances(await self._access.within(transaction)).unschedule(task, instance_name)
 
     async def unschedule_tasks(
-        self, task: Task, instance_names: Iterable[str] | AsyncIterable[str], progress: Progress | None = None
+        self,
+        task: Task,
+        instance_names: Iterable[str] | AsyncIterable[str],
+        progress: Progress | None = None,
+        *,
+        transaction: object = None,
     ) -> BulkResult:
-        """Remove many instances of a template with few round trips, in batches of 1,000."""
+        """Remove many instances of a template with few round trips, in batches of 1,000.
+
+        :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`.
+        """
         self._calls.check("unschedule_tasks", task)
-        return await unschedule_many(self._bulk("unschedule_tasks", task), instance_names, progress=progress)
+        call = await self._bulk("unschedule_tasks", task, transaction)
+        return await unschedule_many(call, instance_names, progress=progress)
 
     async def get_task(self, task: Task, instance_name: str | None = None) -> TaskState | None:
         """What is stored for a static task, a concrete instance, or the named instance of a template.
@@ -181,4 +203,4 @@ class Scheduling(Steering):
         :raises ValueError: the instance name is missing or superfluous.
         """
         self._calls.check("get_task", task)
-        return await self._instances.get(task, instance_name)
+        return await Instances(self._access).get(task, instance_name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
+from pyncette._leases.access import Access
 from pyncette._leases.actions import Actions
 from pyncette._leases.control import ControlReading
-from pyncette._leases.steering import Pause, Resume, Retry, Steer
 from pyncette._leases.store import Store
 from pyncette._leases.workers import Registry
 from pyncette._leases.writer import Writer
@@ -20,23 +20,20 @@ from pyncette.clock import Clock
 from pyncette.events import RunOutcome
 from pyncette.findings import Finding
 from pyncette.observer import Observers
-from pyncette.record import HELD, LEAST, Band, Count, Record, RunQuestion
+from pyncette.record import HELD, LEAST, Count, RunQuestion
 
 from .actions import ActionsPage, check_note, place_of_action
-from .bulk import Bulk, BulkResult, Progress
+from .bulk import Progress
 from .calls import CallCheck
-from .extra import ExtraRuns, OnDemand
+from .holding import Holding
 from .instances import locate
 from .inventory import Inventory, StoredTask
 from .listing import HeldState, Listing, ListTasksResponse, queues_of, window
 from .runlog import RunsPage, check_outcomes, page, place_of
 from .templates import Templates
 
-LONGEST_REASON = 500
-"""Characters."""
 
-
-class Steering(OnDemand):
+class Steering(Holding):
     """The part of an app context that needs no task functions: it works without :meth:`PyncetteContext.run`."""
 
     def __init__(
@@ -56,7 +53,7 @@ class Steering(OnDemand):
         self._writer = writer
         self._observers = observers
         self._batch_size = batch_size
-        self._extra_runs = ExtraRuns(store, writer, clock, reading, observers)
+        self._access = Access(store, writer, clock, reading, observers)
         self._listing = Listing(store, clock)
         self._templates = Templates(self._listing, writer, reading)
         self._registry = Registry(store, writer, clock, worker_name)
@@ -258,120 +255,3 @@ class Steering(OnDemand):
         """
         self._calls.check_loop("diagnose")
         return await self._store.diagnose()
-
-    async def pause_task(self, task: Task, instance_name: str | None = None, *, reason: str = "") -> None:
-        """Pause a template with all its instances, one instance, or a static task. Returns when it is stored.
-
-        A template is paused in one write, however many instances it has. Once two poll intervals have passed, no
-        execution of it starts on any worker, and nothing of it is claimed or queried. An execution under way finishes
-        as usual, and the instance is paused then. A pause survives restarts, deploys and updates. Pausing again changes
-        only the reason.
-
-        :param task: the template, with the name of an instance to pause only that one; a concrete instance; or a static
-            task.
-        :param reason: for people; up to 500 characters.
-        :raises TaskNotFoundException: there is no such instance.
-        :raises ValueError: the reason is too long, or a static task has no instances.
-        :raises RepositoryException: the storage failed; whether it is paused is unknown.
-        """
-        self._calls.check("pause_task", task)
-        check_reason(reason)
-        if task.dynamic and instance_name is None:
-            await self._templates.pause(task.template, reason)
-        else:
-            await self._steer(Pause(*locate(task, instance_name), self._observers, reason))
-
-    async def resume_task(self, task: Task, instance_name: str | None = None, *, catch_up: bool = False) -> None:
-        """End a pause; does nothing if there is none. Returns when it is stored.
-
-        Resuming a template doesn't resume instances that are paused individually, and the other way round.
-
-        :param task: as in :meth:`pause_task`.
-        :param catch_up: whether occurrences that came due during the pause count as missed, so that they are executed
-            as after an outage. Otherwise they are skipped, without any execution. One-off instances, and occurrences
-            that have already been attempted, are executed in either case.
-        :raises TaskNotFoundException: there is no such instance.
-        :raises ValueError: a static task has no instances.
-        :raises RepositoryException: the storage failed; whether it is resumed is unknown.
-        """
-        self._calls.check("resume_task", task)
-        if task.dynamic and instance_name is None:
-            await self._templates.resume(task.template, catch_up=catch_up)
-        else:
-            await self._steer(Resume(*locate(task, instance_name), self._observers, catch_up=catch_up))
-
-    async def retry_task(self, task: Task, instance_name: str | None = None) -> bool:
-        """Give a dead instance fresh attempts, immediately. What came due while it was dead is skipped.
-
-        :param task: as in :meth:`pause_task`, but not a template by itself.
-        :return: whether it was dead.
-        :raises TaskNotFoundException: there is no such instance.
-        :raises RepositoryException: the storage failed; whether it is executed again is unknown.
-        """
-        self._calls.check("retry_task", task)
-        write = Retry(*locate(task, instance_name), self._observers)
-        await self._steer(write)
-        return write.changed
-
-    async def retry_dead(self, task: Task, progress: Progress | None = None) -> BulkResult:
-        """Give all dead instances of a template fresh attempts, with few round trips, in batches of 1,000.
-
-        :param progress: called after each batch with the number of instances processed so far.
-        :raises ValueError: the task is not dynamic.
-        """
-        self._calls.check("retry_dead", task)
-        found = self._listing.held(task, Band.DEAD, await self._reading.follow())
-
-        def prepare(dead: tuple[Task, Record]) -> tuple[str, Retry]:
-            home, record = dead
-            return home.name_in(record.key), Retry(home, record.ref, self._observers, record)
-
-        return await Bulk(
-            self._bulk("retry_dead", task), prepare, lambda dead: dead[0].name_in(dead[1].key), progress
-        ).run(found)
-
-    async def pause_tasks(
-        self,
-        task: Task,
-        instance_names: Iterable[str] | AsyncIterable[str],
-        progress: Progress | None = None,
-        *,
-        reason: str = "",
-    ) -> BulkResult:
-        """Pause many instances of a template, each as with :meth:`pause_task`, with few round trips."""
-        self._calls.check("pause_tasks", task)
-        check_reason(reason)
-
-        def prepare(name: str) -> tuple[str, Pause]:
-            return name, Pause(*locate(task, name), self._observers, reason)
-
-        return await Bulk(self._bulk("pause_tasks", task), prepare, str, progress).run(instance_names)
-
-    async def resume_tasks(
-        self,
-        task: Task,
-        instance_names: Iterable[str] | AsyncIterable[str],
-        progress: Progress | None = None,
-        *,
-        catch_up: bool = False,
-    ) -> BulkResult:
-        """Resume many instances of a template, each as with :meth:`resume_task`, with few round trips."""
-        self._calls.check("resume_tasks", task)
-
-        def prepare(name: str) -> tuple[str, Resume]:
-            return name, Resume(*locate(task, name), self._observers, catch_up=catch_up)
-
-        return await Bulk(self._bulk("resume_tasks", task), prepare, str, progress).run(instance_names)
-
-    async def _steer(self, write: Steer) -> None:
-        self._writer.submit(write)
-        await write.wait()
-
-
-def check_reason(reason: object) -> str:
-    """:raises TypeError, ValueError: it is no text, or too long to be stored."""
-    if not isinstance(reason, str):
-        raise TypeError(f"reason must be a string, not {type(reason).__name__}.")
-    if len(reason) > LONGEST_REASON:
-        raise ValueError(f"reason has {len(reason):,} characters; write at most {LONGEST_REASON}.")
-    return reason

@@ -32,6 +32,4 @@ class Templates:
         )
 
     async def _change(self, change: Callable[[Control, int], Control]) -> None:
-        write = ChangeControl(change, self._reading)
-        self._writer.submit(write)
-        await write.wait()
+        await self._writer.store(ChangeControl(change, self._reading))

@@ -11,7 +11,8 @@ from pyncette.record import Band, Change, Record, Ref
 
 from .revisions import new_revision
 from .store import Store
-from .writer import Awaited, Writer
+from .writer import Writer
+from .writes import Awaited
 
 SWEEP = 100
 """How many records of old actions are removed at most when a new one is noted."""
@@ -40,8 +41,7 @@ class Actions:
         """Returns when it is stored; removes what is older than three months."""
         now = self._clock.now()
         write = _Note(new_record(key_of(now, os.urandom(4).hex()), now, new_revision(), **fields))
-        self._writer.submit(write)
-        await write.wait()
+        await self._writer.store(write)
         old = await self._store.scan_ready(
             ACTIONS, since=Band.COMPLETED.since, before=Band.COMPLETED.at(now), limit=SWEEP
         )

@@ -11,7 +11,7 @@ from pyncette.record import Change, Record
 
 from .revisions import new_revision
 from .store import Store
-from .writer import Awaited
+from .writes import Awaited
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -38,6 +38,17 @@ class ControlReading:
             looked = await self._store.look((), (CONTROL,))
             self.take(looked.records[0], now)
         return self.control
+
+    async def renew(self) -> Control:
+        """What is in the record now."""
+        now = self._clock.now()
+        (record,) = await self._store.read((CONTROL,))
+        self.take(record, now)
+        return self.control
+
+    def apart(self) -> ControlReading:
+        """One that begins anew, and whose knowledge is its own."""
+        return ControlReading(self._store, self._clock, self._poll_interval)
 
     def take(self, record: Record | None, asked_at: int) -> bool:
         """The record was asked for at that moment, and this is the answer.

@@ -33,7 +33,8 @@ from .revisions import new_revision
 from .shares import Shares, admitted, open_tasks, room_left
 from .static import StaticTasks
 from .store import Store
-from .writer import Write, Writer
+from .writer import Writer
+from .writes import Write
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pyncette.errors import RepositoryException, StorageVersionException, TaskNo
 from pyncette.record import Change, Record, Ref
 
 from .revisions import new_revision
-from .writer import Awaited
+from .writes import Awaited
 
 
 class OnExisting(Awaited):

@@ -23,7 +23,7 @@ from pyncette.record import Change, Record
 
 from .history import History
 from .revisions import new_revision
-from .writer import Awaited, Write
+from .writes import Awaited, Write
 
 
 class HeldLease:

@@ -7,7 +7,7 @@ from pyncette._tasks.policies import Policies
 from pyncette.record import Change, Record
 
 from .revisions import new_revision
-from .writer import Awaited
+from .writes import Awaited
 
 
 class Recompute(Awaited):

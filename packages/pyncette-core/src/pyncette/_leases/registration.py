@@ -19,7 +19,7 @@ from pyncette.record import Band, Change, Record, Ref
 from pyncette.schedule import Once
 
 from .revisions import new_revision
-from .writer import Awaited, Write
+from .writes import Awaited, Write
 
 logger: logging.Logger = logging.getLogger(__name__)
 

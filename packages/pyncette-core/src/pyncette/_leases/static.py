@@ -16,7 +16,8 @@ from pyncette._tasks.task import Task
 from pyncette.record import Band, Change, Record
 
 from .revisions import new_revision
-from .writer import Awaited, Writer
+from .writer import Writer
+from .writes import Awaited
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -48,6 +48,11 @@ class Store:
         self._clock_read_at: int | None = None
         self._look_limit = LOOK_LIMIT
         self._down_since: float | None = None
+
+    async def within(self, connection: object) -> Store:
+        """The store in the transaction that is open on the connection."""
+        repository = await self._repository.within(connection)
+        return _InTransaction(repository, self._clock, self._observers, self._names, self.follow_clock)
 
     def carried(self) -> str | None:
         """What a carrier gives the call that is under way."""
@@ -183,3 +188,25 @@ class Store:
             seconds = time.monotonic() - self._down_since
             self._down_since = None
             logger.warning("The storage works again, after %.1f s.", seconds, extra={"outage_seconds": seconds})
+
+
+class _InTransaction(Store):
+    """The store in a transaction of the caller, who is told what fails there: that is no outage of the storage."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        clock: Clock,
+        observers: Observers,
+        names: Mapping[str, str],
+        follow_clock: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(repository, clock, observers, names)
+        self._follow_clock = follow_clock
+
+    async def follow_clock(self) -> None:
+        await self._follow_clock()
+
+    def _outage_begins(self, operation: str, error: Exception) -> None: ...
+
+    def _outage_ends(self) -> None: ...

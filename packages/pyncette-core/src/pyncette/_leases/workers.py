@@ -29,7 +29,8 @@ from pyncette.record import Band, Change, Record, Ref
 from .registration import Remove
 from .revisions import new_revision
 from .store import Store
-from .writer import Write, Writer
+from .writer import Writer
+from .writes import Write
 
 SWEEP_EACH = 4
 """Every so often that a worker writes, it looks for records of dead ones."""

@@ -6,21 +6,21 @@ what to store from the record as it is known when its batch leaves, so writes to
 
 from __future__ import annotations
 
-import math
 import random
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 
 from pyncette._tasks.names import name_of
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
-from pyncette.record import Change, Record, Ref, Swap
+from pyncette.record import Change, Record, Swap
 
 from .attempt import OVERDUE, Attempt
 from .store import Store
+from .writes import Awaited, Write
 
 MAX_BATCH = 1000
 MAX_BACKOFF = 1_000_000  # microseconds
@@ -34,198 +34,41 @@ MAX_BUSY_DELAY = 1.0
 """Seconds."""
 
 
-class Write(ABC):
-    """Something to be stored at one key.
+class Batching(ABC):
+    """Decides about writes when their batch leaves, and takes down what became of each.
 
-    :ivar known: the record as it was last seen; compare-and-swap goes against it.
-    :ivar fresh: whether ``known`` can be trusted, or has to be read first.
-    :ivar was_read: whether ``known`` comes from the storage.
-    :ivar patient: whether to keep retrying while the storage is unreachable. An impatient write fails after its second
-        try.
-    :ivar not_before: in seconds of :func:`anyio.current_time`; it waits until then, because another transaction has
-        locked the record.
-    :ivar carried: what a carrier gave the call that wants it, or what an observer of the attempt gave that it is about.
-    :ivar lease_ends: microseconds; when the lease ends that it is about, None if it is about none.
+    :ivar max_busy: how often a write that is not patient is tried whose record another transaction has locked.
+    :ivar on_stored: called with the moment at which a record that was just stored may be claimed.
     """
 
-    patient = False
-    lease_ends: int | None = None
-    carried: str | None = None
+    max_busy: int = MAX_BUSY
 
-    ref: Ref
-    known: Record | None = None
-    fresh: bool = True
-    was_read = False
-    sent: Change | None = None
-    done = False
-    failures = 0
-    conflicts = 0
-    busy = 0
-    not_before: float = -math.inf
-
-    def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
-        self.ref = ref
-        self.known = known
-        self.fresh = fresh
-
-    @abstractmethod
-    def decide(self, now: int) -> Change | None:
-        """The change from ``known``, None when there is nothing (more) to store."""
-
-    def stored(self, new: Record | None) -> None:
-        """``new`` is in storage now."""
-        self.known = new
-
-    @abstractmethod
-    def finished(self, error: Exception | None) -> None:
-        """No more will be tried: stored, ended by :meth:`decide`, or failed with ``error``."""
-
-    def arrived(self, sent: Change) -> bool:
-        """Whether ``sent``, whose answer was lost, is what is stored according to ``known``."""
-        if sent.new is None or self.known is None:
-            return sent.new is self.known
-        return sent.new.revision == self.known.revision
-
-
-class Awaited(Write):
-    """A write whose end somebody waits for."""
-
-    _end: anyio.Event | None = None  # made by who waits: most of a bulk call are done before that
-    _error: Exception | None = None
-
-    def finished(self, error: Exception | None) -> None:
-        self._error = error
-        if self._end is not None:
-            self._end.set()
-
-    async def wait(self) -> None:
-        """Return when it is done. Who is cancelled meanwhile leaves the write under way.
-
-        :raises RepositoryException: the storage failed; whether the write took place is unknown.
-        """
-        if not self.done:
-            self._end = self._end or anyio.Event()
-            await self._end.wait()
-        if self._error is not None:
-            raise self._error
-
-
-class Writer:
-    """Stores the writes of one app context, one batch at a time.
-
-    :param on_stored: called with the moment at which a record that was just stored may be claimed.
-    :param on_recovered: called when a batch has been stored after one that could not be.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        on_stored: Callable[[int], None] = lambda ready_at: None,
-        on_recovered: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, on_stored: Callable[[int], None]) -> None:
         self._store = store
         self._clock = clock
-        self._on_stored = on_stored
-        self._on_recovered = on_recovered
+        self.on_stored = on_stored
         self._waiting: deque[Write] = deque()
-        self._batch: list[Write] = []  # under way
-        self._attempt: Attempt | None = None
-        self._failures = 0  # of attempts, since the last one that succeeded
-        self._stopped = False
-        self._arrived = anyio.Event()
-        self._idle = anyio.Event()
-        self._scope = anyio.CancelScope(shield=True)
 
-    @property
-    def pending(self) -> int:
-        """How many writes are waiting or under way."""
-        return len(self._waiting) + len(self._batch)
+    @abstractmethod
+    async def send(self, writes: Iterable[Awaited]) -> None:
+        """Have them stored: ``wait()`` of each tells the end."""
 
-    @property
-    def overdue(self) -> bool:
-        """Whether something waits, and the last attempt has failed or the one under way takes long: nothing more should
-        be claimed."""
-        failed = self._failures > 0 and self.pending > 0
-        return failed or (self._attempt is not None and self._attempt.age > OVERDUE)
+    async def store(self, write: Awaited) -> None:
+        """Return when it is stored.
 
-    def submit(self, write: Write) -> None:
-        """Store it soon; ``write.finished`` tells the end.
-
-        :raises RuntimeError: :meth:`stop` was called.
+        :raises PyncetteException: it was not, or whether it was is unknown.
         """
-        if self._stopped:
-            raise RuntimeError("The app context is closed: use it inside of its block, async with app.create() as ….")
+        await self.send([write])
+        await write.wait()
+
+    def _take(self, write: Write) -> None:
         if isinstance(write, Awaited) and write.carried is None:
             write.carried = self._store.carried()
         self._waiting.append(write)
-        attempt, ends = self._attempt, write.lease_ends
-        if attempt is not None and ends is not None and ends < attempt.ends:
-            attempt.hurry([ends], self._clock.now())
-        self._arrived.set()
 
-    async def drained(self) -> None:
-        """Wait until nothing is pending."""
-        while self.pending:
-            await self._idle.wait()
-
-    async def run(self) -> None:
-        """Work until :meth:`stop`, whatever is cancelled around."""
-        with self._scope:
-            while True:
-                await self._arrived.wait()
-                batch = self._batch = self._next_batch()
-                if not batch:
-                    await self._until_not_busy()
-                    continue
-                await self._try(batch)
-                self._waiting.extendleft(write for write in reversed(batch) if not write.done)
-                self._batch = []
-                if self._failures:
-                    await self._back_off(self._failures)
-                if not self._waiting:
-                    self._arrived = anyio.Event()
-                    self._idle.set()
-                    self._idle = anyio.Event()
-
-    async def _try(self, batch: Sequence[Write]) -> None:
-        self._attempt = Attempt(self._failures)
-        self._attempt.hurry([write.lease_ends for write in batch], self._clock.now())
-        try:
-            with self._attempt:
-                await self._store_batch(batch)
-        except Exception as e:  # noqa: BLE001 - whatever the backend raises, the other writes go on
-            self._failures += 1
-            self._store.failed(e)
-            self._give_up_impatient(batch, e)
-        else:
-            if self._failures:
-                self._failures = 0
-                self._on_recovered()
-        finally:
-            self._attempt = None
-
-    def stop(self) -> int:
-        """End :meth:`run` at once; returns how many writes are lost by it. Who waits for one is told."""
-        self._stopped = True
-        self._scope.cancel()
-        lost = self.pending
-        for write in (*self._batch, *self._waiting):
-            if not (write.done or write.patient):
-                self._finish(write, RepositoryUnavailableException("The app was closed before the storage confirmed."))
-        return lost
-
-    async def _until_not_busy(self) -> None:
-        """Every write that waits is delayed: sleep until the first one's time, or until another write arrives.
-
-        By the machine's time, not the app's: transactions of others end in no virtual time. A clock that is moved by
-        hand stands still meanwhile, as during a call.
-        """
-        arrived = self._arrived = anyio.Event()
-        first = min(write.not_before for write in self._waiting)
-        with self._clock.busy(changes=False), anyio.move_on_after(max(0, first - anyio.current_time())):
-            await arrived.wait()
-        arrived.set()
+    def _put_back(self, batch: Sequence[Write]) -> None:
+        """What is not done is tried again, before others."""
+        self._waiting.extendleft(write for write in reversed(batch) if not write.done)
 
     def _next_batch(self) -> list[Write]:
         """The oldest writes, one for each key; a later one must see what the earlier one stored."""
@@ -298,7 +141,7 @@ class Writer:
         write.fresh, write.sent = True, None
         write.stored(new)
         if new is not None:
-            self._on_stored(new.ready_at)
+            self.on_stored(new.ready_at)
         self._finish(write, None)
 
     def _conflict(self, write: Write) -> None:
@@ -313,7 +156,7 @@ class Writer:
         """Another transaction has locked the record: the write is retried later, and the others go on."""
         write.sent = None
         write.busy += 1
-        if write.busy > MAX_BUSY and not write.patient:
+        if write.busy > self.max_busy and not write.patient:
             self._finish(write, RepositoryException(f"{name_of(write.ref.key)!r} is locked by another transaction."))
             return
         delay = min(MAX_BUSY_DELAY, BUSY_DELAY * 2 ** min(write.busy - 1, 10))
@@ -334,16 +177,133 @@ class Writer:
             for write, record in zip(writes, records, strict=True):
                 write.known, write.fresh, write.was_read = record, True, True
 
+    @staticmethod
+    def _finish(write: Write, error: Exception | None) -> None:
+        write.done = True
+        write.finished(error)
+
+
+class Writer(Batching):
+    """Stores the writes of one app context, one batch at a time.
+
+    :param on_stored: called with the moment at which a record that was just stored may be claimed.
+    :param on_recovered: called when a batch has been stored after one that could not be.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        on_stored: Callable[[int], None] = lambda ready_at: None,
+        on_recovered: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(store, clock, on_stored)
+        self._on_recovered = on_recovered
+        self._batch: list[Write] = []  # under way
+        self._attempt: Attempt | None = None
+        self._failures = 0  # of attempts, since the last one that succeeded
+        self._stopped = False
+        self._arrived = anyio.Event()
+        self._idle = anyio.Event()
+        self._scope = anyio.CancelScope(shield=True)
+
+    @property
+    def pending(self) -> int:
+        """How many writes are waiting or under way."""
+        return len(self._waiting) + len(self._batch)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether something waits, and the last attempt has failed or the one under way takes long: nothing more should
+        be claimed."""
+        failed = self._failures > 0 and self.pending > 0
+        return failed or (self._attempt is not None and self._attempt.age > OVERDUE)
+
+    def submit(self, write: Write) -> None:
+        """Store it soon; ``write.finished`` tells the end.
+
+        :raises RuntimeError: :meth:`stop` was called.
+        """
+        if self._stopped:
+            raise RuntimeError("The app context is closed: use it inside of its block, async with app.create() as ….")
+        self._take(write)
+        attempt, ends = self._attempt, write.lease_ends
+        if attempt is not None and ends is not None and ends < attempt.ends:
+            attempt.hurry([ends], self._clock.now())
+        self._arrived.set()
+
+    async def send(self, writes: Iterable[Awaited]) -> None:
+        for write in writes:
+            self.submit(write)
+
+    async def drained(self) -> None:
+        """Wait until nothing is pending."""
+        while self.pending:
+            await self._idle.wait()
+
+    async def run(self) -> None:
+        """Work until :meth:`stop`, whatever is cancelled around."""
+        with self._scope:
+            while True:
+                await self._arrived.wait()
+                batch = self._batch = self._next_batch()
+                if not batch:
+                    await self._until_not_busy()
+                    continue
+                await self._try(batch)
+                self._put_back(batch)
+                self._batch = []
+                if self._failures:
+                    await self._back_off(self._failures)
+                if not self._waiting:
+                    self._arrived = anyio.Event()
+                    self._idle.set()
+                    self._idle = anyio.Event()
+
+    async def _try(self, batch: Sequence[Write]) -> None:
+        self._attempt = Attempt(self._failures)
+        self._attempt.hurry([write.lease_ends for write in batch], self._clock.now())
+        try:
+            with self._attempt:
+                await self._store_batch(batch)
+        except Exception as e:  # noqa: BLE001 - whatever the backend raises, the other writes go on
+            self._failures += 1
+            self._store.failed(e)
+            self._give_up_impatient(batch, e)
+        else:
+            if self._failures:
+                self._failures = 0
+                self._on_recovered()
+        finally:
+            self._attempt = None
+
+    def stop(self) -> int:
+        """End :meth:`run` at once; returns how many writes are lost by it. Who waits for one is told."""
+        self._stopped = True
+        self._scope.cancel()
+        lost = self.pending
+        for write in (*self._batch, *self._waiting):
+            if not (write.done or write.patient):
+                self._finish(write, RepositoryUnavailableException("The app was closed before the storage confirmed."))
+        return lost
+
+    async def _until_not_busy(self) -> None:
+        """Every write that waits is delayed: sleep until the first one's time, or until another write arrives.
+
+        By the machine's time, not the app's: transactions of others end in no virtual time. A clock that is moved by
+        hand stands still meanwhile, as during a call.
+        """
+        arrived = self._arrived = anyio.Event()
+        first = min(write.not_before for write in self._waiting)
+        with self._clock.busy(changes=False), anyio.move_on_after(max(0, first - anyio.current_time())):
+            await arrived.wait()
+        arrived.set()
+
     def _give_up_impatient(self, batch: Sequence[Write], error: Exception) -> None:
         for write in batch:
             write.failures += 1
             if not write.done and not write.patient and write.failures > 1:
                 self._finish(write, error)
-
-    @staticmethod
-    def _finish(write: Write, error: Exception | None) -> None:
-        write.done = True
-        write.finished(error)
 
     async def _back_off(self, failures: int) -> None:
         delay = min(MAX_BACKOFF, 50_000 * 2 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter

@@ -40,7 +40,7 @@ FOREIGN_WORDS: dict[str, str] = {
 """Words that other schedulers have for what a task declares here, and what to write instead."""
 
 _PARAMETERS_OF_CALLS = ("self", "task", "name")
-_PARAMETERS_OF_INSTANCES = ("instance_name", "force", "if_exists", "paused")
+_PARAMETERS_OF_INSTANCES = ("instance_name", "force", "if_exists", "paused", "transaction")
 
 
 def declared_args(kwargs: Mapping[str, object], explicit: object) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from .faults import Call, Fault, FaultPlan, FaultyRepository, cancel_at, delay, 
 
 if TYPE_CHECKING:
     from .cancellation import cancel_everywhere
-    from .contract import SECRET, Addresses, AppContract, RepositoryContract, make_record, make_static_record
+    from .contract import SECRET, Addresses, AppContract, Caller, RepositoryContract, make_record, make_static_record
 
 __all__ = [
     "SECRET",
     "Addresses",
     "AppContract",
     "Call",
+    "Caller",
     "Capabilities",
     "Fault",
     "FaultPlan",
@@ -37,7 +38,7 @@ __all__ = [
     "refuse",
 ]
 
-_CONTRACTS = ("AppContract", "RepositoryContract", "Addresses", "SECRET", "make_record", "make_static_record")
+_CONTRACTS = ("AppContract", "RepositoryContract", "Addresses", "Caller", "SECRET", "make_record", "make_static_record")
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,8 @@ class Capabilities:
         Otherwise the suite asks them again until they do, for at most ``index_lag``.
     :ivar index_lag: seconds after which the index has caught up; used only without ``immediate_index``.
     :ivar keeps_runs: the store has a log of runs.
+    :ivar one_writer: a transaction that has written keeps all others from writing, as in SQLite. Used by the part about
+        transactions of callers only.
     :ivar max_spec_bytes: the longest ``spec`` that the store is sure to take, in bytes of UTF-8, if it is less than
         1 MiB. One that is twice as long must be refused with
         :class:`~pyncette.errors.RecordRefusedException`. None: specs of 1 MiB must work.
@@ -27,4 +29,5 @@ class Capabilities:
     immediate_index: bool = True
     index_lag: float = 10.0
     keeps_runs: bool = False
+    one_writer: bool = False
     max_spec_bytes: int | None = None

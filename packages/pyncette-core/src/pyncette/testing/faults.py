@@ -214,6 +214,10 @@ class FaultyRepository(Repository):
     async def prune_runs(self, *, before: int, limit: int) -> int:
         return await self._call("prune_runs", lambda: self._inner.prune_runs(before=before, limit=limit))
 
+    async def within(self, connection: Any) -> Repository:
+        """Meets the faults of the same plan."""
+        return FaultyRepository(await self._inner.within(connection), self.plan)
+
     async def diagnose(self) -> list[Finding]:
         return await self._call("diagnose", self._inner.diagnose)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import anyio
 import asyncmy
 from asyncmy.connection import Connection
+from asyncmy.cursors import Cursor
 
 from .errors import (
     DRIVER_ERRORS,
@@ -40,11 +42,13 @@ ATTEMPTS = 10
 FIRST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
 
-SESSION = """
+SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION"
+
+SESSION = f"""
 SET NAMES utf8mb4;
 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SET SESSION
-sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION',
+sql_mode = '{SQL_MODE}',
 sql_safe_updates = 0, sql_select_limit = 18446744073709551615, innodb_lock_wait_timeout = 1, lock_wait_timeout = 10
 """
 """What every connection begins with. READ COMMITTED locks no gaps between rows. The waits for locks are shorter than
@@ -56,7 +60,7 @@ async def execute(connection: Connection, script: str) -> list[Rows]:
 
     :return: the rows of each statement, none for one that has no result.
     """
-    cursor = connection.cursor()
+    cursor = connection.cursor(Cursor)  # whatever a caller's connection makes by default
     await cursor.execute(script)
     replies: list[Rows] = []
     while True:
@@ -139,11 +143,21 @@ class Connections:
             self._give_back(connection)
 
 
-class Database:
-    """A database on a server.
+class Server(ABC):
+    """Where scripts are sent.
 
     :ivar max_packet: the largest packet, and so the longest script, that the server takes, in bytes.
     """
+
+    max_packet: int
+
+    @abstractmethod
+    async def run(self, script: str) -> list[Rows]:
+        """Run a script in one round trip: the rows of each statement."""
+
+
+class Database(Server):
+    """A database on a server."""
 
     def __init__(self, connections: Connections, max_packet: int) -> None:
         self._connections = connections

@@ -10,7 +10,7 @@ from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from pyncette.findings import Finding, format_found, share_found
 
 from .codec import Dialect
-from .connection import Database, Rows
+from .connection import Rows, Server
 from .errors import COMMAND_DENIED, number
 from .schema import Found, Schema, found_in, inspection, recognised
 from .settings import Settings, runs_table
@@ -48,7 +48,7 @@ _PROBES = {
 }
 
 
-async def diagnose(database: Database, settings: Settings) -> list[Finding]:
+async def diagnose(database: Server, settings: Settings) -> list[Finding]:
     """All checks."""
     variables, status = await database.run(_SETTINGS)
     server = {str(name).lower(): str(value) for name, value in variables}
@@ -97,7 +97,7 @@ def _server(server: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-async def _permissions(database: Database, settings: Settings) -> list[Finding]:
+async def _permissions(database: Server, settings: Settings) -> list[Finding]:
     lacking = []
     for table in (settings.table_name, runs_table(settings.table_name)):
         missing = [name for name, probe in _PROBES.items() if not await _may(database, probe.format(table=table))]
@@ -109,7 +109,7 @@ async def _permissions(database: Database, settings: Settings) -> list[Finding]:
     return [Finding("permissions", "problem", found, f"{'; '.join(lacking)} TO {settings.user!r}")]
 
 
-async def _may(database: Database, statement: str) -> bool:
+async def _may(database: Server, statement: str) -> bool:
     """Whether the user has the privilege. What refuses the statement for another reason is told by other checks."""
     try:
         await database.run(statement)
@@ -139,7 +139,7 @@ def _bloat(rows: Rows, settings: Settings) -> Finding:
     return Finding("bloat", "ok", found)
 
 
-async def _transactions(database: Database) -> list[Finding]:
+async def _transactions(database: Server) -> list[Finding]:
     """An old one keeps the server from removing what was deleted, over which each claim then has to pass."""
     try:
         sessions, metrics = await database.run(_TRANSACTIONS)

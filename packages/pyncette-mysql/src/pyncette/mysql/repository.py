@@ -8,19 +8,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from pyncette.bridge import asyncio_only
-from pyncette.errors import RecordRefusedException, RepositoryUnavailableException
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 
 from .codec import Batch, batches, decoded, record, record_before
-from .connection import Connections, Database, Rows
+from .connection import Connections, Database, Rows, Server
 from .diagnosis import diagnose
-from .errors import LOCK_WAIT_TIMEOUT, number
+from .errors import IS_LOCKED, LOCK_WAIT_TIMEOUT, number
 from .run_log import answer, asking
 from .schema import Schema, prepare
 from .settings import Settings
 from .statements import Statements
+from .transaction import borrow
 
 _SWAPS = {0: Swap.CONFLICT, 1: Swap.APPLIED, 2: Swap.BUSY}
 
@@ -34,7 +35,7 @@ class MySQLRepository(Repository):
 
     keeps_runs = True
 
-    def __init__(self, database: Database, statements: Statements, settings: Settings) -> None:
+    def __init__(self, database: Server, statements: Statements, settings: Settings) -> None:
         self._database = database
         self._settings = settings
         self._statements = statements
@@ -50,7 +51,7 @@ class MySQLRepository(Repository):
         is inserting, after a second."""
         try:
             planned = list(batches(changes, self._database.max_packet))
-            scripts = [self._statements.swap(batch) for batch in planned]
+            scripts = [self._script(batch) for batch in planned]
         except UnicodeEncodeError as error:
             raise RecordRefusedException("MySQL stores valid Unicode text only, no lone surrogates.") from error
         swaps = [Swap.CONFLICT if change.new is None else Swap.APPLIED for change in changes]
@@ -59,6 +60,9 @@ class MySQLRepository(Repository):
                 swaps[position] = outcome
         return swaps
 
+    def _script(self, batch: Batch) -> str:
+        return self._statements.swap(batch)
+
     async def _swap(self, changes: Sequence[Change], batch: Batch, script: str) -> list[tuple[int, Swap]]:
         try:
             replies = await self._database.run(script)
@@ -66,7 +70,7 @@ class MySQLRepository(Repository):
             if number(error.__cause__) != LOCK_WAIT_TIMEOUT or not batch.inserts:
                 raise
         else:
-            return [(position, _SWAPS[outcome]) for position, outcome in _all(replies)]
+            return told(replies)
         # The server has undone all of it for the sake of inserts that would have waited for too long.
         outcomes = await self._inserts_that_wait(changes, batch)
         rest = [position for position in batch.positions if position not in outcomes]
@@ -145,6 +149,11 @@ class MySQLRepository(Repository):
         ((count,),) = _all(await self._database.run(self._statements.prune_runs(before, limit)))
         return int(count)
 
+    async def within(self, connection: Any) -> Repository:
+        """Takes a connection of asyncmy. A deadlock, as InnoDB sees it, rolls the whole transaction back."""
+        borrowed = await borrow(connection, self._database, self._statements.identity(), self._settings.where)
+        return _InTransaction(borrowed, self._statements, self._settings, self)
+
     async def diagnose(self) -> list[Finding]:
         return await diagnose(self._database, self._settings)
 
@@ -154,6 +163,63 @@ class MySQLRepository(Repository):
 
     async def _records(self, script: str) -> list[Record]:
         return [record(row) for row in _all(await self._database.run(script))]
+
+
+class _InTransaction(MySQLRepository):
+    """Reads and writes on a connection of the caller.
+
+    At REPEATABLE READ, MySQL's default, statements that read see a snapshot, and those that write see what is there.
+    """
+
+    def __init__(self, database: Server, statements: Statements, settings: Settings, outer: MySQLRepository) -> None:
+        super().__init__(database, statements, settings)
+        self._outer = outer
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        """Locks what is there, up to the first that somebody else has locked: then it is answered what the transaction
+        sees. A key that is nowhere is not asked for with a lock, which would keep others from inserting around it."""
+        committed = await self._outer.read(refs)
+        seen = await super().read(refs)
+        there = [ref for ref, *either in zip(refs, committed, seen, strict=True) if any(either)]
+        if not there:
+            return seen
+        try:
+            locked = await self._records(self._statements.read(there, lock=True))
+        except RepositoryException as error:
+            if number(error.__cause__) not in IS_LOCKED:
+                raise
+            return seen
+        found = {one.ref: one for one in locked}
+        return [found.get(ref) for ref in refs]
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        """An insert that waits for another transaction is busy after a second; any other change that is not applied is
+        busy as well, as the snapshot does not tell what it was."""
+        swaps = await super().swap(changes)
+        return [
+            Swap.BUSY if swap is Swap.CONFLICT and change.old is not None else swap
+            for swap, change in zip(swaps, changes, strict=True)
+        ]
+
+    def _script(self, batch: Batch) -> str:
+        return self._statements.swap_within(batch)
+
+    async def _swap(self, changes: Sequence[Change], batch: Batch, script: str) -> list[tuple[int, Swap]]:
+        try:
+            return told(await self._database.run(script))
+        except RepositoryException as error:
+            if number(error.__cause__) not in IS_LOCKED:
+                raise
+        positions, middle = batch.positions, len(batch.positions) // 2
+        if middle == 0:
+            return [(positions[0], Swap.BUSY)]
+        # All of it is undone for the sake of one: find that. Nothing behind it is locked.
+        swaps = await self.swap([changes[position] for position in positions[:middle]])
+        if Swap.BUSY in swaps:
+            swaps += [Swap.BUSY] * (len(positions) - middle)
+        else:
+            swaps += await self.swap([changes[position] for position in positions[middle:]])
+        return list(zip(positions, swaps, strict=True))
 
 
 @asyncio_only
@@ -211,6 +277,11 @@ async def _opened(settings: Settings) -> AsyncIterator[Repository]:
         yield MySQLRepository(database, Statements(settings.table_name, found.dialect), settings)
     finally:
         await connections.close()
+
+
+def told(replies: Iterable[Rows]) -> list[tuple[int, Swap]]:
+    """What the results of a swap say."""
+    return [(position, _SWAPS[outcome]) for position, outcome in _all(replies)]
 
 
 def _all(replies: Iterable[Rows]) -> list[tuple[Any, ...]]:

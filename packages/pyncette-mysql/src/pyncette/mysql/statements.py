@@ -46,11 +46,10 @@ class Statements:
     def fill(self, name: str, **values: object) -> str:
         return self._texts[name].format(table=self._table, runs=self._runs, columns=COLUMNS, **values)
 
-    def read(self, refs: Sequence[Ref]) -> str:
-        return ";".join(
-            self.fill("read", asked=self._asked(("queue", "`key`"), (f"{text(r.queue)},{text(r.key)}" for r in chunk)))
-            for chunk in chunks(refs, ROWS)
-        )
+    def read(self, refs: Sequence[Ref], *, lock: bool = False) -> str:
+        name, columns = "lock" if lock else "read", ("queue", "`key`")
+        rows = [f"{text(ref.queue)},{text(ref.key)}" for ref in refs]
+        return ";".join(self.fill(name, asked=self._asked(columns, chunk)) for chunk in chunks(rows, ROWS))
 
     def scan(self, queue: Queue, after: str | None, limit: int, prefix: str) -> str:
         within = "" if after is None else f" AND t.`key` > {text(after)}"
@@ -69,6 +68,9 @@ class Statements:
 
     def queues(self, after: str | None, limit: int) -> str:
         return self.fill("queues", after=text(after or ""), limit=limit)
+
+    def identity(self) -> str:
+        return self.fill("identity", table_name=text(self._table.strip("`")))
 
     def clock(self) -> str:
         return self.fill("clock")
@@ -114,7 +116,16 @@ class Statements:
     def swap(self, batch: Batch) -> str:
         """A transaction. Its results are pairs: the position of a change, and what became of it; those of deletions
         that are applied or busy, and of other changes that are not applied."""
-        script = ["START TRANSACTION", "SET @pyncette_applied = 0"]
+        return f"START TRANSACTION;SET @pyncette_applied = 0;{self._changing(batch)};COMMIT"
+
+    def swap_within(self, batch: Batch) -> str:
+        """The same within a transaction of the caller, which must not lock anything behind what is locked. The caller
+        may have asked the server to count rows that are found, not changed, so that counting tells nothing."""
+        changing = self._changing(batch).replace("SKIP LOCKED", "NOWAIT")
+        return f"SET @pyncette_applied = NULL;{changing}"
+
+    def _changing(self, batch: Batch) -> str:
+        script: list[str] = []
         if batch.inserts:
             script.append(self.fill("insert", rows=f"({'),('.join(batch.inserts)})"))
         if batch.updates:
@@ -133,7 +144,7 @@ class Statements:
             script.append(self.fill("find_refused", changes=written, expected=len(batch.written)))
         if batch.lines:
             script.append(self.fill("log_written", changes=self._changes(_LINE, batch.lines)))
-        return ";".join([*script, "COMMIT"])
+        return ";".join(script)
 
     def prune_runs(self, before: int, limit: int) -> str:
         return self.fill("prune_runs", before=before, limit=limit)

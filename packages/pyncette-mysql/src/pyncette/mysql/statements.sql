@@ -6,6 +6,18 @@
 SELECT {columns} FROM {asked}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = asked.queue AND t.`key` = asked.`key`
 
+-- In a transaction of the caller, whose snapshot may be old: what is there now, and locked from here on.
+-- name: lock
+SELECT {columns} FROM {asked}
+STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = asked.queue AND t.`key` = asked.`key`
+FOR UPDATE NOWAIT
+
+-- Of server, database and table, so that two connections can be compared; and what a borrowed session is given back with.
+-- name: identity
+SELECT @@hostname, @@port, @@datadir, DATABASE(), (
+SELECT CREATE_TIME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = {table_name}),
+@@character_set_results, @@innodb_lock_wait_timeout, @@sql_mode, @@sql_safe_updates, @@sql_select_limit
+
 -- name: scan
 SELECT {columns} FROM {table} AS t FORCE INDEX (PRIMARY)
 WHERE t.queue = {queue}{within} ORDER BY t.`key` LIMIT {limit}
@@ -148,7 +160,7 @@ SELECT changes.n, 2 FROM {changes}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
 ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.old
 
--- Looks only when the counts say that something was not applied; within the transaction, before anybody else can
+-- Looks only when the counts say that something was not applied, or nothing was counted; within the transaction, before anybody else can
 -- write over what was. A change that is sent again because its answer was lost, and is in the table, counts as applied.
 -- name: find_refused
 SELECT changes.n, IF(o.queue IS NULL, 0, 2) FROM {changes}
@@ -156,7 +168,7 @@ LEFT JOIN {table} AS t FORCE INDEX (PRIMARY)
 ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.revision
 LEFT JOIN {table} AS o FORCE INDEX (PRIMARY)
 ON o.queue = changes.queue AND o.`key` = changes.`key` AND o.revision = changes.old
-WHERE @pyncette_applied < {expected} AND t.queue IS NULL
+WHERE COALESCE(@pyncette_applied, -1) < {expected} AND t.queue IS NULL
 
 -- After an insert has waited for others in vain. A script of two statements without a transaction around them, so that
 -- the first one alone sees what is not committed.

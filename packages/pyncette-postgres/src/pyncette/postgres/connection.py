@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -89,11 +90,21 @@ class Background:
             task.exception()  # whoever started it was told; here it only counts as seen
 
 
-class Database:
-    """A pool of connections to one server.
+class Server(ABC):
+    """Where statements are sent.
 
-    :ivar where: the server, for people to read.
+    :ivar where: for people to read.
     """
+
+    where: str
+
+    @abstractmethod
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """Run one statement and return its rows."""
+
+
+class Database(Server):
+    """A pool of connections to one server."""
 
     def __init__(self, pool: asyncpg.Pool, where: str, background: Background) -> None:
         self._pool = pool

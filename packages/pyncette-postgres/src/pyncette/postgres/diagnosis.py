@@ -7,7 +7,7 @@ from typing import Any
 
 from pyncette.findings import Finding, format_found, share_found
 
-from .connection import Database
+from .connection import Server
 from .schema import Schema, recognised
 from .settings import Settings, Table
 
@@ -62,7 +62,7 @@ ORDER BY behind DESC LIMIT 20
 """
 
 
-async def diagnose(database: Database, settings: Settings) -> list[Finding]:
+async def diagnose(database: Server, settings: Settings) -> list[Finding]:
     """All checks. A table that is gone meanwhile is an error, as in other calls."""
     schema = Schema.of(settings.table)
     server = {row["name"]: row["setting"] for row in await database.fetch(_SETTINGS)}

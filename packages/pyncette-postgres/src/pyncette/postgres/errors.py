@@ -59,7 +59,7 @@ def translated(error: Exception, where: str) -> RepositoryException:
     :param where: the server, for people to read.
     """
     code: str = getattr(error, "sqlstate", None) or ""
-    said = _said(error)
+    said = words(error)
     if code == "08P01" and "startup parameter" in said:
         return RepositoryException(f"{where}: a proxy in between refuses settings of the session ({said}); {_PROXY}.")
     if code in _PERMANENT:
@@ -100,7 +100,7 @@ def largest() -> str:
     return f"Schedule and arguments of an instance may have {LARGEST_SPEC:,} bytes."
 
 
-def _said(error: Exception) -> str:
+def words(error: Exception) -> str:
     """What the error says, in one line."""
     text = str(error.args[0]) if isinstance(error, asyncpg.PostgresError) and error.args else str(error)
     return " ".join(text.split()) or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import asyncpg
 
@@ -28,13 +29,14 @@ from pyncette.record import (
 from pyncette.repository import Repository
 
 from .codec import MOST_ROWS, batches, claim_columns, read_columns, record, swap_columns
-from .connection import Database, connected
+from .connection import Server, connected
 from .diagnosis import diagnose
 from .places import Places
 from .run_log import asking, line, run_columns
 from .schema import Schema, prepare
 from .settings import Settings, Table
 from .statements import Queries
+from .transaction import borrow
 
 
 class PostgresRepository(Repository):
@@ -47,7 +49,7 @@ class PostgresRepository(Repository):
 
     keeps_runs = True
 
-    def __init__(self, database: Database, queries: Queries, settings: Settings) -> None:
+    def __init__(self, database: Server, queries: Queries, settings: Settings) -> None:
         self._database = database
         self._settings = settings
         self._queries = queries
@@ -88,8 +90,11 @@ class PostgresRepository(Repository):
                 return {batch[0].either.key: Swap.BUSY}
             # The server undid all of it for the sake of one: find that, and let the others proceed.
             middle = len(batch) // 2
-            return await self._swap(batch[:middle]) | await self._swap(batch[middle:])
+            return await self._both(batch[:middle], batch[middle:])
         return {key: Swap.APPLIED if applied else Swap.BUSY for key, applied in rows}
+
+    async def _both(self, first: Sequence[Change], second: Sequence[Change]) -> dict[str, Swap]:
+        return await self._swap(first) | await self._swap(second)
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
@@ -161,11 +166,27 @@ class PostgresRepository(Repository):
     async def diagnose(self) -> list[Finding]:
         return await diagnose(self._database, self._settings)
 
+    async def within(self, connection: Any) -> Repository:
+        """Takes an asyncpg connection. Above READ COMMITTED, the transaction fails if others have changed since its
+        beginning what it changes."""
+        borrowed = await borrow(connection, self._database, self._queries.identity, self._settings.table.sql)
+        return _InTransaction(borrowed, self._queries.within(), self._settings)
+
     async def clock(self) -> int:
         """The server's time."""
         rows = await self._database.fetch(self._queries.clock)
         now: int = rows[0][0]
         return now
+
+
+class _InTransaction(PostgresRepository):
+    """Writes on a connection of the caller, and nothing behind what is busy."""
+
+    async def _both(self, first: Sequence[Change], second: Sequence[Change]) -> dict[str, Swap]:
+        swaps = await self._swap(first)
+        if Swap.BUSY in swaps.values():
+            return swaps | dict.fromkeys((change.either.key for change in second), Swap.BUSY)
+        return swaps | await self._swap(second)
 
 
 @asyncio_only

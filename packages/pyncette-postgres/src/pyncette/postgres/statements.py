@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from pyncette.resources import load_statements
 
@@ -27,9 +27,14 @@ class Queries:
     queues: str
     count: str
     clock: str
+    identity: str
     runs: str
     runs_of_queues: str
     prune_runs: str
+
+    def within(self) -> Queries:
+        """Those for a transaction of a caller, which must not lock anything behind what is locked."""
+        return replace(self, swap=_in_order(self.swap), swap_logged=_in_order(self.swap_logged))
 
     @classmethod
     def of(cls, table: Table) -> Queries:
@@ -44,3 +49,7 @@ def _replaced(text: str, names: Mapping[str, str]) -> str:
     for placeholder, name in names.items():
         text = text.replace(placeholder, name)
     return text
+
+
+def _in_order(text: str) -> str:
+    return text.replace("FOR UPDATE SKIP LOCKED", "FOR UPDATE NOWAIT")

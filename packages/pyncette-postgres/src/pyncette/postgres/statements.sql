@@ -190,6 +190,11 @@ FROM (
 -- name: clock
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 
+-- name: identity
+-- Of server, database and table, so that two connections can be compared; and what is set for the session.
+SELECT pg_postmaster_start_time(), (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()),
+    to_regclass($1)::oid, current_setting('lock_timeout')
+
 -- name: runs
 -- Of all tasks. {conditions}: those that a question has, see run_log.py.
 SELECT r.id, r.queue, r.key, r.ended_at, r.outcome, r.text

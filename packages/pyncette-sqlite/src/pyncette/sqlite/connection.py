@@ -11,12 +11,13 @@ import concurrent.futures
 import random
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
-import anyio
+
+from pyncette.bridge import completed
 
 from .codec import text
 from .errors import LOCK_TIMEOUT, is_contention, is_damaged_text, translated
@@ -102,21 +103,6 @@ async def run(connection: aiosqlite.Connection, operation: Operation[T]) -> list
     except asyncio.CancelledError:
         await operation.abandon()
         raise
-
-
-async def completed(work: Awaitable[None]) -> None:
-    """Await ``work`` to its end, even when cancelled."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled
-    task.result()
 
 
 @contextmanager

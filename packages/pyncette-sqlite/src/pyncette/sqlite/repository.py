@@ -13,18 +13,19 @@ from typing import Any, TypeVar
 import aiosqlite
 import anyio.to_thread
 
-from pyncette.bridge import asyncio_only
+from pyncette.bridge import asyncio_only, completed
 from pyncette.errors import RepositoryException
 from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 from pyncette.repository import Repository
 
-from .connection import Operation, Session, completed, run
+from .connection import Operation, Session, run
 from .diagnosis import diagnose
 from .errors import translated
 from .schema import prepare, prepare_reader
 from .settings import MEMORY, Settings
 from .statements import Statements
+from .transaction import Borrowed, prepare_borrowed
 
 T = TypeVar("T")
 
@@ -92,6 +93,12 @@ class SqliteRepository(Repository):
         (count,) = await self._run(self._writer, partial(self._statements.prune_runs, before, limit))
         return count
 
+    async def within(self, connection: Any) -> Repository:
+        """Takes a connection of aiosqlite to the same file. Its transaction holds the lock of the whole database from
+        the first write on, so that it keeps all others waiting."""
+        await prepare_borrowed(connection, self._statements)
+        return _InTransaction(self._statements, writer=self._writer, reader=self._reader, borrowed=connection)
+
     async def diagnose(self) -> list[Finding]:
         """On a connection of its own where the database is a file, so that nothing waits for it."""
         settings = self._statements.settings
@@ -107,6 +114,27 @@ class SqliteRepository(Repository):
         if self.closed:
             raise RepositoryException("The repository is closed.")
         return await run(connection, Operation(self._statements.settings, function))
+
+
+class _InTransaction(SqliteRepository):
+    """Reads and writes on a connection of the caller."""
+
+    def __init__(
+        self,
+        statements: Statements,
+        *,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        borrowed: aiosqlite.Connection,
+    ) -> None:
+        super().__init__(statements, writer=writer, reader=reader)
+        self._borrowed = Borrowed(borrowed, statements)
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        return await self._borrowed.read(refs)
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        return await self._borrowed.swap(changes)
 
 
 @asyncio_only

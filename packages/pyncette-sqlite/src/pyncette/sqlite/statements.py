@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pyncette.errors import RepositoryException
 from pyncette.record import (
@@ -29,6 +30,9 @@ from .connection import writing
 from .run_log import prune, runs
 from .settings import Settings
 
+Statement = tuple[str, tuple[Any, ...]]
+"""A statement and its parameters."""
+
 BEYOND_UTF8 = b"\xff"
 """A byte that no text has."""
 
@@ -38,35 +42,56 @@ def statements_of(table: str) -> Mapping[str, str]:
     return {name: sql.replace("{table}", table) for name, sql in load_statements(__package__).items()}
 
 
+def file_identity(path: str) -> tuple[int, int]:
+    """Which file is at the path, whatever the path is."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (-1, -1)
+    return (status.st_dev, status.st_ino)
+
+
 class Statements:
-    """What the repository does, without the crossing to the thread that it is done in."""
+    """What the repository does, without the crossing to the thread that it is done in.
+
+    :ivar locking: the statement that takes the lock for writing.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._sql = statements_of(settings.table)
+        self.locking: str = self._sql["lock"]
         self._file: tuple[int, int] | None = None
+
+    def is_in(self, path: str) -> bool:
+        """Whether the table is in the file."""
+        return self._file is not None and file_identity(path) == self._file
 
     def opened(self) -> None:
         """Remember which file the database is."""
         self._file = self._identity()
 
     def read(self, refs: Sequence[Ref], connection: sqlite3.Connection) -> list[Record | None]:
-        self._check_file()
+        self.check_file()
         cursor, record = connection.cursor(), reads_records(connection)
-        rows = [cursor.execute(self._sql["read"], (ref.queue, bound(ref.key))).fetchone() for ref in refs]
+        rows = [cursor.execute(*self.reading(ref)).fetchone() for ref in refs]
         return [None if row is None else record(row) for row in rows]
 
+    def reading(self, ref: Ref) -> Statement:
+        """What gives the columns of a record."""
+        return self._sql["read"], (ref.queue, bound(ref.key))
+
     def swap(self, changes: Sequence[Change], connection: sqlite3.Connection) -> list[Swap]:
-        self._check_file()
+        self.check_file()
         with writing(connection) as cursor:
             return [Swap.APPLIED if self._swap(cursor, change) else Swap.CONFLICT for change in changes]
 
     def runs(self, question: RunQuestion, connection: sqlite3.Connection) -> list[RunLine]:
-        self._check_file()
+        self.check_file()
         return runs(self._sql, question, connection)
 
     def prune_runs(self, before: int, limit: int, connection: sqlite3.Connection) -> list[int]:
-        self._check_file()
+        self.check_file()
         return prune(self._sql, before, limit, connection)
 
     def claim(
@@ -78,7 +103,7 @@ class Statements:
         holder: str,
         connection: sqlite3.Connection,
     ) -> list[Record]:
-        self._check_file()
+        self.check_file()
         ready = self._ready(connection.cursor(), claims, now)
         taken: list[Record] = []
         if not ready or limit < 1:  # so an idle app never takes the write lock
@@ -115,7 +140,7 @@ class Statements:
     def scan(
         self, queue: Queue, after: str | None, limit: int, prefix: str, connection: sqlite3.Connection
     ) -> list[Record]:
-        self._check_file()
+        self.check_file()
         wanted = {
             "queue": queue.name,
             "after": bound(after or ""),  # keys are never empty, so all of them are greater
@@ -134,7 +159,7 @@ class Statements:
         limit: int,
         connection: sqlite3.Connection,
     ) -> list[Record]:
-        self._check_file()
+        self.check_file()
         at, key = after or (since, "")
         wanted = {
             "queue": queue.name,
@@ -147,35 +172,39 @@ class Statements:
         return [*map(reads_records(connection), connection.cursor().execute(self._sql["scan_ready"], wanted))]
 
     def queues(self, after: str | None, limit: int, connection: sqlite3.Connection) -> list[str]:
-        self._check_file()
+        self.check_file()
         rows = connection.cursor().execute(self._sql["queues"], {"after": after or "", "limit": limit})
         return [name for (name,) in rows]
 
     def count(self, queue: Queue, since: int, before: int, limit: int, connection: sqlite3.Connection) -> list[Count]:
         """Counts one more than the limit, to know whether the limit is exact."""
-        self._check_file()
+        self.check_file()
         wanted = {"queue": queue.name, "since": since, "before": before, "limit": limit + 1}
         (found,) = connection.cursor().execute(self._sql["count"], wanted).fetchone()
         return [Count(min(found, limit), exact=found <= limit)]
 
     def _swap(self, cursor: sqlite3.Cursor, change: Change) -> bool:
+        applied = cursor.execute(*self.writing(change)).rowcount == 1
+        if applied and change.run is not None:
+            cursor.execute(*self.logging(change.run))
+        return applied
+
+    def writing(self, change: Change) -> Statement:
+        """What applies a change to one row, or to none."""
         old, new = change.old, change.new
         if new is None:
             ref, revision = change.ref, old.revision if old else ""
-            cursor.execute(self._sql["delete"], (ref.queue, bound(ref.key), bound(revision)))
-        elif old is None:
-            cursor.execute(self._sql["insert"], (new.queue, new.key, *columns(new)[:-1], new.spec, new.state))
-        else:
-            place = (new.queue, bound(new.key), bound(old.revision))
-            if new.spec == old.spec:
-                cursor.execute(self._sql["update"], (*columns(new), *place))
-            else:
-                cursor.execute(self._sql["update_spec"], (*columns(new), new.spec, *place))
-        applied = cursor.rowcount == 1
-        if applied and (run := change.run) is not None:
-            line = (run.ended_at, run.id, run.queue, run.key, run.outcome, run.text)
-            cursor.execute(self._sql["log_run"], line)
-        return applied
+            return self._sql["delete"], (ref.queue, bound(ref.key), bound(revision))
+        if old is None:
+            return self._sql["insert"], (new.queue, new.key, *columns(new)[:-1], new.spec, new.state)
+        place = (new.queue, bound(new.key), bound(old.revision))
+        if new.spec == old.spec:
+            return self._sql["update"], (*columns(new), *place)
+        return self._sql["update_spec"], (*columns(new), new.spec, *place)
+
+    def logging(self, run: RunLine) -> Statement:
+        """What appends a line to the log of runs."""
+        return self._sql["log_run"], (run.ended_at, run.id, run.queue, run.key, run.outcome, run.text)
 
     def _ready(self, cursor: sqlite3.Cursor, claims: Sequence[QueueClaim], now: int) -> list[QueueClaim]:
         """Those that would get something, in the order given."""
@@ -184,15 +213,9 @@ class Statements:
         return [claims[index] for (index,) in sorted(rows) if claims[index].limit > 0]
 
     def _identity(self) -> tuple[int, int] | None:
-        if self.settings.in_memory:
-            return None
-        try:
-            status = os.stat(self.settings.database)
-        except OSError:
-            return (-1, -1)
-        return (status.st_dev, status.st_ino)
+        return None if self.settings.in_memory else file_identity(self.settings.database)
 
-    def _check_file(self) -> None:
+    def check_file(self) -> None:
         """A file that is deleted or replaced while it is open would take writes that nobody ever sees again."""
         if self._identity() != self._file:
             raise RepositoryException(

@@ -22,6 +22,10 @@ WHERE queue = ? AND key = CAST(? AS TEXT) AND revision = CAST(? AS TEXT);
 -- name: delete
 DELETE FROM "{table}" WHERE queue = ? AND key = CAST(? AS TEXT) AND revision = CAST(? AS TEXT);
 
+-- name: lock
+-- Writes nothing, but with the lock of a transaction that does.
+DELETE FROM "{table}" WHERE 0;
+
 -- name: ready_claims
 -- The positions of the claims that would get something.
 SELECT wanted.key FROM json_each(:claims) AS wanted

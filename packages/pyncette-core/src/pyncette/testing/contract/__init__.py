@@ -19,5 +19,6 @@ from .base import record as make_record  # noqa: E402 - see above
 from .base import static as make_static_record  # noqa: E402 - see above
 from .parts import SECRET, Addresses  # noqa: E402 - see above
 from .suite import RepositoryContract  # noqa: E402 - after the registration that makes its asserts explain themselves
+from .transacting import Caller  # noqa: E402 - see above
 
-__all__ = ["SECRET", "Addresses", "AppContract", "RepositoryContract", "make_record", "make_static_record"]
+__all__ = ["SECRET", "Addresses", "AppContract", "Caller", "RepositoryContract", "make_record", "make_static_record"]

@@ -18,6 +18,7 @@ from .reading import ReadContract
 from .scanning import ScanContract
 from .scanning_ready import ReadyContract
 from .swapping import SwapContract
+from .transacting import TransactionContract
 
 
 class RepositoryContract(
@@ -34,6 +35,7 @@ class RepositoryContract(
     BoundContract,
     RunLogContract,
     PartContract,
+    TransactionContract,
     AgreementContract,
     CancellationContract,
     ModelContract,

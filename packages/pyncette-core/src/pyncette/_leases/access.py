@@ -1,0 +1,89 @@
+"""What operations on instances read and write by: on their own, or in a transaction of the caller."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from pyncette.clock import Clock
+from pyncette.observer import Observers
+
+from .control import ControlReading
+from .store import Store
+from .writer import Batching
+from .writes import Awaited
+
+MAX_BUSY = 12
+"""How often a write is tried in a transaction whose record somebody else has locked: it takes about five seconds, in
+which the caller keeps others waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one call uses.
+
+    :ivar reading: of the control record, as it is outside of the transaction.
+    """
+
+    store: Store
+    writer: Batching
+    clock: Clock
+    reading: ControlReading
+    observers: Observers
+
+    async def within(self, transaction: object) -> Access:
+        """The same in a transaction of the caller; without one, if that is None.
+
+        :raises TypeError, ValueError: it is none that the storage can use.
+        :raises RepositoryException: the storage takes no part in transactions.
+        """
+        if transaction is None:
+            return self
+        store = await self.store.within(await driver_connection(transaction))
+        writer = InTransaction(store, self.clock, self.writer.on_stored)
+        return Access(store, writer, self.clock, self.reading.apart(), self.observers)
+
+
+class InTransaction(Batching):
+    """Stores writes one batch after another in the task of the caller, whose connection serves one at a time.
+
+    Nothing is repeated after an error: if that has ended the transaction, it would be stored outside of it.
+    """
+
+    max_busy = MAX_BUSY
+
+    async def send(self, writes: Iterable[Awaited]) -> None:
+        """
+        :raises RepositoryException: the storage failed.
+        """
+        for write in writes:
+            self._take(write)
+        while self._waiting:
+            batch = self._next_batch()
+            await self._store_batch(batch)
+            self._put_back(batch)
+            busy = [write.not_before for write in self._waiting]
+            if busy:
+                # All of it, in the order of the keys: nobody may hold one record while waiting for an earlier one.
+                with self._clock.busy(changes=False):
+                    await anyio.sleep(max(0, max(busy) - anyio.current_time()))
+
+
+async def driver_connection(transaction: Any) -> Any:
+    """The driver's connection under one, or a session, of SQLAlchemy; anything else as it is.
+
+    SQLAlchemy begins a transaction, the driver may not before the first statement: there is one here.
+    """
+    sqlalchemy = sys.modules.get("sqlalchemy.ext.asyncio")
+    if sqlalchemy is None:
+        return transaction
+    if isinstance(transaction, (sqlalchemy.AsyncSession, sqlalchemy.async_scoped_session)):
+        transaction = await transaction.connection()
+    if not isinstance(transaction, sqlalchemy.AsyncConnection):
+        return transaction
+    await transaction.exec_driver_sql("SELECT 1")
+    return (await transaction.get_raw_connection()).driver_connection

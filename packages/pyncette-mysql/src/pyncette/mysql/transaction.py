@@ -1,0 +1,119 @@
+"""The caller's connection, in whose transaction a call reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from asyncmy.connection import Connection
+
+from pyncette.bridge import CANCEL_GRACE, completed
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
+
+from .connection import SQL_MODE, Rows, Server, execute
+from .errors import (
+    COMMAND_DENIED,
+    DRIVER_ERRORS,
+    LOCK_WAIT_TIMEOUT,
+    NO_SUCH_SAVEPOINT,
+    NOTHING_APPLIED,
+    lost_connection,
+    number,
+    translated,
+    words,
+)
+
+_SESSION = "innodb_lock_wait_timeout = {}, sql_mode = '{}', sql_safe_updates = {}, sql_select_limit = {}"
+
+_BEGIN = f"SET SESSION {_SESSION.format(1, SQL_MODE, 0, 2**64 - 1)};SAVEPOINT pyncette"
+_END = "RELEASE SAVEPOINT pyncette"
+_UNDO = f"ROLLBACK TO SAVEPOINT pyncette;{_END}"
+
+
+class Borrowed(Server):
+    """A connection of the caller. Each script has a savepoint, so that one that fails leaves the transaction as it was,
+    and settings of its own for as long as it runs."""
+
+    def __init__(self, connection: Connection, max_packet: int, session: Sequence[object]) -> None:
+        self._connection = connection
+        self._restore = f"SET SESSION {_SESSION.format(*session)}"
+        self.max_packet = max_packet
+
+    async def run(self, script: str) -> list[Rows]:
+        try:
+            return await completed(self._run(script), grace=CANCEL_GRACE)
+        except DRIVER_ERRORS as error:
+            raise _translated(error) from error
+
+    async def _run(self, script: str) -> list[Rows]:
+        try:
+            replies = await execute(self._connection, f"{_BEGIN};{script};{_END};{self._restore}")
+        except DRIVER_ERRORS as error:
+            if not lost_connection(error):
+                await self._undo(error)
+            raise
+        return replies
+
+    async def _undo(self, error: Exception) -> None:
+        await execute(self._connection, self._restore)
+        if number(error) in NOTHING_APPLIED and number(error) != LOCK_WAIT_TIMEOUT:
+            return  # the server has rolled all of it back
+        await execute(self._connection, _UNDO)
+
+
+async def borrow(connection: Any, own: Server, identity: str, where: str) -> Borrowed:
+    """
+    :param own: where the table is.
+    :param identity: the script that asks for it.
+    :raises TypeError: it is no connection of the driver.
+    :raises ValueError: it can't be used for the table, or has no transaction.
+    """
+    _check(connection)
+    try:
+        (((*found, charset, wait, mode, safe, limit),),) = await completed(
+            execute(connection, identity), grace=CANCEL_GRACE
+        )
+    except DRIVER_ERRORS as error:
+        raise _translated(error) from error
+    (((*expected, _, _, _, _, _),),) = await own.run(identity)
+    if found != expected:
+        raise ValueError(
+            f"The connection passed as transaction= is not one to {where}, where the storage is: open it to the same "
+            "server and database."
+        )
+    if charset != "utf8mb4":
+        raise ValueError(
+            f"The connection passed as transaction= reads texts as {charset}, which has not all characters: open it "
+            "with charset='utf8mb4'."
+        )
+    return Borrowed(connection, own.max_packet, (wait, mode, safe, limit))
+
+
+def _check(connection: Any) -> None:
+    if not isinstance(connection, Connection):
+        kind = type(connection)
+        raise TypeError(
+            f"{kind.__module__}.{kind.__qualname__} is no transaction on MySQL: pass a connection of asyncmy, or "
+            "SQLAlchemy's AsyncConnection or AsyncSession on mysql+asyncmy."
+        )
+    if not connection.connected:
+        raise ValueError("The connection passed as transaction= is closed: make the call before it is.")
+    if connection.get_autocommit() and not connection.get_transaction_status():
+        raise ValueError(
+            "No transaction is open on the connection passed as transaction=, which commits each statement: await "
+            "connection.begin() first, or leave transaction out. SQLAlchemy's isolation level AUTOCOMMIT has none."
+        )
+
+
+def _translated(error: Exception) -> RepositoryException:
+    code = number(error)
+    if code == NO_SUCH_SAVEPOINT or (code in NOTHING_APPLIED and code != LOCK_WAIT_TIMEOUT):
+        return RepositoryUnavailableException(
+            f"The server has rolled the transaction back: {words(error)} Begin it anew."
+        )
+    if code in COMMAND_DENIED:
+        return RepositoryException(
+            f"The user of the connection passed as transaction= lacks a permission: {words(error)} Grant it SELECT, "
+            "INSERT, UPDATE and DELETE on the table."
+        )
+    return translated(error)

@@ -1,0 +1,116 @@
+"""The caller's connection, in whose transaction a call reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from pyncette.bridge import CANCEL_GRACE, completed
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
+
+from .connection import Server
+from .errors import DRIVER_ERRORS, translated, words
+
+LOCK_TIMEOUT = 0.2
+"""Seconds that an insert waits for another transaction that inserts the same key. It is less than the server's
+``deadlock_timeout``, and less than our own statements wait: so it is never the caller's transaction that ends."""
+
+_BEGIN = f"SAVEPOINT pyncette; SET LOCAL lock_timeout = '{LOCK_TIMEOUT:g}s'"
+_UNDO = "ROLLBACK TO SAVEPOINT pyncette; RELEASE SAVEPOINT pyncette"
+_END = "SET LOCAL lock_timeout = '{}'; RELEASE SAVEPOINT pyncette"
+
+_WRITE = (
+    "pass transaction= an asyncpg connection, or SQLAlchemy's AsyncConnection or AsyncSession on postgresql+asyncpg"
+)
+
+
+class Borrowed(Server):
+    """A connection of the caller. Each statement has a savepoint, so that one that fails leaves the transaction as it
+    was."""
+
+    def __init__(self, connection: Any, where: str, lock_timeout: str) -> None:
+        self._connection = connection
+        self._end = _END.format(lock_timeout)
+        self.where = where
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        try:
+            return await completed(self._fetch(query, *arguments), grace=CANCEL_GRACE)
+        except DRIVER_ERRORS as error:
+            raise _translated(error, self.where) from error
+
+    async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
+        async with self._savepoint():
+            rows: list[Any] = await self._connection.fetch(query, *arguments)
+            return rows
+
+    @asynccontextmanager
+    async def _savepoint(self) -> AsyncIterator[None]:
+        await self._connection.execute(_BEGIN)
+        try:
+            yield
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(*DRIVER_ERRORS):
+                await self._connection.execute(_UNDO)
+            raise
+        await self._connection.execute(self._end)
+
+
+async def borrow(connection: Any, own: Server, identity: str, table: str) -> Borrowed:
+    """
+    :param own: where the table is.
+    :param identity: the statement that asks for it.
+    :raises TypeError: it is no connection of the driver.
+    :raises ValueError: it can't be used for the table, or has no transaction.
+    """
+    _check(connection)
+    try:
+        ((*found, lock_timeout),) = await connection.fetch(identity, table)
+    except DRIVER_ERRORS as error:
+        raise _translated(error, own.where) from error
+    ((*expected, _),) = await own.fetch(identity, table)
+    if found != expected:
+        raise ValueError(
+            f"The connection passed as transaction= does not see the table {table} of {own.where}, where the storage "
+            "is: open it to the same server and database. If it is, the search paths differ: write "
+            'postgres_table_name="schema.table".'
+        )
+    return Borrowed(connection, own.where, lock_timeout)
+
+
+def _check(connection: Any) -> None:
+    if not isinstance(connection, (asyncpg.Connection, PoolConnectionProxy)):
+        kind = type(connection)
+        raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no transaction on PostgreSQL: {_WRITE}.")
+    try:
+        closed, inside = connection.is_closed(), connection.is_in_transaction()
+    except asyncpg.InterfaceError:  # it was given back to its pool
+        closed, inside = True, False
+    if closed:
+        raise ValueError("The connection passed as transaction= is closed: make the call before it is.")
+    if not inside:
+        raise ValueError(
+            "No transaction is open on the connection passed as transaction=: write async with connection.transaction()"
+            " around the call, or leave transaction out. SQLAlchemy's isolation level AUTOCOMMIT has none."
+        )
+
+
+def _translated(error: Exception, where: str) -> RepositoryException:
+    code: str = getattr(error, "sqlstate", None) or ""
+    if code == "25P02":
+        return RepositoryException("The transaction has failed before this call: roll it back.")
+    if code.startswith("40"):
+        return RepositoryUnavailableException(f"The transaction can't go on ({words(error)}): begin it anew.")
+    if code == "42501":
+        return RepositoryException(
+            f"The user of the connection passed as transaction= lacks a permission on the storage ({words(error)}): "
+            "grant it SELECT, INSERT, UPDATE and DELETE on the table."
+        )
+    if isinstance(error, asyncpg.InterfaceError):
+        return RepositoryException(f"The connection passed as transaction= can't be used ({words(error)}).")
+    return translated(error, where)

@@ -1,0 +1,138 @@
+"""The caller's connection, in whose transaction a call reads and writes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeVar
+
+import aiosqlite
+import anyio
+
+from pyncette.bridge import CANCEL_GRACE, completed
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
+from pyncette.record import Change, Record, Ref, Swap
+
+from .errors import is_contention, translated
+from .settings import Settings
+from .statements import Statements
+
+T = TypeVar("T")
+
+LARGEST = 1_000_000_000
+"""Bytes that a row may have, unless the library was built otherwise."""
+
+
+class Borrowed:
+    """A connection of the caller. Each statement is one crossing to its thread, as for the caller. What fails is
+    undone, and leaves the transaction as it was."""
+
+    def __init__(self, connection: aiosqlite.Connection, statements: Statements) -> None:
+        self._connection = connection
+        self._statements = statements
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        return await self._run(self._read(refs))
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        return await self._run(self._swap(changes))
+
+    async def _run(self, work: Awaitable[T]) -> T:
+        self._statements.check_file()
+        with plain(self._connection), translating(self._statements.settings):
+            return await completed(work, grace=CANCEL_GRACE)
+
+    async def _read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        found = [list(await self._connection.execute_fetchall(*self._statements.reading(ref))) for ref in refs]
+        return [Record(*rows[0]) if rows else None for rows in found]
+
+    async def _swap(self, changes: Sequence[Change]) -> list[Swap]:
+        async with self._savepoint():
+            return [Swap.APPLIED if await self._applies(change) else Swap.CONFLICT for change in changes]
+
+    async def _applies(self, change: Change) -> bool:
+        applied = (await self._connection.execute(*self._statements.writing(change))).rowcount == 1
+        if applied and change.run is not None:
+            await self._connection.execute(*self._statements.logging(change.run))
+        return applied
+
+    @asynccontextmanager
+    async def _savepoint(self) -> AsyncIterator[None]:
+        await self._connection.execute("SAVEPOINT pyncette")
+        try:
+            yield
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(sqlite3.Error):
+                await self._connection.execute("ROLLBACK TO pyncette")
+                await self._connection.execute("RELEASE pyncette")
+            raise
+        await self._connection.execute("RELEASE pyncette")
+
+
+async def prepare_borrowed(connection: Any, statements: Statements) -> None:
+    """See that a transaction is open on the caller's connection, or begin it where the driver would with the first
+    write; and take the lock: what is read before could not be written any more if others wrote between.
+
+    :raises RepositoryException: the database is in memory, or in use.
+    :raises TypeError: it is no connection of the driver.
+    :raises ValueError: it can't be used for the table, or has no transaction.
+    """
+    settings = statements.settings
+    if settings.in_memory:
+        raise RepositoryException(
+            "A database in memory belongs to one connection, so nobody else's transaction can include it: give the "
+            "storage a file, or leave transaction out."
+        )
+    if not isinstance(connection, aiosqlite.Connection):
+        kind = type(connection)
+        raise TypeError(
+            f"{kind.__module__}.{kind.__qualname__} is no transaction on SQLite: pass a connection of aiosqlite, or "
+            "SQLAlchemy's AsyncConnection or AsyncSession on sqlite+aiosqlite."
+        )
+    try:
+        inside = connection.in_transaction
+    except ValueError:
+        raise ValueError("The connection passed as transaction= is closed: make the call before it is.") from None
+    with plain(connection), translating(settings):
+        databases = await connection.execute_fetchall("PRAGMA database_list")
+        if not any(name == "main" and statements.is_in(path) for _, name, path in databases):
+            raise ValueError(
+                f"The connection passed as transaction= is one to another database than {settings.database!r}, where "
+                "the storage is: keep both in one file."
+            )
+        if not inside and _never_begins(connection):
+            raise ValueError(
+                "No transaction is open on the connection passed as transaction=, which commits each statement: "
+                'await connection.execute("BEGIN IMMEDIATE") first, or leave transaction out.'
+            )
+        await completed(connection.execute(statements.locking if inside else "BEGIN IMMEDIATE"), grace=CANCEL_GRACE)
+
+
+def _never_begins(connection: aiosqlite.Connection) -> bool:
+    autocommit = getattr(connection._conn, "autocommit", None)  # noqa: SLF001 - of Python 3.12; the driver has no other way
+    return connection.isolation_level is None or autocommit is True
+
+
+@contextmanager
+def translating(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OverflowError, UnicodeError) as error:
+        if isinstance(error, sqlite3.Error) and is_contention(error):
+            raise RepositoryUnavailableException(
+                "Another connection writes to the SQLite database, or has since the transaction has read. Begin with "
+                "BEGIN IMMEDIATE, keep transactions short, and wait longer (timeout= of the connection)."
+            ) from error
+        raise translated(error, settings, LARGEST) from error
+
+
+@contextmanager
+def plain(connection: aiosqlite.Connection) -> Iterator[None]:
+    """Rows are tuples and texts are text meanwhile, whatever the caller wants them to be."""
+    rows, texts = connection.row_factory, connection.text_factory
+    connection.row_factory, connection.text_factory = None, str
+    try:
+        yield
+    finally:
+        connection.row_factory, connection.text_factory = rows, texts
