@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyncette._loop.agenda import UNSETTLED_FACTOR, Agenda, Claim, Look, Sleep, Step, free_slots
+from pyncette._loop.agenda import TURN, UNSETTLED_FACTOR, Agenda, Claim, Look, Sleep, Step, Turns, free_slots
 from pyncette.record import HELD
 
 POLL = 100
@@ -19,7 +21,7 @@ def made(*, known: int | None = None, scheduled: int | None = None) -> Agenda:
     if known is not None:
         agenda.looked(Look(NOW - POLL), known, NOW - POLL, 1)
     if scheduled is not None:
-        assert agenda.scheduled(scheduled)
+        assert agenda.scheduled(scheduled, NOW - POLL)
     return agenda
 
 
@@ -73,7 +75,7 @@ def test_a_question_was_answered(look: Look, next_ready: int | None, step: Step)
 def test_a_claim_was_answered(more: bool, free: int, step: Step) -> None:
     agenda = made(known=NOW)
     assert agenda.begin(NOW, 3) == Claim(3)
-    assert agenda.claimed(more, NOW, free) == step
+    assert agenda.claimed(1, more, NOW, free) == step
     assert agenda.freed() is (more and free == 0)
     if more:
         assert agenda.begin(NOW, 3) == Claim(3), "what is left is claimed without a question"
@@ -87,10 +89,10 @@ def test_what_is_scheduled_shortens_the_sleep() -> None:
     agenda = made()
     agenda.begin(NOW, 3)
     agenda.looked(Look(None), None, NOW, 3)
-    assert agenda.scheduled(NOW + 50)
+    assert agenda.scheduled(NOW + 50, NOW)
     assert agenda.sleep() == Sleep(NOW + 50, NOW + 50)
-    assert not agenda.scheduled(NOW + 60)
-    assert agenda.scheduled(NOW + 40)
+    assert not agenda.scheduled(NOW + 60, NOW)
+    assert agenda.scheduled(NOW + 40, NOW)
     assert not agenda.is_over(NOW + 10, woken=True)
     assert agenda.is_over(NOW + 40, woken=False)
 
@@ -98,7 +100,7 @@ def test_what_is_scheduled_shortens_the_sleep() -> None:
 def test_without_a_slot_only_a_free_one_wakes() -> None:
     agenda = made()
     agenda.begin(NOW, 0)
-    assert agenda.scheduled(NOW + 1)
+    assert agenda.scheduled(NOW + 1, NOW)
     assert agenda.sleep() == Sleep(NOW + POLL, HELD)
     assert agenda.freed()
     assert agenda.is_over(NOW + 1, woken=True)
@@ -138,7 +140,7 @@ def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | 
             assert free > 0
             if isinstance(step, Claim):
                 assert 0 < step.limit <= free
-                step = agenda.claimed(more, now, free)
+                step = agenda.claimed(1, more, now, free)
                 last_question = now
             else:
                 answer = None if next_ready is None else now + next_ready
@@ -152,7 +154,7 @@ def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | 
             assert known is None or step.until <= max(known, now)
             assert last_question == now
         if scheduled is not None:
-            agenda.scheduled(now + scheduled)
+            agenda.scheduled(now + scheduled, now)
             if free > 0:
                 assert agenda.sleep().until <= max(now + scheduled, now)
         now += passes
@@ -166,3 +168,91 @@ def test_while_writes_are_overdue() -> None:
     assert agenda.freed()
     assert agenda.is_over(NOW, woken=True)
     assert agenda.begin(NOW + 1, 5) == Claim(5)
+
+
+PLACES = [(place, workers) for workers in (1, 2, 16) for place in {0, workers - 1}]
+
+
+@pytest.mark.parametrize("place, workers", PLACES)
+@given(moment=st.integers(0, 2**60))
+def test_a_turn(place: int, workers: int, moment: int) -> None:
+    """Of each moment exactly one worker is the first, and the next follows a turn later at the latest."""
+    turns = Turns(place, workers)
+    at = turns.since(moment)
+    assert moment <= at < moment + workers * TURN
+    assert turns.since(at) == at
+    others = sorted(Turns(each, workers).since(moment) for each in range(workers))
+    assert others[0] == moment
+    assert all(0 < later - earlier <= TURN for earlier, later in itertools.pairwise(others))
+
+
+OWN = 10 * TURN
+"""The beginning of a turn of the first of two workers."""
+
+
+def of_two(*, known: int, asked_at: int = 0) -> Agenda:
+    """The agenda of the first of two workers, which has learned of a moment in the storage."""
+    agenda = Agenda(100 * TURN)
+    agenda.turns = Turns(0, 2)
+    agenda.begin(asked_at, 3)
+    agenda.looked(Look(asked_at), known, asked_at, 3)
+    return agenda
+
+
+@pytest.mark.parametrize(
+    "known, asked_at, until, step",
+    [
+        (OWN + 5, OWN - 3 * TURN, OWN + 5, Claim(3)),  # it comes due in a turn of this worker's
+        (OWN - 5, OWN - 3 * TURN, OWN, Look(None)),  # in one of the other's, who had it before
+        (OWN + 5, OWN + 1, OWN + 5, Claim(3)),  # asked for in this very turn
+    ],
+)
+def test_whose_turn_it_is(known: int, asked_at: int, until: int, step: Step) -> None:
+    agenda = of_two(known=known, asked_at=asked_at)
+    assert agenda.sleep().until == until
+    assert agenda.begin(until, 3) == step
+
+
+def test_what_is_left_is_claimed_when_the_turn_comes() -> None:
+    agenda = of_two(known=OWN - 5)
+    assert agenda.begin(OWN, 3) == Look(None)
+    assert agenda.looked(Look(None), OWN - 5, OWN, 3) == Claim(3)
+
+
+def test_what_others_have_claimed_is_not() -> None:
+    """Also if this worker has stored it."""
+    agenda = of_two(known=OWN - 5)
+    agenda.scheduled(OWN - 5, OWN - TURN)
+    assert agenda.begin(OWN, 3) == Look(None)
+    assert agenda.looked(Look(None), OWN + 7, OWN, 3) == Sleep(OWN + 7, None)
+
+
+def test_what_only_this_worker_knows_waits_for_no_turn() -> None:
+    agenda, others_turn = of_two(known=OWN + 5 * TURN), OWN + TURN
+    assert agenda.scheduled(others_turn, others_turn)
+    assert agenda.sleep().until == others_turn
+    assert agenda.begin(others_turn, 3) == Claim(3)
+    agenda.claimed(3, True, others_turn, 3)
+    assert agenda.begin(others_turn, 3) == Claim(3), "what it has left, too"
+
+
+@pytest.mark.parametrize("turns, step", [(Turns(), Look(OWN)), (Turns(0, 2), Sleep(OWN + 2 * TURN, None))])
+def test_where_much_comes_due_the_next_turn_asks(turns: Turns, step: Step) -> None:
+    agenda = of_two(known=OWN)
+    agenda.turns = turns
+    assert agenda.begin(OWN, 3) == Claim(3)
+    assert agenda.claimed(2, False, OWN, 3) == step
+
+
+def test_several_claims_at_once_while_each_gets_all_it_asks_for() -> None:
+    agenda, claims = Agenda(POLL, batch_size=10), list[Step]()
+    agenda.scheduled(NOW, NOW)
+    for got in (1.0, 1.0, 1.0, 0.9, 1.0, 0.5, 0.5):
+        step = agenda.begin(NOW, 85)
+        claims.append(step)
+        assert isinstance(step, Claim)
+        agenda.claimed(int(got * min(step.limit, 10 * step.times)), True, NOW, 85)
+    assert claims == [Claim(85, times) for times in (1, 2, 4, 8, 4, 8, 4)]
+    assert agenda.begin(NOW, 29) == Claim(29, 2), "no more than there are slots for"
+    agenda.claimed(20, True, NOW, 9)
+    assert agenda.begin(NOW, 9) == Claim(9)

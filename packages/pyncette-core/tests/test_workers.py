@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
-from pyncette._tasks.worker import FURTHER_RENEWAL, WORKERS, decode_all
+from pyncette._tasks.worker import FURTHER_RENEWAL, WORKERS, Worker, decode_all, place_among
 from pyncette.errors import RepositoryException
 from pyncette.memory import MemoryRepository
 from pyncette.record import HELD, Change, Record, RunLine, RunQuestion
@@ -23,6 +25,30 @@ MINUTES = 10
 def bench() -> Bench:
     repository = MemoryRepository()
     return Bench(lambda **_: nullcontext(repository), repository)
+
+
+def executing(*tasks: str) -> Worker:
+    now, count = datetime.datetime.now(datetime.UTC), len(tasks)
+    about: dict[str, Any] = {"version": "2.0", "python": "3", "event_loop": "trio", "clock_offset": 0.0, "running": 0}
+    moments: dict[str, Any] = {"started_at": now, "last_tick": now, "last_seen": now}
+    about["kinds"] = ("dynamic",) * count
+    return Worker(name="w", host="h", pid=1, tasks=tasks, task_count=count, concurrency_limit=1, **about, **moments)
+
+
+@pytest.mark.parametrize(
+    "workers, place",
+    [
+        ({}, (0, 1)),
+        ({"other": executing("task")}, (0, 1)),
+        ({"me": executing("task")}, (0, 1)),
+        ({"me": executing("task"), "other": executing("other")}, (0, 1)),
+        ({"me": executing("task"), "other": executing("task"), "a": executing("task")}, (1, 3)),
+        ({"me": executing("task", "own"), "a": executing("task")}, (0, 1)),  # nobody else would execute "own"
+        ({"me": executing("task", "both"), "a": executing("task"), "b": executing("task", "both")}, (1, 2)),
+    ],
+)
+def test_the_place_of_a_worker(workers: dict[str, Worker], place: tuple[int, int]) -> None:
+    assert place_among(workers, "me") == place
 
 
 async def left(bench: Bench) -> Sequence[Record]:
@@ -46,7 +72,7 @@ async def test_an_idle_worker_writes_four_times_a_minute(bench: Bench) -> None:
         plan.calls.clear()
         await pass_time(bench, 60 * MINUTES)
         assert plan.calls["swap"] == 4 * MINUTES
-        assert plan.calls["scan_ready"] == MINUTES
+        assert plan.calls["scan_ready"] == (1 + 4) * MINUTES, "to sweep, and to see who is there"
         assert plan.calls["read"] == plan.calls["claim"] == plan.calls["scan"] == 0
     assert await left(bench) == []
 

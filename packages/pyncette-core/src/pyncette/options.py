@@ -33,7 +33,8 @@ class LoopOptions:
     :ivar clock: the source of time; for tests.
     :ivar worker_name: the name of this process in leases and in the list of workers, up to 100 bytes of UTF-8; host
         name and process id by default.
-    :ivar register_worker: whether this process appears in the list of workers while it runs.
+    :ivar register_worker: whether this process appears in the list of workers while it runs, and takes turns with
+        them.
     :ivar history: how long the log of runs is kept; None for no log. Needs a storage that supports it.
     :ivar history_of: whether to log ``"all"`` runs, or only ``"errors"``: those that neither succeeded nor were
         skipped.

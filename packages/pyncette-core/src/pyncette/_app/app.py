@@ -46,7 +46,8 @@ class Pyncette(Declarations):
     :param clock: the source of time; for tests. The system's by default.
     :param worker_name: the name of this process in leases and in the list of workers, up to 100 bytes of UTF-8; host
         name and process id by default.
-    :param register_worker: whether this process appears in the list of workers while it runs.
+    :param register_worker: whether this process appears in the list of workers while it runs, and takes turns with
+        them.
     :param history: how long the log of runs is kept; None for no log. Needs a storage that supports it. See
         :meth:`PyncetteContext.runs`.
     :param history_of: whether to log ``"all"`` runs, or only ``"errors"``: those that neither succeeded nor were

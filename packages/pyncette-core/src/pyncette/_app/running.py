@@ -76,7 +76,7 @@ class PyncetteContext(Scheduling):
         names = {home.queue.name: task.name for task in tasks for home in task.queues}
         interval = poll_interval // datetime.timedelta(microseconds=1)
         store = Store(repository, self.clock, observers, names)
-        agenda = Agenda(interval)
+        agenda = Agenda(interval, options.batch_size)
         waker = Waker(agenda, self.clock)
         self._writer = Writer(store, self.clock, on_stored=waker.scheduled, on_recovered=waker.freed)
         reading = ControlReading(store, self.clock, interval)
@@ -168,7 +168,12 @@ class PyncetteContext(Scheduling):
                             limit = check_count("concurrency_limit", limit)
                             if self._register:
                                 about = self._about(tasks, limit)
-                                watch.start_soon(self._registry.announce, about, self._poller.records_are_lost)
+                                watch.start_soon(
+                                    self._registry.announce,
+                                    about,
+                                    self._poller.records_are_lost,
+                                    self._poller.take_turns,
+                                )
                             await self._poller.run(tasks, executor, limit)
                     finally:
                         self._renewer.stop()

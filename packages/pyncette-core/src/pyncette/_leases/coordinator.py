@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pyncette import lease
+from pyncette._concurrency.background import concurrently
 from pyncette._lifecycle.begin import holds_lease, renews_lease
 from pyncette._lifecycle.once import concludes
 from pyncette._lifecycle.values import Attempt, AttemptEnd
@@ -161,14 +162,31 @@ class Coordinator:
         paused = self._reading.control.paused
         return [task for task in tasks if task.template.queue.name not in paused] if paused else tasks
 
-    async def claim(self, free: int) -> tuple[list[HeldLease], bool]:
-        """Lease at most ``free`` occurrences that are ready.
-
-        Each queue gets a fair share at first; what is left goes to those that have more. Queues take turns.
+    async def claim(self, free: int, times: int = 1) -> tuple[list[HeldLease], bool]:
+        """Lease at most ``free`` occurrences that are ready, by so many claims at once. Where tasks have a concurrency
+        of their own it is one, as each has to know what the others got.
 
         :return: the leases, and whether more may be ready.
+        :raises RepositoryException: all claims have failed.
         """
         await self._reading.follow()
+        if times == 1 or self._limited:
+            return await self._claim_in_turn(free)
+
+        async def claim() -> tuple[list[HeldLease], bool] | RepositoryException:
+            try:
+                return await self._claim_in_turn(free // times)
+            except RepositoryException as e:
+                return e
+
+        answers = await concurrently([claim] * times, at_once=times)
+        claimed = [answer for answer in answers if not isinstance(answer, RepositoryException)]
+        if not claimed:
+            raise next(answer for answer in answers if isinstance(answer, RepositoryException))
+        return [lease for held, _ in claimed for lease in held], any(more for _, more in claimed)
+
+    async def _claim_in_turn(self, free: int) -> tuple[list[HeldLease], bool]:
+        """Each queue gets a fair share at first; what is left goes to those that have more. Queues take turns."""
         held: list[HeldLease] = []
         room = room_left(self._limited, self.active.running)
         limit = min(free, self._batch_size)

@@ -21,6 +21,7 @@ from pyncette._tasks.worker import (
     first_that_prunes,
     first_that_sample,
     new_record,
+    place_among,
 )
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException
@@ -76,10 +77,13 @@ class Registry:
         self._key = f"{WORKERS.name}:{escape(name)}:{os.urandom(4).hex()}"
         self._known: dict[str, Record | None] = {}  # what this worker has stored, by key
 
-    async def announce(self, describe: Callable[[], Worker], on_lost: Callable[[], None]) -> None:
+    async def announce(
+        self, describe: Callable[[], Worker], on_lost: Callable[[], None], on_place: Callable[[int, int], None]
+    ) -> None:
         """Write what ``describe`` returns four times a minute, until cancelled, and sweep once a minute.
 
         :param on_lost: called when the record of this worker, which was stored, is gone: others may be, too.
+        :param on_place: called with the place of this worker among those that do the same work, and their number.
         """
         for turn in itertools.count():
             worker = describe()
@@ -90,9 +94,11 @@ class Registry:
                     self._write(f"{self._key}:{page}", text, FURTHER_LIFETIME, on_lost)
                     for page, text in enumerate(texts)
                 ]
-            if turn % SWEEP_EACH == 1:
-                with contextlib.suppress(RepositoryException):  # logged where it happens; the next one comes
+            with contextlib.suppress(RepositoryException):  # logged where it happens; the next one comes
+                if turn % SWEEP_EACH == 1:
                     await self._sweep()
+                if turn:
+                    on_place(*place_among(await self._alive(), self._key))
             now = self._clock.now()
             await self._clock.wait_until(now + RENEWAL, background=True)
             self._known.update({write.ref.key: write.known for write in writes})

@@ -7,9 +7,13 @@ step, until that is :class:`Sleep`:
 * what isn't due needs one question for each poll interval, which also shows what other processes have stored;
 * after a claim that got all there was, the next moment is asked for; after one that may have left something, the next
   claim follows at once;
+* while each claim gets all that it asked for, several are made at once, twice as many each time: the storage may be far
+  away. Once they get in each other's way, or there is no more, it is half as many;
 * without a free slot nothing is asked or claimed: the loop sleeps until one is free;
 * while writes are overdue nothing is claimed, as leases could not be renewed. The storage is asked, to see whether it
-  answers.
+  answers;
+* workers that do the same work take turns, so that what comes due is claimed by one of them. The next one asks when its
+  turn comes, and claims only what is left.
 """
 
 from __future__ import annotations
@@ -21,12 +25,44 @@ from pyncette.record import HELD
 UNSETTLED_FACTOR = 4
 """Claims pause while more than this many times the concurrency limit of writes is waiting for the storage."""
 
+TURN = 10_000
+"""Microseconds that a turn takes: longer than a question and a claim, and short beside what anybody waits for."""
+
+DENSE = 2
+"""So many occurrences in one claim mean that more will be due when this worker's turn comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """When it is a worker's turn, among those that do the same work. By the clock alone: nobody asks another.
+
+    :ivar place: of the worker, from 0.
+    :ivar workers: how many there are.
+    """
+
+    place: int = 0
+    workers: int = 1
+
+    @property
+    def alone(self) -> bool:
+        return self.workers == 1
+
+    def since(self, moment: int) -> int:
+        """The first moment of a turn that is not earlier than ``moment``."""
+        turn = moment // TURN
+        ahead = (self.place - turn) % self.workers
+        return (turn + ahead) * TURN if ahead else moment
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Claim at most ``limit`` occurrences."""
+    """Claim at most ``limit`` occurrences.
+
+    :ivar times: as much as one claim may get is claimed so many times at once.
+    """
 
     limit: int
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +96,33 @@ def free_slots(limit: int, *, active: int, unsettled: int) -> int:
 
 
 class Agenda:
-    """What is known of the next moments."""
+    """What is known of the next moments.
 
-    def __init__(self, poll_interval: int) -> None:
+    :ivar turns: when what others know, too, is this worker's to claim.
+    """
+
+    def __init__(self, poll_interval: int, batch_size: int = 100) -> None:
+        """``batch_size`` is the most that one claim gets."""
+        self.turns: Turns = Turns()
         self._poll_interval = poll_interval
+        self._batch_size = batch_size
+        self._times = 1  # how many claims are made at once
+        self._wanted = 0  # by the last ones
         self._known: int | None = None  # when the storage will have something; None if that has to be asked
         self._scheduled: int | None = None  # the earliest moment that this process has stored since
+        self._at_once: int | None = None  # what this worker alone knows to be due: it has stored it, or left it
+        self._asked_at = 0
         self._starved = False
         self._until = 0
         self._idle_until: int | None = None
 
     # What happens outside of a pass: whether the loop has to wake for it.
 
-    def scheduled(self, when: int) -> bool:
+    def scheduled(self, when: int, now: int) -> bool:
         """This process has stored something that is ready at ``when``."""
+        if when <= now:
+            self._at_once, known = when, self._at_once
+            return known is None
         if self._scheduled is not None and self._scheduled <= when:
             return False
         self._scheduled = when
@@ -95,31 +144,38 @@ class Agenda:
             return Look(None)
         if self._starved:
             return self._sleep(now + self._poll_interval, HELD)
-        if not self._is_due(now):
-            return Look(None)
-        return self._claim(free)
+        if self._at_once is not None or self._is_first(now):
+            return self._claim(free)
+        return Look(None)
 
     def looked(self, look: Look, next_ready: int | None, now: int, free: int) -> Step:
         """The answer to a question; ``now`` is the time at which the pass began."""
-        self._known = next_ready
+        self._known, self._asked_at = next_ready, now
+        if self._scheduled is not None and self._scheduled <= now:
+            self._scheduled = None  # known, or somebody else's by now
         if self._starved:
             return self._sleep(now + self._poll_interval, None)
-        if look.after is None and self._is_due(now):
+        if look.after is None and (self._at_once is not None or self._due(now)):
             return self._claim(free)
         return self._rest(now)
 
-    def claimed(self, more: bool, now: int, free: int) -> Step:
+    def claimed(self, count: int, more: bool, now: int, free: int) -> Step:
         """A claim was answered, and what it got is being executed.
 
+        :param count: how much that is.
         :param more: whether more may be ready.
         :param now: the time at which the pass began.
         :param free: slots that are free now.
         """
-        if not more:
-            return Look(now)
-        self._known = now
-        self._starved = free <= 0
-        return self._sleep(now + self._poll_interval if self._starved else now, None)
+        self._times = 2 * self._times if count >= self._wanted else max(self._times // 2, 1)
+        if more:
+            self._known, self._at_once = None, now
+            self._starved = free <= 0
+            return self._sleep(now + self._poll_interval if self._starved else now, None)
+        if count >= DENSE and not self.turns.alone:
+            self._known = (now // TURN + 1) * TURN
+            return self._rest(now)
+        return Look(now)
 
     def failed(self, now: int) -> Step:
         """The pass, which began at ``now``, could not be finished: the next one comes after the poll interval."""
@@ -129,7 +185,11 @@ class Agenda:
 
     def sleep(self) -> Sleep:
         """How long to sleep from here, given what was scheduled since the pass has ended."""
-        scheduled = HELD if self._scheduled is None or self._starved else self._scheduled
+        scheduled = HELD if self._scheduled is None else self.turns.since(self._scheduled)
+        if self._at_once is not None:
+            scheduled = self._at_once
+        if self._starved:
+            scheduled = HELD
         idle = None if self._idle_until is None else min(self._idle_until, scheduled)
         return Sleep(min(self._until, scheduled), idle)
 
@@ -138,14 +198,16 @@ class Agenda:
         return self._starved or not woken or now >= self._until
 
     def _claim(self, free: int) -> Claim:
-        self._scheduled = None
-        return Claim(free)
+        self._scheduled = self._at_once = None
+        self._times = min(self._times, max(free // self._batch_size, 1))
+        self._wanted = min(free, self._times * self._batch_size)
+        return Claim(free, self._times)
 
     def _rest(self, now: int) -> Sleep:
         """Until what is known; what lies beyond the next poll has to be asked for again then."""
         poll = now + self._poll_interval
         if self._known is not None and self._known <= poll:
-            return self._sleep(self._known, None)
+            return self._sleep(min(self.turns.since(self._known), poll), None)
         idle_until = HELD if self._known is None else self._known
         self._known = None
         return self._sleep(poll, idle_until)
@@ -154,5 +216,10 @@ class Agenda:
         self._until, self._idle_until = until, idle_until
         return self.sleep()
 
-    def _is_due(self, now: int) -> bool:
-        return any(moment is not None and moment <= now for moment in (self._known, self._scheduled))
+    def _is_first(self, now: int) -> bool:
+        """Whether something is due, and nobody had a turn since it came due, or since this worker has asked for it."""
+        due = self._due(now)
+        return bool(due) and (self.turns.alone or max(self._asked_at, *due) // TURN == now // TURN)
+
+    def _due(self, now: int) -> list[int]:
+        return [moment for moment in (self._known, self._scheduled) if moment is not None and moment <= now]

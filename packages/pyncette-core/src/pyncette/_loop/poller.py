@@ -17,7 +17,7 @@ from pyncette.errors import PartitionCountException
 from pyncette.executor import Executor
 from pyncette.observer import Observers
 
-from .agenda import Agenda, Look, Sleep, free_slots
+from .agenda import Agenda, Look, Sleep, Turns, free_slots
 from .execution import Execution, Executions
 from .renewer import Renewer
 from .waker import Waker
@@ -72,6 +72,10 @@ class Poller:
     def records_are_lost(self) -> None:
         """The storage has come back empty, perhaps without an outage that anybody saw."""
         self._coordinator.check_static(after_outage=True)
+
+    def take_turns(self, place: int, workers: int) -> None:
+        """So many workers do the same work, this one included, and it is in this place of them."""
+        self._agenda.turns = Turns(place, workers)
 
     async def run(self, tasks: Iterable[Task], executor: Executor, limit: int) -> None:
         """Poll until :meth:`stop`, with at most ``limit`` executions at a time.
@@ -148,12 +152,12 @@ class Poller:
                 step = self._agenda.looked(step, next_ready, now, free)
             else:
                 with self._bounded():
-                    held, more = await self._coordinator.claim(step.limit)
+                    held, more = await self._coordinator.claim(step.limit, step.times)
                 if held:
                     self._renewer.begun()
                 for lease in held:
                     await self._spawn(executor, lease)
-                step = self._agenda.claimed(more, now, self._free())
+                step = self._agenda.claimed(len(held), more, now, self._free())
 
     async def _spawn(self, executor: Executor, lease: HeldLease) -> None:
         self._active.add(lease)

@@ -19,7 +19,7 @@ class Waker:
 
     def scheduled(self, when: int) -> None:
         """This process has stored something that is ready at ``when``."""
-        if self._agenda.scheduled(when):
+        if self._agenda.scheduled(when, self._clock.now()):
             self._event.set()
 
     def freed(self, *, of_limited: bool = False) -> None:

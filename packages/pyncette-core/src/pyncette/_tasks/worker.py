@@ -156,6 +156,17 @@ def first_that_sample(workers: Mapping[str, Worker]) -> dict[tuple[str, Kind], s
     return found
 
 
+def place_among(workers: Mapping[str, Worker], key: str) -> tuple[int, int]:
+    """The place of the worker at ``key`` among those that do the same work, from 0, and how many they are: where some
+    do a part of it, those that do the part which the fewest do."""
+    by_task: dict[tuple[str, Kind], list[str]] = {}
+    for each, worker in sorted(workers.items()):
+        for task in zip(worker.tasks, worker.kinds, strict=False):
+            by_task.setdefault(task, []).append(each)
+    alike = min((keys for keys in by_task.values() if key in keys), key=len, default=[key])
+    return alike.index(key), len(alike)
+
+
 def _decode_further(record: Record) -> list[tuple[str, int, _Tasks]]:
     try:
         fields = json.loads(record.spec)

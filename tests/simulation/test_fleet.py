@@ -1,0 +1,41 @@
+"""What many workers cost the storage that they share, and how late they are."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from .fleet import START, Fleet, one_task, spread
+
+SECONDS = 2
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+def test_workers_take_turns(workers: int) -> None:
+    """500 occurrences a second, 2 ms to the storage and back; all workers know when each comes due."""
+    counts = Fleet(workers, latency=0.002, instances=spread(500, SECONDS), declare=one_task).run(SECONDS + 1)
+    assert len(counts.lags) == 500 * SECONDS
+    assert counts.trips <= 1.2 * len(counts.lags)
+    assert counts.empty <= 0.15 * counts.calls["claim"]
+    assert statistics.median(counts.lags) < 0.010
+    assert max(counts.lags) < 0.025
+    assert max(counts.each.values()) < 2 * len(counts.lags) / workers
+
+
+def test_a_worker_without_a_free_slot_is_passed_over() -> None:
+    """Long executions: a worker that is full does not keep the others waiting for longer than its turn."""
+    fleet = Fleet(4, latency=0.002, instances=spread(30, SECONDS), declare=one_task, busy=1, concurrency_limit=10)
+    counts = fleet.run(SECONDS + 3)
+    assert len(counts.lags) == 30 * SECONDS
+    assert max(counts.lags) < 0.050
+
+
+def test_a_storage_far_away() -> None:
+    """5,000 overdue occurrences, 20 ms to the storage and back: it is not one claim after the other."""
+    due = [(f"{number}", {"execute_at": START}) for number in range(5_000)]
+    fleet = Fleet(1, latency=0.02, instances=due, declare=one_task, concurrency_limit=1000)
+    counts = fleet.run(0)
+    assert len(counts.lags) == len(due)
+    took = max(counts.lags) - min(counts.lags)
+    assert took < len(due) / 100 * 0.02 / 4, "of what one claim after the other takes, this is a quarter"
