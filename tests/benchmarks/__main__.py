@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.servers.pool import Pool
 
-from . import cases, herd, peering, storing
+from . import cases, flat, herd, peering, storing
 from .cases import Figures
 from .subjects import STORAGES, THIS, Storage, Version, baseline, storage
 
@@ -26,10 +26,23 @@ LEGEND = (
     'of the case "policies" it is this version, without retry, timeout and jitter; of "history" it is this version '
     'without a log of runs; of "pruning" with one of which there is nothing to delete; '
     'of "scale" it is 10,000 records, of "arguments" those of 100 bytes (beside 100 kB), of "bloat" the first round, '
-    'of "old transaction" and "herd" the same without it.'
+    'of "old transaction" and "herd" the same without it; of "many tasks" it is 100 of them, of "many workers" one, '
+    'of "latency" a storage that is near, of "one by one" occurrences that come due alone (beside late ones).'
 )
 STEADY, IDLE, POLICIES, PRUNING = "steady", "idle", "policies", "pruning"
-LESS_IS_BETTER = ("CPU", "ms", "bytes", "p50", "p99", "longest", "commands", "transactions", "statements")
+LESS_IS_BETTER = (
+    "CPU",
+    "ms",
+    "bytes",
+    "p50",
+    "p99",
+    "longest",
+    "commands",
+    "transactions",
+    "statements",
+    "trips",
+    "empty",
+)
 
 
 def count(usual: int, **others: int) -> Callable[[Storage], int]:
@@ -70,6 +83,10 @@ def measures(old_lines: int | None = None, instances: int = 100_000, minutes: fl
         "history": lambda where: cases.history(where, BURST(where)),
         PRUNING: lambda where: cases.pruning(where, old_lines or OLD_LINES(where)),
         "ceiling": lambda where: cases.ceiling(where, CEILING(where)),
+        "many tasks": flat.many_tasks,
+        "many workers": flat.many_workers,
+        "latency": lambda where: flat.latency(where, BURST(where)),
+        "one by one": flat.one_by_one,
         "scale": lambda where: storing.scale(where, instances),
         "arguments": storing.arguments,
         "old transaction": lambda where: storing.old_transaction(where, 40_000),
@@ -79,9 +96,18 @@ def measures(old_lines: int | None = None, instances: int = 100_000, minutes: fl
 
 
 CASES = tuple(measures())
-ONCE = (STEADY, IDLE, "scale", "arguments", "old transaction", "bloat", "herd")
+ONCE = (STEADY, IDLE, "many workers", "scale", "arguments", "old transaction", "bloat", "herd")
 """Cases that take minutes, or consist of many measurements."""
-NOT_IN_MEMORY = ("burst, 2 processes", "ceiling", PRUNING, "scale", "arguments", "old transaction", "bloat")
+NOT_IN_MEMORY = (
+    "burst, 2 processes",
+    "many workers",
+    "ceiling",
+    PRUNING,
+    "scale",
+    "arguments",
+    "old transaction",
+    "bloat",
+)
 ONLY_ON: dict[str, Collection[str]] = {"old transaction": storing.OLD, "bloat": storing.SIZES}
 
 

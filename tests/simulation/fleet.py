@@ -85,7 +85,7 @@ class Fleet:
         self.counts = Counts()
 
     def run(self, seconds: float) -> Counts:
-        """Let all work for so long after counting has begun."""
+        """Let all work for this long after counting has begun."""
         with installed(self._world), closing(self._loop):
             self._loop.run_until_complete(self._main(seconds))
         assert not self._loop.errors, self._loop.errors

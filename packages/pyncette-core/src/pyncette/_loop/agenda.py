@@ -29,7 +29,7 @@ TURN = 10_000
 """Microseconds that a turn takes: longer than a question and a claim, and short beside what anybody waits for."""
 
 DENSE = 2
-"""So many occurrences in one claim mean that more will be due when this worker's turn comes again."""
+"""This many occurrences in one claim mean that more will be due when this worker's turn comes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Turns:
 class Claim:
     """Claim at most ``limit`` occurrences.
 
-    :ivar times: as much as one claim may get is claimed so many times at once.
+    :ivar times: as much as one claim may get is claimed this many times at once.
     """
 
     limit: int

@@ -74,7 +74,7 @@ class Poller:
         self._coordinator.check_static(after_outage=True)
 
     def take_turns(self, place: int, workers: int) -> None:
-        """So many workers do the same work, this one included, and it is in this place of them."""
+        """This many workers do the same work, this one included, and it is in this place of them."""
         self._agenda.turns = Turns(place, workers)
 
     async def run(self, tasks: Iterable[Task], executor: Executor, limit: int) -> None:
