@@ -30,8 +30,9 @@ ONE_BY_ONE = (
 )
 WAITING_SECONDS = 600
 """Until a test counts as hanging that waits for other processes, which are slow where the machine is busy."""
-IN_ONE_PROCESS = "packages/pyncette-dynamodb/"
-"""Its server, in Java, computes for a quarter of a minute before it is fast. Event loops count as elsewhere."""
+IN_ONE_PROCESS = ("packages/pyncette-dynamodb/", "tests/packaging/")
+"""Their server, in Java, computes for a quarter of a minute before it is fast; and the wheels are built once. Event
+loops count as elsewhere."""
 ON_A_SERVER = ("plans", "places", "contention", "races", "locks", "capacity", "budget", "limits", "index", "processes")
 STORED = ("damage", "diagnosis", "upgrade", "mysql_migrations")
 SHOWN = ("page", "screens", "browser")
@@ -125,7 +126,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith(ONE_BY_ONE):
                 return nodeid
-            scope: str = IN_ONE_PROCESS if nodeid.startswith(IN_ONE_PROCESS) else super()._split_scope(nodeid)
+            together = next(filter(nodeid.startswith, IN_ONE_PROCESS), None)
+            scope: str = together or super()._split_scope(nodeid)
             return f"{scope} on trio" if "[trio" in nodeid else scope
 
         def _reschedule(self, node: Any) -> None:
@@ -134,10 +136,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
         def _assign_work_unit(self, node: Any) -> None:
             begins_with_those_that_wait = int(node.gateway.id.removeprefix("gw")) % 2 == 0
-            scope = next(
-                (scope for scope in self.workqueue if scope.startswith(ONE_BY_ONE) == begins_with_those_that_wait),
-                next(iter(self.workqueue)),
-            )
+            fitting = [scope for scope in self.workqueue if scope.startswith(ONE_BY_ONE) == begins_with_those_that_wait]
+            chosen = fitting or list(self.workqueue)
+            scope = next((scope for scope in chosen if scope.startswith(IN_ONE_PROCESS)), chosen[0])  # it takes longest
             self.workqueue.move_to_end(scope, last=False)
             super()._assign_work_unit(node)
 
