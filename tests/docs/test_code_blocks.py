@@ -44,7 +44,7 @@ def test_no_block_is_overlooked() -> None:
     openings = sum(len(re.findall(r"(?:```|~~~) *\{?py", page.read_text())) for page in PAGES)
     assert len(PYTHON) == openings
     assert len(RUN) >= 36
-    assert len(PYTHON) - len(RUN) <= 6, "most blocks should run"
+    assert len(PYTHON) - len(RUN) <= 7, "most blocks should run"
 
 
 def test_every_page_is_in_the_site() -> None:

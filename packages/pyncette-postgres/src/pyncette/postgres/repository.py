@@ -167,8 +167,8 @@ class PostgresRepository(Repository):
         return await diagnose(self._database, self._settings)
 
     async def within(self, connection: Any) -> Repository:
-        """Takes an asyncpg connection. Above READ COMMITTED, the transaction fails if others have changed since its
-        beginning what it changes."""
+        """Takes a connection of asyncpg, or of psycopg 3, used in a thread. Above READ COMMITTED, the transaction
+        fails if others have changed since its beginning what it changes."""
         borrowed = await borrow(connection, self._database, self._queries.identity, self._settings.table.sql)
         return _InTransaction(borrowed, self._queries.within(), self._settings)
 

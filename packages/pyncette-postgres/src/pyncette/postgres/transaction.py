@@ -15,6 +15,7 @@ from pyncette.errors import RepositoryException, RepositoryUnavailableException
 
 from .connection import Server
 from .errors import DRIVER_ERRORS, translated, words
+from .synchronous import Psycopg, psycopg
 
 LOCK_TIMEOUT = 0.2
 """Seconds that an insert waits for another transaction that inserts the same key. It is less than the server's
@@ -63,11 +64,13 @@ class Borrowed(Server):
 
 async def borrow(connection: Any, own: Server, identity: str, table: str) -> Borrowed:
     """
+    :param connection: of asyncpg, or of psycopg 3.
     :param own: where the table is.
     :param identity: the statement that asks for it.
     :raises TypeError: it is no connection of the driver.
     :raises ValueError: it can't be used for the table, or has no transaction.
     """
+    connection = psycopg(connection) or connection
     _check(connection)
     try:
         ((*found, lock_timeout),) = await connection.fetch(identity, table)
@@ -84,7 +87,7 @@ async def borrow(connection: Any, own: Server, identity: str, table: str) -> Bor
 
 
 def _check(connection: Any) -> None:
-    if not isinstance(connection, (asyncpg.Connection, PoolConnectionProxy)):
+    if not isinstance(connection, (asyncpg.Connection, PoolConnectionProxy, Psycopg)):
         kind = type(connection)
         raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no transaction on PostgreSQL: {_WRITE}.")
     try:
@@ -96,7 +99,8 @@ def _check(connection: Any) -> None:
     if not inside:
         raise ValueError(
             "No transaction is open on the connection passed as transaction=: write async with connection.transaction()"
-            " around the call, or leave transaction out. SQLAlchemy's isolation level AUTOCOMMIT has none."
+            " around the call, or leave transaction out. SQLAlchemy's isolation level AUTOCOMMIT has none, nor has "
+            "Django outside of transaction.atomic()."
         )
 
 
