@@ -83,7 +83,7 @@ def test_an_operators_evening(browser: Browser, site: Served) -> None:
     follow(page, "report")
     follow(page, "Resume…")
     press(page, "Resume")
-    expect(page.get_by_text("report goes on.")).to_be_visible()
+    expect(page.get_by_text("report is resumed.")).to_be_visible()
     site.pass_time(seconds=5)
     assert set(names) == set(site.site.ran)
     follow(page, "Dead letters")

@@ -127,25 +127,29 @@ def _is_instance(subject: Subject) -> bool:
 VERBS = {
     "trigger": Verb(
         "Trigger",
-        "It is executed once, now, beside its schedule, which stays as it is; also while it is paused or dead.",
+        "It is executed once, now, in addition to its schedule; also while it is paused or dead.",
         "will be executed once",
         _has_runs,
         _trigger,
     ),
     "retry": Verb(
         "Retry",
-        "It gets fresh attempts, at once. What came due while it was dead is skipped.",
+        "It gets fresh attempts, immediately. What came due while it was dead is skipped.",
         "gets fresh attempts",
         _is_dead,
         _retry,
     ),
     "pause": Verb(
-        "Pause", "Nothing of it begins any more. What is under way ends as usual.", "is paused", _can_be_paused, _pause
+        "Pause",
+        "No execution of it starts any more. Executions under way finish as usual.",
+        "is paused",
+        _can_be_paused,
+        _pause,
     ),
-    "resume": Verb("Resume", "It goes on.", "goes on", _is_paused, _resume),
+    "resume": Verb("Resume", "It continues.", "is resumed", _is_paused, _resume),
     "reschedule": Verb(
         "Reschedule",
-        "Its schedule is replaced; its arguments stay. One that is dead revives.",
+        "Its schedule is replaced; its arguments stay. A dead instance starts afresh.",
         "has a new schedule",
         lambda subject: _is_instance(subject) and _has_runs(subject),
         _reschedule,

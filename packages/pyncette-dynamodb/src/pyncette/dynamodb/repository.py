@@ -318,18 +318,18 @@ def dynamodb_repository(
     dynamodb_partition_prefix: str = "",
     finish_upgrade: bool = False,
 ) -> AbstractAsyncContextManager[Repository]:
-    """Stores task instances in DynamoDB. Credentials are taken from where AWS's tools look for them.
+    """Stores task instances in DynamoDB. Credentials come from where AWS's tools look for them.
 
-    :param dynamodb_endpoint: ``http://host:port`` of something that speaks DynamoDB's protocol; AWS without it.
-    :param dynamodb_region_name: for example ``eu-west-1``; without it, the one that AWS's tools take.
-    :param dynamodb_table_name: the table; made when it is not there.
-    :param dynamodb_skip_table_create: never make or change the table; :func:`pyncette.dynamodb.table_definition` says
-        how it is made.
-    :param dynamodb_partition_prefix: apps with different ones share a table without seeing each other.
-    :param finish_upgrade: no process of an older release uses the table any more, and none will: do what ends the
-        upgrade to the format of this release.
-    :raises TypeError, ValueError: at once, for options that can't be right.
-    :raises RepositoryException: when it is opened, if DynamoDB or the table can't be used, or this machine's clock is
+    :param dynamodb_endpoint: ``http://host:port`` of another service that speaks DynamoDB's protocol; AWS by default.
+    :param dynamodb_region_name: for example ``eu-west-1``; by default, the region that AWS's tools use.
+    :param dynamodb_table_name: the table, which is created if it doesn't exist.
+    :param dynamodb_skip_table_create: never create or change the table; :func:`pyncette.dynamodb.table_definition`
+        returns its definition.
+    :param dynamodb_partition_prefix: apps with different prefixes share a table without seeing each other.
+    :param finish_upgrade: confirms that no process of an older release uses the table, or will: the upgrade to the
+        format of this release is finished.
+    :raises TypeError, ValueError: immediately, for invalid options.
+    :raises RepositoryException: on opening, if DynamoDB or the table can't be used, or if this machine's clock is
         wrong.
     """
     return _opened(

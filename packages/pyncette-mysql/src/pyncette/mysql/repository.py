@@ -238,15 +238,15 @@ def mysql_repository(
 ) -> AbstractAsyncContextManager[Repository]:
     """A repository in a table of MySQL (8.0.22 or newer) or MariaDB (10.6 or newer).
 
-    :param mysql_table_name: created when the repository is opened and the table does not exist.
-    :param mysql_skip_table_create: never make or change the table; :func:`pyncette.mysql.schema_sql` returns what has
-        to be run instead.
-    :param mysql_pool_size: how many connections are open at most. They are opened when they are needed.
-    :param mysql_ssl: True encrypts, and trusts any certificate; an ``ssl.SSLContext`` encrypts, and decides whom to
-        trust. Otherwise nothing is encrypted, but the password.
-    :param finish_upgrade: no process of an older release uses the table any more, and none will: do what ends the
-        upgrade to the format of this release.
-    :raises ValueError, TypeError: an option makes no sense.
+    :param mysql_table_name: created on opening if it doesn't exist.
+    :param mysql_skip_table_create: never create or change the table; :func:`pyncette.mysql.schema_sql` returns the
+        statements to run instead.
+    :param mysql_pool_size: the maximum number of open connections. They are opened when needed.
+    :param mysql_ssl: True encrypts, and trusts any certificate; an ``ssl.SSLContext`` encrypts, and decides which
+        certificates to trust. Otherwise nothing is encrypted except the password.
+    :param finish_upgrade: confirms that no process of an older release uses the table, or will: the upgrade to the
+        format of this release is finished.
+    :raises ValueError, TypeError: an option is invalid.
 
     Opening raises :class:`~pyncette.errors.RepositoryUnavailableException` if the server can't be reached,
     :class:`~pyncette.errors.StorageVersionException` if another version of Pyncette wrote the table, and otherwise

@@ -149,11 +149,11 @@ def _comment(stored: Format) -> str:
 
 
 def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:
-    """The SQL that makes the table or brings it up to date, for people who run it themselves before they deploy.
+    """The SQL that creates or updates the table, for people who run it themselves before they deploy.
 
-    :param from_format: the format of a table that is there already; 0 makes a new one.
+    :param from_format: the format of an existing table; 0 creates a new one.
     :param contract: whether to include the steps after which older releases can't use the table any more.
-    :raises ValueError: the table's name or the format is impossible.
+    :raises ValueError: the table's name or the format is invalid.
     """
     check_table_name(table_name)
     schema = Schema.of(table_name)

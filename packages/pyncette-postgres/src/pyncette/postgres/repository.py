@@ -201,19 +201,19 @@ def postgres_repository(
 ) -> AbstractAsyncContextManager[Repository]:
     """Stores task instances in PostgreSQL 14 or later.
 
-    :param postgres_url: ``postgresql://user:password@host:port/database``. What is left out is taken from PostgreSQL's
-        own variables (``PGHOST``, ``PGPASSWORD`` ...). Parameters behind a ``?`` are libpq's (``sslmode`` ...) and
-        the server's (``statement_timeout`` ...).
+    :param postgres_url: ``postgresql://user:password@host:port/database``. What is left out comes from PostgreSQL's own
+        variables (``PGHOST``, ``PGPASSWORD`` ...). Parameters after a ``?`` are libpq's (``sslmode`` ...) and the
+        server's (``statement_timeout`` ...).
     :param postgres_table_name: ``table`` or ``schema.table``.
-    :param postgres_skip_table_create: never make or change the table; :func:`pyncette.postgres.schema_sql` returns
-        what has to be run instead.
-    :param postgres_pool_size: how many connections are open at most.
-    :param postgres_statement_cache_size: prepared statements that are kept for each connection. 0 for proxies that
-        give each transaction another connection, such as PgBouncer with ``pool_mode=transaction``.
-    :param finish_upgrade: no process of an older release uses the table any more, and none will: do what ends the
-        upgrade to the format of this release.
-    :raises TypeError, ValueError: at once, for options that can't be right.
-    :raises RepositoryException: when it is opened, if the server or the table can't be used.
+    :param postgres_skip_table_create: never create or change the table; :func:`pyncette.postgres.schema_sql` returns
+        the statements to run instead.
+    :param postgres_pool_size: the maximum number of open connections.
+    :param postgres_statement_cache_size: the number of prepared statements kept for each connection. 0 for proxies that
+        give each transaction a different connection, such as PgBouncer with ``pool_mode=transaction``.
+    :param finish_upgrade: confirms that no process of an older release uses the table, or will: the upgrade to the
+        format of this release is finished.
+    :raises TypeError, ValueError: immediately, for invalid options.
+    :raises RepositoryException: on opening, if the server or the table can't be used.
     """
     return _opened(
         Settings(

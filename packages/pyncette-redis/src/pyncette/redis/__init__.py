@@ -40,15 +40,15 @@ def redis_repository(
     """
     Opens a repository in Redis 7 or newer, or in Valkey.
 
-    :param redis_url: ``redis://user:password@host:6379/0``, or ``rediss://`` for TLS. For a cluster one or more of its
-        servers, for sentinels one or more of them: ``redis://host1:26379,host2:26379``.
-    :param redis_namespace: keeps the data of several apps apart in one database.
-    :param redis_timeout: seconds that one call may take, connecting included.
+    :param redis_url: ``redis://user:password@host:6379/0``, or ``rediss://`` for TLS. For a cluster, one or more of its
+        servers; for sentinels, one or more of them: ``redis://host1:26379,host2:26379``.
+    :param redis_namespace: separates the data of several apps in one database.
+    :param redis_timeout: seconds that one call may take, including connecting.
     :param redis_mode: ``"single"``, ``"cluster"`` or ``"sentinel"``.
     :param redis_sentinel_service: the name under which the sentinels know the master.
-    :param finish_upgrade: no process of an older release uses the namespace any more, and none will: do what ends the
-        upgrade, after which they could not.
-    :raises TypeError: an option is of the wrong type.
+    :param finish_upgrade: confirms that no process of an older release uses the namespace, or will: the upgrade is
+        finished, after which they no longer can.
+    :raises TypeError: an option has the wrong type.
     :raises ValueError: an option has an impossible value.
     """
     return _open(

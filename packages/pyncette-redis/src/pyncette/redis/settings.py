@@ -93,7 +93,7 @@ def check(
     finish_upgrade: object = False,
 ) -> Settings:
     """
-    :raises TypeError: an option is of the wrong type.
+    :raises TypeError: an option has the wrong type.
     :raises ValueError: an option has an impossible value, or two don't go together.
     """
     namespace, timeout = check_namespace(redis_namespace), _timeout(redis_timeout)

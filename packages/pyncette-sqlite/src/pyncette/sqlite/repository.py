@@ -146,11 +146,11 @@ def sqlite_repository(
 ) -> AbstractAsyncContextManager[Repository]:
     """A repository in an SQLite database.
 
-    :param sqlite_database: path of the file, which is made if it does not exist and may be shared by the processes of
-        one machine; ":memory:" is a database of this repository alone, which is lost with it.
-    :param sqlite_table_name: name of the table, which is made if it does not exist; letters, digits and underscores.
-    :param finish_upgrade: no process of an older release uses the table any more, and none will: do what ends the
-        upgrade to the format of this release.
+    :param sqlite_database: path of the file, which is created if it doesn't exist and may be shared by the processes of
+        one machine; ":memory:" is a private database of this repository, which is lost with it.
+    :param sqlite_table_name: name of the table, which is created if it doesn't exist; letters, digits and underscores.
+    :param finish_upgrade: confirms that no process of an older release uses the table, or will: the upgrade to the
+        format of this release is finished.
     """
     return _opened(Settings.checked(sqlite_database, sqlite_table_name, finish_upgrade))
 

@@ -64,11 +64,11 @@ def prepare_reader(connection: sqlite3.Connection) -> list[None]:
 
 
 def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:
-    """The steps that make the table, or bring it up to date, for people who run them by hand before they deploy.
+    """The steps that create or update the table, for people who run them by hand before they deploy.
 
-    :param from_format: the format of a table that is there already; 0 makes a new one.
+    :param from_format: the format of an existing table; 0 creates a new one.
     :param contract: whether to include the steps after which older releases can't use the table any more.
-    :raises ValueError: the table's name or the format is impossible.
+    :raises ValueError: the table's name or the format is invalid.
     """
     settings = Settings.checked(":memory:", table_name)
     steps = [f"{_VERSIONS.strip()};"]
