@@ -102,7 +102,7 @@ def test_orphans_are_purged(filled: Program) -> None:
     status, _, err = filled("purge", "report", "--yes", *APP)  # which declares it
     assert (status, err.splitlines()[0]) == (
         1,
-        "Error: 'report' is no orphan: a worker executes it, or the app declares it.",
+        "Error: 'report' is not an orphan: a worker executes it, or the app declares it.",
     )
     assert filled("purge", "report", "--dry-run", *STORE) == (0, "2 records of 'report' would be removed.\n", "")
     assert filled("purge", "report", "--yes", *STORE) == (0, "Removed 2 of 'report'.\n", "")

@@ -99,7 +99,7 @@ async def test_an_executor_that_does_not_know_how_much_it_can_run(clock: ManualC
 async def test_one_loop_for_each_context(clock: ManualClock) -> None:
     async with running(Pyncette(clock=clock)) as context:
         await clock.advance(SECOND)
-        with anyio.fail_after(10), pytest.raises(RuntimeError, match="under way already"):
+        with anyio.fail_after(10), pytest.raises(RuntimeError, match="already running"):
             await context.run()
         await clock.advance(SECOND)
         assert context.last_tick == clock.time

@@ -51,10 +51,10 @@ async def test_every_call_says_alike_what_is_wrong_with_the_record(bench: Bench,
             await CALLS[call](context, template, "a")
         beyond = replace(whole, due_at=2**61, revision=fresh())
         assert await bench.repository.swap([Change(later, beyond)]) == [APPLIED]
-        with pytest.raises(RepositoryException, match=r"'template:a' can't be read .*: schedule it anew"):
+        with pytest.raises(RepositoryException, match=r"'template:a' can't be read .*: schedule it again"):
             await CALLS[call](context, template, "a")
         damaged = await bench.damage(instance, "{")
-        with pytest.raises(RepositoryException, match=r"'template:a' can't be read .*: schedule it anew"):
+        with pytest.raises(RepositoryException, match=r"'template:a' can't be read .*: schedule it again"):
             await CALLS[call](context, template, "a")
         assert await bench.stored(instance) == damaged
 

@@ -166,7 +166,7 @@ async def test_what_is_left_over_is_found_and_removed_by_its_kind(old: Kind, new
             assert sorted(each.task.name for each in (await context.list_tasks(found)).tasks) == ["a", "b"]
         else:
             assert await context.get_task(found) is not None
-        with pytest.raises(ValueError, match="'task' is no orphan"):
+        with pytest.raises(ValueError, match="'task' is not an orphan"):
             await context.purge("task", kind=new)
         assert await context.purge("task", kind=old) == (2 if left.dynamic else 1)
         with pytest.raises(LookupError, match=f"There is no {old} task 'task': stored here is 'task'"):

@@ -209,7 +209,7 @@ async def test_signals_elsewhere_than_in_the_main_thread() -> None:
             async with shutdown_on_signals(context):
                 pass
 
-        with pytest.raises(RuntimeError, match="Signals arrive in the main thread alone"):
+        with pytest.raises(RuntimeError, match="Signals arrive only in the main thread"):
             await anyio.to_thread.run_sync(lambda: anyio.run(elsewhere))
 
 

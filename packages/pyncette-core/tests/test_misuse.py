@@ -127,7 +127,7 @@ async def test_a_context_that_is_closed(app: Pyncette, call: Any) -> None:
     task = app.dynamic_task(name="task")(body)
     async with app.create() as context:
         pass
-    with pytest.raises(RuntimeError, match=r"context is closed: use it inside of its block"):
+    with pytest.raises(RuntimeError, match=r"context is closed: use it inside its block"):
         await call(context, task)
 
 

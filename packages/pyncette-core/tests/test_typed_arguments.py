@@ -183,7 +183,7 @@ async def test_with_args_has_all_arguments(world: World) -> None:
         result = await context.schedule_tasks(report, wrong)
         assert [(name, str(error)) for name, error in result.refused] == [
             ("a", "These are arguments of 'other': write report.with_args(…)."),
-            ("b", "'user_id' is no keyword of an instance: pass all arguments to with_args()."),
+            ("b", "'user_id' is not a keyword of an instance: pass all arguments to with_args()."),
             ("c", "Not a pair of instance name and keywords, ('name', task.with_args(…), {…}): ('c', 5)."),
             ("d", "Not a pair of instance name and keywords, ('name', task.with_args(…), {…}): 'd'."),
         ]

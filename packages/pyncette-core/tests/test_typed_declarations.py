@@ -214,7 +214,7 @@ def test_a_function_that_is_no_fixture() -> None:
     @app.dynamic_task()
     async def task(context: Context, session: Session = from_fixture(opened)) -> None: ...
 
-    with pytest.raises(ValueError, match=r"'session' of 'task': opened is no fixture of the app: decorate it"):
+    with pytest.raises(ValueError, match=r"'session' of 'task': opened is not a fixture of the app: decorate it"):
         app.create()
     with pytest.raises(TypeError, match="takes a fixture's function or name, not 5"):
         from_fixture(5)  # type: ignore[call-overload]  # the mistake under test

@@ -2,5 +2,5 @@
 
 raise ImportError(
     "MongoDB is not supported since version 2. Choose another backend (pyncette-sqlite, -redis, -postgres, -mysql, "
-    "-dynamodb), or stay on pyncette 1.1.0; 'Coming from pyncette 1.1.0' in the documentation tells how to move."
+    "-dynamodb), or stay on pyncette 1.1.0; 'Coming from pyncette 1.1.0' in the documentation explains how to move."
 )

@@ -114,7 +114,7 @@ async def _orphans(context: PyncetteContext, task: str, kind: str | None) -> lis
         return meant
     if task in [each.name for each in await context.tasks()]:
         raise Failure(
-            f"{task!r} is no orphan: a worker executes it, or the app declares it.",
+            f"{task!r} is not an orphan: a worker executes it, or the app declares it.",
             hint="Unschedule its instances instead, or stop what executes it.",
         )
     raise not_found(task, [each.name for each in orphans], "orphan")

@@ -44,4 +44,4 @@ def place_of_action(token: str | None) -> str | None:
     """
     if token is None or token.startswith(f"{ACTIONS.name}:"):
         return token
-    raise ValueError("This is not a continuation token of actions(): pass back the one of the page before.")
+    raise ValueError("This is not a continuation token of actions(): pass the one of the previous page.")

@@ -119,7 +119,7 @@ def _keywords(task: Task, item: Any) -> tuple[str, dict[str, Any]]:
             return name, {"args": bound.args_for(task)}
         case (name, BoundTask() as bound, Mapping() as keywords):
             if others := keywords.keys() - {*SCHEDULE_PARAMETERS, "paused"}:
-                raise TypeError(f"{min(others)!r} is no keyword of an instance: pass all arguments to with_args().")
+                raise TypeError(f"{min(others)!r} is not a keyword of an instance: pass all arguments to with_args().")
             return name, {**keywords, "args": bound.args_for(task)}
         case (name, Mapping() as keywords):
             return name, dict(keywords)

@@ -8,7 +8,7 @@ from pyncette._concurrency.eventloop import EventLoop
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.task import Task, check_task
 
-CLOSED = "The app context is closed: use it inside of its block, async with app.create() as …."
+CLOSED = "The app context is closed: use it inside its block, async with app.create() as …."
 
 
 _Form = tuple[bool, int]

@@ -295,7 +295,7 @@ class Declarations:
     def _free_name(self, name: object, function: object) -> str:
         chosen = getattr(function, "__name__", None) if name is None else name
         if chosen is None or chosen == "":
-            raise ValueError("No name for the task to be found: give it one, name='…'.")
+            raise ValueError("No name found for the task: give it one, name='…'.")
         checked = check_name(chosen)
         static_queue(escape(checked))  # the longest that is made of it
         if any(task.name == checked for task in self._tasks):

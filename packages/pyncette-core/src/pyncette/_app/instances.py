@@ -69,7 +69,7 @@ def unbound(
     if not isinstance(task, BoundTask):
         return task, args
     if args is not None or kwargs:
-        raise TypeError(f"{task.task.name!r} has its arguments by with_args(): pass no others, all of them there.")
+        raise TypeError(f"{task.task.name!r} has its arguments from with_args(): pass all of them there.")
     bound: Task = task.task
     return bound, task.named_args()
 

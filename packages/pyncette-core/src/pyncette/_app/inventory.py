@@ -108,7 +108,7 @@ class Inventory:
             if worker.task_count > len(worker.tasks):
                 raise RepositoryException(
                     f"The worker {worker.name!r} executes {worker.task_count:,} tasks and lists {len(worker.tasks):,} "
-                    "of them so far: what nobody executes can't be told. Ask again in some minutes."
+                    "of them so far: orphans can't be determined yet. Try again in a few minutes."
                 )
         known = _executed(workers) | self._declared.keys()
         return [task for task in await self.tasks() if task.stored and (task.name, task.kind) not in known]
@@ -142,7 +142,7 @@ class Inventory:
         if not purged:
             known = ", ".join(repr(task.name) for task in orphans) or "none"
             raise ValueError(
-                f"{name!r} is no orphan: only tasks that no live worker and not this app declares are removed "
+                f"{name!r} is not an orphan: only tasks that neither a live worker nor this app declares are removed "
                 f"(now {known}). Unschedule instances of the others instead."
             )
         removed = 0

@@ -145,4 +145,4 @@ def place_of(token: str | None) -> tuple[int, str] | None:
                 return ended_at, name
     except (ValueError, TypeError):
         pass
-    raise ValueError("This is not a continuation token of runs(): pass back the one of the page before.")
+    raise ValueError("This is not a continuation token of runs(): pass the one of the previous page.")

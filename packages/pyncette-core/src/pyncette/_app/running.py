@@ -139,7 +139,7 @@ class PyncetteContext(Scheduling):
         """
         self._calls.check_loop("run")
         if self._running:
-            raise RuntimeError("run() of this app context is under way already: app.create() makes another context.")
+            raise RuntimeError("run() of this app context is already running: app.create() makes another context.")
         self._running = True
         self._budget.renew()
         try:

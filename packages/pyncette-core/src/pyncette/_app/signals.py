@@ -35,7 +35,7 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("Signals arrive in the main thread alone: handle them there, and elsewhere await run().")
+            raise RuntimeError("Signals arrive only in the main thread: handle them there, and await run() elsewhere.")
         self._receiver, self._sender = socket.socketpair()
         self._receiver.setblocking(False)
         self._sender.setblocking(False)

@@ -51,5 +51,5 @@ def readable(record: Record | None, ref: Ref) -> tuple[Record, Spec]:
     except LaterSpec as e:
         raise StorageVersionException(f"What is stored of {key!r} was {e}: upgrade Pyncette here.") from e
     except UndecodableSpec as e:
-        raise RepositoryException(f"What is stored of {key!r} can't be read ({e}): schedule it anew.") from e
+        raise RepositoryException(f"What is stored of {key!r} can't be read ({e}): schedule it again.") from e
     return record, spec

@@ -51,7 +51,7 @@ def add(record: Record, fill: Backfill, *, now: int, revision: str) -> Change | 
         return None
     if len(extra.fills) >= MOST_BACKFILLS:
         name = name_of(record.key)
-        raise TooManyRunsException(f"{MOST_BACKFILLS} backfills of {name!r} wait already: cancel some of them.")
+        raise TooManyRunsException(f"{MOST_BACKFILLS} backfills of {name!r} are already waiting: cancel some of them.")
     extra.fills.append(fill)
     extra.store(state)
     return _changed(record, state, now, revision)

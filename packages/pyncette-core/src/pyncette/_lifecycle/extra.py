@@ -45,7 +45,7 @@ def ask(record: Record, run: ExtraRun, *, now: int, revision: str) -> Change | N
     waiting = len(extra.asked) + (extra.run is not None and not record.attempt)
     if waiting >= MOST_WAITING:
         name = name_of(record.key)
-        raise TooManyRunsException(f"{MOST_WAITING} manual runs of {name!r} wait already: trigger it later.")
+        raise TooManyRunsException(f"{MOST_WAITING} manual runs of {name!r} are already waiting: trigger it later.")
     extra.asked.append(run)
     extra.store(state)
     return Change(record, proceed(replace(record, revision=revision, state=_text(state)), now))

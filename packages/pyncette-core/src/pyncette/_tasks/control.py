@@ -127,7 +127,7 @@ class Control:
             return self
         if len(self.asked) >= MOST_ASKED:
             raise TooManyRunsException(
-                f"{MOST_ASKED} manual runs of instances of paused templates wait already. This one waits until "
+                f"{MOST_ASKED} manual runs of instances of paused templates are already waiting. This one waits until "
                 f"{template!r} is resumed."
             )
         return replace(self, asked=(*self.asked, run))

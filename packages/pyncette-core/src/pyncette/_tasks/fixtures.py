@@ -23,7 +23,7 @@ class FromFixture:
                 if function is self._wanted:
                     return name
             shown = getattr(self._wanted, "__name__", repr(self._wanted))
-            raise ValueError(f"{shown} is no fixture of the app: decorate it with @app.fixture().")
+            raise ValueError(f"{shown} is not a fixture of the app: decorate it with @app.fixture().")
         name = str(parameter if self._wanted is None else self._wanted)
         if name not in fixtures:
             known = ", ".join(map(repr, fixtures)) or "none at all"

@@ -57,7 +57,7 @@ def read_bounds(timing: Timing) -> Bounds:
     start = None if start_at is None else moment_of("start_at", start_at)
     end = None if end_at is None else moment_of("end_at", end_at)
     if start is not None and end is not None and end < start:
-        raise ValueError(f"end_at ({end_at}) is earlier than start_at ({start_at}): exchange them.")
+        raise ValueError(f"end_at ({end_at}) is earlier than start_at ({start_at}): swap them.")
     if max_runs is not None:
         max_runs = check_count("max_runs", max_runs)
     return Bounds(start, end, max_runs)

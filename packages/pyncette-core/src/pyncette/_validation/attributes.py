@@ -11,7 +11,7 @@ RESERVED_NAMES = frozenset(
 def check_attribute_name(name: object, what: str) -> str:
     """:raises ValueError: ``name`` can't become an attribute of the context."""
     if not isinstance(name, str) or not name:
-        raise ValueError(f"No name for the {what} to be found: give it one, name='…'.")
+        raise ValueError(f"No name found for the {what}: give it one, name='…'.")
     if name in RESERVED_NAMES:
         raise ValueError(f"{name!r} is a reserved name of the context: choose another one for the {what}.")
     return name
