@@ -128,7 +128,7 @@ def test_an_argument_given_twice() -> None:
 
 
 def test_a_function_without_a_name() -> None:
-    with pytest.raises(ValueError, match="No name for the task"):
+    with pytest.raises(ValueError, match="No name found for the task"):
         Pyncette().task(interval=MINUTE)(functools.partial(body))
 
 
@@ -235,7 +235,7 @@ def test_fixture_names() -> None:
     app.fixture()(fixture)
     with pytest.raises(ValueError, match="There is a fixture called 'fixture' already"):
         app.fixture(name="fixture")(fixture)
-    with pytest.raises(ValueError, match="No name for the fixture"):
+    with pytest.raises(ValueError, match="No name found for the fixture"):
         app.fixture()(functools.partial(fixture))
 
 

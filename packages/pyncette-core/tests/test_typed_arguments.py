@@ -168,7 +168,7 @@ async def test_with_args_has_all_arguments(world: World) -> None:
 
     async with world.app.create() as context:
         anyhow: Any = untyped
-        with pytest.raises(TypeError, match=r"has its arguments by with_args\(\): pass no others"):
+        with pytest.raises(TypeError, match=r"has its arguments from with_args\(\): pass all"):
             await context.schedule_task(report.with_args(5), "a", user_id=5)
         with pytest.raises(TypeError, match="'db' of 'report' is filled from a fixture: leave it out"):
             await context.schedule_task(report.with_args(5, db="x"), "a")

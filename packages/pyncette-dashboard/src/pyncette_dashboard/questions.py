@@ -120,11 +120,11 @@ async def runs_page(context: PyncetteContext, task: Task | None = None, **questi
 
 
 async def orphans(context: PyncetteContext) -> list[StoredTask]:
-    """What nobody executes; none while that can't be told."""
+    """What nobody executes; none while that can't be determined."""
     try:
         return await context.orphans()
     except RepositoryException as e:
-        if "can't be told" in str(e):
+        if "can't be determined" in str(e):
             return []
         raise
 

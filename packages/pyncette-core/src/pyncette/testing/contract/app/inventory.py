@@ -84,7 +84,7 @@ class InventoryContract(AppBase):
         async with bench.running(new), bench.app().create() as context:
             await self.shows(context.workers, 1, of=len)
             assert [task.name for task in await context.orphans()] == ["parted", "removed"]
-            with pytest.raises(ValueError, match=r"'kept' is no orphan: .* \(now 'parted', 'removed'\)"):
+            with pytest.raises(ValueError, match=r"'kept' is not an orphan: .* \(now 'parted', 'removed'\)"):
                 await context.purge("kept")
             assert await context.purge("removed", progress.append) == 3
             assert progress == [3]

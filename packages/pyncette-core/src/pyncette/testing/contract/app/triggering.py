@@ -285,7 +285,7 @@ class TriggerContract(AppBase):
             await context.schedule_task(template, "a", **EVERY_MINUTE)
             for number in range(10):
                 await context.trigger_task(template, "a", {"number": number})
-            with pytest.raises(TooManyRunsException, match="10 manual runs of 'template:a' wait already"):
+            with pytest.raises(TooManyRunsException, match="10 manual runs of 'template:a' are already waiting"):
                 await context.trigger_task(template, "a")
             with pytest.raises(ValueError, match="JSON"):
                 await context.trigger_task(template, "a", {"number": object()})
