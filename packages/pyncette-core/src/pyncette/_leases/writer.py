@@ -225,7 +225,7 @@ class Writer(Batching):
         :raises RuntimeError: :meth:`stop` was called.
         """
         if self._stopped:
-            raise RuntimeError("The app context is closed: use it inside of its block, async with app.create() as ….")
+            raise RuntimeError("The app context is closed: use it inside its block, async with app.create() as ….")
         self._take(write)
         attempt, ends = self._attempt, write.lease_ends
         if attempt is not None and ends is not None and ends < attempt.ends:
