@@ -38,7 +38,7 @@ class Job:
     :ivar overdue: one-off instances that are overdue when the worker begins.
     :ivar spread, seconds: one-off instances that come due one after the other, within that time.
     :ivar behind: whether there is an instance that has ever more occurrences to catch up with.
-    :ivar enough: it ends after this many executions, ``seconds`` after it began if that is 0; in a minute at the latest.
+    :ivar enough: it ends after this many executions, ``seconds`` after it began if that is 0; within a minute.
     """
 
     backend: str

@@ -163,7 +163,7 @@ class Coordinator:
         return [task for task in tasks if task.template.queue.name not in paused] if paused else tasks
 
     async def claim(self, free: int, times: int = 1) -> tuple[list[HeldLease], bool]:
-        """Lease at most ``free`` occurrences that are ready, by this many claims at once. Where tasks have a concurrency
+        """Lease up to ``free`` occurrences that are ready, by ``times`` claims at once. Where tasks have a concurrency
         of their own it is one, as each has to know what the others got.
 
         :return: the leases, and whether more may be ready.
