@@ -101,7 +101,7 @@ class ExtraRuns:
         """The write that asks for a run, which :meth:`tell_workers` has to follow."""
         _, ref = locate(task, name)
         own, carried = decode_args(encode_args(task.encoded_args({}, args))), self._observers.carried()
-        return Ask(ref, ExtraRun(new_revision(), self._clock.now(), own, carried=carried))
+        return Ask(task, ref, ExtraRun(new_revision(), self._clock.now(), own, carried=carried))
 
     async def tell_workers(self, task: Task, asked: Sequence[Ask]) -> Mapping[Ask, Exception]:
         """Runs that are stored: have workers look for them if their template is paused, and lists if they are held.

@@ -9,8 +9,9 @@ from pyncette._lifecycle.backfill import add, drop
 from pyncette._lifecycle.extra import ask, schedule_side
 from pyncette._tasks.control import Asked
 from pyncette._tasks.extra import Backfill, ExtraRun, current_run, extra_of
-from pyncette._tasks.spec import Spec
+from pyncette._tasks.spec import Spec, decode
 from pyncette._tasks.state import State
+from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.record import HELD, Change, Record, Ref
 
@@ -26,11 +27,15 @@ class Ask(OnExisting):
     :ivar run: the run.
     """
 
-    def __init__(self, ref: Ref, run: ExtraRun) -> None:
+    def __init__(self, task: Task, ref: Ref, run: ExtraRun) -> None:
         super().__init__(ref)
         self.run = run
+        self._task = task
 
     def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
+        if self._task.arguments is not None and self.run.args:
+            stored = self._task.extra_args if record.static else decode(record.spec, record.due_at)[1]
+            self._task.arguments.check_beside(stored, self.run.args)
         return ask(record, self.run, now=now, revision=revision)
 
     @property

@@ -137,6 +137,14 @@ class Arguments:
         if self._model is not None and (encoded or self._model.required):
             self._decoded(encoded, TypeError)
 
+    def check_beside(self, stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Arguments of one run come before those that are stored. Only together are they the model.
+
+        :raises TypeError: they are of another type.
+        """
+        if self._model is not None and own:
+            self._decoded({**stored, **own}, TypeError)
+
     def decode(self, args: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Stored arguments as the function takes them: by position, and by name.
 
