@@ -204,7 +204,7 @@ class Bulk(Generic[T, W]):
             await self._give_way()
             try:
                 await write.wait()
-            except PyncetteException as e:
+            except (PyncetteException, TypeError) as e:
                 self._result.refused.append((name, e))
             else:
                 stored.append((name, write))
