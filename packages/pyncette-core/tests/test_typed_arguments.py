@@ -382,12 +382,14 @@ async def test_one_model_is_checked_when_a_run_is_asked_for(world: World, kind: 
     async def export(context: Context, what: Export, /) -> None:
         seen.append((context.trigger, what))
 
+    name: str | None
     if kind == "static":
         task: Task = app.task(interval=HOUR, user_id=5)(export)
-        target: tuple[Any, ...] = (task,)
+        target, name = task, None
     else:
         task = app.dynamic_task(interval=HOUR)(export)
-        target = (task, "a") if kind == "template" else (task.instantiate("a", interval=HOUR, user_id=5),)
+        target = task if kind == "template" else task.instantiate("a", interval=HOUR, user_id=5)
+        name = "a" if kind == "template" else None
     async with app.create() as context:
         if kind != "static":
             await context.schedule_task(task, "a", user_id=5)
@@ -396,11 +398,11 @@ async def test_one_model_is_checked_when_a_run_is_asked_for(world: World, kind: 
             await world.clock.settle()
             for wrong in ({"user_id": "5"}, {"columns": 5}):
                 with pytest.raises(TypeError, match=f"The argument {next(iter(wrong))} of 'export': it should be"):
-                    await context.trigger_task(*target, args=wrong)
+                    await context.trigger_task(target, name, args=wrong)
                 if kind == "template":
-                    ((name, error),) = (await context.trigger_tasks(task, ["a"], args=wrong)).refused
-                    assert (name, type(error)) == ("a", TypeError)
-            await context.trigger_task(*target, args={"columns": ["name"]})
+                    ((refused, error),) = (await context.trigger_tasks(task, ["a"], args=wrong)).refused
+                    assert (refused, type(error)) == ("a", TypeError)
+            await context.trigger_task(target, name, args={"columns": ["name"]})
             await world.clock.advance(5 * SECOND)
             context.shutdown()
             await world.clock.settle()
