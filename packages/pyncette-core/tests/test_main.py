@@ -289,7 +289,6 @@ def test_a_port_that_is_taken(start: Callable[..., Program]) -> None:
 @pytest.mark.parametrize(
     "options, says",
     [
-        ("dict(sqlite_table_name='a b')", "sqlite_table_name 'a b' must be"),
         ("dict(sqlite_database='/no/such/place.db')", "create '/no/such' first"),
         (f"dict(sqlite_database='{'x' * 300}')", "can't be a file: File name too long"),
     ],

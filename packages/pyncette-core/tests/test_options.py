@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from pyncette import Context, Pyncette
+from pyncette.bridge import asyncio_only
 from pyncette.executor import DefaultExecutor
 from pyncette.memory import MemoryRepository, memory_repository
 from pyncette.repository import Repository
@@ -280,3 +281,29 @@ async def test_the_limit_holds_in_an_executor_that_passes_its_options_on(limit: 
         context.shutdown()
         await clock.advance(SECOND)
     assert most == limit
+
+
+def test_a_backend_checks_its_options_when_the_app_is_made() -> None:
+    """Without being opened. What wraps it may do anything when it is called, so that it is not."""
+    calls: list[int] = []
+
+    @asyncio_only
+    def factory(*, size: int = 1) -> AbstractAsyncContextManager[Repository]:
+        calls.append(size)
+        if size > 9:
+            raise ValueError("size must be at most 9.")
+        return memory_repository()
+
+    @functools.wraps(factory)
+    def wrapper(*, size: int = 1) -> AbstractAsyncContextManager[Repository]:
+        return factory(size=size)
+
+    with pytest.raises(ValueError, match="size must be at most 9"):
+        Pyncette(factory, size=10)
+    with pytest.raises(ValueError, match="size must be at most 9"):
+        Pyncette(functools.partial(factory, size=10))
+    with pytest.raises(ValueError, match="size must be at most 9"):
+        Pyncette(factory, size=5).create(size=11)
+    assert calls == [10, 10, 5, 11]
+    Pyncette(wrapper, size=10)
+    assert len(calls) == 4

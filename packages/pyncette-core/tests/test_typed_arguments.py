@@ -10,23 +10,12 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from decimal import Decimal
-from typing import Any, NotRequired, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import pytest
-from typing_extensions import TypedDict
 
-from pyncette import (
-    Context,
-    ExecutionMode,
-    FailureMode,
-    OnExhausted,
-    Pyncette,
-    PyncetteContext,
-    Retry,
-    Task,
-    from_fixture,
-)
+from pyncette import Context, ExecutionMode, FailureMode, OnExhausted, Pyncette, PyncetteContext, Retry, from_fixture
 from pyncette.context import NextFunc
 from pyncette.errors import ArgumentsException
 from pyncette.memory import memory_repository
@@ -36,7 +25,7 @@ from pyncette.utils import with_heartbeat
 
 FuncT = TypeVar("FuncT", bound=Callable[..., Any])
 
-SECOND, MINUTE, HOUR = (datetime.timedelta(seconds=seconds) for seconds in (1, 60, 3600))
+MINUTE = datetime.timedelta(minutes=1)
 START = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 DAY = datetime.date(2030, 1, 31)
 
@@ -367,43 +356,3 @@ async def test_a_function_is_called_directly() -> None:
     context: Any = None
     await report(context, 5, db="fake")
     assert seen == [(5, "fake")]
-
-
-class Export(TypedDict):
-    user_id: int
-    columns: NotRequired[list[str]]
-
-
-@pytest.mark.parametrize("kind", ["static", "template", "instance"])
-async def test_one_model_is_checked_when_a_run_is_asked_for(world: World, kind: str) -> None:
-    """Together with what is stored, which the arguments of the run come before."""
-    app, seen = world.app, world.seen
-
-    async def export(context: Context, what: Export, /) -> None:
-        seen.append((context.trigger, what))
-
-    name: str | None
-    if kind == "static":
-        task: Task = app.task(interval=HOUR, user_id=5)(export)
-        target, name = task, None
-    else:
-        task = app.dynamic_task(interval=HOUR)(export)
-        target = task if kind == "template" else task.instantiate("a", interval=HOUR, user_id=5)
-        name = "a" if kind == "template" else None
-    async with app.create() as context:
-        if kind != "static":
-            await context.schedule_task(task, "a", user_id=5)
-        async with anyio.create_task_group() as group:
-            group.start_soon(context.run)
-            await world.clock.settle()
-            for wrong in ({"user_id": "5"}, {"columns": 5}):
-                with pytest.raises(TypeError, match=f"The argument {next(iter(wrong))} of 'export': it should be"):
-                    await context.trigger_task(target, name, args=wrong)
-                if kind == "template":
-                    ((refused, error),) = (await context.trigger_tasks(task, ["a"], args=wrong)).refused
-                    assert (refused, type(error)) == ("a", TypeError)
-            await context.trigger_task(target, name, args={"columns": ["name"]})
-            await world.clock.advance(5 * SECOND)
-            context.shutdown()
-            await world.clock.settle()
-    assert seen == [("manual", {"user_id": 5, "columns": ["name"]})]

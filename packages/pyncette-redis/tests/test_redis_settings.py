@@ -72,6 +72,8 @@ def test_refused_at_the_call(given: dict[str, Any], error: type[Exception], says
         redis_repository(**{"redis_url": URL, **given})
     assert "s3c" not in str(caught.value)
     assert caught.value.__cause__ is None
+    with pytest.raises(error, match=says):
+        Pyncette(redis_repository, **{"redis_url": URL, **given})
 
 
 def test_url() -> None:

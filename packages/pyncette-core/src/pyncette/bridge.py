@@ -40,6 +40,10 @@ CLOSE_TIMEOUT = 10.0
 """Seconds that closing the repository may take before it is cancelled."""
 
 
+OPENS_LATER = "opens_later"
+"""The attribute by which a factory is known that checks its options when it is called, and opens nothing."""
+
+
 def asyncio_only(
     factory: Callable[P, AbstractAsyncContextManager[Repository]],
 ) -> Callable[P, AbstractAsyncContextManager[Repository]]:
@@ -57,12 +61,16 @@ def asyncio_only(
     hangs; its thread is then left behind, and does not keep the process alive.
 
     Factories of repositories that are written with anyio, or with both libraries, need no decorator.
+
+    The factory should check its options when it is called, and open nothing until its result is entered:
+    ``Pyncette(…)`` calls it once for that alone, so that a mistake is found before the app runs.
     """
 
     @functools.wraps(factory)
     def make(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[Repository]:
         return _OnEither(factory(*args, **kwargs))
 
+    vars(make)[OPENS_LATER] = make  # so that what wraps it, and inherits its attributes, is told from it
     return make
 
 

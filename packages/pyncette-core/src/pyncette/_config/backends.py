@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pyncette._validation.suggest import nearest
+from pyncette.bridge import OPENS_LATER
 from pyncette.memory import memory_repository
 from pyncette.repository import Backend, Repository
 
@@ -45,6 +47,13 @@ def choose(repository_factory: Factory | str | None, options: Mapping[str, Any])
             f"not an object of type {type(repository_factory).__name__}."
         )
     return repository_factory, {}
+
+
+def opens_later(factory: Factory) -> bool:
+    """Whether calling the factory checks its options, and does nothing else. Of a user's own that is not known."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    return getattr(factory, OPENS_LATER, None) is factory
 
 
 def _scheme(url: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pyncette._validation.checks import check_duration
 from pyncette.options import LoopOptions, Options, Parameters, bind
 
-from .backends import Factory, choose
+from .backends import Factory, choose, opens_later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class Configuration:
         factory, from_url = choose(self.repository_factory, self.options)
         object.__setattr__(self, "factory", factory)
         object.__setattr__(self, "bound", bind(self.options, self.loop, factory, self.executor_cls, from_url))
+        if opens_later(factory):
+            factory(**self.bound.repository)  # which checks the options
 
     def overridden(self, loop: Mapping[str, Any], options: Mapping[str, Any], **changed: Any) -> Configuration:
         """This configuration with other values; None leaves a value as it is.
