@@ -89,6 +89,7 @@ class PyncetteContext(Scheduling):
         self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
         self._executions.items["app_context"] = self
         self._active = coordinator.active
+        self._partitions = coordinator.partitions
         self._renewer = Renewer(coordinator, self._active, self.clock, observers)
         self._poller = Poller(agenda, waker, coordinator, self._executions, self._renewer, self.clock, observers)
         self._budget = SettleBudget(options.drain_timeout)

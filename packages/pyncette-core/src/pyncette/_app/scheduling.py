@@ -6,6 +6,7 @@ import datetime
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, TypeAlias, overload
 
+from pyncette._leases.partitions import PartitionCounts
 from pyncette._tasks.bound import BoundTask, P
 from pyncette._tasks.existing import IfExists
 from pyncette._tasks.keywords import Argument
@@ -23,6 +24,8 @@ WithArgs: TypeAlias = tuple[str, BoundTask[P]] | tuple[str, BoundTask[P], Mappin
 
 class Scheduling(Steering):
     """The part of an app context that changes instances."""
+
+    _partitions: PartitionCounts
 
     async def schedule_task(
         self,
@@ -73,6 +76,7 @@ class Scheduling(Steering):
             if the storage fails.
         :param kwargs: further arguments of the task; the template supplies defaults.
         :return: the concrete instance. Its ``scheduling`` says what happened to it: see :class:`pyncette.Scheduling`.
+        :raises PartitionCountException: the task is stored in another number of partitions than it declares.
         :raises TaskExistsException: the instance exists, and ``if_exists`` is ``"error"``.
         :raises StorageVersionException: a later version of Pyncette has stored the instance; it was left as it is.
         :raises ValueError: schedule, arguments or name are not valid, this app does not declare the task, or no
@@ -84,6 +88,7 @@ class Scheduling(Steering):
         """
         template, args = unbound(task, args, kwargs)
         self._calls.check("schedule_task", template)
+        await self._partitions.check((template,), note=transaction is None)
         timing = Timing(
             schedule=schedule,
             interval=interval,
@@ -147,6 +152,7 @@ class Scheduling(Steering):
         :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`.
         """
         self._calls.check("schedule_tasks", task)
+        await self._partitions.check((task,), note=transaction is None)
         wanted = what_if_exists(if_exists, force=force)
         call = await self._bulk("schedule_tasks", task, transaction)
         return await schedule_many(call, instances, if_exists=wanted, progress=progress)
@@ -166,6 +172,7 @@ class Scheduling(Steering):
         :param progress: called after each batch with the number of instances processed so far.
         """
         self._calls.check("import_tasks", task)
+        await self._partitions.check((task,))
         return await import_many(await self._bulk("import_tasks", task), instances, progress=progress)
 
     async def unschedule_task(

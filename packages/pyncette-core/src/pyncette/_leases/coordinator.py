@@ -12,21 +12,21 @@ from pyncette._lifecycle.once import concludes
 from pyncette._lifecycle.values import Attempt, AttemptEnd
 from pyncette._tasks.control import CONTROL
 from pyncette._tasks.names import name_of
-from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
-from pyncette.errors import PartitionCountException, RepositoryException
+from pyncette.errors import RepositoryException
 from pyncette.observer import Observers
 from pyncette.record import Record
 
 from .active import Active
 from .asked import AskedRuns
-from .control import ChangeControl, ControlReading
+from .control import ControlReading
 from .crowded import Crowded
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, Settling
 from .history import History
 from .outcomes import Outcomes
+from .partitions import PartitionCounts
 from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
 from .retention import Retention
@@ -44,6 +44,7 @@ class Coordinator:
     """The leases of one running app.
 
     :ivar active: what is being executed.
+    :ivar partitions: what is known of partition counts.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Coordinator:
         self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
         self._retaining: Sequence[Task] = ()  # those whose finished instances are kept for a while
         self._limited: Sequence[Task] = ()  # those with a concurrency of their own
+        self.partitions: PartitionCounts = PartitionCounts(reading, writer)
         self._shares = Shares()
         self._crowded = Crowded(store)
         self._busy_queues = 0
@@ -99,23 +101,12 @@ class Coordinator:
         :raises RepositoryException: a task could not be stored.
         """
         tasks = list(tasks)
-        await self._check_partitions(tasks)
+        await self.partitions.check(tasks)
         queued = [queued for task in tasks for queued in task.queues if queued.enabled]
         await self._static.start((task for task in queued if not task.dynamic), self._clock.now())
         self._tasks = {task.queue.name: task for task in queued}
         self._limited = [task for task in queued if task.policies.concurrency is not None]
         self._retaining = [task for task in queued if task.dynamic and task.policies.retains]
-
-    async def _check_partitions(self, tasks: Iterable[Task]) -> None:
-        counts = {task.canonical_name: task.partition_count for task in tasks if isinstance(task, PartitionedTask)}
-        stored = (await self._reading.follow()).partitions
-        for name, count in counts.items():
-            if stored.get(name, count) != count:
-                raise PartitionCountException(name, declared=count, stored=stored[name])
-        if counts.keys() - stored.keys():
-            write = ChangeControl(lambda control, _: control.partitioned(counts), self._reading)
-            self._writer.submit(write)
-            await write.wait()
 
     def check_static(self, *, after_outage: bool) -> None:
         """Store static tasks anew whose records are gone, from time to time."""

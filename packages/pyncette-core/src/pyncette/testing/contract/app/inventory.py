@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pyncette.errors import PartitionCountException
@@ -94,17 +96,23 @@ class InventoryContract(AppBase):
             assert await listed(context, removed) == []
 
     async def test_another_partition_count(self, bench: Bench) -> None:
-        """Is refused when the app starts, with an explanation: instances would not be found."""
+        """Is refused when the app starts, and when it schedules, with an explanation: instances would not be found."""
         for count in (3, 4):
             app = bench.app()
             task = app.partitioned_task(name="parted", partition_count=count)(bench.log.note)
             async with app.create() as context:
                 if count == 3:
-                    async with bench.running(app):
-                        await context.schedule_task(task, "a", execute_at=moment(1000))
-                else:
+                    await context.schedule_task(task, "a", execute_at=moment(1000))
+                    continue
+                at: dict[str, Any] = {"execute_at": moment(1000)}
+                for refused in (
+                    context.run(),
+                    context.schedule_task(task, "a", **at),
+                    context.schedule_tasks(task, [("a", at)]),
+                    context.import_tasks(task, [("a", moment(1000), at)]),
+                ):
                     with pytest.raises(PartitionCountException, match=r"partition_count=4.*stored in 3 partitions"):
-                        await context.run()
+                        await refused
 
     async def test_another_partition_count_of_an_empty_task(self, bench: Bench) -> None:
         """Is possible once an operator has purged the task, although it has no instances."""
