@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 
 from pyncette import Context, Pyncette, PyncetteContext, Retry, Task
-from pyncette.errors import RepositoryException, TaskExistsException, TaskNotFoundException
+from pyncette.errors import RepositoryException, TaskExistsException, TaskNotFoundException, TooManyRunsException
 from pyncette.memory import MemoryRepository
 from tests.helpers.shops import KINDS, Shop, shop_of
 
@@ -307,7 +307,8 @@ class Beside:
         wanted = [(name, EACH_SECOND) for name in names]
         result = await self._context.schedule_tasks(self._task, wanted, transaction=connection)
         assert result.refused == []
-        await self._context.trigger_task(self._task, max(names), transaction=connection)
+        with suppress(TooManyRunsException):  # they are triggered faster than executed
+            await self._context.trigger_task(self._task, max(names), transaction=connection)
 
 
 @pytest.mark.anyio
