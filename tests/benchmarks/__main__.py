@@ -40,7 +40,7 @@ LESS_IS_BETTER = (
     "commands",
     "transactions",
     "statements",
-    "trips",
+    "round trips",
     "empty",
 )
 

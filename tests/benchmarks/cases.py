@@ -220,12 +220,12 @@ def idle(version: Version, storage: Storage, count: int) -> Figures:
     process.begin()
     time.sleep(settled)
     process.begin()  # once more: only what comes now is counted
-    before = storage.trips.served() if storage.trips else 0
+    before = storage.round_trips.served() if storage.round_trips else 0
     time.sleep(seconds)
-    after = storage.trips.served() if storage.trips else 0
+    after = storage.round_trips.served() if storage.round_trips else 0
     figures = {"CPU ms/min": 1000 * process.end()["cpu"] * 60 / seconds}
-    if storage.trips is not None:
-        figures[f"{storage.trips.unit}/min"] = (after - before) * 60 / seconds
+    if storage.round_trips is not None:
+        figures[f"{storage.round_trips.unit}/min"] = (after - before) * 60 / seconds
     return figures
 
 

@@ -43,7 +43,7 @@ def run(*jobs: Job) -> list[dict[str, Any]]:
     return [json.loads(worker.communicate()[0]) for worker in workers]
 
 
-def trips(result: dict[str, Any]) -> int:
+def round_trips(result: dict[str, Any]) -> int:
     return sum(result["calls"].values())
 
 
@@ -78,7 +78,7 @@ def shared(where: Storage, workers: int) -> dict[str, float]:
     cuts = statistics.quantiles(lags, n=100)
     claims = sum(result["calls"].get("claim", 0) for result in results)
     return {
-        "trips/fire": sum(map(trips, results)) / len(lags),
+        "round trips/fire": sum(map(round_trips, results)) / len(lags),
         "empty claims %": 100 * sum(result["empty"] for result in results) / max(claims, 1),
         "CPU us/fire": 1e6 * sum(result["cpu"] for result in results) / len(lags),
         "p50 ms": 1e3 * cuts[49],
@@ -100,4 +100,4 @@ def one_by_one(where: Storage) -> Pairs:
     """Round trips for each of 50 occurrences that come due alone, and of 500 that one instance catches up with."""
     [alone] = run(Job(backend=where.backend, options=where.options(), spread=50, seconds=5))
     [behind] = run(Job(backend=where.backend, options=where.options(), behind=True, enough=500))
-    return {"trips/fire": (trips(alone) / len(alone["lags"]), trips(behind) / len(behind["lags"]))}
+    return {"round trips/fire": (round_trips(alone) / len(alone["lags"]), round_trips(behind) / len(behind["lags"]))}

@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 from tests.servers.model import Server
 from tests.servers.pool import Pool
 
-from . import trips
-from .trips import Trips
+from . import round_trips
+from .round_trips import RoundTrips
 
 BASELINE = "pyncette[all]==1.1.0"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "eu-west-1"}
@@ -51,14 +51,14 @@ class Storage:
 
     :ivar backend: the module under ``pyncette``.
     :ivar options: makes the options of an app that sees nothing but itself.
-    :ivar trips: what the server counts, None where it can't be asked.
+    :ivar round_trips: what the server counts, None where it can't be asked.
     :ivar server: None where there is none.
     """
 
     name: str
     backend: str
     options: Callable[[], dict[str, Any]]
-    trips: Trips | None = None
+    round_trips: RoundTrips | None = None
     server: Server | None = None
 
 
@@ -84,7 +84,7 @@ def storage(name: str, pool: Pool, scratch: Path) -> Storage:
 
 
 def _redis(url: str) -> Storage:
-    return Storage("redis", "redis", lambda: {"redis_url": url, "redis_namespace": fresh()}, trips.of_redis(url))
+    return Storage("redis", "redis", lambda: {"redis_url": url, "redis_namespace": fresh()}, round_trips.of_redis(url))
 
 
 def _postgres(url: str) -> Storage:
@@ -92,7 +92,7 @@ def _postgres(url: str) -> Storage:
         "postgres",
         "postgres",
         lambda: {"postgres_url": url, "postgres_table_name": fresh()},
-        trips.of_postgres(url),
+        round_trips.of_postgres(url),
     )
 
 
@@ -105,7 +105,7 @@ def _mysql(url: str) -> Storage:
         "mysql_password": unquote(parts.password or ""),
         "mysql_database": parts.path.lstrip("/"),
     }
-    return Storage("mysql", "mysql", lambda: {**fixed, "mysql_table_name": fresh()}, trips.of_mysql(fixed))
+    return Storage("mysql", "mysql", lambda: {**fixed, "mysql_table_name": fresh()}, round_trips.of_mysql(fixed))
 
 
 def _dynamodb(url: str) -> Storage:

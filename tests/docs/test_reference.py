@@ -51,7 +51,7 @@ def test_the_functions_of_every_backend(backend: str) -> None:
 def test_every_method_that_users_call(name: str) -> None:
     # What is between modules only.
     inner = {
-        "home_of",
+        "parent_of",
         "name_in",
         "new_spec",
         "restore",

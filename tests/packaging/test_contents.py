@@ -56,10 +56,10 @@ def test_wheel_holds_the_package_and_nothing_else(distribution: Distribution, bu
 
 @by_name
 def test_sdist_holds_what_the_wheel_is_made_from(distribution: Distribution, built: Path) -> None:
-    papers = {"README.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}  # hatchling adds the latter
+    documents = {"README.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}  # hatchling adds the latter
     with tarfile.open(built / f"{stem(distribution)}.tar.gz") as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert names - papers == {f"src/{name}" for name in sources(distribution)}
+    assert names - documents == {f"src/{name}" for name in sources(distribution)}
 
 
 @by_name

@@ -71,12 +71,12 @@ class Asked(MemoryRepository):
     def __init__(self, machine: Machine) -> None:
         super().__init__()
         self.machine = machine
-        self.trips: list[tuple[int, int]] = []
+        self.latencies: list[tuple[int, int]] = []
         self.asked = 0
 
     async def clock(self) -> int:
         self.asked += 1
-        there, back = self.trips.pop(0) if self.trips else (500, 500)
+        there, back = self.latencies.pop(0) if self.latencies else (500, 500)
         self.machine.pass_(there)
         shown = self.machine.server
         self.machine.pass_(back)
@@ -103,7 +103,7 @@ async def test_a_slow_answer_changes_nothing(machine: Machine, asked: Asked) -> 
     await store.follow_clock()
     assert (asked.asked, clock.now(), clock.error) == (1, machine.server - 500, 1_000)
     machine.pass_(31 * SECOND)
-    asked.trips = [(SECOND // 2, 9 * SECOND)]
+    asked.latencies = [(SECOND // 2, 9 * SECOND)]
     await store.follow_clock()
     assert asked.asked == 2
     assert machine.server - 20_000 < clock.now() <= machine.server <= clock.now() + clock.error
@@ -120,7 +120,7 @@ async def test_a_machine_whose_clock_is_fast_begins_nothing_early(machine: Machi
 
 async def test_a_slow_first_answer_is_repeated(machine: Machine, asked: Asked) -> None:
     clock = SystemClock()
-    asked.trips = [(SECOND // 2, 9 * SECOND), (4 * SECOND, 0)]
+    asked.latencies = [(SECOND // 2, 9 * SECOND), (4 * SECOND, 0)]
     await Store(asked, clock, Observers(), {}).follow_clock()
     assert asked.asked == 3
     assert clock.error < 10_000
@@ -130,7 +130,7 @@ async def test_a_slow_first_answer_is_repeated(machine: Machine, asked: Asked) -
 async def test_on_a_network_that_is_always_slow(machine: Machine, asked: Asked) -> None:
     """The error is known: leases end so much later, so that others with better clocks leave them whole."""
     clock = SystemClock()
-    asked.trips = [(SECOND // 4, SECOND // 4)] * 10
+    asked.latencies = [(SECOND // 4, SECOND // 4)] * 10
     await Store(asked, clock, Observers(), {}).follow_clock()
     assert asked.asked == CLOCK_READINGS
     assert clock.now() <= machine.server <= clock.now() + clock.error

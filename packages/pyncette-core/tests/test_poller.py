@@ -22,7 +22,7 @@ SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
 
 
-class Lab:
+class Harness:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.plan = FaultPlan()
@@ -41,101 +41,101 @@ class Lab:
 
 
 @pytest.fixture
-def lab() -> Lab:
-    return Lab()
+def harness() -> Harness:
+    return Harness()
 
 
 async def _body(context: Context) -> None: ...
 
 
-async def test_an_idle_loop_asks_once_per_poll_interval(lab: Lab) -> None:
-    app = lab.app()
+async def test_an_idle_loop_asks_once_per_poll_interval(harness: Harness) -> None:
+    app = harness.app()
     for i in range(500):
         app.task(name=f"static{i}", schedule="0 0 1 1 *")(_body)
     template = app.dynamic_task()(_body)
     async with running(app) as context:
         await context.schedule_tasks(template, ((str(i), {"interval": 1000 * MINUTE}) for i in range(2000)))
-        await lab.look(2)
-        lab.plan.calls.clear()
-        await lab.look(60)
-        assert lab.plan.calls["look"] == 60
-        assert lab.plan.calls["clock"] <= 2
-        assert set(lab.plan.calls) <= {"look", "clock"}
+        await harness.look(2)
+        harness.plan.calls.clear()
+        await harness.look(60)
+        assert harness.plan.calls["look"] == 60
+        assert harness.plan.calls["clock"] <= 2
+        assert set(harness.plan.calls) <= {"look", "clock"}
 
 
-async def test_an_idle_worker_writes_four_times_a_minute(lab: Lab) -> None:
-    async with running(lab.app(register_worker=True)):
-        await lab.look(2)
-        lab.plan.calls.clear()
+async def test_an_idle_worker_writes_four_times_a_minute(harness: Harness) -> None:
+    async with running(harness.app(register_worker=True)):
+        await harness.look(2)
+        harness.plan.calls.clear()
         for _ in range(12):
-            await lab.clock.advance(5 * SECOND)
-    assert 3 <= lab.plan.calls["swap"] <= 5, "one more at a border"
-    assert lab.plan.calls["scan_ready"] <= 6, "each time to see who is there, and once for those that have died"
+            await harness.clock.advance(5 * SECOND)
+    assert 3 <= harness.plan.calls["swap"] <= 5, "one more at a border"
+    assert harness.plan.calls["scan_ready"] <= 6, "each time to see who is there, and once for those that have died"
 
 
-async def test_it_wakes_when_something_is_due_whatever_the_poll_interval(lab: Lab) -> None:
-    app = lab.app(poll_interval=10 * MINUTE)
+async def test_it_wakes_when_something_is_due_whatever_the_poll_interval(harness: Harness) -> None:
+    app = harness.app(poll_interval=10 * MINUTE)
     lags: list[datetime.timedelta] = []
 
     async def body(context: Context) -> None:
-        lags.append(lab.clock.time - context.scheduled_at)
+        lags.append(harness.clock.time - context.scheduled_at)
 
     app.task(interval=7 * SECOND)(body)
     template = app.dynamic_task(name="later")(body)
     async with running(app) as context:
-        await lab.clock.advance(MINUTE)
+        await harness.clock.advance(MINUTE)
         assert lags == [datetime.timedelta()] * 8
-        await context.schedule_task(template, "x", execute_at=lab.clock.time + SECOND)
-        await lab.clock.advance(SECOND)
+        await context.schedule_task(template, "x", execute_at=harness.clock.time + SECOND)
+        await harness.clock.advance(SECOND)
         assert lags == [datetime.timedelta()] * 9
 
 
-async def test_what_another_process_schedules_is_seen_within_the_poll_interval(lab: Lab) -> None:
+async def test_what_another_process_schedules_is_seen_within_the_poll_interval(harness: Harness) -> None:
     runs: list[datetime.datetime] = []
 
     async def body(context: Context) -> None:
-        runs.append(lab.clock.time)
+        runs.append(harness.clock.time)
 
-    worker, other = lab.app(), lab.app()
+    worker, other = harness.app(), harness.app()
     worker.dynamic_task(name="t")(body)
     template = other.dynamic_task(name="t")(body)
     async with running(worker), other.create() as elsewhere:
-        await lab.clock.advance(MINUTE)
-        at = lab.clock.time
+        await harness.clock.advance(MINUTE)
+        at = harness.clock.time
         await elsewhere.schedule_task(template, "x", execute_at=at)
-        await lab.clock.advance(MINUTE)
+        await harness.clock.advance(MINUTE)
     [ran] = runs
     assert ran - at <= SECOND
 
 
-async def test_what_is_stored_during_a_look_is_seen_at_the_next(lab: Lab) -> None:
+async def test_what_is_stored_during_a_look_is_seen_at_the_next(harness: Harness) -> None:
     """The clock skips looks that can't find anything; this one could have, had it been a moment later."""
     lags: list[datetime.timedelta] = []
 
     async def body(context: Context) -> None:
-        lags.append(lab.clock.time - context.scheduled_at)
+        lags.append(harness.clock.time - context.scheduled_at)
 
-    other = Pyncette(lambda: nullcontext(lab.repository), clock=lab.clock)
+    other = Pyncette(lambda: nullcontext(harness.repository), clock=harness.clock)
     template = other.dynamic_task(name="t")(body)
-    worker = lab.app()
+    worker = harness.app()
     worker.dynamic_task(name="t")(body)
     async with running(worker), other.create() as elsewhere:
-        await lab.look(2)
+        await harness.look(2)
 
         async def too_early(call: Call) -> Any:
             answer = await call()
-            await elsewhere.schedule_task(template, "x", execute_at=lab.clock.time + SECOND)
+            await elsewhere.schedule_task(template, "x", execute_at=harness.clock.time + SECOND)
             return answer
 
-        lab.plan.script("look", too_early)
-        await lab.look()
-        await lab.clock.advance(100 * SECOND)
+        harness.plan.script("look", too_early)
+        await harness.look()
+        await harness.clock.advance(100 * SECOND)
     [lag] = lags
     assert lag <= SECOND
 
 
-async def test_a_full_executor_does_not_spin(lab: Lab) -> None:
-    app = lab.app(concurrency_limit=1)
+async def test_a_full_executor_does_not_spin(harness: Harness) -> None:
+    app = harness.app(concurrency_limit=1)
     go = anyio.Event()
 
     @app.dynamic_task(lease_duration=60 * MINUTE)
@@ -144,119 +144,119 @@ async def test_a_full_executor_does_not_spin(lab: Lab) -> None:
 
     async with running(app) as context:
         for i in range(3):
-            await context.schedule_task(work, str(i), execute_at=lab.clock.time)
-        await lab.look()
-        lab.plan.calls.clear()
-        await lab.look(30)
-        assert lab.plan.calls["claim"] == lab.plan.calls["look"] == 0
+            await context.schedule_task(work, str(i), execute_at=harness.clock.time)
+        await harness.look()
+        harness.plan.calls.clear()
+        await harness.look(30)
+        assert harness.plan.calls["claim"] == harness.plan.calls["look"] == 0
         go.set()
-        await lab.clock.settle()
+        await harness.clock.settle()
         assert (await context.list_tasks(work)).tasks == []
 
 
-async def test_a_slot_that_comes_free_is_used_at_once(lab: Lab) -> None:
-    app = lab.app(concurrency_limit=1)
+async def test_a_slot_that_comes_free_is_used_at_once(harness: Harness) -> None:
+    app = harness.app(concurrency_limit=1)
     ends: list[datetime.datetime] = []
 
     @app.dynamic_task(lease_duration=60 * MINUTE)
     async def work(context: Context) -> None:
-        await lab.clock.sleep(0.1)
-        ends.append(lab.clock.time)
+        await harness.clock.sleep(0.1)
+        ends.append(harness.clock.time)
 
     async with running(app) as context:
-        start = lab.clock.time
+        start = harness.clock.time
         for i in range(5):
             await context.schedule_task(work, str(i), execute_at=start)
-        await lab.clock.advance(MINUTE)
+        await harness.clock.advance(MINUTE)
     assert [end - start for end in ends] == [datetime.timedelta(milliseconds=100 * i) for i in range(1, 6)]
 
 
-async def test_an_outage_is_logged_once_and_overcome(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    app, runs = lab.app(), list[datetime.datetime]()
+async def test_an_outage_is_logged_once_and_overcome(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    app, runs = harness.app(), list[datetime.datetime]()
 
     @app.task(interval=10 * SECOND)
     async def task(context: Context) -> None:
         runs.append(context.scheduled_at)
 
-    start = lab.clock.time
+    start = harness.clock.time
     with caplog.at_level(logging.INFO, "pyncette"):
         async with running(app):
-            await lab.look(11)
-            lab.plan.always(fail())
-            await lab.look(45)
+            await harness.look(11)
+            harness.plan.always(fail())
+            await harness.look(45)
             assert len(runs) == 1
-            lab.plan.clear()
-            await lab.look(5)
+            harness.plan.clear()
+            await harness.look(5)
     assert runs == [start + 10 * i * SECOND for i in range(1, 7)]
     begins = [r for r in caplog.records if "The storage failed" in r.getMessage()]
     ends = [r for r in caplog.records if "works again" in r.getMessage()]
     assert (len(begins), len(ends)) == (1, 1)
 
 
-async def test_an_outage_at_the_start_is_waited_out(lab: Lab) -> None:
-    app, runs = lab.app(), list[datetime.datetime]()
+async def test_an_outage_at_the_start_is_waited_out(harness: Harness) -> None:
+    app, runs = harness.app(), list[datetime.datetime]()
 
     @app.task(interval=10 * SECOND)
     async def task(context: Context) -> None:
         runs.append(context.scheduled_at)
 
-    lab.plan.always(fail())
+    harness.plan.always(fail())
     async with running(app) as context:
-        await lab.look(5)
+        await harness.look(5)
         assert context.last_tick is None
-        lab.plan.clear()
-        await lab.look(20)
+        harness.plan.clear()
+        await harness.look(20)
     assert runs
 
 
-async def test_a_shutdown_during_an_outage_ends(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    app = lab.app()
+async def test_a_shutdown_during_an_outage_ends(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    app = harness.app()
     app.task(interval=10 * SECOND)(_body)
-    lab.plan.always(fail())
+    harness.plan.always(fail())
     async with running(app):
-        await lab.look(5)
+        await harness.look(5)
 
 
 @pytest.mark.parametrize("others", [1, 3])
-async def test_a_million_overdue_instances_hold_nobody_back(lab: Lab, others: int) -> None:
+async def test_a_million_overdue_instances_hold_nobody_back(harness: Harness, others: int) -> None:
     """A thousand stand for them: ten times what can run."""
-    app = lab.app()
+    app = harness.app()
     order: list[str] = []
 
     async def body(context: Context) -> None:
         order.append(context.task.template.name)
-        await lab.clock.sleep(60)
+        await harness.clock.sleep(60)
 
     crowd = app.dynamic_task(name="crowd", lease_duration=60 * MINUTE)(body)
     rest = [app.dynamic_task(name=f"other{i}", lease_duration=60 * MINUTE)(body) for i in range(others)]
     async with app.create() as context:
-        long_ago = lab.clock.time - 60 * MINUTE
+        long_ago = harness.clock.time - 60 * MINUTE
         await context.schedule_tasks(crowd, ((str(i), {"execute_at": long_ago}) for i in range(1000)))
         for other in rest:
-            await context.schedule_task(other, "x", execute_at=lab.clock.time)
+            await context.schedule_task(other, "x", execute_at=harness.clock.time)
         async with anyio.create_task_group() as group:
             group.start_soon(context.run)
-            await lab.clock.advance(SECOND)
+            await harness.clock.advance(SECOND)
             assert len(order) == 100
             assert {other.name for other in rest} < set(order)
             group.cancel_scope.cancel()
 
 
-async def test_two_crowds_share_the_slots(lab: Lab) -> None:
-    app = lab.app()
+async def test_two_crowds_share_the_slots(harness: Harness) -> None:
+    app = harness.app()
     order: list[str] = []
 
     async def body(context: Context) -> None:
         order.append(context.task.template.name)
-        await lab.clock.sleep(60)
+        await harness.clock.sleep(60)
 
     crowds = [app.dynamic_task(name=name, lease_duration=60 * MINUTE)(body) for name in "ab"]
     async with app.create() as context:
         for crowd in crowds:
-            await context.schedule_tasks(crowd, ((str(i), {"execute_at": lab.clock.time}) for i in range(500)))
+            await context.schedule_tasks(crowd, ((str(i), {"execute_at": harness.clock.time}) for i in range(500)))
         async with anyio.create_task_group() as group:
             group.start_soon(context.run)
-            await lab.clock.advance(5 * MINUTE)
+            await harness.clock.advance(5 * MINUTE)
             group.cancel_scope.cancel()
     # Who gets what is left over of a claim is a matter of chance; without shares, one crowd would come first.
     assert 0.25 < order.count("a") / len(order) < 0.75
@@ -270,8 +270,8 @@ class Claims(Observer):
         self.counts.append(event.count)
 
 
-async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(lab: Lab) -> None:
-    app, runs, claims = lab.app(), list[str](), Claims()
+async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(harness: Harness) -> None:
+    app, runs, claims = harness.app(), list[str](), Claims()
     app.use_observer(claims)
 
     async def body(context: Context) -> None:
@@ -280,33 +280,33 @@ async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(lab: 
     crowd = app.dynamic_task(name="crowd")(body)
     app.dynamic_task(name="other")(body)
     async with app.create() as context:
-        await context.schedule_tasks(crowd, ((str(i), {"execute_at": lab.clock.time}) for i in range(80)))
-        lab.plan.script("claim", None, fail())
+        await context.schedule_tasks(crowd, ((str(i), {"execute_at": harness.clock.time}) for i in range(80)))
+        harness.plan.script("claim", None, fail())
         async with anyio.create_task_group() as group:
             group.start_soon(context.run)
-            await lab.look(3)
+            await harness.look(3)
             context.shutdown()
     assert len(runs) == 80
-    assert lab.plan.calls["claim"] >= 3
+    assert harness.plan.calls["claim"] >= 3
     assert sum(claims.counts) == 80
 
 
-async def test_what_waited_too_long_is_given_back(lab: Lab) -> None:
+async def test_what_waited_too_long_is_given_back(harness: Harness) -> None:
     """Claimed together, executed one after the other: the last ones would start with a stale lease."""
-    app = lab.app(executor_cls=_OneByOne)
+    app = harness.app(executor_cls=_OneByOne)
     runs: list[str] = []
 
     @app.dynamic_task(lease_duration=MINUTE)
     async def work(context: Context) -> None:
         runs.append(context.task.name)
-        await lab.clock.sleep(40)
+        await harness.clock.sleep(40)
 
     async with running(app) as context:
-        await context.schedule_tasks(work, ((str(i), {"execute_at": lab.clock.time}) for i in range(3)))
-        await lab.clock.advance(10 * SECOND)
+        await context.schedule_tasks(work, ((str(i), {"execute_at": harness.clock.time}) for i in range(3)))
+        await harness.clock.advance(10 * SECOND)
         states = (await context.list_tasks(work)).tasks
         assert [state.locked_until is not None for state in states] == [True] * 3
-        await lab.clock.advance(5 * MINUTE)
+        await harness.clock.advance(5 * MINUTE)
     assert sorted(runs) == ["0", "1", "2"]
 
 
@@ -332,27 +332,27 @@ class Ticks(Observer):
         self.errors.append(event.error)
 
 
-async def test_observers_hear_of_failed_ticks(lab: Lab) -> None:
-    app, ticks = lab.app(), Ticks()
+async def test_observers_hear_of_failed_ticks(harness: Harness) -> None:
+    app, ticks = harness.app(), Ticks()
     app.use_observer(ticks)
     app.task(interval=MINUTE)(_body)
     async with running(app):
-        await lab.look(3)
-        lab.plan.always(fail())
-        await lab.look(3)
-        lab.plan.clear()
-        await lab.look(3)
+        await harness.look(3)
+        harness.plan.always(fail())
+        await harness.look(3)
+        harness.plan.clear()
+        await harness.look(3)
     assert ticks.errors[0] is None
     assert any(ticks.errors)
     assert ticks.errors[-1] is None
 
 
-async def test_an_observer_that_raises_harms_nothing(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_observer_that_raises_harms_nothing(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Observer):
         def tick_started(self, event: TickStarted, /) -> None:
             raise ZeroDivisionError
 
-    app, runs = lab.app(), list[str]()
+    app, runs = harness.app(), list[str]()
     app.use_observer(Broken())
 
     @app.task(interval=SECOND)
@@ -360,6 +360,6 @@ async def test_an_observer_that_raises_harms_nothing(lab: Lab, caplog: pytest.Lo
         runs.append(context.task.name)
 
     async with running(app):
-        await lab.look(5)
+        await harness.look(5)
     assert len(runs) == 5
     assert len([r for r in caplog.records if "observer" in r.getMessage()]) == 1

@@ -31,9 +31,9 @@ class Put(Awaited):
 
     made = 0
 
-    def __init__(self, key: str = "q:x", *, patient: bool = False) -> None:
+    def __init__(self, key: str = "q:x", *, persistent: bool = False) -> None:
         super().__init__(Ref("q", key), None)
-        self.patient = patient
+        self.persistent = persistent
         self.decisions = 0
 
     def decide(self, now: int) -> Change | None:
@@ -61,7 +61,7 @@ class Batches(Observer):
         self.sizes.append(event.size)
 
 
-class Lab:
+class Harness:
     def __init__(self, repository: MemoryRepository | None = None) -> None:
         self.repository = repository or MemoryRepository()
         self.plan = FaultPlan()
@@ -82,113 +82,115 @@ class Lab:
 
 
 @pytest.fixture
-async def lab() -> AsyncIterator[Lab]:
-    async with _lab() as lab:
-        yield lab
+async def harness() -> AsyncIterator[Harness]:
+    async with _harness() as harness:
+        yield harness
 
 
 @asynccontextmanager
-async def _lab(repository: MemoryRepository | None = None) -> AsyncIterator[Lab]:
-    lab = Lab(repository)
+async def _harness(repository: MemoryRepository | None = None) -> AsyncIterator[Harness]:
+    harness = Harness(repository)
     async with anyio.create_task_group() as group:
-        group.start_soon(lab.writer.run)
-        yield lab
-        assert lab.writer.stop() == 0
+        group.start_soon(harness.writer.run)
+        yield harness
+        assert harness.writer.stop() == 0
 
 
-async def test_what_arrives_during_a_batch_leaves_in_the_next(lab: Lab) -> None:
-    lab.plan.script("swap", delay(before=0.01))
-    lab.writer.submit(Put("q:first"))
+async def test_what_arrives_during_a_batch_leaves_in_the_next(harness: Harness) -> None:
+    harness.plan.script("swap", delay(before=0.01))
+    harness.writer.submit(Put("q:first"))
     await anyio.wait_all_tasks_blocked()
-    await lab.put(*(Put(f"q:{i}") for i in range(50)))
-    assert lab.batches.sizes == [1, 50]
+    await harness.put(*(Put(f"q:{i}") for i in range(50)))
+    assert harness.batches.sizes == [1, 50]
 
 
-async def test_batches_have_a_bound(lab: Lab) -> None:
-    await lab.put(*(Put(f"q:{i}") for i in range(MAX_BATCH + 1)))
-    assert lab.batches.sizes == [MAX_BATCH, 1]
+async def test_batches_have_a_bound(harness: Harness) -> None:
+    await harness.put(*(Put(f"q:{i}") for i in range(MAX_BATCH + 1)))
+    assert harness.batches.sizes == [MAX_BATCH, 1]
 
 
-async def test_writes_to_one_key_are_stored_one_after_the_other(lab: Lab) -> None:
-    await lab.put(Put(), Put("q:y"), Delete(), Put(), Put())
-    assert await lab.attempts() == 2
-    assert await lab.attempts("q:y") == 1
+async def test_writes_to_one_key_are_stored_one_after_the_other(harness: Harness) -> None:
+    await harness.put(Put(), Put("q:y"), Delete(), Put(), Put())
+    assert await harness.attempts() == 2
+    assert await harness.attempts("q:y") == 1
 
 
-async def test_a_conflict_is_decided_about_anew(lab: Lab) -> None:
-    await lab.repository.swap([Change(None, FIRST)])
+async def test_a_conflict_is_decided_about_anew(harness: Harness) -> None:
+    await harness.repository.swap([Change(None, FIRST)])
     write = Put()
-    await lab.put(write)
+    await harness.put(write)
     await write.wait()
     assert write.decisions == 2
-    assert await lab.attempts() == 1
+    assert await harness.attempts() == 1
 
 
-async def test_a_conflict_again_and_again(lab: Lab) -> None:
+async def test_a_conflict_again_and_again(harness: Harness) -> None:
     async def rival(call: Call) -> object:
-        [stored] = await lab.repository.read([FIRST.ref])
-        await lab.repository.swap([Change(stored, replace(stored or FIRST, revision=f"rival {call.method} {rivals}"))])
+        [stored] = await harness.repository.read([FIRST.ref])
+        await harness.repository.swap(
+            [Change(stored, replace(stored or FIRST, revision=f"rival {call.method} {rivals}"))]
+        )
         rivals.append(1)
         return await call()
 
     rivals: list[int] = []
-    lab.plan.always(rival, "swap")
+    harness.plan.always(rival, "swap")
     write = Put()
-    await lab.put(write)
+    await harness.put(write)
     with pytest.raises(RepositoryException, match="again and again"):
         await write.wait()
     assert write.decisions == MAX_CONFLICTS + 1
 
 
-async def test_a_lost_reply_is_found_out(lab: Lab) -> None:
+async def test_a_lost_reply_is_found_out(harness: Harness) -> None:
     for _ in range(2):
-        lab.plan.script("swap", lose_reply())
+        harness.plan.script("swap", lose_reply())
         write = Put()
-        await lab.put(write)
+        await harness.put(write)
         await write.wait()
-    assert await lab.attempts() == 2
+    assert await harness.attempts() == 2
 
 
-async def test_a_lost_reply_to_a_deletion(lab: Lab) -> None:
-    await lab.put(Put())
-    lab.plan.script("swap", lose_reply())
+async def test_a_lost_reply_to_a_deletion(harness: Harness) -> None:
+    await harness.put(Put())
+    harness.plan.script("swap", lose_reply())
     write = Delete()
-    await lab.put(write)
+    await harness.put(write)
     await write.wait()
-    assert await lab.attempts() is None
+    assert await harness.attempts() is None
 
 
-async def test_who_waits_is_told_after_the_second_failure(lab: Lab) -> None:
-    lab.plan.always(fail())
-    patient, impatient = Put("q:patient", patient=True), Put("q:impatient")
-    lab.writer.submit(patient)
-    lab.writer.submit(impatient)
+async def test_who_waits_is_told_after_the_second_failure(harness: Harness) -> None:
+    harness.plan.always(fail())
+    persistent, transient = Put("q:persistent", persistent=True), Put("q:transient")
+    harness.writer.submit(persistent)
+    harness.writer.submit(transient)
     with pytest.raises(RepositoryUnavailableException):
-        await impatient.wait()
-    assert lab.writer.pending == 1
-    lab.plan.clear()
-    await patient.wait()
-    assert await lab.attempts("q:patient") == 1
-    assert await lab.attempts("q:impatient") is None
+        await transient.wait()
+    assert harness.writer.pending == 1
+    harness.plan.clear()
+    await persistent.wait()
+    assert await harness.attempts("q:persistent") == 1
+    assert await harness.attempts("q:transient") is None
 
 
-async def test_nothing_is_overdue_once_it_is_given_up(lab: Lab) -> None:
+async def test_nothing_is_overdue_once_it_is_given_up(harness: Harness) -> None:
     """Otherwise nothing would be claimed, nothing written, and the writer never heard that the storage is back."""
-    lab.plan.always(fail())
+    harness.plan.always(fail())
     write = Put()
-    lab.writer.submit(write)
-    while not lab.writer.overdue:  # noqa: ASYNC110 - it tells nobody
+    harness.writer.submit(write)
+    while not harness.writer.overdue:  # noqa: ASYNC110 - it tells nobody
         await anyio.sleep(0.001)
     with pytest.raises(RepositoryUnavailableException):
         await write.wait()
-    await lab.writer.drained()
-    assert not lab.writer.overdue
+    await harness.writer.drained()
+    assert not harness.writer.overdue
 
 
-async def test_a_refused_write_does_not_fail_the_others(lab: Lab) -> None:
-    lab.plan.always(refuse(lambda record: record.key in {"q:13", "q:77"}), "swap")
+async def test_a_refused_write_does_not_fail_the_others(harness: Harness) -> None:
+    harness.plan.always(refuse(lambda record: record.key in {"q:13", "q:77"}), "swap")
     writes = [Put(f"q:{i}") for i in range(100)]
-    await lab.put(*writes)
+    await harness.put(*writes)
     refused = []
     for write in writes:
         try:
@@ -196,63 +198,63 @@ async def test_a_refused_write_does_not_fail_the_others(lab: Lab) -> None:
         except RecordRefusedException:
             refused.append(write.ref.key)
     assert refused == ["q:13", "q:77"]
-    assert len([i for i in range(100) if await lab.attempts(f"q:{i}") == 1]) == 98
+    assert len([i for i in range(100) if await harness.attempts(f"q:{i}") == 1]) == 98
 
 
-async def test_a_batch_that_was_stored_in_spite_of_its_error_is_not_stored_twice(lab: Lab) -> None:
-    lab.plan.script("swap", lose_reply(lambda: ZeroDivisionError("a backend's bug")))
+async def test_a_batch_that_was_stored_in_spite_of_its_error_is_not_stored_twice(harness: Harness) -> None:
+    harness.plan.script("swap", lose_reply(lambda: ZeroDivisionError("a backend's bug")))
     writes = [Put(f"q:{i}") for i in range(10)]
-    await lab.put(*writes)
+    await harness.put(*writes)
     for write in writes:
         await write.wait()
-    assert {await lab.attempts(f"q:{i}") for i in range(10)} == {1}
+    assert {await harness.attempts(f"q:{i}") for i in range(10)} == {1}
 
 
-async def test_an_error_of_the_deciding_code_stops_nobody_else(lab: Lab) -> None:
+async def test_an_error_of_the_deciding_code_stops_nobody_else(harness: Harness) -> None:
     class Broken(Put):
         def decide(self, now: int) -> Change | None:
             raise ZeroDivisionError
 
     broken, sound = Broken("q:broken"), Put("q:sound")
-    await lab.put(broken, sound)
+    await harness.put(broken, sound)
     await sound.wait()
     with pytest.raises(ZeroDivisionError):
         await broken.wait()
 
 
-async def test_who_is_cancelled_leaves_the_write_under_way(lab: Lab) -> None:
-    lab.plan.script("swap", delay(before=0.01))
+async def test_who_is_cancelled_leaves_the_write_under_way(harness: Harness) -> None:
+    harness.plan.script("swap", delay(before=0.01))
     write = Put()
-    lab.writer.submit(write)
+    harness.writer.submit(write)
     with anyio.CancelScope() as scope:
         scope.cancel()
         await write.wait()
     assert scope.cancelled_caught
-    await lab.writer.drained()
-    assert await lab.attempts() == 1
+    await harness.writer.drained()
+    assert await harness.attempts() == 1
 
 
 async def test_stop_says_how_many_writes_are_lost() -> None:
-    lab = Lab()
-    lab.plan.always(fail())
+    harness = Harness()
+    harness.plan.always(fail())
     async with anyio.create_task_group() as group:
-        group.start_soon(lab.writer.run)
+        group.start_soon(harness.writer.run)
         for i in range(3):
-            lab.writer.submit(Put(f"q:{i}", patient=True))
+            harness.writer.submit(Put(f"q:{i}", persistent=True))
         await anyio.wait_all_tasks_blocked()
-        assert lab.writer.stop() == 3
+        assert harness.writer.stop() == 3
 
 
 async def test_who_waits_is_told_when_the_writer_stops() -> None:
-    lab = Lab()
-    lab.plan.always(delay(before=600))
+    harness = Harness()
+    harness.plan.always(delay(before=600))
     under_way, waiting = Put("q:a"), Put("q:b")
     async with anyio.create_task_group() as group:
-        group.start_soon(lab.writer.run)
-        lab.writer.submit(under_way)
+        group.start_soon(harness.writer.run)
+        harness.writer.submit(under_way)
         await anyio.wait_all_tasks_blocked()
-        lab.writer.submit(waiting)
-        assert lab.writer.stop() == 2
+        harness.writer.submit(waiting)
+        assert harness.writer.stop() == 2
         with anyio.fail_after(10):
             for write in (under_way, waiting):
                 with pytest.raises(RepositoryUnavailableException, match="was closed"):
@@ -260,15 +262,15 @@ async def test_who_waits_is_told_when_the_writer_stops() -> None:
 
 
 async def test_the_writer_outlives_cancellation_around_it() -> None:
-    lab = Lab()
+    harness = Harness()
     async with anyio.create_task_group() as group:
-        group.start_soon(lab.writer.run)
+        group.start_soon(harness.writer.run)
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
-            await lab.put(Put())
-            assert await lab.attempts() == 1
-            lab.writer.stop()
+            await harness.put(Put())
+            assert await harness.attempts() == 1
+            harness.writer.stop()
 
 
 class Busy(MemoryRepository):
@@ -288,8 +290,8 @@ class Busy(MemoryRepository):
 async def test_what_is_busy_is_retried_while_the_others_go_on() -> None:
     repository = Busy()
     repository.locked.add("q:x")
-    async with _lab(repository) as lab:
-        writer = lab.writer
+    async with _harness(repository) as harness:
+        writer = harness.writer
         busy, second, other = Put(), Put(), Put("q:y")
         for write in (busy, second, other):
             writer.submit(write)
@@ -312,17 +314,17 @@ async def test_what_stays_busy_fails_at_last(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(writer_module, "MAX_BUSY_DELAY", 0.0001)
     repository = Busy()
     repository.locked.add("q:x")
-    async with _lab(repository) as lab:
-        writer = lab.writer
-        impatient, patient = Put(), Put(patient=True)
-        writer.submit(impatient)
+    async with _harness(repository) as harness:
+        writer = harness.writer
+        transient, persistent = Put(), Put(persistent=True)
+        writer.submit(transient)
         with pytest.raises(RepositoryException, match="'q:x' is locked by another transaction"):
-            await impatient.wait()
-        writer.submit(patient)
+            await transient.wait()
+        writer.submit(persistent)
         await anyio.sleep(0.05)
-        assert not patient.done
+        assert not persistent.done
         repository.locked.clear()
-        await patient.wait()
+        await persistent.wait()
 
 
 async def test_what_is_busy_is_retried_though_nobody_moves_the_clock() -> None:

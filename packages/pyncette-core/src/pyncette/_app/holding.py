@@ -103,8 +103,8 @@ class Holding(OnDemand):
         found = self._listing.held(task, Band.DEAD, await self._reading.follow())
 
         def prepare(dead: tuple[Task, Record]) -> tuple[str, Retry]:
-            home, record = dead
-            return home.name_in(record.key), Retry(home, record.ref, self._observers, record)
+            parent, record = dead
+            return parent.name_in(record.key), Retry(parent, record.ref, self._observers, record)
 
         return await Bulk(
             await self._bulk("retry_dead", task), prepare, lambda dead: dead[0].name_in(dead[1].key), progress

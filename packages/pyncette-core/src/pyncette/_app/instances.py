@@ -37,11 +37,11 @@ class Instances:
         await self._writer.store(write)
 
     async def get(self, task: Task, name: str | None) -> TaskState | None:
-        home, ref = locate(task, name)
+        parent, ref = locate(task, name)
         now = self._clock.now()
         record, control = await self._store.read((ref, CONTROL))
         self._reading.take(control, now)
-        return None if record is None else describe(home, record, self._reading.control, now)
+        return None if record is None else describe(parent, record, self._reading.control, now)
 
 
 def what_if_exists(given: IfExists, *, force: bool) -> IfExists:
@@ -75,7 +75,7 @@ def unbound(
 
 
 def locate(task: Task, name: str | None) -> tuple[Task, Ref]:
-    """What a static task, an instance, or a template and the name of an instance stand for: its home and its record.
+    """What a static task, an instance, or a template and the name of an instance stand for: its parent and its record.
 
     :raises ValueError: a name is missing, or there is one too many.
     """
@@ -83,8 +83,8 @@ def locate(task: Task, name: str | None) -> tuple[Task, Ref]:
     if task.dynamic:
         if name is None:
             raise ValueError(f"{task.name!r} is a dynamic task: name the instance as well.")
-        home = task.home_of(check_name(name, "task instance"))
-        return home, home.restore(name, None, {}).ref
+        parent = task.parent_of(check_name(name, "task instance"))
+        return parent, parent.restore(name, None, {}).ref
     if name is not None:
         raise ValueError(f"{task.name!r} is not a dynamic task: leave the instance name {name!r} out.")
     return task.parent_task or task, task.ref

@@ -75,10 +75,10 @@ class Listing:
         at, after = _decoded_key(token, len(queues))
         found: list[tuple[Task, Record]] = []
         while at < len(queues) and len(found) < limit:
-            home, size = queues[at], min(limit - len(found), MAX_BATCH)
-            keys = f"{home.canonical_name}:{names.escape(prefix)}" if prefix else ""
-            records = await self._store.scan(home.queue, after=after, limit=size, prefix=keys)
-            found += [(home, record) for record in records]
+            parent, size = queues[at], min(limit - len(found), MAX_BATCH)
+            keys = f"{parent.canonical_name}:{names.escape(prefix)}" if prefix else ""
+            records = await self._store.scan(parent.queue, after=after, limit=size, prefix=keys)
+            found += [(parent, record) for record in records]
             at, after = (at + 1, None) if len(records) < size else (at, records[-1].key)
         states = await self._states(found, control)
         return ListTasksResponse(states, None if at >= len(queues) else _encoded([at, after]))
@@ -92,7 +92,7 @@ class Listing:
         beside = await self._beside(queues, control, since, before)
         ask = partial(self._store.scan_ready, since=since, before=before, limit=limit)
         found = await concurrently(
-            [partial(ask, home.queue, after=places.get(at)) for at, home in enumerate(queues)],
+            [partial(ask, parent.queue, after=places.get(at)) for at, parent in enumerate(queues)],
             at_once=PARTITIONS_AT_ONCE,
         )
         pages = [[(record.ready_at, at, record) for record in page] for at, page in enumerate(found)]
@@ -116,7 +116,7 @@ class Listing:
         moment, the place of the queue, and the record."""
         if since < HELD or not control.asked:
             return []
-        places = {home.queue.name: at for at, home in enumerate(queues)}
+        places = {parent.queue.name: at for at, parent in enumerate(queues)}
         refs = list(dict.fromkeys(run.ref for run in control.asked if run.queue in places))
         found: list[tuple[int, int, Record]] = []
         for record in await self._store.read(refs) if refs else ():
@@ -130,7 +130,9 @@ class Listing:
     async def earliest(self, task: Task) -> int:
         """The earliest moment at which an instance is ready, HELD if none is."""
         ask = partial(self._store.scan_ready, limit=1)
-        pages = await concurrently([partial(ask, home.queue) for home in queues_of(task)], at_once=PARTITIONS_AT_ONCE)
+        pages = await concurrently(
+            [partial(ask, parent.queue) for parent in queues_of(task)], at_once=PARTITIONS_AT_ONCE
+        )
         return min((record.ready_at for page in pages for record in page), default=HELD)
 
     async def held(self, task: Task, band: Band, control: Control) -> AsyncIterator[tuple[Task, Record]]:
@@ -138,29 +140,29 @@ class Listing:
         queues = queues_of(task)
         for _, at, record in await self._beside(queues, control, band.since, band.before):
             yield queues[at], record
-        for home in queues:
+        for parent in queues:
             place: Place | None = None
             while page := await self._store.scan_ready(
-                home.queue, since=band.since, before=band.before, after=place, limit=MAX_BATCH
+                parent.queue, since=band.since, before=band.before, after=place, limit=MAX_BATCH
             ):
                 place = (page[-1].ready_at, page[-1].key)
                 for record in page:
-                    yield home, record
+                    yield parent, record
 
-    async def count(self, homes: Sequence[Task], control: Control, since: int = LEAST, before: int = END) -> Count:
+    async def count(self, parents: Sequence[Task], control: Control, since: int = LEAST, before: int = END) -> Count:
         """How many records there are, over all of these queues."""
-        beside = await self._beside(homes, control, since, before)
+        beside = await self._beside(parents, control, since, before)
         ask = partial(self._store.count, since=since, before=before)
-        counts = await concurrently([partial(ask, home.queue) for home in homes], at_once=PARTITIONS_AT_ONCE)
+        counts = await concurrently([partial(ask, parent.queue) for parent in parents], at_once=PARTITIONS_AT_ONCE)
         value = sum(count.value for count in counts) + len(beside)
         return Count(value, exact=all(count.exact for count in counts))
 
     async def _states(self, found: Iterable[tuple[Task, Record]], control: Control) -> list[TaskState]:
         states: list[TaskState] = []
-        for home, record in found:
+        for parent, record in found:
             if len(states) % STATES_AT_ONCE == STATES_AT_ONCE - 1:
                 await anyio.lowlevel.checkpoint()
-            states.append(describe(home, record, control, self._clock.now()))
+            states.append(describe(parent, record, control, self._clock.now()))
         return states
 
 

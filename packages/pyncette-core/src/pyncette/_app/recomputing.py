@@ -46,8 +46,8 @@ async def _pages(store: Store, task: Task) -> AsyncIterator[list[Record]]:
     if not task.dynamic:
         yield [record for record in await store.read((task.ref,)) if record is not None]
         return
-    for home in task.queues:
+    for parent in task.queues:
         after: str | None = None
-        while page := await store.scan(home.queue, after=after, limit=MAX_BATCH):
+        while page := await store.scan(parent.queue, after=after, limit=MAX_BATCH):
             yield page
             after = page[-1].key

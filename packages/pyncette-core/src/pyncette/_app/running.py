@@ -73,7 +73,7 @@ class PyncetteContext(Scheduling):
         self._concurrency_limit = options.concurrency_limit
         self._drain_timeout = options.drain_timeout
         self._make_executor = make_executor
-        names = {home.queue.name: task.name for task in tasks for home in task.queues}
+        names = {parent.queue.name: task.name for task in tasks for parent in task.queues}
         interval = poll_interval // datetime.timedelta(microseconds=1)
         store = Store(repository, self.clock, observers, names)
         agenda = Agenda(interval, options.batch_size)
@@ -199,7 +199,7 @@ class PyncetteContext(Scheduling):
             await self._poller.stopped.wait()
             await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
             logger.warning("%d executions outlast the drain deadline; cancelling them.", len(self._active))
-            self._executions.drained_out = True
+            self._executions.drain_expired = True
             scope.cancel()
 
     async def _settle(self) -> None:

@@ -70,7 +70,7 @@ class Sampler:
         )
 
     async def _stored(self, task: Task) -> SampledTask:
-        queues, control = [home.queue for home in task.queues], self._reading.control
+        queues, control = [parent.queue for parent in task.queues], self._reading.control
         age = 0.0
         if task.template.queue.name not in control.paused:
             ready = (await self._store.look(queues, ())).next_ready

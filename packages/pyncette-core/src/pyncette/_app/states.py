@@ -96,19 +96,23 @@ class TaskState:
     triggered: int = 0
 
 
-def describe(home: Task, record: Record, control: Control, now: int) -> TaskState:
-    """The state of what is stored under ``home``, a static task, a template or a partition."""
+def describe(parent: Task, record: Record, control: Control, now: int) -> TaskState:
+    """The state of what is stored under ``parent``, a static task, a template or a partition."""
     try:
         spec, args = decode(record.spec, record.due_at)
     except UndecodableSpec:
-        task = home.restore(home.name_in(record.key), None, {}) if home.dynamic else home
+        task = parent.restore(parent.name_in(record.key), None, {}) if parent.dynamic else parent
         due_at = min(max(record.due_at, EARLIEST), LATEST)  # whatever is there is shown
         return TaskState(task, to_datetime(due_at), None, None, "unreadable")
-    task = home.restore(home.name_in(record.key), spec.schedule, args, bounds=spec.bounds) if home.dynamic else home
+    task = (
+        parent.restore(parent.name_in(record.key), spec.schedule, args, bounds=spec.bounds)
+        if parent.dynamic
+        else parent
+    )
     tz = spec.schedule.tz
     running = lease.state_of(record, now) is lease.State.LEASED
     side = schedule_side(record)
-    pause = control.paused.get(home.template.queue.name)
+    pause = control.paused.get(parent.template.queue.name)
     state = "running" if running else _named(side, lease.state_of(side, now))
     if pause is not None and state in ("waiting", "due", "retrying"):
         state = "paused"

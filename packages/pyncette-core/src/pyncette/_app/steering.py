@@ -195,7 +195,7 @@ class Steering(Holding):
         self._calls.check_loop("runs")
         key = None if task is None or instance_name is None else locate(task, instance_name)[1].key
         question = RunQuestion(
-            queues=None if task is None else [home.queue.name for home in task.queues],
+            queues=None if task is None else [parent.queue.name for parent in task.queues],
             key=key,
             outcomes=check_outcomes(outcomes),
             since=LEAST if since is None else moment_of("since", since),

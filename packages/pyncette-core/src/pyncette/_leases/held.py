@@ -171,7 +171,7 @@ class Renew(LeaseWrite):
     """The worker renews the lease of what it executes, by ``duration`` from when it is stored. Retried until it is
     stored, or the execution has ended."""
 
-    patient = True
+    persistent = True
 
     def __init__(self, held: HeldLease, duration: int, on_end: Callable[[HeldLease], None]) -> None:
         super().__init__(held)
@@ -245,7 +245,7 @@ class Settle(LeaseWrite):
     :ivar result: what was decided last.
     """
 
-    patient = True
+    persistent = True
     result: Ended = Ended(None)
 
     def __init__(self, held: HeldLease, attempt: Attempt, settling: Settling) -> None:

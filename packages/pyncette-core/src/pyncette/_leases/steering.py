@@ -18,12 +18,12 @@ from .outcomes import tell_skips
 class Steer(OnExisting):
     """An instance or a static task is steered.
 
-    :param home: the static task, or the template or partition of the instance.
+    :param parent: the static task, or the template or partition of the instance.
     """
 
-    def __init__(self, home: Task, ref: Ref, observers: Observers, known: Record | None = None) -> None:
+    def __init__(self, parent: Task, ref: Ref, observers: Observers, known: Record | None = None) -> None:
         super().__init__(ref, known)
-        self.home = home
+        self.parent = parent
         self._observers = observers
         self._steered = Steered(None)
 
@@ -43,8 +43,8 @@ class Steer(OnExisting):
         super().stored(new)
         if self._steered.skips and before is not None:
             _, spec = readable(before, self.ref)
-            name = self.home.name_in(before.key)
-            task = self.home.restore(name, spec.schedule, {}) if self.home.dynamic else self.home
+            name = self.parent.name_in(before.key)
+            task = self.parent.restore(name, spec.schedule, {}) if self.parent.dynamic else self.parent
             tell_skips(self._observers, task, before, self._steered.skips)
 
 
@@ -54,8 +54,8 @@ class Pause(Steer):
     :ivar reason: for people.
     """
 
-    def __init__(self, home: Task, ref: Ref, observers: Observers, reason: str) -> None:
-        super().__init__(home, ref, observers)
+    def __init__(self, parent: Task, ref: Ref, observers: Observers, reason: str) -> None:
+        super().__init__(parent, ref, observers)
         self._reason = reason
 
     def steer(self, record: Record, spec: Spec, now: int, revision: str) -> Steered:
@@ -65,16 +65,16 @@ class Pause(Steer):
 class Resume(Steer):
     """It goes on."""
 
-    def __init__(self, home: Task, ref: Ref, observers: Observers, *, catch_up: bool) -> None:
-        super().__init__(home, ref, observers)
+    def __init__(self, parent: Task, ref: Ref, observers: Observers, *, catch_up: bool) -> None:
+        super().__init__(parent, ref, observers)
         self._catch_up = catch_up
 
     def steer(self, record: Record, spec: Spec, now: int, revision: str) -> Steered:
-        return resume(record, spec, self.home.policies, catch_up=self._catch_up, now=now, revision=revision)
+        return resume(record, spec, self.parent.policies, catch_up=self._catch_up, now=now, revision=revision)
 
 
 class Retry(Steer):
     """A dead one gets fresh attempts."""
 
     def steer(self, record: Record, spec: Spec, now: int, revision: str) -> Steered:
-        return retry(record, spec, self.home.policies, now=now, revision=revision)
+        return retry(record, spec, self.parent.policies, now=now, revision=revision)

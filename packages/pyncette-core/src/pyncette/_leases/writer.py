@@ -37,7 +37,7 @@ MAX_BUSY_DELAY = 1.0
 class Batching(ABC):
     """Decides about writes when their batch leaves, and takes down what became of each.
 
-    :ivar max_busy: how often a write that is not patient is tried whose record another transaction has locked.
+    :ivar max_busy: how often a write that is not persistent is tried whose record another transaction has locked.
     :ivar on_stored: called with the moment at which a record that was just stored may be claimed.
     """
 
@@ -156,7 +156,7 @@ class Batching(ABC):
         """Another transaction has locked the record: the write is retried later, and the others go on."""
         write.sent = None
         write.busy += 1
-        if write.busy > self.max_busy and not write.patient:
+        if write.busy > self.max_busy and not write.persistent:
             self._finish(write, RepositoryException(f"{name_of(write.ref.key)!r} is locked by another transaction."))
             return
         delay = min(MAX_BUSY_DELAY, BUSY_DELAY * 2 ** min(write.busy - 1, 10))
@@ -269,7 +269,7 @@ class Writer(Batching):
         except Exception as e:  # noqa: BLE001 - whatever the backend raises, the other writes go on
             self._failures += 1
             self._store.failed(e)
-            self._give_up_impatient(batch, e)
+            self._give_up_transient(batch, e)
         else:
             if self._failures:
                 self._failures = 0
@@ -283,7 +283,7 @@ class Writer(Batching):
         self._scope.cancel()
         lost = self.pending
         for write in (*self._batch, *self._waiting):
-            if not (write.done or write.patient):
+            if not (write.done or write.persistent):
                 self._finish(write, RepositoryUnavailableException("The app was closed before the storage confirmed."))
         return lost
 
@@ -299,10 +299,10 @@ class Writer(Batching):
             await arrived.wait()
         arrived.set()
 
-    def _give_up_impatient(self, batch: Sequence[Write], error: Exception) -> None:
+    def _give_up_transient(self, batch: Sequence[Write], error: Exception) -> None:
         for write in batch:
             write.failures += 1
-            if not write.done and not write.patient and write.failures > 1:
+            if not write.done and not write.persistent and write.failures > 1:
                 self._finish(write, error)
 
     async def _back_off(self, failures: int) -> None:

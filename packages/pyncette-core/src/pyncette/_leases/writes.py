@@ -16,15 +16,15 @@ class Write(ABC):
     :ivar known: the record as it was last seen; compare-and-swap goes against it.
     :ivar fresh: whether ``known`` can be trusted, or has to be read first.
     :ivar was_read: whether ``known`` comes from the storage.
-    :ivar patient: whether to keep retrying while the storage is unreachable. An impatient write fails after its second
-        try.
+    :ivar persistent: whether to keep retrying while the storage is unreachable. A transient write fails after its
+        second try.
     :ivar not_before: in seconds of :func:`anyio.current_time`; it waits until then, because another transaction has
         locked the record.
     :ivar carried: what a carrier gave the call that wants it, or what an observer of the attempt gave that it is about.
     :ivar lease_ends: microseconds; when the lease ends that it is about, None if it is about none.
     """
 
-    patient = False
+    persistent = False
     lease_ends: int | None = None
     carried: str | None = None
 

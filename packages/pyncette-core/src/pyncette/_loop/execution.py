@@ -79,7 +79,7 @@ class Executions:
     :ivar new_scope: makes cancel scopes of the event loop that runs.
     :ivar items: attributes that each context gets.
     :ivar deadlines: cuts executions short.
-    :ivar drained_out: set when the drain deadline has passed: what is cancelled now is given back to others.
+    :ivar drain_expired: set when the drain deadline has passed: what is cancelled now is given back to others.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Executions:
         self.items: dict[str, Any] = {"_prolong": self._prolong}
         self._on_end = on_end
         self.watchdog = Watchdog()
-        self.drained_out = False
+        self.drain_expired = False
         self._failures = FailureLog()
         self.deadlines = Deadlines(clock, self.timed_out, coordinator.pauses)
 
@@ -120,7 +120,7 @@ class Executions:
             if decision is not None:
                 await self._run(held, scope, now)
         except anyio.get_cancelled_exc_class():
-            if self.drained_out and not held.lost:
+            if self.drain_expired and not held.lost:
                 self._coordinator.settle(held, AttemptEnd.CANCELLED)
             else:
                 self._coordinator.active.release(held)

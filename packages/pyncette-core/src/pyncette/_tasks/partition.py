@@ -98,7 +98,7 @@ class PartitionedTask(Task[P]):
     def queues(self) -> Sequence[Task]:
         return self.partitions
 
-    def home_of(self, name: str) -> Task:
+    def parent_of(self, name: str) -> Task:
         chosen = self.partition_selector(self.partition_count, name)
         if not is_index(chosen, self.partition_count):
             raise ValueError(

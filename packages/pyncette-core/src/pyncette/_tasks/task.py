@@ -240,7 +240,7 @@ class Task(Generic[P]):
         :raises ValueError: the task is not a template, or schedule or arguments are not valid.
         :raises TypeError: a policy is given, or a keyword is misspelt.
         """
-        home = self.home_of(names.check_name(name, "task instance"))
+        parent = self.parent_of(names.check_name(name, "task instance"))
         own = self.encoded_args(kwargs, args)
         timing = Timing(
             schedule=schedule,
@@ -256,7 +256,7 @@ class Task(Generic[P]):
             self.arguments.check_complete(merged)
         own_schedule, bounds = read_timing(self._with_defaults(timing))
         self._check_policies(own_schedule)
-        return home.restore(name, own_schedule, merged, encode_args(merged), bounds)
+        return parent.restore(name, own_schedule, merged, encode_args(merged), bounds)
 
     def encoded_args(self, kwargs: Mapping[str, object], args: Mapping[str, Any] | None) -> dict[str, Any]:
         """Arguments of an instance or a run, as JSON if they are typed. Some may be missing.
@@ -275,7 +275,7 @@ class Task(Generic[P]):
         """
         return BoundTask(self, args, kwargs)
 
-    def home_of(self, name: str) -> Task:
+    def parent_of(self, name: str) -> Task:
         """The task under which the instance ``name`` is stored: this template, or the instance's partition."""
         if not self.dynamic:
             raise ValueError(

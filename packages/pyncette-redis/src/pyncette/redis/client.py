@@ -57,7 +57,7 @@ class _Attempt:
             self.done = self._node is None
             return
         if isinstance(reply, TryAgainError | ClusterDownError):
-            router.doubt()
+            router.invalidate()
             self._node, self._asking, self.wait = None, False, True
             return
         self.done = True
@@ -113,7 +113,7 @@ class Client:
                 try:
                     found.append(await node.run(commands))
                 except TRANSPORT:
-                    await self._router.suspect(node)
+                    await self._router.report_failure(node)
                     if number == len(nodes) and not found:
                         raise
         except TRANSPORT as error:
@@ -151,7 +151,7 @@ class Client:
         try:
             replies = await node.run([packed for batch in batches for packed in batch])
         except TRANSPORT as error:
-            await self._router.suspect(node)
+            await self._router.report_failure(node)
             for attempt in group:
                 attempt.fail(error)
             return

@@ -38,9 +38,9 @@ class Cluster(Router):
         self._settings = settings
         self._nodes: dict[tuple[str, int], Node] = {}
         self._slots: dict[int, Node] = {}
-        self._in_doubt = True
+        self._stale = True
         self._next_look = 0.0
-        self._suspect: Node | None = None
+        self._failed_node: Node | None = None
         self._lock = asyncio.Lock()
 
     async def prepare(self) -> None:
@@ -49,32 +49,32 @@ class Cluster(Router):
         async with self._lock:
             if self._due_for_a_look():
                 await self._look()
-                self._in_doubt, self._suspect = False, None
+                self._stale, self._failed_node = False, None
                 self._next_look = asyncio.get_running_loop().time() + REFRESH_INTERVAL
 
     def node(self, slot: int) -> Node:
         node = self._slots.get(slot)
         if node is None:
-            self._in_doubt = True
+            self._stale = True
             raise ClusterDownError(f"no server has the slot {slot}")
         return node
 
     def masters(self) -> Sequence[Node]:
         return list(dict.fromkeys(self._slots.values()))
 
-    async def suspect(self, node: Node) -> None:
-        await super().suspect(node)
-        self._in_doubt, self._suspect = True, node
+    async def report_failure(self, node: Node) -> None:
+        await super().report_failure(node)
+        self._stale, self._failed_node = True, node
 
-    def doubt(self) -> None:
-        self._in_doubt = True
+    def invalidate(self) -> None:
+        self._stale = True
 
     def redirected(self, error: AskError, node: Node) -> Node | None:
         address = (error.host or self._host_of(node), error.port)
         target = self._node(address)
         if isinstance(error, MovedError):
             self._slots[error.slot_id] = target
-            self._in_doubt = True
+            self._stale = True
         return target
 
     async def aclose(self) -> None:
@@ -82,7 +82,7 @@ class Cluster(Router):
             await node.aclose()
 
     def _due_for_a_look(self) -> bool:
-        return self._in_doubt and (not self._slots or asyncio.get_running_loop().time() >= self._next_look)
+        return self._stale and (not self._slots or asyncio.get_running_loop().time() >= self._next_look)
 
     async def _look(self) -> None:
         """Ask one server after the other for the map; keep the old one if nobody answers, and there is one."""
@@ -105,7 +105,7 @@ class Cluster(Router):
 
     def _candidates(self) -> Iterator[tuple[str, int]]:
         serving = set(self._slots.values())
-        known = [address for address, node in self._nodes.items() if node in serving and node is not self._suspect]
+        known = [address for address, node in self._nodes.items() if node in serving and node is not self._failed_node]
         random.shuffle(known)
         yield from dict.fromkeys([*known, *self._settings.hosts])
 

@@ -18,7 +18,7 @@ class Router(ABC):
 
     @abstractmethod
     async def prepare(self) -> None:
-        """Called before each attempt; learns where the data is if that is unknown or in doubt."""
+        """Called before each attempt; learns where the data is if that is unknown or stale."""
 
     @abstractmethod
     def node(self, slot: int) -> Node:
@@ -27,12 +27,12 @@ class Router(ABC):
     @abstractmethod
     def masters(self) -> Sequence[Node]: ...
 
-    async def suspect(self, node: Node) -> None:
+    async def report_failure(self, node: Node) -> None:
         """A call to this server failed. Its other connections are likely to be of no use either."""
         await node.forget()
 
     @abstractmethod
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """The servers disagree about where the data is."""
 
     @abstractmethod
@@ -77,7 +77,7 @@ class OneNode(Router):
     def masters(self) -> Sequence[Node]:
         return [self._node]
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         pass
 
     def redirected(self, error: AskError, node: Node) -> Node | None:

@@ -95,19 +95,19 @@ class ExactContract(ContractBase):
         if limit is None:
             self.leaves_out("refusals: the store takes specs of 1 MiB (max_spec_bytes)")
             return
-        mates = [record(name=f"mate{n:02}") for n in range(30)]
+        others = [record(name=f"other{n:02}") for n in range(30)]
         large = "x" * 2 * limit
 
         async def refuse(number: int) -> None:
-            batch = [Change(None, mates[number]), Change(None, record(name=f"large{number}", spec=large))]
+            batch = [Change(None, others[number]), Change(None, record(name=f"large{number}", spec=large))]
             with pytest.raises(RecordRefusedException, match=r"\d"):
                 await repository.swap(batch)
 
         async with anyio.create_task_group() as tasks:
             for number in range(30):
                 tasks.start_soon(refuse, number)
-        found = await stored(repository, mates)
-        assert all(one in (None, mate) for one, mate in zip(found, mates, strict=True))
+        found = await stored(repository, others)
+        assert all(one in (None, other) for one, other in zip(found, others, strict=True))
         left = [one for one in found if one]
         assert sorted(await all_of(repository, TASK), key=lambda one: one.key) == left
         assert await repository.swap([Change(one, None) for one in left]) == [APPLIED] * len(left)

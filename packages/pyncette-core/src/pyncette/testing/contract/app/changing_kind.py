@@ -48,7 +48,7 @@ class Version:
         return sorted(names)
 
     async def stored(self) -> list[Record]:
-        queues = [home.queue for task in self.tasks.values() for home in task.queues]
+        queues = [parent.queue for task in self.tasks.values() for parent in task.queues]
         return [record for queue in queues for record in await self._bench.repository.scan(queue, after=None, limit=9)]
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 @dataclass(frozen=True, slots=True)
-class Trips:
+class RoundTrips:
     """What a server counts.
 
     :ivar unit: what it counts.
@@ -21,7 +21,7 @@ class Trips:
     served: Callable[[], int]
 
 
-def of_redis(url: str) -> Trips:
+def of_redis(url: str) -> RoundTrips:
     """Commands that arrived; those that scripts call, which most of Redis' counters include, have not travelled."""
     import redis
 
@@ -31,10 +31,10 @@ def of_redis(url: str) -> Trips:
         stats: dict[str, dict[str, int]] = client.info("commandstats")
         return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha", "time"))
 
-    return Trips("commands", served)
+    return RoundTrips("commands", served)
 
 
-def of_postgres(url: str) -> Trips:
+def of_postgres(url: str) -> RoundTrips:
     """Transactions of the database; asked from another one, so that asking does not count. Its autovacuum's do: some
     in a minute, more after many writes.
 
@@ -54,10 +54,10 @@ def of_postgres(url: str) -> Trips:
             await connection.close()
         return total
 
-    return Trips("transactions", lambda: asyncio.run(served()))
+    return RoundTrips("transactions", lambda: asyncio.run(served()))
 
 
-def of_mysql(options: dict[str, Any]) -> Trips:
+def of_mysql(options: dict[str, Any]) -> RoundTrips:
     """Statements, those within a multi-statement included."""
     own = 0
 
@@ -86,4 +86,4 @@ def of_mysql(options: dict[str, Any]) -> Trips:
         own += mine
         return others
 
-    return Trips("statements", lambda: asyncio.run(served()))
+    return RoundTrips("statements", lambda: asyncio.run(served()))
