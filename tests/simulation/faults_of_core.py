@@ -90,10 +90,10 @@ MUTANTS = (
         seeds=5000,
     ),
     Mutant(
-        "coordinator: leases of no length",
+        "coordinator: leases of a tenth of a second",
         "_leases.coordinator",
         "ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}\n        claims",
-        "ends = {task.queue.name: latest for task in tasks}\n        claims",
+        "ends = {task.queue.name: latest + 100_000 for task in tasks}\n        claims",
     ),
     Mutant(
         "coordinator: a paused template is claimed",
@@ -131,8 +131,8 @@ MUTANTS = (
     Mutant(
         "agenda: the answer to a look is forgotten",
         "_loop.agenda",
-        "        self._known = next_ready\n",
-        "        self._known = None\n",
+        "        self._known, self._asked_at = next_ready, now\n",
+        "        self._known, self._asked_at = None, now\n",
     ),
     Mutant(
         "poller: all but one of a claim are dropped",

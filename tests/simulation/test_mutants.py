@@ -9,7 +9,7 @@ from .mutants import changed, judge, source_of
 
 SAMPLE = (
     "agenda: the answer to a look is forgotten",
-    "coordinator: leases of no length",
+    "coordinator: leases of a tenth of a second",
 )
 
 
