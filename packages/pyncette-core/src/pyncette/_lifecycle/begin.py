@@ -63,6 +63,12 @@ EXECUTE = Execute(advance=False)
 _ADVANCE = Execute(advance=True)
 
 
+def has_lapsed(record: Record, now: int) -> bool:
+    """Whether the lease of what was claimed ended before it could begin: the process was suspended, or the storage is
+    very slow. Somebody else may have it, so the lease has to be prolonged first."""
+    return now >= record.ready_at
+
+
 def begin(
     policies: Policies,
     spec: Spec,
@@ -78,15 +84,13 @@ def begin(
 
     :param record: as it is stored now.
     :param before: as it was before the claim.
-    :param claimed_at: when the answer to the claim arrived. How long the claim itself took does not count, as long as
-        the lease has not ended: a claim that takes longer than half of a lease would never get to execute anything.
+    :param claimed_at: when the answer to the claim arrived. How long the claim itself took does not count: a claim that
+        takes longer than half of a lease would never get to execute anything.
     :param paused_until: the end of a pause of the template during which the occurrence came due.
     :param pauses: of the template, the one under way included.
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
         return PutBack(None, "waited too long for a free slot")
-    if now >= record.ready_at:  # the process was suspended, or the storage very slow: somebody else may have it
-        return PutBack(None, "its lease ended before it could begin")
     if has_extra(record.state) and (decision := _beside_schedule(policies, spec, record, before, now)) is not None:
         return decision
     if '"why"' in record.state and is_paused(State(record.state)):  # while it was leased, or a retry was to come
