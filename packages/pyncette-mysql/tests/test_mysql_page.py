@@ -22,7 +22,7 @@ def test_the_page() -> None:
     assert {name: text for name, text in options.items() if text} == defaults
     oldest = {dialect: ".".join(map(str, numbers)) for dialect, numbers in schema._OLDEST.items()}
     assert f"MySQL {oldest[Dialect.MYSQL]} or newer, or MariaDB {oldest[Dialect.MARIADB][:-2]} or newer" in page
-    assert f"more than {codec.ROWS} changes or 4 MB" in page
-    assert f"names {statements.MANY_PARTS} dynamic tasks" in page
+    assert f"More than {codec.ROWS} changes or 4 MB" in page
+    assert f"names {statements.MANY_PARTS} or more dynamic tasks" in page
     assert f"idle for {connection.TESTED_WHEN_IDLE_SECONDS:.0f} s" in page
     assert f"after {connection.CALL_SECONDS:.0f} s" in page

@@ -42,6 +42,12 @@ class BoundContract(ContractBase):
         random.Random(3).shuffle(queues)
         claims = [QueueClaim(queue, 1 + number % 2, NOW + MINUTE) for number, queue in enumerate(queues)]
         left = {one.key: one for one in (*dynamic, *statics)}
+
+        async def shown() -> None:
+            found = functools.partial(ready, repository, want(*queues, limit=3), now=NOW)
+            await self.shows(found, sorted(left), of=lambda found: sorted(one.key for one in found))
+
+        await shown()
         for limit in (33, 7, 1):
             expected = _taken(claims, left.values(), limit)
             taken = await self.take(repository, claims, limit=limit, expect=len(expected))
@@ -50,12 +56,7 @@ class BoundContract(ContractBase):
                 del left[one.key]
             untouched = list(left.values())
             assert_same(await stored(repository, untouched), untouched)
-        rest = want(*queues, limit=3)
-        await self.shows(
-            functools.partial(ready, repository, rest, now=NOW),
-            sorted(left),
-            of=lambda found: sorted(one.key for one in found),
-        )
+        await shown()
 
     async def test_many_of_one_moment(self, repository: Repository) -> None:
         """1,500 records (300 if ``quick``) that became ready at the same moment are found page by page, and claimed in
