@@ -11,12 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from pyncette import Context, ExecutionMode, Pyncette
 from pyncette._leases.renewals import is_due, is_unusual, look_interval, next_look, put_back_delay
-from pyncette._lifecycle.begin import has_lapsed
 from pyncette.events import AttemptEnded, AttemptRunning
 from pyncette.memory import memory_repository
 from pyncette.observer import Observer
 from pyncette.prometheus import use_prometheus
-from pyncette.record import Record
 from pyncette.testing import FaultPlan, ManualClock, fail
 from tests.running import running
 
@@ -39,12 +37,6 @@ HOUR = datetime.timedelta(hours=1)
 def test_what_is_renewed(left: int, due: bool) -> None:
     now = 1_000 * SECOND
     assert is_due(now + left * SECOND, 60 * SECOND, now) is due
-
-
-def test_a_lease_that_ended_before_it_could_begin() -> None:
-    # The simulation has such a process, which was suspended as it claimed: tests/simulation/seeds.py.
-    leased = Record("task", "task:a", 5, 60 * SECOND, 60 * SECOND, "me", "r", 5, 1, "", "")
-    assert [has_lapsed(leased, moment * SECOND) for moment in (59, 60, 61)] == [False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,6 @@ EXECUTE = Execute(advance=False)
 _ADVANCE = Execute(advance=True)
 
 
-def has_lapsed(record: Record, now: int) -> bool:
-    """Whether the lease of what was claimed ended before it could begin: the process was suspended, or the storage is
-    very slow. Somebody else may have it, so the lease has to be prolonged first."""
-    return now >= record.ready_at
-
-
 def begin(
     policies: Policies,
     spec: Spec,

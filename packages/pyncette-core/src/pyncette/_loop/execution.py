@@ -13,7 +13,7 @@ import anyio
 from pyncette._concurrency.background import is_cancelled
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.held import HeldLease
-from pyncette._lifecycle.begin import EXECUTE, Execute, PutBack, Settle, begin, has_lapsed, holds_lease
+from pyncette._lifecycle.begin import EXECUTE, Execute, PutBack, Settle, begin, holds_lease
 from pyncette._lifecycle.cutting import cancelled_with_lease, cuts, needs_scope
 from pyncette._lifecycle.values import AttemptEnd
 from pyncette._tasks.task import Task
@@ -114,8 +114,8 @@ class Executions:
         try:
             now = self._clock.now()
             decision = self._begin(held, now)
-            if decision is not None and (decision.advance or has_lapsed(held.record, now)):
-                decision = decision if await self._confirm(held, decision) else None
+            if decision is not None and decision.advance:
+                decision = decision if await self._advance(held) else None
                 now = self._clock.now()
             if decision is not None:
                 await self._run(held, scope, now)
@@ -159,12 +159,11 @@ class Executions:
             held.due_at, held.skips = decision.due_at, decision.skips
         return decision
 
-    async def _confirm(self, held: HeldLease, decision: Execute) -> bool:
-        """Whether it may be executed: at most once, as its occurrence is known to be over; otherwise as it has a lease
-        again."""
+    async def _advance(self, held: HeldLease) -> bool:
+        """At most once: whether it may be executed, as its occurrence is known to be over."""
         extra = {"task": held.task.canonical_name}
         try:
-            await (self._coordinator.advance(held) if decision.advance else self._coordinator.extend(held))
+            await self._coordinator.advance(held)
         except LeaseLostException:
             logger.warning("%s is not executed here: its lease was lost before it began.", held.task, extra=extra)
             return False
