@@ -83,16 +83,12 @@ class ExtraRuns:
     """The operations of one call."""
 
     def __init__(self, access: Access) -> None:
-        self._store = access.store
-        self._writer = access.writer
-        self._clock = access.clock
-        self._reading = access.reading
-        self._observers = access.observers
+        self._access = access
 
     async def trigger(self, task: Task, name: str | None, args: Mapping[str, Any]) -> str:
         """Returns the id of the run."""
         write = self.asking(task, name, args)
-        await self._writer.store(write)
+        await self._access.writer.store(write)
         for error in (await self.tell_workers(task, [write])).values():
             raise error
         return write.run.id
@@ -100,15 +96,15 @@ class ExtraRuns:
     def asking(self, task: Task, name: str | None, args: Mapping[str, Any]) -> Ask:
         """The write that asks for a run, which :meth:`tell_workers` has to follow."""
         _, ref = locate(task, name)
-        own, carried = decode_args(encode_args(task.encoded_args({}, args))), self._observers.carried()
-        return Ask(task, ref, ExtraRun(new_revision(), self._clock.now(), own, carried=carried))
+        own, carried = decode_args(encode_args(task.encoded_args({}, args))), self._access.observers.carried()
+        return Ask(task, ref, ExtraRun(new_revision(), self._access.clock.now(), own, carried=carried))
 
     async def tell_workers(self, task: Task, asked: Sequence[Ask]) -> Mapping[Ask, Exception]:
         """Runs that are stored: have workers look for them if their template is paused, and lists if they are held.
 
         :return: those that wait until it is resumed, because too many are looked for.
         """
-        template, stored = task.template.queue.name, await self._reading.renew()
+        template, stored = task.template.queue.name, await self._access.reading.renew()
         refused: dict[Ask, Exception] = {}
 
         def change(control: Control, _: int) -> Control:
@@ -122,7 +118,7 @@ class ExtraRuns:
             return control
 
         if template in stored.paused or any(write.held for write in asked):
-            await self._writer.store(ChangeControl(change, self._reading))
+            await self._access.writer.store(ChangeControl(change, self._access.reading))
         return refused
 
     async def trigger_many(
@@ -157,16 +153,18 @@ class ExtraRuns:
                     f"These are more than {LARGE_BACKFILL:,} moments: choose a smaller range, or pass confirm=True."
                 )
             last = min(plan.end, record.due_at - 1)
-        name, carried = plan.id or new_revision(), self._observers.carried()
+        name, carried = plan.id or new_revision(), self._access.observers.carried()
         fill = Backfill(name, first or 0, last or 0, total, 0, schedule_text(spec), carried)
         if total and not plan.dry_run:
             write = AddBackfill(ref, fill)
-            await self._writer.store(write)
+            await self._access.writer.store(write)
         return _described(fill, spec.schedule.tz)
 
     async def recompute(self, task: Task, progress: Progress | None, *, dry_run: bool) -> int:
         """Returns how many were moved, or would have been."""
-        return await recompute(self._store, self._writer, self._clock, task, progress, dry_run=dry_run)
+        return await recompute(
+            self._access.store, self._access.writer, self._access.clock, task, progress, dry_run=dry_run
+        )
 
     async def backfills(self, task: Task, name: str | None) -> list[BackfillState]:
         _, ref = locate(task, name)
@@ -176,11 +174,11 @@ class ExtraRuns:
     async def cancel(self, task: Task, name: str | None, backfill_id: str) -> bool:
         """Returns whether there was one."""
         write = DropBackfill(locate(task, name)[1], backfill_id)
-        await self._writer.store(write)
+        await self._access.writer.store(write)
         return write.changed
 
     async def _read(self, ref: Ref) -> tuple[Record, Spec]:
-        (record,) = await self._store.read((ref,))
+        (record,) = await self._access.store.read((ref,))
         return readable(record, ref)
 
 

@@ -21,27 +21,23 @@ class Instances:
     """The operations on instances of one app context."""
 
     def __init__(self, access: Access) -> None:
-        self._store = access.store
-        self._writer = access.writer
-        self._clock = access.clock
-        self._reading = access.reading
-        self._observers = access.observers
+        self._access = access
 
     async def schedule(self, instance: Task, if_exists: IfExists, *, paused: bool) -> Scheduling:
-        write = Register(instance, if_exists, to_be_paused=paused, carried=self._observers.carried())
-        await self._writer.store(write)
+        write = Register(instance, if_exists, to_be_paused=paused, carried=self._access.observers.carried())
+        await self._access.writer.store(write)
         return write.how
 
     async def unschedule(self, task: Task, name: str | None) -> None:
         write = Remove(instance_ref(task, name))
-        await self._writer.store(write)
+        await self._access.writer.store(write)
 
     async def get(self, task: Task, name: str | None) -> TaskState | None:
         parent, ref = locate(task, name)
-        now = self._clock.now()
-        record, control = await self._store.read((ref, CONTROL))
-        self._reading.take(control, now)
-        return None if record is None else describe(parent, record, self._reading.control, now)
+        now = self._access.clock.now()
+        record, control = await self._access.store.read((ref, CONTROL))
+        self._access.reading.take(control, now)
+        return None if record is None else describe(parent, record, self._access.reading.control, now)
 
 
 def what_if_exists(given: IfExists, *, force: bool) -> IfExists:

@@ -324,9 +324,7 @@ class Coordinator:
         :raises LeaseLostException: it is lost.
         :raises RepositoryException: whether it was prolonged is unknown.
         """
-        write = Extend(held, self._duration(held))
-        self._writer.submit(write)
-        await write.wait()
+        await self._writer.store(Extend(held, self._duration(held)))
 
     def renew(self, held: HeldLease) -> None:
         """Prolong the lease of what is being executed. Returns at once; stored with the next batch."""

@@ -37,7 +37,5 @@ class PartitionCounts:
         if counts.keys() - stored.keys():
             if not note:
                 return
-            write = ChangeControl(lambda control, _: control.partitioned(counts), self._reading)
-            self._writer.submit(write)
-            await write.wait()
+            await self._writer.store(ChangeControl(lambda control, _: control.partitioned(counts), self._reading))
         self._checked |= counts.items()
