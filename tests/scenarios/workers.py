@@ -118,6 +118,7 @@ class Workers:
         """End workers gracefully: these, or all that live."""
         alive = [worker for worker in workers or self.workers if worker.process.poll() is None]
         for worker in alive:
+            self.wait_until_printed(worker, "Running ")  # from then on it ends by a signal as it should
             worker.process.send_signal(signal.SIGTERM)
         assert [worker.process.wait(PATIENCE) for worker in alive] == [0] * len(alive), self.outputs()
 

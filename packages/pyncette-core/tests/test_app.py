@@ -270,6 +270,18 @@ async def test_a_closed_context_says_so(app: Pyncette) -> None:
         await context.schedule_task(template, "y", interval=MINUTE)
 
 
+async def test_an_error_that_closes_the_app_under_its_run_is_told_alone(clock: ManualClock, app: Pyncette) -> None:
+    async def fail() -> None:
+        async with anyio.create_task_group() as group, app.create() as context:
+            group.start_soon(context.run)
+            await clock.advance(MINUTE)
+            raise ZeroDivisionError
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await fail()
+    assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
+
+
 async def _body(context: Context) -> None: ...
 
 

@@ -170,6 +170,23 @@ def test_without_a_transaction(site: Site, postgres_server: Server) -> None:
     assert site.names() == set()
 
 
+@pytest.mark.parametrize(
+    "setting, says",
+    [
+        ("TRANSACTION READ ONLY", "The transaction is read-only: begin it without READ ONLY"),
+        ("LOCAL statement_timeout = 1", "statement_timeout of your session"),
+    ],
+)
+def test_a_transaction_that_can_not_write(site: Site, postgres_server: Server, setting: str, says: str) -> None:
+    """That is no outage of the storage."""
+    many = [(f"{number}", {"interval": HOUR}) for number in range(1000)]  # take longer than a millisecond
+    with psycopg.connect(postgres_server.url) as other:
+        other.execute(f"SET {setting}")
+        with pytest.raises(RepositoryException, match=says):
+            site.call("schedule_tasks", site.work, many, transaction=other)
+        other.rollback()
+
+
 def test_many_views_at_once(site: Site, postgres_server: Server) -> None:
     """Eight threads, each with a connection of its own; a third of the requests fails."""
 

@@ -68,10 +68,10 @@ async def test_a_lock_that_stays(repository: Repository, database: Path, monkeyp
         assert await repository.read([record().ref]) == [record()]
         assert await next_ready(repository, [QUEUE]) == 1
         assert await repository.claim(CLAIM, now=0, limit=1, token="t", holder="h") == []
-        with pytest.raises(RepositoryUnavailableException, match="locked by another process") as caught:
+        with pytest.raises(RepositoryUnavailableException, match="locked by another connection") as caught:
             await repository.swap([Change(record(), None)])
         assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
-        with pytest.raises(RepositoryUnavailableException, match="locked by another process"):
+        with pytest.raises(RepositoryUnavailableException, match="locked by another connection"):
             await repository.claim(CLAIM, now=1, limit=1, token="t", holder="h")
     assert await repository.swap([Change(record(), None)]) == [Swap.APPLIED]
 

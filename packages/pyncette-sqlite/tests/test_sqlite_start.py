@@ -338,7 +338,7 @@ async def test_a_database_that_another_process_holds(database: Path, monkeypatch
     monkeypatch.setattr(session_module, "LOCK_TIMEOUT", 0.2)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.executescript("CREATE TABLE other (id); BEGIN EXCLUSIVE")
-        with pytest.raises(RepositoryUnavailableException, match="locked by another process"):
+        with pytest.raises(RepositoryUnavailableException, match="locked by another connection"):
             await opened(database)
         connection.execute("ROLLBACK")
     await opened(database)

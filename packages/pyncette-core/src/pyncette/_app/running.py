@@ -179,7 +179,7 @@ class PyncetteContext(Scheduling):
                     finally:
                         self._renewer.stop()
         finally:
-            if self._register:
+            if self._register and not self._writer.stopped:
                 self._registry.leave()
             await self._settle()
         logger.info("All executions have ended.")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
+from pyncette.borrowing import is_closed
 from pyncette.clock import Clock
+from pyncette.errors import RecordRefusedException
 from pyncette.observer import Observers
+from pyncette.record import Change
 
 from .control import ControlReading
 from .store import Store
 from .writer import Batching
-from .writes import Awaited
+from .writes import Awaited, Write
 
-MAX_BUSY = 12
-"""How often a write is tried in a transaction whose record somebody else has locked: it takes about five seconds, in
-which the caller keeps others waiting."""
+PATIENCE = 5.0
+"""Seconds that a call waits for others to end transactions that have locked its records, all of them together: it keeps
+others waiting meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class InTransaction(Batching):
     Nothing is repeated after an error: if that has ended the transaction, it would be stored outside of it.
     """
 
-    max_busy = MAX_BUSY
+    _tries = 0
+    _gives_up_at: float | None = None
 
     async def send(self, writes: Iterable[Awaited]) -> None:
         """
@@ -66,11 +70,30 @@ class InTransaction(Batching):
             batch = self._next_batch()
             await self._store_batch(batch)
             self._put_back(batch)
-            busy = [write.not_before for write in self._waiting]
-            if busy:
+            delays = [write.not_before for write in self._waiting]
+            if delays:
                 # All of it, in the order of the keys: nobody may hold one record while waiting for an earlier one.
                 with self._clock.busy(changes=False):
-                    await anyio.sleep(max(0, max(busy) - anyio.current_time()))
+                    await anyio.sleep(max(0, max(delays) - anyio.current_time()))
+
+    def _are_busy(self, writes: Sequence[Write]) -> None:
+        """The first is locked. What follows it was left alone for its sake, and is tried as soon as it is refused."""
+        now = anyio.current_time()
+        self._tries += 1
+        self._gives_up_at = self._gives_up_at or now + PATIENCE
+        if now < self._gives_up_at:
+            self._retry_busy(writes, self._tries)
+        else:
+            self._refuse_busy(writes[0])
+
+    async def _split(self, writes: Sequence[Write], error: Exception) -> None:
+        """What is not about a record is about the transaction: no other part of the batch would fare better."""
+        if not isinstance(error, RecordRefusedException):
+            raise error
+        await super()._split(writes, error)
+
+    def _change(self, write: Write, now: int) -> Change | None:
+        return super()._change(write, now) or write.confirm()
 
 
 async def driver_connection(transaction: Any) -> Any:
@@ -85,5 +108,7 @@ async def driver_connection(transaction: Any) -> Any:
         transaction = await transaction.connection()
     if not isinstance(transaction, sqlalchemy.AsyncConnection):
         return transaction
+    if transaction.closed:
+        raise is_closed()
     await transaction.exec_driver_sql("SELECT 1")
     return (await transaction.get_raw_connection()).driver_connection

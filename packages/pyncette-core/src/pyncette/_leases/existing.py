@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from pyncette import lease
 from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode
 from pyncette.errors import RepositoryException, StorageVersionException, TaskNotFoundException
@@ -16,7 +17,7 @@ from .writes import Awaited
 class OnExisting(Awaited):
     """A change of an instance or a static task that exists, whatever it is doing.
 
-    :ivar changed: whether there was something to store.
+    :ivar changed: once it is stored, whether there was something to change.
     """
 
     def __init__(self, ref: Ref, known: Record | None = None) -> None:
@@ -29,11 +30,19 @@ class OnExisting(Awaited):
 
     def decide(self, now: int) -> Change | None:
         record, spec = readable(self.known, self.ref)
-        return self.change(record, spec, now, new_revision())
+        change = self.change(record, spec, now, new_revision())
+        self.changed = change is not None
+        return change
 
-    def stored(self, new: Record | None) -> None:
-        super().stored(new)
-        self.changed = True
+    def confirm(self) -> Change | None:
+        return as_it_is(self.known)
+
+
+def as_it_is(record: Record | None) -> Change | None:
+    """The change that leaves all of the record but its revision as it is; None if there is no record."""
+    if record is None:
+        return None
+    return lease.note(record, state=record.state, revision=new_revision())
 
 
 def readable(record: Record | None, ref: Ref) -> tuple[Record, Spec]:

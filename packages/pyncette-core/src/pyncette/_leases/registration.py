@@ -18,6 +18,7 @@ from pyncette.errors import RepositoryUnavailableException, StorageVersionExcept
 from pyncette.record import Band, Change, Record, Ref
 from pyncette.schedule import Once
 
+from .existing import as_it_is
 from .revisions import new_revision
 from .writes import Awaited, Write
 
@@ -80,6 +81,9 @@ class Register(Awaited):
             scheduled = paused(scheduled, self.known, now=now, revision=new_revision())
         self.how = scheduled.how
         return scheduled.change
+
+    def confirm(self) -> Change | None:
+        return as_it_is(self.known)
 
     def _may_have_run(self) -> bool:
         """Whether storing it again may execute an at-most-once, one-off instance twice."""

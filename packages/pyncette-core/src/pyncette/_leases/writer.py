@@ -25,7 +25,9 @@ from .writes import Awaited, Write
 MAX_BATCH = 1000
 MAX_BACKOFF = 1_000_000  # microseconds
 MAX_CONFLICTS = 50
-MAX_BUSY = 20
+
+PATIENCE = 10.0
+"""Seconds that a write which is not persistent is retried while another transaction has its record locked."""
 
 BUSY_DELAY = 0.01
 """Seconds until a write whose record another transaction has locked is retried; doubles each time."""
@@ -37,11 +39,8 @@ MAX_BUSY_DELAY = 1.0
 class Batching(ABC):
     """Decides about writes when their batch leaves, and takes down what became of each.
 
-    :ivar max_busy: how often a write that is not persistent is tried whose record another transaction has locked.
     :ivar on_stored: called with the moment at which a record that was just stored may be claimed.
     """
-
-    max_busy: int = MAX_BUSY
 
     def __init__(self, store: Store, clock: Clock, on_stored: Callable[[int], None]) -> None:
         self._store = store
@@ -110,13 +109,16 @@ class Batching(ABC):
             self._applied(write, write.known)
             return None
         try:
-            write.sent = write.decide(now)
+            write.sent = self._change(write, now)
         except Exception as e:  # noqa: BLE001 - a fault of this write, not of the others in the batch
             self._finish(write, e)
             return None
         if write.sent is None:
             self._finish(write, None)
         return write.sent
+
+    def _change(self, write: Write, now: int) -> Change | None:
+        return write.decide(now)
 
     async def _swap(self, writes: Sequence[Write], changes: Sequence[Change]) -> None:
         for write in writes:
@@ -129,13 +131,17 @@ class Batching(ABC):
         except Exception as e:  # noqa: BLE001 - as above
             await self._split(writes, e)
             return
+        busy: list[Write] = []
         for write, change, swap in zip(writes, changes, swaps, strict=True):
             if swap is Swap.APPLIED:
                 self._applied(write, change.new)
             elif swap is Swap.CONFLICT:
                 self._conflict(write)
             else:
-                self._is_busy(write)
+                write.sent = None
+                busy.append(write)
+        if busy:
+            self._are_busy(busy)
 
     def _applied(self, write: Write, new: Record | None) -> None:
         write.fresh, write.sent = True, None
@@ -152,15 +158,19 @@ class Batching(ABC):
             name = name_of(write.ref.key)
             self._finish(write, RepositoryException(f"{name!r} is changed by others again and again."))
 
-    def _is_busy(self, write: Write) -> None:
-        """Another transaction has locked the record: the write is retried later, and the others go on."""
-        write.sent = None
-        write.busy += 1
-        if write.busy > self.max_busy and not write.persistent:
-            self._finish(write, RepositoryException(f"{name_of(write.ref.key)!r} is locked by another transaction."))
-            return
-        delay = min(MAX_BUSY_DELAY, BUSY_DELAY * 2 ** min(write.busy - 1, 10))
-        write.not_before = anyio.current_time() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter
+    @abstractmethod
+    def _are_busy(self, writes: Sequence[Write]) -> None:
+        """Another transaction has locked these records: each is to be retried later, or is refused."""
+
+    def _retry_busy(self, writes: Sequence[Write], tries: int) -> None:
+        """Have them wait, longer each time."""
+        delay = min(MAX_BUSY_DELAY, BUSY_DELAY * 2 ** min(tries - 1, 10))
+        not_before = anyio.current_time() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        for write in writes:
+            write.not_before = not_before
+
+    def _refuse_busy(self, write: Write) -> None:
+        self._finish(write, RepositoryException(f"{name_of(write.ref.key)!r} is locked by another transaction."))
 
     async def _split(self, writes: Sequence[Write], error: Exception) -> None:
         """A batch was refused: find the culprit, so that the other writes are stored."""
@@ -188,6 +198,7 @@ class Writer(Batching):
 
     :param on_stored: called with the moment at which a record that was just stored may be claimed.
     :param on_recovered: called when a batch has been stored after one that could not be.
+    :ivar stopped: whether :meth:`stop` was called.
     """
 
     def __init__(
@@ -202,7 +213,7 @@ class Writer(Batching):
         self._batch: list[Write] = []  # under way
         self._attempt: Attempt | None = None
         self._failures = 0  # of attempts, since the last one that succeeded
-        self._stopped = False
+        self.stopped: bool = False
         self._arrived = anyio.Event()
         self._idle = anyio.Event()
         self._scope = anyio.CancelScope(shield=True)
@@ -224,7 +235,7 @@ class Writer(Batching):
 
         :raises RuntimeError: :meth:`stop` was called.
         """
-        if self._stopped:
+        if self.stopped:
             raise RuntimeError("The app context is closed: use it inside its block, async with app.create() as ….")
         self._take(write)
         attempt, ends = self._attempt, write.lease_ends
@@ -235,6 +246,16 @@ class Writer(Batching):
     async def send(self, writes: Iterable[Awaited]) -> None:
         for write in writes:
             self.submit(write)
+
+    def _are_busy(self, writes: Sequence[Write]) -> None:
+        now = anyio.current_time()
+        for write in writes:
+            write.busy += 1
+            write.busy_since = min(write.busy_since, now)
+            if write.persistent or now - write.busy_since < PATIENCE:
+                self._retry_busy([write], write.busy)
+            else:
+                self._refuse_busy(write)
 
     async def drained(self) -> None:
         """Wait until nothing is pending."""
@@ -279,7 +300,7 @@ class Writer(Batching):
 
     def stop(self) -> int:
         """End :meth:`run` at once; returns how many writes are lost by it. Who waits for one is told."""
-        self._stopped = True
+        self.stopped = True
         self._scope.cancel()
         lost = self.pending
         for write in (*self._batch, *self._waiting):

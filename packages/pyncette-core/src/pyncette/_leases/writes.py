@@ -18,8 +18,8 @@ class Write(ABC):
     :ivar was_read: whether ``known`` comes from the storage.
     :ivar persistent: whether to keep retrying while the storage is unreachable. A transient write fails after its
         second try.
-    :ivar not_before: in seconds of :func:`anyio.current_time`; it waits until then, because another transaction has
-        locked the record.
+    :ivar busy, busy_since: how often another transaction had locked the record, and since when, in seconds of
+        :func:`anyio.current_time`; it waits until ``not_before``.
     :ivar carried: what a carrier gave the call that wants it, or what an observer of the attempt gave that it is about.
     :ivar lease_ends: microseconds; when the lease ends that it is about, None if it is about none.
     """
@@ -37,6 +37,7 @@ class Write(ABC):
     failures = 0
     conflicts = 0
     busy = 0
+    busy_since: float = math.inf
     not_before: float = -math.inf
 
     def __init__(self, ref: Ref, known: Record | None, *, fresh: bool = True) -> None:
@@ -47,6 +48,11 @@ class Write(ABC):
     @abstractmethod
     def decide(self, now: int) -> Change | None:
         """The change from ``known``, None when there is nothing (more) to store."""
+
+    def confirm(self) -> Change | None:
+        """The change that leaves ``known`` as it is, where a caller in a transaction relies on it although
+        :meth:`decide` found nothing to store: it holds the record until the transaction ends."""
+        return None
 
     def stored(self, new: Record | None) -> None:
         """``new`` is in storage now."""

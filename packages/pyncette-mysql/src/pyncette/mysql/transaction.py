@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncmy.connection import Connection
 
+from pyncette.borrowing import has_none, is_closed, leads_elsewhere, no_connection
 from pyncette.bridge import CANCEL_GRACE, completed
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 
@@ -77,10 +78,7 @@ async def borrow(connection: Any, own: Server, identity: str, where: str) -> Bor
         raise _translated(error) from error
     (((*expected, _, _, _, _, _),),) = await own.run(identity)
     if found != expected:
-        raise ValueError(
-            f"The connection passed as transaction= is not one to {where}, where the storage is: open it to the same "
-            "server and database."
-        )
+        raise leads_elsewhere(where, "open it to the same server and database")
     if charset != "utf8mb4":
         raise ValueError(
             f"The connection passed as transaction= reads texts as {charset}, which has not all characters: open it "
@@ -91,18 +89,15 @@ async def borrow(connection: Any, own: Server, identity: str, where: str) -> Bor
 
 def _check(connection: Any) -> None:
     if not isinstance(connection, Connection):
-        kind = type(connection)
-        raise TypeError(
-            f"{kind.__module__}.{kind.__qualname__} is no transaction on MySQL: pass a connection of asyncmy, or "
-            "SQLAlchemy's AsyncConnection or AsyncSession on mysql+asyncmy."
+        raise no_connection(
+            connection,
+            "MySQL",
+            "a connection of asyncmy, or SQLAlchemy's AsyncConnection or AsyncSession on mysql+asyncmy",
         )
     if not connection.connected:
-        raise ValueError("The connection passed as transaction= is closed: make the call before it is.")
+        raise is_closed()
     if connection.get_autocommit() and not connection.get_transaction_status():
-        raise ValueError(
-            "No transaction is open on the connection passed as transaction=, which commits each statement: await "
-            "connection.begin() first, or leave transaction out. SQLAlchemy's isolation level AUTOCOMMIT has none."
-        )
+        raise has_none("await connection.begin() first (SQLAlchemy's isolation level AUTOCOMMIT has none)")
 
 
 def _translated(error: Exception) -> RepositoryException:

@@ -10,6 +10,7 @@ import anyio
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from pyncette.borrowing import has_none, is_closed, leads_elsewhere, no_connection
 from pyncette.bridge import CANCEL_GRACE, completed
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 
@@ -25,9 +26,18 @@ _BEGIN = f"SAVEPOINT pyncette; SET LOCAL lock_timeout = '{LOCK_TIMEOUT:g}s'"
 _UNDO = "ROLLBACK TO SAVEPOINT pyncette; RELEASE SAVEPOINT pyncette"
 _END = "SET LOCAL lock_timeout = '{}'; RELEASE SAVEPOINT pyncette"
 
-_WRITE = (
-    "pass transaction= an asyncpg connection, or SQLAlchemy's AsyncConnection or AsyncSession on postgresql+asyncpg"
+_KINDS = (
+    "a connection of asyncpg, or SQLAlchemy's AsyncConnection or AsyncSession on postgresql+asyncpg; in a synchronous "
+    "program, one of psycopg 3, which SQLAlchemy's Session has as session.connection().connection.driver_connection"
 )
+
+_ENDED = {
+    "25P02": "The transaction has failed before this call: roll it back.",
+    "25006": "The transaction is read-only: begin it without READ ONLY.",
+    "57014": "The server has cancelled the statement, by statement_timeout of your session or at somebody's request: "
+    "roll back, and give it more time.",
+}
+"""By SQLSTATE code: what an error says in the caller's transaction."""
 
 
 class Borrowed(Server):
@@ -78,36 +88,34 @@ async def borrow(connection: Any, own: Server, identity: str, table: str) -> Bor
         raise _translated(error, own.where) from error
     ((*expected, _),) = await own.fetch(identity, table)
     if found != expected:
-        raise ValueError(
-            f"The connection passed as transaction= does not see the table {table} of {own.where}, where the storage "
-            "is: open it to the same server and database. If it is, the search paths differ: write "
-            'postgres_table_name="schema.table".'
+        raise leads_elsewhere(
+            f"the table {table} of {own.where}",
+            "open it to the same server and database. If it is, the search paths differ: write "
+            'postgres_table_name="schema.table"',
         )
     return Borrowed(connection, own.where, lock_timeout)
 
 
 def _check(connection: Any) -> None:
     if not isinstance(connection, (asyncpg.Connection, PoolConnectionProxy, Psycopg)):
-        kind = type(connection)
-        raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no transaction on PostgreSQL: {_WRITE}.")
+        raise no_connection(connection, "PostgreSQL", _KINDS)
     try:
         closed, inside = connection.is_closed(), connection.is_in_transaction()
     except asyncpg.InterfaceError:  # it was given back to its pool
         closed, inside = True, False
     if closed:
-        raise ValueError("The connection passed as transaction= is closed: make the call before it is.")
+        raise is_closed()
     if not inside:
-        raise ValueError(
-            "No transaction is open on the connection passed as transaction=: write async with connection.transaction()"
-            " around the call, or leave transaction out. SQLAlchemy's isolation level AUTOCOMMIT has none, nor has "
-            "Django outside of transaction.atomic()."
+        raise has_none(
+            "write async with connection.transaction() around the call (SQLAlchemy's isolation level AUTOCOMMIT has "
+            "none, nor has Django outside of transaction.atomic())"
         )
 
 
 def _translated(error: Exception, where: str) -> RepositoryException:
     code: str = getattr(error, "sqlstate", None) or ""
-    if code == "25P02":
-        return RepositoryException("The transaction has failed before this call: roll it back.")
+    if code in _ENDED:
+        return RepositoryException(f"{_ENDED[code]} ({words(error)})")
     if code.startswith("40"):
         return RepositoryUnavailableException(f"The transaction can't go on ({words(error)}): begin it anew.")
     if code == "42501":

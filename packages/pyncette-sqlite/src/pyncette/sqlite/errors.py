@@ -52,8 +52,9 @@ def translated(error: Exception, settings: Settings, max_size: int) -> Repositor
     where = f"SQLite database {settings.database!r}"
     if code in _CONTENTION:
         return RepositoryUnavailableException(
-            f"The {where} was locked by another process for {LOCK_TIMEOUT:g} s. Something holds a write transaction "
-            "open: look for a long import, an open sqlite3 shell or a backup by copying."
+            f"The {where} was locked by another connection for {LOCK_TIMEOUT:g} s. Something holds a write "
+            "transaction open: look for one of this program (a call during it needs transaction=), a long import, an "
+            "open sqlite3 shell or a backup by copying."
         )
     if code in _TRANSIENT:
         return RepositoryUnavailableException(f"The {where} can't be used for now: {_TRANSIENT[code]} ({error}).")

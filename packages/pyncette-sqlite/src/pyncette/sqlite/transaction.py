@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import aiosqlite
 import anyio
 
+from pyncette.borrowing import has_none, is_closed, leads_elsewhere, no_connection
 from pyncette.bridge import CANCEL_GRACE, completed
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 from pyncette.record import Change, Record, Ref, Swap
@@ -85,27 +86,21 @@ async def prepare_borrowed(connection: Any, statements: Statements) -> None:
             "storage a file, or leave transaction out."
         )
     if not isinstance(connection, aiosqlite.Connection):
-        kind = type(connection)
-        raise TypeError(
-            f"{kind.__module__}.{kind.__qualname__} is no transaction on SQLite: pass a connection of aiosqlite, or "
-            "SQLAlchemy's AsyncConnection or AsyncSession on sqlite+aiosqlite."
+        raise no_connection(
+            connection,
+            "SQLite",
+            "a connection of aiosqlite, or SQLAlchemy's AsyncConnection or AsyncSession on sqlite+aiosqlite",
         )
     try:
         inside = connection.in_transaction
     except ValueError:
-        raise ValueError("The connection passed as transaction= is closed: make the call before it is.") from None
+        raise is_closed() from None
     with plain(connection), translating(settings):
         databases = await connection.execute_fetchall("PRAGMA database_list")
         if not any(name == "main" and statements.is_in(path) for _, name, path in databases):
-            raise ValueError(
-                f"The connection passed as transaction= is one to another database than {settings.database!r}, where "
-                "the storage is: keep both in one file."
-            )
+            raise leads_elsewhere(repr(settings.database), "keep both in one file")
         if not inside and _never_begins(connection):
-            raise ValueError(
-                "No transaction is open on the connection passed as transaction=, which commits each statement: "
-                'await connection.execute("BEGIN IMMEDIATE") first, or leave transaction out.'
-            )
+            raise has_none('await connection.execute("BEGIN IMMEDIATE") first')
         await completed(connection.execute(statements.locking if inside else "BEGIN IMMEDIATE"), grace=CANCEL_GRACE)
 
 
