@@ -11,8 +11,11 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import asyncpg
+import pytest
 
-from pyncette.record import Queue, QueueClaim, Record
+from pyncette.errors import StorageVersionException
+from pyncette.postgres import postgres_repository
+from pyncette.record import Change, Queue, QueueClaim, Record, Swap
 from pyncette.testing import Caller
 
 NOW = 1_800_000_000_000_000
@@ -68,6 +71,21 @@ def table(url: str) -> Iterator[str]:
     name = f"test_{fresh()}"
     yield name
     run(url, f"DROP TABLE IF EXISTS {name}, {name}_runs")
+
+
+async def start(url: str, table: str = "pyncette_tasks", **options: Any) -> None:
+    """Open the storage, and use it."""
+    async with postgres_repository(postgres_url=url, postgres_table_name=table, **options) as repository:
+        one = record(fresh())
+        assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
+        assert await repository.swap([Change(one, None)]) == [Swap.APPLIED]
+
+
+async def refusal(url: str, table: str) -> list[str]:
+    """The sentences of the refusal."""
+    with pytest.raises(StorageVersionException) as caught:
+        await start(url, table)
+    return str(caught.value).replace(": ", ". ").split(". ")
 
 
 class Wire:

@@ -81,3 +81,17 @@ def test_by_hand() -> None:
     for wrong in (-1, 3):
         with pytest.raises(ValueError, match=f"from_format must be from 0 to 2, not {wrong}"):
             by_hand(wrong, release(2), contract=True)
+
+
+@pytest.mark.parametrize("stored", [Format(1, 1), Format(12, 3)])
+def test_the_mark_of_a_format(stored: Format) -> None:
+    """As tables have it that are in use."""
+    expected = f"Tasks of Pyncette, format {stored.written_by}, readable from {stored.readable_from}. "
+    assert stored.mark == expected + "Pyncette reads this; keep it."
+    assert Format.marked(stored.mark) == stored
+    assert Format.marked(f"{stored.mark} Owner: the shop.") == stored
+
+
+@pytest.mark.parametrize("comment", [None, "", "orders", "My Tasks of Pyncette, format 1, readable from 1."])
+def test_other_comments(comment: str | None) -> None:
+    assert Format.marked(comment) is None

@@ -21,11 +21,6 @@ DAY = datetime.timedelta(days=1)
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
     with helpers.table(postgres_server.url) as name:
         yield name

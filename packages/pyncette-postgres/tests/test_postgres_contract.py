@@ -19,6 +19,13 @@ Factory = Callable[[], AbstractAsyncContextManager[Repository]]
 CallerFactory = Callable[[], AbstractAsyncContextManager[Caller]]
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """On both, unlike the other tests of this package."""
+    backend: str = request.param
+    return backend
+
+
 class TestPostgres(RepositoryContract, AppContract):
     capabilities = Capabilities(server_clock=True, keeps_runs=True)
     statement_cache_size: ClassVar[int] = 100

@@ -24,11 +24,6 @@ from tests.servers.plugin import Servers
 DURABLE = ("-c", "fsync=on", "-c", "full_page_writes=on", "-c", "max_prepared_transactions=5")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def durable(servers: Servers) -> Iterator[Server]:
     """A server as people should have it."""

@@ -28,21 +28,9 @@ from tests.servers.plugin import StartServer
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
     with helpers.table(postgres_server.url) as name:
         yield name
-
-
-@pytest.fixture
-async def other(postgres_server: Server) -> AsyncIterator[Any]:
-    """A connection of somebody else."""
-    async with helpers.connection(postgres_server.url) as connection:
-        yield connection
 
 
 @asynccontextmanager

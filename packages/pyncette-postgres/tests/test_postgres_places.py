@@ -111,11 +111,6 @@ def test_leases_that_end_before_the_place() -> None:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
     with made(postgres_server.url) as name:
         yield name

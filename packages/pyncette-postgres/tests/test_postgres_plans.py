@@ -38,11 +38,6 @@ FROM generate_series(0, {STATICS} - 1) AS n
 """
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def large_table(postgres_server: Server) -> Iterator[str]:
     with made(postgres_server.url) as name:

@@ -24,11 +24,6 @@ PROXIES = ["pgbouncer", "pgbouncer1.18"]
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
     with helpers.table(postgres_server.url) as name:
         yield name

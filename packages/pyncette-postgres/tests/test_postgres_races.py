@@ -31,11 +31,6 @@ ONE = "key = 'task:one'"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
     with helpers.table(postgres_server.url) as name:
         yield name
@@ -45,13 +40,6 @@ def table(postgres_server: Server) -> Iterator[str]:
 async def repository(postgres_server: Server, table: str) -> AsyncIterator[Repository]:
     async with postgres_repository(postgres_url=postgres_server.url, postgres_table_name=table) as repository:
         yield repository
-
-
-@pytest.fixture
-async def other(postgres_server: Server) -> AsyncIterator[Any]:
-    """A connection of somebody else."""
-    async with helpers.connection(postgres_server.url) as connection:
-        yield connection
 
 
 @pytest.fixture

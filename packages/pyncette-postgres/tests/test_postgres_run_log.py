@@ -42,11 +42,6 @@ QUESTIONS: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def table(postgres_server: Server) -> Iterator[str]:
     with made(postgres_server.url) as name:

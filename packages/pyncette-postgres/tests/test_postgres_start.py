@@ -7,51 +7,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
-from pyncette.migrations import Migration, Phase
 from pyncette.postgres import backend, postgres_repository, schema_sql
-from pyncette.postgres.connection import connected
-from pyncette.postgres.schema import Schema, prepare
-from pyncette.postgres.settings import Settings, Table
-from pyncette.record import Change, Swap
 from tests.helpers import postgres as helpers
 from tests.helpers import pyncette_1
-from tests.helpers.postgres import fresh, record
+from tests.helpers.postgres import fresh, refusal, start
 from tests.servers.model import Server
 
 SECRET = "hunter2"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
     with helpers.table(postgres_server.url) as name:
         yield name
-
-
-@pytest.fixture
-async def other(postgres_server: Server) -> AsyncIterator[Any]:
-    """A connection of somebody else."""
-    async with helpers.connection(postgres_server.url) as connection:
-        yield connection
-
-
-async def start(url: str, table: str = "pyncette_tasks", **options: Any) -> None:
-    async with postgres_repository(postgres_url=url, postgres_table_name=table, **options) as repository:
-        one = record(fresh())
-        assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
-        assert await repository.swap([Change(one, None)]) == [Swap.APPLIED]
 
 
 def changed(url: str, **parts: Any) -> str:
@@ -266,13 +241,6 @@ async def test_table_of_1_1_0(postgres_server: Server, other: Any, table: str) -
     await other.execute(f"DROP TABLE {table}_1x")
 
 
-async def refusal(url: str, table: str) -> list[str]:
-    """The sentences of the refusal."""
-    with pytest.raises(StorageVersionException) as caught:
-        await start(url, table)
-    return str(caught.value).replace(": ", ". ").split(". ")
-
-
 async def test_table_of_others(postgres_server: Server, other: Any, table: str) -> None:
     await other.execute(f"CREATE TABLE {table} (queue text); COMMENT ON TABLE {table} IS 'Our queue'")
     assert "It was left as it is" in await refusal(postgres_server.url, table)
@@ -285,95 +253,4 @@ async def test_table_whose_comment_was_lost(postgres_server: Server, other: Any,
     with pytest.raises(StorageVersionException) as caught:
         await start(postgres_server.url, table)
     await other.execute(str(caught.value).partition("restore it: ")[2])
-    await start(postgres_server.url, table)
-
-
-async def test_newer_table(postgres_server: Server, other: Any, table: str) -> None:
-    """A later release may have expanded the table; only what it says that we can't read is refused."""
-    await start(postgres_server.url, table)
-    comment = await other.fetchval("SELECT obj_description($1::regclass)", table)
-    await other.execute(f"COMMENT ON TABLE {table} IS '{comment.replace('format 1', 'format 2')}'")
-    await start(postgres_server.url, table)
-    later = comment.replace("format 1", "format 3").replace("readable from 1", "readable from 2")
-    await other.execute(f"COMMENT ON TABLE {table} IS '{later}'")
-    assert any("can be read from format 2 on" in part for part in await refusal(postgres_server.url, table))
-
-
-EXPAND = Migration(2, Phase.EXPAND, "0002_expand_b.sql", "ALTER TABLE {table} ADD COLUMN b int;")
-CONTRACT = Migration(2, Phase.CONTRACT, "0002_contract_b.sql", "ALTER TABLE {table} ADD COLUMN c int;")
-
-
-async def upgrade(url: str, table: str, *steps: Migration[str], skip: bool = False, finish: bool = False) -> None:
-    """Start as a release would that has more steps."""
-    settings = Settings(
-        url=url,
-        table=Table.parse(table),
-        skip_table_create=skip,
-        pool_size=1,
-        statement_cache_size=100,
-        finish_upgrade=finish,
-    )
-    async with connected(settings) as database:
-        await prepare(database, settings, Schema(settings.table, (*Schema.of(settings.table).steps, *steps)))
-
-
-async def columns(other: Any, table: str) -> set[str]:
-    found = await other.fetch("SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0", table)
-    return {row[0] for row in found}
-
-
-async def test_a_rolling_upgrade(postgres_server: Server, other: Any, table: str) -> None:
-    """Each step is done once, however many start at once; old and new releases work side by side until it is finished,
-    and a rollback needs nothing."""
-    url = postgres_server.url
-    async with postgres_repository(postgres_url=url, postgres_table_name=table) as running:
-        one = record("one")
-        assert await running.swap([Change(None, one)]) == [Swap.APPLIED]
-        await asyncio.gather(*(upgrade(url, table, EXPAND, CONTRACT) for _ in range(8)))
-        assert await columns(other, table) >= {"b"}
-        assert "c" not in await columns(other, table)
-        assert await running.read([one.ref]) == [one]
-        await start(url, table)
-        await asyncio.gather(*(upgrade(url, table, EXPAND, CONTRACT, finish=True) for _ in range(8)))
-        assert await columns(other, table) >= {"b", "c"}
-        assert await running.swap([Change(one, None)]) == [Swap.APPLIED]
-    assert any("can be read from format 2 on" in part for part in await refusal(url, table))
-
-
-async def test_a_new_table_of_a_later_release_needs_no_contracting(
-    postgres_server: Server, other: Any, table: str
-) -> None:
-    """Nobody has used it yet: it is made for that release alone."""
-    url = postgres_server.url
-    await asyncio.gather(*(upgrade(url, table, EXPAND, CONTRACT) for _ in range(4)))
-    assert await columns(other, table) >= {"b", "c"}
-    assert any("can be read from format 2 on" in part for part in await refusal(url, table))
-
-
-async def test_an_upgrade_that_is_not_to_be_made(postgres_server: Server, table: str) -> None:
-    await start(postgres_server.url, table)
-    with pytest.raises(StorageVersionException, match=f"schema_sql\\('{table}', from_format=1\\)"):
-        await upgrade(postgres_server.url, table, EXPAND, skip=True)
-
-
-async def test_an_upgrade_that_is_killed(postgres_server: Server, other: Any, table: str) -> None:
-    """Nothing of the step remains, nor its lock: the next to start does it anew."""
-    url = postgres_server.url
-    await start(url, table)
-    slow = replace(EXPAND, step=f"{EXPAND.step} SELECT pg_sleep(600);")
-    upgrading = asyncio.create_task(upgrade(url, table, slow))
-    await helpers.eventually(other, "wait_event = 'PgSleep'", 1)
-    await other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-    with pytest.raises(RepositoryException):
-        await upgrading
-    assert "b" not in await columns(other, table)
-    await upgrade(url, table, EXPAND)
-    assert "b" in await columns(other, table)
-
-
-async def test_an_upgrade_that_fails(postgres_server: Server, table: str) -> None:
-    """Nothing of it remains."""
-    await start(postgres_server.url, table)
-    with pytest.raises(RepositoryException, match="nonsense"):
-        await upgrade(postgres_server.url, table, replace(EXPAND, step=f"{EXPAND.step} nonsense;"))
     await start(postgres_server.url, table)

@@ -18,13 +18,16 @@ not outlive its owner, and so that it can be repeated after a kill in the middle
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from .errors import StorageVersionException
+from .errors import RepositoryException, StorageVersionException
 
 StepT = TypeVar("StepT")
+
+_MARK = re.compile(r"Tasks of Pyncette, format (\d+), readable from (\d+)\.")
 
 
 class Phase(enum.Enum):
@@ -44,6 +47,20 @@ class Format:
 
     written_by: int
     readable_from: int
+
+    @property
+    def mark(self) -> str:
+        """What a table's comment says, where the format stands there."""
+        return (
+            f"Tasks of Pyncette, format {self.written_by}, readable from {self.readable_from}. Pyncette reads this; "
+            "keep it."
+        )
+
+    @classmethod
+    def marked(cls, comment: str | None) -> Format | None:
+        """The format that a table's comment says, None if it is not one of ours."""
+        found = _MARK.match(comment or "")
+        return None if found is None else cls(int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,23 @@ def plan(
         if (each.phase is Phase.EXPAND and each.version > stored.written_by)
         or (each.phase is Phase.CONTRACT and finish and each.version > stored.readable_from)
     ]
+
+
+def not_prepared(
+    stored: Format | None, migrations: Sequence[Migration[StepT]], *, table: str, where: str, backend: str
+) -> RepositoryException:
+    """The exception to raise where a table needs steps that the user wants to run by hand.
+
+    :param backend: its name in options and packages, such as ``"postgres"``.
+    """
+    known = f", from_format={stored.written_by}" if stored else ""
+    how = f"run what pyncette.{backend}.schema_sql({table!r}{known}) returns, or leave out {backend}_skip_table_create"
+    if stored is None:
+        return RepositoryException(f"There is no table {table} ({where}), and it is not to be made: {how}.")
+    return StorageVersionException(
+        f"The table {table} ({where}) has format {stored.written_by}, this release of pyncette-{backend} needs format "
+        f"{newest(migrations)}: {how}."
+    )
 
 
 def newest(migrations: Sequence[Migration[StepT]]) -> int:

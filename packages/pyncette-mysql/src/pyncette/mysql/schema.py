@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from asyncmy.connection import Connection
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
-from pyncette.migrations import Format, Migration, by_hand, newest, plan
+from pyncette.migrations import Format, Migration, by_hand, newest, not_prepared, plan
 from pyncette.resources import load_migrations
 
 from .codec import Dialect
@@ -37,8 +37,6 @@ _ATTEMPTS = 6
 _WAIT_SECONDS = 10
 """How long the server lets one statement wait for another process; then it is sent again."""
 
-_COMMENT = "Tasks of Pyncette, format {written_by}, readable from {readable_from}. Pyncette reads this; keep it."
-_FORMAT = re.compile(r"Tasks of Pyncette, format (\d+), readable from (\d+)\.")
 
 _COLUMNS = {
     "queue": "varbinary(1024)",
@@ -136,16 +134,12 @@ class Schema:
 
     def script(self, step: Migration[str], stored: Format | None) -> str:
         """The statements of one step; the last one changes the comment as well."""
-        comment = f"'{_comment(step.after(stored))}'"
+        comment = f"'{step.after(stored).mark}'"
         names = {"{table}": f"`{self.table}`", "{runs}": f"`{runs_table(self.table)}`", "{format}": comment}
         script = step.step
         for name, value in names.items():
             script = script.replace(name, value)
         return script.strip()
-
-
-def _comment(stored: Format) -> str:
-    return _COMMENT.format(written_by=stored.written_by, readable_from=stored.readable_from)
 
 
 def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:
@@ -177,7 +171,7 @@ async def prepare(connections: Connections, settings: Settings, schema: Schema) 
             stored = recognised(found, schema, settings.where)
             pending = schema.pending(stored, settings.where, finish=settings.finish_upgrade)
             if pending and settings.skip_table_create:
-                raise _not_prepared(stored, schema, settings.where)
+                raise not_prepared(stored, schema.steps, table=schema.table, where=settings.where, backend="mysql")
             return await _change(connection, settings, schema) if pending else found
     except DRIVER_ERRORS as error:
         raise at_start(error, settings) from error
@@ -251,15 +245,14 @@ def recognised(found: Found, schema: Schema, where: str) -> Format | None:
             f"mysql_table_name, or rename the old table first: RENAME TABLE `{schema.table}` TO "
             f"`{schema.table[: _LONGEST_NAME - 3]}_1x`. Then schedule the instances anew."
         )
-    mark = _FORMAT.match(found.comment)
-    if mark is None:
+    stored = Format.marked(found.comment)
+    if stored is None:
         raise StorageVersionException(
             f"{table} is there, but its comment does not say that it is a table of Pyncette. It was left as it is. "
             "Give another mysql_table_name. If the table is Pyncette's and only the comment was lost, restore it: "
             f"ALTER TABLE `{schema.table}` COMMENT = "
-            f"'{_comment(Format(newest(schema.steps), newest(schema.steps)))}'"
+            f"'{Format(newest(schema.steps), newest(schema.steps)).mark}'"
         )
-    stored = Format(int(mark[1]), int(mark[2]))
     # What a table of another format looks like is not known here.
     if stored.written_by == newest(schema.steps) and (faults := _faults(found)):
         raise RepositoryException(f"{table} has been changed: {'; '.join(faults)}. Undo that, or make a new table.")
@@ -295,20 +288,6 @@ def _differences(
         if indexes.get(name) != right
     ]
     return faults if engine == "InnoDB" else [*faults, f"the engine is {engine}, not InnoDB"]
-
-
-def _not_prepared(stored: Format | None, schema: Schema, where: str) -> RepositoryException:
-    known = stored.written_by if stored else 0
-    how = (
-        f"run what pyncette.mysql.schema_sql({schema.table!r}{f', from_format={known}' if known else ''}) returns, or "
-        "leave out mysql_skip_table_create"
-    )
-    if known:
-        return StorageVersionException(
-            f"The table {schema.table} ({where}) has format {known}, this release of pyncette-mysql needs format "
-            f"{newest(schema.steps)}: {how}."
-        )
-    return RepositoryException(f"There is no table {schema.table} ({where}), and it is not to be made: {how}.")
 
 
 async def _change(connection: Connection, settings: Settings, schema: Schema) -> Found:

@@ -7,7 +7,6 @@ it, it is written in the transaction that changes the table, and moves with it t
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from pyncette.errors import RepositoryException, StorageVersionException
-from pyncette.migrations import Format, Migration, by_hand, newest, plan
+from pyncette.migrations import Format, Migration, by_hand, newest, not_prepared, plan
 from pyncette.resources import load_migrations
 
 from .connection import Database
@@ -29,8 +28,6 @@ OLDEST_SERVER = (14, 0)
 _DDL_TIMEOUT = 24 * 3600.0
 """Seconds. An index on millions of rows takes its time, for us or for the process that we wait for."""
 
-_COMMENT = "Tasks of Pyncette, format {written_by}, readable from {readable_from}. Pyncette reads this; keep it."
-_FORMAT = re.compile(r"Tasks of Pyncette, format (\d+), readable from (\d+)\.")
 
 _COLUMNS_OF_1_1_0 = {"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"}
 
@@ -84,11 +81,7 @@ class Schema:
         text = step.step
         for placeholder, name in names.items():
             text = text.replace(placeholder, name)
-        return f"{text.strip()}\n\nCOMMENT ON TABLE {self.table.sql} IS '{_comment(step.after(stored))}';\n"
-
-
-def _comment(stored: Format) -> str:
-    return _COMMENT.format(written_by=stored.written_by, readable_from=stored.readable_from)
+        return f"{text.strip()}\n\nCOMMENT ON TABLE {self.table.sql} IS '{step.after(stored).mark}';\n"
 
 
 def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:
@@ -122,7 +115,9 @@ async def prepare(database: Database, settings: Settings, schema: Schema) -> Non
             stored = await _format(connection, schema, database.where)
             pending = schema.pending(stored, database.where, finish=settings.finish_upgrade)
             if pending and settings.skip_table_create:
-                raise _not_prepared(stored, schema, database.where)
+                raise not_prepared(
+                    stored, schema.steps, table=str(schema.table), where=database.where, backend="postgres"
+                )
             if pending:
                 await _change(connection, schema, database.where, finish=settings.finish_upgrade)
     except DRIVER_ERRORS as error:
@@ -158,9 +153,9 @@ def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence
     :raises StorageVersionException: it is not a table of ours.
     """
     table = schema.table
-    found = _FORMAT.match(comment or "")
-    if found and kind in {"r", "p"}:
-        return Format(int(found[1]), int(found[2]))
+    stored = Format.marked(comment)
+    if stored is not None and kind in {"r", "p"}:
+        return stored
     if set(columns) >= _COLUMNS_OF_1_1_0:
         raise StorageVersionException(
             f"The table {table} ({where}) was written by Pyncette 1.x, and this release can't read it. It was left as "
@@ -171,22 +166,8 @@ def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence
         f"{table} ({where}) is there, but its comment does not say that it is a table of Pyncette. It was left as it "
         "is. Give another postgres_table_name. If the table is Pyncette's and only the comment was lost, as "
         f"pg_dump --no-comments does, restore it: COMMENT ON TABLE {table.sql} IS "
-        f"'{_comment(Format(newest(schema.steps), newest(schema.steps)))}'"
+        f"'{Format(newest(schema.steps), newest(schema.steps)).mark}'"
     )
-
-
-def _not_prepared(stored: Format | None, schema: Schema, where: str) -> RepositoryException:
-    known = stored.written_by if stored else 0
-    how = (
-        f"run what pyncette.postgres.schema_sql({str(schema.table)!r}{f', from_format={known}' if known else ''}) "
-        "returns, or leave out postgres_skip_table_create"
-    )
-    if known:
-        return StorageVersionException(
-            f"The table {schema.table} ({where}) has format {known}, this release of pyncette-postgres needs format "
-            f"{newest(schema.steps)}: {how}."
-        )
-    return RepositoryException(f"There is no table {schema.table} ({where}), and it is not to be made: {how}.")
 
 
 async def _change(connection: Any, schema: Schema, where: str, *, finish: bool) -> None:

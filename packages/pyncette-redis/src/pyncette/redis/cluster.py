@@ -3,7 +3,8 @@
 The driver has a client for clusters, which is not used here. It can go once that client
 
 * follows an ASK to a server that has no slots yet (redis-py issue 4015),
-* sends ASKING and the command that needs it over one connection, also while others are open,
+* sends ASKING and the command that needs it over one connection: redis-py 8.1 takes a free one for each of the two
+  (`RedisCluster._execute_command`; there was no issue about it in November 2026),
 * leaves connections alone that other calls are using when the map changes or one call fails (pull requests 4057, 4207).
 """
 
