@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pyncette._tasks.worker import FURTHER_RENEWAL, WORKERS, Worker, decode_all, place_among
-from pyncette.errors import RepositoryException
+from pyncette.errors import OrphansUnknownException
 from pyncette.memory import MemoryRepository
 from pyncette.record import HELD, Change, Record, RunLine, RunQuestion
 from pyncette.testing import FaultPlan
@@ -110,7 +110,7 @@ async def test_names_that_are_yet_to_be_stored(bench: Bench) -> None:
         assert await operator.orphans() == []
         further = [record for record in await left(bench) if record.key.endswith(":0")]
         assert await bench.repository.swap([Change(record, None) for record in further]) == [APPLIED]
-        with pytest.raises(RepositoryException, match=r"executes 1,500 tasks and lists 1,000 of them so far"):
+        with pytest.raises(OrphansUnknownException, match=r"executes 1,500 tasks and lists 1,000 of them so far"):
             await operator.orphans()
         await pass_time(bench, FURTHER_RENEWAL // 1_000_000)
         assert await operator.orphans() == []

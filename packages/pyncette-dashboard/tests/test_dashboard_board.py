@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from pyncette.errors import RepositoryUnavailableException
 from pyncette_dashboard import board as it
-from pyncette_dashboard.board import Board, Unreachable, _asked
+from pyncette_dashboard.board import Board, Crowded, Question, Unreachable, _asked
 
 
 class Storage:
@@ -34,7 +34,7 @@ async def test_many_ask_at_once_and_the_storage_is_asked_once() -> None:
         board = Board(group)
         async with anyio.create_task_group() as viewers:
             for _ in range(50):
-                viewers.start_soon(board.fresh, "key", storage)
+                viewers.start_soon(board.fresh, Question("key", storage))
         assert storage.asked == 1
 
 
@@ -47,34 +47,77 @@ async def test_two_a_second_once_the_reserve_is_spent(monkeypatch: pytest.Monkey
         monkeypatch.setattr(it, "GLANCE", 10.0)
         storage.cost = 10
         for _ in range(100):
-            await board.get("key", storage, every=0)
+            await board.get(Question("key", storage, 0))
         assert storage.asked == 10, "the reserve"
         for _ in range(60):
             now += 1.0
             for _ in range(20):
-                await board.get("key", storage, every=0)
+                await board.get(Question("key", storage, 0))
         assert storage.asked - 10 == 12, "sixty seconds have 120 questions, ten at a time"
 
 
-async def test_a_page_that_has_no_answer_yet_asks_and_others_pay() -> None:
+async def test_no_time_sees_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if 300 new pages are opened at once: in any time two a second, and the reserve."""
+    now = 1000.0
+    asked: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await checkpoint()
+
+    async def question() -> int:
+        for _ in range(3):
+            _asked.get()[0] += 1
+            asked.append(now)
+            await checkpoint()
+        return 1
+
+    async with anyio.create_task_group() as group:
+        monkeypatch.setattr("pyncette_dashboard.board.anyio.current_time", lambda: now)
+        monkeypatch.setattr("pyncette_dashboard.board.anyio.sleep", sleep)
+        board = Board(group)
+        async with anyio.create_task_group() as viewers:
+            for page in range(300):
+                viewers.start_soon(board.fresh, Question(page, question, costs=3))
+    assert len(asked) == 900
+    assert asked[-1] - asked[0] > 390, "800 beyond the reserve"
+    for first, begin in enumerate(asked):
+        for last in range(first, len(asked), 7):
+            assert last - first + 1 <= it.RATE * (asked[last] - begin) + it.RESERVE + 2
+
+
+async def test_a_new_page_comes_before_refreshes() -> None:
     storage = Storage()
     async with anyio.create_task_group() as group:
         board = Board(group)
-        storage.cost = 150
-        assert await board.fresh("first", storage) == 1
-        assert await board.fresh("second", storage) == 2
-        assert await board.fresh("first", storage, every=0) == 1, "the budget is spent"
-        assert (await board.get("third", storage, must=False, wait=0)).at is None
+        storage.cost = 102
+        assert await board.fresh(Question("first", storage)) == 1
+        assert await board.fresh(Question("first", storage, 0)) == 1, "the budget is spent"
+        assert board.begin(Question("third", storage), must=False).asking is None
+        assert await board.fresh(Question("second", storage)) == 2, "when it is its turn"
+
+
+async def test_a_page_that_waits_in_vain_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(it, "PATIENCE", 0.05)
+    storage = Storage()
+    async with anyio.create_task_group() as group:
+        board = Board(group)
+        storage.cost = 200
+        assert await board.fresh(Question("first", storage)) == 1
+        with pytest.raises(Crowded):
+            await board.fresh(Question("second", storage))
+        group.cancel_scope.cancel()
 
 
 async def test_what_was_changed_from_here_is_asked_for_at_once() -> None:
     storage = Storage()
     async with anyio.create_task_group() as group:
         board = Board(group)
-        assert await board.fresh("key", storage, every=60) == 1
-        assert await board.fresh("key", storage, every=60) == 1
+        assert await board.fresh(Question("key", storage, 60)) == 1
+        assert await board.fresh(Question("key", storage, 60)) == 1
         board.forget()
-        assert await board.fresh("key", storage, every=60) == 2
+        assert await board.fresh(Question("key", storage, 60)) == 2
 
 
 async def test_the_storage_goes_away_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,17 +125,17 @@ async def test_the_storage_goes_away_and_comes_back(monkeypatch: pytest.MonkeyPa
     storage = Storage()
     async with anyio.create_task_group() as group:
         board = Board(group)
-        assert await board.fresh("key", storage, every=0) == 1
+        assert await board.fresh(Question("key", storage, 0)) == 1
         storage.down = True
-        assert await board.fresh("key", storage, every=0) == 1, "what was known before"
+        assert await board.fresh(Question("key", storage, 0)) == 1, "what was known before"
         assert board.trouble is not None
         assert board.trouble.error == "connection refused"
         since = board.trouble.since
         with pytest.raises(Unreachable, match="connection refused"):
-            await board.fresh("other", storage)
+            await board.fresh(Question("other", storage))
         assert board.trouble.since == since
         storage.down = False
-        assert await board.fresh("key", storage, every=0) > 1
+        assert await board.fresh(Question("key", storage, 0)) > 1
         assert board.trouble is None
 
 
@@ -106,7 +149,7 @@ async def test_while_it_is_away_it_is_asked_once_a_second(monkeypatch: pytest.Mo
         for place in range(100):
             now += 0.1
             with pytest.raises(Unreachable):
-                await board.fresh(place, storage)
+                await board.fresh(Question(place, storage))
         assert 9 <= storage.asked <= 11
 
 
@@ -118,8 +161,8 @@ async def test_what_is_refused_is_raised_and_not_kept() -> None:
     async with anyio.create_task_group() as group:
         board = Board(group)
         with pytest.raises(LookupError, match="no such task"):
-            await board.fresh("key", refuse)
-        assert await board.fresh("key", storage) == 1
+            await board.fresh(Question("key", refuse))
+        assert await board.fresh(Question("key", storage)) == 1
 
 
 async def test_old_answers_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +170,6 @@ async def test_old_answers_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     async with anyio.create_task_group() as group:
         board = Board(group)
         for place in range(50):
-            await board.fresh(place, Storage())
+            await board.fresh(Question(place, Storage()))
         assert board.age(49) < 60
         assert board.age(0) == float("inf")

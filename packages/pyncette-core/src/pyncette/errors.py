@@ -102,6 +102,16 @@ class RecordRefusedException(RepositoryException):
     """The storage will never take this record, for example because it is larger than the storage allows."""
 
 
+class UnsupportedException(RepositoryException):
+    """The storage lacks an optional capability, such as the log of runs."""
+
+
+class OrphansUnknownException(RepositoryException):
+    """Which tasks are orphans can't be determined yet: a worker has not stored all the tasks that it executes. Trying
+    again in a few minutes will succeed.
+    """
+
+
 class StorageVersionException(RepositoryException):
     """The storage holds data of another version of Pyncette. It was left as it is."""
 

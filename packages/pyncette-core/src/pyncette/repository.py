@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import lease
-from .errors import RepositoryException
+from .errors import UnsupportedException
 from .findings import Finding
 from .record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
 
@@ -169,7 +169,7 @@ class Repository(ABC):
         :raises ValueError: it is closed, no transaction is open, or it belongs to another database; the message says
             what to write.
         """
-        raise RepositoryException(
+        raise UnsupportedException(
             "This storage takes no part in the caller's transactions: transaction=… works on PostgreSQL, MySQL and "
             "files of SQLite, with asyncio. Leave it out, and see to it that the call can be repeated."
         )
@@ -183,11 +183,11 @@ class Repository(ABC):
 
         Sees every line that was acknowledged. Fewer than the question's limit means that there are no more.
         """
-        raise RepositoryException("This storage keeps no log of runs.")
+        raise UnsupportedException("This storage keeps no log of runs.")
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
         """Delete at most ``limit`` lines with ``ended_at < before``; returns how many. Never delays claims."""
-        raise RepositoryException("This storage keeps no log of runs.")
+        raise UnsupportedException("This storage keeps no log of runs.")
 
     async def diagnose(self) -> list[Finding]:
         """The store's self-check against the requirements in its documentation: version, persistence, permissions,

@@ -6,7 +6,7 @@ import datetime
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -27,6 +27,9 @@ RATE = 2.0
 
 RESERVE = 100.0
 """Questions that may be asked at once after a time without any: a page that is opened first needs several."""
+
+ACTED = 10.0
+"""Further ones that an operator's action allows, so that its result is seen at once."""
 
 AT_ONCE = 4
 """Questions that are under way at the same time."""
@@ -62,6 +65,25 @@ class Unreachable(Exception):
     """The storage does not answer, and nothing is known from before."""
 
 
+class Crowded(Unreachable):
+    """More was asked for than the storage may be asked, so that a page has waited in vain for its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """Something to ask the storage.
+
+    :ivar key: viewers with the same key share the answer.
+    :ivar every: seconds for which an answer will do.
+    :ivar costs: queries that it takes, until the first answer has shown it; 0 if the storage is not asked at all.
+    """
+
+    key: Hashable
+    ask: Callable[[], Awaitable[T]]
+    every: float = 2.0
+    costs: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """The storage does not answer.
@@ -80,36 +102,57 @@ class Answer(Generic[T]):
 
     :ivar value: the answer; None while there is none.
     :ivar at: when it was given; None while there is none.
+    :ivar costs: queries that it took last; None while it was never given.
+    :ivar asked: when the question was last asked; outdated: whether something was changed since.
+    :ivar asking: set when the question that is under way has been answered.
     """
 
     value: T | None = None
     at: datetime.datetime | None = None
     refused: Exception | None = None
+    costs: int | None = None
     asked: float = -math.inf
     outdated: bool = False
     asking: anyio.Event | None = None
 
 
 class Budget:
-    """How many queries may be sent: a number per second, and a reserve."""
+    """How many queries may be sent: a number per second, and a reserve.
+
+    In any ``seconds`` they are at most ``rate * seconds + reserve``, and what the last question takes beyond one query.
+    Each action of an operator adds :data:`ACTED`.
+    """
 
     def __init__(self, rate: float = RATE, reserve: float = RESERVE) -> None:
         self._rate = rate
         self._reserve = reserve
         self._left = reserve
         self._at = anyio.current_time()
+        self._line = anyio.Lock()
 
     @property
     def left(self) -> float:
-        """Questions that may be asked now; below zero after pages that had to be answered."""
+        """Queries that may be sent now; below zero by what the last question took beyond one."""
         now = anyio.current_time()
         self._left = min(self._reserve, self._left + (now - self._at) * self._rate)
         self._at = now
         return self._left
 
-    def spend(self, questions: int) -> None:
-        """This many were sent."""
-        self._left = self.left - questions
+    @property
+    def crowded(self) -> bool:
+        """Whether pages wait for their turn."""
+        return self._line.locked()
+
+    def spend(self, questions: float) -> None:
+        """This many are sent, or were not sent after all if it is negative."""
+        self._left = min(self._reserve, self.left - questions)
+
+    async def turn(self, questions: int) -> None:
+        """Wait for the turn of what is going to take this many queries, and spend them."""
+        async with self._line:
+            if (left := self.left) <= 0:
+                await anyio.sleep(-left / self._rate + 0.001)
+            self.spend(questions)
 
 
 class Board:
@@ -128,46 +171,61 @@ class Board:
         self._answers: OrderedDict[Hashable, Answer[Any]] = OrderedDict()
         self._probed = -math.inf
 
-    async def get(
-        self,
-        key: Hashable,
-        question: Callable[[], Awaitable[T]],
-        *,
-        every: float = 2.0,
-        wait: float = PATIENCE,
-        must: bool = True,
-    ) -> Answer[T]:
-        """What is known; asks if that is older than ``every`` seconds and there is budget.
+    def begin(self, question: Question[T], *, must: bool = True) -> Answer[T]:
+        """Ask, without waiting for the answer, if what is known is too old and there is budget.
 
-        :param wait: seconds to wait for a first answer.
-        :param must: ask for what is not known at all even if the budget is spent; later pages wait for that.
+        :param must: ask for what is not known at all even if the budget is spent, as soon as it allows.
+        """
+        answer = self._answer(question.key)
+        if answer.asking is None and self._may_ask(answer, question, must):
+            answer.asking = anyio.Event()
+            expected = question.costs if answer.costs is None else answer.costs
+            probes = self.trouble is not None
+            waits = expected > 0 and not probes and (self._budget.left <= 0 or self._budget.crowded)
+            if not waits:
+                self._budget.spend(expected)
+            self._group.start_soon(self._ask, answer, question.ask, expected, waits)
+        return answer
+
+    async def wait(self, answers: Iterable[Answer[Any]], seconds: float) -> None:
+        """Wait until all that is being asked is answered, but no longer than this."""
+        with anyio.move_on_after(seconds):
+            for answer in answers:
+                if answer.asking is not None:
+                    await answer.asking.wait()
+
+    async def get(self, question: Question[T]) -> Answer[T]:
+        """What is known; asks if that is too old.
+
         :raises Unreachable: nothing is known, and the storage does not answer.
         :raises LookupError, ValueError: what the question raised.
         """
-        answer = self._answer(key)
-        if answer.asking is None and self._may_ask(answer, every, must):
-            answer.asking = anyio.Event()
-            self._group.start_soon(self._ask, answer, question)
-        if answer.asking is not None:
-            with anyio.move_on_after(wait if answer.at is None else min(wait, GLANCE)):
-                await answer.asking.wait()
+        answer = self.begin(question)
+        await self.wait([answer], PATIENCE if answer.at is None else GLANCE)
         if answer.refused is not None:
-            self._answers.pop(key, None)
+            self._answers.pop(question.key, None)
             raise answer.refused
         if answer.at is None and self.trouble is not None:
             raise Unreachable(self.trouble.error)
         return answer
 
-    async def fresh(self, key: Hashable, question: Callable[[], Awaitable[T]], *, every: float = 2.0) -> T:
+    async def fresh(self, question: Question[T]) -> T:
         """The answer alone, for pages that can't go without it.
 
         :raises Unreachable: nothing is known, and the storage does not answer.
         """
-        answer = await self.get(key, question, every=every)
+        answer = await self.get(question)
         if answer.at is None:
+            if self._budget.crowded:
+                raise Crowded("Many pages are being opened, and the storage is asked one question after another.")
             raise Unreachable("the storage has not answered yet")
         value: T = answer.value  # type: ignore[assignment] # None only if that is the answer
         return value
+
+    def known(self, key: Hashable) -> Any:
+        """The last answer; None if there is none."""
+        answer = self._answers.get(key)
+        return None if answer is None else answer.value
 
     def age(self, key: Hashable) -> float:
         """Seconds since the question was asked; infinite if it never was."""
@@ -178,6 +236,7 @@ class Board:
         """Something was changed from here: pages show it at once."""
         for answer in self._answers.values():
             answer.outdated = True
+        self._budget.spend(-ACTED)
 
     def _answer(self, key: Hashable) -> Answer[Any]:
         answer = self._answers.setdefault(key, Answer())
@@ -186,31 +245,37 @@ class Board:
             self._answers.popitem(last=False)
         return answer
 
-    def _may_ask(self, answer: Answer[Any], every: float, must: bool) -> bool:
+    def _may_ask(self, answer: Answer[Any], question: Question[Any], must: bool) -> bool:
         now = anyio.current_time()
+        if question.costs == 0:
+            return answer.at is None or now - answer.asked >= question.every
         if self.trouble is not None:
             if now - self._probed < PROBE:
                 return False
             self._probed = now
             return True
-        if answer.outdated:
-            return must or self._budget.left > -RESERVE
-        if answer.at is None and must:
+        if must and (answer.outdated or answer.at is None):
             return True
-        return now - answer.asked >= every and self._budget.left > 0
+        due = answer.outdated or now - answer.asked >= question.every
+        return due and self._budget.left > 0 and not self._budget.crowded
 
-    async def _ask(self, answer: Answer[Any], question: Callable[[], Awaitable[Any]]) -> None:
+    async def _ask(
+        self, answer: Answer[Any], question: Callable[[], Awaitable[Any]], expected: int, waits: bool
+    ) -> None:
         count = [0]
         _asked.set(count)
-        answer.outdated = False
         try:
+            if waits:
+                await self._budget.turn(expected)
             async with self._at_once:
+                answer.outdated = False
                 answer.asked = anyio.current_time()
                 with anyio.fail_after(PATIENCE):
                     answer.value = await question()
             answer.at = datetime.datetime.now(datetime.UTC)
             answer.refused = None
-            if self.trouble is not None:
+            answer.costs = count[0]
+            if self.trouble is not None and count[0]:
                 logger.warning("The storage answers again.")
                 self.trouble = None
         except TROUBLES as e:
@@ -219,7 +284,7 @@ class Board:
             answer.refused = e
         finally:
             self.asked += count[0]
-            self._budget.spend(count[0])
+            self._budget.spend(count[0] - expected)
             if answer.asking is not None:
                 answer.asking.set()
                 answer.asking = None

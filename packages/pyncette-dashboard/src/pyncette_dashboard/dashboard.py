@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.routing import Mount
@@ -25,6 +26,7 @@ from .desk import Desk
 from .guard import HEADERS, Guard
 from .jobs import Jobs
 from .session import Signer
+from .templating import compile_templates
 from .views import routes
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ class Dashboard:
         async with AsyncExitStack() as stack:
             if context is None:
                 context = await stack.enter_async_context(self._app.create(fixtures=False, **self._options))
+            await anyio.to_thread.run_sync(compile_templates)
             async with anyio.create_task_group() as group:
                 self._desk = Desk(context, Board(group), Jobs(group), self._title, self._hide_arguments)
                 try:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pyncette import Finding, PyncetteContext, StoredTask, Task, TaskState, Worker
 from pyncette.errors import RepositoryException
 
 from . import questions
-from .board import Board
+from .board import Answer, Board, Question
 from .jobs import Jobs
 from .questions import Pulse, Size
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-SHORT = 0.05
-"""Seconds that a page with many answers waits for one that it can go without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +43,19 @@ class Desk:
 
     async def tasks(self) -> list[StoredTask]:
         """All tasks."""
-        return await self.shared("tasks", self.context.tasks, every=20)
+        return await self.shared("tasks", self.context.tasks, every=20, costs=2)
 
     async def workers(self) -> list[Worker]:
         """Those at work."""
-        return await self.shared("workers", self.context.workers, every=5)
+        return await self.board.fresh(self._workers)
 
     async def orphans(self) -> list[StoredTask]:
         """What no worker executes."""
-        return await self.shared("orphans", lambda: questions.orphans(self.context), every=60)
+        return await self.board.fresh(self._orphans)
 
     async def checked(self) -> list[Finding]:
         """What the storage finds when it checks itself; takes its time, so nothing as long as that is not known."""
-        answer = await self.board.get("checked", self.context.diagnose, every=300, wait=SHORT, must=False)
+        answer = self.board.begin(Question("checked", self.context.diagnose, every=300), must=False)
         return answer.value or []
 
     async def stored(self, name: str, kind: str = "") -> StoredTask:
@@ -81,52 +78,55 @@ class Desk:
             self.templates[known] = self.context.task_of(stored)
         return self.templates[known]
 
-    async def pulse(self, task: Task) -> Pulse:
-        """How a task is doing."""
-        return await self.shared(("pulse", task.name, task.kind), lambda: questions.pulse(self.context, task), every=4)
-
     async def size(self, task: Task) -> Size:
         """How large a template is."""
-        return await self.shared(("size", task.name, task.kind), lambda: questions.size(self.context, task), every=60)
+        return await self.board.fresh(self._size_of(task))
 
-    async def glance(self, stored: StoredTask) -> tuple[Pulse | None, Size | None]:
-        """What is known of a task on a page with many of them; None for what is not known yet."""
-        try:
-            task = await self.template(stored.name, stored.kind)
-        except LookupError:
-            return None, None
-        beat = await self.board.get(
-            ("pulse", task.name, task.kind),
-            lambda: questions.pulse(self.context, task),
-            every=4,
-            wait=SHORT,
-            must=False,
-        )
-        if not task.dynamic:
-            return beat.value, None
-        known = await self.board.get(
-            ("size", task.name, task.kind),
-            lambda: questions.size(self.context, task),
-            every=60,
-            wait=SHORT,
-            must=False,
-        )
-        return beat.value, known.value
+    def begin(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
+        """Ask how tasks are doing, how large they are and who executes them, without waiting for the answers. The ones
+        of which it is oldest are asked for first."""
+        self.board.begin(self._workers)
+        self.board.begin(self._orphans)
+        asked: list[Answer[Any]] = []
+        for stored in sorted(tasks, key=lambda each: self.board.age(("pulse", each.name, each.kind)), reverse=True):
+            task = self.context.task_of(stored)
+            asked.append(self.board.begin(self._pulse_of(task), must=False))
+            if task.dynamic:
+                asked.append(self.board.begin(self._size_of(task), must=False))
+        return asked
 
-    def age(self, stored: StoredTask) -> float:
-        """Seconds since it was asked how a task is doing."""
-        return self.board.age(("pulse", stored.name, stored.kind))
+    def glance(self, stored: StoredTask) -> tuple[Pulse | None, Size | None]:
+        """What is known of a task; None for what is not known yet."""
+        about = (stored.name, stored.kind)
+        return self.board.known(("pulse", *about)), self.board.known(("size", *about))
+
+    @property
+    def _workers(self) -> Question[list[Worker]]:
+        return Question("workers", self.context.workers, every=5)
+
+    @property
+    def _orphans(self) -> Question[list[StoredTask]]:
+        return Question("orphans", lambda: questions.orphans(self.context), every=60, costs=2)
+
+    def _pulse_of(self, task: Task) -> Question[Pulse]:
+        costs = 3 if task.dynamic else 1
+        key = ("pulse", task.name, task.kind)
+        return Question(key, lambda: questions.pulse(self.context, task), every=4, costs=costs)
+
+    def _size_of(self, task: Task) -> Question[Size]:
+        key = ("size", task.name, task.kind)
+        return Question(key, lambda: questions.size(self.context, task), every=60, costs=4)
 
     async def instance(self, task: Task, name: str | None) -> TaskState | None:
         """One instance, or a static task."""
         return await self.shared(("instance", task.name, task.kind, name), lambda: self.context.get_task(task, name))
 
-    async def shared(self, key: Hashable, question: Callable[[], Awaitable[T]], *, every: float = 2.0) -> T:
+    async def shared(self, key: Hashable, ask: Callable[[], Awaitable[T]], *, every: float = 2.0, costs: int = 1) -> T:
         """The answer to a question that all viewers share.
 
         :raises Unreachable: nothing is known, and the storage does not answer.
         """
-        return await self.board.fresh(key, question, every=every)
+        return await self.board.fresh(Question(key, ask, every, costs))
 
     async def note(self, who: str, what: str, task: str, instance: str | None, detail: str) -> None:
         """Write to the log of actions. What was done is done, so that its failure is no failure of the act."""

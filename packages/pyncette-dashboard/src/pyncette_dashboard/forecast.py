@@ -30,6 +30,7 @@ class Forecast:
     :ivar buckets: by task, how many there are in each span of time.
     :ivar sampled: whether they are estimates.
     :ivar cut: whether some schedules were too many to be followed.
+    :ivar pending: whether they are still being counted: there is nothing yet.
     """
 
     start: datetime.datetime
@@ -37,6 +38,7 @@ class Forecast:
     buckets: Mapping[str, Sequence[float]]
     sampled: bool
     cut: bool
+    pending: bool = False
 
     @property
     def totals(self) -> list[float]:
@@ -121,16 +123,19 @@ class _Spans:
     def _of_interval(
         self, first: datetime.datetime, interval: datetime.timedelta, end: datetime.datetime
     ) -> Iterator[tuple[int, float]]:
-        """Those after the first, counted and not listed."""
-        before = max(0, (self._start - first) // interval)  # what is overdue is caught up with, or not: who knows
-        for place in range(self._place(first), self._count):
-            until = min(self._start + (place + 1) * self._step, end)
-            number = max(-((first - until) // interval) - 1, before)
-            if number > before:
-                yield place, number - before
-            before = number
-            if until == end:
-                return
+        """Those after the first. What is overdue is caught up with, or not: nobody knows yet."""
+        passed = max(0, (self._start - first) // interval)
+        begin, every, step = _micros(first - self._start), _micros(interval), _micros(self._step)
+        until = _micros(end - self._start)
+        if every >= step:
+            for moment in range(begin + (passed + 1) * every, until, every):
+                yield moment // step, 1
+            return
+        for place in range(self._place(first), -(-until // step)):  # counted and not listed
+            number = max(-((begin - min((place + 1) * step, until)) // every) - 1, passed)
+            if number > passed:
+                yield place, number - passed
+            passed = number
 
     def _of_cron(self, cron: _Cron) -> list[datetime.datetime]:
         if cron not in self._crons:
@@ -144,6 +149,10 @@ class _Spans:
             self._left -= len(found)
             self._crons[cron] = found
         return self._crons[cron]
+
+
+def _micros(value: datetime.timedelta) -> int:
+    return value // datetime.timedelta(microseconds=1)
 
 
 def _of_cron(

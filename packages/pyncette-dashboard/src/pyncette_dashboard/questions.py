@@ -19,7 +19,7 @@ from pyncette import (
     TaskState,
     Worker,
 )
-from pyncette.errors import RepositoryException
+from pyncette.errors import OrphansUnknownException, UnsupportedException
 from pyncette_cli.checkup import (
     LATE,
     clock_found,
@@ -113,20 +113,16 @@ async def runs_page(context: PyncetteContext, task: Task | None = None, **questi
     """A page of the log; an empty one if the storage keeps none."""
     try:
         return await context.runs(task, question.pop("instance", None), **question)
-    except RepositoryException as e:
-        if "keeps no log" in str(e):
-            return RunsPage([], None)
-        raise
+    except UnsupportedException:
+        return RunsPage([], None)
 
 
 async def orphans(context: PyncetteContext) -> list[StoredTask]:
     """What nobody executes; none while that can't be determined."""
     try:
         return await context.orphans()
-    except RepositoryException as e:
-        if "can't be determined" in str(e):
-            return []
-        raise
+    except OrphansUnknownException:
+        return []
 
 
 def now_of(context: PyncetteContext) -> datetime.datetime:

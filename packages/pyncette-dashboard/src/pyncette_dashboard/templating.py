@@ -100,3 +100,9 @@ ENVIRONMENT.filters.update(
         "whole_moment": whole_moment,
     }
 )
+
+
+def compile_templates() -> None:
+    """All of them, so that no page has to wait for its own."""
+    for name in ENVIRONMENT.list_templates():
+        ENVIRONMENT.get_template(name)

@@ -19,7 +19,7 @@ from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.policies import MOST_RUNS, ExecutionMode, Policies
 from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
-from pyncette.errors import RepositoryException
+from pyncette.errors import OrphansUnknownException
 from pyncette.record import Queue
 
 from .bulk import Progress, store_all, tell
@@ -106,7 +106,7 @@ class Inventory:
         workers = await self._registry.alive()
         for worker in workers:
             if worker.task_count > len(worker.tasks):
-                raise RepositoryException(
+                raise OrphansUnknownException(
                     f"The worker {worker.name!r} executes {worker.task_count:,} tasks and lists {len(worker.tasks):,} "
                     "of them so far: orphans can't be determined yet. Try again in a few minutes."
                 )

@@ -149,7 +149,8 @@ class Steering(Holding):
         They are kept: an app that declares such a task again finds all its instances. Workers with
         ``register_worker=False`` are not taken into account.
 
-        :raises RepositoryException: the storage failed, or a worker has not yet stored which tasks it executes.
+        :raises OrphansUnknownException: a worker has not yet stored which tasks it executes.
+        :raises RepositoryException: the storage failed.
         """
         self._calls.check_loop("orphans")
         return await self._inventory.orphans()
@@ -190,7 +191,8 @@ class Steering(Holding):
         :param limit: the maximum size of the page; ``batch_size`` by default.
         :param continuation_token: from the previous page, with the same filters.
         :raises ValueError: an argument is not valid.
-        :raises RepositoryException: the storage keeps no log, or failed.
+        :raises UnsupportedException: the storage keeps no log.
+        :raises RepositoryException: the storage failed.
         """
         self._calls.check_loop("runs")
         key = None if task is None or instance_name is None else locate(task, instance_name)[1].key

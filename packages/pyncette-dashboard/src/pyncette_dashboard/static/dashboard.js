@@ -11,6 +11,7 @@
 
   const shown = document.getElementById("live-state");
   let busy = false;
+  let hurried = 0;
 
   function say(text, bad) {
     if (!shown) return;
@@ -25,8 +26,13 @@
     htmx.trigger(live, "refresh");
   }
 
+  function complete() {  // what the server did not know in time, it knows soon
+    const live = document.getElementById("live");
+    if (live && "partial" in live.dataset && hurried++ < 5) setTimeout(refresh, 250);
+  }
+
   document.addEventListener("htmx:before:request", () => { busy = true; });
-  document.addEventListener("htmx:finally:request", () => { busy = false; });
+  document.addEventListener("htmx:finally:request", () => { busy = false; complete(); });
   document.addEventListener("htmx:after:request", () => say("Live", false));
   document.addEventListener("htmx:error", () => { busy = false; say("The dashboard does not answer", true); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
@@ -40,6 +46,7 @@
     const named = document.getElementById("zone");
     if (named) named.textContent = zone;
     if (!told) setTimeout(refresh, 100);  // htmx is ready then
+    complete();
     setInterval(refresh, EVERY);
   });
 })();

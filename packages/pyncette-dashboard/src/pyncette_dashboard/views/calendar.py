@@ -11,7 +11,7 @@ from starlette.responses import Response
 from pyncette_dashboard.forecast import Forecast, herds
 from pyncette_dashboard.page import Page
 
-from .shown import foreseen, rows_of, samples_of
+from .shown import foreseen, is_partial, rows_of, samples_of
 
 DAYS = (1, 3, 7, 14)
 HOUR = datetime.timedelta(hours=1)
@@ -58,6 +58,7 @@ async def calendar(page: Page) -> Response:
     seen = await foreseen(page.desk, "calendar", samples, start, HOUR, days * 24)
     return page.render(
         "calendar.html",
+        partial=is_partial(rows, seen),
         days=_days(page, seen),
         chosen=days,
         choices=DAYS,

@@ -14,6 +14,8 @@ from pyncette_dashboard.jobs import Job, new_job
 from pyncette_dashboard.page import Page, Refused
 from pyncette_dashboard.questions import now_of
 
+from .shown import rows_of
+
 LOOKED_AT = 500
 """Dead instances of a task that are grouped; of further ones the number is known."""
 
@@ -58,17 +60,16 @@ class DeadOfTask:
 
 async def dead(page: Page) -> Response:
     desk, wanted, kind = page.desk, page.asked("task"), page.asked("kind")
+    tasks = [each for each in await desk.tasks() if wanted in ("", each.name) and kind in ("", each.kind)]
     found = []
-    for stored in await desk.tasks():
-        if wanted and (stored.name != wanted or kind not in ("", stored.kind)):
-            continue
-        beat, _ = await desk.glance(stored)
-        if beat is not None and beat.dead.value:
+    for row in await rows_of(desk, tasks):
+        if row.pulse is not None and row.pulse.dead.value:
+            stored = row.stored
             template = await desk.template(stored.name, stored.kind)
             states, whole = await _dead_of(desk, template)
             if states:
                 groups = _grouped(stored.name, stored.kind, states, whole)
-                found.append(DeadOfTask(stored.name, stored.kind, beat.dead, groups))
+                found.append(DeadOfTask(stored.name, stored.kind, row.pulse.dead, groups))
     jobs = [job for job in desk.jobs.all() if job.ended_at is None]
     return page.render("dead.html", found=found, jobs=jobs, task=wanted)
 

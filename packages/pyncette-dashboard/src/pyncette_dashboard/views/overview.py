@@ -7,9 +7,10 @@ import datetime
 from starlette.responses import Response
 
 from pyncette_dashboard import questions
+from pyncette_dashboard.board import Question
 from pyncette_dashboard.page import Page
 
-from .shown import Row, foreseen, newest_of, occurrences_chart, outcomes_chart, rows_of, samples_of
+from .shown import Row, foreseen, is_partial, newest_of, occurrences_chart, outcomes_chart, rows_of, samples_of
 
 PER_PAGE = 50
 """Tasks on a page."""
@@ -26,16 +27,18 @@ async def overview(page: Page) -> Response:
     matching = [each for each in stored if wanted in each.name.casefold()]
     number = max(int(page.asked("page") or 1), 1) if (page.asked("page") or "1").isdecimal() else 1
     shown = matching[(number - 1) * PER_PAGE : number * PER_PAGE]
-    rows = await rows_of(desk, shown)
+    log = Question("log", lambda: questions.runs_of(desk.context, limit=questions.LOGGED), every=10)
+    logged = desk.board.begin(log, must=False)
+    rows = await rows_of(desk, shown, logged)
     workers = await desk.workers()
     start = now.replace(minute=now.minute // 30 * 30, second=0, microsecond=0)
     seen = await foreseen(desk, "day", samples_of(rows), start, HALF_HOUR, 48)
-    logged = await desk.shared("log", lambda: questions.runs_of(desk.context, limit=questions.LOGGED), every=10)
-    runs = logged or newest_of([state for row in rows if row.size for state in row.size.sample], questions.LOGGED)
+    runs = logged.value or newest_of([state for row in rows if row.size for state in row.size.sample], questions.LOGGED)
     known = [(row.stored.name, row.pulse, row.size) for row in rows if row.pulse is not None]
     found = questions.findings(desk.context, stored, workers, await desk.orphans(), known, await desk.checked())
     return page.render(
         "overview.html",
+        partial=is_partial(rows, seen),
         rows=rows,
         tiles=_tiles(rows),
         workers=workers,

@@ -6,12 +6,14 @@ import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio.to_thread
 
 from pyncette import Count, StoredTask, TaskState
 from pyncette_cli.values import counted, span
+from pyncette_dashboard.board import Answer, Question
 from pyncette_dashboard.charts import Chart, stacked
 from pyncette_dashboard.desk import Desk
 from pyncette_dashboard.forecast import Forecast, forecast
@@ -22,6 +24,9 @@ OUTCOMES = ("succeeded", "failed", "unknown", "superseded", "skipped", "withdraw
 
 SETTLED = ("succeeded", "failed", "unknown")
 """What a success rate counts."""
+
+SHORT = 0.03
+"""Seconds that a page waits for what it can show at its next refresh as well."""
 
 COLUMNS = 48
 """Bars of the chart of outcomes."""
@@ -104,16 +109,18 @@ def newest_of(states: Sequence[TaskState], most: int) -> list[Run]:
     return sorted(found, key=lambda run: run.ended_at, reverse=True)[:most]  # type: ignore[arg-type, return-value] # none is None
 
 
-async def rows_of(desk: Desk, tasks: Sequence[StoredTask]) -> list[Row]:
-    """What is known of tasks; the ones of which it is oldest are asked for first."""
+async def rows_of(desk: Desk, tasks: Sequence[StoredTask], *others: Answer[Any]) -> list[Row]:
+    """What is known of tasks.
+
+    :param others: what else is under way for the page, and can be shown later as well.
+    """
+    asked = desk.begin(tasks)
     left_over = {(task.name, task.kind) for task in await desk.orphans()}
     any_worker = bool(await desk.workers())
-    found: dict[StoredTask, Row] = {}
-    for each in sorted(tasks, key=desk.age, reverse=True):
-        beat, known = await desk.glance(each)
-        orphan = any_worker and (each.name, each.kind) in left_over
-        found[each] = Row(each, beat, known, orphan, desk.now)
-    return [found[each] for each in tasks]
+    await desk.board.wait([*asked, *others], SHORT)
+    return [
+        Row(each, *desk.glance(each), any_worker and (each.name, each.kind) in left_over, desk.now) for each in tasks
+    ]
 
 
 def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], float]]:
@@ -133,13 +140,21 @@ def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], floa
 async def foreseen(
     desk: Desk, key: str, samples: Samples, start: datetime.datetime, step: datetime.timedelta, count: int
 ) -> Forecast:
-    """The occurrences of some time, computed twice a minute at most."""
+    """The occurrences of some time, computed twice a minute at most; pending if that takes longer than a page may."""
     about = (key, start, step, count, tuple((name, len(states)) for name, (states, _) in samples.items()))
 
     async def compute() -> Forecast:
         return await anyio.to_thread.run_sync(forecast, dict(samples), start, step, count)
 
-    return await desk.shared(about, compute, every=30)
+    answer = desk.board.begin(Question(about, compute, every=30, costs=0))
+    if answer.at is None:
+        await desk.board.wait([answer], SHORT)
+    return answer.value or Forecast(start, step, {}, sampled=False, cut=False, pending=True)
+
+
+def is_partial(rows: Sequence[Row], seen: Forecast) -> bool:
+    """Whether some of it was not known in time, so that the page is to be refreshed at once."""
+    return seen.pending or any(row.pulse is None for row in rows)
 
 
 def occurrences_chart(seen: Forecast, zone: ZoneInfo, what: str) -> Chart:

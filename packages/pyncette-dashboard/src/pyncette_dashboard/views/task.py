@@ -13,7 +13,7 @@ from pyncette_dashboard.questions import FAR
 
 from .acting import fitting
 from .instance import declared_policies, show_one
-from .shown import foreseen, occurrences_chart, rows_of, samples_of
+from .shown import foreseen, is_partial, occurrences_chart, rows_of, samples_of
 
 PER_PAGE = 50
 
@@ -37,6 +37,7 @@ async def task(page: Page) -> Response:
     seen = await foreseen(desk, f"day of {stored.name}", samples_of([row]), start, HALF_HOUR, 48)
     return page.render(
         "task.html",
+        partial=is_partial([row], seen),
         row=row,
         stored=stored,
         verbs=fitting(stored, template, None, None),

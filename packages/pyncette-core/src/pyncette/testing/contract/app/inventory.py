@@ -95,6 +95,25 @@ class InventoryContract(AppBase):
             assert len(await listed(context, parted)) == 3, "what comes back finds its instances"
             assert await listed(context, removed) == []
 
+    async def test_actions(self, bench: Bench) -> None:
+        """What operators did is listed newest first, page by page, by whichever program; it is kept for 90 days."""
+        async with bench.app().create() as ada, bench.app().create() as eve:
+            for number, context in enumerate((ada, eve, ada, eve, ada)):
+                await context.note_action("ada", "pause", task="a:b", instance=f"“{number}”\n", detail=str(number))
+                await bench.advance(1)
+            await self.shows(lambda: eve.actions(10), 5, of=lambda page: len(page.actions))
+            first = await eve.actions(3)
+            rest = await eve.actions(3, first.continuation_token)
+            found = [*first.actions, *rest.actions]
+            assert [action.detail for action in found] == ["4", "3", "2", "1", "0"]
+            assert rest.continuation_token is None
+            assert (found[0].at, found[0].task, found[0].instance) == (moment(4), "a:b", "“4”\n")
+            assert await eve.tasks() == []
+            await bench.advance(90 * 86_400 - 3)
+            await eve.note_action("eve", "resume")
+            page = await self.shows(lambda: ada.actions(10), 4, of=lambda page: len(page.actions))
+            assert [action.detail for action in page.actions] == ["", "4", "3", "2"]
+
     async def test_another_partition_count(self, bench: Bench) -> None:
         """Is refused when the app starts, and when it schedules, with an explanation: instances would not be found."""
         for count in (3, 4):
