@@ -208,6 +208,8 @@ class Simulation:
             if app.context is not None:
                 app.context.shutdown()
             else:
+                now = self._world.now
+                self.history.faults.append(Fault(now, now, app.process.name, "cancelled"))
                 app.scope.cancel()
 
         self._spawn(app.process, shut_down())
