@@ -17,7 +17,7 @@ from pyncette import Context, Pyncette, PyncetteContext, Task
 from pyncette._tasks import control
 from pyncette._tasks.control import Asked, Control, Pause, Window
 from pyncette._tasks.names import Kind
-from pyncette.errors import PyncetteException, TaskNotFoundException
+from pyncette.errors import PartitionCountException, PyncetteException, TaskNotFoundException
 from pyncette.events import OperationFinished
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer
@@ -257,3 +257,31 @@ def test_a_run_that_is_found_without_is_not_noted() -> None:
     noted = nothing.ask("task", run, held=True)
     assert noted.asked == (run,)
     assert noted.ask("task", run, held=True) is noted
+
+
+async def test_a_count_that_was_purged_is_stored_again() -> None:
+    """A program that has checked it long ago schedules anew; nobody may look for the instance elsewhere."""
+    world = World()
+    app, template = world.declared("partitioned", partition_count=3, register_worker=False)
+    other, elsewhere = world.declared("partitioned", partition_count=4, register_worker=False)
+    async with app.create() as context:
+        await context.schedule_task(template, "before")
+        async with Pyncette(lambda: nullcontext(world.store), clock=world.clock).create() as operator:
+            assert await operator.purge("task") == 1
+        await world.clock.advance(MINUTE)
+        await context.schedule_task(template, "after")
+    async with other.create() as context:
+        with pytest.raises(PartitionCountException, match="stored in 3 partitions"):
+            await context.schedule_task(elsewhere, "after")
+
+
+async def test_two_counts_that_are_stored_at_once() -> None:
+    """The quicker one wins, and the other one is refused, although neither was stored when they looked."""
+    world = World()
+    app, template = world.declared("partitioned", partition_count=3)
+    other, elsewhere = world.declared("partitioned", partition_count=4)
+    async with app.create() as quick, other.create() as slow:
+        await slow.tasks()  # which reads that there is no number yet; it is believed for a poll interval
+        await quick.schedule_task(template, "a")
+        with pytest.raises(PartitionCountException, match=r"partition_count=4.*stored in 3 partitions"):
+            await slow.schedule_task(elsewhere, "a")

@@ -66,8 +66,8 @@ def ended(record: Record, spec: Spec, policies: Policies, how: AttemptEnd, error
         (0, ExecutionMode.AT_LEAST_ONCE, Execute(advance=False)),
         (0, ONCE, Execute(advance=True)),
         (LEASE // 2, ExecutionMode.AT_LEAST_ONCE, Execute(advance=False)),
-        (LEASE // 2 + 1, ExecutionMode.AT_LEAST_ONCE, PutBack(None, "waited too long for a free slot")),
-        (LEASE // 2 + 1, ONCE, PutBack(None, "waited too long for a free slot")),
+        (LEASE // 2 + 1, ExecutionMode.AT_LEAST_ONCE, PutBack("waited too long for a free slot")),
+        (LEASE // 2 + 1, ONCE, PutBack("waited too long for a free slot")),
     ],
 )
 def test_begin(waited: int, mode: ExecutionMode, expected: object) -> None:

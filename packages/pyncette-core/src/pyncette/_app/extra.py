@@ -162,9 +162,7 @@ class ExtraRuns:
 
     async def recompute(self, task: Task, progress: Progress | None, *, dry_run: bool) -> int:
         """Returns how many were moved, or would have been."""
-        return await recompute(
-            self._access.store, self._access.writer, self._access.clock, task, progress, dry_run=dry_run
-        )
+        return await recompute(self._access, task, progress, dry_run=dry_run)
 
     async def backfills(self, task: Task, name: str | None) -> list[BackfillState]:
         _, ref = locate(task, name)

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 
 import anyio.lowlevel
 
+from pyncette._leases.access import Access
 from pyncette._leases.recomputing import Recompute
 from pyncette._leases.store import Store
-from pyncette._leases.writer import MAX_BATCH, Batching
+from pyncette._leases.writer import MAX_BATCH
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.record import Record
@@ -16,17 +17,15 @@ from pyncette.record import Record
 from .bulk import STEPS_AT_ONCE, Progress, store_all, tell
 
 
-async def recompute(
-    store: Store, writer: Batching, clock: Clock, task: Task, progress: Progress | None, *, dry_run: bool
-) -> int:
+async def recompute(access: Access, task: Task, progress: Progress | None, *, dry_run: bool) -> int:
     """Page by page; returns how many were moved, or would have been."""
     moved = seen = 0
-    async for page in _pages(store, task):
+    async for page in _pages(access.store, task):
         writes = [Recompute(record, task.policies) for record in page]
         if dry_run:
-            moved += await _would_move(writes, clock)
+            moved += await _would_move(writes, access.clock)
         else:
-            await store_all(writer, writes)
+            await store_all(access.writer, writes)
             moved += sum(write.moved for write in writes)
         seen += len(page)
         await tell(progress, seen)

@@ -75,7 +75,10 @@ class ChangeControl(Awaited):
     """The control record is changed, whoever else changes it meanwhile.
 
     :param change: from what is stored and the time to what is to be stored.
+    :ivar control: what is in it once the change is stored.
     """
+
+    control: Control
 
     def __init__(self, change: Callable[[Control, int], Control], reading: ControlReading) -> None:
         super().__init__(CONTROL, None, fresh=False)
@@ -89,10 +92,10 @@ class ChangeControl(Awaited):
             before = decode(self.known.spec) if self.known else Control()
         except ValueError:
             before = self._reading.control
-        after = self._change(before, now)
-        if after == before and self.known is not None:
+        self.control = self._change(before, now)
+        if self.control == before and self.known is not None:
             return None
-        return Change(self.known, new_record(self.known, after, revision=new_revision()))
+        return Change(self.known, new_record(self.known, self.control, revision=new_revision()))
 
     def stored(self, new: Record | None) -> None:
         super().stored(new)

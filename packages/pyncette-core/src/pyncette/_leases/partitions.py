@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.task import Task
@@ -13,12 +13,12 @@ from .writer import Writer
 
 
 class PartitionCounts:
-    """Of how many partitions each task has. Each is looked up once, and stored if it is not known yet."""
+    """Of how many partitions each task has, according to the control record. They are not remembered beyond it: whoever
+    purges a task lets it have another number."""
 
     def __init__(self, reading: ControlReading, writer: Writer) -> None:
         self._reading = reading
         self._writer = writer
-        self._checked: set[tuple[str, int]] = set()
 
     async def check(self, tasks: Iterable[Task], *, note: bool = True) -> None:
         """
@@ -28,14 +28,17 @@ class PartitionCounts:
         :raises RepositoryException: the storage failed.
         """
         counts = {task.canonical_name: task.partition_count for task in tasks if isinstance(task, PartitionedTask)}
-        if counts.items() <= self._checked:
+        if not counts:
             return
         stored = (await self._reading.follow()).partitions
-        for name, count in counts.items():
-            if stored.get(name, count) != count:
-                raise PartitionCountException(name, declared=count, stored=stored[name])
-        if counts.keys() - stored.keys():
-            if not note:
-                return
-            await self._writer.store(ChangeControl(lambda control, _: control.partitioned(counts), self._reading))
-        self._checked |= counts.items()
+        _compare(counts, stored)
+        if note and counts.keys() - stored.keys():
+            write = ChangeControl(lambda control, _: control.partitioned(counts), self._reading)
+            await self._writer.store(write)
+            _compare(counts, write.control.partitions)  # somebody else may have been quicker
+
+
+def _compare(counts: Mapping[str, int], stored: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        if stored.get(name, count) != count:
+            raise PartitionCountException(name, declared=count, stored=stored[name])

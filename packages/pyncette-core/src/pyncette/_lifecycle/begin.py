@@ -40,11 +40,9 @@ class Execute:
 class PutBack:
     """Give it back as if it had not been claimed.
 
-    :ivar at: when it may be claimed again; None for at once.
     :ivar reason: for the log.
     """
 
-    at: int | None
     reason: str
 
 
@@ -84,7 +82,7 @@ def begin(
     :param pauses: of the template, the one under way included.
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
-        return PutBack(None, "waited too long for a free slot")
+        return PutBack("waited too long for a free slot")
     if has_extra(record.state) and (decision := _beside_schedule(policies, spec, record, before, now)) is not None:
         return decision
     if '"why"' in record.state and is_paused(State(record.state)):  # while it was leased, or a retry was to come
@@ -137,7 +135,7 @@ def _paused(policies: Policies, spec: Spec, record: Record, before: Record, now:
     attempts = State(record.state).attempts(record.due_at, before.attempt)
     if holds_lease(policies) and policies.follows_attempts and attempts.ended < before.attempt:
         return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
-    return PutBack(None, "paused")
+    return PutBack("paused")
 
 
 def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
