@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import anyio
+import pytest
+
+from pyncette import Context, OnExhausted, Pyncette, Retry
+from pyncette_dashboard import Dashboard
 from tests.helpers.dashboard import Browser, Open, Site
 
 NOW = datetime.now(UTC)
@@ -189,6 +195,67 @@ async def test_retry_all_with_one_error(opened: Open) -> None:
         assert "250 retried of 250." in await finished(site, browser)
         await site.until(lambda: len(site.ran) == 250)
         await site.shows(browser, "Nothing is dead.", "/dead")
+
+
+async def test_retry_static_tasks_together() -> None:
+    """Those with one error, a selection, or all, whatever their tasks."""
+    app = Pyncette(poll_interval=timedelta(milliseconds=50))
+    broken, ran = {"a", "b", "c"}, []
+
+    async def work(context: Context) -> None:
+        if context.task.name in broken:
+            raise ConnectionError("the disk is full" if context.task.name == "a" else "the network is down")
+        ran.append(context.task.name)
+
+    policies: dict[str, Any] = {"retry": Retry(max_attempts=1), "on_exhausted": OnExhausted.HOLD}
+    tasks = [app.task(name=name, interval=timedelta(milliseconds=50), **policies)(work) for name in "abc"]
+    dashboard = Dashboard(app)
+    async with app.create() as context, dashboard.opened(context), anyio.create_task_group() as group:
+        site = Site(app, tasks[0], tasks[1], context, dashboard, ran, {})
+        group.start_soon(context.run)
+        browser = site.browser()
+        await site.shows(browser, "Static tasks 3", "/dead")
+        for who, form in (
+            ({"a"}, {"how": "group", "error": "ConnectionError: the disk is full"}),
+            ({"b"}, {"how": "selected", "instance": ["b"]}),
+            ({"a", "b", "c"}, {"how": "all"}),
+        ):
+            broken -= who
+            await browser.get("/dead")
+            await browser.post("/dead/retry", kind="static", **form)
+            assert "1 retried" in await finished(site, browser)
+            await site.until(lambda who=who: who <= set(ran))
+        details = [entry[1:] for entry in await logged(site)]
+        assert ("retry", None, None, "Retry all that are dead: 1 retried, 0 not") in details
+        context.shutdown()
+
+
+@pytest.mark.parametrize("source", ["sqlite"], indirect=True)
+async def test_purge_an_orphan(opened: Open, source: str) -> None:
+    """Only what no live worker executes, and only by its name."""
+    old = Pyncette(source)
+    legacy = old.dynamic_task(name="legacy")(_nothing)
+    async with old.create() as context:
+        await context.schedule_tasks(legacy, [(f"{number}", {"execute_at": NOW}) for number in range(250)])
+    async with opened() as site:
+        browser = site.browser()
+        await browser.get("/act", verb="purge", task="report", kind="dynamic")
+        assert browser.last.status_code == 409, "this app declares it"
+        await browser.get("/act", verb="purge", task="cleanup", kind="static")
+        assert browser.last.status_code == 409, "it is executed"
+        assert "Purge…" in await browser.get("/task", name="legacy")
+        await browser.act("purge", "legacy", "dynamic", typed="Legacy")
+        assert browser.last.status_code == 400
+        await browser.act("purge", "legacy", "dynamic", typed="legacy")
+        assert "250 removed." in await finished(site, browser)
+        assert [task.name for task in await site.context.tasks()] == ["cleanup", "report"]
+        assert [entry[1:] for entry in await logged(site)] == [
+            ("purge", "legacy", None, "begun"),
+            ("purge", "legacy", None, "250 removed"),
+        ]
+
+
+async def _nothing(context: Context) -> None: ...
 
 
 async def test_retry_all_does_not_go_round_in_circles(opened: Open) -> None:

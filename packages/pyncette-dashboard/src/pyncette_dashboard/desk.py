@@ -128,7 +128,7 @@ class Desk:
         """
         return await self.board.fresh(Question(key, ask, every, costs))
 
-    async def note(self, who: str, what: str, task: str, instance: str | None, detail: str) -> None:
+    async def note(self, who: str, what: str, task: str | None, instance: str | None, detail: str) -> None:
         """Write to the log of actions. What was done is done, so that its failure is no failure of the act."""
         logger.info("%s: %s %r %r %s", who, what, task, instance, detail)
         try:

@@ -30,6 +30,8 @@ SHOWN = 20
 class Job:
     """
     :ivar what: what is done, in words.
+    :ivar past: what has become of what is done, in a word.
+    :ivar task: the name of the task concerned; None if there are several.
     :ivar done: steps that were done.
     :ivar refused: how many were not.
     :ivar refusals: the first of them, with the reasons.
@@ -38,7 +40,8 @@ class Job:
 
     id: str
     what: str
-    task: str
+    past: str
+    task: str | None
     who: str
     began_at: datetime.datetime
     total: int | None = None
@@ -56,7 +59,7 @@ class Job:
         return None if not self.total else min(99, 100 * (self.done + self.refused) // self.total)
 
 
-Ended = Callable[[Job], Awaitable[None]]
+Work = Callable[[Job], Awaitable[None]]
 
 
 class Jobs:
@@ -73,26 +76,22 @@ class Jobs:
         """The newest first."""
         return list(reversed(self._jobs.values()))
 
-    def start(
-        self,
-        job: Job,
-        names: AsyncIterator[str],
-        step: Callable[[str], Awaitable[bool]],
-        ended: Ended,
-    ) -> None:
-        """Do something for each name; what ``step`` answers with False was not needed any more."""
+    def start(self, job: Job, work: Work, ended: Work) -> None:
+        """Do it in the background, and ``ended`` afterwards, whatever has become of it."""
         self._jobs[job.id] = job
         while len(self._jobs) > KEPT:
             self._jobs.popitem(last=False)
-        self._group.start_soon(_run, job, names, step, ended)
+        self._group.start_soon(_run, job, work, ended)
 
 
-def new_job(what: str, task: str, who: str, total: int | None) -> Job:
-    return Job(secrets.token_urlsafe(8), what, task, who, datetime.datetime.now(datetime.UTC), total)
+def new_job(what: str, past: str, task: str | None, who: str, total: int | None) -> Job:
+    return Job(secrets.token_urlsafe(8), what, past, task, who, datetime.datetime.now(datetime.UTC), total)
 
 
-async def _run(job: Job, names: AsyncIterator[str], step: Callable[[str], Awaitable[bool]], ended: Ended) -> None:
-    try:
+def each_of(names: AsyncIterator[str], step: Callable[[str], Awaitable[bool]]) -> Work:
+    """Something for each name; what ``step`` answers with False was not needed any more."""
+
+    async def work(job: Job) -> None:
         batch: list[str] = []
         async for name in names:
             batch.append(name)
@@ -100,7 +99,14 @@ async def _run(job: Job, names: AsyncIterator[str], step: Callable[[str], Awaita
                 await _do(job, batch, step)
                 batch = []
         await _do(job, batch, step)
-    except (PyncetteException, OSError, TimeoutError) as e:
+
+    return work
+
+
+async def _run(job: Job, work: Work, ended: Work) -> None:
+    try:
+        await work(job)
+    except (PyncetteException, OSError, TimeoutError, ValueError) as e:
         job.error = " ".join(str(e).split())[:300] or type(e).__name__
     await ended(job)
     job.ended_at = datetime.datetime.now(datetime.UTC)

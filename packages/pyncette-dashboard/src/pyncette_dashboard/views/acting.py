@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from pyncette import StoredTask, Task, TaskState
+from pyncette_dashboard.desk import Desk
+from pyncette_dashboard.jobs import Job, new_job
 from pyncette_dashboard.page import Page, Refused
 
 from .rescheduling import Wanted, coming, preview_of, wanted_of
@@ -19,20 +21,22 @@ class Subject:
 
     :ivar name: of the instance; None for the others.
     :ivar state: None for a template.
+    :ivar orphan: whether no live worker executes it.
     """
 
     stored: StoredTask
     task: Task
     name: str | None
     state: TaskState | None
+    orphan: bool = False
 
     @property
     def is_template(self) -> bool:
         return self.task.dynamic and self.name is None
 
 
-Does = Callable[[Page, Subject], Awaitable[str]]
-"""Does it, and says what was done, for the log of actions."""
+Does = Callable[[Page, Subject], Awaitable["str | Job"]]
+"""Does it, and says what was done, for the log of actions; or begins it, if it takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,27 @@ async def _reschedule(page: Page, subject: Subject) -> str:
     return wanted.said
 
 
+async def _purge(page: Page, subject: Subject) -> Job:
+    desk, stored, who = page.desk, subject.stored, page.visitor.name
+    if page.given("typed").strip() != stored.name:
+        raise Refused(400, "The name is not right", f"Go back, and type {stored.name} to confirm.")
+    job = new_job(f"Purge {stored.name}", "removed", stored.name, who, None)
+
+    async def work(job: Job) -> None:
+        def progress(removed: int) -> None:
+            job.done = removed
+
+        job.done = await desk.context.purge(stored.name, progress, kind=stored.kind)
+
+    async def ended(job: Job) -> None:
+        desk.board.forget()
+        note = f"{job.done:,} removed" + (f"; stopped: {job.error}" if job.error else "")
+        await desk.note(who, "purge", stored.name, None, note)
+
+    desk.jobs.start(job, work, ended)
+    return job
+
+
 def _has_runs(subject: Subject) -> bool:
     return not subject.is_template and subject.state is not None and subject.state.state != "unreadable"
 
@@ -163,13 +188,31 @@ VERBS = {
         _unschedule,
         destroys=True,
     ),
+    "purge": Verb(
+        "Purge",
+        "Everything that is stored for it is removed: instances, arguments, pause and partition count. This can't be "
+        "undone. No live worker executes it, as far as is known: workers with register_worker=False are not.",
+        "is being removed",
+        lambda subject: subject.orphan and subject.name is None,
+        _purge,
+        destroys=True,
+    ),
 }
 
 
-def fitting(stored: StoredTask, task: Task, name: str | None, state: TaskState | None) -> dict[str, Verb]:
+async def fitting(
+    desk: Desk, stored: StoredTask, task: Task, name: str | None, state: TaskState | None
+) -> dict[str, Verb]:
     """What can be done to something, by the word in the address."""
-    subject = Subject(stored, task, name, state)
+    subject = Subject(stored, task, name, state, await is_orphan(desk, stored))
     return {word: verb for word, verb in VERBS.items() if verb.fits(subject)}
+
+
+async def is_orphan(desk: Desk, stored: StoredTask) -> bool:
+    """Whether a worker is alive, and none executes it."""
+    if not await desk.workers():
+        return False
+    return any((each.name, each.kind) == (stored.name, stored.kind) for each in await desk.orphans())
 
 
 async def form(page: Page) -> Response:
@@ -192,9 +235,12 @@ async def act(page: Page) -> Response:
     word = page.given("verb")
     subject = await _subject(page, page.given)
     verb = _verb(word, subject)
-    detail = await verb.does(page, subject)
+    done = await verb.does(page, subject)
     page.desk.board.forget()
+    detail = done if isinstance(done, str) else "begun"
     await page.desk.note(page.visitor.name, word, subject.stored.name, subject.name, detail)
+    if isinstance(done, Job):
+        return page.redirect(page.url("/job", id=done.id))
     named = subject.stored.name if subject.name is None else subject.name
     return page.redirect(_back(page, word, subject), f"{named} {verb.past}.")
 
@@ -215,13 +261,13 @@ async def _subject(page: Page, field: Callable[..., str]) -> Subject:
     template = await desk.template(stored.name, stored.kind)
     name = field("name") if stored.kind != "static" and field("name") else None
     if template.dynamic and name is None:
-        return Subject(stored, template, None, None)
+        return Subject(stored, template, None, None, await is_orphan(desk, stored))
     state = await desk.context.get_task(template, name)
     if state is None:
         raise LookupError(
             f"{stored.name!r} has no instance {name!r} any more." if name else f"{stored.name!r} is gone."
         )
-    return Subject(stored, template, name, state)
+    return Subject(stored, template, name, state, await is_orphan(desk, stored))
 
 
 def _verb(word: str, subject: Subject) -> Verb:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.responses import Response
 
-from pyncette import Count, PyncetteContext, Task, TaskState
+from pyncette import Count, ListTasksResponse, Task, TaskState
 from pyncette_dashboard.desk import Desk
-from pyncette_dashboard.jobs import Job, new_job
+from pyncette_dashboard.jobs import Job, each_of, new_job
 from pyncette_dashboard.page import Page, Refused
 from pyncette_dashboard.questions import now_of
 
@@ -30,14 +31,12 @@ _DIFFERS = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d+")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Dead instances of one task with the same error, but for numbers and ids in its text.
+    """What is dead with the same error, but for numbers and ids in its text.
 
     :ivar error: as one of them has it.
     :ivar whole: whether all dead instances of the task were looked at.
     """
 
-    task: str
-    kind: str
     key: str
     error: str
     states: Sequence[TaskState]
@@ -50,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class DeadOfTask:
-    """What is dead of one task."""
+    """What is dead of one task, or which static tasks are."""
 
     name: str
     kind: str
@@ -61,26 +60,25 @@ class DeadOfTask:
 async def dead(page: Page) -> Response:
     desk, wanted, kind = page.desk, page.asked("task"), page.asked("kind")
     tasks = [each for each in await desk.tasks() if wanted in ("", each.name) and kind in ("", each.kind)]
-    found = []
+    found, static = [], []
     for row in await rows_of(desk, tasks):
-        if row.pulse is not None and row.pulse.dead.value:
-            stored = row.stored
-            template = await desk.template(stored.name, stored.kind)
-            states, whole = await _dead_of(desk, template)
-            if states:
-                groups = _grouped(stored.name, stored.kind, states, whole)
-                found.append(DeadOfTask(stored.name, stored.kind, row.pulse.dead, groups))
+        if row.pulse is None or not row.pulse.dead.value:
+            continue
+        stored = row.stored
+        if stored.kind == "static":
+            static += [row.pulse.state] if row.pulse.state is not None else []
+        elif (listed := await _dead_of(desk, await desk.template(stored.name, stored.kind))).tasks:
+            groups = _grouped(listed.tasks, listed.continuation_token is None)
+            found.append(DeadOfTask(stored.name, stored.kind, row.pulse.dead, groups))
+    if static:
+        found.insert(0, DeadOfTask("Static tasks", "static", Count(len(static), exact=True), _grouped(static, True)))
     jobs = [job for job in desk.jobs.all() if job.ended_at is None]
     return page.render("dead.html", found=found, jobs=jobs, task=wanted)
 
 
-async def _dead_of(desk: Desk, template: Task) -> tuple[Sequence[TaskState], bool]:
-    if not template.dynamic:
-        state = await desk.instance(template, None)
-        return ([state] if state is not None and state.state == "dead" else []), True
+async def _dead_of(desk: Desk, template: Task) -> ListTasksResponse:
     key = ("dead", template.name, template.kind)
-    listed = await desk.shared(key, lambda: desk.context.list_tasks(template, LOOKED_AT, state="dead"), every=4)
-    return listed.tasks, listed.continuation_token is None
+    return await desk.shared(key, lambda: desk.context.list_tasks(template, LOOKED_AT, state="dead"), every=4)
 
 
 def error_of(state: TaskState) -> str:
@@ -95,67 +93,115 @@ def key_of(state: TaskState) -> str:
     return _DIFFERS.sub("#", first)[:200]
 
 
-def _grouped(task: str, kind: str, states: Sequence[TaskState], whole: bool) -> list[Group]:
+def _grouped(states: Sequence[TaskState], whole: bool) -> list[Group]:
     """The largest group first."""
     groups: dict[str, list[TaskState]] = {}
     for state in states:
         groups.setdefault(key_of(state), []).append(state)
-    found = [Group(task, kind, key, error_of(own[0]), own, whole) for key, own in groups.items()]
+    found = [Group(key, error_of(own[0]), own, whole) for key, own in groups.items()]
     return sorted(found, key=lambda group: -len(group.states))
 
 
+class Targets(Protocol):
+    """What can be retried together."""
+
+    task: str | None
+
+    async def count(self) -> int | None:
+        """How many are dead; None if that is not known."""
+
+    def dead(self, key: str | None) -> AsyncIterator[str]:
+        """The names of those that are dead, or only of those with an error."""
+
+    async def retry(self, name: str) -> bool:
+        """Whether it was still dead."""
+
+
+class Instances:
+    """The instances of a template."""
+
+    def __init__(self, desk: Desk, template: Task) -> None:
+        self.task: str | None = template.name
+        self._context = desk.context
+        self._template = template
+
+    async def count(self) -> int | None:
+        return (await self._context.count_tasks(self._template, state="dead")).value
+
+    async def dead(self, key: str | None) -> AsyncIterator[str]:
+        """What dies from now on is left alone: it comes last, and would be retried forever."""
+        token, began = None, now_of(self._context)
+        while True:
+            listed = await self._context.list_tasks(self._template, BATCH, token, state="dead")
+            for state in listed.tasks:
+                ended = max((run.ended_at for run in state.runs if run.ended_at is not None), default=None)
+                if ended is not None and ended >= began:
+                    return
+                if key is None or key_of(state) == key:
+                    yield state.task.name
+            token = listed.continuation_token
+            if token is None:
+                return
+
+    async def retry(self, name: str) -> bool:
+        return await self._context.retry_task(self._template, name)
+
+
+class StaticTasks:
+    """All static tasks."""
+
+    task: str | None = None
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def count(self) -> int | None:
+        return None
+
+    async def dead(self, key: str | None) -> AsyncIterator[str]:
+        for stored in await self._desk.tasks():
+            if stored.kind == "static":
+                state = await self._desk.context.get_task(await self._desk.template(stored.name, "static"))
+                if state is not None and state.state == "dead" and key in (None, key_of(state)):
+                    yield stored.name
+
+    async def retry(self, name: str) -> bool:
+        return await self._desk.context.retry_task(await self._desk.template(name, "static"))
+
+
 async def retry_many(page: Page) -> Response:
-    """Retries a selection, all with one error, or all of a task; in the background."""
-    desk, context = page.desk, page.desk.context
-    template = await desk.template(page.given("task"), page.given("kind"))
+    """Retries a selection, all with one error, or all; in the background."""
+    desk = page.desk
+    targets: Targets = StaticTasks(desk)
+    if page.given("kind") != "static":
+        template = await desk.template(page.given("task"), page.given("kind"))
+        targets = Instances(desk, template) if template.dynamic else targets
     chosen = [value for key, value in page.form if key == "instance"]
     error, how = page.given("error"), page.given("how")
-    if not template.dynamic:
-        raise Refused(400, "A static task has no instances", "Retry it on its own page.")
+    total: int | None
     if how == "selected":
         if not chosen:
             raise Refused(400, "Nothing is selected", "Go back, and mark what is to be retried.")
         what, names, total = f"Retry {len(chosen):,} selected", _these(chosen), len(chosen)
     elif how == "group":
-        what, names, total = (
-            f"Retry all with: {error}",
-            _dead_names(context, template, error),
-            int(page.given("count", "0") or 0),
-        )
+        what, names = f"Retry all with: {error}", targets.dead(error)
+        total = int(page.given("count", "0") or 0)
     elif how == "all":
-        total = (await context.count_tasks(template, state="dead")).value
-        what, names = "Retry all that are dead", _dead_names(context, template, None)
+        what, names, total = "Retry all that are dead", targets.dead(None), await targets.count()
     else:
         raise Refused(400, "Say what is to be retried", "Go back, and choose a button.")
-    job = new_job(what, template.name, page.visitor.name, total)
+    job = new_job(what, "retried", targets.task, page.visitor.name, total)
 
     async def ended(done: Job) -> None:
         desk.board.forget()
         note = f"{done.done:,} retried, {done.refused:,} not" + (f"; stopped: {done.error}" if done.error else "")
-        await desk.note(done.who, "retry", template.name, None, f"{done.what}: {note}")
+        await desk.note(done.who, "retry", targets.task, None, f"{done.what}: {note}")
 
-    await desk.note(page.visitor.name, "retry", template.name, None, f"{what}: begun")
-    desk.jobs.start(job, names, lambda name: context.retry_task(template, name), ended)
+    await desk.note(page.visitor.name, "retry", targets.task, None, f"{what}: begun")
+    desk.jobs.start(job, each_of(names, targets.retry), ended)
     return page.redirect(page.url("/job", id=job.id))
 
 
 async def _these(names: Sequence[str]) -> AsyncIterator[str]:
     for name in names:
         yield name
-
-
-async def _dead_names(context: PyncetteContext, template: Task, key: str | None) -> AsyncIterator[str]:
-    """The names of dead instances, of those with an error alone if it is given. What dies from now on is left alone: it
-    comes last, and would be retried forever."""
-    token, began = None, now_of(context)
-    while True:
-        listed = await context.list_tasks(template, BATCH, token, state="dead")
-        for state in listed.tasks:
-            ended = max((run.ended_at for run in state.runs if run.ended_at is not None), default=None)
-            if ended is not None and ended >= began:
-                return
-            if key is None or key_of(state) == key:
-                yield state.task.name
-        token = listed.continuation_token
-        if token is None:
-            return

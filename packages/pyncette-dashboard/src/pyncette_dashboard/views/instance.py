@@ -48,7 +48,7 @@ async def show_one(page: Page, stored: StoredTask, name: str | None) -> Response
         stored=stored,
         name=name,
         state=state,
-        verbs=fitting(stored, template, name, state),
+        verbs=await fitting(desk, stored, template, name, state),
         upcoming=next_occurrences(state),
         timeline=timeline(state, history),
         logged=bool(history),

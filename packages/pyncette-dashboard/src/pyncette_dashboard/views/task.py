@@ -40,7 +40,7 @@ async def task(page: Page) -> Response:
         partial=is_partial([row], seen),
         row=row,
         stored=stored,
-        verbs=fitting(stored, template, None, None),
+        verbs=await fitting(desk, stored, template, None, None),
         declared=declared_policies(template) if stored.declared else [],
         workers=[each for each in await desk.workers() if _executes(each.tasks, each.kinds, stored)],
         listed=found.tasks,
