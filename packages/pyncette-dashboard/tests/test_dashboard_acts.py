@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -224,7 +225,7 @@ async def test_retry_static_tasks_together() -> None:
             await browser.get("/dead")
             await browser.post("/dead/retry", kind="static", **form)
             assert "1 retried" in await finished(site, browser)
-            await site.until(lambda who=who: who <= set(ran))
+            await site.until(partial(who.issubset, ran))
         details = [entry[1:] for entry in await logged(site)]
         assert ("retry", None, None, "Retry all that are dead: 1 retried, 0 not") in details
         context.shutdown()
