@@ -79,7 +79,12 @@ def make_app(url: str, table: str) -> tuple[Pyncette, Task, Task]:
         if "trouble" in context.args:
             raise ConnectionError(context.args["trouble"])
 
-    @app.task(name="sync_prices", interval=datetime.timedelta(seconds=2), timeout=datetime.timedelta(minutes=1))
+    @app.task(
+        name="sync_prices",
+        interval=datetime.timedelta(seconds=2),
+        timeout=datetime.timedelta(minutes=1),
+        retry=Retry(1),
+    )
     async def sync_prices(context: Context) -> None:
         turn = int(context.scheduled_at.timestamp()) // 2
         await anyio.sleep(0.1 + turn % 7 / 12)

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["pyncette"]
 # ///
-"""The same on SQLite: stop it with Ctrl-C, start it again, and it goes on where it was."""
+"""The same on SQLite: stop it with Ctrl-C, start it again, and it continues where it was."""
 
 from datetime import timedelta
 

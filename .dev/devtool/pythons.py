@@ -52,7 +52,7 @@ def _newest() -> str:
     version = ".".join(map(str, NEWEST))
     if path := _unpacked(version):
         return path
-    say(f"Python {version} can't be had here; this goes on with the newest one that can.")
+    say(f"Python {version} can't be had here; this continues with the newest one that can.")
     return list(at_hand().values())[-1]
 
 

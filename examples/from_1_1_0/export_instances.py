@@ -47,7 +47,7 @@ async def export(app: Any, path: str) -> None:
         with open(path, "w", encoding="utf-8") as file:  # noqa: ASYNC230 - nothing else runs here
             for task in app._tasks:  # noqa: SLF001 - 1.1.0 has no public name for them
                 if not task.dynamic:
-                    continue  # static tasks begin anew by themselves
+                    continue  # static tasks start over by themselves
                 # list_tasks of a partitioned task finds nothing in 1.1.0: its partitions are asked instead.
                 for queue in task.get_partitions() if hasattr(task, "get_partitions") else [task]:
                     async for state in instances(context, queue):

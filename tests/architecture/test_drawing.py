@@ -6,4 +6,4 @@ from tests.architecture.house import DRAWING, PAGE, drawing
 
 
 def test_the_drawing_shows_the_imports() -> None:
-    assert DRAWING.findall(PAGE.read_text()) == [drawing()], "draw it anew: ./dev run docs/drawing.py"
+    assert DRAWING.findall(PAGE.read_text()) == [drawing()], "redraw it: ./dev run docs/drawing.py"

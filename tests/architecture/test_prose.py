@@ -21,6 +21,10 @@ INSTEAD = {
     r"\btimes by now\b": "times so far",
     r"\bso many (are|at a time|seconds|times as many|runs|partitions|columns)\b": "this many, how many",
     r"\bis tried on\b": "is retried",
+    r"\banew\b": "again, or over: schedule it again, start over, recreate",
+    r"\b(go(es)?|went) on\b": "continue, keep",
+    r"\bin vain\b": "comes back empty, without success",
+    r"\bbeside (the|its) schedule\b": "outside the schedule",
 }
 EXCEPT = {"docs/contributing.md", "tests/architecture/test_prose.py"}
 """The guide itself names what it forbids."""

@@ -25,9 +25,9 @@ LEGEND = (
     'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand; '
     'of the case "policies" it is this version, without retry, timeout and jitter; of "history" it is this version '
     'without a log of runs; of "pruning" with one of which there is nothing to delete; '
-    'of "scale" it is 10,000 records, of "arguments" those of 100 bytes (beside 100 kB), of "bloat" the first round, '
+    'of "scale" it is 10,000 records, of "arguments" those of 100 bytes (against 100 kB), of "bloat" the first round, '
     'of "old transaction" and "herd" the same without it; of "many tasks" it is 100 of them, of "many workers" one, '
-    'of "latency" a storage that is near, of "one by one" occurrences that come due alone (beside late ones).'
+    'of "latency" a storage that is near, of "one by one" occurrences that come due alone (alongside late ones).'
 )
 STEADY, IDLE, POLICIES, PRUNING = "steady", "idle", "policies", "pruning"
 LESS_IS_BETTER = (

@@ -32,8 +32,8 @@ class Job:
     """What a worker does: declares tasks, schedules instances, and executes for a while.
 
     :ivar backend, options: the module under ``pyncette``, and the app's options, those of its storage included.
-    :ivar static: static tasks beside, each of which runs once an hour, at a second of its own.
-    :ivar templates: templates beside, without instances.
+    :ivar static: further static tasks, each of which runs once an hour, at a second of its own.
+    :ivar templates: further templates, without instances.
     :ivar away: seconds that each answer of the storage takes longer.
     :ivar overdue: one-off instances that are overdue when the worker begins.
     :ivar spread, seconds: one-off instances that come due one after the other, within that time.

@@ -48,7 +48,7 @@ def round_trips(result: dict[str, Any]) -> int:
 
 
 def many_tasks(where: Storage) -> Pairs:
-    """What an occurrence costs beside 100 and 5,000 static tasks; and a second without any beside 100 and 10,000
+    """What an occurrence costs among 100 and 5,000 static tasks; and a second without any among 100 and 10,000
     templates."""
     busy, idle = [], []
     for static, templates in ((100, 100), (5_000, 10_000)):

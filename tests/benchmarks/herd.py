@@ -49,6 +49,6 @@ async def _lags(where: Storage, count: int) -> Figures:
 
 
 def herd(where: Storage, count: int) -> Pairs:
-    """Alone, and beside the herd."""
+    """Alone, and alongside the herd."""
     alone, beside = (asyncio.run(_lags(where, each)) for each in (0, count))
     return {figure: (alone[figure], beside[figure]) for figure in alone}

@@ -163,8 +163,8 @@ async def show_plans(url: str, table: str) -> None:
 
 
 async def watch_paused(url: str, table: str, empty: str, lasting: float) -> None:
-    """What overdue instances of a paused template cost, beside an app that has nothing to do; then what a trigger and
-    a resume do."""
+    """What overdue instances of a paused template cost, compared with an idle app; then what a trigger and a resume
+    do."""
     plans = {"paused": FaultPlan(), "idle": FaultPlan()}
     options = {"postgres_url": url, "postgres_table_name": table}
     paused = Reports(plans["paused"].wrap(postgres_repository), **options)

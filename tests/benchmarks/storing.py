@@ -1,4 +1,4 @@
-"""What a storage's calls cost among many records, beside an old transaction, with large arguments, and after minutes.
+"""What a storage's calls cost among many records, during an old transaction, with large arguments, and after minutes.
 
 Each figure is a pair: in the usual circumstances, and in those. Works on the repository, without a scheduler.
 """

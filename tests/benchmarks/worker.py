@@ -1,8 +1,8 @@
 """The process that is measured: the same code on pyncette 1.1.0 and on this version, by the public API.
 
 Argument: a JSON object with the case, the backend and its options. Says "ready", begins at a line on standard input,
-counts its CPU time anew at each further line, says how far it is, ends at the end of standard input, and says what it
-measured, as JSON.
+restarts counting its CPU time at each further line, says how far it is, ends at the end of standard input, and says
+what it measured, as JSON.
 """
 
 from __future__ import annotations

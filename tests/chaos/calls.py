@@ -67,7 +67,7 @@ class Calls:
                 yield f"{call.operation} {call.word} of {name} was confirmed and not executed"
 
     def _after_removal(self, name: str, calls: list[Call], executions: list[Execution]) -> Iterator[str]:
-        """Nothing is claimed of what was removed, unless somebody has scheduled it anew."""
+        """Nothing is claimed of what was removed, unless somebody has scheduled it again."""
         for call in calls:
             if call.operation != "unschedule" or call.outcome != "ok" or call.ended is None:
                 continue

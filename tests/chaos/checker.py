@@ -122,7 +122,7 @@ class Checker:
 
     def _at_least_once(self, executions: list[Execution]) -> None:
         """A run that has begun is begun again only if it failed, and nothing begins while another execution of the
-        instance goes on; unless a lease was lost."""
+        instance continues; unless a lease was lost."""
         for fence, same in groupby(executions, key=lambda execution: execution.fence):
             if len(list(same)) > 1:
                 self._verdict.broken.append(f"{executions[0].name} was executed twice with the token {fence}")

@@ -104,7 +104,7 @@ class Faults:
         slot.start()
 
     async def stop(self, rng: random.Random) -> None:
-        """A worker for longer than a lease, or for a moment; then it goes on, and does not know."""
+        """A worker for longer than a lease, or for a moment; then it continues, and does not know."""
         slot = rng.choice(self._slots)
         leases = rng.choice([0.2, 1.2, 1.5])
         async with self._fault("stop", "longer than a lease" if leases > 1 else SHORT_STOP, slot.name):

@@ -1,5 +1,5 @@
-"""A process that has imported all that workers need, and forks one whenever it is asked to: starting one anew costs
-a second of the processor, which faults would cost by the hundred.
+"""A process that has imported all that workers need, and forks one whenever it is asked to: starting one from scratch
+costs a second of the processor, which faults would cost by the hundred.
 
 Reads lines of JSON, the arguments of a worker and the file for its output each; answers with its process id, and writes
 the status with which it ends into a file of its own. Its workers end with it.

@@ -2,7 +2,7 @@
 execute them, and writes down each call.
 
 Arguments: the event loop, the journal, the options of :func:`tests.chaos.worker.declare` as JSON, and the operator's
-number. SIGTERM ends it: everything is resumed first, and what would go on forever is removed.
+number. SIGTERM ends it: everything is resumed first, and what would continue forever is removed.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Operator:
         )
 
     async def remove(self) -> None:
-        """And schedule it anew."""
+        """And schedule it again."""
         name = self._any()
         await self._call("unschedule", name, lambda: self._context.unschedule_task(self._task, name))
         await anyio.sleep(self._rng.uniform(0, 1))

@@ -109,7 +109,7 @@ def test_persistence_goes_on_where_it_was(start: Start) -> None:
     runs = [line.split(maxsplit=1)[1] for line in first.matches("^interval:") + second.matches("^interval:")]
     assert len(set(runs)) == len(runs)
     fractions = {run.partition(".")[2] for run in runs}
-    assert len(fractions) == 1  # one grid: the second process did not begin anew
+    assert len(fractions) == 1  # one grid: the second process did not start over
 
 
 def _mysql(url: str) -> dict[str, str]:

@@ -46,7 +46,7 @@ class Served:
         return self.portal.call(function, *arguments)
 
     def pass_time(self, **span: float) -> None:
-        """Let the app's time go on."""
+        """Let the app's time pass."""
         self.call(self.clock.advance, datetime.timedelta(**span))
 
     def storage_goes_away(self) -> None:

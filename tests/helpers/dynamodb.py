@@ -64,7 +64,7 @@ async def introduce(repository: Repository) -> None:
 
 
 def settlements(records: list[Record]) -> list[Change]:
-    """Half of them are over, the others go on."""
+    """Half of them are over, the others continue."""
     return [
         lease.complete(one, next_due=NOW + MINUTE if number % 2 else None, revision=fresh())
         for number, one in enumerate(records)

@@ -1,4 +1,4 @@
-"""A database with orders beside the storage's table: what tests of transactions of callers work on."""
+"""A database with orders next to the storage's table: what tests of transactions of callers work on."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class SlowClock(Observer):
 async def test_an_answer_of_the_clock_that_takes_long(
     server: Server, make_app: MakeApp, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It neither delays what is due nor shortens leases: the clock goes on by what earlier answers have told."""
+    """It neither delays what is due nor shortens leases: the clock continues by what earlier answers have told."""
     monkeypatch.setattr(store_module, "CLOCK_INTERVAL", 300_000)
     app = make_app(network, **({"redis_timeout": 20} if server.kind == "redis" else {}))
     slow = SlowClock(network)

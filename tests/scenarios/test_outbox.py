@@ -47,7 +47,7 @@ class Clients:
             except Undone:
                 continue
             except RepositoryUnavailableException as error:
-                if not self._shop.repeatable_read or "Begin it anew" not in str(error):
+                if not self._shop.repeatable_read or "Begin it again" not in str(error):
                     raise
                 again.append(number)
             else:

@@ -1,4 +1,4 @@
-"""Calls in transactions of their callers: each call, each kind of connection, and many callers beside many workers."""
+"""Calls in transactions of their callers: each call, each kind of connection, many callers alongside many workers."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def make_app(options: dict[str, Any]) -> tuple[Pyncette, Task, int]:
 
     :param options: the app's, its ``url`` among them, and what is taken out of them: ``release`` (``next`` for the one
         that is made up), ``lease_seconds``, ``poll_interval_seconds``, and for how many
-        ``work_seconds`` an execution goes on.
+        ``work_seconds`` an execution takes.
     """
     url = options.pop("url")
     if options.pop("release", "this") == "next":

@@ -137,7 +137,7 @@ class Program:
         self.session.call("signal_family", pid=self.pid, signal_number=int(signal.SIGSTOP))
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Let a paused server continue."""
         self.session.call("signal_family", pid=self.pid, signal_number=int(signal.SIGCONT))
 
     def discard(self) -> None:
@@ -184,7 +184,7 @@ class Group:
             member.pause()
 
     def resume(self) -> None:
-        """Let all go on."""
+        """Let all continue."""
         for member in self.members:
             member.resume()
 

@@ -1,8 +1,8 @@
-"""An event loop in virtual time that decides by a seed who goes on next.
+"""An event loop in virtual time that decides by a seed who runs next.
 
 All processes of a simulation share it, and each has a queue of its own: what is ready in one process runs in order, or
-shuffled if it is to be; which process goes on next is chance. Whoever is suspended keeps its queue, whoever was killed
-has none any more. Time goes on when nobody has anything to do.
+shuffled if it is to be; which process runs next is chance. Whoever is suspended keeps its queue, whoever was killed
+has none any more. Time passes when nobody has anything to do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Process:
     :ivar ready: what it will do next.
     :ivar frozen_until: seconds of virtual time until which it is suspended.
     :ivar dead: whether it was killed: nothing of it is ever run again, no clean-up either.
-    :ivar shuffled: whether its tasks go on in a random order, rather than first come, first served.
+    :ivar shuffled: whether its tasks continue in a random order, rather than first come, first served.
     :ivar ahead: microseconds by which its machine's clock is ahead of the true time.
     :ivar drift: by which part of itself its monotonic clock is too fast.
     """

@@ -56,7 +56,7 @@ class Settings:
 
     :ivar latency: seconds that a request, and a reply, takes at most.
     :ivar tells_time: whether the storage has a clock. If not, those of the machines are right.
-    :ivar shuffled: whether the tasks of a process go on in a random order.
+    :ivar shuffled: whether the tasks of a process continue in a random order.
     """
 
     length: float

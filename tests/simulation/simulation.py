@@ -300,7 +300,7 @@ class Simulation:
 def _why_unfinished(record: Any, now: int) -> str:
     band = Band.of(record.ready_at)
     if '"extra"' in record.state and any(f'"{word}":' in record.state for word in ("asked", "run", "fills")):
-        return f"has runs beside its schedule: {record.state}"
+        return f"has runs outside its schedule: {record.state}"
     if band is Band.COMPLETED:
         return ""
     if band is not None:

@@ -239,7 +239,7 @@ def piped(failed: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
 
 
 def test_names_from_standard_input(piped: Program) -> None:
-    """One a line, beside others, for each command that steers instances."""
+    """One per line, along with others, for each command that steers instances."""
     bob = "Bob\n\n"
     assert piped(bob, "pause", "report", "Eve", "-") == (0, "Paused 2 of 'report'.\n", "")
     assert piped("Bob", "resume", "report", "-") == (0, "Resumed 1 of 'report'.\n", "")

@@ -1,6 +1,6 @@
 """Each command in a terminal of 80 and of 200 columns, compared with the texts in `screens`.
 
-`PYNCETTE_UPDATE_SCREENS=1` writes them anew.
+`PYNCETTE_UPDATE_SCREENS=1` rewrites them.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""The storage's clock: what a reading tells, and when it is read anew."""
+"""The storage's clock: what a reading tells, and when it is read again."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_on_a_network_that_is_always_slow(machine: Machine, asked: Asked) 
     assert clock.error >= SECOND // 2
 
 
-async def test_a_machine_that_was_suspended_reads_anew(machine: Machine, asked: Asked) -> None:
+async def test_a_machine_that_was_suspended_reads_again(machine: Machine, asked: Asked) -> None:
     clock = SystemClock()
     store = Store(asked, clock, Observers(), {})
     await store.follow_clock()

@@ -1,4 +1,4 @@
-"""Runs beside the schedule take turns with the scheduled occurrence: decisions as tables."""
+"""Runs outside the schedule take turns with the scheduled occurrence: decisions as tables."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_further_attempt(how: AttemptEnd, policies: Policies, ready_at: int, a
 
 
 def test_runs_have_their_turns() -> None:
-    """Those that were asked for while something runs come after it, oldest first; then the schedule goes on."""
+    """Those that were asked for while something runs come after it, oldest first; then the schedule continues."""
     record = asked(claimed(waiting()), "a", "b")
     assert current(record) is None
     record = stored(ended(record))
@@ -174,7 +174,7 @@ def test_the_record_outlives_its_schedule(spec: Spec) -> None:
 
 
 def test_a_call_is_stored_once() -> None:
-    """Also if its answer is lost, and it is decided anew after the run has ended."""
+    """Also if its answer is lost, and it is decided again after the run has ended."""
     record = asked(waiting(), "a")
     again = ExtraRun("a", NOW)
     assert ask(record, again, now=NOW, revision=REVISION) is None

@@ -175,7 +175,7 @@ async def test_what_is_left_over_is_found_and_removed_by_its_kind(old: Kind, new
     assert world.runs == [task.instantiate("a").canonical_name if task.dynamic else "task"]
 
 
-async def test_a_template_that_is_purged_begins_anew() -> None:
+async def test_a_template_that_is_purged_starts_over() -> None:
     """Its partition count, its pause, and what was asked for meanwhile are gone with its instances."""
     world = World()
     before, template = await world.leave("partitioned", "a")
@@ -260,7 +260,7 @@ def test_a_run_that_is_found_without_is_not_noted() -> None:
 
 
 async def test_a_count_that_was_purged_is_stored_again() -> None:
-    """A program that has checked it long ago schedules anew; nobody may look for the instance elsewhere."""
+    """A program that has checked it long ago schedules again; nobody may look for the instance elsewhere."""
     world = World()
     app, template = world.declared("partitioned", partition_count=3, register_worker=False)
     other, elsewhere = world.declared("partitioned", partition_count=4, register_worker=False)

@@ -214,7 +214,7 @@ async def test_attempts_that_are_not_sampled(app: Pyncette) -> None:
 
 
 class Heard(Observer):
-    """Listens beside the traces."""
+    """Listens alongside the traces."""
 
     def __init__(self) -> None:
         self.ends: list[AttemptEnded] = []

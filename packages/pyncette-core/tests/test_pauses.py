@@ -115,7 +115,7 @@ async def test_a_pause_while_a_lease_stays_until_the_retry(bench: Bench) -> None
 
 
 async def test_a_pause_while_a_backfill_fails(bench: Bench) -> None:
-    """Its retries wait as well, and the moment begins anew; a manual run has its turn meanwhile."""
+    """Its retries wait as well, and the moment starts over; a manual run has its turn meanwhile."""
     app = bench.app()
     task = app.dynamic_task(name="task", retry=Retry(3, duration(5), factor=1, jitter=0))(bench.log.failing(2))
     async with bench.running(app) as worker:

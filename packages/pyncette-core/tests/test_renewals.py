@@ -183,7 +183,7 @@ async def test_renewals_outlast_an_outage(caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize("by", ["reschedules", "unschedules", "reschedules by force"])
 async def test_a_task_that_changes_itself_lost_nothing(caplog: pytest.LogCaptureFixture, by: str) -> None:
-    """It is removed or scheduled anew: nobody executed it twice, and nothing says so."""
+    """It is removed or scheduled again: nobody executed it twice, and nothing says so."""
     clock, runs = ManualClock(), []
     app = Pyncette(clock=clock)
 

@@ -91,7 +91,7 @@ def test_a_damaged_text_never_keeps_a_run_from_being_settled(damage: str) -> Non
     whole = decoded(decoded("", 1), 2)
     for place in range(0, len(whole), 7):
         text = whole[:place] + damage + whole[place + 2 :]
-        for _ in range(3):  # what is edited may stay damaged; in the end it begins anew
+        for _ in range(3):  # what is edited may stay damaged; in the end it starts over
             text = succeeded(text, 3) or decoded(text, 3)
 
 

@@ -69,7 +69,7 @@ def at(moment: datetime.datetime) -> int:
     return int(moment.timestamp()) * SECOND
 
 
-async def test_a_record_that_is_gone_is_stored_anew_within_ten_minutes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_record_that_is_gone_is_stored_again_within_ten_minutes(caplog: pytest.LogCaptureFixture) -> None:
     world = World(schedule="0 * * * *")
     async with world.running():
         await world.clock.advance(HOUR)

@@ -68,9 +68,9 @@ MISTAKES: list[tuple[Callable[..., Any], str]] = [
     (none_by_default, "The default of the argument 'user_id' .* it should be a valid integer, not NoneType"),
     (
         model_and_more,
-        "has 'order' before the '/', as a model of all arguments, and others beside it: leave the '/' out",
+        "has 'order' before the '/', as a model of all arguments, and others besides it: leave the '/' out",
     ),
-    (two_models, "has 'order' before the '/', as a model of all arguments, and others beside it"),
+    (two_models, "has 'order' before the '/', as a model of all arguments, and others besides it"),
     (no_model, "The argument 'number' .* stands before the '/' .* which must be a class with fields.*: leave the '/'"),
     (fixture_by_position, "The fixture 'session' of the task 'fixture_by_position' must come after the '/'"),
 ]

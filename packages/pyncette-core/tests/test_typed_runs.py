@@ -1,4 +1,4 @@
-"""Typed arguments of one run alone, beside those that are stored."""
+"""Typed arguments of a single run, alongside those that are stored."""
 
 from __future__ import annotations
 

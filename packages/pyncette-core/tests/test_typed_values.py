@@ -146,7 +146,7 @@ def test_each_value_comes_back(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.anyio
 async def test_all_at_once_from_the_call_to_the_function() -> None:
-    """Drawn anew for each run of the suite, stored in memory, executed."""
+    """Drawn again for each run of the suite, stored in memory, executed."""
     seen: list[Any] = []
     clock = ManualClock(START)
     app = Pyncette(clock=clock)

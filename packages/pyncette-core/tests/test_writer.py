@@ -115,7 +115,7 @@ async def test_writes_to_one_key_are_stored_one_after_the_other(harness: Harness
     assert await harness.attempts("q:y") == 1
 
 
-async def test_a_conflict_is_decided_about_anew(harness: Harness) -> None:
+async def test_a_conflict_is_decided_again(harness: Harness) -> None:
     await harness.repository.swap([Change(None, FIRST)])
     write = Put()
     await harness.put(write)

@@ -110,7 +110,7 @@ class TestADamagedRecord:
             assert await repository.swap([Change(stored, None)]) == [Swap.CONFLICT]
 
 
-async def test_a_damaged_record_that_is_gone_is_not_made_anew(direct: Factory) -> None:
+async def test_a_damaged_record_that_is_gone_is_not_made_again(direct: Factory) -> None:
     async with direct() as repository:
         ghost = record("ghost")
         ghost.revision = NO_REVISION

@@ -129,7 +129,7 @@ class TestStaleEntries:
             taken = await claim(other, 10)
             assert {each.key for each in taken} == {each.key for each in records[20:]}
 
-    async def test_a_record_that_was_made_anew(
+    async def test_a_record_that_was_made_again(
         self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
     ) -> None:
         """The entry of the one before is no way to it: its lease stands."""

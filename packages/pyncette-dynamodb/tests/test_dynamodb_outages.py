@@ -1,4 +1,4 @@
-"""DynamoDB goes away and comes back: nothing is lost, nothing is left behind, and nobody has to start anything anew."""
+"""DynamoDB goes away and comes back: nothing is lost, nothing is left behind, and nobody has to restart anything."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ async def test_several_make_the_table(ours: Database, items: Callable[[], list[I
 
 
 async def test_nothing_to_do(ours: Database, killable: Database, proxy: Wire) -> None:
-    """One question, beside the one for the table itself."""
+    """One question besides the one for the table itself."""
     await start(ours)
     await start(killable)
     assert proxy.count() == {"DescribeTable": 1, "BatchGetItem": 1}

@@ -277,7 +277,7 @@ class TestDeleting:
 
 
 async def test_the_table_is_gone(direct: Factory, table_name: str, dynamodb_server: Server) -> None:
-    """Said plainly by every method; and once it is there again all goes on."""
+    """Said plainly by every method; and once it is there again all continues."""
     one = record("a")
     async with direct() as repository:
         await repository.swap(inserts([one]))

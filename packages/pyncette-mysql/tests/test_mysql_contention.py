@@ -177,7 +177,7 @@ async def test_locks_that_are_never_released(store: Store, monkeypatch: pytest.M
         await store.send(somebody, f"START TRANSACTION; UPDATE {store.table} SET fence = 7")
         with pytest.raises(RepositoryUnavailableException, match="in time"):
             await repository.swap([Change(None, record("one"))])
-        # Reading, and claiming past the lock, go on meanwhile.
+        # Reading, and claiming past the lock, continue meanwhile.
         assert await repository.read([one.ref]) == [one]
         assert await claim(repository) == []
         await becomes(store.transactions, 0)

@@ -79,7 +79,7 @@ async def test_it_is_overwritten_and_deleted(store: Store, damage: str) -> None:
 
 
 async def test_queues_whose_names_are_no_text(store: Store) -> None:
-    """They are listed with the others, and where a page begins behind one, the listing goes on."""
+    """They are listed with the others, and where a page begins behind one, the listing continues."""
     async with store.open() as repository:
         await insert(repository, [record("a"), record("b")])
         await store.ask(f"UPDATE {store.table} SET queue = x'61ff62' WHERE `key` = 'task:a'")

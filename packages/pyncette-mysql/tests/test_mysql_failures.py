@@ -1,4 +1,4 @@
-"""Servers and connections that end, hang or forget: the repository goes on when they are there again."""
+"""Servers and connections that end, hang or forget: the repository continues when they are there again."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ SIZE = 20_000
 
 @pytest.mark.parametrize("analyzed", [False, True])
 async def test_reads_are_bounded(store: Store, analyzed: bool) -> None:
-    """In a queue with 10,000 records that are due and 10,000 that are not, beside an equally large one, every
+    """In a queue with 10,000 records that are due and 10,000 that are not, next to an equally large one, every
     statement reads about as much as it returns, whatever the server's statistics say."""
     records = [record(queue, f"{n:06}", NOW + n - SIZE // 2) for queue in ("big", "other") for n in range(SIZE)]
     statics = [record(f"s{n:03}", f"s{n:03}", NOW + 1) for n in range(300)]

@@ -174,7 +174,7 @@ def test_steps_can_be_repeated() -> None:
 @pytest.mark.parametrize("step", ["expand", "contract"])
 async def test_a_migrator_that_is_killed(store: Store, step: str) -> None:
     """By SIGKILL, while its statement waits for somebody who uses the table. Whether the server still carries the
-    statement out or not, the next process to start finds the table in one of two states and goes on."""
+    statement out or not, the next process to start finds the table in one of two states and continues."""
     await _opened(store, {})
     if step == "contract":
         await upgrade(store, *STEPS)
@@ -192,7 +192,7 @@ async def test_a_migrator_that_is_killed(store: Store, step: str) -> None:
 
 
 async def test_a_statement_that_the_server_ends(store: Store) -> None:
-    """In the middle of a step, after what comes before its last statement: the step is done anew."""
+    """In the middle of a step, after what comes before its last statement: the step is repeated."""
     await _opened(store, {})
     slow = replace(EXPAND, step=EXPAND.step.replace(";\n", "; DO SLEEP(600);\n"))
     async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""The server stops, restarts, refuses, or is slow; calls are cancelled. Nothing leaks, and all goes on by itself."""
+"""The server stops, restarts, refuses, or is slow; calls are cancelled. Nothing leaks, and all continues by itself."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_restart(start_server: StartServer, kill: bool) -> None:
 
 
 async def test_restart_under_load(start_server: StartServer) -> None:
-    """Writers go on through a crash: each call succeeds or says that the outcome is unknown, within a short time."""
+    """Writers continue through a crash: each call succeeds or says that the outcome is unknown, within a short time."""
     with start_server("postgres") as server:
         async with opened(server, "tasks") as repository:
             acknowledged: list[Record] = []

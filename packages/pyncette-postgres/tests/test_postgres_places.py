@@ -1,4 +1,4 @@
-"""Claims go on behind what was claimed last, and miss nothing by that."""
+"""Claims continue after what was claimed last, and miss nothing by that."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def small_table(postgres_server: Server, request: pytest.FixtureRequest) -> Iter
 async def test_plans_from_when_the_table_was_small(postgres_server: Server, small_table: str, cache_size: int) -> None:
     """An app starts with an empty table and fills it, while its connections keep the plans that they made."""
     async with explained(postgres_server.url, small_table, cache_size) as (repository, plans):
-        for _ in range(8):  # left to itself the server plans the first five times anew
+        for _ in range(8):  # left to itself the server makes a new plan the first five times
             for call, _, _ in calls(repository).values():
                 await call()
         async with helpers.connection(postgres_server.url) as other:

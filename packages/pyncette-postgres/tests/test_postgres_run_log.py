@@ -37,7 +37,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], int]] = {
     "of an instance": ({"key": "task3:3"}, 100),
     "of an instance of a task": ({"key": "task3:3", "queues": ["task3"]}, 2_000),
     "failed": ({"outcomes": ["failed", "late"]}, 100),
-    # Behind a proxy each statement is planned anew: these 200 are so few that the server may take all, and sort them.
+    # Behind a proxy statements are planned each time: these 200 are so few that the server may take all, and sort them.
     "failed of a task": ({"outcomes": ["failed"], "queues": ["task7"]}, 200),
 }
 

@@ -101,7 +101,7 @@ async def test_failover(sentinels: Server, how: str) -> None:
 
 
 async def test_planned_failover(sentinels: Server) -> None:
-    """The old master goes on answering until it is told; the repository follows, with an error at most."""
+    """The old master keeps answering until it is told; the repository follows, with an error at most."""
     async with opened(sentinels, redis_timeout=TIMEOUT) as repository:
         records = numbered(50)
         await insert(repository, records)
@@ -115,8 +115,8 @@ async def test_planned_failover(sentinels: Server) -> None:
 
 
 async def test_failover_under_load(sentinels: Server) -> None:
-    """Workers go on by themselves. A write that got its answer may be lost with the old master; a lease that was taken
-    again meanwhile is seen, so no record is settled by two."""
+    """Workers continue by themselves. A write that got its answer may be lost with the old master; a lease that was
+    taken again meanwhile is seen, so no record is settled by two."""
     settlements: dict[str, list[int]] = {}
     done = asyncio.Event()
     outage = 0.0

@@ -279,7 +279,7 @@ async def test_restart_on_uvloop(durable: Server, anyio_backend: object) -> None
 async def test_static_tasks_outlive_a_server_that_forgets_everything(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One without persistence comes back empty: they are stored anew, though no call may have failed."""
+    """One without persistence comes back empty: they are stored again, though no call may have failed."""
     monkeypatch.setattr(workers, "RENEWAL", 500_000)
     runs: asyncio.Queue[None] = asyncio.Queue()
     with start_server("redis", "--appendonly", "no") as server:

@@ -120,7 +120,7 @@ async def test_a_rolling_upgrade(
 
 
 async def test_an_upgrade_that_is_killed(redis_server: Server, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next to start waits until the lock has ended, and goes on where the other was: no record is left out, and
+    """The next to start waits until the lock has ended, and continues where the other was: no record is left out, and
     none but those of the batch under way is changed again."""
     async with opened(redis_server, redis_namespace=namespace) as running:
         records = numbered(50)

@@ -61,7 +61,7 @@ async def test_writing_waits_for_other_writers(repository: Repository, database:
 
 
 async def test_a_lock_that_stays(repository: Repository, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading goes on and an idle claim too, writing is given up, and afterwards all is well."""
+    """Reading continues and an idle claim too, writing is given up, and afterwards all is well."""
     assert await repository.swap([Change(None, record())]) == [Swap.APPLIED]
     monkeypatch.setattr(session_module, "LOCK_TIMEOUT", 0.2)
     with locked(database):

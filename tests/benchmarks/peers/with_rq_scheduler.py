@@ -1,4 +1,4 @@
-"""rq-scheduler, in a thread beside a worker that executes jobs in its own process; no results are kept."""
+"""rq-scheduler, in a thread alongside a worker that executes jobs in its own process; no results are kept."""
 
 from __future__ import annotations
 

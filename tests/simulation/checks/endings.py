@@ -11,7 +11,7 @@ from .story import Life, lives, task_of
 
 
 def endings(plan: Plan, history: History) -> Iterator[str]:
-    """No execution goes on forever, no operation is left open, unless its process is dead."""
+    """No execution runs forever, no operation is left open, unless its process is dead."""
     for execution in history.executions:
         lasts = execution.until is None and execution.at < history.ended_at - 60_000_000
         if lasts and not history.faulted(execution.by, 0, history.ended_at):

@@ -1,4 +1,4 @@
-"""Policies: what may run beside what, how often, how long, and what becomes of what fails."""
+"""Policies: what may run alongside what, how often, how long, and what becomes of what fails."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _side_by_side(history: History, task: TaskPlan, each: Told) -> Iterator[str]
     for before, after in itertools.pairwise(ordered):
         overlaps = before.until is None or before.until > after.at
         if overlaps and before.due != after.due and not is_excused(history, task, before, each.life, after.at):
-            beside = f"beside that of {seconds(before.due)}"
+            beside = f"alongside that of {seconds(before.due)}"
             yield f"{after.key} of {seconds(after.due)} began at {seconds(after.at)}, {beside}"
 
 

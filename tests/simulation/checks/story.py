@@ -93,7 +93,7 @@ class Life:
         return None
 
 
-def is_anew(change: Stored) -> bool:
+def is_again(change: Stored) -> bool:
     """Whether it overwrites all of an instance, rather than changing it."""
     old, new = change.old, change.new
     if old is None or new is None or new.state or new.locked_by is not None or new.attempt:
@@ -110,7 +110,7 @@ def lives(history: History) -> Iterator[Life]:
             continue
         number, life = 0, None
         for change in changes:
-            if life is None or is_anew(change):
+            if life is None or is_again(change):
                 if life is not None:
                     life.until = change.at
                     yield life

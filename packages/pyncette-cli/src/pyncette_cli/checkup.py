@@ -134,7 +134,7 @@ def dead_found(task: str, number: int) -> Finding:
 def damaged_found(task: str, number: int) -> Finding:
     """This many instances of the task can't be read."""
     return Finding(
-        "damaged", "problem", f"{number:,} records of {clean(task)}", "schedule them anew, or unschedule them"
+        "damaged", "problem", f"{number:,} records of {clean(task)}", "schedule them again, or unschedule them"
     )
 
 

@@ -161,7 +161,7 @@ def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def note(text: str) -> None:
-    """Something said beside the result: on stderr, so that it is in no pipe."""
+    """Something said besides the result: on stderr, so that it is in no pipe."""
     click.echo(text, err=True)
 
 

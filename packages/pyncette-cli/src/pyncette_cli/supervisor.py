@@ -48,7 +48,7 @@ class Supervisor:
     """Keeps ``count`` workers running.
 
     :ivar command: what starts a worker; its number and the lifeline are appended.
-    :ivar watcher: says when all of them have to be started anew; those that ended by themselves wait for that. None to
+    :ivar watcher: says when all of them have to be restarted; those that ended by themselves wait for that. None to
         start them again after a delay.
     """
 

@@ -47,7 +47,7 @@ class Clock(ABC):
 
     @property
     def disturbed(self) -> bool:
-        """Whether the storage's clock should be read anew, because the machine was suspended."""
+        """Whether the storage's clock should be read again, because the machine was suspended."""
         return False
 
     def busy(self, *, changes: bool) -> AbstractContextManager[None]:
@@ -97,7 +97,7 @@ class Reading:
 class SystemClock(Clock):
     """The machine's clock until it is disciplined, from then on the storage's.
 
-    Between two readings of the storage's clock it goes on by the monotonic clock, so that a machine whose clock is
+    Between two readings of the storage's clock it continues by the monotonic clock, so that a machine whose clock is
     wrong or is being set neither starts occurrences early nor takes leases that others still hold. A reading is as good
     as it was quick; one that took long does not spoil what better ones have told.
     """

@@ -101,7 +101,7 @@ def adopt(
     A lease that is held stays, and its holder settles by the new schedule. An overdue occurrence stays due, and a
     paused or dead task stays so. A completed or unreadable one no longer is.
 
-    :param state: of a task that begins anew; unchanged by default.
+    :param state: of a task that starts over; unchanged by default.
     """
     was = state_of(old, now)
     stays = was in {State.LEASED, State.PAUSED, State.DEAD}

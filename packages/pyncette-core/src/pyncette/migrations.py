@@ -3,7 +3,7 @@
 The format of a store has a number that grows by one with each change of it. A change has two halves, in the style of
 "expand and contract":
 
-* **expand** adds what the new format needs. Processes of the release before go on working, so it is done by whichever
+* **expand** adds what the new format needs. Processes of the release before keep working, so it is done by whichever
   process of the new release comes first, in the middle of a rolling deploy. A rollback needs no undoing.
 * **contract** removes what only older releases needed. It is done once the option ``finish_upgrade=True`` says that no
   process of an older release is alive, and none will be.
@@ -79,7 +79,7 @@ class Migration(Generic[StepT]):
 
     def after(self, stored: Format | None) -> Format:
         """What the store says of itself once the step is done."""
-        if stored is None:  # made anew, for this format alone
+        if stored is None:  # new, for this format alone
             return Format(self.version, self.version)
         if self.phase is Phase.EXPAND:
             return Format(max(stored.written_by, self.version), stored.readable_from)

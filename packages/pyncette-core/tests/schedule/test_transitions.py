@@ -287,7 +287,7 @@ def shown(count: int = 4, **parameters: Any) -> list[str]:
             "2086-04-13T12:00",
             ["2086-04-14T02:30:00+01:00", "2086-04-15T02:30:00+00:00"],
         ),
-        # the rules that IANA gives go on after 2037
+        # the rules that IANA gives continue after 2037
         (
             "Europe/Berlin",
             "30 2 * * *",

@@ -66,7 +66,7 @@ class Unreachable(Exception):
 
 
 class Crowded(Unreachable):
-    """More was asked for than the storage may be asked, so that a page has waited in vain for its turn."""
+    """More was asked for than the storage may be asked, so that a page did not get its turn in time."""
 
 
 @dataclass(frozen=True, slots=True)

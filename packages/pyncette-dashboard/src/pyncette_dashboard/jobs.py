@@ -1,4 +1,4 @@
-"""Work of many steps that an operator has asked for: done here, in batches, with progress, whoever looks on."""
+"""Long work that an operator has started: done here, in batches, with progress, whether or not anyone is watching."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that are asked for beside the schedule, and next occurrences that are computed anew."""
+"""Runs that are asked for outside the schedule, and next occurrences that are recomputed."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def describing(
     history: datetime.timedelta | None,
     observers: Observers,
 ) -> Callable[[], Worker]:
-    """A function that describes the worker, each time anew.
+    """A function that describes the worker as it is at the moment.
 
     :param running: the executions under way.
     :param history: how long the log of runs is kept; None if there is none.

@@ -1,4 +1,4 @@
-"""Runs beside the schedule, as operators ask for them."""
+"""Runs outside the schedule, as operators ask for them."""
 
 from __future__ import annotations
 

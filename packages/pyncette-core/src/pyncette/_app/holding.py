@@ -1,4 +1,4 @@
-"""What holds instances and lets them go on: pauses, and fresh attempts of what is dead."""
+"""What holds instances and lets them continue: pauses, and fresh attempts of what is dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored, whoever declares it: tasks, and those that nobody executes any more."""
+"""What is stored, regardless of who declares it: tasks, and those that nobody executes any more."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Inventory:
         return removed
 
     async def _forget(self, purged: StoredTask, queues: Sequence[str]) -> None:
-        """Drop what was said of a template that is purged, so that a new one of its name begins anew."""
+        """Drop what was said of a template that is purged, so that a new one of its name starts over."""
         if purged.kind == "static":
             return
         partitioned = purged.kind == "partitioned"

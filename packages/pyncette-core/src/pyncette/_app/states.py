@@ -21,7 +21,7 @@ InstanceState = Literal["waiting", "due", "running", "retrying", "paused", "dead
 """``waiting``: for its next occurrence. ``due``: nobody has begun it yet. ``running``: being executed. ``retrying``: an
 attempt has failed, and the next one is yet to come. ``paused``: by itself, or with its template. ``dead``: its last
 occurrence failed, and it waits for an operator. ``completed``: it has no further occurrence. ``unreadable``: what is
-stored is damaged; schedule it anew, or unschedule it."""
+stored is damaged; schedule it again, or unschedule it."""
 
 _HELD: dict[lease.State, InstanceState] = {
     lease.State.DEAD: "dead",

@@ -58,7 +58,7 @@ class Active:
     def executing(self, record: Record) -> HeldLease | None:
         """The execution of the occurrence in ``record``, if it is under way here, or its end is yet to be stored.
 
-        An instance that was scheduled anew meanwhile, for another moment, is another occurrence. At most once, an
+        An instance that was scheduled again meanwhile, for another moment, is another occurrence. At most once, an
         occurrence has ended before it is executed.
         """
         held = self._by_key.get(record.key)

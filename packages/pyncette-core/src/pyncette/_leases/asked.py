@@ -1,4 +1,4 @@
-"""Runs that are asked for beside the schedule: how they are stored, and claimed under a paused template."""
+"""Runs that are asked for outside the schedule: how they are stored, and claimed under a paused template."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class ControlReading:
         self._damaged: str | None = None
 
     async def follow(self) -> Control:
-        """What is in the record; read anew if the last reading is older than the poll interval."""
+        """What is in the record; read again if the last reading is older than the poll interval."""
         now = self._clock.now()
         if self._read_at is None or abs(now - self._read_at) >= self._poll_interval:
             looked = await self._store.look((), (CONTROL,))
@@ -47,7 +47,7 @@ class ControlReading:
         return self.control
 
     def apart(self) -> ControlReading:
-        """One that begins anew, and whose knowledge is its own."""
+        """One that starts over, and whose knowledge is its own."""
         return ControlReading(self._store, self._clock, self._poll_interval)
 
     def take(self, record: Record | None, asked_at: int) -> bool:
@@ -72,7 +72,7 @@ class ControlReading:
 
 
 class ChangeControl(Awaited):
-    """The control record is changed, whoever else changes it meanwhile.
+    """The control record is changed, even if others change it meanwhile.
 
     :param change: from what is stored and the time to what is to be stored.
     :ivar control: what is in it once the change is stored.

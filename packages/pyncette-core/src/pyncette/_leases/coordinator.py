@@ -109,7 +109,7 @@ class Coordinator:
         self._retaining = [task for task in queued if task.dynamic and task.policies.retains]
 
     def check_static(self, *, after_outage: bool) -> None:
-        """Store static tasks anew whose records are gone, from time to time."""
+        """Store static tasks again whose records are gone, from time to time."""
         self._static.check(self._clock.now(), after_outage=after_outage)
 
     async def sweep(self) -> None:

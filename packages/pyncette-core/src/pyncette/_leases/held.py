@@ -33,7 +33,7 @@ class HeldLease:
     :ivar before: the record before the claim.
     :ivar due_at: the occurrence that is executed: of several that were missed, not always the one in ``record``.
     :ivar skips: those that are skipped before it.
-    :ivar extra: the run beside the schedule that is executed, None if it is an occurrence.
+    :ivar extra: the run outside the schedule that is executed, None if it is an occurrence.
     :ivar limit: how long it may be executed, None if that is not limited; the loop's.
     :ivar carried: what writes about it carry, as observers of its attempt want it.
     :ivar claimed_at: microseconds; when the answer to the claim arrived.
@@ -89,7 +89,7 @@ class HeldLease:
         return record if record.due_at == self.due_at else replace(record, due_at=self.due_at)
 
     def reclaimed(self, before: Record, claimed: Record) -> bool:
-        """This process has claimed what it still executes: go on under the new lease, which ends as the old one did.
+        """This process has claimed what it still executes: continue under the new lease, which ends as the old one did.
         False if somebody else has had the occurrence in between."""
         if self.lost or not lease.holds(self.record, before):
             return False
@@ -97,7 +97,7 @@ class HeldLease:
         return True
 
     def rebase(self, stored: Record | None, now: int) -> bool:
-        """Go on from what is stored ``now``; False if the lease is lost."""
+        """Continue from what is stored ``now``; False if the lease is lost."""
         if self.lost:
             return False
         if stored is None or not lease.holds(self.record, stored):

@@ -56,7 +56,7 @@ class Shares:
         self.crowded: set[str] = set()
         self._owing = False  # whether the backlog comes first
         self._owing_in: set[str] = set()  # limited queues, each by itself, whose backlog comes first
-        self._turned: set[str] = set()  # limited queues of which this pass has asked for one side only, in vain
+        self._turned: set[str] = set()  # limited queues of which this pass has asked for one side only, without result
 
     def begin(self) -> None:
         """A pass of one or more claims begins."""

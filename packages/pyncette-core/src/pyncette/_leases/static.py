@@ -11,7 +11,7 @@ from pyncette._lifecycle.extra import on_schedule
 from pyncette._lifecycle.moments import came_due
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
-from pyncette._tasks.state import begun_anew
+from pyncette._tasks.state import starting_over
 from pyncette._tasks.task import Task
 from pyncette.record import Band, Change, Record
 
@@ -49,8 +49,8 @@ class StaticTasks:
             await write.wait()
 
     def check(self, now: int, *, after_outage: bool) -> None:
-        """Store anew what has been lost or can't be right; each 10 minutes, after an outage, and when the clock was put
-        back. Returns at once; what the storage does not take is checked again the next time.
+        """Store again what has been lost or can't be right: every 10 minutes, after an outage, and when the clock was
+        set back. Returns at once; what the storage does not take is checked again the next time.
         """
         if after_outage or not 0 <= now - self._checked_at < CHECK_INTERVAL:
             self._checked_at = now
@@ -59,7 +59,7 @@ class StaticTasks:
 
 
 class CheckSchedule(Awaited):
-    """A static task is stored anew if its record is gone, and due sooner if its next occurrence can't be right."""
+    """A static task is stored again if its record is gone, and due sooner if its next occurrence can't be right."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task.ref, None, fresh=False)
@@ -88,7 +88,7 @@ class CheckSchedule(Awaited):
         return came_due(self._spec, self._policies, self.ref.key, due_at)
 
     def _completed(self, old: Record | None, now: int) -> Change:
-        """The last occurrence has passed: kept, so that a schedule that goes on can be told from a new task."""
+        """The last occurrence has passed: kept, so that a schedule that continues can be told from a new task."""
         key, last = self._name, self._spec.latest(0, now)
         text = encode(self._spec) if old is None else keep_unknown(old.spec, encode(self._spec))
         logger.warning(
@@ -127,7 +127,7 @@ class CheckSchedule(Awaited):
             spec=self._since(record, now),
             now=now,
             revision=new_revision(),
-            state=begun_anew(record.state) if Band.of(record.ready_at) is Band.COMPLETED else None,
+            state=starting_over(record.state) if Band.of(record.ready_at) is Band.COMPLETED else None,
         )
 
     def _since(self, record: Record, now: int) -> str:

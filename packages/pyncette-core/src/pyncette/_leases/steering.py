@@ -63,7 +63,7 @@ class Pause(Steer):
 
 
 class Resume(Steer):
-    """It goes on."""
+    """It continues."""
 
     def __init__(self, parent: Task, ref: Ref, observers: Observers, *, catch_up: bool) -> None:
         super().__init__(parent, ref, observers)

@@ -151,7 +151,7 @@ class Batching(ABC):
         self._finish(write, None)
 
     def _conflict(self, write: Write) -> None:
-        """Somebody else changed the record: it will be read, and decided about anew."""
+        """Somebody else changed the record: it will be read, and decided about again."""
         write.sent = None
         write.conflicts += 1
         if write.conflicts > MAX_CONFLICTS:
@@ -287,7 +287,7 @@ class Writer(Batching):
         try:
             with self._attempt:
                 await self._store_batch(batch)
-        except Exception as e:  # noqa: BLE001 - whatever the backend raises, the other writes go on
+        except Exception as e:  # noqa: BLE001 - whatever the backend raises, the other writes continue
             self._failures += 1
             self._store.failed(e)
             self._give_up_transient(batch, e)

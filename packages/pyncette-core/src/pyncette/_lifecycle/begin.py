@@ -111,7 +111,7 @@ def _passed_over(
     paused_until: int | None,
     pauses: Pauses,
 ) -> Attempt | None:
-    """No attempt of the occurrence has begun, nor will one: for now, or forever. None to go on."""
+    """No attempt of the occurrence has begun, nor will one: for now, or forever. None to continue."""
     if paused_until is not None and (passed := after_paused_template(record, spec, policies, paused_until, now)):
         return passed
     if pauses and skip_paused(record, spec, policies, State(record.state), record.due_at, pauses):
@@ -139,7 +139,7 @@ def _paused(policies: Policies, spec: Spec, record: Record, before: Record, now:
 
 
 def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
-    """A run beside the schedule is current, or comes before what the schedule wants; otherwise None."""
+    """A run outside the schedule is current, or comes before what the schedule wants; otherwise None."""
     extra = extra_of(State(record.state))
     if extra.run is not None:
         waits = extra.waits
@@ -151,7 +151,7 @@ def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Rec
 
 
 def _begin_extra(policies: Policies, record: Record, before: Record, run: ExtraRun, now: int) -> Begin:
-    """A run beside the schedule: nothing is chosen, skipped, moved or superseded."""
+    """A run outside the schedule: nothing is chosen, skipped, moved or superseded."""
     if before.attempt and holds_lease(policies) and policies.retry is not None:
         attempts = State(record.state).attempts(run.at, before.attempt)
         if attempts.ended < before.attempt:

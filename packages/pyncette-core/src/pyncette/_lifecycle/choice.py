@@ -27,7 +27,7 @@ Pauses = Sequence[tuple[int, int]]
 class Chosen:
     """What is to be done with what was missed.
 
-    :ivar due_at: the occurrence to go on with; None if there is none.
+    :ivar due_at: the occurrence to continue with; None if there is none.
     :ivar ready: whether it has come due.
     :ivar skips: what is skipped before it.
     """

@@ -1,4 +1,4 @@
-"""Runs beside the schedule take turns with the scheduled occurrence. Pure.
+"""Runs outside the schedule take turns with the scheduled occurrence. Pure.
 
 While such a run is current, ``attempt`` and ``ready_at`` of the record, and the attempts in ``state``, belong to it,
 and those of the scheduled occurrence wait in ``state``. ``due_at`` and ``spec`` are the schedule's always. What
@@ -107,7 +107,7 @@ def _next_run(record: Record, extra: Extra, now: int, *, paused: bool) -> ExtraR
 
 
 def _gives_way(record: Record, extra: Extra, run: ExtraRun, waits: Waits, now: int) -> bool:
-    """Whether a moment of a backfill waits again. Because the instance is paused or dead, and then it begins anew
+    """Whether a moment of a backfill waits again. Because the instance is paused or dead, and then it starts over
     later; or, if it has not begun, for the schedule, for a run that was asked for, or because the backfill was
     cancelled."""
     if run.trigger != "backfill":
@@ -189,7 +189,7 @@ def on_schedule(record: Record, change: Callable[[Record], Change | None], *, no
 
 
 def schedule_side(record: Record) -> Record:
-    """The record as it would be if no run beside the schedule was current."""
+    """The record as it would be if no run outside the schedule was current."""
     if not has_extra(record.state):
         return record
     state = State(record.state)

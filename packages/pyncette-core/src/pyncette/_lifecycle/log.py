@@ -23,7 +23,7 @@ _FINE = frozenset({"succeeded", "skipped"})
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """What a line says beside its fields.
+    """What a line says besides its fields.
 
     :ivar scheduled_at: the occurrence; of a line about skipped ones alone, the first.
     :ivar started_at: when the last attempt began; None if there was none.

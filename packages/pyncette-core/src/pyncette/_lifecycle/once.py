@@ -101,7 +101,7 @@ def conclude(
     """How the run ended that was claimed with ``fence``.
 
     :param record: as it is stored now: in whatever state, and perhaps executed by somebody else already.
-    :param trigger: what caused the run: failures of runs beside the schedule never pause an instance.
+    :param trigger: what caused the run: failures of runs outside the schedule never pause an instance.
     """
     outcome, reason = outcome_of(attempt)
     if record is None:

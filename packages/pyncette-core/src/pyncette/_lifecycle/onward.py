@@ -21,7 +21,7 @@ from .values import Skipped
 
 @dataclass(slots=True)
 class Onward:
-    """Where an instance goes on.
+    """Where an instance continues.
 
     :ivar due_at: its next occurrence, None if there is none.
     :ivar ready_at: when that may be claimed.
@@ -46,7 +46,7 @@ def onward(
     state: State | None = None,
     superseded: bool = False,
 ) -> Onward:
-    """Where an instance goes on after the run of its occurrence at ``due_at``.
+    """Where an instance continues after the run of its occurrence at ``due_at``.
 
     :param opened: when the first attempt of the run began.
     :param state: of the record; None if it has nothing in it that matters here.
@@ -113,7 +113,8 @@ def _ahead(window: Window | None, due_at: int | None) -> Window | None:
 
 
 def go_on(record: Record, policies: Policies, to: Onward, now: int, revision: str, state: str) -> Change:
-    """The change that goes on, or ends the instance: what has no further occurrence is removed or, completed, kept."""
+    """The change that continues or ends the instance: without a further occurrence it is removed, or kept as
+    completed."""
     if to.due_at is not None:
         return lease.complete(record, next_due=to.due_at, ready_at=to.ready_at, revision=revision, state=state)
     if not keeps_completed(record, policies):
@@ -124,7 +125,7 @@ def go_on(record: Record, policies: Policies, to: Onward, now: int, revision: st
 
 
 def keeps_completed(record: Record, policies: Policies) -> bool:
-    """Whether an instance without a further occurrence is kept. A static task always is, lest it begin anew."""
+    """Whether an instance without a further occurrence is kept. A static task always is, or it would start over."""
     return record.static or policies.retain_microseconds is not None
 
 

@@ -44,19 +44,19 @@ def schedule(
     :raises LaterSpec: a later version wrote what is stored; only ``"replace"`` overwrites that.
     """
     if old is None:
-        return Scheduled(_anew(None, ref, spec, first, ready_at, revision), Scheduling.CREATED)
+        return Scheduled(_rescheduled(None, ref, spec, first, ready_at, revision), Scheduling.CREATED)
     if if_exists == "error":
         return Scheduled(None, Scheduling.EXISTS)
     if if_exists == "keep":
         return Scheduled(None, Scheduling.KEPT)
     if if_exists == "replace":
-        return Scheduled(_anew(old, ref, spec, first, ready_at, revision), Scheduling.REPLACED)
+        return Scheduled(_rescheduled(old, ref, spec, first, ready_at, revision), Scheduling.REPLACED)
     try:
         decode(old.spec)
     except LaterSpec:
         raise
     except UndecodableSpec:
-        return Scheduled(_anew(old, ref, spec, first, ready_at, revision), Scheduling.UPDATED)
+        return Scheduled(_rescheduled(old, ref, spec, first, ready_at, revision), Scheduling.UPDATED)
     how = Scheduling.UPDATED
 
     def change(side: Record) -> Change | None:
@@ -105,7 +105,7 @@ _ENDED = frozenset({lease.State.DEAD, lease.State.COMPLETED, lease.State.UNREADA
 """What revives when it gets another schedule."""
 
 
-def _anew(old: Record | None, ref: Ref, spec: Spec, first: int, ready_at: int, revision: str) -> Change:
+def _rescheduled(old: Record | None, ref: Ref, spec: Spec, first: int, ready_at: int, revision: str) -> Change:
     return lease.register(old, ref, due_at=first, ready_at=ready_at, spec=encode(spec), revision=revision)
 
 

@@ -54,7 +54,7 @@ def pause(record: Record, reason: str, *, now: int, revision: str) -> Steered:
 
 
 def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, now: int, revision: str) -> Steered:
-    """The instance goes on.
+    """The instance continues.
 
     :param catch_up: whether what came due during the pause counts as missed. Otherwise it is skipped, but for a
         one-off and an occurrence of which an attempt has begun.
@@ -77,7 +77,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
     if to.window is not None:
         store_window(state, to.window)
     text = state.text(state.count("fence"))
-    if band is not Band.PAUSED:  # what is under way goes on
+    if band is not Band.PAUSED:  # what is under way continues
         return Steered(lease.note(record, state=text, revision=revision), to.skips)
     if to.due_at is None:
         return Steered(go_on(record, policies, to, now, revision, text), to.skips)
@@ -151,7 +151,7 @@ def paused_since(state: State, now: int) -> int:
 
 
 def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, since: int, now: int) -> Onward:
-    """Where an instance goes on that was paused since ``since``, without what came due meanwhile.
+    """Where an instance continues that was paused since ``since``, without what came due meanwhile.
 
     An occurrence that had come due before, or is open, stays; what came due later is skipped ahead of time. That is
     remembered as one window: after another one, with missed occurrences in between, it counts as missed.

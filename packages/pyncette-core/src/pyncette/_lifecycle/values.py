@@ -33,7 +33,7 @@ class AttemptEnd(enum.Enum):
     RELEASED = "released"
     """Never started."""
     PASSED = "passed"
-    """Never started, nor will it be: the instance goes on with another occurrence."""
+    """Never started, nor will it be: the instance continues with another occurrence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Attempt:
     :ivar error: what the task raised.
     :ivar worker: the process that executed it.
     :ivar skips: occurrences that were skipped before it.
-    :ivar go_to: of one that is passed over, the occurrence to go on with; None if there is none.
+    :ivar go_to: of one that is passed over, the occurrence to continue with; None if there is none.
     :ivar moved: whether the occurrence is moved there, as the rules of its timezone have changed.
     :ivar pauses: since when, and until when, the task's template was paused.
     """
@@ -75,7 +75,7 @@ class Ended:
     """What becomes of a record.
 
     :ivar change: None if there is nothing to store.
-    :ivar outcome: of the run, None if it goes on.
+    :ivar outcome: of the run, None if it continues.
     :ivar reason: why, where the outcome does not say it.
     :ivar skips: occurrences that are skipped with this change.
     :ivar again_at: when there will be a further attempt.

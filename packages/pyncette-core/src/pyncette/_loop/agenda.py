@@ -1,6 +1,6 @@
 """What the poll loop does next. Pure: told what has happened and the time, it answers with a step.
 
-Times are microseconds since the epoch. A pass begins with :meth:`Agenda.begin` and goes on with the answer to each
+Times are microseconds since the epoch. A pass begins with :meth:`Agenda.begin` and continues with the answer to each
 step, until that is :class:`Sleep`:
 
 * what is due is claimed at once;
@@ -26,7 +26,7 @@ UNSETTLED_FACTOR = 4
 """Claims pause while more than this many times the concurrency limit of writes is waiting for the storage."""
 
 TURN = 10_000
-"""Microseconds that a turn takes: longer than a question and a claim, and short beside what anybody waits for."""
+"""Microseconds that a turn takes: longer than a question and a claim, and too short for anybody to notice."""
 
 DENSE = 2
 """This many occurrences in one claim mean that more will be due when this worker's turn comes again."""

@@ -26,7 +26,7 @@ PausesOf = Callable[[HeldLease], Sequence[tuple[int, int]]]
 
 
 class Limit:
-    """How long one execution may go on. It knows nothing of the lease, which knows it: a circle that the garbage
+    """How long one execution may take. It knows nothing of the lease, which knows it: a circle that the garbage
     collector has to break costs an execution more than all of this.
 
     :ivar scope: what cancels it.
@@ -51,14 +51,14 @@ class Limit:
         self.cut: AttemptEnd | None = None
 
     def renewed(self, held: HeldLease) -> None:
-        """The lease was renewed, which shows whether the instance was paused, resumed or scheduled anew meanwhile."""
+        """The lease was renewed, which shows whether the instance was paused, resumed or scheduled again meanwhile."""
         self._on_renewed(held)
 
 
 class Deadlines:
     """The limits of all executions under way.
 
-    :param on_timeout: called when a function in a thread has timed out, while it goes on.
+    :param on_timeout: called when a function in a thread has timed out, while it continues.
     :param pauses: of a template.
     """
 

@@ -241,7 +241,7 @@ class Executions:
             self._failures.failed(task, error)
 
     def timed_out(self, held: HeldLease) -> None:
-        """A plain function in a thread has timed out, and goes on."""
+        """A plain function in a thread has timed out, and continues."""
         started_at = held.started_at or self._clock.now()
         lag = max(0, started_at - held.ready_at) / 1_000_000
         duration = (self._clock.now() - started_at) / 1_000_000
@@ -295,7 +295,7 @@ def _cut(held: HeldLease) -> AttemptEnd | None:
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    """Whether it comes from a cancel scope, other errors beside it included; not if the program or coroutine ends."""
+    """Whether it comes from a cancel scope, even among other errors; not if the program or coroutine ends."""
     if isinstance(error, BaseExceptionGroup):
         return not any(isinstance(each, (KeyboardInterrupt, GeneratorExit)) for each in error.exceptions)
     return isinstance(error, anyio.get_cancelled_exc_class())

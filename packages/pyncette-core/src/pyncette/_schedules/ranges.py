@@ -1,7 +1,7 @@
 """Ranges of a cron expression that croniter 7 misreads, written out as lists of values.
 
 croniter takes a range with equal ends (``2-2``) for every value, and starts a wrapping range with a step (``23-5/2``)
-anew at the wrap.
+over at the wrap.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def too_long_step(parts: Sequence[str]) -> str | None:
             match = _STEP.fullmatch(item)
             if match is not None and int(match[1]) > size:
                 return (
-                    f"the step of {item!r} is longer than the {NAMES[field]} field, which has {size} values: it begins"
-                    f" anew each time, and matches {'the first one' if item[0] == '*' else 'one of them'} alone. For"
+                    f"the step of {item!r} is longer than the {NAMES[field]} field, which has {size} values: it starts"
+                    f" over each time, and matches {'the first one' if item[0] == '*' else 'one of them'} alone. For"
                     " longer steps use interval=, or a list of values"
                 )
     return None

@@ -94,7 +94,7 @@ class Control:
         return replace(self, paused={**self.paused, template: Pause(since, reason)})
 
     def resume(self, template: str, *, now: int, catch_up: bool) -> Control:
-        """The template goes on; nothing changes if it was not paused.
+        """The template continues; nothing changes if it was not paused.
 
         :param catch_up: whether what came due meanwhile counts as missed, rather than being skipped.
         """

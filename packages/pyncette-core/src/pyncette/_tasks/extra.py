@@ -1,4 +1,4 @@
-"""Runs beside the schedule: those that operators ask for. What is stored of them, within ``state``. Pure functions.
+"""Runs outside the schedule: those that operators ask for. What is stored of them, within ``state``. Pure functions.
 
 The field ``extra`` of the state holds, each if there is any:
 
@@ -46,7 +46,7 @@ class ExtraRun:
 
     :ivar id: random.
     :ivar at: the moment that it stands for: of a manual run, when it was asked for.
-    :ivar args: arguments of its own, beside those of the instance.
+    :ivar args: its own arguments, in addition to those of the instance.
     :ivar trigger: what caused it.
     :ivar carried: what a carrier gave when it was asked for.
     """

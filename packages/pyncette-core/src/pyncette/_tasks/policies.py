@@ -86,7 +86,7 @@ class Overlap(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What there is to know of a policy beside its name, type and default.
+    """What there is to know of a policy besides its name, type and default.
 
     :ivar doc: its line in the documentation.
     :ivar check: called with the policy's name and value; raises TypeError or ValueError.

@@ -8,7 +8,7 @@ answer was lost is stored ``ok``     runs that succeeded ``runs``   the latest r
 after, took, attempts, outcome, worker, further fields ``past``   other totals, by outcome or by the reason of skips;
 ``began``: occurrences of which an attempt began others     ``row``: failed runs in a row; ``now``: attempts of the run
 that is open; ``window``: skipped ahead of time; ``moved``: the occurrence that was moved onto the schedule; ``why``: of
-a pause; ``since``: when it began, if something was under way; ``extra``: runs beside the schedule, see
+a pause; ``since``: when it began, if something was under way; ``extra``: runs outside the schedule, see
 :mod:`pyncette._tasks.extra` =========
 ===========================================================================================================
 
@@ -237,8 +237,8 @@ def last_settled(text: str) -> int | None:
     return fence if isinstance(fence, int) else None
 
 
-def begun_anew(text: str) -> str:
-    """The state of a completed instance that begins anew: ``max_runs`` counts from 0."""
+def starting_over(text: str) -> str:
+    """The state of a completed instance that starts over: ``max_runs`` counts from 0."""
     if not text:
         return text
     state = State(text)
@@ -303,7 +303,7 @@ def _counts(found: object) -> dict[str, int]:
 
 
 def _decoded(text: str) -> dict[str, Any]:
-    """All fields; a text that was damaged is begun anew."""
+    """All fields; a text that was damaged is replaced by an empty one."""
     try:
         fields = json.loads(text) if text else {}
     except (ValueError, RecursionError):

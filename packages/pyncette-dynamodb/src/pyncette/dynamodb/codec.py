@@ -2,7 +2,7 @@
 
 The table is keyed by ``pk``, the *place* of a group of records, and ``sk``, the record's key. The index has the same
 ``pk`` and ``ready_at``. The instances of a dynamic task are spread over :data:`SHARDS` places by a hash of their keys,
-those of a partition have one place, since whoever partitions a task has chosen himself how far to spread it, and all
+those of a partition have one place, since the author of a partitioned task has chosen how far to spread it, and all
 static tasks share one, so that one request finds those that are due, however many there are.
 
 Neither the places nor the hash may ever change: records are stored under them.

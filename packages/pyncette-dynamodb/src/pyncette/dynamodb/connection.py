@@ -150,7 +150,7 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def together(requests: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
-    """Run all, and raise the first error when all have ended, so that nothing goes on behind the caller's back.
+    """Run all, and raise the first error when all have ended, so that nothing continues behind the caller's back.
 
     Not by ``asyncio.gather``, which forgets who cancelled it if the last of them has ended before.
     """

@@ -111,7 +111,7 @@ def translated(error: Exception, where: str) -> RepositoryException:
         return RepositoryException(f"{where}: {_said(error)}.")
     if isinstance(error, DriverConnectionError | HTTPClientError | OSError):
         return RepositoryUnavailableException(
-            f"{where} can't be reached ({_said(error)}). If this goes on, look at dynamodb_region_name and at "
+            f"{where} can't be reached ({_said(error)}). If this continues, look at dynamodb_region_name and at "
             "dynamodb_endpoint."
         )
     return RepositoryException(f"{where}: the driver failed ({_said(error)}).")

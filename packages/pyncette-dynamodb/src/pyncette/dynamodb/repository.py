@@ -36,7 +36,7 @@ MOST_SPREAD = 8
 """Claims that meet others choose from this many times as many records."""
 
 _Accept = Callable[[Sequence[Entry]], Awaitable[tuple[list[Record | None], bool]]]
-"""Says of each entry what record it stands for, if it is still good; and whether to go on for those that are not."""
+"""Says of each entry what record it stands for, if it is still good; and whether to continue for those that are not."""
 
 
 class DynamoDBRepository(Repository):

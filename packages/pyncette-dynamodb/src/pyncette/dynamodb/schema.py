@@ -194,7 +194,7 @@ def recognised(table: dict[str, Any], where: str) -> dict[str, Any]:
     if keys == _KEYS_OF_1_1_0:
         raise StorageVersionException(
             f"{where} was written by Pyncette 1.x, and this release can't read it. It was left as it is. Give another "
-            "dynamodb_table_name, and schedule the instances anew."
+            "dynamodb_table_name, and schedule the instances again."
         )
     versions = [int(found[1]) for found in map(_ONE_OF_OURS.fullmatch, indexes) if found]
     newer = [version for version in versions if version > _VERSION]

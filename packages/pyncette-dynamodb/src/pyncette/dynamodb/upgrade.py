@@ -2,7 +2,7 @@
 
 DynamoDB has neither transactions over a table nor locks. So two items of the table, which no index shows, say how far
 it is: one its format, one who is at work on it and until where. Whoever is at work renews that before each page of
-items; if it is killed, others go on behind its last page once the lock has expired. A process that was only suspended
+items; if it is killed, others continue after its last page once the lock has expired. A process that was only suspended
 may find that it was overtaken. What it still writes then is harmless: each write is conditional on the item as it was
 read, and does what the others do.
 """
@@ -128,7 +128,7 @@ class Metadata:
         return new
 
     async def release(self, lock: Lock) -> None:
-        """Let others go on where a step was left, or forget the lock if none was."""
+        """Let others continue where a step was left, or forget the lock if none was."""
         if lock.step:
             with suppress(Overtaken):
                 await self.update(lock, Lock(_NOBODY, 0, lock.step, lock.after))
@@ -165,7 +165,7 @@ class Upgrade:
         self._metadata = metadata
 
     async def begin(self, step: str) -> None:
-        """Begin a step, or go on with it."""
+        """Begin a step, or continue it."""
         await self.renew(step, self.lock.after if self.lock.step == step else None)
 
     async def renew(self, step: str, after: Item | None) -> None:
@@ -179,7 +179,7 @@ class Upgrade:
     async def rewrite(self, changed: Rewrite) -> None:
         """Rewrite all records, a page at a time, behind the last page that was done before. At most once in a step.
 
-        Others go on to use the table meanwhile: what older releases write behind our back lacks the change, so the
+        Others keep using the table meanwhile: what older releases write behind our back lacks the change, so the
         step that contracts what this one has expanded must rewrite once more.
         """
         while True:

@@ -243,7 +243,7 @@ def recognised(found: Found, schema: Schema, where: str) -> Format | None:
         raise StorageVersionException(
             f"{table} was written by Pyncette 1.x, and this release can't read it. It was left as it is. Give another "
             f"mysql_table_name, or rename the old table first: RENAME TABLE `{schema.table}` TO "
-            f"`{schema.table[: _LONGEST_NAME - 3]}_1x`. Then schedule the instances anew."
+            f"`{schema.table[: _LONGEST_NAME - 3]}_1x`. Then schedule the instances again."
         )
     stored = Format.marked(found.comment)
     if stored is None:
@@ -319,7 +319,7 @@ async def _carry_out(
                 return
             if number(error) != LOCK_WAIT_TIMEOUT or attempt == _ATTEMPTS:
                 raise
-            attempt += 1  # a transaction that uses the table goes on for long
+            attempt += 1  # a transaction that uses the table takes long
         else:
             logger.info("The table %s: %s is done.", schema.table, step.name)
             return
@@ -329,7 +329,7 @@ async def _carry_out(
 async def _alone(connection: Connection, settings: Settings) -> AsyncIterator[None]:
     """Hold a lock that the server gives to one connection at a time, and takes back when that ends.
 
-    The statement of a process that was killed goes on, and the lock is held until it has ended.
+    The statement of a process that was killed continues, and the lock is held until it has ended.
     """
     table = f"{settings.database}.{settings.table_name}".encode()
     lock = f"pyncette schema {hashlib.sha256(table).hexdigest()[:40]}"  # a name has 64 characters at most

@@ -170,7 +170,7 @@ LEFT JOIN {table} AS o FORCE INDEX (PRIMARY)
 ON o.queue = changes.queue AND o.`key` = changes.`key` AND o.revision = changes.old
 WHERE COALESCE(@pyncette_applied, -1) < {expected} AND t.queue IS NULL
 
--- After an insert has waited for others in vain. A script of two statements without a transaction around them, so that
+-- After an insert has waited for others without success. A script of two statements without a transaction around them, so that
 -- the first one alone sees what is not committed.
 -- name: find_inserted
 SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED;

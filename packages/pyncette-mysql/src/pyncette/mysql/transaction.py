@@ -104,7 +104,7 @@ def _translated(error: Exception) -> RepositoryException:
     code = number(error)
     if code == NO_SUCH_SAVEPOINT or (code in NOTHING_APPLIED and code != LOCK_WAIT_TIMEOUT):
         return RepositoryUnavailableException(
-            f"The server has rolled the transaction back: {words(error)} Begin it anew."
+            f"The server has rolled the transaction back: {words(error)} Begin it again."
         )
     if code in COMMAND_DENIED:
         return RepositoryException(

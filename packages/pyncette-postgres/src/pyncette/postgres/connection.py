@@ -164,7 +164,7 @@ async def _leave(connection: Any) -> None:
 class Connector:
     """Makes the pool's connections.
 
-    An attempt that nobody waits for any more goes on to its end in the background. Cancelled half-way, the driver
+    An attempt that nobody waits for any more continues to its end in the background. Cancelled half-way, the driver
     would leave a future behind whose exception nobody retrieves, which the event loop then complains of.
     """
 
@@ -208,7 +208,7 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
 
 def session_settings(settings: Settings) -> dict[str, str]:
     """What is set for each session, unless the URL sets it. Proxies refuse most of it, and behind them each statement
-    is planned anew anyway."""
+    is planned again anyway."""
     if settings.behind_proxy:
         return {}
     given = parse_qs(urlsplit(settings.url).query)

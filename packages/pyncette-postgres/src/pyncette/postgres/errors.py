@@ -40,8 +40,8 @@ _TRANSIENT = frozenset(
 _REFUSED = frozenset({"22021", "22P05", "54000"})  # not in the encoding, not translatable, too large
 
 _PERMANENT = {
-    "26000": f"a prepared statement is gone: a proxy in between gives each transaction another connection. To go on, "
-    f"{_PROXY}",
+    "26000": f"a prepared statement is gone: a proxy in between gives each transaction another connection. To "
+    f"continue, {_PROXY}",
     "28000": "it does not let the user of postgres_url in",
     "28P01": "it refuses the user or the password of postgres_url",
     "3D000": "there is no such database; create it, or correct postgres_url",
@@ -49,7 +49,7 @@ _PERMANENT = {
     "42501": LACKS_RIGHTS,
     "42P01": "the table is gone; it is made when an app starts",
     "42P05": f"a prepared statement is there already: a proxy in between gives each transaction another connection. "
-    f"To go on, {_PROXY}",
+    f"To continue, {_PROXY}",
 }
 
 

@@ -1,4 +1,4 @@
-"""Where the claims of a queue go on.
+"""Where the claims of a queue continue.
 
 What was claimed has left its old entry in the index. The server forgets it once no transaction is older: until then
 each claim would walk over all that were claimed before, which an old transaction makes slower with each execution.

@@ -99,7 +99,7 @@ class PostgresRepository(Repository):
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        """Where much is ready it goes on behind what it took last; what others have stored before that meanwhile it
+        """Where much is ready it continues after what it took last; what others have stored before that meanwhile it
         takes at most a second later, or as soon as it finds less than it may take."""
         wanted = [claim for claim in claims if claim.limit > 0]
         if not wanted or limit <= 0:

@@ -36,7 +36,7 @@ def asking(question: RunQuestion, queries: Queries) -> tuple[str, list[Any]]:
 
 
 def run_columns(changes: Sequence[Change]) -> Columns | None:
-    """What ``swap_logged`` takes beside the changes: the keys of the records, and the columns of the lines; None where
+    """What ``swap_logged`` takes besides the changes: the keys of the records, and the columns of the lines; None where
     no change has a line."""
     rows = [
         (change.ref.key, run.ended_at, run.id, run.queue, run.key, run.outcome, run.text)

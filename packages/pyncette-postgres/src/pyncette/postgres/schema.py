@@ -160,7 +160,7 @@ def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence
         raise StorageVersionException(
             f"The table {table} ({where}) was written by Pyncette 1.x, and this release can't read it. It was left as "
             "it is. Give another postgres_table_name, or rename the old table first: "
-            f"ALTER TABLE {table.sql} RENAME TO {table.name}_1x. Then schedule the instances anew."
+            f"ALTER TABLE {table.sql} RENAME TO {table.name}_1x. Then schedule the instances again."
         )
     raise StorageVersionException(
         f"{table} ({where}) is there, but its comment does not say that it is a table of Pyncette. It was left as it "

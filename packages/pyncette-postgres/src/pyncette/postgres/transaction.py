@@ -117,7 +117,7 @@ def _translated(error: Exception, where: str) -> RepositoryException:
     if code in _ENDED:
         return RepositoryException(f"{_ENDED[code]} ({words(error)})")
     if code.startswith("40"):
-        return RepositoryUnavailableException(f"The transaction can't go on ({words(error)}): begin it anew.")
+        return RepositoryUnavailableException(f"The transaction can't continue ({words(error)}): begin it again.")
     if code == "42501":
         return RepositoryException(
             f"The user of the connection passed as transaction= lacks a permission on the storage ({words(error)}): "

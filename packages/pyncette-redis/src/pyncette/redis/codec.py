@@ -43,7 +43,7 @@ def head(record: Record) -> bytes:
 
 
 def tail(spec: bytes) -> tuple[bytes, bytes]:
-    """How a row goes on from the spec on, and the spec if it is apart."""
+    """The rest of a row, from the spec on, and the spec if it is apart."""
     return (spec + _INLINE, b"") if len(spec) <= MAX_INLINE else (_APART, spec)
 
 

@@ -66,7 +66,7 @@ class RedisRepository(Repository):
                 records[position] = codec.record(refs[position].queue, refs[position].key, stored)
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """A server that is full refuses new records and larger ones; it goes on to settle those that are there. Scripts
+        """A server that is full refuses new records and larger ones; it still settles those that are there. Scripts
         run one after the other, so nothing is ever busy."""
         await self._admit(each.queue for each in (change.either for change in changes) if not each.static)
         swaps = [Swap.CONFLICT] * len(changes)

@@ -28,7 +28,7 @@ def _load(name: str, *, grows: bool = False) -> Script:
 
 def _made(name: str, body: str, *, grows: bool) -> Script:
     """
-    A script that makes the data grow is refused by a server that has reached its ``maxmemory``; the others go on, so
+    A script that makes the data grow is refused by a server that has reached its ``maxmemory``; the others continue, so
     that what is there is still executed, settled and deleted. None is flagged as reading only: a replica must refuse
     them all, since it may not have seen yet what was acknowledged.
     """

@@ -114,7 +114,7 @@ def check(
 
 def options_from_url(url: str) -> dict[str, Any]:
     """
-    The options that a URL stands for. Mode, namespace and timeout are options beside it.
+    The options that a URL stands for. Mode, namespace and timeout are separate options.
 
     :raises ValueError: the URL can't be understood.
     """

@@ -1,7 +1,7 @@
 """Brings a namespace to the format of this release, step by step, in bounded batches.
 
 One process does it, under a lock that ends by itself some time after its owner was killed. How far it has come is
-stored after each batch, and whoever gets the lock next goes on from there. A batch may be repeated, so steps are made
+stored after each batch, and whoever gets the lock next continues from there. A batch may be repeated, so steps are made
 for that; should an owner be so slow that it loses its lock, nothing is lost but time.
 
 Records are found by the index of their names, not by HSCAN, whose cursors are of no use after a failover.

@@ -24,7 +24,7 @@ FREE = 10 * 2**20
 """Bytes of the file that hold nothing, from which on they are reported if they are more than half of it."""
 
 LARGE_LOG = 64 * 2**20
-"""Bytes of the write-ahead log, from which on it is reported: it is used anew from its beginning after 16 MB, unless a
+"""Bytes of the write-ahead log from which on it is reported: after 16 MB it is overwritten from its beginning, unless a
 reader needs what is there."""
 
 _STEPS = 10_000

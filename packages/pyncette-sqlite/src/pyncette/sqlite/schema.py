@@ -96,7 +96,7 @@ def stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> For
     if columns == _COLUMNS_OF_PYNCETTE_1:
         raise StorageVersionException(
             f"{where} was written by Pyncette 1.x, which this release can't read. It was left as it is. Give another "
-            "sqlite_table_name (or sqlite_database) and schedule the instances anew."
+            "sqlite_table_name (or sqlite_database) and schedule the instances again."
         )
     known = {name for (name,) in cursor.execute("SELECT name FROM pragma_table_info(?)", (VERSIONS_TABLE,))}
     numbers = None

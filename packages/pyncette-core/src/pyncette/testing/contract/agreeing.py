@@ -104,7 +104,7 @@ class AgreementContract(RaceContract):
             await self.agrees(clients[0], Queue(f"deleted{number}"))
 
     async def test_race_of_deletions_with_new_records(self, clients: list[Repository]) -> None:
-        """The client that deletes a record creates it anew; the others' deletions of the old one don't touch the new
+        """The client that deletes a record recreates it; the others' deletions of the old one don't touch the new
         one.
         """
         records = numbered(30)

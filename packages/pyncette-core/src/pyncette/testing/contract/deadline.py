@@ -84,7 +84,7 @@ def bound_tests(cls: type) -> None:
 
 class Watchdog:
     """Ends the process when a test, or the opening or closing of its fixtures, ends neither in time nor by being
-    cancelled: for what blocks the event loop, and for what goes on when it is cancelled.
+    cancelled: for what blocks the event loop, and for what continues when it is cancelled.
 
     """
 
@@ -123,7 +123,7 @@ class Watchdog:
         names = "".join(f"  {name}\n" for name in self._waiting)
         sys.stderr.write(
             f"\n{self._what} did not end within {self._seconds:g} s, though it was cancelled: something blocks the "
-            f"event loop, or goes on when it is cancelled. What had not returned:\n{names or UNKNOWN}"
+            f"event loop, or continues when it is cancelled. What had not returned:\n{names or UNKNOWN}"
         )
         sys.stderr.flush()
         faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)

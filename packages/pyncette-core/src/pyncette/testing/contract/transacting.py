@@ -37,7 +37,7 @@ from .base import (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A connection to the store's database beside the store.
+    """A connection to the store's database, independent of the store.
 
     :ivar connection: what ``within`` takes.
     :ivar execute: runs ``BEGIN``, ``COMMIT``, ``ROLLBACK``, ``SAVEPOINT one`` and ``ROLLBACK TO one`` on it.
@@ -118,7 +118,7 @@ class TransactionContract(ContractBase):
 
     async def test_a_transaction_compares_and_swaps(self, repository: Repository, caller: Caller | None) -> None:
         """What others have committed since the transaction began is not overwritten, and seen by the next attempt;
-        an insert of a key that is there by then is a conflict. The transaction goes on."""
+        an insert of a key that is there by then is a conflict. The transaction continues."""
         if caller is None:
             return
         (old,) = numbered(1)
@@ -170,7 +170,7 @@ class TransactionContract(ContractBase):
         self, repository: Repository, caller: Caller | None, caller_factory: CallerFactory | None
     ) -> None:
         """A record that one of them has written is busy for the other, and so is what comes behind it in a batch, which
-        stays free. Neither waits for long, and both can go on with others."""
+        stays free. Neither waits for long, and both can continue with others."""
         if caller is None or caller_factory is None or self.capabilities.one_writer:
             return
         first, second = numbered(2)
@@ -192,7 +192,7 @@ class TransactionContract(ContractBase):
         assert await stored(repository, [first, second, new]) == [None, None, new]
 
     async def test_a_refused_record_ends_no_transaction(self, repository: Repository, caller: Caller | None) -> None:
-        """A record that the store can't take is refused as elsewhere, and the transaction goes on."""
+        """A record that the store can't take is refused as elsewhere, and the transaction continues."""
         if caller is None:
             return
         before, after = record("task", "before"), record("task", "after")

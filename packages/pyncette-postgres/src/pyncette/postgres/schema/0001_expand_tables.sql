@@ -14,7 +14,7 @@ CREATE TABLE {table} (
     CONSTRAINT {key_index} PRIMARY KEY (queue, key)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
--- With the key, so that a page goes on behind any record, and a claim can go on behind the last one that it took. Without
+-- With the key, so that a page continues after any record, and a claim can continue after the last one that it took. Without
 -- what no record has, and so of no use to statements that do not ask for a time: where a queue has few records the server
 -- would take it for finding one by its key as well, and stay with that when there are millions.
 CREATE INDEX {ready_index} ON {table} (queue, ready_at, key) WHERE ready_at < 9223372036854775807;

@@ -1,4 +1,4 @@
-"""What is stored, whoever declares it: tasks, workers, orphans."""
+"""What is stored, regardless of who declares it: tasks, workers, orphans."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class History:
             await context.schedule_task(task, name, interval=duration(INTERVAL), version=self.number)
 
     async def replace(self, context: PyncetteContext, task: Task) -> None:
-        """All anew, or gone; and nothing is known of it any more but that it is executed."""
+        """All new, or gone; and nothing is known of it any more but that it is executed."""
         name = RECURRING[-1]
         self.whole.discard(name)
         with suppress(PyncetteException), self.ledger.pauses.ends(name):

@@ -1,4 +1,4 @@
-"""Runs that operators ask for, beside the schedule."""
+"""Runs that operators ask for, outside the schedule."""
 
 from __future__ import annotations
 

@@ -250,7 +250,7 @@ class UpdateContract(AppBase):
         assert state is not None
         assert state.scheduled_at == moment(due)
 
-    async def test_what_is_completed_begins_anew(self, bench: Bench) -> None:
+    async def test_what_is_completed_starts_over(self, bench: Bench) -> None:
         """``max_runs`` then counts from 0, if the schedule changes, and only then."""
         app = bench.app()
         template = app.dynamic_task(name="template", retain=duration(10_000))(bench.log.note)
