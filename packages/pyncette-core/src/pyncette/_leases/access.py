@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from pyncette.borrowing import is_closed
+from pyncette.bridge import CANCEL_GRACE, completed
 from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException
 from pyncette.observer import Observers
@@ -110,5 +111,6 @@ async def driver_connection(transaction: Any) -> Any:
         return transaction
     if transaction.closed:
         raise is_closed()
-    await transaction.exec_driver_sql("SELECT 1")
+    # SQLAlchemy gives up a connection whose statement was cancelled, and the transaction with it.
+    await completed(transaction.exec_driver_sql("SELECT 1"), grace=CANCEL_GRACE)
     return (await transaction.get_raw_connection()).driver_connection

@@ -21,6 +21,7 @@ IS_LOCKED = frozenset({LOCK_WAIT_TIMEOUT, 3572})
 """Of a statement with NOWAIT, MariaDB's and MySQL's, and of an insert that has waited for long."""
 
 NO_SUCH_SAVEPOINT = 1305
+READ_ONLY = 1792
 
 NOTHING_APPLIED = frozenset({LOCK_WAIT_TIMEOUT, 1213, 3101})
 """Lock wait timeout, deadlock, and a commit that a replication group turned down: what was done is undone."""

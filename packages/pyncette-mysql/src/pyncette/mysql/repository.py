@@ -169,6 +169,7 @@ class _InTransaction(MySQLRepository):
     """Reads and writes on a connection of the caller.
 
     At REPEATABLE READ, MySQL's default, statements that read see a snapshot, and those that write see what is there.
+    At SERIALIZABLE, statements that read lock as well, and wait for others.
     """
 
     def __init__(self, database: Server, statements: Statements, settings: Settings, outer: MySQLRepository) -> None:
@@ -179,18 +180,28 @@ class _InTransaction(MySQLRepository):
         """Locks what is there, up to the first that somebody else has locked: then it is answered what the transaction
         sees. A key that is nowhere is not asked for with a lock, which would keep others from inserting around it."""
         committed = await self._outer.read(refs)
-        seen = await super().read(refs)
-        there = [ref for ref, *either in zip(refs, committed, seen, strict=True) if any(either)]
-        if not there:
-            return seen
+        there = [ref for ref, one in zip(refs, committed, strict=True) if one]
+        hidden = [ref for ref, one in zip(refs, committed, strict=True) if not one]
         try:
-            locked = await self._records(self._statements.read(there, lock=True))
+            found = await self._locked(there)
+            found |= await self._locked([one.ref for one in await super().read(hidden) if one])
         except RepositoryException as error:
-            if number(error.__cause__) not in IS_LOCKED:
-                raise
-            return seen
-        found = {one.ref: one for one in locked}
+            _see_that_it_is_locked(error)
+            return await self._seen(refs, committed)
         return [found.get(ref) for ref in refs]
+
+    async def _locked(self, refs: Sequence[Ref]) -> dict[Ref, Record]:
+        if not refs:
+            return {}
+        return {one.ref: one for one in await self._records(self._statements.read(refs, lock=True))}
+
+    async def _seen(self, refs: Sequence[Ref], committed: list[Record | None]) -> list[Record | None]:
+        """What is committed where the transaction can't see without waiting."""
+        try:
+            return await super().read(refs)
+        except RepositoryException as error:
+            _see_that_it_is_locked(error)
+            return committed
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         """An insert that waits for another transaction is busy after a second; any other change that is not applied is
@@ -208,9 +219,10 @@ class _InTransaction(MySQLRepository):
         try:
             return told(await self._database.run(script))
         except RepositoryException as error:
-            if number(error.__cause__) not in IS_LOCKED:
-                raise
+            _see_that_it_is_locked(error)
         positions, middle = batch.positions, len(batch.positions) // 2
+        if await self._are_there(changes, batch):
+            return [(position, Swap.CONFLICT) for position in positions]
         if middle == 0:
             return [(positions[0], Swap.BUSY)]
         # All of it is undone for the sake of one: find that. Nothing behind it is locked.
@@ -220,6 +232,20 @@ class _InTransaction(MySQLRepository):
         else:
             swaps += await self.swap([changes[position] for position in positions[middle:]])
         return list(zip(positions, swaps, strict=True))
+
+    async def _are_there(self, changes: Sequence[Change], batch: Batch) -> bool:
+        """Whether the batch inserts only, without having looked, and some are there: an insert waits for a lock, where
+        what was read is changed or busy at once."""
+        if any(changes[position].old is not None for position in batch.positions):
+            return False
+        refs = [changes[position].ref for position in batch.positions]
+        return any(await self._seen(refs, await self._outer.read(refs)))
+
+
+def _see_that_it_is_locked(error: RepositoryException) -> None:
+    """Raise the error unless it says that others have locked a record."""
+    if number(error.__cause__) not in IS_LOCKED:
+        raise error
 
 
 @asyncio_only

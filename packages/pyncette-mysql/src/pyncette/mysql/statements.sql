@@ -12,10 +12,11 @@ SELECT {columns} FROM {asked}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = asked.queue AND t.`key` = asked.`key`
 FOR UPDATE NOWAIT
 
--- Of server, database and table, so that two connections can be compared; and what a borrowed session is given back with.
+-- Of server, database and table, so that two connections can be compared, whatever their time zones; and what a borrowed
+-- session is given back with.
 -- name: identity
 SELECT @@hostname, @@port, @@datadir, DATABASE(), (
-SELECT CREATE_TIME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = {table_name}),
+SELECT UNIX_TIMESTAMP(CREATE_TIME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = {table_name}),
 @@character_set_results, @@innodb_lock_wait_timeout, @@sql_mode, @@sql_safe_updates, @@sql_select_limit
 
 -- name: scan

@@ -18,6 +18,7 @@ from .errors import (
     LOCK_WAIT_TIMEOUT,
     NO_SUCH_SAVEPOINT,
     NOTHING_APPLIED,
+    READ_ONLY,
     lost_connection,
     number,
     translated,
@@ -106,6 +107,8 @@ def _translated(error: Exception) -> RepositoryException:
         return RepositoryUnavailableException(
             f"The server has rolled the transaction back: {words(error)} Begin it again."
         )
+    if code == READ_ONLY:
+        return RepositoryException(f"The transaction is read-only: begin it without READ ONLY. ({words(error)})")
     if code in COMMAND_DENIED:
         return RepositoryException(
             f"The user of the connection passed as transaction= lacks a permission: {words(error)} Grant it SELECT, "
