@@ -1,10 +1,11 @@
 """pytest plugin: which tests of the contracts run on which stores and event loops, and how many examples they try.
 
-The contract of repositories runs on both event loops for each store, and so does that of apps in memory. On the other
-stores each test of the contract of apps runs on one of the two, which a hash chooses: core is the same there as in
-memory, the drivers are the same as below the contract of repositories, and what remains is how they meet. A variant of
-a store, such as another make of its server, passes the contract of repositories on one event loop.
-`--thorough` runs all.
+Both contracts run on both event loops in memory. Each store passes the whole contract of repositories, each test on one
+event loop, which a hash chooses. Each test of the contract of apps runs on two of the four quick stores, on one event
+loop each, and a quarter of them on DynamoDB: core is the same there as in memory, the drivers are the same as below the
+contract of repositories, and what remains is how they meet. A variant of a store, such as another make of its server,
+passes the contract of repositories on asyncio.
+`--thorough` runs all, and so does every night.
 `--narrow` is for versions of Python and of dependencies other than the usual: the contract of apps runs in memory only,
 and what follows from our own code, or from a server, whatever the version, is left out.
 """
@@ -13,12 +14,17 @@ from __future__ import annotations
 
 import inspect
 import zlib
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 LOOPS = ("asyncio", "trio")
+QUICK = ("TestSqliteFile", "TestRedisContract", "TestPostgres", "TestMySQLContract")
+"""Stores of which each test of the contract of apps runs on two."""
+SLOW = {"TestDynamoDBContract": 4}
+"""Stores that run one of so many tests of the contract of apps: a test there takes a second of a processor."""
 EXAMPLES = 15
 """Of a property in the contracts, instead of the number that authors of backends get."""
 ONE_BY_ONE = (
@@ -77,8 +83,10 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     if not isinstance(collector, pytest.Class) or not is_of_apps(name) or not is_of_contract(collector.obj):
         return None
     option = collector.config.option
-    is_variant = not option.thorough and collector.get_closest_marker("variant")
-    return [] if is_variant or (option.narrow and not is_in_memory(collector)) else None
+    if option.narrow and not is_in_memory(collector):
+        return []
+    is_chosen = not collector.get_closest_marker("variant") and runs_on(collector.obj.__name__, name)
+    return None if option.thorough or is_chosen else []
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -89,10 +97,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     if metafunc.definition.get_closest_marker("variant"):
         loop = "asyncio"
-    elif is_of_apps(metafunc.function.__name__) and not is_in_memory(metafunc.definition):
-        loop = loop_for(store.__name__, metafunc.function.__name__)
-    else:
+    elif is_in_memory(metafunc.definition):
         return
+    else:
+        loop = loop_for(store.__name__, metafunc.function.__name__)
     metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", [loop]), append=False)
 
 
@@ -100,12 +108,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.nodeid.startswith(ONE_BY_ONE) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(WAITING_SECONDS))
-    if config.option.thorough or not any(item.get_closest_marker("anyio") for item in items):
+    if not any(item.get_closest_marker("anyio") for item in items):
         return
     from pyncette.testing.contract.base import ContractBase
 
-    ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
-    ContractBase.quick = True  # a store on which the full forms take no time says so itself
+    if not config.option.thorough:
+        ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
+        ContractBase.quick = True  # a store on which the full forms take no time says so itself
     for item in items:
         if isinstance(item, pytest.Function) and is_of_contract(item.cls) and forgets_a_loop(item):
             raise pytest.UsageError(
@@ -155,8 +164,23 @@ def forgets_a_loop(item: pytest.Function) -> bool:
 
 
 def loop_for(store: str, test: str) -> str:
-    """The event loop on which a store runs a test of the contract of apps."""
+    """The event loop on which a store runs a test of the contracts."""
+    if store in QUICK and is_of_apps(test):
+        return LOOPS[(_pair(test).index(store) + zlib.crc32(test.encode()[::-1])) % len(LOOPS)]
     return LOOPS[(zlib.crc32(store.encode()) ^ zlib.crc32(test.encode())) % len(LOOPS)]
+
+
+def runs_on(store: str, test: str) -> bool:
+    """Whether a store runs a test of the contract of apps."""
+    if store in QUICK:
+        return store in _pair(test)
+    return zlib.crc32(test.encode()[::-1]) // len(LOOPS) % SLOW.get(store, 1) == 0
+
+
+def _pair(test: str) -> tuple[str, ...]:
+    """The two quick stores that run a test of the contract of apps."""
+    pairs = list(combinations(QUICK, 2))
+    return pairs[zlib.crc32(test.encode()) % len(pairs)]
 
 
 def is_in_memory(node: pytest.Collector | pytest.Item) -> bool:
