@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shutil
@@ -81,11 +82,17 @@ def settings(python: str) -> dict[str, str]:
     path = [each for each in os.environ.get("PATH", os.defpath).split(os.pathsep) if each != str(pyenv / "shims")]
     path += map(str, sorted(pyenv.glob("versions/3.*/bin")))
     environ = {"UV_INDEX_STRATEGY": "unsafe-best-match", **os.environ, "PATH": os.pathsep.join(path)}
-    listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
-    for name, value in re.findall(r"(?m)^(?:global|install|:env:)\.([\w-]+)=(.*)$", listed):
+    for name, value in re.findall(r"(?m)^(?:global|install|:env:)\.([\w-]+)=(.*)$", listed_by_pip(python)):
         if name in FROM_PIP:
             environ.setdefault(FROM_PIP[name], str(ast.literal_eval(value)))
     return environ
+
+
+@functools.cache
+def listed_by_pip(python: str) -> str:
+    """pip's settings, which it takes half a second to tell."""
+    command = [python, "-m", "pip", "config", "list"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def failure(command: str, output: str) -> Problem:

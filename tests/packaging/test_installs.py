@@ -1,10 +1,14 @@
-"""The built wheels in clean environments: alone, together, beside editable installs, in and out in any order."""
+"""The built wheels in clean environments: alone, together, beside editable installs, in and out in any order.
+
+What is asked of the resolution alone is installed by uv; what comes and goes, and the plain `pyncette`, by pip.
+"""
 
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from devtool import uv
 from devtool.layout import PACKAGES, closure, name_of
 from devtool.wheels import CleanEnvironment
 
@@ -24,7 +28,8 @@ PUBLIC = "from pyncette import Pyncette, Context; Pyncette()\n"
 
 
 def installed(environment: CleanEnvironment) -> set[str]:
-    return {name_of(entry["name"]) for entry in json.loads(environment.pip("list", "--format=json"))}
+    listed = uv.run("pip", "list", "--format=json", "--python", environment.interpreter)
+    return {name_of(entry["name"]) for entry in json.loads(listed)}
 
 
 def works(environment: CleanEnvironment, code: str) -> None:
@@ -59,7 +64,7 @@ assert not loaded, loaded
 
 
 def test_core_alone(clean: CleanEnvironment) -> None:
-    clean.install("pyncette-core")
+    clean.install("pyncette-core", by_uv=True)
     assert not installed(clean) & OPTIONAL
     works(clean, PUBLIC)
     works(clean, WALK)
@@ -67,7 +72,7 @@ def test_core_alone(clean: CleanEnvironment) -> None:
 
 @pytest.mark.parametrize("extra", ["otel", "prometheus", "testing", "trio", "typed", "uvloop"])
 def test_extras_of_core(clean: CleanEnvironment, extra: str) -> None:
-    clean.install(f"pyncette-core[{extra}]")
+    clean.install(f"pyncette-core[{extra}]", by_uv=True)
     expected = {name_of(requirement) for requirement in closure([f"pyncette-core[{extra}]"])[1]}
     assert installed(clean) & OPTIONAL == expected & OPTIONAL
     ours = {"otel": "otel", "prometheus": "prometheus", "testing": "testing.contract", "typed": "_tasks.converting"}
@@ -77,7 +82,7 @@ def test_extras_of_core(clean: CleanEnvironment, extra: str) -> None:
 
 @pytest.mark.parametrize("backend", DRIVERS)
 def test_each_backend_pulls_its_own_driver_only(clean: CleanEnvironment, backend: str) -> None:
-    clean.install(f"pyncette-{backend}")
+    clean.install(f"pyncette-{backend}", by_uv=True)
     assert installed(clean) & OPTIONAL == {DRIVERS[backend]}
     assert {name for name in installed(clean) if name.startswith("pyncette")} == {
         "pyncette-core",
@@ -99,7 +104,7 @@ for entry in found:
 
 
 def test_the_command_line_comes_with_its_extra(clean: CleanEnvironment) -> None:
-    clean.install("pyncette[cli]")
+    clean.install("pyncette[cli]", by_uv=True)
     assert installed(clean) & OPTIONAL == {"aiosqlite"}
     program = Path(clean.interpreter).with_name("pyncette")
     done = subprocess.run([program, "next", "30 2 * * *"], capture_output=True, text=True, check=False)
@@ -113,25 +118,25 @@ def test_plain_pyncette_is_core_and_sqlite(clean: CleanEnvironment) -> None:
     works(clean, uses("sqlite") + entry_points("sqlite"))
 
 
-def test_all_pulls_everything_and_backends_leave_in_any_order(clean: CleanEnvironment) -> None:
-    clean.install("pyncette[all]")
+@pytest.mark.parametrize("order", [list(DRIVERS), list(reversed(DRIVERS))], ids=["forwards", "backwards"])
+def test_all_pulls_everything_and_backends_leave_in_any_order(clean: CleanEnvironment, order: list[str]) -> None:
+    clean.install("pyncette[all]", by_uv=True)
     assert installed(clean) & OPTIONAL == OPTIONAL - {"hypothesis", "pytest"}
     works(clean, uses(*DRIVERS) + entry_points(*DRIVERS))
-    for order in (list(DRIVERS), list(reversed(DRIVERS))):
-        left = list(order)
-        for backend in order:
-            clean.pip("uninstall", "--yes", f"pyncette-{backend}")
-            left.remove(backend)
-            works(clean, uses(*left))
-            assert is_broken(clean, uses(backend))
-        clean.install("--no-deps", *(f"pyncette-{backend}" for backend in order))
-        works(clean, uses(*DRIVERS))
+    left = list(order)
+    for backend in order:
+        clean.pip("uninstall", "--yes", f"pyncette-{backend}")
+        left.remove(backend)
+        works(clean, uses(*left))
+        assert is_broken(clean, uses(backend))
+    clean.install("--no-deps", *(f"pyncette-{backend}" for backend in order))
+    works(clean, uses(*DRIVERS))
 
 
 def test_order_of_installation_does_not_matter(clean: CleanEnvironment) -> None:
     core, redis, sqlite = three = ["pyncette-core", "pyncette-redis", "pyncette-sqlite"]
-    clean.install(*three)
-    for order in ([core, redis, sqlite], [sqlite, core, redis], [redis, sqlite, core]):
+    clean.install(*three, by_uv=True)
+    for order in ([sqlite, core, redis], [redis, sqlite, core]):
         clean.pip("uninstall", "--yes", *three)
         assert is_broken(clean, PUBLIC)
         for name in order:
@@ -141,7 +146,7 @@ def test_order_of_installation_does_not_matter(clean: CleanEnvironment) -> None:
 
 @pytest.mark.parametrize("editable", [["core"], ["redis"], ["redis", "sqlite"], ["core", "redis", "sqlite"]])
 def test_editable_installs_beside_wheels(clean: CleanEnvironment, editable: list[str]) -> None:
-    clean.install("pyncette-core", "pyncette-redis", "pyncette-sqlite", "hatchling")
+    clean.install("pyncette-core", "pyncette-redis", "pyncette-sqlite", "hatchling", by_uv=True)
     folders = [argument for name in editable for argument in ("-e", str(PACKAGES / f"pyncette-{name}"))]
     clean.pip("install", "--no-deps", "--no-build-isolation", *folders)
     works(clean, uses("redis", "sqlite"))

@@ -27,10 +27,17 @@ STEP = 0.2
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each kind on asyncio, and one of them on trio: the drivers speak asyncio there too, behind the same bridge."""
+    """A test on one kind on asyncio, and on another on trio, where the drivers speak asyncio too, behind a bridge.
+
+    Each test in turn takes the next two; --thorough takes all on both.
+    """
     kinds = [kind for kind in KINDS if kind != "dynamodb" or "clock" not in metafunc.function.__name__]  # it has none
-    on_trio = kinds if metafunc.config.option.thorough else kinds[:1]
-    found = [*(("asyncio", kind) for kind in kinds), *(("trio", kind) for kind in on_trio)]
+    if metafunc.config.option.thorough:
+        found = [(loop, kind) for loop in ("asyncio", "trio") for kind in kinds]
+    else:
+        tests = [name for name in vars(metafunc.module) if name.startswith("test_")]
+        first = tests.index(metafunc.function.__name__) % len(kinds)
+        found = [("asyncio", kinds[first]), ("trio", kinds[first - 1])]
     ids = ["-".join(each) for each in found]
     metafunc.parametrize("anyio_backend, server", found, indirect=["server"], ids=ids, scope="function")
 

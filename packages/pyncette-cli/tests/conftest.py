@@ -40,11 +40,21 @@ def make_app() -> Pyncette:
 """
 
 
+@pytest.fixture(scope="session")
+def make_place() -> Callable[[Path], Place]:
+    """Puts the app ``tasks:app`` into a folder; its storage is the file ``jobs.db`` there."""
+
+    def make(folder: Path) -> Place:
+        (folder / "tasks.py").write_text(APP)
+        return Place(folder)
+
+    return make
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """A folder with the app ``tasks:app``, whose storage is the file ``jobs.db``."""
-    (tmp_path / "tasks.py").write_text(APP)
-    return Place(tmp_path)
+def place(tmp_path: Path, make_place: Callable[[Path], Place]) -> Place:
+    """A folder with the app."""
+    return make_place(tmp_path)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
 import io
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -91,8 +92,10 @@ LOOSE = ("dead",)
 """Has a column that gets wider with the seconds that pass."""
 
 
-@pytest.fixture
-def filled(place: Any) -> Any:
+@pytest.fixture(scope="module")
+def filled_once(tmp_path_factory: pytest.TempPathFactory, make_place: Callable[[Path], Any]) -> Path:
+    """A folder with a database, of which each test gets a copy: the commands that fill it take seconds."""
+    place = make_place(tmp_path_factory.mktemp("filled"))
     for arguments in (
         (
             "Ada",
@@ -118,6 +121,13 @@ def filled(place: Any) -> Any:
     ):
         done = place.run(*command, **STORE)
         assert done.returncode == 0, done.stderr
+    folder: Path = place.folder
+    return folder
+
+
+@pytest.fixture
+def filled(place: Any, filled_once: Path) -> Any:
+    shutil.copytree(filled_once, place.folder, dirs_exist_ok=True)
     return place
 
 
