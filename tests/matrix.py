@@ -23,8 +23,14 @@ import pytest
 LOOPS = ("asyncio", "trio")
 QUICK = ("TestSqliteFile", "TestRedisContract", "TestPostgres", "TestMySQLContract")
 """Stores of which each test of the contract of apps runs on two."""
-SLOW = {"TestDynamoDBContract": 4}
-"""Stores that run one of so many tests of the contract of apps: a test there takes a second of a processor."""
+SLOW = {"TestDynamoDBContract": 4, "TestFile": 4}
+"""Stores that run one of so many tests of the contract of apps: a test there takes a second of a processor. The second
+is the one of docs/writing_a_backend.md."""
+ON_ONE_LOOP = frozenset(
+    f"test_{name}"
+    for name in ("backlog", "herd", "histories", "killed_workers", "model", "month", "partition_turns", "shares")
+)
+"""Modules of core whose tests are long and in virtual time: each on one event loop, which a hash chooses."""
 EXAMPLES = 15
 """Of a property in the contracts, instead of the number that authors of backends get."""
 ONE_BY_ONE = (
@@ -92,13 +98,15 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Choose the event loop of what runs on one of them."""
-    store = metafunc.cls
-    if metafunc.config.option.thorough or not is_of_contract(store) or "anyio_backend" not in metafunc.fixturenames:
+    if metafunc.config.option.thorough or "anyio_backend" not in metafunc.fixturenames:
         return
-    if metafunc.definition.get_closest_marker("variant"):
+    store, module = metafunc.cls, metafunc.module.__name__.rpartition(".")[2]
+    if module in ON_ONE_LOOP:
+        loop = loop_for(module, metafunc.function.__name__)
+    elif not is_of_contract(store) or is_in_memory(metafunc.definition):
+        return
+    elif metafunc.definition.get_closest_marker("variant"):
         loop = "asyncio"
-    elif is_in_memory(metafunc.definition):
-        return
     else:
         loop = loop_for(store.__name__, metafunc.function.__name__)
     metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", [loop]), append=False)

@@ -73,7 +73,7 @@ def test_every_transition_of_every_zone(iana: Sequence[Any], changes: Changes, o
     expected: dict[Any, dict[str, list[int]]] = {}
     every_change = [(rules.names, change) for rules in iana for change in changes(rules, 2000, 2100)]
     checked = 0
-    for number, (names, change) in enumerate(every_change if full_run else every_change[::7]):
+    for number, (names, change) in enumerate(every_change if full_run else every_change[::21]):
         low, high = around(change)
         share = 1 if full_run else 24 if change in expected else 8
         # Zones that change together show the same local times around the change.
@@ -85,7 +85,7 @@ def test_every_transition_of_every_zone(iana: Sequence[Any], changes: Changes, o
             assert found == known[text], (text, names, datetime.fromtimestamp(change.at, UTC))
             checked += len(found)
     assert len(every_change) > 25_000
-    assert checked > (200_000 if full_run else 25_000)
+    assert checked > (200_000 if full_run else 8_000)
 
 
 @pytest.mark.parametrize(
