@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pyncette import Context, Pyncette, Task
@@ -148,3 +148,45 @@ async def _cancelled_at(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(cancel)
         await context.schedule_task(work, "cancelled", transaction=connection)
+
+
+@pytest.mark.anyio
+async def test_several_calls_at_once(shop: Shop) -> None:
+    """A connection serves one. The others are refused without a trace, and it can be used."""
+    app, work = program(shop)
+    refused: list[str] = []
+    async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
+
+        async def schedule(name: str) -> None:
+            try:
+                await context.schedule_task(work, name, transaction=connection)
+            except RuntimeError as error:
+                refused.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            for name in "abc":
+                tasks.start_soon(schedule, name)
+        assert [error.rpartition(": ")[2] for error in refused] == ["await one call after the other."] * 2
+        await context.schedule_task(work, "d", transaction=connection)
+        await connection.commit()
+        assert {state.task.name for state in (await context.list_tasks(work)).tasks} == {"a", "d"}
+
+
+@pytest.mark.anyio
+async def test_a_savepoint_before_the_first_write(shop: Shop) -> None:
+    """What is done in it is undone with the transaction; on SQLite, where ``BEGIN`` is emitted as SQLAlchemy says."""
+    app, work = program(shop)
+    async with app.create() as context, shop.engine() as engine:
+        if shop.kind == "sqlite":
+            event.listen(engine.sync_engine, "connect", _begin_nothing)
+            event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        async with engine.connect() as connection:
+            async with connection.begin_nested():
+                await context.schedule_task(work, "undone", transaction=connection)
+            await connection.rollback()
+        assert await context.get_task(work, "undone") is None
+
+
+def _begin_nothing(connection: Any, _: object) -> None:
+    """Have the driver of SQLite leave transactions to SQLAlchemy."""
+    connection.isolation_level = None

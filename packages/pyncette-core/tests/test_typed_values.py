@@ -200,6 +200,14 @@ class AsWell(pydantic.BaseModel):
     x: int
 
 
+class Unwilling(pydantic.BaseModel):
+    x: int
+
+    @pydantic.field_serializer("x")
+    def refuse(self, x: int) -> int:
+        raise RuntimeError("hidden")
+
+
 @pytest.mark.parametrize(
     "kind, value, problem",
     [
@@ -209,6 +217,9 @@ class AsWell(pydantic.BaseModel):
         (datetime.datetime, LOCAL_MEAN_TIME, "of type datetime and would not arrive as it was"),
         (object, START, "of type datetime and would not arrive as it was"),
         (str, "\ud800", "can't be read back"),
+        (bytes, b"\xff", "of type bytes, and JSON can't hold what is in it"),
+        (object, object(), "of type object, and JSON can't hold what is in it"),
+        (Unwilling, Unwilling(x=1), "of type Unwilling, and JSON can't hold what is in it"),
         (Annotated[int, pydantic.Field(gt=0)], -1, "greater than 0"),
         (float, float("nan"), "would not arrive as it was"),
         (Decimal, Decimal("NaN"), "finite number"),

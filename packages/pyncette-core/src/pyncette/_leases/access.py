@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,9 @@ PATIENCE = 5.0
 """Seconds that a call waits for others to end transactions that have locked its records, all of them together: it keeps
 others waiting meanwhile."""
 
+_in_use: set[int] = set()
+"""The transactions whose calls are at work, by ``id``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -44,11 +48,13 @@ class Access:
 
         :raises TypeError, ValueError: it is none that the storage can use.
         :raises RepositoryException: the storage takes no part in transactions.
+        :raises RuntimeError: another call uses it at this moment.
         """
         if transaction is None:
             return self
-        store = await self.store.within(await driver_connection(transaction))
-        writer = InTransaction(store, self.clock, self.writer.on_stored)
+        with alone(transaction):
+            store = await self.store.within(await driver_connection(transaction))
+        writer = InTransaction(transaction, store, self.clock, self.writer.on_stored)
         return Access(store, writer, self.clock, self.reading.apart(), self.observers)
 
 
@@ -61,12 +67,21 @@ class InTransaction(Batching):
     _tries = 0
     _gives_up_at: float | None = None
 
+    def __init__(self, transaction: object, store: Store, clock: Clock, on_stored: Callable[[int], None]) -> None:
+        super().__init__(store, clock, on_stored)
+        self._transaction = transaction
+
     async def send(self, writes: Iterable[Awaited]) -> None:
         """
         :raises RepositoryException: the storage failed.
+        :raises RuntimeError: another call uses the transaction at this moment.
         """
         for write in writes:
             self._take(write)
+        with alone(self._transaction):
+            await self._store_all()
+
+    async def _store_all(self) -> None:
         while self._waiting:
             batch = self._next_batch()
             await self._store_batch(batch)
@@ -95,6 +110,21 @@ class InTransaction(Batching):
 
     def _change(self, write: Write, now: int) -> Change | None:
         return super()._change(write, now) or write.confirm()
+
+
+@contextmanager
+def alone(transaction: object) -> Iterator[None]:
+    """A driver would mix the answers of two calls up, and their savepoints would undo each other's work."""
+    if id(transaction) in _in_use:
+        raise RuntimeError(
+            "Another call uses the connection or session passed as transaction= at this moment, and it can serve one "
+            "at a time: await one call after the other."
+        )
+    _in_use.add(id(transaction))
+    try:
+        yield
+    finally:
+        _in_use.remove(id(transaction))
 
 
 async def driver_connection(transaction: Any) -> Any:

@@ -32,9 +32,17 @@ class Converted:
             valid = self._adapter.validate_python(value, strict=True)
         except ValidationError as e:
             return self._encoded_already(value, e)
-        encoded = self._adapter.dump_python(valid, mode="json", by_alias=True, warnings=False)  # it is compared below
         try:
-            back = self._adapter.validate_json(json.dumps(encoded), strict=True)
+            encoded = self._adapter.dump_python(
+                valid, mode="json", by_alias=True, warnings=False
+            )  # it is compared below
+            text = json.dumps(encoded)
+        except (TypeError, ValueError, RecursionError):  # their words may hold values
+            raise Inconvertible(
+                (), f"it is of type {type(value).__name__}, and JSON can't hold what is in it"
+            ) from None
+        try:
+            back = self._adapter.validate_json(text, strict=True)
         except ValidationError as e:
             raise Inconvertible((), f"what JSON would hold of it can't be read back ({_first(e)[1]})") from None
         if not _is_same(back, value):
