@@ -16,9 +16,10 @@ import inspect
 import zlib
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.distribution import ONE_BY_ONE
 
 LOOPS = ("asyncio", "trio")
 QUICK = ("TestSqliteFile", "TestRedisContract", "TestPostgres", "TestMySQLContract")
@@ -33,18 +34,8 @@ ON_ONE_LOOP = frozenset(
 """Modules of core whose tests are long and in virtual time: each on one event loop, which a hash chooses."""
 EXAMPLES = 15
 """Of a property in the contracts, instead of the number that authors of backends get."""
-ONE_BY_ONE = (
-    "tests/scenarios/",
-    "tests/examples/",
-    "tests/servers_test/",
-    "tests/chaos/test_chaos.py",
-    "tests/endurance/",
-)
 WAITING_SECONDS = 600
 """Until a test counts as hanging that waits for other processes, which are slow where the machine is busy."""
-IN_ONE_PROCESS = ("packages/pyncette-dynamodb/", "tests/packaging/")
-"""Their server, in Java, computes for a quarter of a minute before it is fast; and the wheels are built once. Event
-loops count as elsewhere."""
 ON_A_SERVER = ("plans", "places", "contention", "races", "locks", "capacity", "budget", "limits", "index", "processes")
 STORED = ("damage", "diagnosis", "upgrade", "mysql_migrations")
 SHOWN = ("page", "screens", "browser")
@@ -128,38 +119,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(
                 f"{item.nodeid}: a store passes the contracts on both event loops, this one does not"
             )
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """pytest-xdist: a class stays in one process, but its event loops may be in two. The longest contract is long.
-
-    Tests that wait for other processes are given out one by one. Half of the processes begin with them, the others with
-    those that compute, so that neither the processors nor the clock are idle at the end.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByLoop(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
-        def _split_scope(self, nodeid: str) -> str:
-            if nodeid.startswith(ONE_BY_ONE):
-                return nodeid
-            together = next(filter(nodeid.startswith, IN_ONE_PROCESS), None)
-            scope: str = together or super()._split_scope(nodeid)
-            return f"{scope} on trio" if "[trio" in nodeid else scope
-
-        def _reschedule(self, node: Any) -> None:
-            if node in self.registered_collections:  # one that replaces a process which has died may still collect
-                super()._reschedule(node)
-
-        def _assign_work_unit(self, node: Any) -> None:
-            begins_with_those_that_wait = int(node.gateway.id.removeprefix("gw")) % 2 == 0
-            fitting = [scope for scope in self.workqueue if scope.startswith(ONE_BY_ONE) == begins_with_those_that_wait]
-            chosen = fitting or list(self.workqueue)
-            scope = next((scope for scope in chosen if scope.startswith(IN_ONE_PROCESS)), chosen[0])  # it takes longest
-            self.workqueue.move_to_end(scope, last=False)
-            super()._assign_work_unit(node)
-
-    return ByLoop(config, log) if config.option.dist == "loadscope" else None
 
 
 def forgets_a_loop(item: pytest.Function) -> bool:

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-pytest_plugins = ["tests.estimate", "tests.matrix", "tests.sample", "tests.servers.plugin"]
+pytest_plugins = ["tests.distribution", "tests.estimate", "tests.matrix", "tests.sample", "tests.servers.plugin"]
 
 
 def pytest_configure() -> None:
