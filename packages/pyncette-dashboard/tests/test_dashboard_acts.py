@@ -60,9 +60,9 @@ async def test_pause_and_resume(opened: Open) -> None:
         await browser.act("resume", "report", "dynamic", "Ada")
         assert [entry[1:] for entry in await logged(site)] == [
             ("pause", "report", None, "server <moves>"),
-            ("resume", "report", None, "what came due meanwhile is executed"),
+            ("resume", "report", None, "missed occurrences are executed"),
             ("pause", "report", "Ada", "on leave"),
-            ("resume", "report", "Ada", "what came due meanwhile is skipped"),
+            ("resume", "report", "Ada", "missed occurrences are skipped"),
         ]
 
 
@@ -89,8 +89,8 @@ async def test_reschedule_with_a_preview(opened: Open) -> None:
         page = await browser.get("/act/preview", how="cron", cron="30 2 * * *", timezone="Europe/Berlin")
         assert "At 02:30" in page
         assert page.count("02:30 Europe/Berlin") == 10
-        assert "no duration" in await browser.get("/act/preview", how="every", every="often")
-        assert "no moment" in await browser.get("/act/preview", how="once", at="soon")
+        assert "not a duration" in await browser.get("/act/preview", how="every", every="often")
+        assert "not a date and time" in await browser.get("/act/preview", how="once", at="soon")
         assert "nknown" in await browser.get("/act/preview", how="cron", cron="* * * * *", timezone="Mars/Base")
 
         await browser.act("reschedule", "report", "dynamic", "Ada", how="every", every="90m")
@@ -144,7 +144,7 @@ async def dying(site: Site, names: list[str]) -> Browser:
     await site.until(dead)
     site.broken["report"] = False
     browser = site.browser()
-    await browser.get("/dead")
+    await site.shows(browser, "Retry all with this error", "/dead")
     return browser
 
 
@@ -195,7 +195,7 @@ async def test_retry_all_with_one_error(opened: Open) -> None:
         await browser.post("/dead/retry", **about, error=unescape(group[1]))
         assert "250 retried of 250." in await finished(site, browser)
         await site.until(lambda: len(site.ran) == 250)
-        await site.shows(browser, "Nothing is dead.", "/dead")
+        await site.shows(browser, "No dead letters.", "/dead")
 
 
 async def test_retry_static_tasks_together() -> None:

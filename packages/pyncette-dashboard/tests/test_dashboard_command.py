@@ -82,13 +82,13 @@ def test_with_the_url_of_a_storage_alone(store: str, tmp_path: Path) -> None:
         assert status == 200
         assert "Ada" in page
         assert "· Jobs</title>" in page
-        assert "declared in the code of the workers" in page
+        assert "declared in the workers' code" in page
         assert ask("/", Host="rebound.example")[0] == 403
 
 
 def test_read_only(store: str, tmp_path: Path) -> None:
     with serving(tmp_path, "--store", store, "--read-only") as ask:
-        assert "may look" in ask("/")[1]
+        assert "read-only" in ask("/")[1]
 
 
 def test_behind_a_proxy_with_tokens(store: str, tmp_path: Path) -> None:

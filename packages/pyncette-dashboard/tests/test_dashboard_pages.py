@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 
+import anyio
 import httpx
+import pytest
 
 from pyncette import Context, Pyncette
-from pyncette_dashboard import Dashboard
+from pyncette_dashboard import Dashboard, questions
 from pyncette_dashboard.board import RESERVE
 from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site, text_of
 
@@ -53,11 +55,10 @@ async def test_overview(opened: Open) -> None:
         browser = site.browser()
         await with_failures(site, browser)
 
-        page = text_of(await browser.get("/"))
+        page = await site.shows(browser, "Dead 3 out of attempts", "/")
         assert "At 02:30 (Europe/Berlin)" in page
         assert "Workers 1 0 of 100 busy" in page
-        assert "Dead 3 out of attempts" in page
-        assert re.search(r"report .*each instance its own .*succeeded", page)
+        assert re.search(r"report .*per instance .*succeeded", page)
         assert "4 runs within" in page
         assert 'class="o-failed"' in browser.last.text
         assert "cleanup" not in text_of(await browser.get("/", q="REP"))
@@ -140,8 +141,7 @@ async def test_dead_letters_by_error(opened: Open) -> None:
     async with opened() as site:
         browser = site.browser()
         await with_failures(site, browser)
-        page = text_of(await browser.get("/dead"))
-        assert "report 3" in page
+        page = await site.shows(browser, "report 3", "/dead")
         assert page.count("Retry all with this error") == 1, "numbers alone do not make another error"
         assert {"Bob", "Eve"} <= set(page.split())
 
@@ -211,3 +211,27 @@ async def test_many_tasks_cost_few_questions_each(tmp_path: Path) -> None:
 
 
 async def _nothing(context: Context) -> None: ...
+
+
+async def test_what_is_not_known_in_time_is_said_and_follows(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page never waits for a slow answer, nor says that there is nothing."""
+    async with opened(running=False) as site:
+        await site.context.schedule_task(site.report, "Ada", interval=timedelta(days=1))
+        slow = anyio.Event()
+
+        async def pulse(*args: object) -> questions.Pulse:
+            await slow.wait()
+            return await asked(*args)  # type: ignore[arg-type] # as they came
+
+        asked = questions.pulse
+        monkeypatch.setattr(questions, "pulse", pulse)
+        browser = site.browser()
+        page = await browser.get("/dead")
+        assert "data-partial" in page
+        assert "Looking…" in page
+        page = await browser.get("/")
+        assert "data-partial" in page
+        assert "Dead …" in text_of(page)
+        slow.set()
+        await site.shows(browser, "No dead letters.", "/dead")
+        assert "data-partial" not in browser.last.text

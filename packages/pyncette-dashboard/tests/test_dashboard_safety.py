@@ -79,7 +79,7 @@ async def test_readers_change_nothing(opened: Open, way: str) -> None:
         for path in ("/act", "/dead/retry"):
             answer = await browser.client.post(path, data={**FORM, "csrf": csrf, "how": "all"})
             assert answer.status_code == 403
-            assert "change nothing" in answer.text
+            assert "read-only" in answer.text
         (stored,) = [task for task in await site.context.tasks() if task.name == "report"]
         assert stored.paused_since is None
 
@@ -123,7 +123,7 @@ async def test_logging_in_with_a_token_and_out(opened: Open) -> None:
         await browser.get("/workers")
         assert browser.last.status_code == 303
         await browser.get(browser.last.headers["location"])
-        assert "not a token" in await browser.post("/login", token="wrong", next="/workers")
+        assert "Unknown token" in await browser.post("/login", token="wrong", next="/workers")
         assert browser.last.status_code == 403
         await browser.get("/login", next="/workers")
         page = await browser.post("/login", token=f" {TOKEN} ", next="/workers")

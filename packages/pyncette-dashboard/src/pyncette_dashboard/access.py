@@ -54,7 +54,7 @@ class Access:
     challenge: str = ""
     """Of the header ``WWW-Authenticate`` for those who get no role."""
 
-    advice: str = "Ask whoever runs this dashboard for access."
+    advice: str = "Ask the administrator of this dashboard for access."
     """What a visitor without a role reads."""
 
     async def visitor(self, connection: HTTPConnection) -> Visitor:

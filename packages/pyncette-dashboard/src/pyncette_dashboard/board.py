@@ -62,7 +62,7 @@ class Tally(Observer):
 
 
 class Unreachable(Exception):
-    """The storage does not answer, and nothing is known from before."""
+    """The storage is not responding, and nothing is known from before."""
 
 
 class Crowded(Unreachable):
@@ -86,7 +86,7 @@ class Question(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The storage does not answer.
+    """The storage is not responding.
 
     :ivar since: since when.
     :ivar error: what it said last.
@@ -218,7 +218,7 @@ class Board:
         if answer.at is None:
             if self._budget.crowded:
                 raise Crowded("Many pages are being opened, and the storage is asked one question after another.")
-            raise Unreachable("the storage has not answered yet")
+            raise Unreachable("the storage has not responded yet")
         value: T = answer.value  # type: ignore[assignment] # None only if that is the answer
         return value
 
@@ -276,7 +276,7 @@ class Board:
             answer.refused = None
             answer.costs = count[0]
             if self.trouble is not None and count[0]:
-                logger.warning("The storage answers again.")
+                logger.warning("The storage responds again.")
                 self.trouble = None
         except TROUBLES as e:
             self._is_down(e)
@@ -292,7 +292,7 @@ class Board:
     def _is_down(self, error: Exception) -> None:
         said = " ".join(str(error).split())[:300] or type(error).__name__
         if self.trouble is None:
-            logger.warning("The storage does not answer: %s", said)
+            logger.warning("The storage is not responding: %s", said)
             self.trouble = Trouble(datetime.datetime.now(datetime.UTC), said)
             self._probed = anyio.current_time()
         else:

@@ -86,7 +86,7 @@ class Guard:
         except Refused as e:
             response = page.render("refused.html", e.status, title=e.title, message=e.message)
         except LookupError as e:
-            response = page.render("refused.html", 404, title="There is no such thing", message=str(e.args[0]))
+            response = page.render("refused.html", 404, title="Not found", message=str(e.args[0]))
         except Crowded as e:
             response = page.render("crowded.html", 503, error=str(e))
         except Unreachable as e:
@@ -107,7 +107,9 @@ class Guard:
             await self._check_form(page)
         if page.visitor.role < needed:
             raise Refused(
-                403, "You may look, and change nothing", "Ask whoever runs this dashboard for the role operate."
+                403,
+                "You can't change anything",
+                "Your access is read-only. Ask the administrator of this dashboard for the role operate.",
             )
         if needed != Role.NONE:
             page.opened = await self.open_desk()
@@ -138,7 +140,7 @@ class Guard:
                 raise Refused(413, "This form is too large")
         page.form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
         if not self.signer.is_ours(page.session, page.given("csrf")):
-            raise Refused(403, "This form is too old", "Go back, load the page again, and repeat what you did.")
+            raise Refused(403, "This form has expired", "Go back, reload the page and try again.")
 
     async def _visitor(self, request: Request, session: Session) -> Visitor:
         if session.token:

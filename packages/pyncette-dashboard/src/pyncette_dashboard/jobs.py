@@ -118,7 +118,7 @@ async def _do(job: Job, batch: list[str], step: Callable[[str], Awaitable[bool]]
             if await step(name):
                 job.done += 1
             else:
-                _refuse(job, name, "it was not dead any more")
+                _refuse(job, name, "it was no longer dead")
         except (PyncetteException, ValueError) as e:
             _refuse(job, name, " ".join(str(e).split())[:300])
 

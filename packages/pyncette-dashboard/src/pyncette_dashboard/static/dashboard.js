@@ -34,7 +34,7 @@
   document.addEventListener("htmx:before:request", () => { busy = true; });
   document.addEventListener("htmx:finally:request", () => { busy = false; complete(); });
   document.addEventListener("htmx:after:request", () => say("Live", false));
-  document.addEventListener("htmx:error", () => { busy = false; say("The dashboard does not answer", true); });
+  document.addEventListener("htmx:error", () => { busy = false; say("The dashboard is not responding", true); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset && event.target.dataset.confirm;

@@ -71,12 +71,12 @@ async def _pause(page: Page, subject: Subject) -> str:
 async def _resume(page: Page, subject: Subject) -> str:
     catch_up = page.given("catch_up") == "yes"
     await page.desk.context.resume_task(subject.task, subject.name, catch_up=catch_up)
-    return "what came due meanwhile is executed" if catch_up else "what came due meanwhile is skipped"
+    return "missed occurrences are executed" if catch_up else "missed occurrences are skipped"
 
 
 async def _retry(page: Page, subject: Subject) -> str:
     if not await page.desk.context.retry_task(subject.task, subject.name):
-        raise Refused(409, "It is not dead any more", "Somebody else may have retried it.")
+        raise Refused(409, "It is no longer dead", "Someone else may have retried it.")
     return ""
 
 
@@ -152,21 +152,21 @@ def _is_instance(subject: Subject) -> bool:
 VERBS = {
     "trigger": Verb(
         "Trigger",
-        "It is executed once, now, in addition to its schedule; also while it is paused or dead.",
+        "It runs once, now, in addition to its schedule, even if it is paused or dead.",
         "will be executed once",
         _has_runs,
         _trigger,
     ),
     "retry": Verb(
         "Retry",
-        "It gets fresh attempts, immediately. What came due while it was dead is skipped.",
+        "It gets fresh attempts immediately. Occurrences that came due while it was dead are skipped.",
         "gets fresh attempts",
         _is_dead,
         _retry,
     ),
     "pause": Verb(
         "Pause",
-        "No execution of it starts any more. Executions under way finish as usual.",
+        "No further executions start. Those under way finish as usual.",
         "is paused",
         _can_be_paused,
         _pause,
@@ -174,7 +174,7 @@ VERBS = {
     "resume": Verb("Resume", "It continues.", "is resumed", _is_paused, _resume),
     "reschedule": Verb(
         "Reschedule",
-        "Its schedule is replaced; its arguments stay. A dead instance starts afresh.",
+        "Its schedule is replaced; its arguments stay. A dead instance starts over.",
         "has a new schedule",
         lambda subject: _is_instance(subject) and _has_runs(subject),
         _reschedule,
@@ -273,9 +273,9 @@ async def _subject(page: Page, field: Callable[..., str]) -> Subject:
 def _verb(word: str, subject: Subject) -> Verb:
     verb = VERBS.get(word)
     if verb is None:
-        raise Refused(400, f"There is no act {word!r}")
+        raise Refused(400, f"There is no action {word!r}")
     if not verb.fits(subject):
-        raise Refused(409, f"{verb.title}: not possible now", "Somebody else may have changed it. Look at it again.")
+        raise Refused(409, f"{verb.title}: not possible now", "Someone else may have changed it. Reload the page.")
     return verb
 
 

@@ -15,7 +15,7 @@ from pyncette_dashboard.jobs import Job, each_of, new_job
 from pyncette_dashboard.page import Page, Refused
 from pyncette_dashboard.questions import now_of
 
-from .shown import rows_of
+from .shown import is_partial, rows_of
 
 LOOKED_AT = 500
 """Dead instances of a task that are grouped; of further ones the number is known."""
@@ -61,7 +61,8 @@ async def dead(page: Page) -> Response:
     desk, wanted, kind = page.desk, page.asked("task"), page.asked("kind")
     tasks = [each for each in await desk.tasks() if wanted in ("", each.name) and kind in ("", each.kind)]
     found, static = [], []
-    for row in await rows_of(desk, tasks):
+    rows = await rows_of(desk, tasks)
+    for row in rows:
         if row.pulse is None or not row.pulse.dead.value:
             continue
         stored = row.stored
@@ -73,7 +74,7 @@ async def dead(page: Page) -> Response:
     if static:
         found.insert(0, DeadOfTask("Static tasks", "static", Count(len(static), exact=True), _grouped(static, True)))
     jobs = [job for job in desk.jobs.all() if job.ended_at is None]
-    return page.render("dead.html", found=found, jobs=jobs, task=wanted)
+    return page.render("dead.html", found=found, jobs=jobs, task=wanted, partial=is_partial(rows))
 
 
 async def _dead_of(desk: Desk, template: Task) -> ListTasksResponse:
@@ -181,7 +182,7 @@ async def retry_many(page: Page) -> Response:
     total: int | None
     if how == "selected":
         if not chosen:
-            raise Refused(400, "Nothing is selected", "Go back, and mark what is to be retried.")
+            raise Refused(400, "Nothing is selected", "Go back and select what to retry.")
         what, names, total = f"Retry {len(chosen):,} selected", _these(chosen), len(chosen)
     elif how == "group":
         what, names = f"Retry all with: {error}", targets.dead(error)
@@ -189,7 +190,7 @@ async def retry_many(page: Page) -> Response:
     elif how == "all":
         what, names, total = "Retry all that are dead", targets.dead(None), await targets.count()
     else:
-        raise Refused(400, "Say what is to be retried", "Go back, and choose a button.")
+        raise Refused(400, "Say what to retry", "Go back and choose a button.")
     job = new_job(what, "retried", targets.task, page.visitor.name, total)
 
     async def ended(done: Job) -> None:

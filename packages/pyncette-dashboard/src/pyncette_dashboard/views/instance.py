@@ -38,7 +38,7 @@ async def show_one(page: Page, stored: StoredTask, name: str | None) -> Response
     state = await desk.instance(template, name)
     if state is None:
         what = f"{stored.name!r} is not stored yet" if name is None else f"{stored.name!r} has no instance {name!r}"
-        raise LookupError(f"{what}. It may have been removed, or be finished.")
+        raise LookupError(f"{what}. It may have been removed, or have finished.")
     key = ("history", stored.name, stored.kind, name)
     history = await desk.shared(
         key, lambda: questions.runs_of(desk.context, template, instance=name, limit=HISTORY), every=5

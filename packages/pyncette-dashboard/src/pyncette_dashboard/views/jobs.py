@@ -10,5 +10,5 @@ from pyncette_dashboard.page import Page
 async def job(page: Page) -> Response:
     found = page.desk.jobs.get(page.asked("id"))
     if found is None:
-        raise LookupError("This job is not known here: the dashboard keeps the last 100, until it is restarted.")
+        raise LookupError("This job is unknown: the dashboard keeps the last 100, until it restarts.")
     return page.render("job.html", job=found)

@@ -56,14 +56,14 @@ def wanted_of(field: Callable[[str], str], zone: ZoneInfo) -> Wanted:
         text = field("every")[:LONGEST]
         interval = duration(text)
         if interval is None or interval <= datetime.timedelta(0):
-            raise Refused(400, f"{text!r} is no duration: write 90s, 5m, 1h30m or 2d")
+            raise Refused(400, f"{text!r} is not a duration: write 90s, 5m, 1h30m or 2d")
         return Wanted(how, f"every {span(interval)}", interval=interval)
     if how == "once":
         text = field("at")[:LONGEST]
         try:
             at = datetime.datetime.fromisoformat(text)
         except ValueError:
-            raise Refused(400, f"{text!r} is no moment: write 2027-01-31T08:00") from None
+            raise Refused(400, f"{text!r} is not a date and time: write 2027-01-31T08:00") from None
         at = at.replace(tzinfo=zone) if at.tzinfo is None else at
         return Wanted(how, f"once, at {at.isoformat()}", execute_at=at)
     if how != "cron":

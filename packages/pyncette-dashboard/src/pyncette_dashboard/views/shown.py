@@ -152,9 +152,9 @@ async def foreseen(
     return answer.value or Forecast(start, step, {}, sampled=False, cut=False, pending=True)
 
 
-def is_partial(rows: Sequence[Row], seen: Forecast) -> bool:
+def is_partial(rows: Sequence[Row], seen: Forecast | None = None) -> bool:
     """Whether some of it was not known in time, so that the page is to be refreshed at once."""
-    return seen.pending or any(row.pulse is None for row in rows)
+    return (seen is not None and seen.pending) or any(row.pulse is None for row in rows)
 
 
 def occurrences_chart(seen: Forecast, zone: ZoneInfo, what: str) -> Chart:
