@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pyncette import Context, ExecutionMode, Pyncette, Retry, Task
+from pyncette import Context, ExecutionMode, Overlap, Pyncette, Retry, Task
 from pyncette._tasks.state import totals
 from pyncette.memory import MemoryRepository
 from pyncette.testing import FaultPlan
-from pyncette.testing.contract.app.bench import Bench, duration, seconds
+from pyncette.testing.contract.app.bench import Bench, duration, moment, seconds
 from pyncette.testing.faults import fail
 
 PAGE = Path(__file__).parents[3] / "docs" / "when_things_go_wrong.md"
@@ -115,6 +115,34 @@ POINTS = [
         paused=(75, 150),
     ),
     Point("with `retry`, while the function runs", "60@60#1 60@150#2 120@150#1", {"succeeded": 3}, RETRY, lasts),
+    Point(
+        "with `retry`, while the function runs, for the last time that `max_lost` allows",
+        "60@60#1 120@120#1",
+        {"succeeded": 2, "failed": 1},
+        {"retry": Retry(3, max_lost=1)},
+        lasts,
+    ),
+    Point(
+        "with `max_lateness`, while the function runs",
+        "60@60#1 60@120#2 120@120#1",
+        {"succeeded": 3},
+        {"max_lateness": duration(30)},
+        lasts,
+    ),
+    Point(
+        "with `overlap=Overlap.SKIP`, while the function runs",
+        "60@60#1 60@120#2",
+        {"succeeded": 2, "overlap": 1},
+        {"overlap": Overlap.SKIP},
+        lasts,
+    ),
+    Point(
+        "with `overlap=Overlap.CANCEL`, while the function runs",
+        "60@60#1 120@120#1",
+        {"succeeded": 2, "superseded": 1},
+        {"overlap": Overlap.CANCEL},
+        lasts,
+    ),
     Point("at most once, before its start is stored", "60@120#2 120@120#1", {"succeeded": 3}, ONCE, gone=59),
     Point("at most once, before the function starts", "120@120#1", {"succeeded": 2, "unknown": 1}, ONCE, before=lasts),
     Point(
@@ -174,6 +202,55 @@ async def test_killed(point: Point) -> None:
     assert totals(stored.state) == point.totals
 
 
+ALL_RENEWALS = "all renewals, until the lease has expired"
+
+
+@pytest.mark.parametrize("heartbeat", [True, "cancel"])
+async def test_all_renewals_are_lost(heartbeat: Any) -> None:
+    """Nothing arrives that the victim writes from the start of the execution on."""
+    ended: list[str] = []
+
+    async def is_cut_off(scene: Scene) -> None:
+        await storage_is_gone(scene)
+        try:
+            await lasts(scene)
+            ended.append("by itself")
+        finally:
+            ended.append(f"at {seconds(scene.bench.clock.time):.0f}")
+
+    scene = Scene(heartbeat=heartbeat)
+    victim, task = scene.app(is_cut_off, repository_factory=scene.victims.wrap(scene.bench.factory))
+    other, _ = scene.app(None)
+    async with scene.bench.running(victim):
+        await scene.bench.advance_to(61)
+        async with scene.bench.running(other):
+            await scene.bench.advance_to(170)
+            stored = await scene.bench.stored(task)
+    assert " ".join(scene.executed) == "60@60#1 60@120#2 120@120#1"
+    # The victim learns of it when it tries to renew next, which is a poll interval later at most.
+    assert ended in ([["by itself", "at 160"]] if heartbeat is True else [["at 120"], ["at 121"]])
+    assert stored is not None
+    assert totals(stored.state) == {"succeeded": 2}
+
+
 def test_the_page_has_all_points() -> None:
     page = PAGE.read_text()
-    assert [point.row for point in POINTS if f"| {point.row} |" not in page] == []
+    assert [row for row in [*(point.row for point in POINTS), ALL_RENEWALS] if f"| {row} |" not in page] == []
+
+
+async def test_a_one_off_at_most_once_leaves_nothing() -> None:
+    """As the page says, how it ended is recorded nowhere."""
+    scene = Scene()
+    app = scene.bench.app()
+
+    async def body(context: Context) -> None:
+        scene.executed.append(context.task.name)
+        await lasts(scene)
+
+    template = app.dynamic_task(name="template", execution_mode=ExecutionMode.AT_MOST_ONCE)(body)
+    async with scene.bench.running(app) as worker:
+        await worker.context.schedule_task(template, "one", execute_at=moment(60))
+        await scene.bench.advance_to(70)
+        await worker.kill()
+        assert await worker.context.get_task(template, "one") is None
+    assert scene.executed == ["one"]
