@@ -52,8 +52,13 @@ class CaughtUpRepository(FaultyRepository):
         with anyio.move_on_after(self._lag):
             while True:
                 found: dict[str, Record] = {}
-                for queue in queues.values():
-                    found |= {one.key: one for one in await self.scan_ready(queue, before=2**63 - 1, limit=MANY)}
+
+                async def look(queue: Queue, found: dict[str, Record] = found) -> None:
+                    found.update({one.key: one for one in await self.scan_ready(queue, before=2**63 - 1, limit=MANY)})
+
+                async with anyio.create_task_group() as looks:  # a batch may be of dozens of queues
+                    for queue in queues.values():
+                        looks.start_soon(look, queue)
                 stored = await self.read(refs)
                 if [found.get(ref.key) for ref in refs] == stored:
                     there = Counter((one.queue, one.ready_at) for one in found.values())
