@@ -10,6 +10,7 @@ import pytest
 from devtool.lock import asked, requirements_text
 from packaging.requirements import Requirement
 
+from tests.architecture.house import BACKENDS, PAGE
 from tests.architecture.sources import PACKAGES, ROOT, tracked
 
 FOLDERS = sorted(path.parent for path in PACKAGES.glob("*/pyproject.toml"))
@@ -51,6 +52,28 @@ def test_typed_and_in_its_own_folder(folder: Path) -> None:
     if part != "core":
         files = {path.parent for path in tracked() if path.is_relative_to(folder / "src") and path.name != "BUILD"}
         assert all(parent.is_relative_to(package) for parent in files), "only core ships pyncette/__init__.py"
+
+
+def floor_plan(heading: str) -> set[str]:
+    """The modules that a table of the page names."""
+    (table,) = re.findall(rf"(?m)^\| {heading} \| job \|\n\|---\|---\|\n((?:\|.*\n)+)", PAGE.read_text())
+    return {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_backends_have_one_floor_plan(backend: str) -> None:
+    folder = PACKAGES / f"pyncette-{backend}" / "src" / "pyncette" / backend
+    modules = {path.stem for path in tracked() if path.parent == folder and path.suffix == ".py"}
+    if backend == "redis":
+        modules = {"statements" if name == "scripts" else name for name in modules}
+    everywhere = floor_plan("in every backend")
+    assert everywhere <= modules
+    assert modules - everywhere <= floor_plan("only in some"), "docs/architecture.md names the modules of backends"
+
+
+def test_the_floor_plan_names_no_more_than_there_is() -> None:
+    modules = {path.stem for path in tracked() if path.parent.name in BACKENDS}
+    assert floor_plan("only in some") <= modules
 
 
 def test_ranges_admit_what_is_here() -> None:
