@@ -7,8 +7,9 @@ from typing import Any
 
 from pyncette._tasks.action import ACTIONS, Action, decode, key_of, new_record
 from pyncette.clock import Clock
-from pyncette.record import Band, Change, Record, Ref
+from pyncette.record import Change, Record, Ref
 
+from .retention import remove_outlived
 from .revisions import new_revision
 from .store import Store
 from .writer import Writer
@@ -42,11 +43,7 @@ class Actions:
         now = self._clock.now()
         write = _Note(new_record(key_of(now, os.urandom(4).hex()), now, new_revision(), **fields))
         await self._writer.store(write)
-        old = await self._store.scan_ready(
-            ACTIONS, since=Band.COMPLETED.since, before=Band.COMPLETED.at(now), limit=SWEEP
-        )
-        if old:
-            await self._store.swap([Change(record, None) for record in old])
+        await remove_outlived(self._store, ACTIONS, now, limit=SWEEP)
 
     async def latest(self, limit: int, after: str | None) -> tuple[list[Action], str | None]:
         """The latest actions, and the place at which the next page begins; None when there are no more."""

@@ -20,7 +20,7 @@ class Active:
     def __init__(self) -> None:
         self._all: dict[HeldLease, None] = {}  # in order
         self.running: Counter[str] = Counter()
-        self._by_key: dict[str, HeldLease] = {}  # at most once, where occurrences overlap, the last one
+        self._by_key: dict[str, HeldLease] = {}  # the latest, where occurrences overlap, as they may at most once
 
     def __len__(self) -> int:
         return len(self._all)

@@ -1,7 +1,7 @@
 """How long one attempt to store a batch may take.
 
-A connection whose other end is gone is silent, and its driver waits for half a minute. Behind it wait renewals and
-settlements of leases that end meanwhile. So an attempt is cut off in time for another one, on another connection.
+A connection whose other end is gone is silent, and its driver waits for half a minute, while leases end whose renewals
+and settlements wait behind it. So an attempt is cut off in time for another one, on another connection.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import anyio
 from pyncette.errors import RepositoryUnavailableException
 
 SHORTEST = 0.4
-"""Seconds that an attempt has however little is left of a lease; twice as many after each attempt that failed, so that
-a store that is merely slow gets there."""
+"""Seconds that an attempt has, however little is left of a lease. Doubles with each attempt that fails, so that a store
+that is merely slow finishes in the end."""
 
 LONGEST = 30.0
 """Seconds. Drivers have time limits of their own."""
 
 PART = 4
-"""An attempt has this part of what is left of a lease: several fit into half of it."""
+"""An attempt gets one part in this many of what is left of a lease, so that several fit."""
 
 OVERDUE = 1.0
 """Seconds after which an attempt under way counts as overdue."""

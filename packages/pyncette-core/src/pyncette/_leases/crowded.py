@@ -18,10 +18,10 @@ BATCH = 1000
 
 
 class Crowded:
-    """The queues of which more attempts are repeated than are executed.
+    """Looks after queues in which more attempts are to be repeated than can be executed.
 
-    They come due one by one, so that each stands among what is on time until a worker finds that they are too many.
-    Each is moved once.
+    They come due one by one, so each stands among what is on time until a worker finds that they are too many. Each is
+    moved once.
     """
 
     def __init__(self, store: Store) -> None:

@@ -1,11 +1,11 @@
-"""Removes finished instances once they have been kept long enough."""
+"""Removes records once they have been kept long enough: finished instances, dead workers, old actions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from pyncette._tasks.task import Task
-from pyncette.record import Band, Change
+from pyncette.record import Band, Change, Queue
 
 from .store import Store
 
@@ -32,7 +32,15 @@ class Retention:
             return
         self._swept_at = now
         for task in tasks:
-            since, before = Band.COMPLETED.since, Band.COMPLETED.at(now)
-            old = await self._store.scan_ready(task.queue, since=since, before=before, limit=BATCH)
-            if old:
-                await self._store.swap([Change(record, None) for record in old])
+            await remove_outlived(self._store, task.queue, now, limit=BATCH)
+
+
+async def remove_outlived(store: Store, queue: Queue, now: int, *, limit: int) -> None:
+    """Remove up to ``limit`` records of a queue that were to be kept until ``now``. One that was changed meanwhile
+    stays.
+
+    :raises RepositoryException: the storage failed.
+    """
+    old = await store.scan_ready(queue, since=Band.COMPLETED.since, before=Band.COMPLETED.at(now), limit=limit)
+    if old:
+        await store.swap([Change(record, None) for record in old])

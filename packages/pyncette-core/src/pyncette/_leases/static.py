@@ -25,7 +25,7 @@ CHECK_INTERVAL = 600_000_000
 """Microseconds between two looks at whether the records of static tasks are still there."""
 
 SKEW = 10_000_000
-"""A next occurrence is not too late for a clock that is this much (10 s) behind the one of who stored it."""
+"""Microseconds by which the clock of whoever stored a next occurrence may be ahead before it counts as too late."""
 
 
 class StaticTasks:

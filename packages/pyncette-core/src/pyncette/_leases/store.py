@@ -21,17 +21,18 @@ from pyncette.repository import Repository
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-CLOCK_INTERVAL = 30_000_000  # microseconds
+CLOCK_INTERVAL = 30_000_000
+"""Microseconds between two readings of the server's clock."""
 
 CLOCK_ERROR = 100_000
 """Microseconds by which the clock may be off without being read again at once."""
 
 LOOK_LIMIT, LONGEST_LOOK = 5.0, 30.0
-"""Seconds that a look may take, twice as many after each that took longer: on a connection that has fallen silent the
-driver would wait for half a minute, while nothing is executed."""
+"""Seconds that a look may take at first, and at most: doubles with each look that takes longer. On a connection that
+has fallen silent the driver would wait for half a minute, while nothing is executed."""
 
 CLOCK_READINGS = 4
-"""How often it is read in a row at most."""
+"""How often the clock is read in a row at most."""
 
 _CHANGING = ("swap", "claim")
 

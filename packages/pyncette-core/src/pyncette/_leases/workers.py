@@ -28,28 +28,29 @@ from pyncette.errors import RepositoryException
 from pyncette.record import Band, Change, Record, Ref
 
 from .registration import Remove
+from .retention import remove_outlived
 from .revisions import new_revision
 from .store import Store
 from .writer import Writer
 from .writes import Write
 
 SWEEP_EACH = 4
-"""Every so often that a worker writes, it looks for records of dead ones."""
+"""A worker removes the records of dead ones each time that it has written its own so often."""
 
 FURTHER_EACH = FURTHER_RENEWAL // RENEWAL
-"""Every so often that it writes, it writes further names of tasks, too."""
+"""It also writes the names of further tasks each time that it has written its own record so often."""
 
 FURTHER_LIFETIME = 4 * FURTHER_RENEWAL
 
 SWEEP = 100
-"""How many records of dead workers are removed at most by one look."""
+"""How many records of dead workers are removed at a time at most."""
 
 
 class Announce(Write):
     """This process is alive."""
 
     def __init__(self, ref: Ref, known: Record | None, text: str, lifetime: int, on_lost: Callable[[], None]) -> None:
-        """``on_lost`` is called when the record is gone that was known."""
+        """``on_lost`` is called when the record, which was stored, is gone."""
         super().__init__(ref, known)
         self._text = text
         self._lifetime = lifetime
@@ -96,7 +97,7 @@ class Registry:
                 ]
             with contextlib.suppress(RepositoryException):  # logged where it happens; the next one comes
                 if turn % SWEEP_EACH == 1:
-                    await self._sweep()
+                    await remove_outlived(self._store, WORKERS, self._clock.now(), limit=SWEEP)
                 if turn:
                     on_place(*place_among(await self._alive(), self._key))
             now = self._clock.now()
@@ -141,10 +142,3 @@ class Registry:
             if len(page) < 1000:
                 return decode_all(found)
             place = (page[-1].ready_at, page[-1].key)
-
-    async def _sweep(self) -> None:
-        """Remove records of workers that have died."""
-        before = Band.COMPLETED.at(self._clock.now())
-        dead = await self._store.scan_ready(WORKERS, since=Band.COMPLETED.since, before=before, limit=SWEEP)
-        if dead:
-            await self._store.swap([Change(record, None) for record in dead])

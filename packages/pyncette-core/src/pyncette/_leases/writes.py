@@ -20,7 +20,8 @@ class Write(ABC):
         second try.
     :ivar busy, busy_since: how often another transaction had locked the record, and since when, in seconds of
         :func:`anyio.current_time`; it waits until ``not_before``.
-    :ivar carried: what a carrier gave the call that wants it, or what an observer of the attempt gave that it is about.
+    :ivar carried: what a carrier gave the call that asked for it, or what an observer gave the attempt that it
+        is about.
     :ivar lease_ends: microseconds; when the lease ends that it is about, None if it is about none.
     """
 
@@ -72,7 +73,7 @@ class Write(ABC):
 class Awaited(Write):
     """A write whose end somebody waits for."""
 
-    _end: anyio.Event | None = None  # made by who waits: most of a bulk call are done before that
+    _end: anyio.Event | None = None  # made by whoever waits: most writes of a bulk call are done before that
     _error: Exception | None = None
 
     def finished(self, error: Exception | None) -> None:
@@ -81,7 +82,7 @@ class Awaited(Write):
             self._end.set()
 
     async def wait(self) -> None:
-        """Return when it is done. Who is cancelled meanwhile leaves the write under way.
+        """Return when it is done. If the caller is cancelled meanwhile, the write continues.
 
         :raises RepositoryException: the storage failed; whether the write took place is unknown.
         """

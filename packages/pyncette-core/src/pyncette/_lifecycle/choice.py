@@ -94,7 +94,7 @@ def supersedes_at(
 
 
 def moved_to(record: Record, spec: Spec, now: int) -> int | None:
-    """Where an occurrence belongs that the rules of its timezone, which have changed, have no longer.
+    """Where an occurrence belongs that is no longer on its schedule, as the rules of its timezone have changed.
 
     None to execute it: it is on the schedule, its next moment has come, the schedule was stored after it, or it was
     moved before. Workers with different rules must not push it around forever.

@@ -66,8 +66,8 @@ def in_turn(ended: Ended, now: int, revision: str) -> Ended:
 def proceed(record: Record, now: int) -> Record:
     """The next run that was asked for becomes current, if nothing is under way.
 
-    A lease that has expired counts as under way, as it is for the next claim to find that its worker died; but not one
-    that only stays until a retry.
+    An expired lease counts as under way, since the next claim is to notice that its worker died. A lease that only
+    stays until a retry does not.
     """
     if not has_extra(record.state):
         return record
@@ -107,8 +107,8 @@ def _next_run(record: Record, extra: Extra, now: int, *, paused: bool) -> ExtraR
 
 
 def _gives_way(record: Record, extra: Extra, run: ExtraRun, waits: Waits, now: int) -> bool:
-    """Whether a moment of a backfill waits again. Because the instance is paused or dead, and then it starts over
-    later; or, if it has not begun, for the schedule, for a run that was asked for, or because the backfill was
+    """Whether a moment of a backfill goes back to waiting: the instance is paused or dead, and the moment starts over
+    later; or it has not begun, and the schedule or a run that was asked for comes first, or its backfill was
     cancelled."""
     if run.trigger != "backfill":
         return False

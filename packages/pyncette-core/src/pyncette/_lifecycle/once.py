@@ -39,7 +39,7 @@ def advance(
 
     :param skips: what is skipped before it.
     """
-    if not (record.state or skips) and _goes(record, spec, policies, due_at, now):
+    if not (record.state or skips) and _leaves_nothing(record, spec, policies, due_at, now):
         return Ended(lease.complete(record, next_due=None, revision=revision))
     state = State(record.state)
     add_skips(state, skips, now, policies.keep_runs)
@@ -70,9 +70,9 @@ def advance(
     return in_turn(Ended(change, skips=[*skips, *to.skips], unknown=unknown), now, revision)
 
 
-def _goes(record: Record, spec: Spec, policies: Policies, due_at: int, now: int) -> bool:
-    """Whether the occurrence at ``due_at``, the first one, is the only one, and the record is not kept: then nothing
-    has to be noted in it."""
+def _leaves_nothing(record: Record, spec: Spec, policies: Policies, due_at: int, now: int) -> bool:
+    """Whether the record is removed, as no occurrence follows the one at ``due_at``: then nothing has to be noted in
+    it."""
     to = onward(record, spec, policies, due_at, now, opened=now)
     return to.due_at is None and not (to.skips or keeps_completed(record, policies))
 

@@ -26,8 +26,8 @@ def queued(came_due: int, now: int) -> int:
 
 
 def repeats_missed(record: Record) -> bool:
-    """Whether what waits is a further attempt of an occurrence that began late. It has come due a moment ago, so that
-    it stands among what is on time, but belongs to the backlog."""
+    """Whether what waits is a further attempt of an occurrence that began late: it came due a moment ago, and so stands
+    among what is on time, but belongs to the backlog."""
     if not record.attempt or record.locked_by is not None:
         return False
     first = State(record.state).attempts(record.due_at, record.attempt).first

@@ -14,8 +14,8 @@ from .moments import came_due
 
 
 def recompute(record: Record, policies: Policies, *, now: int, revision: str) -> Change | None:
-    """A next occurrence that the schedule has no longer is moved to the nearest one that it has. None if it is right,
-    is under way or overdue, was moved before, or the schedule was stored after it."""
+    """A next occurrence that is no longer on the schedule is moved to the nearest one that is. None if it is on it, is
+    under way or overdue, was moved before, or the schedule was stored after it."""
     try:
         spec, _ = decode(record.spec, record.due_at)
     except UndecodableSpec:
