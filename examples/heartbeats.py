@@ -25,7 +25,7 @@ async def automatic(context: Context) -> None:
 async def cooperative(context: Context) -> None:
     for _ in range(4):
         await anyio.sleep(0.5)
-        await context.heartbeat()  # raises LeaseLostException if somebody else has taken over
+        await context.heartbeat()  # raises LeaseLostException if another worker has taken over
     print("cooperative:", context.scheduled_at)
 
 

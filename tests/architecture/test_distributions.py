@@ -36,7 +36,7 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_each_has_its_papers(folder: Path) -> None:
+def test_each_has_its_readme_and_licence(folder: Path) -> None:
     assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     assert (folder / "README.md").read_text().startswith(f"# {folder.name}\n")
     first = PROJECTS["pyncette-core"]

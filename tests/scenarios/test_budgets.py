@@ -49,7 +49,7 @@ def commands(url: str) -> int:
 
 
 async def test_a_burst_of_5000(counted: tuple[Pyncette, Count]) -> None:
-    app, trips = counted
+    app, round_trips = counted
     done, all_done = 0, anyio.Event()
 
     @app.dynamic_task()
@@ -62,19 +62,19 @@ async def test_a_burst_of_5000(counted: tuple[Pyncette, Count]) -> None:
     now = datetime.datetime.now(datetime.UTC)
     async with app.create() as context:
         await context.schedule_tasks(work, ((f"instance {i}", {"execute_at": now}) for i in range(5000)))
-        before = trips()
+        before = round_trips()
         async with anyio.create_task_group() as group:
             group.start_soon(context.run)
             with anyio.fail_after(60):
                 await all_done.wait()
             context.shutdown()
-        spent = trips() - before
+        spent = round_trips() - before
     assert spent <= 500, f"{spent / 5000} round trips per execution"
 
 
 async def test_an_idle_app(counted: tuple[Pyncette, Count], pytestconfig: pytest.Config) -> None:
     """500 static tasks and 20,000 instances, with --thorough 100,000, none of them due."""
-    app, trips = counted
+    app, round_trips = counted
     count = 100_000 if pytestconfig.option.thorough else 20_000
 
     async def body(context: Context) -> None: ...
@@ -93,9 +93,9 @@ async def test_an_idle_app(counted: tuple[Pyncette, Count], pytestconfig: pytest
             while context.last_tick is None:  # noqa: ASYNC110 - the loop tells nobody that it has begun
                 await anyio.sleep(0.01)
             await anyio.sleep(1)
-            before = trips()
+            before = round_trips()
             await anyio.sleep(10)
-            spent = trips() - before
+            spent = round_trips() - before
             context.shutdown()
     # Ten poll intervals of a second, and what counting takes of time and of requests.
     assert 5 <= spent <= 2 * 12, spent

@@ -71,15 +71,15 @@ class DynamoDB:
 
     def start(self, session: Session, *options: str) -> Server:
         port = session.free_port()
-        home = session.make_folder(self.kind)
-        configuration = home / "server.xml"
+        directory = session.make_folder(self.kind)
+        configuration = directory / "server.xml"
         on_disk = ON_DISK in options
         configuration.write_text(
             CONFIGURATION.format(
                 host=HOST,
                 port=port,
                 in_memory="false" if on_disk else "true",
-                path=f"<Arg>{home}</Arg>" if on_disk else "<Arg/>",
+                path=f"<Arg>{directory}</Arg>" if on_disk else "<Arg/>",
             )
         )
         unpacked = self._unpack()
@@ -89,7 +89,7 @@ class DynamoDB:
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
             "-XX:-UsePerfData",  # a file in /tmp
-            f"-Djava.io.tmpdir={home}",
+            f"-Djava.io.tmpdir={directory}",
             f"-Djava.library.path={unpacked / 'DynamoDBLocal_lib'}",
             "-Dorg.eclipse.jetty.LEVEL=WARN",
             *(option for option in options if option != ON_DISK),
@@ -98,7 +98,7 @@ class DynamoDB:
             "org.eclipse.jetty.xml.XmlConfiguration",
             configuration,
         ]
-        program = Program(session, argv, home, functools.partial(_takes_clients, port))
+        program = Program(session, argv, directory, functools.partial(_takes_clients, port))
         program.start()
         return Server(self.kind, f"http://{HOST}:{port}", HOST, port, program)
 

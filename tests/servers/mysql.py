@@ -59,8 +59,8 @@ class SqlServer(abc.ABC):
 
     def start(self, session: Session, *options: str) -> Server:
         port = session.free_port()
-        home = session.make_folder(self.kind)
-        data = home / "data"
+        directory = session.make_folder(self.kind)
+        data = directory / "data"
         run("cp", "--archive", "--reflink=auto", self._template(), data)
         argv = [
             *self._command(data),
@@ -68,7 +68,7 @@ class SqlServer(abc.ABC):
             f"--port={port}",
             "--socket=server.sock",  # relative to the data, as a socket's path must be short
             "--pid-file=server.pid",
-            f"--tmpdir={home}",  # of its own: a server that starts deletes what it finds of others
+            f"--tmpdir={directory}",  # of its own: a server that starts deletes what it finds of others
             "--skip-name-resolve",
             "--max-connections=300",
             "--innodb-fast-shutdown=2",
@@ -77,7 +77,7 @@ class SqlServer(abc.ABC):
             *options,
         ]
         stale = ("data/server.pid", "data/server.sock", "data/server.sock.lock")
-        program = Program(session, argv, home, functools.partial(_takes_clients, port), stale=stale)
+        program = Program(session, argv, directory, functools.partial(_takes_clients, port), stale=stale)
         program.start()
         url = f"mysql://{USER}:{PASSWORD}@{HOST}:{port}/{DATABASE}"
         authority = data / "ca.pem"

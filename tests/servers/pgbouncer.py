@@ -39,15 +39,15 @@ class PgBouncer:
     def start(self, session: Session, *options: str) -> Server:
         target, *given = options
         port = session.free_port()
-        home = session.make_folder(self.kind)
+        directory = session.make_folder(self.kind)
         host, _, target_port = target.rpartition(":")
         settings = {**SETTINGS, "listen_port": str(port), **dict(each.split("=", 1) for each in given)}
         lines = ["[databases]", f"* = host={host} port={target_port}", "[pgbouncer]"]
         lines += [f"{name} = {value}" for name, value in settings.items()]
-        (home / "ini").write_text("\n".join(lines) + "\n")
-        (home / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
+        (directory / "ini").write_text("\n".join(lines) + "\n")
+        (directory / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
         argv = [*without_root(), str(self.tree.program("usr/sbin/pgbouncer")), "ini"]
-        program = Program(session, argv, home, lambda: _listens(port), stop_signal=signal.SIGINT)
+        program = Program(session, argv, directory, lambda: _listens(port), stop_signal=signal.SIGINT)
         program.start()
         url = f"postgresql://{USER}:{PASSWORD}@{HOST}:{port}/{DATABASE}"
         return Server(self.kind, url, HOST, port, program, USER, PASSWORD, DATABASE)

@@ -58,19 +58,19 @@ class Postgres:
         self._template()
 
     def start(self, session: Session, *options: str) -> Server:
-        home = session.make_folder(self.kind)
-        run("cp", "--archive", "--reflink=auto", self._template(), home / "data")
-        return self._start_in(home, session, SETTINGS, options)
+        place = session.make_folder(self.kind)
+        run("cp", "--archive", "--reflink=auto", self._template(), place / "data")
+        return self._start_in(place, session, SETTINGS, options)
 
-    def _start_in(self, home: Path, session: Session, settings: Mapping[str, str], options: Iterable[str]) -> Server:
+    def _start_in(self, place: Path, session: Session, settings: Mapping[str, str], options: Iterable[str]) -> Server:
         """Start a server on the data in this folder."""
         port = session.free_port()
         settings = {**settings, "port": str(port)}
         arguments = (part for key, value in settings.items() for part in ("-c", f"{key}={value}"))
         program = Program(
             session,
-            self._command("postgres", "-D", str(home / "data"), *arguments, *options),
-            home,
+            self._command("postgres", "-D", str(place / "data"), *arguments, *options),
+            place,
             functools.partial(_takes_clients, port),
             stop_signal=signal.SIGINT,  # a fast shutdown; SIGTERM waits until the clients have left
             last_signal=signal.SIGQUIT,  # SIGKILL would leave shared memory behind
@@ -85,7 +85,7 @@ class Postgres:
         return [*without_root(), str(path), *arguments]
 
     def _template(self) -> Path:
-        """Return a data directory that each server gets a copy of."""
+        """Return a data place that each server gets a copy of."""
         self.tree.unpack()
         owner = "_".join(Path(arg).name for arg in without_root()[:1]) or "plain"
         return build_once(folder() / "templates" / f"{self.tree.identity}-{owner}", self._initialise)

@@ -37,22 +37,22 @@ class Pair:
     options: Sequence[str]
     primary: Server
     standby: Server
-    homes: dict[int, Path] = field(default_factory=dict)
+    places: dict[int, Path] = field(default_factory=dict)
 
     def fail_over(self) -> Server:
         """Kill the primary and promote the standby, which is returned. It acknowledges writes once :meth:`rejoin` has
         given it a standby of its own."""
         self.primary.stop(kill=True)
-        self.provider.promote(self.homes[self.standby.port])
+        self.provider.promote(self.places[self.standby.port])
         self.primary, self.standby = self.standby, self.primary
         return self.primary
 
     def rejoin(self) -> None:
         """Replace the server that was killed by a copy of the new primary, as its standby."""
         self.standby.control.discard()
-        home = self.provider.clone(self.session, self.primary)
-        self.standby = self.provider.start_in(home, self.session, self.options)
-        self.homes[self.standby.port] = home
+        place = self.provider.clone(self.session, self.primary)
+        self.standby = self.provider.start_in(place, self.session, self.options)
+        self.places[self.standby.port] = place
 
     def start(self) -> None:
         self.primary.start()
@@ -79,27 +79,31 @@ class PostgresStandby(Postgres):
     """Provides a primary and a standby: ``nodes``. The control of both is a :class:`Pair`."""
 
     def start(self, session: Session, *options: str) -> Server:
-        home = session.make_folder(self.kind)
-        run("cp", "--archive", "--reflink=auto", self._template(), home / "data")
-        primary = self.start_in(home, session, options)
+        place = session.make_folder(self.kind)
+        run("cp", "--archive", "--reflink=auto", self._template(), place / "data")
+        primary = self.start_in(place, session, options)
         copy = self.clone(session, primary)
         standby = self.start_in(copy, session, options)
-        pair = Pair(self, session, options, primary, standby, {primary.port: home, standby.port: copy})
+        pair = Pair(self, session, options, primary, standby, {primary.port: place, standby.port: copy})
         return replace(primary, control=pair, nodes=(primary, standby))
 
-    def start_in(self, home: Path, session: Session, options: Sequence[str]) -> Server:
+    def start_in(self, place: Path, session: Session, options: Sequence[str]) -> Server:
         """Start a server on the data in this folder: a standby, if they are a clone."""
-        return self._start_in(home, session, REPLICATING, options)
+        return self._start_in(place, session, REPLICATING, options)
 
     def clone(self, session: Session, primary: Server) -> Path:
         """Copy the data of a running server, for a standby of it."""
-        home = session.make_folder(self.kind)
+        place = session.make_folder(self.kind)
         where = f"--host={primary.host} --port={primary.port} --username={USER} --no-password"
         how = "--write-recovery-conf --checkpoint=fast --wal-method=stream --no-sync"
-        command = self._command("pg_basebackup", f"--pgdata={home / 'data'}", *where.split(), *how.split())
+        command = self._command("pg_basebackup", f"--pgdata={place / 'data'}", *where.split(), *how.split())
         run(*command, env={**ENVIRONMENT, "PGPASSWORD": PASSWORD}, cwd=Path("/"))
-        return home
+        return place
 
-    def promote(self, home: Path) -> None:
+    def promote(self, place: Path) -> None:
         """Make a primary of a standby, and wait until it is one."""
-        run(*self._command("pg_ctl", "promote", "--wait", f"--pgdata={home / 'data'}"), env=ENVIRONMENT, cwd=Path("/"))
+        run(
+            *self._command("pg_ctl", "promote", "--wait", f"--pgdata={place / 'data'}"),
+            env=ENVIRONMENT,
+            cwd=Path("/"),
+        )

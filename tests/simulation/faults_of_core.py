@@ -45,12 +45,12 @@ MUTANTS = (
     Mutant(
         "writer: a record is not read again after a conflict",
         "_leases.writer",
-        "            write.fresh = False  # until the answer is here, nobody knows what is stored",
+        "            write.fresh = False  # until the answer is here, what is stored is unknown",
         "            write.fresh = True",
         seeds=1000,
     ),
     Mutant(
-        "held: a lease that somebody else has is settled",
+        "held: another worker's lease is settled",
         "_leases.held",
         "if stored is None or not lease.holds(self.record, stored):",
         "if stored is None:",

@@ -101,7 +101,7 @@ POINTS = [
     Point("after that is stored", "60@60#1 120@120#1", {"succeeded": 3}),
     Point("while it waits for its next attempt", "60@60#1 60@90#2 120@120#1", {"succeeded": 3}, RETRY, fails),
     Point(
-        "during a run that somebody requested ([manual](operations.md), or a backfill)",
+        "during a requested run ([manual](operations.md), or a backfill)",
         "60@60#1 65@65#1 65@125#2 120@125#1",
         {"succeeded": 4},
         body=the_second_lasts,
@@ -156,7 +156,7 @@ POINTS = [
         storage_is_gone,
     ),
     Point(
-        "at most once, during a run that somebody requested",
+        "at most once, during a requested run",
         "60@60#1 65@65#1 120@120#1",
         {"succeeded": 3, "unknown": 1},
         ONCE,

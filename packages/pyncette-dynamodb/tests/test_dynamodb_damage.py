@@ -1,4 +1,4 @@
-"""Records that somebody has damaged by hand: they keep nothing else from running, and can be set aside, overwritten and
+"""Records that were damaged by hand: they keep nothing else from running, and can be set aside, overwritten and
 deleted."""
 
 from __future__ import annotations

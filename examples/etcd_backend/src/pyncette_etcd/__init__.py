@@ -51,7 +51,7 @@ def _check(url: str, namespace: str, timeout: float) -> None:
 
 
 async def _check_format(gateway: Gateway, key: bytes) -> None:
-    """Write which format this is, unless somebody has; refuse another one."""
+    """Write which format this is, unless that is done; refuse another one."""
     absent = [gateway.unchanged(key, 0)]
     answer = await gateway.txn(compare=absent, success=[gateway.put(key, FORMAT)], failure=[gateway.get(key)])
     for found in gateway.found(answer) if not answer.get("succeeded") else []:

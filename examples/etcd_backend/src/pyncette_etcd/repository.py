@@ -27,7 +27,7 @@ class EtcdRepository(Repository):
         return [to_record(found[place].value) if place in found else None for place in map(self._at.record, refs)]
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """Read what is stored, compare revisions here, and write under the condition that nobody wrote meanwhile.
+        """Read what is stored, compare revisions here, and write on the condition that nothing was written meanwhile.
 
         Each change is a transaction of its own; as many as etcd takes travel in one request."""
         for change in changes:

@@ -18,7 +18,7 @@ ALIKE = 0.01
 """Seconds of which nothing is said."""
 
 LATE = timedelta(minutes=5)
-"""What has been due for longer than this has nobody who executes it."""
+"""What has been due for longer than this is not being executed."""
 
 STUCK = timedelta(minutes=2)
 """A loop that has not turned for longer than this is blocked."""
@@ -106,7 +106,7 @@ def clocks_found(workers: Sequence[Worker]) -> list[Finding]:
 
 
 def orphans_found(orphans: Sequence[StoredTask], any_worker: bool) -> Finding:
-    """What nobody executes."""
+    """What no worker executes."""
     if not orphans or not any_worker:  # without workers everything is one, and that is said already
         return Finding("orphans", "ok", "none" if any_worker else "not known without a worker")
     names = [f"{clean(task.name)} ({task.kind})" for task in orphans[:5]]

@@ -177,7 +177,7 @@ class Supervisor:
         _send(self._processes.values(), number)
 
     async def _end_at_once(self, processes: Sequence[Process]) -> None:
-        """To those that have been told to stop."""
+        """To those that were asked to stop."""
         _send(processes, signal.SIGTERM)
         with anyio.move_on_after(AT_ONCE):
             for process in processes:

@@ -77,7 +77,7 @@ def arguments(pairs: tuple[str, ...], text: str | None) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """A text that somebody else has chosen, without what would steer the terminal."""
+    """A text from someone else, without control characters for the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -70,7 +70,7 @@ def asyncio_only(
     def make(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[Repository]:
         return _OnEither(factory(*args, **kwargs))
 
-    vars(make)[OPENS_LATER] = make  # so that what wraps it, and inherits its attributes, is told from it
+    vars(make)[OPENS_LATER] = make  # so that what wraps it, and inherits its attributes, can be distinguished from it
     return make
 
 

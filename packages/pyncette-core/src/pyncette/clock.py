@@ -88,7 +88,7 @@ class Reading:
         return Reading(self.low - drift, self.high + drift, now)
 
     def narrowed(self, newer: Reading) -> Reading:
-        """What both together tell; the newer one alone if they contradict each other, as a clock was set."""
+        """What both together imply; the newer one alone if they contradict each other, as a clock was set."""
         old = self.later(newer.at)
         low, high = max(old.low, newer.low), min(old.high, newer.high)
         return Reading(low, high, newer.at) if low <= high else newer
@@ -99,7 +99,7 @@ class SystemClock(Clock):
 
     Between two readings of the storage's clock it continues by the monotonic clock, so that a machine whose clock is
     wrong or is being set neither starts occurrences early nor takes leases that others still hold. A reading is as good
-    as it was quick; one that took long does not spoil what better ones have told.
+    as it was quick; one that took long does not spoil what better ones have shown.
     """
 
     def __init__(self) -> None:

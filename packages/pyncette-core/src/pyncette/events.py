@@ -107,7 +107,7 @@ class SampledTask:
     :ivar task: its name.
     :ivar dead: instances that have run out of attempts.
     :ivar paused: instances that are paused individually.
-    :ivar backlog_age: seconds for which the oldest occurrence that nobody has claimed has been ready; 0 if there is
+    :ivar backlog_age: seconds for which the oldest unclaimed occurrence has been ready; 0 if there is
         none, or the template is paused.
     """
 

@@ -62,7 +62,7 @@ def use_healthcheck_server(
     :param port: 0 chooses a free one, which is logged.
     :param bind_address: 127.0.0.1 by default: probes come from this machine. Where they come from elsewhere, as in a
         container, ``"0.0.0.0"`` is all addresses of IPv4, ``"::"`` those of IPv6 too.
-    :param healthcheck_handler: coroutine function that tells whether the app is healthy. Raising is not.
+    :param healthcheck_handler: coroutine function that checks whether the app is healthy. Raising is not.
     :raises ValueError: the port is not valid. That it is taken is a :class:`~pyncette.errors.PyncetteException` when
         the context is opened.
     """

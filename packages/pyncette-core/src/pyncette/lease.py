@@ -21,7 +21,7 @@ class State(enum.Enum):
     READY = "ready"
     """Can be claimed: due, or its lease has expired."""
     LEASED = "leased"
-    """Being executed: somebody holds the lease, and it has not expired."""
+    """Being executed: a worker holds the lease, and it has not expired."""
     DEAD = "dead"
     """Out of attempts; kept until it is retried, rescheduled or removed."""
     PAUSED = "paused"
@@ -53,7 +53,7 @@ def state_of(record: Record | None, now: int) -> State:
 def holds(lease: Record, stored: Record | None) -> bool:
     """Whether the lease that was taken as ``lease`` is still the one in storage.
 
-    True also after somebody changed the rest of the record, such as its schedule, without touching the lease. An
+    True also after a change of the rest of the record, such as its schedule, without touching the lease. An
     expired lease still holds until another worker claims.
     """
     return stored is not None and stored.locked_by == lease.locked_by and stored.fence == lease.fence
@@ -166,7 +166,7 @@ def retry(
     """
     new = _changed(record, revision, due_at, attempt, state)
     if at is not None:
-        new.ready_at, new.locked_until, new.locked_by = at, None, None  # nobody has seen it yet
+        new.ready_at, new.locked_until, new.locked_by = at, None, None  # not seen by any worker yet
     return Change(record, new)
 
 
@@ -198,7 +198,7 @@ def hold(
     attempt: int | None = None,
     state: str | None = None,
 ) -> Change:
-    """Keep the record, but nobody may claim it.
+    """Keep the record, but no worker may claim it.
 
     :param due_at, attempt, state: of the new record; unchanged by default.
     """

@@ -53,7 +53,7 @@ class Observer:
     the event loop and should return immediately. A method that raises is logged once and does no harm.
 
     :ivar awake: whether it wants events; checked when it is added, and whenever a pass of the poll loop or a bulk call
-        starts. For observers that have nothing to do for now: events that nobody listens to are never made.
+        starts. For observers that have nothing to do for now: events without a listener are never made.
     """
 
     awake: bool = True
@@ -139,9 +139,9 @@ EVENTS: dict[str, type[Event]] = {
 class Observers:
     """Tells several observers of events and keeps their failures away from the scheduler.
 
-    The methods make an event from what the caller has at hand, and only if somebody listens to it.
+    The methods make an event from what the caller has at hand, and only if an observer listens to it.
 
-    :ivar listening: whether somebody listens to anything.
+    :ivar listening: whether any observer listens.
     :ivar worker: what events say about the process.
     :ivar carrier: asked for what is stored with an instance when it is scheduled.
     """
@@ -153,7 +153,7 @@ class Observers:
         self._observers: list[Observer] = []
         self._awake: list[bool] = []
         self._sampling = False  # whether some observer chooses attempts
-        self._listeners: dict[str, list[_Listener]] = {}  # without those events that nobody listens to
+        self._listeners: dict[str, list[_Listener]] = {}  # without those events without a listener
 
     def __bool__(self) -> bool:
         return self.listening
@@ -195,7 +195,7 @@ class Observers:
         return name in self._listeners
 
     def tell(self, name: str, **fields: Any) -> None:
-        """Make and tell an event of which there are few: the one that this method of an observer takes."""
+        """Make and emit one of the rarer events: the one that this method of an observer takes."""
         if listeners := self._listeners.get(name):
             _tell(listeners, EVENTS[name](worker=self.worker, **fields))
 

@@ -100,10 +100,10 @@ def bind(
     """Sort ``options`` by the parameters of the factory and the executor. ``from_url`` are options of the factory.
 
     Either gets ``batch_size`` and ``concurrency_limit`` of the loop as well if it has such a parameter. One that takes
-    any option gets those that nobody else takes, an executor ``concurrency_limit`` too. If both take any, both get
+    any option gets those that no other takes, an executor ``concurrency_limit`` too. If both take any, both get
     them, but for those of a backend, which begin with its name.
 
-    :raises TypeError: an option that nobody takes, one that is given twice, or a required one that is missing.
+    :raises TypeError: an option that is not known, one that is given twice, or a required one that is missing.
     """
     repository, executor = Parameters.of(factory), Parameters.of(executor_cls)
     if twice := from_url.keys() & options.keys():

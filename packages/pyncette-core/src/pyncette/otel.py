@@ -112,7 +112,7 @@ class _Tracing(SamplingObserver):
 
     @property
     def awake(self) -> bool:  # type: ignore[override]  # it depends on what is set up meanwhile
-        """Whether there is somebody to record spans, or spans are to be ended."""
+        """Whether spans are recorded, or have to be ended."""
         provider = self._provider or trace.get_tracer_provider()
         if provider is not self._made_by:
             self._made_by, self._tracer = provider, provider.get_tracer(_SCOPE)

@@ -108,7 +108,7 @@ class Record:
     :ivar ready_at: when the record may be claimed: ``due_at``, the end of the lease, or the time of a retry; from
         :data:`HELD` on, never. An occurrence that is being caught up has one that has just passed: its place in the
         backlog.
-    :ivar locked_until: end of the lease, or None when nobody holds it.
+    :ivar locked_until: end of the lease, or None if there is no lease.
     :ivar locked_by: the holder of the lease; different for each claim.
     :ivar revision: random token of the write that made this state; what compare-and-swap compares.
     :ivar fence: grows with every claim of the key; what tasks see as the fencing token.

@@ -28,7 +28,7 @@ class Role(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who asks for a page.
+    """The sender of a request.
 
     :ivar role: what they may do.
     :ivar name: who they are, for the log of actions.
@@ -62,7 +62,7 @@ class Access:
         raise NotImplementedError
 
     def by_token(self, token: str) -> tuple[str, Visitor] | None:
-        """Who has this token, and a hash by which they are known afterwards; None if nobody has it."""
+        """Who has this token, and a hash by which they are known afterwards; None if it is unknown."""
         return None
 
     def by_hash(self, known: str) -> Visitor | None:
@@ -71,7 +71,7 @@ class Access:
 
 
 class Loopback(Access):
-    """Everybody on this machine, and nobody else: the default.
+    """Everyone on this machine, and no one else: the default.
 
     A request that a proxy has passed on, or that was sent to another name than the machine's own, is refused: it may
     come from anywhere.

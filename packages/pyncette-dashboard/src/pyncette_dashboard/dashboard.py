@@ -47,7 +47,7 @@ class Dashboard:
     :param secret: signs cookies and forms; several processes that serve one dashboard need the same one. Random by
         default.
     :param title: on each page.
-    :param root_path: what stands before all paths, such as ``/jobs``, where neither the host nor the server tells it;
+    :param root_path: what stands before all paths, such as ``/jobs``, where neither the host nor the server sets it;
         whether or not it is left in the paths of requests.
     :param options: further ones of the storage, as :meth:`pyncette.Pyncette.create` takes them.
     :raises TypeError: ``source`` is neither an app nor a URL, or an option is unknown.

@@ -1,4 +1,4 @@
-"""What is due when, as far as schedules and a sample of the instances tell it. Pure."""
+"""What is due when, as far as schedules and a sample of the instances show it. Pure."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class _Spans:
     def _of_interval(
         self, first: datetime.datetime, interval: datetime.timedelta, end: datetime.datetime
     ) -> Iterator[tuple[int, float]]:
-        """Those after the first. What is overdue is caught up with, or not: nobody knows yet."""
+        """Those after the first. What is overdue is caught up with, or not: unknown yet."""
         passed = max(0, (self._start - first) // interval)
         begin, every, step = _micros(first - self._start), _micros(interval), _micros(self._step)
         until = _micros(end - self._start)

@@ -151,7 +151,7 @@ class Guard:
 
 
 def _zone(request: Request) -> zoneinfo.ZoneInfo:
-    """That of the viewer, UTC until their browser has told."""
+    """That of the viewer, UTC until their browser has sent it."""
     name = request.cookies.get(ZONE_COOKIE, "UTC").replace("%2F", "/")
     try:
         return zoneinfo.ZoneInfo(name if len(name) < 60 else "UTC")

@@ -118,7 +118,7 @@ async def runs_page(context: PyncetteContext, task: Task | None = None, **questi
 
 
 async def orphans(context: PyncetteContext) -> list[StoredTask]:
-    """What nobody executes; none while that can't be determined."""
+    """What no worker executes; none while that can't be determined."""
     try:
         return await context.orphans()
     except OrphansUnknownException:

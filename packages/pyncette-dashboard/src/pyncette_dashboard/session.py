@@ -17,7 +17,7 @@ COOKIE = "pyncette_dashboard"
 """Its name. It holds a random id, and what :class:`Session` has fields for."""
 
 LIFETIME = 12 * 3600
-"""Seconds after which somebody has to log in again."""
+"""Seconds after which visitors have to log in again."""
 
 LONGEST = 3500
 """Bytes of a cookie."""
@@ -38,7 +38,7 @@ class Session:
         self._before = dict(fields)
 
     def renew(self) -> None:
-        """Somebody logs in or out: forms of before are no longer ours."""
+        """A login or logout: earlier forms are no longer valid."""
         self.id, self.token = secrets.token_urlsafe(18), ""
 
     @property

@@ -1,4 +1,4 @@
-"""What is stored, who executes it, and what nobody executes any more."""
+"""What is stored, which workers execute it, and what none executes any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored, regardless of who declares it: tasks, and those that nobody executes any more."""
+"""What is stored, regardless of who declares it: tasks, and those that no worker executes any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no event tells by itself: looked at from time to time, and only while an observer wants to know."""
+"""What no event reports by itself: looked at from time to time, and only while an observer wants to know."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from pyncette._tasks.task import Task
 from pyncette.record import Record
 
 InstanceState = Literal["waiting", "due", "running", "retrying", "paused", "dead", "completed", "unreadable"]
-"""``waiting``: for its next occurrence. ``due``: nobody has begun it yet. ``running``: being executed. ``retrying``: an
+"""``waiting``: for its next occurrence. ``due``: not begun yet. ``running``: being executed. ``retrying``: an
 attempt has failed, and the next one is yet to come. ``paused``: by itself, or with its template. ``dead``: its last
 occurrence failed, and it waits for an operator. ``completed``: it has no further occurrence. ``unreadable``: what is
 stored is damaged; schedule it again, or unschedule it."""
@@ -71,7 +71,7 @@ class TaskState:
 
     :ivar task: the static task, or the instance with its schedule and arguments. An unreadable one has neither.
     :ivar scheduled_at: the next occurrence, or the one being executed, in the task's timezone.
-    :ivar locked_until: end of the lease, None when nobody holds it.
+    :ivar locked_until: end of the lease, None if there is no lease.
     :ivar locked_by: the worker that holds it.
     :ivar state: what it is doing.
     :ivar next_attempt_at: when its next attempt may start, in the task's timezone; None while it is running or held.

@@ -63,7 +63,7 @@ async def concurrently(calls: Sequence[Callable[[], Awaitable[T]]], *, at_once: 
 
 
 def is_cancelled() -> bool:
-    """Whether somebody cancels the current task, be it by a cancel scope or in asyncio's own way."""
+    """Whether the current task is being cancelled, by a cancel scope or in asyncio's own way."""
     if anyio.current_effective_deadline() == -math.inf:
         return True
     if on_trio():  # which has cancel scopes only

@@ -88,7 +88,7 @@ class InTransaction(Batching):
             self._put_back(batch)
             delays = [write.not_before for write in self._waiting]
             if delays:
-                # All of it, in the order of the keys: nobody may hold one record while waiting for an earlier one.
+                # All of it, in the order of the keys: no writer may hold one record while waiting for an earlier one.
                 with self._clock.busy(changes=False):
                     await anyio.sleep(max(0, max(delays) - anyio.current_time()))
 

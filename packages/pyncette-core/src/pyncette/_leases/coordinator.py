@@ -268,7 +268,7 @@ class Coordinator:
         """What was claimed is still being executed here, or its end is yet to be stored: it isn't begun again.
 
         Unless its lease is renewed, others may have it after a while. Until one takes it, its end can be stored. False
-        if the execution has ended and somebody else has had the occurrence since.
+        if the execution has ended and another worker has had the occurrence since.
         """
         policies = mine.task.policies
         delay = put_back_delay(policies.lease_microseconds)
@@ -305,7 +305,7 @@ class Coordinator:
     async def advance(self, held: HeldLease) -> None:
         """At most once: end the occurrence before it is executed.
 
-        :raises LeaseLostException: somebody else has it.
+        :raises LeaseLostException: another worker has it.
         :raises RepositoryException: whether it has ended is unknown, so it must not be executed.
         """
         write = Advance(held, self._worker)

@@ -38,8 +38,8 @@ class HeldLease:
     :ivar carried: what writes about it carry, as observers of its attempt want it.
     :ivar claimed_at: microseconds; when the answer to the claim arrived.
     :ivar advanced: at most once: the record that the occurrence's advance has left, None before or if it is gone.
-    :ivar lost: whether the lease is known to be somebody else's, or gone.
-    :ivar taken: whether somebody else may have claimed the occurrence since, rather than removed or overwritten it.
+    :ivar lost: whether the lease is known to be another worker's, or gone.
+    :ivar taken: whether another worker may have claimed the occurrence since, rather than removed or overwritten it.
     :ivar started_at: microseconds; when its execution began, None before.
     :ivar ended: whether the execution has ended.
     :ivar renewing: whether a renewal is on its way to the storage.
@@ -90,7 +90,7 @@ class HeldLease:
 
     def reclaimed(self, before: Record, claimed: Record) -> bool:
         """This process has claimed what it still executes: continue under the new lease, which ends as the old one did.
-        False if somebody else has had the occurrence in between."""
+        False if another worker has had the occurrence in between."""
         if self.lost or not lease.holds(self.record, before):
             return False
         self.record = replace(claimed, locked_until=before.locked_until, attempt=before.attempt)
@@ -102,7 +102,7 @@ class HeldLease:
             return False
         if stored is None or not lease.holds(self.record, stored):
             self.lost = True
-            if stored is None:  # a one-off that somebody else has executed is gone too
+            if stored is None:  # a one-off that another worker has executed is gone too
                 self.taken = (self.record.locked_until or now) <= now
             else:
                 self.taken = stored.fence > self.record.fence
@@ -310,5 +310,5 @@ class Conclude(Write):
 
 
 def _is_settled(write: LeaseWrite) -> bool:
-    """Whether what is stored shows that the occurrence is over, though somebody else has claimed since."""
+    """Whether what is stored shows that the occurrence is over, though another worker has claimed since."""
     return write.known is not None and last_settled(write.known.state) == write.held.record.fence

@@ -19,7 +19,7 @@ PRUNE_INTERVAL = 60_000_000
 """Microseconds between two looks for lines that are too old."""
 
 PRUNE_BATCH = 1000
-"""Lines that are deleted at once: few enough to keep nobody waiting."""
+"""Lines that are deleted at once: few enough not to delay others."""
 
 
 class History:

@@ -35,7 +35,7 @@ class PartitionCounts:
         if note and counts.keys() - stored.keys():
             write = ChangeControl(lambda control, _: control.partitioned(counts), self._reading)
             await self._writer.store(write)
-            _compare(counts, write.control.partitions)  # somebody else may have been quicker
+            _compare(counts, write.control.partitions)  # another process may have been quicker
 
 
 def _compare(counts: Mapping[str, int], stored: Mapping[str, int]) -> None:

@@ -117,7 +117,7 @@ class Remove(Awaited):
 
 
 class _Unexecuted(Write):
-    """The lease on a record that this process can't execute is given back, unless somebody has changed it since."""
+    """The lease on a record that this process can't execute is given back, unless it has changed since."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(record.ref, record)

@@ -40,7 +40,7 @@ def look_interval(leases: Iterable[int]) -> int:
 
 
 def is_unusual(running: int, lease: int, *, expired: bool) -> bool:
-    """Whether an execution has been running for so long that somebody should know."""
+    """Whether an execution has been running for so long that a warning is due."""
     return expired or running >= UNUSUAL * lease
 
 

@@ -125,7 +125,7 @@ class Store:
     async def follow_clock(self) -> None:
         """Read the server's clock, if it has one and the last reading is old, or the machine was suspended since.
 
-        A reading that took long tells little; unless earlier ones have told enough, it is repeated.
+        A slow reading says little; unless earlier ones have said enough, it is repeated.
         """
         now = self._clock.now()
         read_at = self._clock_read_at
@@ -192,7 +192,7 @@ class Store:
 
 
 class _InTransaction(Store):
-    """The store in a transaction of the caller, who is told what fails there: that is no outage of the storage."""
+    """The store in a transaction of the caller, who gets the errors there: they are no outage of the storage."""
 
     def __init__(
         self,

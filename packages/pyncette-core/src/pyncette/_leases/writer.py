@@ -50,7 +50,7 @@ class Batching(ABC):
 
     @abstractmethod
     async def send(self, writes: Iterable[Awaited]) -> None:
-        """Have them stored: ``wait()`` of each tells the end."""
+        """Have them stored: ``wait()`` of each returns at the end."""
 
     async def store(self, write: Awaited) -> None:
         """Return when it is stored.
@@ -122,7 +122,7 @@ class Batching(ABC):
 
     async def _swap(self, writes: Sequence[Write], changes: Sequence[Change]) -> None:
         for write in writes:
-            write.fresh = False  # until the answer is here, nobody knows what is stored
+            write.fresh = False  # until the answer is here, what is stored is unknown
         try:
             carried = {write.carried for write in writes if write.carried is not None}
             swaps = await self._store.swap(changes, sorted(carried))
@@ -151,7 +151,7 @@ class Batching(ABC):
         self._finish(write, None)
 
     def _conflict(self, write: Write) -> None:
-        """Somebody else changed the record: it will be read, and decided about again."""
+        """The record was changed by others: it will be read, and the change decided again."""
         write.sent = None
         write.conflicts += 1
         if write.conflicts > MAX_CONFLICTS:
@@ -231,7 +231,7 @@ class Writer(Batching):
         return failed or (self._attempt is not None and self._attempt.age > OVERDUE)
 
     def submit(self, write: Write) -> None:
-        """Store it soon; ``write.finished`` tells the end.
+        """Store it soon; ``write.finished`` is set at the end.
 
         :raises RuntimeError: :meth:`stop` was called.
         """
@@ -299,7 +299,7 @@ class Writer(Batching):
             self._attempt = None
 
     def stop(self) -> int:
-        """End :meth:`run` at once; returns how many writes are lost by it. Who waits for one is told."""
+        """End :meth:`run` at once; returns how many writes are lost by it. Those who wait for one get an error."""
         self.stopped = True
         self._scope.cancel()
         lost = self.pending

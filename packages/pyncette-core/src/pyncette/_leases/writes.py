@@ -71,7 +71,7 @@ class Write(ABC):
 
 
 class Awaited(Write):
-    """A write whose end somebody waits for."""
+    """A write whose end is waited for."""
 
     _end: anyio.Event | None = None  # made by whoever waits: most writes of a bulk call are done before that
     _error: Exception | None = None

@@ -34,7 +34,7 @@ def advance(
     revision: str,
     skips: Sequence[Skipped] = (),
 ) -> Ended:
-    """The occurrence at ``due_at`` is over, and about to be executed. Runs before it whose worker has not told their
+    """The occurrence at ``due_at`` is over, and about to be executed. Earlier runs whose worker has not reported their
     end within a lease are ``unknown``.
 
     :param skips: what is skipped before it.
@@ -100,7 +100,7 @@ def conclude(
 ) -> Ended:
     """How the run ended that was claimed with ``fence``.
 
-    :param record: as it is stored now: in whatever state, and perhaps executed by somebody else already.
+    :param record: as it is stored now: in whatever state, and perhaps already executed by another worker.
     :param trigger: what caused the run: failures of runs outside the schedule never pause an instance.
     """
     outcome, reason = outcome_of(attempt)

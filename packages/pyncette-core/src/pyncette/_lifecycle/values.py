@@ -79,7 +79,7 @@ class Ended:
     :ivar reason: why, where the outcome does not say it.
     :ivar skips: occurrences that are skipped with this change.
     :ivar again_at: when there will be a further attempt.
-    :ivar unknown: earlier runs of which nobody will tell how they ended.
+    :ivar unknown: earlier runs whose end will never be known.
     """
 
     change: Change | None

@@ -1,4 +1,4 @@
-"""What the poll loop does next. Pure: told what has happened and the time, it answers with a step.
+"""What the poll loop does next. Pure: from what has happened and the time, it derives the next step.
 
 Times are microseconds since the epoch. A pass begins with :meth:`Agenda.begin` and continues with the answer to each
 step, until that is :class:`Sleep`:
@@ -34,7 +34,7 @@ DENSE = 2
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """When it is a worker's turn, among those that do the same work. By the clock alone: nobody asks another.
+    """When it is a worker's turn, among those that do the same work. By the clock alone: workers don't ask each other.
 
     :ivar place: of the worker, from 0.
     :ivar workers: how many there are.
@@ -152,7 +152,7 @@ class Agenda:
         """The answer to a question; ``now`` is the time at which the pass began."""
         self._known, self._asked_at = next_ready, now
         if self._scheduled is not None and self._scheduled <= now:
-            self._scheduled = None  # known, or somebody else's by now
+            self._scheduled = None  # known, or another worker's by now
         if self._starved:
             return self._sleep(now + self._poll_interval, None)
         if look.after is None and (self._at_once is not None or self._due(now)):
@@ -217,7 +217,7 @@ class Agenda:
         return self.sleep()
 
     def _is_first(self, now: int) -> bool:
-        """Whether something is due, and nobody had a turn since it came due, or since this worker has asked for it."""
+        """Whether something is due, and no worker had a turn since then, or since this worker has asked for it."""
         due = self._due(now)
         return bool(due) and (self.turns.alone or max(self._asked_at, *due) // TURN == now // TURN)
 

@@ -119,7 +119,7 @@ class Deadlines:
         return wake_at
 
     def _cut(self, held: HeldLease, limit: Limit, end: AttemptEnd) -> None:
-        """Cut it short. A plain function in a thread can't be cancelled: that it has timed out is told at once, and its
+        """Cut it short. A plain function in a thread can't be cancelled: its timeout is reported at once, and its
         slot stays taken until it returns."""
         limit.cut = end
         if held.task.synchronous:

@@ -200,7 +200,7 @@ class Executions:
             self.deadlines.end(held)
             if end is AttemptEnd.TIMED_OUT:
                 error = _timed_out(held, error)
-            if not (end is AttemptEnd.TIMED_OUT and task.synchronous):  # otherwise it was told
+            if not (end is AttemptEnd.TIMED_OUT and task.synchronous):  # otherwise it was reported
                 self._ended(held, end, error, lag=lag, duration=time.perf_counter() - started)
         if held.lost:
             self._coordinator.lease_lost(held)
@@ -210,7 +210,7 @@ class Executions:
     def _how_ended(self, held: HeldLease, error: BaseException) -> tuple[BaseException | None, AttemptEnd]:
         """How an execution has ended that raised, and what to report as its error.
 
-        Its own scope surrounds all of it, so what cancelled it is told by who did that.
+        Its own scope surrounds all of it, so what cancelled it shows in which scope did.
         """
         closing, cut = self.watchdog.closing, _cut(held)
         if _is_failure(error, closing=closing):
@@ -305,7 +305,7 @@ def _is_failure(error: BaseException, *, closing: bool) -> bool:
     """Whether the task failed, rather than its execution being cut short.
 
     ``SystemExit`` is a failure: it ends the program that a function was taken from, not this one. So is a cancellation
-    that nobody asked for: the function waited for something else that was cancelled.
+    that was not requested: the function waited for something else that was cancelled.
 
     :param closing: whether the coroutine is being closed, as its event loop is gone.
     """

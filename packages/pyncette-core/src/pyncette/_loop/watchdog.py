@@ -73,8 +73,8 @@ class Watchdog:
 
 
 class Watched(Coroutine[Any, Any, None]):
-    """A coroutine that tells the watchdog when it is between two awaits. Unlike others it may be dropped without ever
-    being awaited.
+    """A coroutine that lets the watchdog know when it is between two awaits. Unlike others it may be dropped without
+    ever being awaited.
 
     :param name: what the warning calls it.
     """

@@ -118,7 +118,7 @@ class _Sampled:
         )
         self.backlog = makes.gauge(
             "pyncette_backlog_age_seconds",
-            "How long the oldest occurrence that nobody has claimed has been ready, in seconds",
+            "How long the oldest unclaimed occurrence has been ready, in seconds",
             ("task_name",),
         )
         self.beyond_lease = makes.gauge(

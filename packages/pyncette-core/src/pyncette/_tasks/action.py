@@ -12,8 +12,8 @@ from pyncette.record import Band, Queue, Record
 VERSION = 1
 
 ACTIONS = Queue(":actions")
-"""Where the records are: in a reserved queue, which nobody claims from. Their keys run backwards in time, so that the
-latest actions are read first."""
+"""Where the records are: in a reserved queue, from which nothing is claimed. Their keys run backwards in time, so that
+the latest actions are read first."""
 
 LIFETIME = 90 * 86_400_000_000
 """Microseconds for which an action is kept."""

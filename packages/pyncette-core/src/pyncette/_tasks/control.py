@@ -19,7 +19,7 @@ T = TypeVar("T")
 VERSION = 1
 
 CONTROL = Ref(":control", ":control")
-"""Where the record is: in a reserved queue, which nobody claims from."""
+"""Where the record is: in a reserved queue, from which nothing is claimed."""
 
 MOST_WINDOWS = 100
 """How many past pauses of a template are kept; what came due in older ones and still waits is executed after all."""

@@ -47,7 +47,7 @@ def join(*parts: str) -> str:
     :raises ValueError: it takes more than 1,024 bytes of UTF-8.
     """
     canonical = ":".join(parts)
-    # A stored name that somebody has damaged may have lone surrogates, and is shown anyway.
+    # A damaged stored name may have lone surrogates, and is shown anyway.
     size = len(canonical) if canonical.isascii() else len(canonical.encode(errors="surrogatepass"))
     if size > MAX_CANONICAL_BYTES:
         raise ValueError(

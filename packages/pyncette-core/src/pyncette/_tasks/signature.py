@@ -52,7 +52,7 @@ def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
     given = function.keywords if isinstance(function, functools.partial) else {}
     try:
         return [each for each in signature_of(function).parameters.values() if each.name not in given]
-    except (TypeError, ValueError):  # some builtins have none; what is no function is told later
+    except (TypeError, ValueError):  # some builtins have none; what is not a function is reported later
         return ()
 
 

@@ -61,7 +61,7 @@ class Spec:
 
     :ivar args: JSON text of an object, so that every execution gets a copy of its own.
     :ivar since: microseconds; occurrences before it belong to an older schedule and are not caught up with.
-    :ivar carried: what a carrier gave when it was scheduled, to be told when it is executed; see
+    :ivar carried: what a carrier gave when it was scheduled, to be passed on when it is executed; see
         :meth:`pyncette.Pyncette.use_carrier`.
     """
 

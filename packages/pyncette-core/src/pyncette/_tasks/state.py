@@ -48,7 +48,7 @@ class Run:
     :ivar count: number of occurrences.
     :ivar exact: False if ``count`` is a lower bound.
     :ivar lost: the workers whose attempts were lost.
-    :ivar fence: of an at-most-once run, by which its end is told.
+    :ivar fence: of an at-most-once run, by which its end is reported.
     """
 
     scheduled_at: int
@@ -231,7 +231,7 @@ _quoted = lru_cache(maxsize=16)(json.dumps)
 def last_settled(text: str) -> int | None:
     """The fence of the attempt that was settled last, None if none was.
 
-    It proves that a settlement whose answer was lost has been stored, also when somebody else has claimed since.
+    It proves that a settlement whose answer was lost has been stored, even if another worker has claimed it since.
     """
     fence = _decoded(text).get("fence")
     return fence if isinstance(fence, int) else None

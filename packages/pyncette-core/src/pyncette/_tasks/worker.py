@@ -16,7 +16,7 @@ from .names import Kind
 VERSION = 1
 
 WORKERS = Queue(":workers")
-"""Where the records are: in a reserved queue, which nobody claims from."""
+"""Where the records are: in a reserved queue, from which nothing is claimed."""
 
 RENEWAL = 15_000_000
 """Microseconds between two writes of a record."""
@@ -57,7 +57,7 @@ class Worker:
     :ivar last_seen: when it last wrote, in UTC.
     :ivar clock_offset: seconds by which the storage's time is ahead of the machine's.
     :ivar history: how long it keeps the log of runs; None if it keeps none.
-    :ivar samples: whether it tells somebody what is stored.
+    :ivar samples: whether it reports what is stored.
     """
 
     name: str
@@ -146,8 +146,8 @@ def first_that_prunes(workers: Mapping[str, Worker]) -> str | None:
 
 
 def first_that_sample(workers: Mapping[str, Worker]) -> dict[tuple[str, Kind], str]:
-    """For each task the key of the one worker that tells what is stored of it: the first by name of those that execute
-    it and tell."""
+    """For each task, the key of the one worker that reports what is stored of it: the first by name of those that
+    execute it and report."""
     found: dict[tuple[str, Kind], str] = {}
     for key, worker in sorted(workers.items()):
         if worker.samples:

@@ -1,4 +1,4 @@
-"""Whether something is an observer: errors at the earliest moment, not when the first event is told."""
+"""Whether something is an observer: errors at the earliest moment, not when the first event is emitted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _check_method(name: str, method: object, form: str) -> None:
         raise TypeError(f"{name} must be a method, not {method!r}: write {form}.")
     kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
     if any(is_kind(called) for is_kind in kinds for called in (method, type(method).__call__)):
-        raise TypeError(f"{name} must be a plain method, because events are told synchronously: write {form}.")
+        raise TypeError(f"{name} must be a plain method, because events are emitted synchronously: write {form}.")
     try:
         signature_of(method).bind(None)
     except ValueError:  # some builtins have no signature

@@ -47,7 +47,7 @@ async def cancel_everywhere(
     """Cancel everything that a repository does, everywhere. After each time it must work, in the end nothing of it
     may be left: no thread, no task, no open file or socket.
 
-    :param factory: makes a repository of a storage in which nobody else uses the queue ``cancellation``.
+    :param factory: makes a repository of a storage in which nothing else uses the queue ``cancellation``.
     :param connections: counts the connections that the server has, if the test can ask it.
     :param patience: seconds after which a call counts as hung, and something that is left as leaked.
     :return: at how many points each method, the opening and the closing were cancelled. A test should assert those
@@ -151,7 +151,7 @@ class _Sweep:
     async def falls_to(self, limit: int, count: Callable[[], Awaitable[int]], what: str) -> None:
         """Things may be closed in the background; wait for that."""
         with anyio.move_on_after(self._patience):
-            while await count() > limit:  # noqa: ASYNC110 - nobody tells when it is closed
+            while await count() > limit:  # noqa: ASYNC110 - nothing reports when it is closed
                 await anyio.sleep(0.01)
         now = await count()
         assert now <= limit, f"{what}: {now}, of which {now - limit} are left behind"
@@ -223,7 +223,7 @@ def _calls(repository: Repository, records: list[Record]) -> dict[Method, Callab
 
 def _from_anywhere(scope: anyio.CancelScope) -> Callable[[], None]:
     """Cancels the scope, also from another thread, and returns when the cancelled task has taken notice."""
-    home = threading.get_ident()
+    own_thread = threading.get_ident()
     try:
         import trio
 
@@ -232,7 +232,7 @@ def _from_anywhere(scope: anyio.CancelScope) -> Callable[[], None]:
         return scope.cancel
 
     def cancel() -> None:
-        if threading.get_ident() == home:
+        if threading.get_ident() == own_thread:
             scope.cancel()
             return
         trio.from_thread.run_sync(scope.cancel, trio_token=token)

@@ -11,7 +11,7 @@ class Capabilities:
 
     :ivar shared: repositories from several calls of the factory see the same data.
     :ivar persistent: data outlives the closing of every repository.
-    :ivar server_clock: ``clock()`` tells the server's time; otherwise it must return None.
+    :ivar server_clock: ``clock()`` gives the server's time; otherwise it must return None.
     :ivar immediate_index: ``scan_ready``, ``claim``, ``count`` and ``look`` see every acknowledged write at once.
         Otherwise the suite asks them again until they do, for at most ``index_lag``.
     :ivar index_lag: seconds after which the index has caught up; used only without ``immediate_index``.

@@ -139,7 +139,7 @@ def _on_asyncio() -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Sleeper:
-    """Somebody who waits, and how many changes it has certainly seen; None if changes are nothing to it."""
+    """A waiter, and how many changes it has certainly seen; None if changes don't concern it."""
 
     when: int
     scope: anyio.CancelScope

@@ -1,4 +1,4 @@
-"""What operators are told about the table: its index, its capacity, what would delete its items, the clock."""
+"""What operators learn about the table: its index, its capacity, what would delete its items, the clock."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Outcome(enum.Enum):
 
     APPLIED = "applied"
     LOST = "lost"
-    """Its condition did not hold: somebody else was faster."""
+    """Its condition did not hold: another client was faster."""
     THROTTLED = "throttled"
     """It was not tried."""
     UNKNOWN = "unknown"

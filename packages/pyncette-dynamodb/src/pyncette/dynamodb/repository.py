@@ -301,7 +301,7 @@ class DynamoDBRepository(Repository):
         return await diagnose(self._database)
 
     async def clock(self) -> None:
-        """DynamoDB tells the time to the second only: no clock to go by, but one to check this machine's with.
+        """DynamoDB gives the time to the second only: no clock to go by, but one to check this machine's with.
 
         :raises RepositoryException: this machine's clock is wrong.
         """

@@ -52,7 +52,7 @@ def derived(dialect: Dialect, name: str, columns: Sequence[str], rows: Iterable[
 def record(row: Sequence[Any]) -> Record:
     """A record from its columns in the order of its fields.
 
-    One with bytes that are no UTF-8, which only a hand can have put there, gets a spec that nobody can decode, so that
+    One with bytes that are no UTF-8, which only a hand can have put there, gets a spec that can't be decoded, so that
     it is set aside.
     """
     queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state = row
@@ -184,7 +184,7 @@ def _state(new: Record) -> tuple[str, str]:
 
 
 def _line(change: Change, run: RunLine) -> str:
-    """The line, behind what tells that the change is applied: the revision that is written, or the one deleted."""
+    """The line, behind what shows that the change is applied: the revision that is written, or the one deleted."""
     record = change.new or change.old
     named = f"{text(change.ref.queue)},{text(change.ref.key)},{text(record.revision if record else '')}"
     what = f"{text(run.queue)},{text(run.key)},{text(run.outcome)},{characters(run.text)}"

@@ -87,7 +87,7 @@ class Connections:
         """A connection that works and has no transaction open.
 
         After an error of the server it is used again once the transaction has been rolled back. After any other
-        exception, cancellation included, it is closed: an answer that nobody read may still be on its way.
+        exception, cancellation included, it is closed: an unread answer may still be on its way.
         """
         async with self._free:
             connection = await self._take()

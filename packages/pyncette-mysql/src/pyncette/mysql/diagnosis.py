@@ -110,7 +110,7 @@ async def _permissions(database: Server, settings: Settings) -> list[Finding]:
 
 
 async def _may(database: Server, statement: str) -> bool:
-    """Whether the user has the privilege. What refuses the statement for another reason is told by other checks."""
+    """Whether the user has the privilege. What refuses the statement for another reason is reported by other checks."""
     try:
         await database.run(statement)
     except RepositoryUnavailableException:

@@ -70,7 +70,7 @@ class MySQLRepository(Repository):
             if number(error.__cause__) != LOCK_WAIT_TIMEOUT or not batch.inserts:
                 raise
         else:
-            return told(replies)
+            return outcomes_in(replies)
         # The server has undone all of it for the sake of inserts that would have waited for too long.
         outcomes = await self._inserts_that_wait(changes, batch)
         rest = [position for position in batch.positions if position not in outcomes]
@@ -177,8 +177,9 @@ class _InTransaction(MySQLRepository):
         self._outer = outer
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
-        """Locks what is there, up to the first that somebody else has locked: then it is answered what the transaction
-        sees. A key that is nowhere is not asked for with a lock, which would keep others from inserting around it."""
+        """Locks what is there, up to the first that another transaction has locked: then the answer is what the
+        transaction sees. A key that is nowhere is not asked for with a lock, which would keep others from inserting
+        around it."""
         committed = await self._outer.read(refs)
         there = [ref for ref, one in zip(refs, committed, strict=True) if one]
         hidden = [ref for ref, one in zip(refs, committed, strict=True) if not one]
@@ -205,7 +206,7 @@ class _InTransaction(MySQLRepository):
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         """An insert that waits for another transaction is busy after a second; any other change that is not applied is
-        busy as well, as the snapshot does not tell what it was."""
+        busy as well, as the snapshot does not show what it was."""
         swaps = await super().swap(changes)
         return [
             Swap.BUSY if swap is Swap.CONFLICT and change.old is not None else swap
@@ -217,7 +218,7 @@ class _InTransaction(MySQLRepository):
 
     async def _swap(self, changes: Sequence[Change], batch: Batch, script: str) -> list[tuple[int, Swap]]:
         try:
-            return told(await self._database.run(script))
+            return outcomes_in(await self._database.run(script))
         except RepositoryException as error:
             _see_that_it_is_locked(error)
         positions, middle = batch.positions, len(batch.positions) // 2
@@ -305,7 +306,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Repository]:
         await connections.close()
 
 
-def told(replies: Iterable[Rows]) -> list[tuple[int, Swap]]:
+def outcomes_in(replies: Iterable[Rows]) -> list[tuple[int, Swap]]:
     """What the results of a swap say."""
     return [(position, _SWAPS[outcome]) for position, outcome in _all(replies)]
 

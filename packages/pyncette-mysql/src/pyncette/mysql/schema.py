@@ -207,7 +207,7 @@ def found_in(replies: Sequence[Rows]) -> Found:
 
 
 def _types(rows: Rows) -> dict[str, str]:
-    """MariaDB tells a width of whole numbers, which means nothing."""
+    """MariaDB reports a width of whole numbers, which means nothing."""
     return {name: re.sub(r"^bigint\(\d+\)", "bigint", kind) for name, kind in rows}
 
 
@@ -234,7 +234,7 @@ def recognised(found: Found, schema: Schema, where: str) -> Format | None:
     """The table's format, None if it is not there.
 
     :raises StorageVersionException: it is not a table of ours.
-    :raises RepositoryException: it is, and somebody has changed it.
+    :raises RepositoryException: it is, and was changed.
     """
     if not found.exists:
         return None
@@ -297,7 +297,7 @@ async def _change(connection: Connection, settings: Settings, schema: Schema) ->
         while True:
             found = await _inspect(connection, settings)
             stored = recognised(found, schema, settings.where)
-            finish |= stored is None  # nobody has used it yet
+            finish |= stored is None  # it has not been used yet
             pending = schema.pending(stored, settings.where, finish=finish)
             if not pending:
                 return found

@@ -120,7 +120,7 @@ class Statements:
 
     def swap_within(self, batch: Batch) -> str:
         """The same within a transaction of the caller, which must not lock anything behind what is locked. The caller
-        may have asked the server to count rows that are found, not changed, so that counting tells nothing."""
+        may have asked the server to count rows that are found, not changed, so that the count says nothing."""
         changing = self._changing(batch).replace("SKIP LOCKED", "NOWAIT")
         return f"SET @pyncette_applied = NULL;{changing}"
 

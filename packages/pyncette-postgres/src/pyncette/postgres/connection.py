@@ -58,7 +58,7 @@ _SESSION = {
 
 
 class Background:
-    """Tasks that nobody waits for until the end."""
+    """Tasks that are not waited for until the end."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -87,7 +87,7 @@ class Background:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever started it was told; here it only counts as seen
+            task.exception()  # whoever started it got it; here it only counts as seen
 
 
 class Server(ABC):
@@ -164,8 +164,8 @@ async def _leave(connection: Any) -> None:
 class Connector:
     """Makes the pool's connections.
 
-    An attempt that nobody waits for any more continues to its end in the background. Cancelled half-way, the driver
-    would leave a future behind whose exception nobody retrieves, which the event loop then complains of.
+    An attempt that is no longer waited for continues to its end in the background. Cancelled half-way, the driver
+    would leave a future behind whose exception is never retrieved, which the event loop then complains of.
     """
 
     def __init__(self, background: Background) -> None:

@@ -185,7 +185,7 @@ async def _change(connection: Any, schema: Schema, where: str, *, finish: bool) 
 
 
 async def _step(connection: Any, schema: Schema, where: str, *, finish: bool) -> bool:
-    """Do the next step, if there is one; all of them at once if the table is new, as nobody has used it yet."""
+    """Do the next step, if there is one; all of them at once if the table is new, as it has not been used yet."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL lock_timeout = 0")  # whoever is faster may need long
         await connection.execute(

@@ -8,7 +8,7 @@ FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS g (queue, key, place)
 JOIN {table} AS t ON t.queue = g.queue AND t.key = g.key
 
 -- name: swap
--- Locks first, and waits for nobody: a row that somebody else has locked is busy, and the others continue. A row that
+-- Locks first, and waits for nobody: a row that another transaction has locked is busy, and the others continue. A row that
 -- somebody changed meanwhile is left alone if its revision is another one by then. `old` is null in an insert, `revision`
 -- in a delete, `spec` where it stays as it is. Only an insert can meet another transaction's insert, and waits for that
 -- until lock_timeout.

@@ -34,7 +34,7 @@ _KINDS = (
 _ENDED = {
     "25P02": "The transaction has failed before this call: roll it back.",
     "25006": "The transaction is read-only: begin it without READ ONLY.",
-    "57014": "The server has cancelled the statement, by statement_timeout of your session or at somebody's request: "
+    "57014": "The server has cancelled the statement, by statement_timeout of your session or on request: "
     "roll back, and give it more time.",
 }
 """By SQLSTATE code: what an error says in the caller's transaction."""

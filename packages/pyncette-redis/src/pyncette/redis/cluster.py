@@ -86,7 +86,7 @@ class Cluster(Router):
         return self._stale and (not self._slots or asyncio.get_running_loop().time() >= self._next_look)
 
     async def _look(self) -> None:
-        """Ask one server after the other for the map; keep the old one if nobody answers, and there is one."""
+        """Ask one server after the other for the map; keep the old one, if there is one and none answers."""
         error: BaseException | None = None
         for address in self._candidates():
             try:

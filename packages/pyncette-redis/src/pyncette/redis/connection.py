@@ -62,7 +62,7 @@ class Node:
     async def run(self, commands: Sequence[bytes], *, timeout: float | None = None) -> list[Any]:
         """Send packed commands together, and return their replies; those that are errors as ``ResponseError``.
 
-        A connection whose call failed or was cancelled is closed: it may hold replies that nobody has read.
+        A connection whose call failed or was cancelled is closed: it may hold unread replies.
 
         :raises redis.RedisError, OSError: transport errors, after which it is unknown what was carried out.
         :raises TimeoutError: the deadline has passed; the same.

@@ -1,4 +1,4 @@
-"""What operators are told about the servers: durability, room, permissions, indexes."""
+"""What operators learn about the servers: durability, room, permissions, indexes."""
 
 from __future__ import annotations
 

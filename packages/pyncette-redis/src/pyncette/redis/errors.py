@@ -86,7 +86,7 @@ class Failures:
         if isinstance(error, driver.InvalidResponse):
             return lasting, f"What answers as {where} does not speak Redis's protocol: {error}"
         hint = _hint(str(error))
-        if self.starting and not self._tls and "connecting to" not in str(error):  # there is somebody
+        if self.starting and not self._tls and "connecting to" not in str(error):  # something answers
             hint = " (if it expects TLS, write rediss://)"
         return unavailable, f"{where} can't be reached, or closed the connection: {error}{hint}"
 

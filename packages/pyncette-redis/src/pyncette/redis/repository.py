@@ -107,7 +107,7 @@ class RedisRepository(Repository):
         return refused, settling
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        """In a cluster the time is told if the slot of the static tasks is asked anyway."""
+        """In a cluster the time is read if the slot of the static tasks is asked anyway."""
         await self._admit(each.name for each in queues if not each.static)
         await self._admit(ref.queue for ref in refs if not ref.static)
         questions = looks.questions(self._keys, queues, refs)

@@ -96,7 +96,7 @@ async def opened(client: Client, keys: Keys, settings: Settings, schema: Schema)
         raise legacy_data(settings.namespace)
     if found == "unmarked":
         raise StorageVersionException(
-            f"The Redis namespace {settings.namespace!r} holds data, but the key that tells its format is gone; it was "
+            f"The Redis namespace {settings.namespace!r} holds data, but the key that holds its format is gone; it was "
             f"left as it is. Restore the key if this release wrote the data: SET {keys.marker} '{schema.new}'"
         )
     return found

@@ -26,7 +26,7 @@ class Sentinels:
         self._sentinels = [self._node(settings, host, port, patience) for host, port in settings.hosts]
 
     async def master(self) -> tuple[str, int]:
-        """:raises NoMasterError: nobody knows it.
+        """:raises NoMasterError: no sentinel knows it.
         :raises redis.RedisError: what was asked is no sentinel."""
         silent: BaseException | None = None
         for sentinel in list(self._sentinels):

@@ -108,7 +108,7 @@ async def run(connection: aiosqlite.Connection, operation: Operation[T]) -> list
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
     """A transaction that holds the write lock from its beginning: one that reads first and writes later would fail if
-    somebody else wrote between, and two of them could wait for each other."""
+    another wrote in between, and two of them could wait for each other."""
     cursor = connection.cursor()
     cursor.execute("BEGIN IMMEDIATE")
     try:

@@ -1,4 +1,4 @@
-"""What operators are told about the database: whether it is whole, its room, and what keeps it from getting smaller."""
+"""What operators learn about the database: whether it is whole, its room, and what keeps it from getting smaller."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STEPS = 10_000
 
 
 def diagnose(settings: Settings, connection: sqlite3.Connection) -> list[Finding]:
-    """All checks, on a connection that nobody else waits for."""
+    """All checks, on a connection of their own."""
     found = [Finding("server", "ok", f"SQLite {sqlite3.sqlite_version}"), _integrity(settings, connection)]
     stored = stored_format(settings, connection.cursor(), f"Table {settings.table!r} in {settings.database!r}")
     if stored is not None:
@@ -93,5 +93,5 @@ def _log(settings: Settings) -> Finding:
     found = f"the write-ahead log takes {size / 2**20:,.1f} MB"
     if size > LARGE_LOG:
         advice = "end what reads in one long transaction, such as an open sqlite3 shell or a backup"
-        return Finding("transactions", "warning", f"{found}: somebody reads an old state", advice)
+        return Finding("transactions", "warning", f"{found}: an old state is being read", advice)
     return Finding("transactions", "ok", found)

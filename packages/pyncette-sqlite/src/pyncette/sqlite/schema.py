@@ -50,7 +50,7 @@ def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
     while pending:
         with writing(connection) as cursor:
             pending = _pending(settings, cursor)
-            is_new = stored_format(settings, cursor, settings.table) is None  # nobody has used it yet
+            is_new = stored_format(settings, cursor, settings.table) is None  # it has not been used yet
             for step in pending if is_new else pending[:1]:
                 _carry_out(settings, cursor, step)
             pending = [] if is_new else pending[1:]

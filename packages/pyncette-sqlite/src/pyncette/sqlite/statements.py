@@ -216,7 +216,7 @@ class Statements:
         return None if self.settings.in_memory else file_identity(self.settings.database)
 
     def check_file(self) -> None:
-        """A file that is deleted or replaced while it is open would take writes that nobody ever sees again."""
+        """A file that is deleted or replaced while it is open would take writes that are never seen again."""
         if self._identity() != self._file:
             raise RepositoryException(
                 f"The file of SQLite database {self.settings.database!r} was deleted or replaced while it was in use. "

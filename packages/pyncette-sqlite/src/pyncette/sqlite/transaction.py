@@ -82,7 +82,7 @@ async def prepare_borrowed(connection: Any, statements: Statements) -> None:
     settings = statements.settings
     if settings.in_memory:
         raise RepositoryException(
-            "A database in memory belongs to one connection, so nobody else's transaction can include it: give the "
+            "A database in memory belongs to one connection, so no other transaction can include it: give the "
             "storage a file, or leave transaction out."
         )
     if not isinstance(connection, aiosqlite.Connection):

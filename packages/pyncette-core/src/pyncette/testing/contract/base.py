@@ -39,7 +39,7 @@ APPLIED, CONFLICT, BUSY = Swap.APPLIED, Swap.CONFLICT, Swap.BUSY
 
 
 def fresh() -> str:
-    """A token that nobody else has."""
+    """A unique token."""
     return uuid.uuid4().hex
 
 

@@ -99,7 +99,7 @@ class BoundContract(ContractBase):
         for number in range(30):
             bad = record("bad", f"{number}", spec="\ud800" if number % 2 else "\0")
             with suppress(Exception):  # any error will do, or none
-                await repository.swap([Change(None, record("mates", f"{number}")), Change(None, bad)])
+                await repository.swap([Change(None, record("others", f"{number}")), Change(None, bad)])
         assert await repository.read([one.ref]) == [one]
         assert await repository.swap([Change(one, replace(one, revision=fresh()))]) == [APPLIED]
         await self.take(repository, want(TASK), expect=1)

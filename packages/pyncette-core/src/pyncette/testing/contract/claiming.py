@@ -158,7 +158,7 @@ class ClaimContract(ContractBase):
         }
 
     async def test_claim_excludes_others_until_the_lease_ends(self, clients: list[Repository]) -> None:
-        """Nobody can claim a leased record until the lease has expired; then anybody can."""
+        """No client can claim a leased record until the lease has expired; then any can."""
         one = record()
         await insert(clients[0], [one])
         (first,) = await self.take(clients[0], want(TASK), expect=1)

@@ -1,4 +1,4 @@
-"""Several clients at once: every record is won by exactly one of them, and nobody waits forever."""
+"""Several clients at once: every record is won by exactly one of them, and none waits forever."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ LOOKALIKES = (
     "\x01", "\x1f", "\x7f", "\x85", "\u2028", "\ud7ff", "\ue000", "\ufffd", "\uffff", "\U0001f600", "\U0010ffff",
     "null", "None", "::", "::::", "a::", "::a",
 )  # fmt: skip
-"""Names that somebody's collation, pattern or padding may take for one another, or for something else."""
+"""Names that a collation, a pattern or padding may take for one another, or for something else."""
 
 _characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 texts: SearchStrategy[str] = st.text(_characters)

@@ -77,8 +77,8 @@ class TransactionContract(ContractBase):
             yield await stack.enter_async_context(caller_factory())
 
     async def test_a_commit_makes_it_so(self, repository: Repository, caller: Caller | None) -> None:
-        """What a transaction inserts, updates and deletes is seen by it at once, by nobody else before its commit, and
-        by everybody afterwards."""
+        """What a transaction inserts, updates and deletes is seen by it at once, by no other client before its commit,
+        and by all clients afterwards."""
         if caller is None:
             return
         kept, gone = numbered(2)

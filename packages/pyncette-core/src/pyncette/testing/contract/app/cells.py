@@ -15,7 +15,7 @@ is ``occurrence@time``, with ``#attempt`` after the first one and ``!`` if it is
 run ends; all others that are executed succeed. What is skipped is ``reason first-last xcount``. After all that, at 280,
 the instance waits for 300.
 
-``STORED`` has the record at 200: its occurrence, when it may be claimed (``lease``: somebody holds one, or died with
+``STORED`` has the record at 200: its occurrence, when it may be claimed (``lease``: a worker holds one, or died with
 it) and its attempts.
 
 A test takes all rows apart, and checks that they are all combinations but for the impossible ones.

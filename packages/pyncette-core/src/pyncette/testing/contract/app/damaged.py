@@ -1,4 +1,4 @@
-"""Records that somebody has damaged by hand."""
+"""Records that were damaged by hand."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class FaultContract(AppBase):
         assert all(run.at - run.due <= 5 for run in bench.log.runs)
 
     async def test_a_claim_whose_reply_is_lost(self, bench: Bench) -> None:
-        """The occurrence is executed when the lease that nobody knows of has expired."""
+        """The occurrence is executed when the lease of which no worker knows has expired."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         app.task(name="task", interval=duration(60), lease_duration=duration(20))(bench.log.note)
@@ -132,8 +132,8 @@ class FaultContract(AppBase):
             await bench.advance(121)
         assert bench.log.due() == [60, 120, 180]
 
-    async def test_at_most_once_in_doubt(self, bench: Bench) -> None:
-        """As long as nobody knows whether the start was recorded, the occurrence is not executed."""
+    async def test_at_most_once_with_an_unknown_start(self, bench: Bench) -> None:
+        """As long as it is unknown whether the start was recorded, the occurrence is not executed."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         options: dict[str, Any] = {"interval": duration(60), "execution_mode": ExecutionMode.AT_MOST_ONCE}

@@ -44,7 +44,7 @@ class OneByOne:
 
 class LeaseContract(AppBase):
     async def test_a_lease_while_a_task_runs(self, bench: Bench) -> None:
-        """The record shows who holds the lease and until when; afterwards nobody does."""
+        """The record shows who holds the lease and until when; afterwards no lease."""
         app = bench.app()
         task = app.task(name="task", interval=duration(60), lease_duration=duration(45))(bench.log.lasting(20))
         async with bench.running(app) as worker:
@@ -115,7 +115,7 @@ class LeaseContract(AppBase):
         assert bench.log.at() == [60]
 
     async def test_heartbeats(self, bench: Bench) -> None:
-        """Each prolongs the lease by its whole duration from then on, so that nobody else claims."""
+        """Each prolongs the lease by its whole duration from then on, so that no other worker claims it."""
         app = bench.app()
 
         @app.task(interval=duration(200), lease_duration=duration(30), heartbeat=False)

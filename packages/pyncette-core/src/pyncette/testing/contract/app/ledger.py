@@ -44,7 +44,7 @@ class Pauses:
 
     @contextmanager
     def begins(self, name: str, clock: ManualClock) -> Iterator[None]:
-        """A call that pauses: it is certain if the block does not raise, and nobody has ended the pause meanwhile."""
+        """A call that pauses: it is certain if the block does not raise, and the pause was not ended meanwhile."""
         before = self.ended[name]
         alone = not self.ending[name]
         yield
@@ -145,7 +145,7 @@ class Ledger:
         return sorted(run for runs in self.open.values() for run, count in runs.items() if count)
 
     def untold(self, name: str) -> int:
-        """Runs of an instance whose end nobody could tell: at most once, and the worker died."""
+        """Runs of an instance whose end is unknown: at most once, and the worker died."""
         return sum(1 for run in self.excused if run[0] == name) if self._once else 0
 
     def executed(self, name: str, trigger: str) -> int:

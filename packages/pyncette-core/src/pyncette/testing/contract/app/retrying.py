@@ -113,7 +113,7 @@ class RetryContract(AppBase):
             await worker.kill()
 
     async def test_at_most_once_is_remembered(self, bench: Bench) -> None:
-        """The start with the advance, the end afterwards; unknown if nobody reported it."""
+        """The start with the advance, the end afterwards; unknown if it was not reported."""
         app = bench.app()
         policies: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(30)}
         failing = app.task(name="failing", interval=duration(60), **policies)(bench.log.fail)
