@@ -125,6 +125,13 @@ def test_a_schedule_that_can_not_be_decoded_is_not_recomputed() -> None:
     assert recompute(record("damaged"), Policies(), now=NOW, revision=REVISION) is None
 
 
+def test_an_occurrence_with_the_state_of_a_later_version_is_not_recomputed() -> None:
+    off = record(Spec(Cron("0 0 1 1 *")), due_at=NOW + MINUTE, ready_at=NOW + MINUTE)
+    assert recompute(off, Policies(), now=NOW, revision=REVISION) is not None
+    later = replace(off, state='{"v":1000}')
+    assert recompute(later, Policies(), now=NOW, revision=REVISION) is None
+
+
 def test_a_schedule_without_any_further_occurrence_is_not_recomputed() -> None:
     """The rules of the timezone have changed, and the year is the last one."""
     over_soon = record(Spec(Cron("0 0 1 1 * * 2020")), due_at=NOW + MINUTE, ready_at=NOW + MINUTE)

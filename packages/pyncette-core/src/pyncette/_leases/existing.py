@@ -7,6 +7,7 @@ from abc import abstractmethod
 from pyncette import lease
 from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode
+from pyncette._tasks.state import check_version
 from pyncette.errors import RepositoryException, StorageVersionException, TaskNotFoundException
 from pyncette.record import Change, Record, Ref
 
@@ -56,6 +57,7 @@ def readable(record: Record | None, ref: Ref) -> tuple[Record, Spec]:
     if record is None:
         raise TaskNotFoundException(key)
     try:
+        check_version(record.state)
         spec, _ = decode(record.spec, record.due_at)
     except LaterSpec as e:
         raise StorageVersionException(f"What is stored of {key!r} was {e}: upgrade Pyncette here.") from e

@@ -16,7 +16,7 @@ from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.values import Attempt, Ended, Skipped
 from pyncette._tasks.extra import ExtraRun, current_run
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
-from pyncette._tasks.state import last_settled
+from pyncette._tasks.state import check_version, is_later, last_settled
 from pyncette._tasks.task import Task
 from pyncette.errors import LeaseLostException
 from pyncette.record import Change, Record
@@ -55,6 +55,8 @@ class HeldLease:
     def __init__(
         self, record: Record, before: Record, task: Task, spec: Spec, args: dict[str, Any], claimed_at: int
     ) -> None:
+        """:raises LaterSpec: a later version wrote the state of the record."""
+        check_version(record.state)
         self.record: Record = record
         self.before: Record = before
         self.extra: ExtraRun | None = current_run(record.state)
@@ -106,6 +108,9 @@ class HeldLease:
                 self.taken = (self.record.locked_until or now) <= now
             else:
                 self.taken = stored.fence > self.record.fence
+            return False
+        if is_later(stored.state):
+            self.lost = True
             return False
         if stored.spec != self.record.spec:
             # The schedule was changed while the occurrence runs: it is settled by the new one.

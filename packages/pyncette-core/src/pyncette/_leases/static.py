@@ -11,7 +11,7 @@ from pyncette._lifecycle.extra import on_schedule
 from pyncette._lifecycle.moments import came_due
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
-from pyncette._tasks.state import starting_over
+from pyncette._tasks.state import check_version, starting_over
 from pyncette._tasks.task import Task
 from pyncette.record import Band, Change, Record
 
@@ -68,13 +68,18 @@ class CheckSchedule(Awaited):
         self._spec = task.new_spec()
 
     def decide(self, now: int) -> Change | None:
-        if self.known is not None:
-            return on_schedule(self.known, lambda record: self._checked(record, now), now=now)
+        if self.known is None:
+            return self._missing(now)
+        if _is_later(self.known):
+            return None  # what a later version wrote is its own
+        return on_schedule(self.known, lambda record: self._existing(record, now), now=now)
+
+    def _missing(self, now: int) -> Change | None:
         key = self._name
         logger.warning("The record of task %r is gone from the storage; storing it again.", key, extra={"task": key})
         return self._new(now)
 
-    def _checked(self, record: Record, now: int) -> Change | None:
+    def _existing(self, record: Record, now: int) -> Change | None:
         return self._recomputed(record, now) if self._is_stored(record) else None
 
     def _new(self, now: int) -> Change | None:
@@ -149,8 +154,6 @@ class CheckSchedule(Awaited):
         try:
             stored: Spec
             stored, _ = decode(record.spec)
-        except LaterSpec:
-            return True  # the later version's; what it wrote is not overwritten
         except UndecodableSpec as e:
             key = self._name
             logger.warning("The stored schedule of task %r can't be read (%s).", key, e, extra={"task": key})
@@ -161,12 +164,10 @@ class CheckSchedule(Awaited):
 class StoreSchedule(CheckSchedule):
     """A static task's schedule as declared in code is stored, unless the same one is there already."""
 
-    def decide(self, now: int) -> Change | None:
-        if self.known is None:
-            return self._new(now)
-        return on_schedule(self.known, lambda record: self._as_declared(record, now), now=now)
+    def _missing(self, now: int) -> Change | None:
+        return self._new(now)
 
-    def _as_declared(self, record: Record, now: int) -> Change | None:
+    def _existing(self, record: Record, now: int) -> Change | None:
         key = self._name
         band = Band.of(record.ready_at)
         if not self._is_stored(record):
@@ -182,3 +183,15 @@ class StoreSchedule(CheckSchedule):
             # What is executed, or overdue, still comes to its end.
             return Change(record, replace(record, spec=self._since(record, now), revision=new_revision()))
         return self._completed(record, now)
+
+
+def _is_later(record: Record) -> bool:
+    """Whether a later version wrote the spec or the state."""
+    try:
+        check_version(record.state)
+        decode(record.spec)
+    except LaterSpec:
+        return True
+    except UndecodableSpec:
+        pass
+    return False

@@ -12,7 +12,7 @@ from pyncette import lease
 from pyncette._tasks.extra import current_run
 from pyncette._tasks.policies import Policies
 from pyncette._tasks.spec import Spec
-from pyncette._tasks.state import Run, State, described
+from pyncette._tasks.state import Run, State, described, is_later
 from pyncette.errors import Skip
 from pyncette.events import RunOutcome, Trigger
 from pyncette.record import HELD, Band, Change, Record
@@ -104,7 +104,7 @@ def conclude(
     :param trigger: what caused the run: failures of runs outside the schedule never pause an instance.
     """
     outcome, reason = outcome_of(attempt)
-    if record is None:
+    if record is None or is_later(record.state):
         return Ended(None, outcome, reason)
     state = State(record.state)
     if not _note(state, fence, attempt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyncette import lease
 from pyncette._tasks.policies import Policies
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
-from pyncette._tasks.state import State
+from pyncette._tasks.state import State, check_version
 from pyncette.record import Change, Record
 from pyncette.schedule import Cron
 
@@ -17,6 +17,7 @@ def recompute(record: Record, policies: Policies, *, now: int, revision: str) ->
     """A next occurrence that is no longer on the schedule is moved to the nearest one that is. None if it is on it, is
     under way or overdue, was moved before, or the schedule was stored after it."""
     try:
+        check_version(record.state)
         spec, _ = decode(record.spec, record.due_at)
     except UndecodableSpec:
         return None

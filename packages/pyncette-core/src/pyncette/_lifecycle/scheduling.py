@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pyncette import lease
 from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.spec import LaterSpec, Spec, UndecodableSpec, decode, encode, keep_unknown
-from pyncette._tasks.state import State
+from pyncette._tasks.state import State, check_version
 from pyncette.record import Change, Record, Ref
 from pyncette.schedule import Once
 
@@ -52,6 +52,7 @@ def schedule(
     if if_exists == "replace":
         return Scheduled(_rescheduled(old, ref, spec, first, ready_at, revision), Scheduling.REPLACED)
     try:
+        check_version(old.state)
         decode(old.spec)
     except LaterSpec:
         raise

@@ -30,7 +30,7 @@ class UndecodableSpec(ValueError):
 
 
 class LaterSpec(UndecodableSpec):
-    """The stored text was written by a later version. It is left as it is, for that version to execute."""
+    """A later version wrote the spec or the state that is stored. It is left as it is, for that version to execute."""
 
 
 @dataclass(frozen=True, slots=True)

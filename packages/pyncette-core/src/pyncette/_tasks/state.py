@@ -2,15 +2,14 @@
 
 Core alone reads it; stores keep it. Fields that this version does not know are kept. In this order:
 
-=========  ===========================================================================================================
-``v``      version of the format ``fence``  fence of the attempt that was settled last: proof that a settlement whose
-answer was lost is stored ``ok``     runs that succeeded ``runs``   the latest runs, oldest first: scheduled at, started
-after, took, attempts, outcome, worker, further fields ``past``   other totals, by outcome or by the reason of skips;
-``began``: occurrences of which an attempt began others     ``row``: failed runs in a row; ``now``: attempts of the run
-that is open; ``window``: skipped ahead of time; ``moved``: the occurrence that was moved onto the schedule; ``why``: of
-a pause; ``since``: when it began, if something was under way; ``extra``: runs outside the schedule, see
-:mod:`pyncette._tasks.extra` =========
-===========================================================================================================
+* ``v``: version of the format
+* ``fence``: of the attempt that was settled last. It proves that a settlement whose answer was lost is stored
+* ``ok``: runs that succeeded
+* ``runs``: the latest runs, oldest first: scheduled at, started after, took, attempts, outcome, worker, further fields
+* ``past``: other totals, by outcome or by the reason of skips; ``began``: occurrences of which an attempt began
+* others: ``row``: failed runs in a row; ``now``: attempts of the run that is open; ``window``: skipped ahead of time;
+  ``moved``: the occurrence that was moved onto the schedule; ``why``: of a pause; ``since``: when it began, if
+  something was under way; ``extra``: runs outside the schedule, see :mod:`pyncette._tasks.extra`
 
 Nearly always a run has succeeded and there are no others: then the text is edited, not decoded.
 """
@@ -22,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from typing import Any
+
+from .spec import LaterSpec
 
 VERSION = 1
 
@@ -235,6 +236,24 @@ def last_settled(text: str) -> int | None:
     """
     fence = _decoded(text).get("fence")
     return fence if isinstance(fence, int) else None
+
+
+def check_version(text: str) -> None:
+    """:raises LaterSpec: a later version wrote it, so that what this one made of it would be wrong."""
+    if not text or text.startswith(_HEAD):
+        return
+    version = _decoded(text).get("v")
+    if isinstance(version, int) and version > VERSION:
+        raise LaterSpec(f"written in format {version} of the state; this version of Pyncette reads format {VERSION}")
+
+
+def is_later(text: str) -> bool:
+    """Whether a later version wrote it."""
+    try:
+        check_version(text)
+    except LaterSpec:
+        return True
+    return False
 
 
 def starting_over(text: str) -> str:
