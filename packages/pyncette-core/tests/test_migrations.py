@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyncette.errors import StorageVersionException
-from pyncette.migrations import Format, Migration, Phase, by_hand, newest, plan
+from pyncette.migrations import Format, Migration, Phase, TableSchema, by_hand, filled, newest, plan
 
 
 def release(version: int) -> list[Migration[None]]:
@@ -43,6 +43,20 @@ def names(stored: Format | None, version: int, *, finish: bool) -> list[str]:
 )
 def test_steps(stored: Format | None, version: int, finish: bool, expected: list[str]) -> None:
     assert names(stored, version, finish=finish) == expected
+
+
+class Schema(TableSchema[str]):
+    distribution = "pyncette-made-up"
+
+
+def test_the_schema_of_a_table() -> None:
+    steps = [Migration(1, Phase.EXPAND, "1 expand", " CREATE {table}; CREATE {runs} ON {table};\n")]
+    schema = Schema("tasks", steps)
+    assert schema.pending(None, "db", finish=False) == steps
+    assert schema.pending(Format(1, 1), "db", finish=True) == []
+    with pytest.raises(StorageVersionException, match=r"The table tasks \(db\) has .* release of pyncette-made-up"):
+        schema.pending(Format(2, 2), "db", finish=False)
+    assert filled(steps[0], {"table": "t", "runs": "r"}) == "CREATE t; CREATE r ON t;"
 
 
 @pytest.mark.parametrize("finish", [False, True])

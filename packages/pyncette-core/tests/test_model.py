@@ -32,7 +32,7 @@ from pyncette._lifecycle.end import end
 from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.steering import pause, resume, retry
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Skipped
-from pyncette._tasks.control import NOTHING, Control
+from pyncette._tasks.control import Control
 from pyncette._tasks.spec import Bounds, Spec, encode
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.record import Band, Record
@@ -99,7 +99,7 @@ class Subject:
     rules: Rules
     fate: dict[int, str] = field(default_factory=dict)
     retried: int = 0
-    control: Control = NOTHING
+    control: Control = field(default_factory=Control)
 
     def __post_init__(self) -> None:
         self.policies = policies_of(self.rules)

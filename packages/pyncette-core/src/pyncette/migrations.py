@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from .errors import RepositoryException, StorageVersionException
 
 StepT = TypeVar("StepT")
+TableT = TypeVar("TableT")
 
 _MARK = re.compile(r"Tasks of Pyncette, format (\d+), readable from (\d+)\.")
 
@@ -114,6 +115,38 @@ def plan(
         if (each.phase is Phase.EXPAND and each.version > stored.written_by)
         or (each.phase is Phase.CONTRACT and finish and each.version > stored.readable_from)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema(Generic[TableT]):
+    """What a table is to be like, as the steps that lead there from nothing.
+
+    :ivar table: as messages name it.
+    :ivar steps: all that this release knows, in their order.
+    :cvar distribution: the backend's.
+    """
+
+    distribution: ClassVar[str]
+
+    table: TableT
+    steps: Sequence[Migration[str]]
+
+    def pending(self, stored: Format | None, where: str, *, finish: bool) -> list[Migration[str]]:
+        """The steps that the table needs now: :func:`plan`.
+
+        :param where: the database; without credentials.
+        :raises StorageVersionException: this release can't work with it.
+        """
+        named = f"The table {self.table} ({where})"
+        return plan(stored, self.steps, finish=finish, where=named, distribution=self.distribution)
+
+
+def filled(step: Migration[str], names: Mapping[str, str]) -> str:
+    """The statements of a step, with ``names`` in place of their ``{placeholders}``."""
+    text = step.step
+    for placeholder, name in names.items():
+        text = text.replace(f"{{{placeholder}}}", name)
+    return text.strip()
 
 
 def not_prepared(

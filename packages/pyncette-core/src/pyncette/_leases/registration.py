@@ -1,4 +1,4 @@
-"""Writes that create, change and remove instances."""
+"""Writes that create, change and remove instances, and that give back leases on what this process can't execute."""
 
 from __future__ import annotations
 

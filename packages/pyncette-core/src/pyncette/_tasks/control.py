@@ -167,9 +167,6 @@ class Control:
         return None
 
 
-NOTHING = Control()
-
-
 def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
     return {each: value for each, value in mapping.items() if each != name}
 

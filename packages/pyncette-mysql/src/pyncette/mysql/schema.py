@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from asyncmy.connection import Connection
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
-from pyncette.migrations import Format, Migration, by_hand, newest, not_prepared, plan
+from pyncette.migrations import Format, Migration, TableSchema, by_hand, filled, newest, not_prepared
 from pyncette.resources import load_migrations
 
 from .codec import Dialect
@@ -114,32 +114,19 @@ def migrations() -> Sequence[Migration[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """What the table is to be like, as the steps that lead there from nothing."""
+class Schema(TableSchema[str]):
+    """What the table is to be like."""
 
-    table: str
-    steps: Sequence[Migration[str]]
+    distribution = "pyncette-mysql"
 
     @classmethod
     def of(cls, table: str) -> Schema:
         return cls(table, migrations())
 
-    def pending(self, stored: Format | None, where: str, *, finish: bool) -> list[Migration[str]]:
-        """The steps that a table needs now.
-
-        :raises StorageVersionException: this release can't work with it.
-        """
-        named = f"The table {self.table} ({where})"
-        return plan(stored, self.steps, finish=finish, where=named, distribution="pyncette-mysql")
-
     def script(self, step: Migration[str], stored: Format | None) -> str:
         """The statements of one step; the last one changes the comment as well."""
         comment = f"'{step.after(stored).mark}'"
-        names = {"{table}": f"`{self.table}`", "{runs}": f"`{runs_table(self.table)}`", "{format}": comment}
-        script = step.step
-        for name, value in names.items():
-            script = script.replace(name, value)
-        return script.strip()
+        return filled(step, {"table": f"`{self.table}`", "runs": f"`{runs_table(self.table)}`", "format": comment})
 
 
 def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:

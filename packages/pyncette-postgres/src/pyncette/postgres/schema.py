@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from pyncette.errors import RepositoryException, StorageVersionException
-from pyncette.migrations import Format, Migration, by_hand, newest, not_prepared, plan
+from pyncette.migrations import Format, Migration, TableSchema, by_hand, filled, newest, not_prepared
 from pyncette.resources import load_migrations
 
 from .connection import Database
@@ -46,42 +46,30 @@ def migrations() -> Sequence[Migration[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """What the table is to be like, as the steps that lead there from nothing."""
+class Schema(TableSchema[Table]):
+    """What the table is to be like."""
 
-    table: Table
-    steps: Sequence[Migration[str]]
+    distribution = "pyncette-postgres"
 
     @classmethod
     def of(cls, table: Table) -> Schema:
         return cls(table, migrations())
 
-    def pending(self, stored: Format | None, where: str, *, finish: bool) -> list[Migration[str]]:
-        """The steps that a table needs now.
-
-        :raises StorageVersionException: this release can't work with it.
-        """
-        named = f"The table {self.table} ({where})"
-        return plan(stored, self.steps, finish=finish, where=named, distribution="pyncette-postgres")
-
     def script(self, step: Migration[str], stored: Format | None) -> str:
         """The statements of one step, and the one that takes note of it."""
         names = {
-            "{table}": self.table.sql,
-            "{key_index}": f'"{self.table.name}_key"',
-            "{ready_index}": f'"{self.table.name}_ready"',
-            "{static_index}": f'"{self.table.name}_static"',
-            "{runs}": self.table.runs.sql,
+            "table": self.table.sql,
+            "key_index": f'"{self.table.name}_key"',
+            "ready_index": f'"{self.table.name}_ready"',
+            "static_index": f'"{self.table.name}_static"',
+            "runs": self.table.runs.sql,
             # No longer than the others: the server would cut them, and they would be the same.
-            "{runs_queue_index}": f'"{self.table.name}_runs_q"',
-            "{runs_key_index}": f'"{self.table.name}_runs_k"',
-            "{runs_failed_index}": f'"{self.table.name}_runs_f"',
-            "{runs_queue_failed_index}": f'"{self.table.name}_runs_g"',
+            "runs_queue_index": f'"{self.table.name}_runs_q"',
+            "runs_key_index": f'"{self.table.name}_runs_k"',
+            "runs_failed_index": f'"{self.table.name}_runs_f"',
+            "runs_queue_failed_index": f'"{self.table.name}_runs_g"',
         }
-        text = step.step
-        for placeholder, name in names.items():
-            text = text.replace(placeholder, name)
-        return f"{text.strip()}\n\nCOMMENT ON TABLE {self.table.sql} IS '{step.after(stored).mark}';\n"
+        return f"{filled(step, names)}\n\nCOMMENT ON TABLE {self.table.sql} IS '{step.after(stored).mark}';\n"
 
 
 def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, contract: bool = True) -> str:

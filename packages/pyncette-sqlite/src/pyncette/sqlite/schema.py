@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from pyncette.errors import RepositoryException, StorageVersionException
-from pyncette.migrations import Format, Migration, by_hand, plan
+from pyncette.migrations import Format, Migration, by_hand, filled, plan
 from pyncette.record import Record
 from pyncette.resources import load_migrations
 
@@ -123,7 +123,7 @@ def _carry_out(settings: Settings, cursor: sqlite3.Cursor, migration: Migration[
 
 
 def _sql(settings: Settings, migration: Migration[str]) -> str:
-    return migration.step.replace("{table}", settings.table).strip()
+    return filled(migration, {"table": settings.table})
 
 
 def _statements(script: str) -> list[str]:
