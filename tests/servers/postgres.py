@@ -85,7 +85,7 @@ class Postgres:
         return [*without_root(), str(path), *arguments]
 
     def _template(self) -> Path:
-        """Return a data place that each server gets a copy of."""
+        """Return a data directory that each server gets a copy of."""
         self.tree.unpack()
         owner = "_".join(Path(arg).name for arg in without_root()[:1]) or "plain"
         return build_once(folder() / "templates" / f"{self.tree.identity}-{owner}", self._initialise)
