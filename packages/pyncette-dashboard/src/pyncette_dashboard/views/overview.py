@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 from starlette.responses import Response
 
 from pyncette_dashboard import questions
 from pyncette_dashboard.board import Question
 from pyncette_dashboard.page import Page
+from pyncette_dashboard.questions import Run
 
-from .shown import Row, foreseen, is_partial, newest_of, occurrences_chart, outcomes_chart, rows_of, samples_of
+from .shown import Row, foreseen, is_partial, newest_of, occurrences_chart, outcomes_chart, rate_of, rows_of, samples_of
 
 PER_PAGE = 50
 """Tasks on a page."""
@@ -40,7 +42,7 @@ async def overview(page: Page) -> Response:
         "overview.html",
         partial=is_partial(rows, seen),
         rows=rows,
-        tiles=_tiles(rows),
+        tiles=_tiles(rows, runs),
         workers=workers,
         running=sum(worker.running for worker in workers),
         limit=sum(worker.concurrency_limit for worker in workers),
@@ -55,9 +57,8 @@ async def overview(page: Page) -> Response:
     )
 
 
-def _tiles(rows: list[Row]) -> dict[str, object]:
+def _tiles(rows: list[Row], runs: Sequence[Run]) -> dict[str, object]:
     """The numbers at the top."""
-    rates = [row.rate for row in rows if row.rate is not None]
     return {
         "instances": sum(row.count.value for row in rows if row.count is not None),
         "exact": all(row.count.exact for row in rows if row.count is not None),
@@ -65,5 +66,5 @@ def _tiles(rows: list[Row]) -> dict[str, object]:
         "paused": sum(row.stored.paused_since is not None for row in rows),
         "paused_instances": sum(row.paused.value for row in rows if row.paused is not None),
         "late": max((row.late for row in rows), default=datetime.timedelta(0)),
-        "rate": sum(rates) // len(rates) if rates else None,
+        "rate": rate_of(runs),
     }
