@@ -113,44 +113,45 @@ class IndexForgetsMoves(MemoryRepository):
 
 @caught_by("test_next_ready_after_a_moment")
 class LookIgnoresAfter(MemoryRepository):
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        return await super().look(queues, refs)
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        return await super().look(queues, refs, **{**options, "after": None})
 
 
 @caught_by("test_next_ready_after_a_moment")
 class LookIncludesAfter(MemoryRepository):
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        return await super().look(queues, refs, after=None if after is None else after - 1)
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        after = options.pop("after", None)
+        return await super().look(queues, refs, **options, after=None if after is None else after - 1)
 
 
 @caught_by("test_next_ready_is_the_earliest_of_all", "test_next_ready_of_nothing")
 class LookAtAllQueues(MemoryRepository):
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        found = await super().look([Queue(name) for name in self._by_ready], refs, after=after)
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        found = await super().look([Queue(name) for name in self._by_ready], refs, **options)
         return replace(found, next_ready=found.next_ready or 0)
 
 
 @caught_by("test_next_ready_leaves_out_what_is_held")
 class LookShowsWhatIsHeld(MemoryRepository):
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        found = await super().look(queues, refs, after=after)
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        found = await super().look(queues, refs, **options)
         held = [one.ready_at for queue in queues for one in await self.scan_ready(queue, before=2**63 - 1, limit=1)]
         return replace(found, next_ready=found.next_ready or min(held, default=None))
 
 
 @caught_by("test_look_reads_too")
 class LookReadsFromACache(MemoryRepository):
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
         cache = self.__dict__.setdefault("cache", {})
-        found = await super().look(queues, refs, after=after)
+        found = await super().look(queues, refs, **options)
         cached = [cache.setdefault(ref, one) for ref, one in zip(refs, found.records, strict=True)]
         return replace(found, records=cached)
 
 
 @caught_by("test_look_tells_the_time")
 class LookHasAClockOfItsOwn(MemoryRepository):
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        return replace(await super().look(queues, refs, after=after), now=time.time_ns() // 1000)
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        return replace(await super().look(queues, refs, **options), now=time.time_ns() // 1000)
 
 
 # Claims

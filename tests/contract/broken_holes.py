@@ -166,10 +166,10 @@ class ReadsInTwoParts(MemoryRepository):
 
 @caught_by("test_reads_are_never_torn")
 class LooksInTwoParts(MemoryRepository):
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        first = await super().look(queues, refs, after=after)
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        first = await super().look(queues, refs, **options)
         await anyio.lowlevel.checkpoint()
-        second = await super().look(queues, refs, after=after)
+        second = await super().look(queues, refs, **options)
         pairs = zip(first.records, second.records, strict=True)
         return replace(second, records=[a and b and replace(a, fence=b.fence) for a, b in pairs])
 
@@ -221,8 +221,8 @@ class TiesUpToAHundred(MemoryRepository):
 
 @caught_by("test_the_last_of_many_queues")
 class LooksAtAThousandQueues(MemoryRepository):
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        return await super().look(queues[:1000], refs, after=after)
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        return await super().look(queues[:1000], refs, **options)
 
 
 @caught_by("test_the_last_of_many_queues")

@@ -45,9 +45,9 @@ class Lagging(MemoryRepository):
         await self._arrive()
         return await self._index.count(queue, **options)
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
         await self._arrive()
-        return replace(await self._index.look(queues, (), after=after), records=await self.read(refs))
+        return replace(await self._index.look(queues, (), **options), records=await self.read(refs))
 
     async def _arrive(self) -> None:
         while self._on_the_way and self._on_the_way[0][0] <= monotonic():
@@ -140,9 +140,9 @@ class Slow(MemoryRepository):
         await self._wait()
         return await super().scan_ready(queue, **options)
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
         await self._wait()
-        return await super().look(queues, refs, after=after)
+        return await super().look(queues, refs, **options)
 
 
 class Minimal(MemoryRepository):

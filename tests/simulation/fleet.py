@@ -16,6 +16,7 @@ from pyncette import Context, Pyncette, Task
 from pyncette.events import Claimed
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer
+from pyncette.record import Look, Queue, QueueClaim, Record, Ref
 from pyncette.repository import Repository
 from pyncette.testing.faults import METHODS, Call, FaultPlan, FaultyRepository, Method
 
@@ -54,10 +55,27 @@ class Counts(Observer):
         return sum(self.calls.values())
 
 
+class _Named(FaultyRepository):
+    """Tells how many queues are named."""
+
+    def __init__(self, repository: Repository, plan: FaultPlan, tell: Callable[[int], None]) -> None:
+        super().__init__(repository, plan)
+        self._tell = tell
+
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        self._tell(len(queues))
+        return await super().look(queues, refs, **options)
+
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        self._tell(len(claims))
+        return await super().claim(claims, **options)
+
+
 class Fleet:
     """Workers, and a storage that each reaches in ``latency`` seconds there and back.
 
     :param declare: declares the tasks of a worker; returns the one whose instances are scheduled.
+    :param named: told how many queues each question and each claim names, once counting has begun.
     """
 
     def __init__(
@@ -69,6 +87,7 @@ class Fleet:
         declare: Callable[[Pyncette, Callable[[Context], Any]], Task],
         busy: float = 0,
         seed: int = 1,
+        named: Callable[[int], None] = lambda count: None,
         **options: Any,
     ) -> None:
         self._rng = random.Random(seed)
@@ -81,6 +100,7 @@ class Fleet:
         self._instances = instances
         self._declare = declare
         self._options = options
+        self._named = named
         self._plan = FaultPlan()
         self.counts = Counts()
 
@@ -117,10 +137,14 @@ class Fleet:
         await asyncio.sleep(self._latency * self._rng.uniform(0.3, 0.7))
         return result
 
+    def _tell(self, count: int) -> None:
+        if self._loop.time() > BEGIN:
+            self._named(count)
+
     def _app(self, number: int) -> tuple[Pyncette, Task]:
         @asynccontextmanager
         async def factory(**options: Any) -> AsyncIterator[Repository]:
-            yield FaultyRepository(self._storage, self._plan)
+            yield _Named(self._storage, self._plan, self._tell)
 
         async def body(context: Context) -> None:
             now = self._world.now / 1_000_000

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+
+from pyncette import Context, Pyncette, Task
 
 from .fleet import START, Fleet, one_task, spread
 
@@ -39,3 +43,28 @@ def test_a_storage_far_away() -> None:
     assert len(counts.lags) == len(due)
     took = max(counts.lags) - min(counts.lags)
     assert took < len(due) / 100 * 0.02 / 4, "of what one claim after the other takes, this is a quarter"
+
+
+def test_an_occurrence_that_comes_alone() -> None:
+    """It is claimed and settled. That it comes was told by the last question about all queues, one a second."""
+    counts = Fleet(1, latency=0.002, instances=spread(20, SECONDS), declare=one_task).run(SECONDS + 1)
+    assert len(counts.lags) == 20 * SECONDS
+    assert counts.calls["claim"] <= len(counts.lags)
+    assert counts.calls["swap"] <= len(counts.lags) + 1, "one is of the worker's own record"
+    assert counts.calls["look"] <= SECONDS + 3
+    assert max(counts.lags) < 0.010
+
+
+def test_thousands_of_templates_beside() -> None:
+    """Claims and questions between two polls name only those that have something."""
+    named: list[int] = []
+
+    def declare(app: Pyncette, body: Callable[[Context], Any]) -> Task:
+        for number in range(1_000):
+            app.dynamic_task(name=f"other {number}")(body)
+        return one_task(app, body)
+
+    fleet = Fleet(2, latency=0.002, instances=spread(20, SECONDS), declare=declare, named=named.append)
+    counts = fleet.run(SECONDS + 1)
+    assert len(counts.lags) == 20 * SECONDS
+    assert sum(count > 1 for count in named) <= 2 * (SECONDS + 3)

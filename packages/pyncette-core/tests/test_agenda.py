@@ -19,7 +19,7 @@ def made(*, known: int | None = None, scheduled: int | None = None) -> Agenda:
     """An agenda that has learned of a moment in the storage, and of one that this process has stored."""
     agenda = Agenda(POLL)
     if known is not None:
-        agenda.looked(Look(NOW - POLL), known, NOW - POLL, 1)
+        agenda.looked(Look(NOW - POLL), known, NOW - POLL, 1, asked_at=NOW - POLL)
     if scheduled is not None:
         assert agenda.scheduled(scheduled, NOW - POLL)
     return agenda
@@ -60,7 +60,7 @@ def test_a_pass_begins(agenda: Agenda, free: int, step: Step) -> None:
 def test_a_question_was_answered(look: Look, next_ready: int | None, step: Step) -> None:
     agenda = made()
     agenda.begin(NOW, 3)
-    assert agenda.looked(look, next_ready, NOW, 3) == step
+    assert agenda.looked(look, next_ready, NOW, 3, asked_at=NOW) == step
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_pass_that_failed() -> None:
 def test_what_is_scheduled_shortens_the_sleep() -> None:
     agenda = made()
     agenda.begin(NOW, 3)
-    agenda.looked(Look(None), None, NOW, 3)
+    agenda.looked(Look(None), None, NOW, 3, asked_at=NOW)
     assert agenda.scheduled(NOW + 50, NOW)
     assert agenda.sleep() == Sleep(NOW + 50, NOW + 50)
     assert not agenda.scheduled(NOW + 60, NOW)
@@ -147,7 +147,7 @@ def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | 
                 if step.after is not None and answer is not None and answer <= step.after:
                     answer = None
                 known = answer
-                step = agenda.looked(step, answer, now, free)
+                step = agenda.looked(step, answer, now, free, asked_at=now)
                 last_question = now
         assert step.until <= now + POLL
         if free > 0:
@@ -164,7 +164,7 @@ def test_while_writes_are_overdue() -> None:
     """Whatever is due, the storage is only asked, once for each poll interval, until they are stored."""
     agenda = Agenda(POLL)
     assert agenda.begin(NOW, 5, overdue=True) == Look(None)
-    assert agenda.looked(Look(None), NOW - 10, NOW, 5) == Sleep(NOW + POLL, None)
+    assert agenda.looked(Look(None), NOW - 10, NOW, 5, asked_at=NOW) == Sleep(NOW + POLL, None)
     assert agenda.freed()
     assert agenda.is_over(NOW, woken=True)
     assert agenda.begin(NOW + 1, 5) == Claim(5)
@@ -195,7 +195,7 @@ def of_two(*, known: int, asked_at: int = 0) -> Agenda:
     agenda = Agenda(100 * TURN)
     agenda.turns = Turns(0, 2)
     agenda.begin(asked_at, 3)
-    agenda.looked(Look(asked_at), known, asked_at, 3)
+    agenda.looked(Look(None), known, asked_at, 3, asked_at=asked_at)
     return agenda
 
 
@@ -216,7 +216,7 @@ def test_whose_turn_it_is(known: int, asked_at: int, until: int, step: Step) -> 
 def test_what_is_left_is_claimed_when_the_turn_comes() -> None:
     agenda = of_two(known=OWN - 5)
     assert agenda.begin(OWN, 3) == Look(None)
-    assert agenda.looked(Look(None), OWN - 5, OWN, 3) == Claim(3)
+    assert agenda.looked(Look(None), OWN - 5, OWN, 3, asked_at=OWN) == Claim(3)
 
 
 def test_what_others_have_claimed_is_not() -> None:
@@ -224,7 +224,7 @@ def test_what_others_have_claimed_is_not() -> None:
     agenda = of_two(known=OWN - 5)
     agenda.scheduled(OWN - 5, OWN - TURN)
     assert agenda.begin(OWN, 3) == Look(None)
-    assert agenda.looked(Look(None), OWN + 7, OWN, 3) == Sleep(OWN + 7, None)
+    assert agenda.looked(Look(None), OWN + 7, OWN, 3, asked_at=OWN) == Sleep(OWN + 7, None)
 
 
 def test_what_only_this_worker_knows_waits_for_no_turn() -> None:
@@ -256,3 +256,19 @@ def test_several_claims_at_once_while_each_gets_all_it_asks_for() -> None:
     assert agenda.begin(NOW, 29) == Claim(29, 2), "no more than there are slots for"
     agenda.claimed(20, True, NOW, 9)
     assert agenda.begin(NOW, 9) == Claim(9)
+
+
+def test_more_in_the_same_turn_is_left_to_whose_turn_is_next() -> None:
+    """What this worker claims one by one, another one claims together, and this one again in its next turn."""
+    agenda = of_two(known=OWN + 5)
+    agenda.begin(OWN + 5, 3)
+    assert agenda.claimed(1, False, OWN + 5, 3) == Look(OWN + 5)
+    step = agenda.looked(Look(OWN + 5), OWN + 7, OWN + 5, 3, asked_at=OWN)
+    assert step == Sleep(OWN + 2 * TURN, None)
+
+
+def test_the_next_poll_is_counted_from_the_last_question_about_all() -> None:
+    agenda = made(known=NOW)
+    assert agenda.begin(NOW, 3) == Claim(3)
+    assert agenda.claimed(1, False, NOW, 3) == Look(NOW)
+    assert agenda.looked(Look(NOW), None, NOW, 3, asked_at=NOW - 40) == Sleep(NOW - 40 + POLL, HELD)

@@ -278,17 +278,18 @@ async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(harne
         runs.append(context.task.name)
 
     crowd = app.dynamic_task(name="crowd")(body)
-    app.dynamic_task(name="other")(body)
+    other = app.dynamic_task(name="other")(body)
     async with app.create() as context:
         await context.schedule_tasks(crowd, ((str(i), {"execute_at": harness.clock.time}) for i in range(80)))
+        await context.schedule_task(other, "one", execute_at=harness.clock.time)
         harness.plan.script("claim", None, fail())
         async with anyio.create_task_group() as group:
             group.start_soon(context.run)
             await harness.look(3)
             context.shutdown()
-    assert len(runs) == 80
+    assert len(runs) == 81
     assert harness.plan.calls["claim"] >= 3
-    assert sum(claims.counts) == 80
+    assert sum(claims.counts) == 81
 
 
 async def test_what_waited_too_long_is_given_back(harness: Harness) -> None:

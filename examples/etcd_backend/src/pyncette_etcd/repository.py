@@ -47,18 +47,30 @@ class EtcdRepository(Repository):
                     swaps[number] = Swap.APPLIED
         return swaps
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
         since = LEAST if after is None else after + 1
         asked = {self._at.time(queue, since): queue for queue in queues}
         ends = {place: self._at.time(queue, HELD) for place, queue in asked.items()}
-        moments = []
+        first = []
+        moments: dict[str, list[int]] = {}
         for batch in pieces(list(asked), MOST_OPERATIONS):
-            questions = [self._gateway.get(place, ends[place], limit=1, only="keys") for place in batch]
+            questions = [self._gateway.get(place, ends[place], limit=limit, only="keys") for place in batch]
             answer = await self._gateway.txn(success=questions)
             for response, place in zip(answer["responses"], batch, strict=True):
                 entries = self._gateway.found({"responses": [response]})
-                moments += [self._at.key_of(entry.key, asked[place])[0] for entry in entries]
-        return Look(min(moments, default=None), await self.read(refs), None)
+                times = [self._at.key_of(entry.key, asked[place])[0] for entry in entries]
+                first += times[:1]
+                if times and times[0] <= until:
+                    moments[asked[place].name] = [time for time in times if time <= until]
+        return Look(min(first, default=None), await self.read(refs), None, moments)
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         whole = self._at.queue(queue.name)

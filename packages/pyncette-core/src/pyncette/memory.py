@@ -34,12 +34,25 @@ class MemoryRepository(Repository):
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         return [self._swap(change) for change in changes]
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        moments: list[int] = []
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
+        first: list[int] = []
+        moments: dict[str, list[int]] = {}
         since = LEAST if after is None else after + 1
         for queue in queues:
-            moments += [ready_at for ready_at, _ in islice(self._range(queue, since, HELD), 1)]
-        return Look(min(moments, default=None), [self._records.get(ref.key) for ref in refs], None)
+            found = [ready_at for ready_at, _ in islice(self._range(queue, since, HELD), 1)]
+            first += found
+            if found and found[0] <= until:
+                until_then = self._range(queue, since, min(until + 1, HELD))
+                moments[queue.name] = [ready_at for ready_at, _ in islice(until_then, limit)]
+        return Look(min(first, default=None), [self._records.get(ref.key) for ref in refs], None, moments)
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         index = self._by_key.get(queue.name)

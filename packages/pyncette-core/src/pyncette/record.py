@@ -6,8 +6,8 @@ All times are integers: microseconds since the epoch, in UTC.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ._enums import plain_members
 
@@ -252,6 +252,8 @@ class Look:
     """The answer to the question of an idle poll.
 
     :ivar next_ready: the earliest ``ready_at`` in question, None if there is none.
+    :ivar moments: by the names of queues, the earliest of each, in order, as far as they were asked for. Queues that
+        have none are left out.
     :ivar records: what is stored at the refs, in their order.
     :ivar now: the store's time, None if it has no clock or can't return it in the same round trip.
     """
@@ -259,6 +261,7 @@ class Look:
     next_ready: int | None
     records: list[Record | None]
     now: int | None
+    moments: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

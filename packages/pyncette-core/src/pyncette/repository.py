@@ -63,12 +63,23 @@ class Repository(ABC):
         """
 
     @abstractmethod
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        """What an idle app asks at each poll, in one round trip if the store can.
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
+        """What an app asks at each poll, in one round trip if the store can.
 
+        :param until: tell the moments of each queue up to this one, too, at most ``limit`` of each. Their cost follows
+            the queues that have some, so that an app learns what comes due within the next interval from one question.
         :return: the earliest ``ready_at`` of all records of ``queues`` that is not held and, if ``after`` is given,
-            greater than it; what is stored at ``refs``; the store's time. The first may be served from an index that
-            lags behind, the second sees every write that was acknowledged.
+            greater than it; of each queue those that are at most ``until``, too; what is stored at ``refs``; the
+            store's time. Moments may be served from an index that lags behind, records show every write that was
+            acknowledged.
         """
 
     @abstractmethod

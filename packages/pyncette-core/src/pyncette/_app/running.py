@@ -15,6 +15,7 @@ from pyncette._concurrency.background import background, unwrapped
 from pyncette._leases.control import ControlReading
 from pyncette._leases.coordinator import Coordinator
 from pyncette._leases.history import History
+from pyncette._leases.moments import Moments
 from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
 from pyncette._loop.agenda import Agenda
@@ -77,14 +78,13 @@ class PyncetteContext(Scheduling):
         interval = poll_interval // datetime.timedelta(microseconds=1)
         store = Store(repository, self.clock, observers, names)
         agenda = Agenda(interval, options.batch_size)
-        waker = Waker(agenda, self.clock)
-        self._writer = Writer(store, self.clock, on_stored=waker.scheduled, on_recovered=waker.freed)
+        moments = Moments(interval, options.batch_size)
+        waker = Waker(agenda, moments, self.clock)
+        self._writer = Writer(store, self.clock, on_stored=waker.stored, on_recovered=waker.freed)
         reading = ControlReading(store, self.clock, interval)
         name = self._worker_name = options.worker_name or default_name()
         log = self._history = _log_of(store, repository, options)
-        coordinator = Coordinator(
-            store, self._writer, self.clock, observers, interval, options.batch_size, reading, name, log, waker.freed
-        )
+        coordinator = Coordinator(store, self._writer, self.clock, observers, moments, reading, name, log, waker.freed)
         super().__init__(store, self._writer, self.clock, reading, name, tasks, observers, options.batch_size)
         self._executions = Executions(coordinator, self.clock, observers, middlewares, new_context, waker.freed)
         self._executions.items["app_context"] = self

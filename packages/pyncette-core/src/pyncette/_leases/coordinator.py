@@ -10,7 +10,6 @@ from pyncette._concurrency.background import concurrently
 from pyncette._lifecycle.begin import holds_lease, renews_lease
 from pyncette._lifecycle.once import concludes
 from pyncette._lifecycle.values import Attempt, AttemptEnd
-from pyncette._tasks.control import CONTROL
 from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
 from pyncette._tasks.task import Task
@@ -25,13 +24,15 @@ from .control import ControlReading
 from .crowded import Crowded
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, Settling
 from .history import History
+from .moments import Moments
 from .outcomes import Outcomes
+from .outlook import Outlook
 from .partitions import PartitionCounts
 from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
 from .retention import Retention
 from .revisions import new_revision
-from .shares import Shares, admitted, open_tasks, room_left
+from .shares import Shares, admitted, exhausted_by, open_tasks, room_left
 from .static import StaticTasks
 from .store import Store
 from .writer import Writer
@@ -53,8 +54,7 @@ class Coordinator:
         writer: Writer,
         clock: Clock,
         observers: Observers,
-        poll_interval: int,
-        batch_size: int,
+        moments: Moments,
         reading: ControlReading,
         worker: str,
         history: History | None,
@@ -65,24 +65,24 @@ class Coordinator:
         self._writer = writer
         self._clock = clock
         self._observers = observers
-        self._batch_size = batch_size
+        self._batch_size = moments.most
         self._reading = reading
         self._history = history
-        self._tasks: dict[str, Task] = {}  # by queue; the one that was served longest ago comes first
+        self._tasks: Mapping[str, Task] = {}  # by queue
         self._retaining: Sequence[Task] = ()  # those whose finished instances are kept for a while
         self._limited: Sequence[Task] = ()  # those with a concurrency of their own
         self.partitions: PartitionCounts = PartitionCounts(reading, writer)
         self._shares = Shares()
         self._crowded = Crowded(store)
-        self._busy_queues = 0
         self._static = StaticTasks(writer)
         self._retention = Retention(store)
         self.active: Active = Active()
         self._outcomes = Outcomes(observers, self.active, on_settled)
-        self._settling = Settling(poll_interval, history, self._outcomes.settled)
+        self._settling = Settling(moments.interval, history, self._outcomes.settled)
         self._left: set[str] = set()  # keys of records that a later version wrote
         self._worker = observers.worker = worker
         self._asked = AskedRuns(store, writer, clock, reading)
+        self._outlook = Outlook(store, clock, reading, moments, self.active, self._asked)
 
     @property
     def unsettled(self) -> int:
@@ -103,8 +103,9 @@ class Coordinator:
         tasks = list(tasks)
         await self.partitions.check(tasks)
         queued = [queued for task in tasks for queued in task.queues if queued.enabled]
-        await self._static.start((task for task in queued if not task.dynamic), self._clock.now())
         self._tasks = {task.queue.name: task for task in queued}
+        self._outlook.start(self._tasks)
+        await self._static.start((task for task in queued if not task.dynamic), self._clock.now())
         self._limited = [task for task in queued if task.policies.concurrency is not None]
         self._retaining = [task for task in queued if task.dynamic and task.policies.retains]
 
@@ -124,16 +125,14 @@ class Coordinator:
         """Let the app's clock follow the storage's, from time to time."""
         await self._store.follow_clock()
 
-    async def next_ready(self, *, after: int | None = None) -> int | None:
-        """The earliest moment when something may be claimed. Reads the control record on the way."""
-        while self._tasks:
-            queues = [task.queue for task in self._awake(room_left(self._limited, self.active.running))]
-            now = self._clock.now()
-            looked = await self._store.look(queues, (CONTROL,), after=after)
-            if not self._reading.take(looked.records[0], now):
-                asked = await self._asked.next_ready(self._tasks, after)
-                return min((each for each in (asked, looked.next_ready) if each is not None), default=None)
-        return None
+    async def next_ready(self, *, after: int | None = None) -> tuple[int | None, int]:
+        """The earliest moment when something may be claimed, and when all queues were asked last. Asks the storage for
+        what is not known; for all of it while writes wait for a storage that does not answer.
+
+        :param after: the time of the claim, if one has just been made.
+        :raises RepositoryException: the storage failed.
+        """
+        return await self._outlook.next_ready(after=after, afresh=self.overdue)
 
     def paused_until(self, held: HeldLease) -> int | None:
         """The end of a pause of the template during which the occurrence came due, None if there was none."""
@@ -147,12 +146,6 @@ class Coordinator:
         control = self._reading.control
         return control.pauses(held.task.template.queue.name) if control.paused or control.windows else []
 
-    def _awake(self, room: Mapping[str, int]) -> list[Task]:
-        """The tasks whose template is not paused, and may have more executions here."""
-        tasks = open_tasks(self._tasks.values(), room)
-        paused = self._reading.control.paused
-        return [task for task in tasks if task.template.queue.name not in paused] if paused else tasks
-
     async def claim(self, free: int, times: int = 1) -> tuple[list[HeldLease], bool]:
         """Lease up to ``free`` occurrences that are ready, by ``times`` claims at once. Where tasks have a concurrency
         of their own it is one, as each has to know what the others got.
@@ -160,7 +153,7 @@ class Coordinator:
         :return: the leases, and whether more may be ready.
         :raises RepositoryException: all claims have failed.
         """
-        await self._reading.follow()
+        await self._outlook.refresh()
         if times == 1 or self._limited:
             return await self._claim_in_turn(free)
 
@@ -177,20 +170,21 @@ class Coordinator:
         return [lease for held, _ in claimed for lease in held], any(more for _, more in claimed)
 
     async def _claim_in_turn(self, free: int) -> tuple[list[HeldLease], bool]:
-        """Each queue gets a fair share at first; what is left goes to those that have more. Queues take turns."""
+        """Of the queues that have something due, each gets a fair share at first; what is left goes to those that have
+        more. Queues take turns."""
         held: list[HeldLease] = []
-        room = room_left(self._limited, self.active.running)
         limit = min(free, self._batch_size)
         if self._reading.control.asked:
-            asked = await self._claim_asked(limit, room)
+            asked = await self._claim_asked(limit)
             held += self._decode(asked)
             limit -= len(asked)
-            room = room_left(self._limited, self.active.running_with(held))
-        tasks: Sequence[Task] = self._awake(room)
+        tasks, cut = self._outlook.due(limit, self._shares.behind)
+        limited = [task for task in tasks if task.policies.concurrency is not None]
+        room = room_left(limited, self.active.running_with(held))
+        tasks = open_tasks(tasks, room)
         if crowded := [task for task in tasks if task.queue.name in self._shares.crowded]:
             self._shares.crowded -= await self._crowded.clear(crowded, self._clock.now())
-        share = -(-limit // (self._busy_queues or max(1, len(tasks))))
-        served: dict[str, None] = {}  # in order
+        share = -(-limit // max(1, len(tasks)))
         self._shares.begin()
         while tasks and limit > 0:
             try:
@@ -201,41 +195,41 @@ class Coordinator:
                 break  # what the first round leased is not lost to the failure of the second
             held += self._decode(claimed)
             limit -= len(claimed)
-            served.update(dict.fromkeys(record.queue for record, _ in claimed))
-            room = room_left(self._limited, self.active.running_with(held))
+            room = room_left(limited, self.active.running_with(held))
             tasks = open_tasks((task for task in tasks if task.dynamic and task.queue.name in more), room)
             share = limit
-        self._busy_queues = len(served)
-        oldest = min((held_lease.record.due_at for held_lease in held), default=self._clock.now())
-        self._observers.claimed(count=len(held), lag=max(0, self._clock.now() - oldest) / 1_000_000)
-        for queue in served:
-            self._tasks[queue] = self._tasks.pop(queue)
-        return held, bool(tasks) or limit <= 0
+        return held, bool(tasks) or limit <= 0 or cut
 
     async def _claim(
         self, tasks: Sequence[Task], share: int, limit: int, room: dict[str, int]
     ) -> tuple[list[tuple[Record, Record]], set[str]]:
         """Claim, and return the records as they were before and as they are stored now, and the queues that may have
         more: also those that were not asked, as others of their template might have taken all the room."""
-        now, token = self._clock.now(), new_revision()
+        now, token, came = self._clock.now(), new_revision(), self._outlook.came
         latest = now + self._clock.error  # others, whose clocks may be so much ahead, shall leave it the whole lease
         ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
         claims = self._shares.claims(tasks, share, ends=ends, room=room, now=now)
         holder = f"{self._worker}:{token}"
         before = await self._store.claim(claims, now=now, limit=limit, token=token, holder=holder)
-        limited = {task.queue.name for task in self._limited}
+        limited = {task.queue.name for task in tasks if task.policies.concurrency is not None}
         more = self._shares.claimed(claims, before, limit=limit, limited=limited, now=now)
         pairs = [
             (record, lease.claim(record, now=now, locked_until=ends[record.queue], token=token, holder=holder))
             for record in before
         ]
+        served = {record.queue: ends[record.queue] for record in before}
+        exhausted = [
+            queue.name for queue in exhausted_by(claims, before, limit) if queue.static or queue.name not in more
+        ]
+        self._outlook.claimed(served, exhausted=exhausted, now=now, came=came)
         asked = {claim.queue.name for claim in claims}
         return pairs, more | {task.queue.name for task in tasks if task.queue.name not in asked}
 
-    async def _claim_asked(self, limit: int, room: Mapping[str, int]) -> list[tuple[Record, Record]]:
+    async def _claim_asked(self, limit: int) -> list[tuple[Record, Record]]:
         """Claim runs that were asked for of paused templates."""
         token = new_revision()
         latest = self._clock.now() + self._clock.error
+        room = room_left(self._limited, self.active.running)
         tasks = open_tasks(self._tasks.values(), room)
         ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
 

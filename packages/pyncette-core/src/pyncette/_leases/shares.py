@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pyncette._lifecycle.queueing import RECENT, repeats_missed
 from pyncette._tasks.task import Task
-from pyncette.record import HELD, LEAST, QueueClaim, Record
+from pyncette.record import HELD, LEAST, Queue, QueueClaim, Record
 
 
 def room_left(tasks: Iterable[Task], running: Mapping[str, int]) -> dict[str, int]:
@@ -148,6 +148,20 @@ def is_behind(claimed: Iterable[Record], now: int) -> set[str]:
     nothing about that."""
     late = (record for record in claimed if record.ready_at < now - RECENT and not record.attempt)
     return {record.queue for record in late if not record.static}
+
+
+def exhausted_by(claims: Sequence[QueueClaim], found: Sequence[Record], limit: int) -> list[Queue]:
+    """The queues that a claim for at most ``limit`` has looked through: all but the last that gave something, and those
+    behind it, if it was cut short there. A static one, which holds one record, has nothing more once it gave it."""
+    if len(found) < limit:
+        return [claim.queue for claim in claims]
+    gave = {record.queue for record in found}
+    last = max(place for place, claim in enumerate(claims) if claim.queue.name in gave)
+    return [
+        claim.queue
+        for place, claim in enumerate(claims)
+        if place < last or (claim.queue.static and claim.queue.name in gave)
+    ]
 
 
 def _by_queue(claims: Iterable[QueueClaim]) -> dict[str, list[QueueClaim]]:

@@ -111,10 +111,18 @@ class Store:
         async with self._call("diagnose", ()):
             return await self._repository.diagnose()
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
         async with self._call("look", (queue.name for queue in queues)):
             with anyio.move_on_after(self._look_limit) as scope:
-                looked = await self._repository.look(queues, refs, after=after)
+                looked = await self._repository.look(queues, refs, after=after, until=until, limit=limit)
             if scope.cancelled_caught:
                 seconds = self._look_limit
                 self._look_limit = min(2 * seconds, LONGEST_LOOK)
@@ -164,8 +172,13 @@ class Store:
             )
 
     def _task_name(self, queues: Iterable[str]) -> str:
-        names = {self._names.get(queue, "") for queue in queues}
-        return names.pop() if len(names) == 1 else ""
+        found = None
+        for queue in queues:
+            name = self._names.get(queue, "")
+            if found is not None and name != found:
+                return ""  # of several; there may be thousands
+            found = name
+        return found or ""
 
     def failed(self, error: Exception) -> None:
         """Writes could not be stored; if it is an outage that is not known yet, it is logged."""

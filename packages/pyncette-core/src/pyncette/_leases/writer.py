@@ -39,10 +39,10 @@ MAX_BUSY_DELAY = 1.0
 class Batching(ABC):
     """Decides about writes when their batch leaves, and takes down what became of each.
 
-    :ivar on_stored: called with the moment at which a record that was just stored may be claimed.
+    :ivar on_stored: called with each record that was just stored.
     """
 
-    def __init__(self, store: Store, clock: Clock, on_stored: Callable[[int], None]) -> None:
+    def __init__(self, store: Store, clock: Clock, on_stored: Callable[[Record], None]) -> None:
         self._store = store
         self._clock = clock
         self.on_stored = on_stored
@@ -147,7 +147,7 @@ class Batching(ABC):
         write.fresh, write.sent = True, None
         write.stored(new)
         if new is not None:
-            self.on_stored(new.ready_at)
+            self.on_stored(new)
         self._finish(write, None)
 
     def _conflict(self, write: Write) -> None:
@@ -196,7 +196,7 @@ class Batching(ABC):
 class Writer(Batching):
     """Stores the writes of one app context, one batch at a time.
 
-    :param on_stored: called with the moment at which a record that was just stored may be claimed.
+    :param on_stored: called with each record that was just stored.
     :param on_recovered: called when a batch has been stored after one that could not be.
     :ivar stopped: whether :meth:`stop` was called.
     """
@@ -205,7 +205,7 @@ class Writer(Batching):
         self,
         store: Store,
         clock: Clock,
-        on_stored: Callable[[int], None] = lambda ready_at: None,
+        on_stored: Callable[[Record], None] = lambda record: None,
         on_recovered: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(store, clock, on_stored)

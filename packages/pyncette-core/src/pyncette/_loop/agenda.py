@@ -5,8 +5,8 @@ step, until that is :class:`Sleep`:
 
 * what is due is claimed at once;
 * what isn't due needs one question for each poll interval, which also shows what other processes have stored;
-* after a claim that got all there was, the next moment is asked for; after one that may have left something, the next
-  claim follows at once;
+* after a claim that got all there was, the next moment is asked for, which is mostly known without the storage; after
+  one that may have left something, the next claim follows at once;
 * while each claim gets all that it asked for, several are made at once, twice as many each time: the storage may be far
   away. Once they get in each other's way, or there is no more, it is half as many;
 * without a free slot nothing is asked or claimed: the loop sleeps until one is free;
@@ -67,7 +67,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Ask the storage for the next moment; of those greater than ``after`` if that is given."""
+    """Ask for the next moment, of those greater than ``after`` if that is given: the storage, unless it has told."""
 
     after: int | None
 
@@ -112,6 +112,7 @@ class Agenda:
         self._scheduled: int | None = None  # the earliest moment that this process has stored since
         self._at_once: int | None = None  # what this worker alone knows to be due: it has stored it, or left it
         self._asked_at = 0
+        self._all_asked_at: int | None = None
         self._starved = False
         self._until = 0
         self._idle_until: int | None = None
@@ -148,15 +149,23 @@ class Agenda:
             return self._claim(free)
         return Look(None)
 
-    def looked(self, look: Look, next_ready: int | None, now: int, free: int) -> Step:
-        """The answer to a question; ``now`` is the time at which the pass began."""
+    def looked(self, look: Look, next_ready: int | None, now: int, free: int, *, asked_at: int) -> Step:
+        """The answer to a question.
+
+        :param now: the time at which the pass began.
+        :param asked_at: when all queues were asked last.
+        """
         self._known, self._asked_at = next_ready, now
+        self._all_asked_at = asked_at
         if self._scheduled is not None and self._scheduled <= now:
             self._scheduled = None  # known, or another worker's by now
         if self._starved:
             return self._sleep(now + self._poll_interval, None)
-        if look.after is None and (self._at_once is not None or self._due(now)):
-            return self._claim(free)
+        if look.after is None:
+            if self._at_once is not None or self._due(now):
+                return self._claim(free)
+        elif not self.turns.alone and next_ready is not None and next_ready // TURN == now // TURN:
+            self._known = _next_turn(now)  # as much comes due here as fills a turn: whose is next claims it all at once
         return self._rest(now)
 
     def claimed(self, count: int, more: bool, now: int, free: int) -> Step:
@@ -173,7 +182,7 @@ class Agenda:
             self._starved = free <= 0
             return self._sleep(now + self._poll_interval if self._starved else now, None)
         if count >= DENSE and not self.turns.alone:
-            self._known = (now // TURN + 1) * TURN
+            self._known = _next_turn(now)
             return self._rest(now)
         return Look(now)
 
@@ -205,7 +214,7 @@ class Agenda:
 
     def _rest(self, now: int) -> Sleep:
         """Until what is known; what lies beyond the next poll has to be asked for again then."""
-        poll = now + self._poll_interval
+        poll = (now if self._all_asked_at is None else self._all_asked_at) + self._poll_interval
         if self._known is not None and self._known <= poll:
             return self._sleep(min(self.turns.since(self._known), poll), None)
         idle_until = HELD if self._known is None else self._known
@@ -223,3 +232,8 @@ class Agenda:
 
     def _due(self, now: int) -> list[int]:
         return [moment for moment in (self._known, self._scheduled) if moment is not None and moment <= now]
+
+
+def _next_turn(now: int) -> int:
+    """When the turn ends in which this moment is."""
+    return (now // TURN + 1) * TURN

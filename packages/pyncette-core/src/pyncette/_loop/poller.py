@@ -148,8 +148,8 @@ class Poller:
         while not isinstance(step, Sleep):
             if isinstance(step, Look):
                 with self._bounded():
-                    next_ready = await self._coordinator.next_ready(after=step.after)
-                step = self._agenda.looked(step, next_ready, now, free)
+                    next_ready, asked_at = await self._coordinator.next_ready(after=step.after)
+                step = self._agenda.looked(step, next_ready, now, free, asked_at=asked_at)
             else:
                 with self._bounded():
                     held, more = await self._coordinator.claim(step.limit, step.times)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import anyio
 
+from pyncette._leases.moments import Moments
 from pyncette.clock import Clock
+from pyncette.record import Record
 
 from .agenda import Agenda
 
@@ -12,13 +14,18 @@ from .agenda import Agenda
 class Waker:
     """Tells the agenda what has happened, and ends the loop's sleep if that matters."""
 
-    def __init__(self, agenda: Agenda, clock: Clock) -> None:
+    def __init__(self, agenda: Agenda, moments: Moments, clock: Clock) -> None:
         self._agenda = agenda
+        self._moments = moments
         self._clock = clock
         self._event = anyio.Event()
 
-    def scheduled(self, when: int) -> None:
-        """This process has stored something that is ready at ``when``."""
+    def stored(self, record: Record) -> None:
+        """This process has stored something."""
+        self._moments.note(record.queue, record.ready_at)
+        self._scheduled(record.ready_at)
+
+    def _scheduled(self, when: int) -> None:
         if self._agenda.scheduled(when, self._clock.now()):
             self._event.set()
 
@@ -31,7 +38,7 @@ class Waker:
         if self._agenda.freed():
             self._event.set()
         elif of_limited:
-            self.scheduled(self._clock.now())
+            self._scheduled(self._clock.now())
 
     def wake(self) -> None:
         """Whatever the agenda says."""

@@ -173,8 +173,16 @@ class FaultyRepository(Repository):
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         return await self._call("swap", lambda: self._inner.swap(changes), changes)
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        return await self._call("look", lambda: self._inner.look(queues, refs, after=after))
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
+        return await self._call("look", lambda: self._inner.look(queues, refs, after=after, until=until, limit=limit))
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         return await self._call("scan", lambda: self._inner.scan(queue, after=after, limit=limit, prefix=prefix))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -92,30 +92,51 @@ class Index:
                 break
         return found
 
-    async def next_ready(self, queues: Sequence[Queue], *, after: int | None) -> int | None:
-        """The earliest time of all records of these queues that is not held and, if ``after`` is given, greater."""
+    async def next_ready(
+        self, queues: Sequence[Queue], *, after: int | None, until: int, most: int
+    ) -> tuple[int | None, dict[str, list[int]]]:
+        """The earliest time of all records of these queues that is not held and, if ``after`` is given, greater; and of
+        each queue those up to ``until``, at most this many."""
         since = LEAST if after is None else after + 1
         static = {queue.name for queue in queues if queue.static}
-        places = [place for queue in queues if not queue.static for place in self._layout.places(queue.name)]
-        requests = [partial(self._first, place, since) for place in places]
+        places = [
+            (place, queue.name) for queue in queues if not queue.static for place in self._layout.places(queue.name)
+        ]
+        requests = [partial(self._first, place, since, until, most, name=name) for place, name in places]
         if static:
-            requests.append(partial(self._first, self._layout.static, since, static))
-        return min((time for time in await together(requests) if time is not None), default=None)
+            requests.append(partial(self._first, self._layout.static, since, until, HELD, among=static))
+        found = [entry for entries in await together(requests) for entry in entries]
+        found.sort(key=lambda entry: entry[1])
+        moments: dict[str, list[int]] = {}
+        for queue, time in found:
+            if time <= until and len(moments.get(queue, ())) < most:
+                moments.setdefault(queue, []).append(time)
+        return (found[0][1] if found else None), moments
 
-    async def _first(self, place: str, since: int, keys: set[str] | None = None) -> int | None:
-        """The earliest time at a place, of one of ``keys`` if they are given: others' records may stand before it."""
-        if since >= HELD:
-            return None
-        limit: int | None = 1 if keys is None else _FEW
+    async def _first(
+        self, place: str, since: int, until: int, most: int, *, name: str = "", among: Collection[str] | None = None
+    ) -> list[tuple[str, int]]:
+        """Queues and times at a place: those up to ``until``, at most this many, and the first if all are later.
+
+        :param name: of the queue.
+        :param among: static queues, each a record at this place; others' may stand between them.
+        """
+        found: list[tuple[str, int]] = []
+        limit: int | None = 1 if among is None and most == 1 else _FEW
         start: Item | None = None
-        while True:
+        while since < HELD:
             answer = await self._query(place, since, HELD, limit, start)
             for item in answer["Items"]:
-                if keys is None or item["sk"]["S"] in keys:
-                    return moment(item["ready_at"])
-            start, limit = answer.get("LastEvaluatedKey"), None
-            if start is None:
-                return None
+                queue, time = (item["sk"]["S"] if among is not None else name), moment(item["ready_at"])
+                if among is not None and queue not in among:
+                    continue
+                if time > until or len(found) >= most:
+                    return found or [(queue, time)]
+                found.append((queue, time))
+            start, limit = answer.get("LastEvaluatedKey"), None if among is not None else most - len(found)
+            if start is None or len(found) >= most:
+                break
+        return found
 
     async def _query(
         self, place: str, since: int, before: int, limit: int | None, start: Item | None, **parameters: Any

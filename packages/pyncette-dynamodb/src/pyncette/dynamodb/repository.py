@@ -286,12 +286,24 @@ class DynamoDBRepository(Repository):
         found = sum(await together(counting))
         return Count(min(found, limit), exact=found <= limit)
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
         """Its questions are asked at the same time."""
         answers: list[Any] = await together(
-            [partial(self._index.next_ready, queues, after=after), partial(self.read, refs)]
+            [
+                partial(self._index.next_ready, queues, after=after, until=until, most=limit),
+                partial(self.read, refs),
+            ]
         )
-        return Look(answers[0], answers[1], None)
+        (first, moments), records = answers
+        return Look(first, records, None, moments)
 
     async def _static(self, queue: Queue) -> list[Record]:
         """The record of a static task, if there is one."""

@@ -132,13 +132,29 @@ class MySQLRepository(Repository):
 
         return sorted(taken, key=order)
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        times = self._statements.next_ready(queues, after)
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
+        """Takes a second round trip if a queue that is not static has something up to ``until``."""
+        times = self._statements.next_ready(queues, after, until)
         script = ";".join([self._statements.clock(), *times, *([self._statements.read(refs)] if refs else [])])
         clock, *replies = await self._database.run(script)
-        moments = [ready_at for (ready_at,) in _all(replies[: len(times)]) if ready_at is not None]
+        firsts = [(queues[place], int(ready_at)) for place, ready_at in _all(replies[: len(times)])]
         found = {one.ref: one for one in map(record, _all(replies[len(times) :]))}
-        return Look(min(moments, default=None), [found.get(ref) for ref in refs], int(clock[0][0]))
+        moments = {queue.name: [first] for queue, first in firsts if first <= until}
+        more = [queue for queue, first in firsts if first <= until and not queue.static] if limit > 1 else []
+        for place, rest in (
+            _all(await self._database.run(self._statements.soon(more, after, until, limit))) if more else ()
+        ):
+            moments[more[place].name].append(int(rest))
+        next_ready = min((first for _, first in firsts), default=None)
+        return Look(next_ready, [found.get(ref) for ref in refs], int(clock[0][0]), moments)
 
     async def runs(self, question: RunQuestion) -> list[RunLine]:
         script = asking(question, self._statements)

@@ -75,14 +75,30 @@ class Statements:
     def clock(self) -> str:
         return self.fill("clock")
 
-    def next_ready(self, queues: Sequence[Queue], after: int | None) -> list[str]:
+    def next_ready(self, queues: Sequence[Queue], after: int | None, until: int) -> list[str]:
+        """Positions of queues and the first moment of each: those up to ``until``, and the first of all."""
         condition = f" AND t.ready_at < {HELD}" + ("" if after is None else f" AND t.ready_at > {after}")
+        places = list(enumerate(queues))
         parts = [
-            self.fill("next_of_statics", asked=self._asked(("queue",), (text(q.name) for q in chunk)), after=condition)
-            for chunk in chunks([q for q in queues if q.static], ROWS)
+            self.fill("next_of_statics", asked=self._asked(("n", "queue"), chunk), after=condition)
+            for chunk in chunks([f"{n},{text(q.name)}" for n, q in places if q.static], ROWS)
         ]
-        parts += [self.fill("next_of_instances", queue=text(q.name), after=condition) for q in queues if not q.static]
-        return [self.fill("next_ready", parts=" UNION ALL ".join(chunk)) for chunk in chunks(parts, BRANCHES)]
+        parts += [
+            self.fill("next_of_instances", n=n, queue=text(q.name), after=condition) for n, q in places if not q.static
+        ]
+        return [
+            self.fill("next_ready", parts=" UNION ALL ".join(chunk), until=until) for chunk in chunks(parts, BRANCHES)
+        ]
+
+    def soon(self, queues: Sequence[Queue], after: int | None, until: int, limit: int) -> str:
+        """Positions of queues and all but the first of their moments up to ``until``."""
+        last = min(until, HELD - 1)
+        condition = f" AND t.ready_at <= {last}" + ("" if after is None else f" AND t.ready_at > {after}")
+        parts = (
+            self.fill("soon", n=n, queue=text(queue.name), condition=condition, rest=limit - 1)
+            for n, queue in enumerate(queues)
+        )
+        return ";".join(" UNION ALL ".join(chunk) for chunk in chunks(list(parts), BRANCHES))
 
     def wants_narrowing(self, claims: Sequence[QueueClaim]) -> bool:
         """Whether it is worth a round trip to find out first which queues have something due."""

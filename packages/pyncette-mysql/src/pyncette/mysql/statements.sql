@@ -41,14 +41,21 @@ WHERE t.queue = {queue} AND t.ready_at >= {since} AND t.ready_at < {before} LIMI
 SELECT DISTINCT queue FROM {table} FORCE INDEX (PRIMARY) WHERE queue > {after} ORDER BY queue LIMIT {limit}
 
 -- name: next_of_instances
-(SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = {queue}{after} ORDER BY t.ready_at LIMIT 1)
+(SELECT {n} AS n, t.ready_at FROM {table} AS t FORCE INDEX (due)
+WHERE t.queue = {queue}{after} ORDER BY t.ready_at LIMIT 1)
 
 -- name: next_of_statics
-(SELECT MIN(t.ready_at) AS ready_at FROM {asked}
+(SELECT asked.n, t.ready_at FROM {asked}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (due) ON t.queue = asked.queue{after})
 
 -- name: next_ready
-SELECT MIN(ready_at) FROM ({parts}) AS parts
+SELECT n, ready_at
+FROM (SELECT parts.n, parts.ready_at, MIN(parts.ready_at) OVER () AS first FROM ({parts}) AS parts) AS firsts
+WHERE ready_at <= {until} OR ready_at = first
+
+-- name: soon
+(SELECT {n} AS n, t.ready_at FROM {table} AS t FORCE INDEX (due)
+WHERE t.queue = {queue}{condition} ORDER BY t.ready_at LIMIT 1, {rest})
 
 -- MySQL: picks in the order of the index, and stops at the limits, so that nothing is locked but what is taken.
 -- name: pick_instances

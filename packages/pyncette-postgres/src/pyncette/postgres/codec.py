@@ -105,3 +105,11 @@ def _check_size(change: Change) -> None:
 def record(row: Sequence[Any]) -> Record:
     """A record from its columns in the order that all statements return them."""
     return Record(*row)
+
+
+def by_queue(queues: Sequence[str] | None, moments: Sequence[int] | None) -> dict[str, list[int]]:
+    """Moments, in order, of queues beside them; None stands for nothing."""
+    found: dict[str, list[int]] = {}
+    for queue, moment in zip(queues or (), moments or (), strict=True):
+        found.setdefault(queue, []).append(moment)
+    return found

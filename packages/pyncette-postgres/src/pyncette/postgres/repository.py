@@ -28,7 +28,7 @@ from pyncette.record import (
 )
 from pyncette.repository import Repository
 
-from .codec import MOST_ROWS, batches, claim_columns, read_columns, record, swap_columns
+from .codec import MOST_ROWS, batches, by_queue, claim_columns, read_columns, record, swap_columns
 from .connection import Server, connected
 from .diagnosis import diagnose
 from .places import Places
@@ -113,16 +113,25 @@ class PostgresRepository(Repository):
             found += await self.claim(left, now=now, limit=limit - len(found), token=token, holder=holder)
         return found
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
         since = LEAST if after is None else after + 1
         dynamic = [queue.name for queue in queues if not queue.static]
         static = [queue.name for queue in queues if queue.static]
-        rows = await self._database.fetch(self._queries.look, dynamic, static, since, *read_columns(refs))
+        rows = await self._database.fetch(self._queries.look, dynamic, static, since, *read_columns(refs), until, limit)
         records: list[Record | None] = [None] * len(refs)
-        for _, _, place, *row in rows:
+        next_ready, now, soon, moments = rows[0][:4]
+        for _, _, _, _, place, *row in rows:
             if place is not None and row[0] is not None:
                 records[place - 1] = record(row)
-        return Look(rows[0]["next_ready"], records, rows[0]["now"])
+        return Look(next_ready, records, now, by_queue(soon, moments))
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         rows = await self._database.fetch(

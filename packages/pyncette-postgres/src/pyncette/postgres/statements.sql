@@ -136,23 +136,41 @@ ORDER BY ready_at, key
 LIMIT $6
 
 -- name: look
--- One row with the answer to both questions of time, repeated for each record that was asked for.
-SELECT first.ready_at AS next_ready, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now, g.place,
-    t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state
-FROM (
-    SELECT min(found.ready_at) AS ready_at
-    FROM (
-        SELECT r.ready_at
-        FROM unnest($1::text[]) AS w (queue)
-        CROSS JOIN LATERAL (
-            SELECT t.ready_at
-            FROM {table} AS t
-            WHERE t.queue = w.queue AND t.ready_at >= $3 AND t.ready_at < 4611686018427387904
-                AND t.ready_at < 9223372036854775807
-            ORDER BY t.ready_at
-            LIMIT 1
-        ) AS r
-        UNION ALL
+-- One row with the answers about time, repeated for each record that was asked for. Only queues whose first moment is
+-- near are looked into further.
+WITH first AS MATERIALIZED (
+    SELECT w.queue, r.ready_at
+    FROM unnest($1::text[]) AS w (queue)
+    CROSS JOIN LATERAL (
+        SELECT t.ready_at
+        FROM {table} AS t
+        WHERE t.queue = w.queue AND t.ready_at >= $3 AND t.ready_at < 4611686018427387904
+            AND t.ready_at < 9223372036854775807
+        ORDER BY t.ready_at
+        LIMIT 1
+    ) AS r
+),
+soon AS MATERIALIZED (
+    SELECT f.queue, r.ready_at
+    FROM first AS f
+    CROSS JOIN LATERAL (
+        SELECT t.ready_at
+        FROM {table} AS t
+        WHERE t.queue = f.queue AND t.ready_at >= $3 AND t.ready_at <= $6 AND t.ready_at < 4611686018427387904
+            AND t.ready_at < 9223372036854775807
+        ORDER BY t.ready_at
+        LIMIT $7
+    ) AS r
+    WHERE f.ready_at <= $6
+    UNION ALL
+    SELECT s.queue, s.ready_at
+    FROM {table} AS s
+    WHERE s.queue = s.key AND s.ready_at >= $3 AND s.ready_at <= $6 AND s.ready_at < 4611686018427387904
+        AND s.queue = ANY ($2::text[]) AND cardinality($2) > 0
+)
+SELECT
+    least(
+        (SELECT min(f.ready_at) FROM first AS f),
         (
             SELECT s.ready_at
             FROM {table} AS s
@@ -161,8 +179,13 @@ FROM (
             ORDER BY s.ready_at
             LIMIT 1
         )
-    ) AS found
-) AS first
+    ) AS next_ready,
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now, given.queues, given.moments, g.place,
+    t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state
+FROM (
+    SELECT array_agg(s.queue ORDER BY s.ready_at) AS queues, array_agg(s.ready_at ORDER BY s.ready_at) AS moments
+    FROM soon AS s
+) AS given
 LEFT JOIN unnest($4::text[], $5::text[]) WITH ORDINALITY AS g (queue, key, place) ON true
 LEFT JOIN {table} AS t ON t.queue = g.queue AND t.key = g.key
 

@@ -16,12 +16,14 @@ from .wire import Call, bulk, number
 class Question:
     """What one slot is asked.
 
-    :ivar ready: indexes by time of dynamic queues.
+    :ivar names: of dynamic queues.
+    :ivar ready: their indexes by time.
     :ivar statics: names of static tasks, where these are.
     :ivar reads: of records.
     """
 
     slot: int
+    names: list[str] = field(default_factory=list)
     ready: list[bytes] = field(default_factory=list)
     statics: list[str] = field(default_factory=list)
     reads: list[batches.Batch] = field(default_factory=list)
@@ -31,13 +33,23 @@ class Question:
         """Of the records that are read in what was asked, in the order of the reply."""
         return [position for batch in self.reads for position in batch.positions]
 
-    def call(self, keys: Keys, after: int | None) -> Call:
+    def moments(self, reply: Sequence[bytes]) -> dict[str, list[int]]:
+        """Those in the reply, by queue."""
+        names = [*self.names, *self.statics]
+        found: dict[str, list[int]] = {}
+        for place, moment in zip(reply[::2], reply[1::2], strict=True):
+            found.setdefault(names[int(place) - 1], []).append(int(moment))
+        return found
+
+    def call(self, keys: Keys, after: int | None, until: int, limit: int) -> Call:
         asked = [*self.ready, *([keys.static.ready] if self.statics else [])]
         arguments = [
             bulk(b"-inf" if after is None else b"(" + codec.score(after)),
             bulk("\0".join(self.statics).encode()),
             number(HELD),
             number(len(self.ready)),
+            bulk(codec.score_until(until)),
+            number(limit),
         ]
         for batch in self.reads:
             more_keys, more_arguments = batch.asked()
@@ -58,7 +70,9 @@ def questions(keys: Keys, queues: Sequence[Queue], refs: Sequence[Ref]) -> list[
             at(keys.static.slot).statics.append(queue.name)
         else:
             named = keys.dynamic(queue.name)
-            at(named.slot).ready.append(named.ready)
+            question = at(named.slot)
+            question.names.append(queue.name)
+            question.ready.append(named.ready)
     for batch in batches.reads(keys, refs):
         at(batch.slot).reads.append(batch)
     return list(slots.values()) or [Question(keys.static.slot)]

@@ -106,29 +106,39 @@ class RedisRepository(Repository):
                         swaps[place] = Swap.APPLIED
         return refused, settling
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
         """In a cluster the time is read if the slot of the static tasks is asked anyway."""
         await self._admit(each.name for each in queues if not each.static)
         await self._admit(ref.queue for ref in refs if not ref.static)
         questions = looks.questions(self._keys, queues, refs)
-        replies = await self._client.each([question.call(self._keys, after) for question in questions])
+        replies = await self._client.each([question.call(self._keys, after, until, limit) for question in questions])
         for question, reply in zip(questions, replies, strict=True):
             if question.reads and isinstance(reply, RepositoryException):
                 raise reply
         self._reached(replies)
         records: list[Record | None] = [None] * len(refs)
-        moments: list[int] = []
+        first: list[int] = []
+        moments: dict[str, list[int]] = {}
         now = None
         for question, reply in zip(questions, replies, strict=True):
             if isinstance(reply, RepositoryException):
                 continue
-            moment, found, time_there = reply
+            moment, found, time_there, soon = reply
             if moment is not None:
-                moments.append(int(moment))
+                first.append(int(moment))
+            moments |= question.moments(soon)
             if question.slot == self._keys.static.slot:
                 now = int(time_there)
             self._place(records, refs, question.positions, found)
-        return Look(min(moments, default=None), records, now)
+        return Look(min(first, default=None), records, now, moments)
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         if queue.static:

@@ -61,8 +61,16 @@ class SqliteRepository(Repository):
     ) -> list[Record]:
         return await self._run(self._writer, partial(self._statements.claim, claims, now, limit, token, holder))
 
-    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], *, after: int | None = None) -> Look:
-        (answer,) = await self._run(self._reader, partial(self._statements.look, queues, refs, after))
+    async def look(
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        *,
+        after: int | None = None,
+        until: int = LEAST,
+        limit: int = 1,
+    ) -> Look:
+        (answer,) = await self._run(self._reader, partial(self._statements.look, queues, refs, after, until, limit))
         return answer
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:

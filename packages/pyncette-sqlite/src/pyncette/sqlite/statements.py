@@ -129,13 +129,25 @@ class Statements:
         return taken
 
     def look(
-        self, queues: Sequence[Queue], refs: Sequence[Ref], after: int | None, connection: sqlite3.Connection
+        self,
+        queues: Sequence[Queue],
+        refs: Sequence[Ref],
+        after: int | None,
+        until: int,
+        limit: int,
+        connection: sqlite3.Connection,
     ) -> list[Look]:
         names = json.dumps([queue.name for queue in queues])
-        wanted = {"queues": names, "since": LEAST if after is None else after + 1}
+        wanted = {"queues": names, "since": LEAST if after is None else after + 1, "until": until, "limit": limit}
         records = self.read(refs, connection)
-        (next_ready,) = connection.cursor().execute(self._sql["next_ready"], wanted).fetchone()
-        return [Look(next_ready, records, None)]
+        cursor = connection.cursor()
+        (next_ready,) = cursor.execute(self._sql["next_ready"], wanted).fetchone()
+        moments: dict[str, list[int]] = {}
+        if next_ready is not None and next_ready <= until:
+            for queue, _ in cursor.execute(self._sql["soon"], wanted).fetchall():
+                rows = cursor.execute(self._sql["moments"], {**wanted, "queue": queue})
+                moments[queue] = [ready_at for (ready_at,) in rows]
+        return [Look(next_ready, records, None, moments)]
 
     def scan(
         self, queue: Queue, after: str | None, limit: int, prefix: str, connection: sqlite3.Connection

@@ -67,6 +67,21 @@ SELECT min((
 ))
 FROM json_each(:queues) AS wanted;
 
+-- name: soon
+-- The queues that have something up to a moment.
+SELECT queue, first FROM (
+    SELECT wanted.value AS queue, (
+        SELECT min(ready_at) FROM "{table}"
+        WHERE queue = wanted.value AND ready_at >= :since AND ready_at < 4611686018427387904
+    ) AS first
+    FROM json_each(:queues) AS wanted
+) WHERE first <= :until;
+
+-- name: moments
+SELECT ready_at FROM "{table}"
+WHERE queue = :queue AND ready_at >= :since AND ready_at <= :until AND ready_at < 4611686018427387904
+ORDER BY ready_at LIMIT :limit;
+
 -- name: queues
 -- From one queue to the next, without looking at the rows between.
 WITH RECURSIVE found (queue) AS (

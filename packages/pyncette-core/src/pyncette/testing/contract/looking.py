@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pyncette.record import HELD, Band, Change, Queue, Ref
@@ -77,6 +78,39 @@ class LookContract(ContractBase):
         queues = [Queue(f"static{n}", static=True) for n in range(500)] + [Queue(f"template{n}") for n in range(100)]
         await self.shows_next(repository, NOW + 400, *queues)
         await self.shows_next(repository, NOW + 502, *queues, after=NOW + 499)
+
+    async def test_moments_of_queues(self, repository: Repository) -> None:
+        """With ``until``, the moments of each queue up to it, in order, the same one as often as there is; none of
+        queues that have none."""
+        await insert(repository, [record("a", str(n), ready_at=NOW + n // 2 * 3) for n in (2, 3, 4, 0)])
+        await insert(repository, [record("b", ready_at=NOW + 5), record("c", ready_at=NOW + 6), record("d")])
+        await insert(repository, [static("e", ready_at=NOW + 2), static("f", ready_at=NOW + 9), static("g")])
+        queues = [*map(Queue, "abcx"), *(Queue(name, static=True) for name in "efy")]
+
+        async def moments(
+            until: int, limit: int = 9, after: int | None = None
+        ) -> tuple[int | None, dict[str, list[int]]]:
+            found = await repository.look(queues, (), after=after, until=NOW + until, limit=limit)
+            times = {queue: [time - NOW for time in some] for queue, some in found.moments.items()}
+            return None if found.next_ready is None else found.next_ready - NOW, times
+
+        await self.shows(lambda: moments(-1), (0, {}))
+        await self.shows(lambda: moments(5), (0, {"a": [0, 3, 3], "b": [5], "e": [2]}))
+        await self.shows(lambda: moments(5, limit=2), (0, {"a": [0, 3], "b": [5], "e": [2]}))
+        await self.shows(lambda: moments(5, limit=1), (0, {"a": [0], "b": [5], "e": [2]}))
+        await self.shows(lambda: moments(6, after=NOW + 3), (5, {"a": [6], "b": [5], "c": [6]}))
+        await self.shows(lambda: moments(6, after=NOW + 6), (9, {}))
+
+    async def test_moments_leave_out_what_is_held(self, repository: Repository) -> None:
+        """However late ``until`` is."""
+        await insert(repository, [record(ready_at=NOW), record(name="held", ready_at=HELD)])
+        await insert(repository, [static("static", ready_at=Band.PAUSED.at(0))])
+        queues = [TASK, Queue("static", static=True)]
+
+        async def moments() -> Mapping[str, Sequence[int]]:
+            return (await repository.look(queues, (), until=2**63 - 1, limit=9)).moments
+
+        await self.shows(moments, {TASK.name: [NOW]})
 
     async def test_look_reads_too(self, clients: list[Repository]) -> None:
         """The records at the refs are those that are stored now, whoever wrote them; in the order of the refs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -143,6 +143,9 @@ class History:
         for after in (now, None):
             expected = await next_ready(self._model, queues, after=after)
             await self._suite.shows(functools.partial(next_ready, self._repository, queues, after=after), expected)
+            for limit in (1, 3):
+                soon = functools.partial(_soon, queues, after=after, until=now + MINUTE, limit=limit)
+                await self._suite.shows(functools.partial(soon, self._repository), await soon(self._model))
         for queue, band in zip(queues, Band, strict=False):
             held = await self._model.scan_ready(queue, since=band.since, before=band.before, limit=10)
             probe = functools.partial(
@@ -182,6 +185,12 @@ class History:
         for queue in QUEUES:
             found, expected = await all_of(self._repository, queue, page=3), await all_of(self._model, queue)
             assert sorted(found, key=lambda one: one.key) == expected
+
+
+async def _soon(
+    queues: Sequence[Queue], repository: Repository, *, after: int | None, until: int, limit: int
+) -> Mapping[str, Sequence[int]]:
+    return (await repository.look(queues, (), after=after, until=until, limit=limit)).moments
 
 
 class ModelContract(ContractBase):

@@ -1,11 +1,20 @@
 -- What an idle poll asks.
 -- KEYS: ready of each dynamic queue; if static tasks are asked for, their ready; then what `read` takes.
 -- ARGV: '-inf' or '(' and the moment after which the earliest ready_at is asked for; names of static tasks separated by
---       NUL, or ''; where held records begin; number of dynamic queues; then what `read` takes.
--- Reply: that ready_at in microseconds, or nil; what `read` appends; the time in microseconds.
+--       NUL, or ''; where held records begin; number of dynamic queues; up to which moment those of each queue are told,
+--       and how many of each; then what `read` takes.
+-- Reply: that ready_at in microseconds, or nil; what `read` appends; the time in microseconds; of the moments that are
+--       told the number of the queue, static ones behind the others, and the moment.
 
 local after, names, held, queues = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local last, most = tonumber(ARGV[5]), tonumber(ARGV[6])
 local first
+local soon = {}
+
+local function tell_moment(queue, score)
+  soon[#soon + 1] = tostring(queue)
+  soon[#soon + 1] = string.format('%.0f', tonumber(score))
+end
 
 local function consider(score)
   local moment = tonumber(score)
@@ -18,19 +27,30 @@ for key = 1, queues do
   local found = redis.call('ZRANGEBYSCORE', KEYS[key], after, '(' .. held, 'WITHSCORES', 'LIMIT', 0, 1)
   if found[2] then
     consider(found[2])
+    if tonumber(found[2]) <= last then
+      local near = redis.call('ZRANGEBYSCORE', KEYS[key], after, ARGV[5], 'WITHSCORES', 'LIMIT', 0, most)
+      for i = 2, #near, 2 do
+        if tonumber(near[i]) < tonumber(held) then
+          tell_moment(key, near[i])
+        end
+      end
+    end
   end
 end
 local key = queues + 1
 if names ~= '' then
   local bound = after == '-inf' and -math.huge or tonumber(sub(after, 2))
-  for _, score in ipairs(ask('ZMSCORE', KEYS[key], split(names))) do
+  for i, score in ipairs(ask('ZMSCORE', KEYS[key], split(names))) do
     if score and tonumber(score) > bound and tonumber(score) < tonumber(held) then
       consider(score)
+      if tonumber(score) <= last then
+        tell_moment(queues + i, score)
+      end
     end
   end
   key = key + 1
 end
 local out = {}
-read(out, key, 5)
+read(out, key, 7)
 local now = redis.call('TIME')
-return { first and string.format('%.0f', first) or false, table.concat(out), string.format('%s%06d', now[1], now[2]) }
+return { first and string.format('%.0f', first) or false, table.concat(out), string.format('%s%06d', now[1], now[2]), soon }

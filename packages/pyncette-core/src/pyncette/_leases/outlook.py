@@ -1,0 +1,135 @@
+"""What this process may claim, and when: asks the storage for what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from pyncette._tasks.control import CONTROL
+from pyncette._tasks.task import Task
+from pyncette.clock import Clock
+from pyncette.record import Queue
+
+from .active import Active
+from .asked import AskedRuns
+from .control import ControlReading
+from .moments import Moments
+from .store import Store
+
+
+class Outlook:
+    """The tasks of a running app, and what is known of when they have something to execute.
+
+    :ivar tasks: by queue.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        reading: ControlReading,
+        moments: Moments,
+        active: Active,
+        asked: AskedRuns,
+    ) -> None:
+        self.tasks: Mapping[str, Task] = {}
+        self._store = store
+        self._clock = clock
+        self._reading = reading
+        self._moments = moments
+        self._active = active
+        self._asked = asked
+        self._paused: object = None  # the templates for which the queues were chosen
+        self._queues: Sequence[Queue] = ()
+        self._served: dict[str, int] = {}  # the number of the last claim that each queue gave something to
+        self._claims = 0
+
+    def start(self, tasks: Mapping[str, Task]) -> None:
+        """From now on these are executed."""
+        self.tasks, self._paused, self._served = tasks, None, {}
+        self._moments.start(tasks)
+
+    async def next_ready(self, *, after: int | None = None, afresh: bool = False) -> tuple[int | None, int]:
+        """The earliest moment when something may be claimed, and when all queues were asked last.
+
+        :param after: the time of the claim, if one has just been made.
+        :param afresh: ask the storage, whatever is known.
+        :raises RepositoryException: the storage failed.
+        """
+        now, moments = self._clock.now(), self._moments
+        if not self.tasks:
+            return None, now
+        if afresh or moments.is_old(now):
+            await self._ask_all()
+        elif unsure := moments.unsure(now, claimable=self.is_claimable, claimed=after is not None):
+            await self._ask(unsure, after)
+        asked = await self._asked.next_ready(self.tasks, after)
+        first = moments.next(self._clock.now(), claimable=self.is_claimable)
+        asked_at = now if moments.asked_at is None else moments.asked_at
+        return min((moment for moment in (asked, first) if moment is not None), default=None), asked_at
+
+    async def refresh(self) -> None:
+        """Ask all queues, and read the control record, if that was done longer than a poll interval ago.
+
+        :raises RepositoryException: the storage failed.
+        """
+        if self._moments.is_old(self._clock.now()):
+            await self._ask_all()
+
+    async def _ask_all(self) -> None:
+        moments = self._moments
+        while True:
+            now = self._clock.now()
+            until = now + moments.interval
+            looked = await self._store.look(self._awake(), (CONTROL,), until=until, limit=moments.most)
+            moments.all_told(looked, now, until)
+            if not self._reading.take(looked.records[0], now):
+                return
+
+    async def _ask(self, queues: Sequence[str], after: int | None) -> None:
+        moments = self._moments
+        moments.ask(queues)
+        asked = [self.tasks[queue].queue for queue in queues]
+        looked = await self._store.look(asked, (), after=after, until=moments.until, limit=moments.most)
+        moments.told(queues, looked)
+
+    def _awake(self) -> Sequence[Queue]:
+        """Those whose template is not paused. The same list until that changes, as there may be thousands."""
+        paused = self._reading.control.paused
+        if self._paused is not paused:
+            self._queues = [task.queue for task in self.tasks.values() if task.template.queue.name not in paused]
+            self._paused = paused
+        return self._queues
+
+    def is_claimable(self, queue: str) -> bool:
+        """Its template is not paused, and may have more executions here."""
+        task = self.tasks[queue]
+        most, template = task.policies.concurrency, task.template
+        full = most is not None and self._active.running[template.canonical_name] >= most
+        return not full and template.queue.name not in self._reading.control.paused
+
+    def due(self, most: int, behind: Collection[str]) -> tuple[list[Task], bool]:
+        """Tasks that have something due and may be executed: as many as fill ``most`` slots, those that were served
+        longest ago, and all that are ``behind``, as what is on time there comes first. And whether there are others."""
+        due = [queue for queue in self._moments.due(self._clock.now()) if self.is_claimable(queue)]
+        if len(due) > 1:
+            due.sort(key=lambda queue: self._served.get(queue, 0))
+        most = max(most, 0)
+        chosen = due if len(due) <= most else [*due[:most], *(queue for queue in due[most:] if queue in behind)]
+        return [self.tasks[queue] for queue in chosen], len(chosen) < len(due)
+
+    @property
+    def came(self) -> int:
+        """To be given to :meth:`claimed`: what comes due after this was read may not be in the claim's answer."""
+        return self._moments.came
+
+    def claimed(self, ends: Mapping[str, int], *, exhausted: Sequence[str], now: int, came: int) -> None:
+        """A claim was answered.
+
+        :param ends: the end of the leases by queue, of those that gave something.
+        :param exhausted: queues that have nothing more.
+        """
+        self._claims += 1
+        self._moments.claimed(exhausted, now, came)
+        for queue, end in ends.items():
+            self._served[queue] = self._claims
+            self._moments.note(queue, end)

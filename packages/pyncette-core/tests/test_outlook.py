@@ -1,0 +1,160 @@
+"""What is known of when queues have something, between two questions about all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from pyncette._leases.moments import Moments
+from pyncette._leases.shares import exhausted_by
+from pyncette.record import HELD, Look, Queue, QueueClaim, Record
+
+POLL = 100
+NOW = 1000
+QUEUES = ("a", "b", "c")
+
+
+def every(queue: str) -> bool:
+    return True
+
+
+def other_than(closed: str) -> Callable[[str], bool]:
+    return lambda queue: queue != closed
+
+
+def answer(moments: Mapping[str, Sequence[int]], next_ready: int | None = None) -> Look:
+    first = min((times[0] for times in moments.values()), default=next_ready)
+    return Look(first, [], None, moments)
+
+
+def made(moments: Mapping[str, Sequence[int]], next_ready: int | None = None, *, most: int = 3) -> Moments:
+    """All queues have answered at :data:`NOW`."""
+    found = Moments(POLL, most)
+    found.start(QUEUES)
+    found.all_told(answer(moments, next_ready), NOW, NOW + POLL)
+    return found
+
+
+def next_of(moments: Moments, now: int = NOW, claimable: Callable[[str], bool] = every) -> int | None:
+    return moments.next(now, claimable=claimable)
+
+
+def test_all_are_asked_once_per_interval() -> None:
+    moments = Moments(POLL, 3)
+    assert moments.is_old(NOW)
+    moments.all_told(answer({}), NOW, NOW + POLL)
+    assert not moments.is_old(NOW + POLL - 1)
+    assert moments.is_old(NOW + POLL)
+    assert moments.is_old(NOW - 1), "the clock was put back"
+    moments.start(QUEUES)
+    assert moments.is_old(NOW)
+
+
+@pytest.mark.parametrize(
+    "moments, expected",
+    [
+        (made({}), None),
+        (made({}, NOW + 500), NOW + 500),
+        (made({"a": [NOW + 7, NOW + 9], "b": [NOW + 5]}), NOW + 5),
+        (made({"a": [NOW - 7], "b": [NOW - 5]}), NOW - 7),
+    ],
+)
+def test_what_comes_next(moments: Moments, expected: int | None) -> None:
+    assert next_of(moments) == expected
+
+
+def test_what_was_claimed_is_over() -> None:
+    moments = made({"a": [NOW - 7, NOW + 9], "b": [NOW - 5]})
+    assert set(moments.due(NOW)) == {"a", "b"}
+    moments.claimed(["a"], NOW, moments.came)
+    assert set(moments.due(NOW)) == {"b"}
+    moments.claimed(["b"], NOW, moments.came)
+    assert next_of(moments) == NOW + 9
+    moments.claimed(list(moments.due(NOW + 9)), NOW + 9, moments.came)
+    assert next_of(moments, NOW + 9) == NOW + POLL, "what comes later has to be asked for"
+
+
+def test_what_comes_due_during_a_claim_stays() -> None:
+    moments = made({"a": [NOW - 7]})
+    moments.due(NOW)
+    came = moments.came
+    moments.note("a", NOW)
+    assert set(moments.due(NOW)) == {"a"}
+    moments.claimed(["a"], NOW, came)
+    assert next_of(moments) == NOW - 7
+
+
+def test_what_this_process_stores_is_known() -> None:
+    moments = made({}, NOW + 5000)
+    moments.note("another app's", NOW + 1)
+    assert next_of(moments) == NOW + 5000
+    moments.note("a", NOW + 3000)
+    assert next_of(moments) == NOW + 3000, "not asked for yet"
+    moments.note("b", NOW + 50)
+    assert next_of(moments) == NOW + 50
+    moments.all_told(answer({}), NOW + 1, NOW + 1 + POLL)
+    assert next_of(moments) == NOW + 50, "an index that lags behind does not show it"
+
+
+def test_before_the_first_question() -> None:
+    moments = Moments(POLL, 3)
+    moments.start(QUEUES)
+    moments.note("a", NOW + 1)
+    moments.all_told(answer({}), NOW, NOW + POLL)
+    assert next_of(moments) == NOW + 1
+
+
+def test_an_answer_that_was_cut_short_is_asked_for_again() -> None:
+    moments = made({"a": [NOW + 1, NOW + 1, NOW + 2], "b": [NOW + 2]})
+    for now, unsure in ((NOW + 1, []), (NOW + 2, ["a"])):
+        moments.claimed(list(moments.due(now)), now, moments.came)
+        assert moments.unsure(now, claimable=every, claimed=True) == unsure
+    moments.ask(["a"])
+    moments.told(["a"], answer({"a": [NOW + 4]}))
+    assert moments.unsure(NOW + 2, claimable=every, claimed=True) == []
+    assert next_of(moments, NOW + 2) == NOW + 4
+
+
+def test_a_question_that_failed_is_asked_again() -> None:
+    moments = made({"a": [NOW]})
+    moments.ask(moments.unsure(NOW, claimable=every, claimed=False))
+    assert moments.unsure(NOW, claimable=every, claimed=True) == ["a"]
+
+
+def test_others_may_have_claimed_what_is_due() -> None:
+    moments = made({"a": [NOW - 1, NOW + 5, NOW + 6], "b": [NOW + 8]})
+    assert moments.unsure(NOW, claimable=every, claimed=False) == ["a"]
+    moments.ask(["a"])
+    moments.told(["a"], answer({"a": [NOW + 6]}))
+    assert next_of(moments) == NOW + 6, "its earlier answer is out of date"
+
+
+def test_what_may_not_be_claimed_is_not_next() -> None:
+    moments = made({"a": [NOW - 1], "b": [NOW + 3]})
+    assert next_of(moments, claimable=other_than("a")) == NOW + 3
+    assert moments.unsure(NOW, claimable=other_than("a"), claimed=False) == []
+    assert next_of(moments) == NOW - 1, "once it may"
+
+
+def record(queue: str) -> Record:
+    return Record(queue, queue, 0, 0, None, None, "", 0, 0, "", "")
+
+
+def claims(*queues: str) -> list[QueueClaim]:
+    return [QueueClaim(Queue(name, static=name == "s"), 1, HELD) for name in queues]
+
+
+@pytest.mark.parametrize(
+    "asked, found, limit, exhausted",
+    [
+        ("abc", "ab", 3, "abc"),
+        ("abc", "b", 1, "a"),
+        ("asc", "s", 1, "as"),
+        ("sab", "sa", 2, "s"),
+        ("abc", "", 3, "abc"),
+    ],
+)
+def test_what_a_claim_has_looked_through(asked: str, found: str, limit: int, exhausted: str) -> None:
+    looked_into = exhausted_by(claims(*asked), [record(name) for name in found], limit)
+    assert "".join(queue.name for queue in looked_into) == exhausted
