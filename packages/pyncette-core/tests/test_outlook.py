@@ -153,6 +153,8 @@ def claims(*queues: str) -> list[QueueClaim]:
         ("asc", "s", 1, "as"),
         ("sab", "sa", 2, "s"),
         ("abc", "", 3, "abc"),
+        ("aabb", "ab", 2, "aa"),
+        ("aba", "ab", 2, ""),
     ],
 )
 def test_what_a_claim_has_looked_through(asked: str, found: str, limit: int, exhausted: str) -> None:

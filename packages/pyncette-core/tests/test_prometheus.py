@@ -79,7 +79,7 @@ async def test_all_families() -> None:
     assert found["pyncette_due_lag_seconds"] == {(): 0}
     assert found["pyncette_settlement_batch_size_count"][()] > 1
     operations = found["pyncette_repository_ops_total"]
-    assert operations[("operation", "claim"), ("task_name", "")] > 0
+    assert operations[("operation", "claim"), ("task_name", "static")] > 0, "nothing else was due then"
     assert operations[("operation", "swap"), ("task_name", "dynamic")] > 0
     assert found["pyncette_repository_ops_in_progress"] == dict.fromkeys(operations, 0)
     assert found["pyncette_repository_ops_duration_seconds_count"] == operations

@@ -185,6 +185,7 @@ class Coordinator:
         if crowded := [task for task in tasks if task.queue.name in self._shares.crowded]:
             self._shares.crowded -= await self._crowded.clear(crowded, self._clock.now())
         share = -(-limit // max(1, len(tasks)))
+        asks = bool(tasks) and limit > 0
         self._shares.begin()
         while tasks and limit > 0:
             try:
@@ -198,6 +199,9 @@ class Coordinator:
             room = room_left(limited, self.active.running_with(held))
             tasks = open_tasks((task for task in tasks if task.dynamic and task.queue.name in more), room)
             share = limit
+        if asks or held:
+            oldest = min((each.record.due_at for each in held), default=self._clock.now())
+            self._observers.claimed(count=len(held), lag=max(0, self._clock.now() - oldest) / 1_000_000)
         return held, bool(tasks) or limit <= 0 or cut
 
     async def _claim(

@@ -30,8 +30,8 @@ class _Due:
 class Moments:
     """When queues have something, up to the next question about all of them.
 
-    A moment that is no longer true costs a question or a claim in vain; one that is not known waits for the next
-    question about all queues.
+    A moment that is no longer true costs a question or a claim that comes back empty; one that is not known waits for
+    the next question about all queues.
 
     :ivar queues: of which something is to be known.
     :ivar asked_at: when all of them were asked; None if they were not.

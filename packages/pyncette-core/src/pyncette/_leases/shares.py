@@ -156,12 +156,10 @@ def exhausted_by(claims: Sequence[QueueClaim], found: Sequence[Record], limit: i
     if len(found) < limit:
         return [claim.queue for claim in claims]
     gave = {record.queue for record in found}
-    last = max(place for place, claim in enumerate(claims) if claim.queue.name in gave)
-    return [
-        claim.queue
-        for place, claim in enumerate(claims)
-        if place < last or (claim.queue.static and claim.queue.name in gave)
-    ]
+    last = next(place for place, claim in enumerate(claims) if claim.queue.name == found[-1].queue)
+    cut = {claim.queue.name for claim in claims[last:]}
+    queues = (claim.queue for claim in claims)
+    return [queue for queue in queues if queue.name not in cut or (queue.static and queue.name in gave)]
 
 
 def _by_queue(claims: Iterable[QueueClaim]) -> dict[str, list[QueueClaim]]:
