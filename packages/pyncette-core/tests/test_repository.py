@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from pyncette.memory import MemoryRepository
-from pyncette.record import QueueClaim, Record
-from pyncette.repository import CLAIM_ATTEMPTS
+from pyncette.record import Queue, QueueClaim, Record
+from pyncette.repository import CLAIM_ATTEMPTS, Remembered
 from pyncette.testing.contract.base import NOW, TASK, fresh, insert, numbered, want
 
 pytestmark = pytest.mark.anyio
@@ -46,3 +46,19 @@ async def test_who_always_loses_gives_up() -> None:
     await insert(repository, numbered(500))
     assert await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me") == []
     assert repository.looks == CLAIM_ATTEMPTS
+
+
+def test_what_was_made_of_the_same_queues_is_taken_again() -> None:
+    made: list[Sequence[Queue]] = []
+
+    def make(queues: Sequence[Queue]) -> int:
+        made.append(queues)
+        return len(queues)
+
+    remembered, queues, changing = Remembered(make), (TASK, TASK), [TASK]
+    made.clear()
+    assert [remembered.of(queues), remembered.of(queues), remembered.of(())] == [2, 2, 0]
+    assert made == [queues, ()]
+    assert remembered.of(changing) == 1
+    changing.append(TASK)
+    assert remembered.of(changing) == 2, "a list may have changed"

@@ -21,12 +21,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from . import lease
 from .errors import UnsupportedException
 from .findings import Finding
 from .record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
+
+T = TypeVar("T")
 
 CONTRACT_VERSION = 1
 """Grows when a backend that was written against the older interface would no longer be right."""
@@ -208,6 +210,32 @@ class Repository(ABC):
         see is reported as unknown, and raises nothing.
         """
         return []
+
+
+class Remembered(Generic[T]):
+    """What a backend makes of the queues that it is asked about.
+
+    An app asks about the same ones at each poll, and there may be thousands. It asks with the same tuple, so that what
+    was made of it the last time is taken again.
+    """
+
+    def __init__(self, make: Callable[[Sequence[Queue]], T]) -> None:
+        self._make = make
+        self._queues: Sequence[Queue] = ()
+        self._made: T = make(())
+
+    def knows(self, queues: Sequence[Queue]) -> bool:
+        """Whether these were the last ones."""
+        return queues is self._queues
+
+    def of(self, queues: Sequence[Queue]) -> T:
+        """What ``make`` returns for them."""
+        if self.knows(queues):
+            return self._made
+        made = self._make(queues)
+        if isinstance(queues, tuple):  # which stays as it is
+            self._queues, self._made = queues, made
+        return made
 
 
 class RepositoryFactory(Protocol):

@@ -38,8 +38,8 @@ class Outlook:
         self._moments = moments
         self._active = active
         self._asked = asked
-        self._paused: object = None  # the templates for which the queues were chosen
-        self._queues: Sequence[Queue] = ()
+        self._paused: Collection[str] | None = None  # the templates whose queues are left out
+        self._queues: tuple[Queue, ...] = ()
         self._served: dict[str, int] = {}  # the number of the last claim that each queue gave something to
         self._claims = 0
 
@@ -92,11 +92,11 @@ class Outlook:
         looked = await self._store.look(asked, (), after=after, until=moments.until, limit=moments.most)
         moments.told(queues, looked)
 
-    def _awake(self) -> Sequence[Queue]:
-        """Those whose template is not paused. The same list until that changes, as there may be thousands."""
+    def _awake(self) -> tuple[Queue, ...]:
+        """Those whose template is not paused: the same object until that changes, as there may be thousands."""
         paused = self._reading.control.paused
-        if self._paused is not paused:
-            self._queues = [task.queue for task in self.tasks.values() if task.template.queue.name not in paused]
+        if self._paused != paused:
+            self._queues = tuple(task.queue for task in self.tasks.values() if task.template.queue.name not in paused)
             self._paused = paused
         return self._queues
 

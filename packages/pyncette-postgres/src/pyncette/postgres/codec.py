@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyncette.errors import RecordRefusedException
-from pyncette.record import Change, QueueClaim, Record, Ref
+from pyncette.record import Change, Queue, QueueClaim, Record, Ref
 
 from .errors import LARGEST_SPEC, largest
 
@@ -113,3 +113,10 @@ def by_queue(queues: Sequence[str] | None, moments: Sequence[int] | None) -> dic
     for queue, moment in zip(queues or (), moments or (), strict=True):
         found.setdefault(queue, []).append(moment)
     return found
+
+
+def dynamic_and_static(queues: Sequence[Queue]) -> tuple[str, list[str]]:
+    """The names of either kind; the dynamic ones as the text of an array: the driver would look at each name each time
+    that it sends them."""
+    quoted = (queue.name.replace("\\", "\\\\").replace('"', '\\"') for queue in queues if not queue.static)
+    return "{" + ",".join(f'"{name}"' for name in quoted) + "}", [queue.name for queue in queues if queue.static]

@@ -26,9 +26,9 @@ from pyncette.record import (
     Swap,
     end_of_prefix,
 )
-from pyncette.repository import Repository
+from pyncette.repository import Remembered, Repository
 
-from .codec import MOST_ROWS, batches, by_queue, claim_columns, read_columns, record, swap_columns
+from .codec import MOST_ROWS, batches, by_queue, claim_columns, dynamic_and_static, read_columns, record, swap_columns
 from .connection import Server, connected
 from .diagnosis import diagnose
 from .places import Places
@@ -54,6 +54,7 @@ class PostgresRepository(Repository):
         self._settings = settings
         self._queries = queries
         self._places = Places()
+        self._names = Remembered(dynamic_and_static)
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         found: list[Record | None] = [None] * len(refs)
@@ -123,8 +124,7 @@ class PostgresRepository(Repository):
         limit: int = 1,
     ) -> Look:
         since = LEAST if after is None else after + 1
-        dynamic = [queue.name for queue in queues if not queue.static]
-        static = [queue.name for queue in queues if queue.static]
+        dynamic, static = self._names.of(queues)
         rows = await self._database.fetch(self._queries.look, dynamic, static, since, *read_columns(refs), until, limit)
         records: list[Record | None] = [None] * len(refs)
         next_ready, now, soon, moments = rows[0][:4]

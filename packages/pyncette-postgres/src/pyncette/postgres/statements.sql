@@ -140,7 +140,7 @@ LIMIT $6
 -- near are looked into further.
 WITH first AS MATERIALIZED (
     SELECT w.queue, r.ready_at
-    FROM unnest($1::text[]) AS w (queue)
+    FROM unnest($1::text::text[]) AS w (queue)
     CROSS JOIN LATERAL (
         SELECT t.ready_at
         FROM {table} AS t

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pyncette.record import HELD, Queue, Ref
 
@@ -58,8 +58,8 @@ class Question:
         return Call(scripts.LOOK, self.slot, asked, arguments, len(arguments))
 
 
-def questions(keys: Keys, queues: Sequence[Queue], refs: Sequence[Ref]) -> list[Question]:
-    """One for each slot concerned; if there is none, one that is about the time alone."""
+def by_slot(keys: Keys, queues: Sequence[Queue]) -> dict[int, Question]:
+    """The part of the questions that is about queues."""
     slots: dict[int, Question] = {}
 
     def at(slot: int) -> Question:
@@ -73,6 +73,15 @@ def questions(keys: Keys, queues: Sequence[Queue], refs: Sequence[Ref]) -> list[
             question = at(named.slot)
             question.names.append(queue.name)
             question.ready.append(named.ready)
+    return slots
+
+
+def questions(keys: Keys, about: Mapping[int, Question], refs: Sequence[Ref]) -> list[Question]:
+    """One for each slot concerned; if there is none, one that is about the time alone.
+
+    :param about: what :func:`by_slot` gave, which stays as it is.
+    """
+    slots = {slot: replace(question, reads=[]) for slot, question in about.items()}
     for batch in batches.reads(keys, refs):
-        at(batch.slot).reads.append(batch)
+        slots.setdefault(batch.slot, Question(batch.slot)).reads.append(batch)
     return list(slots.values()) or [Question(keys.static.slot)]

@@ -7,12 +7,13 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pyncette.errors import RepositoryException
 from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
-from pyncette.repository import Repository
+from pyncette.repository import Remembered, Repository
 from redis.exceptions import OutOfMemoryError
 
 from . import batches, codec, looks, scripts
@@ -49,6 +50,7 @@ class RedisRepository(Repository):
         self._said_at = -math.inf
         self._registered: set[str] = set()
         self._run_log = RunLog(client, keys)
+        self._asked = Remembered(partial(looks.by_slot, keys))
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         await self._admit(ref.queue for ref in refs if not ref.static)
@@ -116,9 +118,10 @@ class RedisRepository(Repository):
         limit: int = 1,
     ) -> Look:
         """In a cluster the time is read if the slot of the static tasks is asked anyway."""
-        await self._admit(each.name for each in queues if not each.static)
+        if not self._asked.knows(queues):
+            await self._admit(each.name for each in queues if not each.static)
         await self._admit(ref.queue for ref in refs if not ref.static)
-        questions = looks.questions(self._keys, queues, refs)
+        questions = looks.questions(self._keys, self._asked.of(queues), refs)
         replies = await self._client.each([question.call(self._keys, after, until, limit) for question in questions])
         for question, reply in zip(questions, replies, strict=True):
             if question.reads and isinstance(reply, RepositoryException):
