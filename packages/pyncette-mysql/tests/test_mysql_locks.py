@@ -191,9 +191,10 @@ async def test_reads_are_bounded(store: Store, analyzed: bool) -> None:
             ("scan ready after", made.scan_ready(Queue("big"), LEAST, HELD, (NOW - 50, "big:000000"), 50), 52, 0),
             ("count", made.count(Queue("big"), LEAST, HELD, 100), 101, 0),
             ("queues", made.queues(None, 10), 40, 0),
-            ("next", ";".join(made.next_ready(many, None, LEAST)), 650, 0),
-            ("next after", ";".join(made.next_ready(many, NOW, LEAST)), 650, 0),
-            ("next of one", ";".join(made.next_ready([Queue("big")], NOW, LEAST)), 1, 0),
+            ("next", ";".join(made.next_ready(many, None, LEAST)), 650, 310),  # MariaDB sorts one for each queue
+            ("next after", ";".join(made.next_ready(many, NOW, LEAST)), 650, 310),
+            ("next of one", ";".join(made.next_ready([Queue("big")], NOW, LEAST)), 1, 1),
+            ("soon", made.soon([Queue("big")], None, NOW + SIZE, 50), 51, 0),
             ("ready claims", made.ready_claims(claims, NOW), 650, 0),
             ("no ready claims", made.ready_claims(claims, NOW - SIZE), 650, 0),
             # The records that are taken are read to be picked, to be written, and to be returned.
