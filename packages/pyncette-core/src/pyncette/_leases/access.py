@@ -15,7 +15,7 @@ from pyncette.bridge import CANCEL_GRACE, completed
 from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException
 from pyncette.observer import Observers
-from pyncette.record import Change
+from pyncette.record import Change, Record
 
 from .control import ControlReading
 from .store import Store
@@ -67,7 +67,7 @@ class InTransaction(Batching):
     _tries = 0
     _gives_up_at: float | None = None
 
-    def __init__(self, transaction: object, store: Store, clock: Clock, on_stored: Callable[[int], None]) -> None:
+    def __init__(self, transaction: object, store: Store, clock: Clock, on_stored: Callable[[Record], None]) -> None:
         super().__init__(store, clock, on_stored)
         self._transaction = transaction
 
