@@ -4,7 +4,7 @@ Both contracts run on both event loops in memory. Each store passes the whole co
 event loop, which a hash chooses. Each test of the contract of apps runs on two of the four quick stores, on one event
 loop each, and a quarter of them on DynamoDB: core is the same there as in memory, the drivers are the same as below the
 contract of repositories, and what remains is how they meet. A variant of a store, such as another make of its server,
-passes the contract of repositories on asyncio.
+passes half of the contract of repositories, on asyncio.
 `--thorough` runs all, and so does every night.
 `--narrow` is for versions of Python and of dependencies other than the usual: the contract of apps runs in memory only,
 a third of that of repositories on each store, and what follows from our own code, or from a server, whatever the
@@ -25,14 +25,26 @@ from tests.distribution import ONE_BY_ONE
 LOOPS = ("asyncio", "trio")
 QUICK = ("TestSqliteFile", "TestRedisContract", "TestPostgres", "TestMySQLContract")
 """Stores of which each test of the contract of apps runs on two."""
-SLOW = {"TestDynamoDBContract": 4, "TestFile": 4}
-"""Stores that run one of so many tests of the contract of apps: a test there takes a second of a processor. The second
-is the one of docs/writing_a_backend.md."""
+SLOW = {"TestDynamoDBContract": 4, "TestLagging": 4, "TestFile": 4}
+"""Stores that run one of so many tests of the contract of apps: a test there takes a second of a processor, or asks
+little that is not asked elsewhere. The last is the one of docs/writing_a_backend.md."""
+VARIANTS = 2
+"""They run one of so many tests of the contract of repositories."""
 ON_ONE_LOOP = frozenset(
     f"test_{name}"
-    for name in ("backlog", "herd", "histories", "killed_workers", "model", "month", "partition_turns", "shares")
+    for name in (
+        "backlog",
+        "herd",
+        "histories",
+        "killed_workers",
+        "main",
+        "model",
+        "month",
+        "partition_turns",
+        "shares",
+    )
 )
-"""Modules of core whose tests are long and in virtual time: each on one event loop, which a hash chooses."""
+"""Modules of core whose tests are long: each on one event loop, which a hash chooses."""
 EXAMPLES = 15
 """Of a property in the contracts, instead of the number that authors of backends get."""
 WAITING_SECONDS = 600
@@ -41,13 +53,14 @@ ON_A_SERVER = ("plans", "places", "contention", "races", "locks", "capacity", "b
 STORED = ("damage", "diagnosis", "upgrade", "mysql_migrations")
 SHOWN = ("page", "screens", "browser")
 OF_PROCESSES = ("cli_run", "cli_cores", "cli_operations", "sqlite_running", "dynamodb_writes")
-COMPUTED = ("transitions", "backward", "month")
+COMPUTED = ("transitions", "month")
 SAME_ON_ALL_VERSIONS = (*ON_A_SERVER, *STORED, *SHOWN, *OF_PROCESSES, *COMPUTED)
 """Ends of names of modules; what is left covers the pure modules."""
 NARROW = 3
 """With ``--narrow`` a store runs one of so many tests of the contract of repositories."""
+ELSEWHERE = 30
+"""Of a property elsewhere, instead of hypothesis' 100; these with ``--narrow``, as it is asked for coverage."""
 THOROUGH = 600
-"""Of a property elsewhere, instead of hypothesis' 100."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +76,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     from hypothesis import HealthCheck, settings
 
-    examples = THOROUGH if config.option.thorough else settings().max_examples
+    usual = settings().max_examples if config.option.narrow else ELSEWHERE
+    examples = THOROUGH if config.option.thorough else usual
     slow = [HealthCheck.too_slow]  # on a busy machine an example may take its time
     settings.register_profile(
         "suite", parent=settings.default, deadline=None, suppress_health_check=slow, max_examples=examples
@@ -87,11 +101,14 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     option, store = collector.config.option, collector.obj.__name__
     if not name.startswith("test_"):
         return None
-    if option.narrow:
-        is_chosen = not is_of_apps(name) and zlib.crc32(f"{store}.{name}".encode()) % NARROW == 0
+    is_variant = collector.get_closest_marker("variant") is not None
+    if option.thorough:
+        is_chosen = True
+    elif is_of_apps(name):
+        is_chosen = not option.narrow and not is_variant and runs_on(store, name)
     else:
-        is_chosen = runs_on(store, name) and not collector.get_closest_marker("variant")
-        is_chosen = is_chosen or option.thorough or not is_of_apps(name)
+        share = NARROW if option.narrow else VARIANTS if is_variant else 1
+        is_chosen = zlib.crc32(f"{store}.{name}".encode()) % share == 0
     return None if is_chosen else []
 
 
