@@ -18,7 +18,7 @@ from devtool.wheels import CleanEnvironment, build
 
 # Public types must be known to the last symbol; `--ignoreexternal` leaves out what a driver without types lacks.
 VERIFY = ("--verifytypes", "pyncette", "--ignoreexternal")
-# The example of a backend is a distribution of its own, which nothing installs here.
+# The example of a backend is a separate distribution, which nothing installs here.
 SETTINGS = {
     "typeCheckingMode": "standard",
     "include": ["examples", "calls"],

@@ -230,7 +230,7 @@ def idle(version: Version, storage: Storage, count: int) -> Figures:
 
 
 def without_scheduler(storage: Storage, worker: str, count: int) -> Figures:
-    """Records claimed and settled by our storage, or by its driver ("storage", "driver"), in a process of its own."""
+    """Records claimed and settled by our storage, or by its driver ("storage", "driver"), in a separate process."""
     job = {"storage": storage.backend, "options": storage.options(), "worker": worker, "count": count}
     command = [sys.executable, "-m", "tests.benchmarks.ceilings", json.dumps(job)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,4 +1,4 @@
-"""One worker whose calls to the storage are counted, in a process of its own.
+"""One worker whose calls to the storage are counted, in a separate process.
 
 Argument: a JSON object that describes a :class:`Job`. Says "ready" once its loop has begun, begins at the moment that a
 line on standard input gives, in seconds since the epoch, and says what it has measured, as JSON.

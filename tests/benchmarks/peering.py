@@ -1,6 +1,6 @@
 """Measures other schedulers and queues alongside this one: the same jobs, which do nothing, on one server, in one run.
 
-Each runs in an environment of its own, set up as its documentation advises for speed. ``burst``: all jobs are overdue;
+Each runs in a separate environment, set up as its documentation advises for speed. ``burst``: all jobs are overdue;
 ``spread``: 200 are due over ten seconds.
 """
 

@@ -35,7 +35,7 @@ THIS = Version("this", sys.executable)
 
 @functools.cache
 def baseline() -> Version:
-    """1.1.0, in an environment of its own that is made if there is none."""
+    """1.1.0, in a separate environment that is made if there is none."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyncette-benchmarks" / "1.1.0"
     python = cache / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not (cache / "complete").exists():

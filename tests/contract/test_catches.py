@@ -36,7 +36,7 @@ CAUGHT = [
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[str]]:
-    """How the tests end, run by pytest in a process of its own: the tags of the JUnit report by class and test."""
+    """How the tests end, run by pytest in a separate process: the tags of the JUnit report by class and test."""
     report = tmp_path_factory.mktemp("report") / "report.xml"
     files = [f"{module.__name__.replace('.', '/')}.py" for module in MODULES]
     options = ["-q", "-p", "no:cacheprovider", "-p", "tests.contract.caught", f"--junitxml={report}"]

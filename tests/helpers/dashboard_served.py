@@ -1,4 +1,4 @@
-"""A dashboard that is really served, in a thread of its own, and a real browser that looks at it."""
+"""A dashboard that is really served, in a separate thread, and a real browser that looks at it."""
 
 from __future__ import annotations
 

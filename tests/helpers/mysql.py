@@ -1,4 +1,4 @@
-"""What the tests of the MySQL storage look at it with: a table of their own, and a proxy that loses connections."""
+"""What the tests of the MySQL storage look at it with: a separate table, and a proxy that loses connections."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Store:
         return len({number for (number,) in rows} & await self.own_connections())
 
     async def ask(self, script: str) -> Rows:
-        """The rows of the last statement of a script, on a connection of its own."""
+        """The rows of the last statement of a script, on a separate connection."""
         async with self.connect() as connection:
             return (await self.send(connection, script))[-1]
 

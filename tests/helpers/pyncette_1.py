@@ -1,6 +1,6 @@
 """Tables that Pyncette 1.1.0 has made, with what it had stored in them.
 
-Taken from runs of that release with ``pyncette==1.1.0`` and its drivers in an environment of its own: an app with one
+Taken from runs of that release with ``pyncette==1.1.0`` and its drivers in a separate environment: an app with one
 task and two instances of a dynamic task ran for three seconds, and ``SHOW CREATE TABLE``, ``pg_indexes`` and
 ``sqlite_master`` told what was there then. ``{table}`` is the table's name.
 """

@@ -1,4 +1,4 @@
-"""Everything is built once; each test gets an environment of its own."""
+"""Everything is built once; each test gets a separate environment."""
 
 import sys
 from collections.abc import Callable

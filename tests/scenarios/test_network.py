@@ -53,7 +53,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
 
 @pytest.fixture
 def network(server: Server) -> Iterator[Network]:
-    """On an event loop of its own, in a thread, so that it serves apps on asyncio and on trio."""
+    """On a separate event loop, in a thread, so that it serves apps on asyncio and on trio."""
     with (
         start_blocking_portal("asyncio") as portal,
         portal.wrap_async_context_manager(Network(server.host, server.port)) as network,

@@ -35,7 +35,7 @@ Report = tuple[str, str | None, str | None]
 
 
 class Keeper:
-    """Keeps servers for others, who tell it what to do; a process of its own in the background."""
+    """Keeps servers for others, who tell it what to do; a separate process in the background."""
 
     def __init__(self) -> None:
         self.pool = Pool()

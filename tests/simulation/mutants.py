@@ -1,6 +1,6 @@
 """Puts faults into core, each alone, and sees that the simulation finds it.
 
-A mutant is a process of its own, in which one module of core is imported with one change.
+A mutant is a separate process, in which one module of core is imported with one change.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Verdict:
 
 
 def judge(mutant: Mutant) -> Verdict:
-    """Run seeds in a process of its own until one finds the fault."""
+    """Run seeds in a separate process until one finds the fault."""
     began = time.monotonic()
     command = [sys.executable, "-m", __name__, str(MUTANTS.index(mutant))]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

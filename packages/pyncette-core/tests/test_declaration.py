@@ -338,7 +338,7 @@ def test_upcoming() -> None:
     after = datetime.datetime(2026, 3, 28, 12, tzinfo=datetime.UTC)
     runs = task.upcoming(after)
     assert [next(runs).isoformat() for _ in range(2)] == ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]
-    with pytest.raises(ValueError, match="no schedule of its own"):
+    with pytest.raises(ValueError, match="no schedule itself"):
         Pyncette().dynamic_task()(body).upcoming()
 
 

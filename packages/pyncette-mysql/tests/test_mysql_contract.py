@@ -43,7 +43,7 @@ async def caller(server: Server, **options: Any) -> AsyncIterator[Caller]:
 
 
 def on(server: Server) -> Factory:
-    """Clients of a table of their own."""
+    """Clients of a separate table."""
     return partial(
         mysql_repository,
         mysql_host=server.host,

@@ -188,7 +188,7 @@ def test_a_transaction_that_can_not_write(site: Site, postgres_server: Server, s
 
 
 def test_many_views_at_once(site: Site, postgres_server: Server) -> None:
-    """Eight threads, each with a connection of its own; a third of the requests fails."""
+    """Eight threads, each with a separate connection; a third of the requests fails."""
 
     def requests(thread: int) -> None:
         with psycopg.connect(postgres_server.url) as connection:

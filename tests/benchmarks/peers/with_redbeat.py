@@ -1,4 +1,4 @@
-"""Celery with RedBeat: beat in a process of its own, and a worker that executes tasks in its own."""
+"""Celery with RedBeat: beat in a separate process, and a worker that executes tasks in its own."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class EtcdRepository(Repository):
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         """Read what is stored, compare revisions here, and write on the condition that nothing was written meanwhile.
 
-        Each change is a transaction of its own; as many as etcd takes travel in one request."""
+        Each change is a separate transaction; as many as etcd takes travel in one request."""
         for change in changes:
             _check_size(change)
         found = await self._entries([change.ref for change in changes])

@@ -107,7 +107,7 @@ def _from_elsewhere(name: str) -> click.Command:
         command: click.Command = point.load()
         return command
     raise Failure(
-        f"The {name} is a distribution of its own, which is not installed.",
+        f"The {name} is a separate distribution, which is not installed.",
         Status.USAGE,
         f'Install it: pip install "pyncette[{name}]>=2"',
     )

@@ -115,7 +115,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def with_context(target: Target, work: Callable[[PyncetteContext], Awaitable[T]]) -> T:
-    """What ``work`` returns, in an event loop of its own."""
+    """What ``work`` returns, in a separate event loop."""
 
     async def opened() -> T:
         async with target.open() as context:

@@ -1,7 +1,7 @@
 """Runs a repository whose driver speaks only asyncio for an app that runs on trio.
 
-The repository is opened, used and closed inside one asyncio event loop in a thread of its own. Every call crosses to it
-once, and back once, without a thread of its own: what crosses is a batch, so that the cost of a crossing is shared by
+The repository is opened, used and closed inside one asyncio event loop in a separate thread. Every call crosses to it
+once, and back once, without a separate thread: what crosses is a batch, so that the cost of a crossing is shared by
 all of its records.
 """
 

@@ -103,7 +103,7 @@ class _Question:
             answer = self._asked
             if answer is None or answer.done():
                 answer = self._asked = Future()
-                # Handing the question over waits for the event loop, without a limit: a thread of its own does that.
+                # Handing the question over waits for the event loop, without a limit: a separate thread does that.
                 arguments = [self._portal, self._handler, self._app_context, answer]
                 threading.Thread(target=_ask, args=arguments, name=__name__, daemon=True).start()
         try:

@@ -131,7 +131,7 @@ class Dashboard:
             raise Unreachable(str(e) or "it could not be opened in time") from e
 
     async def _stay_open(self, started: asyncio.Future[None]) -> None:
-        """In a task of its own, as what opens a storage has to close it."""
+        """In a separate task, as what opens a storage has to close it."""
         try:
             async with self.opened():
                 started.set_result(None)

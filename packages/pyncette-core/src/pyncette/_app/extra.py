@@ -254,7 +254,7 @@ class OnDemand:
         occurrence, its attempts and the moment of its retry wait until the run has ended.
 
         :param task: the static task; a concrete instance; or the template, with ``instance_name``. With
-            ``task.with_args(…)``, you give this run arguments of its own.
+            ``task.with_args(…)``, you give this run its own arguments.
         :param args: arguments of this run only; they override those of the instance.
         :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`. A run of a
             paused template, or of an instance that is held, changes a record that all triggers of such runs and all

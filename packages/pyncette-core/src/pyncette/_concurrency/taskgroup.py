@@ -38,9 +38,9 @@ class LoopTaskGroup(ABC):
 
     @abstractmethod
     def start_soon(self, task: Awaitable[None], *, uses_threads: bool = False) -> None:
-        """Run ``task`` in a task of its own, with a copy of the caller's context variables.
+        """Run ``task`` in a separate task, with a copy of the caller's context variables.
 
-        A scope costs half as much as a task. One that has a cancel scope of its own, around all that it does, shows it
+        A scope costs half as much as a task. One that has its own cancel scope, around all that it does, shows it
         as its attribute ``scope``, and gets no other one.
 
         :param uses_threads: whether it calls worker threads. On asyncio anyio keeps idle ones for the tasks that

@@ -24,7 +24,7 @@ def may_be_superseded(policies: Policies) -> bool:
 
 
 def needs_scope(policies: Policies) -> bool:
-    """Whether an execution needs a cancel scope of its own: it may be cut short, or is cancelled with its lease."""
+    """Whether an execution needs its own cancel scope: it may be cut short, or is cancelled with its lease."""
     return policies.timeout is not None or policies.overlap is Overlap.CANCEL or policies.heartbeat == "cancel"
 
 

@@ -105,7 +105,7 @@ class Executions:
         self.deadlines = Deadlines(clock, self.timed_out, coordinator.pauses)
 
     async def execute_in(self, scope: anyio.CancelScope, held: HeldLease) -> None:
-        """As :meth:`execute`, within a cancel scope of its own."""
+        """As :meth:`execute`, within its own cancel scope."""
         with scope:
             await self.execute(held, scope)
 

@@ -18,7 +18,7 @@ BLOCKED = 2.0
 
 
 class Watchdog:
-    """Looks at the steps of executions from a thread of its own, which a blocked event loop can't keep from that.
+    """Looks at the steps of executions from a separate thread, which a blocked event loop can't keep from that.
 
     :ivar step: the execution that is between two awaits, with the time of :func:`time.monotonic` at which it continued;
         None while there is none. Set by the event loop, read by the thread.

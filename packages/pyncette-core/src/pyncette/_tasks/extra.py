@@ -3,7 +3,7 @@
 The field ``extra`` of the state holds, each if there is any:
 
 =========  ===========================================================================================================
-``run``    the run that is current: id, moment, arguments of its own, what caused it. The record's ``attempt`` and
+``run``    the run that is current: id, moment, its own arguments, what caused it. The record's ``attempt`` and
            ``ready_at``, and ``now`` in the state, are about it
 ``waits``  the same three of the scheduled occurrence meanwhile
 ``asked``  runs that wait for their turn, oldest first

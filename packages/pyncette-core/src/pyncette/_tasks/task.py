@@ -178,7 +178,7 @@ class Task(Generic[P]):
 
     @property
     def queues(self) -> Sequence[Task]:
-        """The tasks that have a queue of their own: the partitions of a partitioned task, otherwise the task itself."""
+        """The tasks that have their own queue: the partitions of a partitioned task, otherwise the task itself."""
         return (self,)
 
     @property
@@ -342,7 +342,7 @@ class Task(Generic[P]):
         :raises ValueError: the task is a template without a schedule.
         """
         if self._schedule is None:
-            raise ValueError(f"{self.name!r} has no schedule of its own; ask one of its instances.")
+            raise ValueError(f"{self.name!r} has no schedule itself; ask one of its instances.")
         return upcoming_of(self._schedule, after)
 
     async def __call__(self, context: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:

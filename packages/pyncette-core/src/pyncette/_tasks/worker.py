@@ -28,7 +28,7 @@ FURTHER_RENEWAL = 20 * RENEWAL
 """The same of a record with further names of tasks, which stay what they are."""
 
 MOST_TASKS = 1000
-"""How many names a record holds; further ones are in records of their own, which are not written as often."""
+"""How many names a record holds; further ones are in separate records, which are not written as often."""
 
 
 _KINDS: dict[str, Kind] = {kind[0]: kind for kind in get_args(Kind)}

@@ -213,7 +213,7 @@ class Supply:
             self._static.update((entry.ref.key, entry) for entry in entries)
 
     async def _load_static(self) -> list[Entry]:
-        """All static tasks are at one place, and each is a queue of its own, so that it takes all that are ready."""
+        """All static tasks are at one place, and each is a separate queue, so that it takes all that are ready."""
         found: dict[str, Entry] = {}
         while not self._static_pages.exhausted:
             await self._static_pages.fetch(None)

@@ -112,7 +112,7 @@ class Database(Server):
         self.where = where
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """Run one statement, which is a transaction of its own, and return its rows.
+        """Run one statement, which is a separate transaction, and return its rows.
 
         :raises RepositoryException: as :func:`~pyncette.postgres.errors.translated` has it.
         """

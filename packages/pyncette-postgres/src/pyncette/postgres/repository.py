@@ -42,7 +42,7 @@ from .transaction import borrow
 class PostgresRepository(Repository):
     """Task instances in one table of a PostgreSQL database.
 
-    Each method sends one statement, which is a transaction of its own (a batch of more than 5,000 records, or with
+    Each method sends one statement, which is a separate transaction (a batch of more than 5,000 records, or with
     more than 16 million characters of arguments, takes several). Deadlocks and serialization failures, after which
     nothing was applied, are tried again.
     """

@@ -159,7 +159,7 @@ def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence
 
 
 async def _change(connection: Any, schema: Schema, where: str, *, finish: bool) -> None:
-    """Make the table or bring it up to date: step by step, each in a transaction of its own, one process at a time."""
+    """Make the table or bring it up to date: step by step, each in a separate transaction, one process at a time."""
     try:
         while await _step(connection, schema, where, finish=finish):
             pass

@@ -42,7 +42,7 @@ def connecting(options: Mapping[str, Any], timeout: float, host: str, port: int)
 
 
 class Node:
-    """Several calls may be under way at the same time, each on a connection of its own.
+    """Several calls may be under way at the same time, each on a separate connection.
 
     The driver's own retries and timeouts are off: a write must not be repeated by it, and one deadline covers all of a
     call: waiting for a connection, connecting, sending, and all replies.

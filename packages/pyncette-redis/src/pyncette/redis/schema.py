@@ -1,6 +1,6 @@
 """A namespace: whose data it is, and which format that has.
 
-The format stands in a key of its own, the marker, as text that people can read and restore.
+The format stands in a separate key, the marker, as text that people can read and restore.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _STEPS = 10_000
 
 
 def diagnose(settings: Settings, connection: sqlite3.Connection) -> list[Finding]:
-    """All checks, on a connection of their own."""
+    """All checks, on a separate connection."""
     found = [Finding("server", "ok", f"SQLite {sqlite3.sqlite_version}"), _integrity(settings, connection)]
     stored = stored_format(settings, connection.cursor(), f"Table {settings.table!r} in {settings.database!r}")
     if stored is not None:

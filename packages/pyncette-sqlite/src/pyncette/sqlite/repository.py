@@ -37,7 +37,7 @@ class SqliteRepository(Repository):
     """Records in one table.
 
     Each call is one crossing to a connection's thread, and each call that writes is one transaction, which is on the
-    disk when the call returns. Reading has a connection of its own where the database is a file: so it does not wait
+    disk when the call returns. Reading has a separate connection where the database is a file: so it does not wait
     for the disk, nor for other processes that write.
     """
 
@@ -108,7 +108,7 @@ class SqliteRepository(Repository):
         return _InTransaction(self._statements, writer=self._writer, reader=self._reader, borrowed=connection)
 
     async def diagnose(self) -> list[Finding]:
-        """On a connection of its own where the database is a file, so that nothing waits for it."""
+        """On a separate connection where the database is a file, so that nothing waits for it."""
         settings = self._statements.settings
         look = partial(diagnose, settings)
         if settings.in_memory:

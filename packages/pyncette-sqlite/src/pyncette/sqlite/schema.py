@@ -1,6 +1,6 @@
 """The table: which format it has, and how it is made or brought up to date.
 
-The numbers of each table's format are in a table of their own, :data:`~pyncette.sqlite.settings.VERSIONS_TABLE`. SQLite
+The numbers of each table's format are in a separate table, :data:`~pyncette.sqlite.settings.VERSIONS_TABLE`. SQLite
 changes tables within transactions, so a step is done together with its number, or not at all.
 """
 

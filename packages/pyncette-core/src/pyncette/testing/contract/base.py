@@ -310,7 +310,7 @@ class ContractBase:
     async def for_all(
         self, values: SearchStrategy[_T], body: Callable[[_T], Coroutine[Any, Any, None]], *, max_examples: int
     ) -> None:
-        """Run ``body`` in this event loop for many values. Hypothesis searches in a thread of its own meanwhile."""
+        """Run ``body`` in this event loop for many values. Hypothesis searches in a separate thread meanwhile."""
 
         @settings(
             max_examples=max_examples,

@@ -1,4 +1,4 @@
--- The log of runs, a table of its own, so that it keeps no claim waiting whatever its size.
+-- The log of runs, a separate table, so that it keeps no claim waiting whatever its size.
 CREATE TABLE IF NOT EXISTS {runs} (
     ended_at BIGINT NOT NULL,
     id VARBINARY(255) NOT NULL,

@@ -19,10 +19,10 @@ CREATE TABLE {table} (
 -- would take it for finding one by its key as well, and stay with that when there are millions.
 CREATE INDEX {ready_index} ON {table} (queue, ready_at, key) WHERE ready_at < 9223372036854775807;
 
--- Static tasks, each of which is a queue of its own.
+-- Static tasks, each of which is a separate queue.
 CREATE INDEX {static_index} ON {table} (ready_at) WHERE queue = key;
 
--- The log of runs, a table of its own, so that it keeps no claim waiting whatever its size. Most runs succeed, so those
+-- The log of runs, a separate table, so that it keeps no claim waiting whatever its size. Most runs succeed, so those
 -- that did not have indexes of their own.
 CREATE TABLE IF NOT EXISTS {runs} (
     ended_at bigint NOT NULL,

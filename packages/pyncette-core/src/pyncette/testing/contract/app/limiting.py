@@ -152,7 +152,7 @@ class LimitContract(AppBase):
         assert (limited_at, bench.log.at("other:x"), bench.log.most_running) == ([0, 10, 20], [5], 1)
 
     async def test_jitter(self, bench: Bench) -> None:
-        """Each instance starts later by an offset of its own, which is always the same."""
+        """Each instance starts later by its own offset, which is always the same."""
         app = bench.app()
         template = app.dynamic_task(name="template", jitter=duration(30))(bench.log.note)
         names = [str(number) for number in range(20)]
