@@ -2,6 +2,7 @@
 
     pip install -r tests/mutation/requirements.txt
     python -m tests.mutation lease
+    python -m tests.mutation lease 1      # one process
 
 works on a copy of core, and fails if a mutant survives that `survivors.json` does not list with its reason.
 """
@@ -42,7 +43,7 @@ settings.load_profile("mutation")
 ALIVE = ("survived", "no tests", "suspicious")
 
 
-def main(module: str) -> int:
+def main(module: str, processes: str = "2") -> int:
     path, tests = TESTS[module]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
@@ -50,6 +51,7 @@ def main(module: str) -> int:
         (copy / "tests").mkdir()
         for test in tests:
             shutil.copy(CORE / "tests" / test, copy / "tests")
+        shutil.copy(HERE.parent / "running.py", copy / "tests")
         (copy / "tests" / "conftest.py").write_text(PROFILE)
         (copy / "setup.cfg").write_text(
             "[mutmut]\nuse_git_change_detection=false\n"
@@ -57,11 +59,11 @@ def main(module: str) -> int:
             "pytest_add_cli_args=\n    --import-mode=importlib\n    -o\n    anyio_mode=auto\n"
             f"pytest_add_cli_args_test_selection=\n    {'    '.join(f'tests/{test}' + chr(10) for test in tests)}"
         )
-        subprocess.run(["mutmut", "run"], cwd=copy, check=True)
+        subprocess.run(["mutmut", "run", "--max-children", processes], cwd=copy, check=True)
         listed = subprocess.run(["mutmut", "results"], cwd=copy, check=True, capture_output=True, text=True).stdout
         results = dict(line.strip().split(": ") for line in listed.splitlines() if ": " in line)
         alive = [name for name, result in results.items() if result in ALIVE]
-        known = json.loads((HERE / "survivors.json").read_text())
+        known = json.loads((HERE / "survivors.json").read_text(encoding="utf-8"))
         unknown = [name for name in alive if name not in known]
         for name in unknown:
             subprocess.run(["mutmut", "show", name], cwd=copy, check=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyncette import Context, Pyncette, Task
-from pyncette._leases.shares import Shares, admitted, is_behind
+from pyncette._leases.shares import Shares, admitted, is_behind, open_tasks, room_left
 from pyncette._lifecycle.queueing import LATE, RECENT, to_backlog
 from pyncette._tasks.state import Attempts, State
 from pyncette.record import HELD, LEAST, Change, QueueClaim, Record
@@ -48,6 +48,25 @@ class Claims:
 
 def parts(claims: Sequence[QueueClaim]) -> list[tuple[str, int, tuple[int, int]]]:
     return [(claim.queue.name, claim.limit, (claim.since, claim.before)) for claim in claims]
+
+
+def test_room_is_what_the_limit_leaves() -> None:
+    app = Pyncette()
+    limited = [app.dynamic_task(name=name, concurrency=3)(body) for name in "abc"]
+    room = room_left([*limited, app.dynamic_task(name="free")(body)], {"a": 1, "b": 3, "free": 7})
+    assert room == {"a": 2, "b": 0, "c": 3}
+
+
+@pytest.mark.parametrize("room, names", [({}, "abc"), ({"a": 0, "b": 1}, "bc"), ({"a": 1, "b": 0, "c": -1}, "a")])
+def test_tasks_without_room_are_left_out(room: dict[str, int], names: str) -> None:
+    app = Pyncette()
+    tasks: list[Task] = [app.dynamic_task(name=name)(body) for name in "abc"]
+    assert [task.canonical_name for task in open_tasks(tasks, room)] == list(names)
+
+
+@pytest.mark.parametrize("behind", ["", "a"])
+def test_claims_end_with_the_lease(behind: str) -> None:
+    assert {claim.locked_until for claim in Claims(behind=behind).ask(2)} == {END}
 
 
 def test_a_queue_that_is_on_time_is_asked_once() -> None:
@@ -98,7 +117,7 @@ def test_a_side_that_is_full_promises_more(recent: int, old: int, more: bool) ->
 
 def test_concurrency_limits_what_is_claimed() -> None:
     room = {"a": 3, "b": 0}
-    assert parts(Claims(limited="ab").ask(10, "ab", room)) == [("a", 3, WHOLE)]
+    assert parts(Claims(limited="ab").ask(10, "bac", room)) == [("a", 3, WHOLE), ("c", 10, WHOLE)]
     assert room == {"a": 0, "b": 0}
     assert parts(Claims(behind="a", limited="a").ask(10, room={"a": 3})) == [("a", 2, RECENT_ONES), ("a", 1, OLD_ONES)]
 
@@ -116,6 +135,31 @@ def test_the_only_execution_that_concurrency_leaves() -> None:
     claims.shares.behind.add("a")
     claims.answer(claims.ask(10, room={"a": 1}), *records("a", recent=1))
     assert parts(claims.ask(10, room={"a": 1})) == [("a", 1, OLD_ONES)]
+
+
+@pytest.mark.parametrize(
+    "behind, recent, old, owing",
+    [("a", 2, 0, True), ("a", 3, 2, True), ("a", 1, 1, False), ("a", 1, 2, False), ("", 2, 0, False)],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_a_limited_backlog_comes_first_after_less_than_half(
+    behind: str, recent: int, old: int, owing: bool, before: bool
+) -> None:
+    """Whatever it had before."""
+    claims = Claims(behind="a", limited="a")
+    claims.answer(claims.ask(2, room={"a": 2}), *records("a", recent=1, old=int(not before)))
+    claims.shares.behind = set(behind)
+    claims.answer([], *records("a", recent=recent, old=old))
+    claims.shares.behind.add("a")
+    assert parts(claims.ask(1, room={"a": 1})) == [("a", 1, OLD_ONES if owing else RECENT_ONES)]
+
+
+def test_what_is_late_at_the_border_is_on_time() -> None:
+    claims = Claims(behind="a")
+    [found] = records("a", old=1)
+    asked = [replace(claim, limit=1) for claim in claims.ask(1)]
+    on_time, late = (claims.answer(asked[:1], replace(found, ready_at=NOW - RECENT + by)) for by in (0, -1))
+    assert (on_time, late) == ({"a"}, set())
 
 
 @pytest.mark.parametrize("late, attempt, behind", [(RECENT, 0, set()), (RECENT + 1, 0, {"t"}), (RECENT + 1, 1, set())])

@@ -126,26 +126,28 @@ class _Tracing(SamplingObserver):
 
     def takes(self, task: str, key: str, fencing_token: int, carried: str | None, /) -> str | None:
         name, attributes = _of_task(task)
-        by = (None if carried is None else _linked(carried), self._claim.get())
+        found = None if carried is None else _linked(carried)
+        claim = self._claim.get()
         span = self._tracer.start_span(
             name,
             context=_NO_CONTEXT,
             kind=SpanKind.CONSUMER,
             attributes=attributes,
-            links=[Link(found) for found in by if found is not None],
+            links=[Link(by) for by in (found, claim) if by is not None] if found or claim else None,
         )
         token = otel_context.attach(trace.set_span_in_context(span, _NO_CONTEXT))
         self._attempts[key, fencing_token] = (span, token)
         return _text(span.get_span_context()) if span.is_recording() else None
 
     def took(self, key: str, fencing_token: int, /) -> bool:
-        attached = self._attempts.get((key, fencing_token))
+        attempt = (key, fencing_token)
+        attached = self._attempts.pop(attempt, None)
         if attached is None:  # it never began here
             return False
         if attached[0].is_recording():
+            self._attempts[attempt] = attached
             return True
-        del self._attempts[key, fencing_token]
-        _end(attached)
+        _leave(*attached)
         return False
 
     def attempt_started(self, event: AttemptStarted, /) -> None:
@@ -260,9 +262,14 @@ def _failed(span: trace.Span, error: BaseException | None, otherwise: str) -> No
 
 def _end(attached: _Attached) -> None:
     span, token = attached
+    _leave(span, token)
+    span.end()
+
+
+def _leave(span: trace.Span, token: Token[otel_context.Context]) -> None:
+    """The span is no longer the current one. One that was not sampled need not be ended."""
     if trace.get_current_span() is span:  # otherwise it ends in another task, such as that of a time-out
         otel_context.detach(token)
-    span.end()
 
 
 def _add_ids_to_logs() -> None:
