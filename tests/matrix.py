@@ -60,6 +60,8 @@ NARROW = 3
 """With ``--narrow`` a store runs one of so many tests of the contract of repositories."""
 ELSEWHERE = 30
 """Of a property elsewhere, instead of hypothesis' 100; these with ``--narrow``, as it is asked for coverage."""
+THOROUGH_SECONDS = 500
+"""Until a test of a contract counts as hanging that does all there is to do."""
 THOROUGH = 600
 
 
@@ -131,13 +133,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(ONE_BY_ONE) and not item.get_closest_marker("timeout"):
+        is_long = config.option.thorough or item.nodeid.startswith(ONE_BY_ONE)
+        if is_long and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(WAITING_SECONDS))
     if not any(item.get_closest_marker("anyio") for item in items):
         return
+    from pyncette.testing.contract.app import bench
     from pyncette.testing.contract.base import ContractBase
 
-    if not config.option.thorough:
+    if config.option.thorough:  # a sixth of the decision table takes minutes on DynamoDB, if the machine is busy
+        ContractBase.deadline = bench.PATIENCE = THOROUGH_SECONDS
+    else:
         ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
         ContractBase.quick = True  # a store on which the full forms take no time says so itself
     for item in items:
