@@ -121,6 +121,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     store, module = metafunc.cls, metafunc.module.__name__.rpartition(".")[2]
     if module in ON_ONE_LOOP:
+        if metafunc.config.option.narrow:  # the caller chooses one
+            return
         loop = loop_for(module, metafunc.function.__name__)
     elif not is_of_both_contracts(store) or is_in_memory(metafunc.definition):
         return
