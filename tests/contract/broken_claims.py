@@ -139,6 +139,21 @@ class LookShowsWhatIsHeld(MemoryRepository):
         return replace(found, next_ready=found.next_ready or min(held, default=None))
 
 
+@caught_by("test_moments_of_queues")
+class LookTellsOneMomentOfEachQueue(MemoryRepository):
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        return await super().look(queues, refs, **{**options, "limit": 1})
+
+
+@caught_by("test_moments_leave_out_what_is_held")
+class LookTellsMomentsThatAreHeld(MemoryRepository):
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        found = await super().look(queues, refs, **options)
+        before, limit = min(options.get("until", LEAST), 2**63 - 2) + 1, options.get("limit", 1)
+        pages = {queue.name: await self.scan_ready(queue, before=before, limit=limit) for queue in queues}
+        return replace(found, moments={name: [one.ready_at for one in page] for name, page in pages.items() if page})
+
+
 @caught_by("test_look_reads_too")
 class LookReadsFromACache(MemoryRepository):
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:

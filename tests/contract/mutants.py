@@ -36,7 +36,7 @@ COUNT = "return Count(max(value, 0), exact=True)"
 WANTED = "wanted = min(each.limit, limit - len(found))"
 BEFORE = "before = min(each.before, now + 1)"
 MOMENTS = "for queue in queues:"
-LOOK = "return Look(min(moments, default=None), [self._records.get(ref.key) for ref in refs], None)"
+LOOK = "return Look(min(first, default=None), [self._records.get(ref.key) for ref in refs], None, moments)"
 RUN = "if change.run is not None:"
 PRUNE = "islice(self._runs.irange(maximum=(before,), inclusive=(True, False)), limit)"
 
