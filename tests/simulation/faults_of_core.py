@@ -96,10 +96,10 @@ MUTANTS = (
         "ends = {task.queue.name: latest + 100_000 for task in tasks}\n        claims",
     ),
     Mutant(
-        "coordinator: a paused template is claimed",
-        "_leases.coordinator",
-        "return [task for task in tasks if task.template.queue.name not in paused] if paused else tasks",
-        "return tasks",
+        "outlook: a paused template is claimed",
+        "_leases.outlook",
+        "return not full and template.queue.name not in self._reading.control.paused",
+        "return not full",
         seeds=500,
     ),
     Mutant(
