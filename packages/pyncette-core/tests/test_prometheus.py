@@ -60,6 +60,25 @@ def task(name: str) -> tuple[tuple[str, str], ...]:
     return (("task_name", name),)
 
 
+async def test_the_lag_falls_when_there_is_no_more_to_claim() -> None:
+    clock, registry = ManualClock(), CollectorRegistry()
+    repository = MemoryRepository()
+    app = Pyncette(repository_factory=lambda: nullcontext(repository), clock=clock)
+    use_prometheus(app, registry=registry)
+    late = clock.time - MINUTE
+
+    @app.dynamic_task()
+    async def dynamic(context: Context) -> None: ...
+
+    async with app.create() as context:
+        await context.schedule_task(dynamic, "late", execute_at=late)
+    async with running(app):
+        await clock.advance(datetime.timedelta())
+        assert scrape(registry)["pyncette_due_lag_seconds"] == {(): 60}
+        await clock.advance(MINUTE)
+        assert scrape(registry)["pyncette_due_lag_seconds"] == {(): 0}
+
+
 async def test_all_families() -> None:
     registry = CollectorRegistry()
     await measured_run(registry)

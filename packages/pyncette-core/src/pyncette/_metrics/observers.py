@@ -91,7 +91,7 @@ class Metrics:
         )
         self.due_lag = makes.gauge(
             "pyncette_due_lag_seconds",
-            "How long the oldest occurrence that the last tick claimed had been due, in seconds",
+            "How long the oldest occurrence that the last tick claimed had been due, in seconds; 0 if it claimed none",
         )
         self.leases_lost = makes.counter(
             "pyncette_leases_lost_total", "Number of leases lost before the execution was settled", ("task_name",)
@@ -157,15 +157,19 @@ class _RepositoryObserver(Observer):
 class _TickObserver(Observer):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._lag = 0.0  # of what the current tick has claimed
 
     def tick_started(self, event: TickStarted, /) -> None:
         self._metrics.ticks.started()
+        self._lag = 0.0
 
     def tick_finished(self, event: TickFinished, /) -> None:
         self._metrics.ticks.finished(duration=event.duration, error=event.error)
+        if event.error is None:
+            self._metrics.due_lag.set(self._lag)
 
     def claimed(self, event: Claimed, /) -> None:
-        self._metrics.due_lag.set(event.lag)
+        self._lag = max(self._lag, event.lag)
 
 
 class _TaskObserver(Observer):
