@@ -217,7 +217,7 @@ def test_dashboard_in_fastapi(start: Start) -> None:
 
     assert asked("", "/jobs/")[0] == 403
     program.wait_for(lambda: "clean_up" in asked("ada", "/jobs/")[1])
-    for user, word in {"ada": "Trigger", "eve": "may look"}.items():
+    for user, word in {"ada": "Trigger", "eve": "read-only"}.items():
         status, page = asked(user, "/jobs/instance?task=remind&name=Ada")
         assert status == 200
         assert word in page

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -72,8 +73,12 @@ async def claimed(repository: Repository, limit: int, now: int = NOW) -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
+    """A server that becomes a replica closes its connections: then it is asked again."""
     async with asyncio.timeout(LONGEST_WAIT):
-        while not condition():  # noqa: ASYNC110 - of other processes
+        while True:
+            with suppress(ConnectionError):
+                if condition():
+                    return
             await asyncio.sleep(0.05)
 
 

@@ -88,7 +88,7 @@ def _check_kinds(
     if by_position and len(values) > 1:
         raise TypeError(
             f"The task {task!r} has {by_position[0].name!r} before the '/', as a model of all arguments, and others "
-            "beside it: leave the '/' out, or make the others fields of the model."
+            "besides it: leave the '/' out, or make the others fields of the model."
         )
     for parameter in parameters:
         if parameter.name in fixtures and parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
