@@ -82,9 +82,10 @@ async def test_no_time_sees_more_than_it_may(monkeypatch: pytest.MonkeyPatch) ->
                 viewers.start_soon(board.fresh, Question(page, question, costs=3))
     assert len(asked) == 900
     assert asked[-1] - asked[0] > 390, "800 beyond the reserve"
+    moved = 3  # what is paid for begins later, and the clock may move by some seconds meanwhile: trio has no order
     for first, begin in enumerate(asked):
         for last in range(first, len(asked), 7):
-            assert last - first + 1 <= it.RATE * (asked[last] - begin) + it.RESERVE + 2
+            assert last - first + 1 <= it.RATE * (asked[last] - begin + moved) + it.RESERVE + 2
 
 
 async def test_a_new_page_comes_before_refreshes() -> None:

@@ -22,7 +22,7 @@ from .store import Store
 from .writer import Batching
 from .writes import Awaited, Write
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds that a call waits for others to end transactions that have locked its records, all of them together: it keeps
 others waiting meanwhile."""
 
@@ -64,7 +64,6 @@ class InTransaction(Batching):
     Nothing is repeated after an error: if that has ended the transaction, it would be stored outside of it.
     """
 
-    _tries = 0
     _gives_up_at: float | None = None
 
     def __init__(self, transaction: object, store: Store, clock: Clock, on_stored: Callable[[Record], None]) -> None:
@@ -95,10 +94,10 @@ class InTransaction(Batching):
     def _are_busy(self, writes: Sequence[Write]) -> None:
         """The first is locked. What follows it was left alone for its sake, and is tried as soon as it is refused."""
         now = anyio.current_time()
-        self._tries += 1
+        writes[0].busy += 1
         self._gives_up_at = self._gives_up_at or now + PATIENCE
         if now < self._gives_up_at:
-            self._retry_busy(writes, self._tries)
+            self._retry_busy(writes, writes[0].busy)
         else:
             self._refuse_busy(writes[0])
 
