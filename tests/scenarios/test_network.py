@@ -140,6 +140,26 @@ async def test_packets_are_swallowed_for_a_moment(make_app: MakeApp, network: Ne
     assert set(runs.begun.values()) == {1}, runs.begun
 
 
+async def test_all_idle_connections_are_silent(make_app: MakeApp, network: Network) -> None:
+    """A call that was given up is the only one: the next one gets a connection that works."""
+    app, lease = make_app(network), datetime.timedelta(minutes=1)
+    template = app.dynamic_task(name="template", lease_duration=lease)(Runs().lasting(0))
+    async with app.create() as context:
+        await schedule(context, template, 1)
+        network.latency = 0.1  # so that each call has a connection to itself
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(context.get_task, template, "0")
+        network.latency = 0
+        network.swallow()
+        network.restore()
+        with anyio.move_on_after(1) as scope:
+            await context.get_task(template, "0")
+        assert scope.cancelled_caught
+        with anyio.fail_after(10):
+            assert await context.get_task(template, "0") is not None
+
+
 class SlowClock(Observer):
     """One answer to a reading of the clock takes 9 s, once it is asked for."""
 

@@ -39,6 +39,9 @@ CANCEL_GRACE = 5.0
 CLOSE_TIMEOUT = 10.0
 """Seconds that closing the repository may take before it is cancelled."""
 
+SILENCE = 0.4
+"""Seconds without an answer after which :func:`fell_silent` holds a connection for lost."""
+
 
 OPENS_LATER = "opens_later"
 """The attribute by which a factory is known that checks its options when it is called, and opens nothing."""
@@ -100,6 +103,16 @@ async def completed(work: Awaitable[T], *, grace: float = math.inf) -> T:
         await _ended(task, math.inf)
         raise
     return task.result()
+
+
+def fell_silent(since: float) -> bool:
+    """Whether a call that has just been given up, by its caller or a time limit, waited long enough to suspect that the
+    network loses what is sent. Then the pool's idle connections have most likely lost their server as well, and are to
+    be replaced: each call that tried another one would wait in vain too, while leases end.
+
+    :param since: when the call was sent, by the clock of asyncio's event loop; seconds.
+    """
+    return asyncio.get_running_loop().time() - since >= SILENCE
 
 
 async def _ended(task: asyncio.Future[Any], seconds: float) -> None:

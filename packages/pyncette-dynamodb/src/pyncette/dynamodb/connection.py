@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from pyncette.errors import RepositoryException
 
 from .errors import DRIVER_ERRORS, is_server_fault, is_throttled, translated
+from .http import Session
 from .settings import Settings
 
 T = TypeVar("T")
@@ -127,6 +128,7 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
         parameter_validation=False,  # it costs more than all the rest, and our requests have one shape
         retries={"total_max_attempts": 1, "mode": "standard"},
         user_agent_extra="pyncette",
+        http_session_cls=Session,
     )
     plain = settings.endpoint is not None and settings.endpoint.startswith("http:")
     try:

@@ -15,6 +15,8 @@ import asyncmy
 from asyncmy.connection import Connection
 from asyncmy.cursors import Cursor
 
+from pyncette.bridge import fell_silent
+
 from .errors import (
     DRIVER_ERRORS,
     LOCK_WAIT_TIMEOUT,
@@ -87,10 +89,12 @@ class Connections:
         """A connection that works and has no transaction open.
 
         After an error of the server it is used again once the transaction has been rolled back. After any other
-        exception, cancellation included, it is closed: an unread answer may still be on its way.
+        exception, cancellation included, it is closed: an unread answer may still be on its way. If the server was
+        silent, the idle ones are closed as well.
         """
         async with self._free:
             connection = await self._take()
+            since = asyncio.get_running_loop().time()
             try:
                 yield connection
             except DRIVER_ERRORS as error:
@@ -98,6 +102,8 @@ class Connections:
                 raise
             except BaseException:
                 connection.close()
+                if fell_silent(since):
+                    self._drop_idle()
                 raise
             self._give_back(connection)
 
@@ -114,6 +120,10 @@ class Connections:
         finally:
             for connection in idle:
                 connection.close()
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
     async def _take(self) -> Connection:
         while self._idle:

@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import asyncpg
 
+from pyncette.bridge import fell_silent
+
 from .errors import DRIVER_ERRORS, is_out_of_step, nothing_was_done, translated
 from .settings import Settings
 
@@ -132,20 +134,22 @@ class Database(Server):
     async def connection(self) -> AsyncIterator[Any]:
         """A connection for as long as the block lasts; the driver's errors come out as they are.
 
-        When the server is lost the pool's other connections, most likely lost as well, are not tried any more. The
-        connection of a cancelled block is not used again: if a statement was just being prepared, the driver would
-        keep it as if it were idle, in the middle of a transaction that has locked the table against changes of it.
+        When the server is lost, or silent, the pool's other connections, most likely lost as well, are not tried any
+        more. The connection of a cancelled block is not used again: if a statement was just being prepared, the driver
+        would keep it as if it were idle, in the middle of a transaction that locks the table against changes of it.
         """
         connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
+        since = asyncio.get_running_loop().time()
         try:
             yield connection
-        except asyncio.CancelledError:
-            _ = self._background.start(_leave(connection))
-            raise
         except BaseException as error:
-            if _ends_connections(error):
+            cancelled = isinstance(error, asyncio.CancelledError)
+            if fell_silent(since) if cancelled else _ends_connections(error):
                 await self._pool.expire_connections()
-            await self._release(connection)
+            if cancelled:
+                _ = self._background.start(_leave(connection))
+            else:
+                await self._release(connection)
             raise
         await self._release(connection)
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from pyncette.bridge import fell_silent
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -62,19 +63,23 @@ class Node:
     async def run(self, commands: Sequence[bytes], *, timeout: float | None = None) -> list[Any]:
         """Send packed commands together, and return their replies; those that are errors as ``ResponseError``.
 
-        A connection whose call failed or was cancelled is closed: it may hold unread replies.
+        A connection whose call failed or was cancelled is closed: it may hold unread replies. If it was silent, so are
+        the idle ones.
 
         :raises redis.RedisError, OSError: transport errors, after which it is unknown what was carried out.
         :raises TimeoutError: the deadline has passed; the same.
         """
         async with asyncio.timeout(self._timeout if timeout is None else timeout), self._free:
             connection = await self._usable()
+            since = asyncio.get_running_loop().time()
             try:
                 await connection.connect()  # type: ignore[no-untyped-call] # the driver's
                 await connection.send_packed_command(commands)
                 replies = [await _reply(connection) for _ in commands]
             except BaseException:
                 await _close(connection)
+                if fell_silent(since):
+                    await self.forget()
                 raise
             if self._open:
                 self._idle.append(connection)
@@ -85,7 +90,7 @@ class Node:
         return replies
 
     async def forget(self) -> None:
-        """Close idle connections. The address may lead to another server by now."""
+        """Close idle connections. They are lost, or the address leads to another server by now."""
         while self._idle:
             await _close(self._idle.pop())
 
