@@ -27,7 +27,9 @@ PURE_IMPORTS = frozenset(
 PURE_EXCEPTIONS = {("schedule", "time")}  # the moment that `upcoming` starts from when none is given
 
 # The rest is written for anyio. Backends may: their drivers speak asyncio only.
-KNOWS_ASYNCIO = frozenset({"_concurrency.background", "bridge", "_app.console", "_concurrency.taskgroup"})
+KNOWS_ASYNCIO = frozenset(
+    {"_concurrency.background", "bridge", "cancellation", "_app.console", "_concurrency.taskgroup"}
+)
 ASYNCIO = frozenset({"asyncio", "uvloop"})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyncette import bridge
+from pyncette.cancellation import CANCEL_GRACE
 
 PROGRAM = """
 import asyncio, sys, time
@@ -70,7 +71,7 @@ def test_interrupts_end_the_process(tmp_path: Path, driver: str, interrupts: int
             time.sleep(0.3 * number)
             process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
-    assert time.monotonic() - started < bridge.CLOSE_TIMEOUT + 3 * bridge.CANCEL_GRACE
+    assert time.monotonic() - started < bridge.CLOSE_TIMEOUT + 3 * CANCEL_GRACE
     assert output.endswith("over\n")
     assert ("closed" in output) is (driver == "willing")
     assert "KeyboardInterrupt" in errors

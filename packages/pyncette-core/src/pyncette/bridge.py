@@ -8,21 +8,19 @@ all of its records.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import inspect
 import logging
 import math
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-import anyio
-
 from ._concurrency.eventloop import on_trio
+from .cancellation import CANCEL_GRACE
 from .errors import RepositoryException, RepositoryUnavailableException
 from .repository import Repository
 
@@ -33,15 +31,8 @@ T = TypeVar("T")
 
 _Cross = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Coroutine[Any, Any, Any]]
 
-CANCEL_GRACE = 5.0
-"""Seconds that a cancelled call may take to clean up behind itself before its caller stops waiting for it."""
-
 CLOSE_TIMEOUT = 10.0
 """Seconds that closing the repository may take before it is cancelled."""
-
-SILENCE = 0.4
-"""Seconds without an answer after which :func:`fell_silent` holds a connection for lost."""
-
 
 OPENS_LATER = "opens_later"
 """The attribute by which a factory is known that checks its options when it is called, and opens nothing."""
@@ -86,42 +77,6 @@ def wrap_inside(
     if isinstance(manager, _OnEither):
         return _OnEither(wrap(manager.manager))
     return wrap(manager)
-
-
-async def completed(work: Awaitable[T], *, grace: float = math.inf) -> T:
-    """Await ``work`` to its end on asyncio, even when cancelled: for a driver whose connection is of no use once it was
-    cancelled in the middle of an answer.
-
-    :param grace: seconds after which it is cancelled as well.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task})
-    except asyncio.CancelledError:
-        await _ended(task, grace)
-        task.cancel()
-        await _ended(task, math.inf)
-        raise
-    return task.result()
-
-
-def fell_silent(since: float) -> bool:
-    """Whether a call that has just been given up, by its caller or a time limit, waited long enough to suspect that the
-    network loses what is sent. Then the pool's idle connections have most likely lost their server as well, and are to
-    be replaced: each call that tried another one would wait in vain too, while leases end.
-
-    :param since: when the call was sent, by the clock of asyncio's event loop; seconds.
-    """
-    return asyncio.get_running_loop().time() - since >= SILENCE
-
-
-async def _ended(task: asyncio.Future[Any], seconds: float) -> None:
-    with anyio.move_on_after(seconds, shield=True) as scope:
-        while not (task.done() or scope.cancel_called):
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
-    if task.done() and not task.cancelled():
-        task.exception()  # whoever waited is gone; so it counts as seen
 
 
 class _OnEither(AbstractAsyncContextManager[Repository]):

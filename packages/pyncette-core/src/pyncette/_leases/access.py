@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from pyncette.borrowing import is_closed
-from pyncette.bridge import CANCEL_GRACE, completed
+from pyncette.cancellation import CANCEL_GRACE, completed
 from pyncette.clock import Clock
 from pyncette.errors import RecordRefusedException
 from pyncette.observer import Observers

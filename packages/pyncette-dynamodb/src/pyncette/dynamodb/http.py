@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from aiobotocore.httpsession import AIOHTTPSession
 
-from pyncette.bridge import fell_silent
+from pyncette.cancellation import fell_silent
 
 
 class Session:

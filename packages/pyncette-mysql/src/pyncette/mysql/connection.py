@@ -15,7 +15,7 @@ import asyncmy
 from asyncmy.connection import Connection
 from asyncmy.cursors import Cursor
 
-from pyncette.bridge import fell_silent
+from pyncette.cancellation import fell_silent
 
 from .errors import (
     DRIVER_ERRORS,

@@ -8,7 +8,7 @@ from typing import Any
 from asyncmy.connection import Connection
 
 from pyncette.borrowing import has_none, is_closed, leads_elsewhere, no_connection
-from pyncette.bridge import CANCEL_GRACE, completed
+from pyncette.cancellation import CANCEL_GRACE, completed
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 
 from .connection import SQL_MODE, Rows, Server, execute

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import asyncpg
 
-from pyncette.bridge import fell_silent
+from pyncette.cancellation import fell_silent
 
 from .errors import DRIVER_ERRORS, is_out_of_step, nothing_was_done, translated
 from .settings import Settings

@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from pyncette.borrowing import has_none, is_closed, leads_elsewhere, no_connection
-from pyncette.bridge import CANCEL_GRACE, completed
+from pyncette.cancellation import CANCEL_GRACE, completed
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
 
 from .connection import Server

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
 
-from pyncette.bridge import completed
+from pyncette.cancellation import completed
 
 from .codec import text
 from .errors import LOCK_TIMEOUT, is_contention, is_damaged_text, translated

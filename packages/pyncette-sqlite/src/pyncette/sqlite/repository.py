@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import aiosqlite
 import anyio.to_thread
 
-from pyncette.bridge import asyncio_only, completed
+from pyncette.bridge import asyncio_only
+from pyncette.cancellation import completed
 from pyncette.errors import RepositoryException
 from pyncette.findings import Finding
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, RunLine, RunQuestion, Swap
