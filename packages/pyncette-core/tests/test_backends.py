@@ -89,6 +89,8 @@ def test_mongodb_is_gone(install: Callable[..., None]) -> None:
         ("sqllite:///secret", r"Did you mean sqlite://…\?"),
         ("shef://secret", r"Did you mean shelf://…\?"),
         ("mongodb+srv://secret", "MongoDB is not supported since version 2"),
+        ("memory://secret", "To keep everything in memory, pass no URL"),
+        ("ftp://secret", r"\(installed: shelf\)\. There are also: dynamodb, mysql, .*, sqlite\.$"),
     ],
 )
 def test_a_scheme_that_is_nearly_right(install: Callable[..., None], url: str, advice: str) -> None:

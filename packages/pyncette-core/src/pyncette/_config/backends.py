@@ -68,7 +68,8 @@ def _load(scheme: str) -> Backend:
     if scheme in installed:
         return _loaded(installed[scheme])
     have = ", ".join(sorted(installed)) or "none"
-    raise ValueError(f"No backend for {scheme!r} is installed (installed: {have}). {_advice(scheme, installed)}")
+    message = f"No backend for {scheme!r} is installed (installed: {have}). {_advice(scheme, installed)}"
+    raise ValueError(message.rstrip())
 
 
 def _advice(scheme: str, installed: Collection[str]) -> str:
@@ -77,12 +78,15 @@ def _advice(scheme: str, installed: Collection[str]) -> str:
         return "MongoDB is not supported since version 2; the migration page of the documentation says what to do."
     if scheme in DISTRIBUTIONS:
         return f"Install the distribution {DISTRIBUTIONS[scheme]}."
+    if scheme in ("memory", "mem"):
+        return "To keep everything in memory, pass no URL."
     known = (*installed, *DISTRIBUTIONS)
     if driver and plain in known:
         return f"Leave the driver {driver!r} out: write {plain}://…"
     if meant := nearest(scheme, known):
         return f"Did you mean {meant}://…?"
-    return f"Known are also: {', '.join(sorted(set(DISTRIBUTIONS) - set(installed))) or 'no others'}."
+    others = sorted(set(DISTRIBUTIONS) - set(installed))
+    return f"There are also: {', '.join(others)}." if others else ""
 
 
 def _loaded(point: EntryPoint) -> Backend:
