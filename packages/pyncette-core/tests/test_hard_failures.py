@@ -189,6 +189,7 @@ async def ready(app_context):
     print([logging.getLogger(name).getEffectiveLevel() for name in ("botocore", "asyncpg", "mine")], flush=True)
     yield
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
 app.main()
 """
 
@@ -204,13 +205,22 @@ def _program(level: str) -> subprocess.Popen[str]:
     )
 
 
+def _ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Its output, once it has ended; it is killed if it does not."""
+    try:
+        return process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
 def test_sighup_is_graceful_and_drivers_are_silent() -> None:
     with _program("DEBUG") as process:
         assert process.stdout is not None
         levels = process.stdout.readline()
         process.send_signal(signal.SIGHUP)
-        _, output = process.communicate(timeout=60)
+        _, output = _ended(process)
     assert levels.strip() == str([logging.INFO, logging.INFO, logging.DEBUG])
     assert process.returncode == 0
     assert "Shutting down gracefully." in output
@@ -221,6 +231,6 @@ def test_levels_above_info_hold_for_drivers_too() -> None:
         assert process.stdout is not None
         levels = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        _ended(process)
     assert levels.strip() == str([logging.ERROR] * 3)
     assert "botocore" in DRIVERS
