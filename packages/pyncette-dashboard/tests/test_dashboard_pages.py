@@ -236,3 +236,32 @@ async def test_what_is_not_known_in_time_is_said_and_follows(opened: Open, monke
         slow.set()
         await site.shows(browser, "No dead letters.", "/dead")
         assert "data-partial" not in browser.last.text
+
+
+async def test_no_page_waits_for_sizes(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longest among millions of instances. Charts that are made from them follow; dead letters need none."""
+    async with opened(running=False) as site:
+        await site.context.schedule_task(site.report, "Ada", interval=timedelta(hours=5))
+        slow, begun = anyio.Event(), 0
+
+        async def size(*args: object) -> questions.Size:
+            nonlocal begun
+            begun += 1
+            await slow.wait()
+            return await asked(*args)  # type: ignore[arg-type] # as they came
+
+        asked = questions.size
+        monkeypatch.setattr(questions, "size", size)
+        browser = site.browser()
+        assert "data-partial" not in await browser.get("/dead")
+        assert begun == 0
+        for path in ("/", "/calendar", "/task?name=report"):
+            assert "data-partial" in await browser.get(path)
+        assert begun == 1
+        slow.set()
+
+        async def complete() -> bool:
+            return "data-partial" not in await browser.get("/")
+
+        await site.until(complete)
+        assert re.search(r'aria-label="The next 24 hours: \d+ occurrences"', browser.last.text)

@@ -83,17 +83,21 @@ class Desk:
         return await self.board.fresh(self._size_of(task))
 
     def begin(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
-        """Ask how tasks are doing, how large they are and who executes them, without waiting for the answers. The ones
-        of which it is oldest are asked for first."""
+        """Ask how tasks are doing and who executes them, without waiting for the answers."""
         self.board.begin(self._workers)
         self.board.begin(self._orphans)
-        asked: list[Answer[Any]] = []
-        for stored in sorted(tasks, key=lambda each: self.board.age(("pulse", each.name, each.kind)), reverse=True):
-            task = self.context.task_of(stored)
-            asked.append(self.board.begin(self._pulse_of(task), must=False))
-            if task.dynamic:
-                asked.append(self.board.begin(self._size_of(task), must=False))
-        return asked
+        return self._begin_oldest("pulse", tasks, self._pulse_of)
+
+    def begin_sizes(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
+        """Ask how large templates are, which takes much longer, without waiting for the answers."""
+        return self._begin_oldest("size", [each for each in tasks if each.kind != "static"], self._size_of)
+
+    def _begin_oldest(
+        self, what: str, tasks: Sequence[StoredTask], question: Callable[[Task], Question[Any]]
+    ) -> list[Answer[Any]]:
+        """Begin with those of which it is known for longest."""
+        ordered = sorted(tasks, key=lambda each: self.board.age((what, each.name, each.kind)), reverse=True)
+        return [self.board.begin(question(self.context.task_of(stored)), must=False) for stored in ordered]
 
     def glance(self, stored: StoredTask) -> tuple[Pulse | None, Size | None]:
         """What is known of a task; None for what is not known yet."""

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -15,6 +16,9 @@ from .access import Role, Visitor
 from .desk import Desk
 from .session import Session
 from .templating import ENVIRONMENT
+
+COMPLETE_WITHIN = 0.05
+"""Seconds until a page goes out without what its next refresh can show as well."""
 
 
 class Refused(Exception):
@@ -53,6 +57,12 @@ class Page:
     can_log_out: bool
     opened: Desk | None = None
     form: list[tuple[str, str]] = field(default_factory=list)
+    _began: float = field(default_factory=anyio.current_time, init=False)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which it still waits for what its next refresh can show as well."""
+        return max(0.0, self._began + COMPLETE_WITHIN - anyio.current_time())
 
     @property
     def desk(self) -> Desk:

@@ -52,10 +52,9 @@ async def calendar(page: Page) -> Response:
     days = int(page.asked("days")) if page.asked("days") in map(str, DAYS) else 7
     wanted = page.asked("task")
     stored = [each for each in await page.desk.tasks() if wanted in ("", each.name)]
-    rows = await rows_of(page.desk, stored[:MOST_TASKS])
-    samples = samples_of(rows)
+    rows = await rows_of(page, stored[:MOST_TASKS])
     start = page.now.replace(minute=0, second=0, microsecond=0)
-    seen = await foreseen(page.desk, "calendar", samples, start, HOUR, days * 24)
+    seen = await foreseen(page, "calendar", rows, start, HOUR, days * 24)
     return page.render(
         "calendar.html",
         partial=is_partial(rows, seen),
@@ -63,7 +62,7 @@ async def calendar(page: Page) -> Response:
         chosen=days,
         choices=DAYS,
         seen=seen,
-        herds=herds(samples, MOST_HERDS),
+        herds=herds(samples_of(rows), MOST_HERDS),
         tasks=await page.desk.tasks(),
         cut=len(stored) > MOST_TASKS,
     )

@@ -61,7 +61,7 @@ async def dead(page: Page) -> Response:
     desk, wanted, kind = page.desk, page.asked("task"), page.asked("kind")
     tasks = [each for each in await desk.tasks() if wanted in ("", each.name) and kind in ("", each.kind)]
     found, static = [], []
-    rows = await rows_of(desk, tasks)
+    rows = await rows_of(page, tasks, with_sizes=False)
     for row in rows:
         if row.pulse is None or not row.pulse.dead.value:
             continue

@@ -15,8 +15,8 @@ from pyncette import Count, StoredTask, TaskState
 from pyncette_cli.values import counted, span
 from pyncette_dashboard.board import Answer, Question
 from pyncette_dashboard.charts import Chart, stacked
-from pyncette_dashboard.desk import Desk
 from pyncette_dashboard.forecast import Forecast, forecast
+from pyncette_dashboard.page import Page
 from pyncette_dashboard.questions import Pulse, Run, Size, lateness
 
 OUTCOMES = ("succeeded", "failed", "unknown", "superseded", "skipped", "withdrawn")
@@ -24,9 +24,6 @@ OUTCOMES = ("succeeded", "failed", "unknown", "superseded", "skipped", "withdraw
 
 SETTLED = ("succeeded", "failed", "unknown")
 """What a success rate counts."""
-
-SHORT = 0.03
-"""Seconds that a page waits for what it can show at its next refresh as well."""
 
 COLUMNS = 48
 """Bars of the chart of outcomes."""
@@ -109,15 +106,19 @@ def newest_of(states: Sequence[TaskState], most: int) -> list[Run]:
     return sorted(found, key=lambda run: run.ended_at, reverse=True)[:most]  # type: ignore[arg-type, return-value] # none is None
 
 
-async def rows_of(desk: Desk, tasks: Sequence[StoredTask], *others: Answer[Any]) -> list[Row]:
+async def rows_of(page: Page, tasks: Sequence[StoredTask], *others: Answer[Any], with_sizes: bool = True) -> list[Row]:
     """What is known of tasks.
 
     :param others: what else is under way for the page, and can be shown later as well.
+    :param with_sizes: ask how large they are too, once the page has what it can't do without.
     """
+    desk = page.desk
     asked = desk.begin(tasks)
     left_over = {(task.name, task.kind) for task in await desk.orphans()}
     any_worker = bool(await desk.workers())
-    await desk.board.wait([*asked, *others], SHORT)
+    await desk.board.wait([*asked, *others], page.patience)
+    if with_sizes:
+        await desk.board.wait(desk.begin_sizes(tasks), page.patience)
     return [
         Row(each, *desk.glance(each), any_worker and (each.name, each.kind) in left_over, desk.now) for each in tasks
     ]
@@ -138,18 +139,23 @@ def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], floa
 
 
 async def foreseen(
-    desk: Desk, key: str, samples: Samples, start: datetime.datetime, step: datetime.timedelta, count: int
+    page: Page, key: str, rows: Sequence[Row], start: datetime.datetime, step: datetime.timedelta, count: int
 ) -> Forecast:
-    """The occurrences of some time, computed twice a minute at most; pending if that takes longer than a page may."""
+    """The occurrences of some time, computed twice a minute at most; pending if that takes longer than a page may, or
+    no template's size is known yet."""
+    board, samples = page.desk.board, samples_of(rows)
+    pending = Forecast(start, step, {}, sampled=False, cut=False, pending=True)
+    if rows and not samples and any(row.size is None for row in rows):
+        return pending
     about = (key, start, step, count, tuple((name, len(states)) for name, (states, _) in samples.items()))
 
     async def compute() -> Forecast:
         return await anyio.to_thread.run_sync(forecast, dict(samples), start, step, count)
 
-    answer = desk.board.begin(Question(about, compute, every=30, costs=0))
+    answer = board.begin(Question(about, compute, every=30, costs=0))
     if answer.at is None:
-        await desk.board.wait([answer], SHORT)
-    return answer.value or Forecast(start, step, {}, sampled=False, cut=False, pending=True)
+        await board.wait([answer], page.patience)
+    return answer.value or pending
 
 
 def is_partial(rows: Sequence[Row], seen: Forecast | None = None) -> bool:
@@ -172,7 +178,7 @@ def occurrences_chart(seen: Forecast, zone: ZoneInfo, what: str) -> Chart:
         titles,
         ["due"],
         ticks=ticks,
-        summary=f"{what}: {'about ' if seen.sampled else ''}{total:,.0f} occurrences",
+        summary=f"{what}: {'about ' if seen.sampled else ''}{counted(round(total), 'occurrence')}",
     )
 
 

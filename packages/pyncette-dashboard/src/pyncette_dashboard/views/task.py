@@ -13,7 +13,7 @@ from pyncette_dashboard.questions import FAR
 
 from .acting import fitting
 from .instance import declared_policies, show_one
-from .shown import foreseen, is_partial, occurrences_chart, rows_of, samples_of
+from .shown import foreseen, is_partial, occurrences_chart, rows_of
 
 PER_PAGE = 50
 
@@ -31,10 +31,10 @@ async def task(page: Page) -> Response:
     if stored.kind == "static":
         return await show_one(page, stored, None)
     template = await desk.template(stored.name, stored.kind)
-    (row,) = await rows_of(desk, [stored])
     found = await _listed(page, template)
+    (row,) = await rows_of(page, [stored])
     start = page.now.replace(minute=page.now.minute // 30 * 30, second=0, microsecond=0)
-    seen = await foreseen(desk, f"day of {stored.name}", samples_of([row]), start, HALF_HOUR, 48)
+    seen = await foreseen(page, f"day of {stored.name}", [row], start, HALF_HOUR, 48)
     return page.render(
         "task.html",
         partial=is_partial([row], seen),
