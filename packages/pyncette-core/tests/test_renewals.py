@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import logging
+from contextlib import nullcontext
+from typing import Any
 
 import anyio
 import pytest
@@ -12,10 +14,11 @@ from prometheus_client import CollectorRegistry
 from pyncette import Context, ExecutionMode, Pyncette
 from pyncette._leases.renewals import is_due, is_unusual, look_interval, next_look, put_back_delay
 from pyncette.events import AttemptEnded, AttemptRunning
-from pyncette.memory import memory_repository
+from pyncette.memory import MemoryRepository, memory_repository
 from pyncette.observer import Observer
 from pyncette.prometheus import use_prometheus
-from pyncette.testing import FaultPlan, ManualClock, fail
+from pyncette.record import QueueClaim
+from pyncette.testing import Call, FaultPlan, ManualClock, fail
 from tests.running import running
 
 SECOND = 1_000_000
@@ -216,3 +219,43 @@ def test_nothing_to_cancel_at_most_once() -> None:
 
         @Pyncette().task(interval=MINUTE, heartbeat="cancel", execution_mode=ExecutionMode.AT_MOST_ONCE)
         async def body(context: Context) -> None: ...
+
+
+class _Suspended(ManualClock):
+    """:ivar later: microseconds by which it is later than what it waits for, as if the machine had been suspended."""
+
+    later = 0
+
+    def now(self) -> int:
+        return super().now() + self.later
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_claim_that_is_answered_after_its_lease_has_ended(
+    taken: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is executed unless another worker has taken it: then that one does, and nobody else."""
+    repository, plan, clock = MemoryRepository(), FaultPlan(), _Suspended()
+    app = Pyncette(repository_factory=plan.wrap(lambda: nullcontext(repository)), clock=clock, register_worker=False)
+    fences: list[int] = []
+
+    @app.dynamic_task(lease_duration=MINUTE)
+    async def late(context: Context) -> None:
+        fences.append(context.fencing_token)
+
+    async def suspended(call: Call) -> Any:
+        records = await call()
+        clock.later += 61 * SECOND
+        if taken:
+            claims = [QueueClaim(late.queue, 1, clock.now() + 60 * SECOND)]
+            assert await repository.claim(claims, now=clock.now(), limit=1, token="theirs", holder="another")
+        return records
+
+    async with running(app) as context:
+        plan.script("claim", suspended)
+        await context.schedule_task(late, "one", execute_at=clock.time)
+        await clock.advance(datetime.timedelta(seconds=5))
+        assert len(fences) == (0 if taken else 1)
+        left = await context.get_task(late, "one")
+    assert (left is not None and left.locked_by == "another") if taken else left is None
+    assert ("its lease was lost before it began" in caplog.text) is taken

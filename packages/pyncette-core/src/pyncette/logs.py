@@ -38,7 +38,7 @@ EVENTS: Mapping[str, str | tuple[str, ...]] = {
     "attempt_superseded": "Task %s was cancelled, because its next occurrence has come due.",
     "attempt_lost": "An attempt of %s was lost with its worker, %s.",
     "attempt_released": "%s is given back: %s.",
-    "attempt_in_doubt": "%s is not executed: whether its start was recorded is unknown (%s).",
+    "attempt_in_doubt": "%s is not executed: whether this worker may is unknown (%s).",
     "attempt_too_late": "%s is not executed here: its lease was lost before it began.",
     "attempt_not_taken": "The executor failed to start %s; it is retried when its lease expires.",
     "attempt_runs_long": "%s has been running for %.0f s%s.",

@@ -307,14 +307,25 @@ class Coordinator:
         :raises RepositoryException: whether it has ended is unknown, so it must not be executed.
         """
         write = Advance(held, self._worker)
-        self._writer.submit(write)
+        await self._secure(held, write)
+        held.advanced = write.advanced
+        self._outcomes.advanced(held, write.result)
+
+    async def retake(self, held: HeldLease) -> None:
+        """Take a lease again, before anything is executed, that had ended when the answer to its claim arrived.
+
+        :raises LeaseLostException: another worker has taken it meanwhile.
+        :raises RepositoryException: whether it was taken is unknown, so it must not be executed.
+        """
+        await self._secure(held, Extend(held, self._duration(held)))
+
+    async def _secure(self, held: HeldLease, write: Advance | Extend) -> None:
+        """Store what an execution depends on; if that fails, there will be none."""
         try:
-            await write.wait()
+            await self._writer.store(write)
         except BaseException:
             self.active.release(held)
             raise
-        held.advanced = write.advanced
-        self._outcomes.advanced(held, write.result)
 
     async def extend(self, held: HeldLease) -> None:
         """Prolong the lease by its full duration from now.

@@ -114,8 +114,8 @@ class Executions:
         try:
             now = self._clock.now()
             decision = self._begin(held, now)
-            if decision is not None and decision.advance:
-                decision = decision if await self._advance(held) else None
+            if decision is not None and (decision.advance or now >= (held.record.locked_until or now)):
+                decision = decision if await self._secure(held, decision) else None
                 now = self._clock.now()
             if decision is not None:
                 await self._run(held, scope, now)
@@ -159,18 +159,17 @@ class Executions:
             held.due_at, held.skips = decision.due_at, decision.skips
         return decision
 
-    async def _advance(self, held: HeldLease) -> bool:
-        """At most once: whether it may be executed, as its occurrence is known to be over."""
+    async def _secure(self, held: HeldLease, decision: Execute) -> bool:
+        """Whether it may be executed: at most once, as its occurrence is known to be over; otherwise, as the lease is
+        held again that had ended before the claim was answered."""
         extra = {"task": held.task.canonical_name}
         try:
-            await self._coordinator.advance(held)
+            await (self._coordinator.advance if decision.advance else self._coordinator.retake)(held)
         except LeaseLostException:
             logger.warning("%s is not executed here: its lease was lost before it began.", held.task, extra=extra)
             return False
         except RepositoryException as e:
-            logger.error(
-                "%s is not executed: whether its start was recorded is unknown (%s).", held.task, e, extra=extra
-            )
+            logger.error("%s is not executed: whether this worker may is unknown (%s).", held.task, e, extra=extra)
             return False
         return True
 
