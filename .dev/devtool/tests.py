@@ -15,7 +15,7 @@ PURE = ("schedule", "lease", "migrations", "_schedules", "_tasks", "_lifecycle")
 
 
 def processes(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Two processes, unless the arguments say otherwise, or name modules, which a second would only hold up."""
+    """Several processes, unless the arguments say otherwise, or name modules, which others would only hold up."""
     if any(argument.startswith(OWN_CHOICE) or ".py" in argument for argument in arguments):
         return ()
     return PARALLEL

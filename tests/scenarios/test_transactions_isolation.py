@@ -111,6 +111,15 @@ async def test_a_session_with_a_time_zone_of_its_own(shop: Shop) -> None:
 
 @pytest.mark.anyio
 @ON_MYSQL
+async def test_a_connection_that_converts_in_its_own_way(shop: Shop) -> None:
+    app, work = program(shop)
+    async with app.create() as context, shop.connect(conv={}) as connection:
+        with pytest.raises(ValueError, match="open it without conv="):
+            await context.schedule_task(work, "refused", transaction=connection)
+
+
+@pytest.mark.anyio
+@ON_MYSQL
 async def test_a_transaction_that_is_read_only(shop: Shop) -> None:
     app, work = program(shop)
     async with app.create() as context, shop.engine() as engine, engine.connect() as connection:

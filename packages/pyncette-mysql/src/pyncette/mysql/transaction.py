@@ -78,6 +78,10 @@ async def borrow(connection: Any, own: Server, identity: str, where: str) -> Bor
     except DRIVER_ERRORS as error:
         raise _translated(error) from error
     (((*expected, _, _, _, _, _),),) = await own.run(identity)
+    if [type(value) for value in found] != [type(value) for value in expected]:
+        raise ValueError(
+            "The connection passed as transaction= converts what it reads in a way of its own: open it without conv=."
+        )
     if found != expected:
         raise leads_elsewhere(where, "open it to the same server and database")
     if charset != "utf8mb4":
