@@ -86,6 +86,18 @@ def test_a_pass_that_failed() -> None:
     assert made(known=NOW).failed(NOW) == Sleep(NOW + POLL, None)
 
 
+@pytest.mark.parametrize("when", [NOW, NOW + 1])
+def test_a_pass_that_failed_is_not_repeated_at_once_for_what_is_due(when: int) -> None:
+    """Nor while the storage is away: what this process has scheduled stays due."""
+    agenda = made()
+    agenda.scheduled(when, NOW)
+    assert agenda.failed(NOW + 2) == Sleep(NOW + 2 + POLL, None)
+    assert agenda.sleep() == Sleep(NOW + 2 + POLL, None)
+    agenda.scheduled(NOW + 3, NOW + 2)
+    assert not agenda.is_over(NOW + 3, woken=True)
+    assert agenda.begin(NOW + 2 + POLL, 3) == Claim(3)
+
+
 def test_what_is_scheduled_shortens_the_sleep() -> None:
     agenda = made()
     agenda.begin(NOW, 3)

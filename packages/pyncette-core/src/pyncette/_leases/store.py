@@ -36,6 +36,10 @@ CLOCK_READINGS = 4
 
 _CHANGING = ("swap", "claim")
 
+_REPEATED = ("look", "claim", "swap", "clock")
+"""What is done again until it succeeds: an outage in which one of these has failed lasts until then. A full disk, or a
+replica, answers every read and stores nothing."""
+
 
 class Store:
     """Calls of the repository methods of the same names."""
@@ -49,6 +53,7 @@ class Store:
         self._clock_read_at: int | None = None
         self._look_limit = LOOK_LIMIT
         self._down_since: float | None = None
+        self._failing: set[str] = set()  # in this outage, of what is repeated
 
     async def within(self, connection: object) -> Store:
         """The store in the transaction that is open on the connection."""
@@ -128,6 +133,8 @@ class Store:
                 self._look_limit = min(2 * seconds, LONGEST_LOOK)
                 raise RepositoryUnavailableException(f"The storage did not answer within {seconds:g} s.")
             self._look_limit = LOOK_LIMIT
+            if looked.next_ready is None or looked.next_ready > self._clock.now():
+                self._failing.discard("claim")  # others have claimed what was due
             return looked
 
     async def follow_clock(self) -> None:
@@ -165,7 +172,7 @@ class Store:
                 self._outage_begins(operation, e)
             raise
         else:
-            self._outage_ends()
+            self._succeeded(operation)
         finally:
             self._observers.operation_finished(
                 operation=operation, task_name=task_name, duration=time.perf_counter() - started, error=error
@@ -186,6 +193,8 @@ class Store:
             self._outage_begins("swap", error)
 
     def _outage_begins(self, operation: str, error: Exception) -> None:
+        if operation in _REPEATED:
+            self._failing.add(operation)
         if self._down_since is None:
             self._down_since = time.monotonic()
             logger.error(
@@ -197,8 +206,11 @@ class Store:
                 exc_info=None if isinstance(error, RepositoryException) else error,
             )
 
-    def _outage_ends(self) -> None:
-        if self._down_since is not None:
+    def _succeeded(self, operation: str) -> None:
+        if self._down_since is None:
+            return
+        self._failing.discard(operation)
+        if not self._failing:
             seconds = time.monotonic() - self._down_since
             self._down_since = None
             logger.warning("The storage works again, after %.1f s.", seconds, extra={"outage_seconds": seconds})
@@ -223,4 +235,4 @@ class _InTransaction(Store):
 
     def _outage_begins(self, operation: str, error: Exception) -> None: ...
 
-    def _outage_ends(self) -> None: ...
+    def _succeeded(self, operation: str) -> None: ...

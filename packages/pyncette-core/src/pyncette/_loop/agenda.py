@@ -114,6 +114,7 @@ class Agenda:
         self._asked_at = 0
         self._all_asked_at: int | None = None
         self._starved = False
+        self._failed = False  # the last pass
         self._until = 0
         self._idle_until: int | None = None
 
@@ -140,6 +141,7 @@ class Agenda:
 
         :param overdue: whether writes wait for a storage that does not answer.
         """
+        self._failed = False
         self._starved = overdue or free <= 0
         if overdue:
             return Look(None)
@@ -187,7 +189,9 @@ class Agenda:
         return Look(now)
 
     def failed(self, now: int) -> Step:
-        """The pass, which began at ``now``, could not be finished: the next one comes after the poll interval."""
+        """The pass, which began at ``now``, could not be finished: the next one comes after the poll interval, whatever
+        has come due."""
+        self._failed = True
         return self._sleep(now + self._poll_interval, None)
 
     # Sleep.
@@ -197,7 +201,7 @@ class Agenda:
         scheduled = HELD if self._scheduled is None else self.turns.since(self._scheduled)
         if self._at_once is not None:
             scheduled = self._at_once
-        if self._starved:
+        if self._starved or self._failed:
             scheduled = HELD
         idle = None if self._idle_until is None else min(self._idle_until, scheduled)
         return Sleep(min(self._until, scheduled), idle)
