@@ -6,11 +6,12 @@ import datetime
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import anyio
 import pytest
 
-from pyncette import Context, Pyncette
+from pyncette import CatchUp, Context, Pyncette
 from pyncette._leases.store import CLOCK_READINGS, Store
 from pyncette.clock import DRIFT, Reading, SystemClock
 from pyncette.memory import MemoryRepository
@@ -211,3 +212,28 @@ async def test_the_clock_goes_back(back: datetime.timedelta, by_hand: bool) -> N
         await clock.advance(back + 10 * MINUTE)
         group.cancel_scope.cancel()
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize("ahead", [datetime.timedelta(days=72 * 365), datetime.timedelta(minutes=30)])
+@pytest.mark.parametrize("timing", [{"schedule": "* * * * *"}, {"interval": MINUTE}], ids=["cron", "interval"])
+async def test_a_static_task_outlives_a_clock_that_was_ahead(
+    ahead: datetime.timedelta, timing: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it stored then lies in the future once the clock is right again."""
+    clock, repository, runs = Set(), MemoryRepository(), []
+    app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
+
+    @app.task(**timing, catch_up=CatchUp.LATEST)
+    async def task(context: Context) -> None:
+        runs.append(clock.time)
+
+    async with running(app):
+        await clock.advance(3 * MINUTE)
+        clock.set(ahead)
+        await clock.advance(2 * MINUTE)
+        clock.set(-ahead)
+        right, before = clock.time, len(runs)
+        await clock.advance(5 * MINUTE)
+    assert 4 <= len(runs) - before <= 6
+    assert all(right <= moment <= right + 5 * MINUTE for moment in runs[before:])
+    assert sum("later than on its schedule" in record.getMessage() for record in caplog.records) == 1

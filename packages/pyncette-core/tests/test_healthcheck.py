@@ -51,7 +51,7 @@ async def test_healthy_while_it_ticks(port: int) -> None:
     app = Pyncette(clock=clock)
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK)
     async with app.create() as context:
-        assert await request("GET", port) == (500, b"Not OK")
+        assert await request("GET", port) == (500, b"Not OK: the poll loop has not succeeded yet")
         async with anyio.create_task_group() as group:
             group.start_soon(context.run)
             await clock.advance(SECOND)
@@ -60,7 +60,7 @@ async def test_healthy_while_it_ticks(port: int) -> None:
         await clock.advance(1.9 * SECOND)
         assert await request("GET", port) == (200, b"OK")
         await clock.advance(SECOND)
-        assert await request("GET", port) == (500, b"Not OK")
+        assert await request("GET", port) == (500, b"Not OK: the poll loop has not succeeded for 2.9 s")
 
 
 @pytest.mark.parametrize("verb", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "BREW"])
@@ -71,8 +71,8 @@ async def test_any_other_verb(port: int, verb: str) -> None:
         assert (await request(verb, port))[0] == 405
 
 
-async def test_a_handler_of_ones_own(port: int) -> None:
-    answers: list[bool | Exception] = [True, False, ZeroDivisionError()]
+async def test_a_handler_of_ones_own(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    answers: list[bool | Exception] = [True, False, True, ZeroDivisionError("of a secret")]
     threads: set[int] = set()
 
     async def handler(context: PyncetteContext) -> bool:
@@ -85,7 +85,13 @@ async def test_a_handler_of_ones_own(port: int) -> None:
     app = Pyncette()
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK, healthcheck_handler=handler)
     async with running(app):
-        assert [(await request("GET", port))[0] for _ in range(3)] == [200, 500, 500]
+        assert [await request("GET", port) for _ in range(4)] == [
+            (200, b"OK"),
+            (500, b"Not OK: the handler says so"),
+            (200, b"OK"),
+            (500, b"Not OK: the check failed with ZeroDivisionError"),
+        ]
+    assert "The health check fails: ZeroDivisionError: of a secret." in caplog.text
     assert threads == {threading.get_ident()}
 
 
@@ -99,7 +105,7 @@ async def test_a_handler_that_hangs(port: int, monkeypatch: pytest.MonkeyPatch) 
     app = Pyncette()
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK, healthcheck_handler=handler)
     async with running(app):
-        assert (await request("GET", port))[0] == 500
+        assert await request("GET", port) == (500, b"Not OK: the handler has not answered for 0.05 s")
 
 
 async def test_a_task_that_blocks_the_event_loop(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,10 +113,10 @@ async def test_a_task_that_blocks_the_event_loop(port: int, monkeypatch: pytest.
     app, answers = Pyncette(), []
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK)
     async with running(app):
-        asking = threading.Thread(target=lambda: answers.append(_request("GET", port)[0]))
+        asking = threading.Thread(target=lambda: answers.append(_request("GET", port)))
         asking.start()
         asking.join(10)  # on the event loop: nothing else happens there meanwhile
-        assert answers == [500]
+        assert answers == [(500, b"Not OK: the event loop has not answered for 0.05 s")]
     asking.join()
 
 
@@ -280,7 +286,9 @@ async def test_writes_that_are_overdue(port: int, caplog: pytest.LogCaptureFixtu
         assert (await request("GET", port))[0] == 200
         await clock.advance(1.7 * SECOND)
         assert "writes to the storage are overdue" in context.problems
-        assert (await request("GET", port))[0] == 500
+        status, body = await request("GET", port)
+        assert status == 500
+        assert b"writes to the storage are overdue" in body
         assert "The health check fails: " in caplog.text
         broken.clear()
         plan.clear()

@@ -32,6 +32,9 @@ POLL_INTERVAL = 0.1
 ANSWER_TIMEOUT = 5.0
 """Seconds within which the event loop has to answer. A loop that a task blocks is not healthy."""
 
+LOOP_GRACE = 0.5
+"""Seconds more, so that a handler that takes too long is not taken for a loop that does."""
+
 REQUEST_TIMEOUT = 10.0
 """Seconds that a connection may take in all, however slowly it sends."""
 
@@ -57,7 +60,8 @@ def use_healthcheck_server(
     """Serve the app's health by HTTP for as long as its context is open.
 
     ``GET`` on any path is answered with 200 or 500, any other verb with 405. What keeps the app from being healthy is
-    logged as a warning when it begins.
+    in the answer, and logged as a warning when it begins. Of an error of ``healthcheck_handler``, which may contain
+    what is not for everybody, only the log has the text.
 
     :param port: 0 chooses a free one, which is logged.
     :param bind_address: 127.0.0.1 by default: probes come from this machine. Where they come from elsewhere, as in a
@@ -72,7 +76,7 @@ def use_healthcheck_server(
     async def healthcheck(app_context: PyncetteContext) -> AsyncIterator[_Server]:
         with _listen(address, port) as server:
             async with unwrapped(BlockingPortal()) as portal:
-                server.is_healthy = _Question(portal, healthcheck_handler, app_context).answer
+                server.problem = _Question(portal, healthcheck_handler, app_context).answer
                 thread = threading.Thread(target=server.serve_forever, args=[POLL_INTERVAL], name=__name__)
                 thread.start()
                 logger.info("The health check listens on %s, port %d.", address, server.server_port)
@@ -98,7 +102,8 @@ class _Question:
         self._asked: Future[str] | None = None
         self._said = ""
 
-    def answer(self) -> bool:
+    def answer(self) -> str:
+        """What keeps the app from being healthy, empty if nothing does."""
         with self._lock:
             answer = self._asked
             if answer is None or answer.done():
@@ -107,13 +112,13 @@ class _Question:
                 arguments = [self._portal, self._handler, self._app_context, answer]
                 threading.Thread(target=_ask, args=arguments, name=__name__, daemon=True).start()
         try:
-            problem = answer.result(timeout=ANSWER_TIMEOUT)
+            problem = logged = answer.result(timeout=ANSWER_TIMEOUT + LOOP_GRACE)
         except TimeoutError:
-            problem = f"the event loop has not answered for {ANSWER_TIMEOUT:g} s"
+            problem = logged = f"the event loop has not answered for {ANSWER_TIMEOUT:g} s"
         except (Exception, CancelledError) as e:  # noqa: BLE001 - whatever keeps the handler from answering
-            problem = f"{type(e).__name__}: {e}"
-        self._say(problem)
-        return not problem
+            problem, logged = f"the check failed with {type(e).__name__}", f"{type(e).__name__}: {e}"
+        self._say(logged)
+        return problem
 
     def _say(self, problem: str) -> None:
         with self._lock:
@@ -128,9 +133,10 @@ def _ask(portal: BlockingPortal, handler: Handler, app_context: PyncetteContext,
     """What keeps the app from being healthy, empty if nothing does."""
 
     async def ask() -> str:
-        with anyio.fail_after(ANSWER_TIMEOUT):
+        with anyio.move_on_after(ANSWER_TIMEOUT):
             healthy = await handler(app_context)
-        return "" if healthy else "; ".join(app_context.problems) or "the handler says so"
+            return "" if healthy else "; ".join(app_context.problems) or "the handler says so"
+        return f"the handler has not answered for {ANSWER_TIMEOUT:g} s"
 
     try:
         answer.set_result(portal.call(ask))
@@ -154,7 +160,7 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = os.name != "nt"  # there it would let two servers share a port
     request_queue_size = 256
 
-    is_healthy: Callable[[], bool]
+    problem: Callable[[], str]
 
     def __init__(self, address: str, port: int) -> None:
         self._both_families = address in ("", "::") and socket.has_dualstack_ipv6()
@@ -211,10 +217,10 @@ class _Request(BaseHTTPRequestHandler):
     timeout = REQUEST_TIMEOUT
 
     def do_GET(self) -> None:
-        healthy = self.server.is_healthy()
-        body = b"OK" if healthy else b"Not OK"
-        self.send_response(HTTPStatus.OK if healthy else HTTPStatus.INTERNAL_SERVER_ERROR)
-        self.send_header("Content-Type", "text/plain")
+        problem = self.server.problem()
+        body = f"Not OK: {problem}".encode() if problem else b"OK"
+        self.send_response(HTTPStatus.INTERNAL_SERVER_ERROR if problem else HTTPStatus.OK)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
