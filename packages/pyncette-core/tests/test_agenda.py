@@ -88,7 +88,7 @@ def test_a_pass_that_failed() -> None:
 
 @pytest.mark.parametrize("when", [NOW, NOW + 1])
 def test_a_pass_that_failed_is_not_repeated_at_once_for_what_is_due(when: int) -> None:
-    """Nor while the storage is away: what this process has scheduled stays due."""
+    """What this process has scheduled stays due while the storage is unreachable."""
     agenda = made()
     agenda.scheduled(when, NOW)
     assert agenda.failed(NOW + 2) == Sleep(NOW + 2 + POLL, None)

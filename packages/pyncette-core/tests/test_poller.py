@@ -16,7 +16,6 @@ from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer
 from pyncette.repository import Repository
 from pyncette.testing import Call, FaultPlan, FaultyRepository, ManualClock, fail
-from pyncette.testing.faults import Method
 from tests.running import running
 
 SECOND = datetime.timedelta(seconds=1)
@@ -192,55 +191,6 @@ async def test_an_outage_is_logged_once_and_overcome(harness: Harness, caplog: p
     begins = [r for r in caplog.records if "The storage failed" in r.getMessage()]
     ends = [r for r in caplog.records if "works again" in r.getMessage()]
     assert (len(begins), len(ends)) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    "failing", [["swap"], ["claim"], ["swap", "claim"], ["look"], ["look", "read"], ["clock"]], ids="+".join
-)
-async def test_an_outage_of_some_calls_ends_when_they_succeed(
-    harness: Harness, caplog: pytest.LogCaptureFixture, failing: list[Method]
-) -> None:
-    """Such as of all writes, on a full disk or a replica; that the other calls succeed meanwhile is no end of it."""
-    app, first = harness.app(register_worker=True), harness.clock.time
-    app.task(interval=10 * SECOND)(_body)
-
-    @app.task(interval=7 * SECOND, lease_duration=9 * SECOND)
-    async def renewed(context: Context) -> None:
-        if context.scheduled_at < first + 8 * SECOND:
-            await harness.clock.sleep(55)
-
-    def logged(start: str) -> list[logging.LogRecord]:
-        return [record for record in caplog.records if record.getMessage().startswith(start)]
-
-    async with running(app):
-        await harness.look(11)
-        harness.plan.always(fail(), *failing)
-        harness.plan.calls.clear()
-        await harness.look(60)
-        assert sum(harness.plan.calls[method] for method in failing) <= 300, "repeated after a delay each"
-        assert len(logged("The storage failed")) == 1
-        assert not logged("The storage works again")
-        harness.plan.clear()
-        await harness.look(10)
-        assert len(logged("The storage failed")) == 1
-        assert len(logged("The storage works again")) == 1
-
-
-async def test_an_outage_of_claims_ends_when_others_have_claimed(
-    harness: Harness, caplog: pytest.LogCaptureFixture
-) -> None:
-    app = harness.app()
-    template = app.dynamic_task()(_body)
-    async with running(app) as context:
-        await context.schedule_task(template, "once", execute_at=harness.clock.time + SECOND)
-        harness.plan.always(fail(), "claim")
-        await harness.look(5)
-        assert "The storage failed in claim" in caplog.text
-        assert "works again" not in caplog.text
-        async with app.create() as other:
-            await other.unschedule_task(template, "once")
-        await harness.look(2)
-        assert caplog.text.count("works again") == 1
 
 
 async def test_an_outage_at_the_start_is_waited_out(harness: Harness) -> None:
