@@ -33,7 +33,7 @@ async def clean_up(context: Context) -> None:
 
 
 def who_is_it(request: HTTPConnection) -> Visitor:
-    """The application knows its users: by its own session, in earnest."""
+    """The application knows its users. A real one would look at its own session."""
     user = request.cookies.get("user", "")
     return Visitor(Role.OPERATE if user == "ada" else Role.READ if user else Role.NONE, user)
 

@@ -113,14 +113,22 @@ async def together(clients: list[httpx.AsyncClient], lasting: float, plan: Fault
             await asyncio.sleep(EVERY)
 
     plan.calls.clear()
-    await asyncio.gather(*map(look, clients))
-    asked = plan.calls.total()
+    halves = []
+
+    async def halfway() -> None:
+        await asyncio.sleep(lasting / 2)
+        halves.append(plan.calls.total())
+
+    await asyncio.gather(halfway(), *map(look, clients))
+    halves.append(plan.calls.total() - halves[0])
     print(f"\n{f'page, {len(clients)} viewers':28} {'visits':>8} {'median ms':>10} {'p95 ms':>10} {'most ms':>10}")
     for name in PAGES:
         if each := sorted(took[name]):
             p95 = each[int(len(each) * 0.95)]
             print(f"{name:28} {len(each):8} {statistics.median(each):10.1f} {p95:10.1f} {each[-1]:10.1f}")
-    print(f"\nquestions to the storage: {asked / lasting:.2f} a second, {dict(plan.calls)}")
+    first, second = (asked * 2 / lasting for asked in halves)
+    print(f"\nquestions to the storage a second: {first:.2f} in the first half, {second:.2f} in the second")
+    print(dict(plan.calls))
 
 
 async def run(url: str, table: str, options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ def opened(source: str | None) -> Open:
         async with app.create() as context, dashboard.opened(context), anyio.create_task_group() as group:
             if running:
                 group.start_soon(context.run)
-                while await context.get_task(cleanup) is None or not await context.workers():  # noqa: ASYNC110 -- nothing tells
+                while await context.get_task(cleanup) is None or not await context.workers():  # noqa: ASYNC110 -- nothing signals it
                     await anyio.sleep(0.02)
             yield Site(app, report, cleanup, context, dashboard, ran, broken)
             context.shutdown()

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import importlib.metadata
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def _soon(reached: Callable[[], bool]) -> bool:
 
     async def look() -> bool:
         with anyio.move_on_after(30):
-            while not reached():  # noqa: ASYNC110 -- another process tells nothing
+            while not reached():  # noqa: ASYNC110 -- nothing signals it
                 await anyio.sleep(0.05)
         return reached()
 
@@ -95,6 +96,7 @@ def test_behind_a_proxy_with_tokens(store: str, tmp_path: Path) -> None:
     environment = {"PYNCETTE_DASHBOARD_TOKEN": TOKEN}
     with serving(tmp_path, "--store", store, "--root-path", "/jobs", environment=environment) as ask:
         assert ask("/jobs/")[0] == 303
+        assert ask("/jobs", Authorization=f"Bearer {TOKEN}")[0] == 200, "no redirect to another scheme"
         status, page = ask("/jobs/", Authorization=f"Bearer {TOKEN}", **{"X-Forwarded-For": "10.1.2.3"})
         assert status == 200
         assert 'href="/jobs/dead"' in page
@@ -142,6 +144,16 @@ def test_what_is_wrong_is_said(
     printed = capsys.readouterr().err
     assert said in printed
     assert "secret" not in printed
+
+
+def test_a_port_in_use_is_said_before_an_address(capsys: pytest.CaptureFixture[str], store: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert attempt(["dashboard", "--store", store, "--port", str(port)]) == 2
+    printed = capsys.readouterr()
+    assert f"Can't listen on 127.0.0.1, port {port}" in printed.err
+    assert "--port" in printed.err
+    assert not printed.out
 
 
 def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,8 +166,12 @@ async def test_calendar_shows_herds(opened: Open) -> None:
             return "report 30" in text_of(await browser.get("/calendar"))
 
         await site.until(counted)
-        page = await browser.get("/calendar", days="3")
-        assert re.search(r'class="l5" title="[^"]*: 3[01], most of report"', page)
+
+        async def drawn() -> bool:
+            page = await browser.get("/calendar", days="3")
+            return bool(re.search(r'class="l5" title="[^"]*: 3[01], most of report"', page))
+
+        await site.until(drawn)
 
 
 async def test_the_viewers_zone(opened: Open) -> None:
@@ -238,9 +242,11 @@ async def test_what_is_not_known_in_time_is_said_and_follows(opened: Open, monke
         assert "data-partial" not in browser.last.text
 
 
-async def test_no_page_waits_for_sizes(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longest among millions of instances. Charts that are made from them follow; dead letters need none."""
-    async with opened(running=False) as site:
+@pytest.mark.parametrize("running", [False, True])
+async def test_no_page_waits_for_sizes(opened: Open, monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
+    """They take longest among millions of instances. Charts that are made from them follow, also where static tasks are
+    known before; dead letters need none."""
+    async with opened(running=running) as site:
         await site.context.schedule_task(site.report, "Ada", interval=timedelta(hours=5))
         slow, begun = anyio.Event(), 0
 
@@ -253,11 +259,13 @@ async def test_no_page_waits_for_sizes(opened: Open, monkeypatch: pytest.MonkeyP
         asked = questions.size
         monkeypatch.setattr(questions, "size", size)
         browser = site.browser()
-        assert "data-partial" not in await browser.get("/dead")
+        await site.shows(browser, "No dead letters.", "/dead")
         assert begun == 0
         for path in ("/", "/calendar", "/task?name=report"):
             assert "data-partial" in await browser.get(path)
         assert begun == 1
+        await browser.get("/")
+        assert "Instances … of" in text_of(browser.last.text)
         slow.set()
 
         async def complete() -> bool:

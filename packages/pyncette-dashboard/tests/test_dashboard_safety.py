@@ -107,6 +107,14 @@ async def test_those_without_a_role_see_nothing(opened: Open, access: Any, heade
             assert "report" not in page
 
 
+async def test_a_program_with_a_wrong_token_is_not_sent_to_the_login(opened: Open) -> None:
+    async with opened(running=False, access=Tokens({TOKEN: "operate"})) as site:
+        browser = site.browser(headers={"Authorization": f"Bearer {TOKEN}x"})
+        await browser.get("/")
+        assert browser.last.status_code == 401
+        assert browser.last.headers["www-authenticate"] == "Bearer"
+
+
 async def test_basic_login_asks(opened: Open) -> None:
     async with opened(running=False, access=Passwords({"ada": ("right", "operate")})) as site:
         browser = site.browser(auth=("ada", "right"))

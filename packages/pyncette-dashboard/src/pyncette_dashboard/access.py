@@ -103,12 +103,13 @@ class Tokens(Access):
     """
 
     asks_for_token = True
+    challenge = "Bearer"
 
     def __init__(self, tokens: Mapping[str, Role | Word], names: Mapping[str, str] | None = None) -> None:
         if not tokens:
             raise ValueError("Tokens() needs a token: write Tokens({'…': 'operate'}).")
         if short := [token for token in tokens if len(token) < 16]:
-            raise ValueError(f"A token needs 16 characters or more, and {len(short)} of them have less.")
+            raise ValueError(f"A token needs at least 16 characters; {len(short)} of {len(tokens)} are shorter.")
         named = names or {}
         self._visitors = {
             _hashed(token).hex(): Visitor(role_of(role), named.get(token, f"token:{role_of(role).name.lower()}"))

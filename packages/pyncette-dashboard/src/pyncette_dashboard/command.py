@@ -51,7 +51,7 @@ def dashboard_command(
     access = _access(read_only)
     if isinstance(access, Loopback) and not is_loopback(host):
         raise Failure(
-            f"On {host} everybody could get in.",
+            f"On {host}, the dashboard would be open to everyone who can reach it.",
             Status.USAGE,
             "Set PYNCETTE_DASHBOARD_TOKEN or PYNCETTE_DASHBOARD_USERS, or leave out --host.",
         )

@@ -161,8 +161,9 @@ def _located(scope: Scope, prefix: str) -> Scope:
     root, path = prefix or scope.get("root_path", ""), scope["path"]
     if prefix and path != prefix and not path.startswith(f"{prefix}/"):
         path = prefix + path
-    if path.rstrip("/") != root.rstrip("/"):
-        path = path.rstrip("/") or "/"
+    path = path.rstrip("/") or "/"
+    if path == root.rstrip("/"):  # not a redirect: its URL would have the scheme that the proxy uses, not the browser
+        path += "/"
     return {**scope, "root_path": root, "path": path}
 
 

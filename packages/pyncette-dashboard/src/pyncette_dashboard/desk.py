@@ -95,7 +95,7 @@ class Desk:
     def _begin_oldest(
         self, what: str, tasks: Sequence[StoredTask], question: Callable[[Task], Question[Any]]
     ) -> list[Answer[Any]]:
-        """Begin with those of which it is known for longest."""
+        """Begin with those that were asked about longest ago."""
         ordered = sorted(tasks, key=lambda each: self.board.age((what, each.name, each.kind)), reverse=True)
         return [self.board.begin(question(self.context.task_of(stored)), must=False) for stored in ordered]
 
@@ -134,7 +134,8 @@ class Desk:
 
     async def note(self, who: str, what: str, task: str | None, instance: str | None, detail: str) -> None:
         """Write to the log of actions. What was done is done, so that its failure is no failure of the act."""
-        logger.info("%s: %s %r %r %s", who, what, task, instance, detail)
+        about = [repr(name) for name in (task, instance) if name is not None] + [detail] * bool(detail)
+        logger.info("%s: %s", who, " ".join([what, *about]))
         try:
             await self.context.note_action(who, what, task=task, instance=instance, detail=detail)
         except RepositoryException as e:

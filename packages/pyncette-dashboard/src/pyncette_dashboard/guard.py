@@ -116,7 +116,8 @@ class Guard:
         return await handler(page)
 
     def _refuse(self, page: Page) -> Response:
-        if self.access.asks_for_token:
+        scheme = page.request.headers.get("authorization", "").partition(" ")[0]
+        if self.access.asks_for_token and scheme.lower() != "bearer":  # with a wrong token it is a program
             return page.redirect(page.url("/login", next=page.here()))
         status = 401 if self.access.challenge else 403
         response = page.render("refused.html", status, title="No access", message=self.access.advice)

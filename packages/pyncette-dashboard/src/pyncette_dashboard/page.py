@@ -60,7 +60,7 @@ class Page:
     _began: float = field(default_factory=anyio.current_time, init=False)
 
     @property
-    def patience(self) -> float:
+    def time_left(self) -> float:
         """Seconds for which it still waits for what its next refresh can show as well."""
         return max(0.0, self._began + COMPLETE_WITHIN - anyio.current_time())
 

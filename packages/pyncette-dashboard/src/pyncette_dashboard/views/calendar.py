@@ -11,7 +11,7 @@ from starlette.responses import Response
 from pyncette_dashboard.forecast import Forecast, herds
 from pyncette_dashboard.page import Page
 
-from .shown import foreseen, is_partial, rows_of, samples_of
+from .shown import is_partial, occurrences_of, rows_of, samples_of
 
 DAYS = (1, 3, 7, 14)
 HOUR = datetime.timedelta(hours=1)
@@ -54,7 +54,7 @@ async def calendar(page: Page) -> Response:
     stored = [each for each in await page.desk.tasks() if wanted in ("", each.name)]
     rows = await rows_of(page, stored[:MOST_TASKS])
     start = page.now.replace(minute=0, second=0, microsecond=0)
-    seen = await foreseen(page, "calendar", rows, start, HOUR, days * 24)
+    seen = await occurrences_of(page, "calendar", rows, start, HOUR, days * 24)
     return page.render(
         "calendar.html",
         partial=is_partial(rows, seen),

@@ -116,9 +116,9 @@ async def rows_of(page: Page, tasks: Sequence[StoredTask], *others: Answer[Any],
     asked = desk.begin(tasks)
     left_over = {(task.name, task.kind) for task in await desk.orphans()}
     any_worker = bool(await desk.workers())
-    await desk.board.wait([*asked, *others], page.patience)
+    await desk.board.wait([*asked, *others], page.time_left)
     if with_sizes:
-        await desk.board.wait(desk.begin_sizes(tasks), page.patience)
+        await desk.board.wait(desk.begin_sizes(tasks), page.time_left)
     return [
         Row(each, *desk.glance(each), any_worker and (each.name, each.kind) in left_over, desk.now) for each in tasks
     ]
@@ -138,7 +138,7 @@ def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], floa
     return found
 
 
-async def foreseen(
+async def occurrences_of(
     page: Page, key: str, rows: Sequence[Row], start: datetime.datetime, step: datetime.timedelta, count: int
 ) -> Forecast:
     """The occurrences of some time, computed twice a minute at most; pending if that takes longer than a page may, or
@@ -154,13 +154,16 @@ async def foreseen(
 
     answer = board.begin(Question(about, compute, every=30, costs=0))
     if answer.at is None:
-        await board.wait([answer], page.patience)
+        await board.wait([answer], page.time_left)
     return answer.value or pending
 
 
 def is_partial(rows: Sequence[Row], seen: Forecast | None = None) -> bool:
-    """Whether some of it was not known in time, so that the page is to be refreshed at once."""
-    return (seen is not None and seen.pending) or any(row.pulse is None for row in rows)
+    """Whether some of it was not known in time, so that the page is to be refreshed at once: a page with ``seen`` shows
+    sizes, too."""
+    if any(row.pulse is None for row in rows):
+        return True
+    return seen is not None and (seen.pending or any(row.stored.kind != "static" and row.size is None for row in rows))
 
 
 def occurrences_chart(seen: Forecast, zone: ZoneInfo, what: str) -> Chart:

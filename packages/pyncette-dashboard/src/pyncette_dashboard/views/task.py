@@ -13,7 +13,7 @@ from pyncette_dashboard.questions import FAR
 
 from .acting import fitting
 from .instance import declared_policies, show_one
-from .shown import foreseen, is_partial, occurrences_chart, rows_of
+from .shown import is_partial, occurrences_chart, occurrences_of, rows_of
 
 PER_PAGE = 50
 
@@ -34,7 +34,7 @@ async def task(page: Page) -> Response:
     found = await _listed(page, template)
     (row,) = await rows_of(page, [stored])
     start = page.now.replace(minute=page.now.minute // 30 * 30, second=0, microsecond=0)
-    seen = await foreseen(page, f"day of {stored.name}", [row], start, HALF_HOUR, 48)
+    seen = await occurrences_of(page, f"day of {stored.name}", [row], start, HALF_HOUR, 48)
     return page.render(
         "task.html",
         partial=is_partial([row], seen),
