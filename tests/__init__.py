@@ -1,1 +1,1 @@
-"""Tests across the packages; those of one package are beside it."""
+"""Tests across the packages; those of one package are in its own folder."""

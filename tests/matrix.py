@@ -26,10 +26,10 @@ LOOPS = ("asyncio", "trio")
 QUICK = ("TestSqliteFile", "TestRedisContract", "TestPostgres", "TestMySQLContract")
 """Stores of which each test of the contract of apps runs on two."""
 SLOW = {"TestDynamoDBContract": 4, "TestLagging": 4, "TestFile": 4}
-"""Stores that run one of so many tests of the contract of apps: a test there takes a second of a processor, or asks
+"""Stores that run one in this many tests of the app contract: a test there takes a second of a processor, or asks
 little that is not asked elsewhere. The last is the one of docs/writing_a_backend.md."""
 VARIANTS = 2
-"""They run one of so many tests of the contract of repositories."""
+"""They run one in this many tests of the repository contract."""
 ON_ONE_LOOP = frozenset(
     f"test_{name}"
     for name in (
@@ -57,7 +57,7 @@ COMPUTED = ("transitions", "month")
 SAME_ON_ALL_VERSIONS = (*ON_A_SERVER, *STORED, *SHOWN, *OF_PROCESSES, *COMPUTED)
 """Ends of names of modules; what is left covers the pure modules."""
 NARROW = 3
-"""With ``--narrow`` a store runs one of so many tests of the contract of repositories."""
+"""With ``--narrow``, a store runs one in this many tests of the repository contract."""
 ELSEWHERE = 30
 """Of a property elsewhere, instead of hypothesis' 100; these with ``--narrow``, as it is asked for coverage."""
 THOROUGH_SECONDS = 500

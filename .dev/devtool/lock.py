@@ -1,4 +1,4 @@
-"""Makes the lock files in .dev/locks: beside each, the requirements that it was resolved from."""
+"""Makes the lock files in .dev/locks: next to each, the requirements that it was resolved from."""
 
 from __future__ import annotations
 

@@ -38,14 +38,14 @@ def run(*arguments: str | Path) -> str:
 
     :raises Problem: with uv's words when it failed.
     """
-    home = usual_folder().with_name(f"{usual_folder().name}-uv")
+    environment = usual_folder().with_name(f"{usual_folder().name}-uv")
     (version,) = re.findall(r"(?m)^uv==(\S+)", LOCK.read_text())
-    if not (home / version).exists():
-        install(home, version)
+    if not (environment / version).exists():
+        install(environment, version)
     done = subprocess.run(
-        [home / "bin" / "uv", "--no-progress", *arguments],
+        [environment / "bin" / "uv", "--no-progress", *arguments],
         cwd=ROOT,
-        env=settings(str(home / "bin" / "python")),
+        env=settings(str(environment / "bin" / "python")),
         capture_output=True,
         text=True,
         check=False,
@@ -55,13 +55,13 @@ def run(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def install(home: Path, version: str) -> None:
+def install(environment: Path, version: str) -> None:
     """Makes uv's folder, by Python's own means."""
-    shutil.rmtree(home, ignore_errors=True)
+    shutil.rmtree(environment, ignore_errors=True)
     python = os.path.realpath(sys.executable)
-    made = subprocess.run([python, "-m", "venv", str(home)], capture_output=True, text=True, check=False)
+    made = subprocess.run([python, "-m", "venv", str(environment)], capture_output=True, text=True, check=False)
     if made.returncode:
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(environment, ignore_errors=True)
         raise Problem(
             f"{python} can't make a virtual environment:\n{tail(made.stdout + made.stderr)}\n"
             "On Debian and Ubuntu: sudo apt install python3-venv. Or run dev with another Python, "
@@ -69,11 +69,11 @@ def install(home: Path, version: str) -> None:
         )
     # pip's own settings apply: index, proxy, certificates. PIP_USER would install outside the environment.
     environ = {key: value for key, value in os.environ.items() if key not in {"PIP_USER", "PIP_TARGET"}}
-    pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--retries=2"]
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--retries=2"]
     done = subprocess.run([*pip, f"uv=={version}"], env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise failure("pip", done.stdout + done.stderr)
-    (home / version).touch()
+    (environment / version).touch()
 
 
 def settings(python: str) -> dict[str, str]:

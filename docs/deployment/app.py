@@ -1,4 +1,4 @@
-"""What the files beside it deploy: one task, the storage's address from the environment, a health check."""
+"""What the files next to it deploy: one task, the storage's address from the environment, a health check."""
 
 import os
 from datetime import timedelta

@@ -109,7 +109,7 @@ async def measure(job: Job) -> dict[str, Any]:
 
     async with app.create() as context:
         running = asyncio.ensure_future(context.run())
-        while context.last_tick is None:  # noqa: ASYNC110 - the loop tells nobody that it has begun
+        while context.last_tick is None:  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
         print("ready", flush=True)
         begin = float(await anext(lines()))

@@ -50,5 +50,5 @@ async def _lags(where: Storage, count: int) -> Figures:
 
 def herd(where: Storage, count: int) -> Pairs:
     """Alone, and alongside the herd."""
-    alone, beside = (asyncio.run(_lags(where, each)) for each in (0, count))
-    return {figure: (alone[figure], beside[figure]) for figure in alone}
+    alone, within = (asyncio.run(_lags(where, each)) for each in (0, count))
+    return {figure: (alone[figure], within[figure]) for figure in alone}

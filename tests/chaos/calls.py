@@ -1,7 +1,7 @@
 """Holds what operators were told against what was executed: no trigger or one-off that was confirmed is lost, nothing
 is claimed after it was removed or paused.
 
-An execution was claimed between the moment that its fencing token tells, as workers go by the earlier bound of the
+An execution was claimed between the moment in its fencing token, as workers go by the earlier bound of the
 storage's time, and its beginning.
 """
 

@@ -1,5 +1,5 @@
-"""Clocks that are wrong: a library that is loaded before all others tells a process another time of the day, which can
-be set while it runs. The monotonic clock is left alone, as nobody can set it."""
+"""Clocks that are wrong: a library that is loaded before all others gives a process another time of day, which can be
+set while it runs. The monotonic clock is left alone, as nobody can set it."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def spawn(module: str, arguments: list[str], output: Path) -> subprocess.Popen[b
 
 async def until_written(journal: Path, letter: str) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
-        while not has_written(journal, letter):  # noqa: ASYNC110 - a file tells nobody
+        while not has_written(journal, letter):  # noqa: ASYNC110 - nothing signals it
             await anyio.sleep(0.1)
 
 

@@ -174,7 +174,7 @@ class Stage:
 
     async def _drain(self, context: PyncetteContext, declared: Declared, slots: list[Slot]) -> None:
         """Until nothing is left, or nothing happens any more."""
-        patience = 30 + 3 * self._plan.lease
+        timeout = 30 + 3 * self._plan.lease
         written, since = -1, time.monotonic()
         while self._scene.left != [] or written < 0:
             with suppress(RepositoryException):
@@ -187,7 +187,7 @@ class Stage:
                 slot.look()
             if (size := sum(path.stat().st_size for path in self._folder.glob("worker-*"))) != written:
                 written, since = size, time.monotonic()
-            elif time.monotonic() > since + patience:
+            elif time.monotonic() > since + timeout:
                 return
             await anyio.sleep(0.2)
 

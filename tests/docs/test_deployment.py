@@ -1,4 +1,4 @@
-"""The files that the deployment page tells users to copy: they agree with each other and with the page."""
+"""The files that the deployment page asks users to copy: they agree with each other and with the page."""
 
 from __future__ import annotations
 

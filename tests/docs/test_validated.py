@@ -1,4 +1,4 @@
-"""The files that the deployment page tells users to copy, held against validators. `./dev docs` installs them."""
+"""The files that the deployment page asks users to copy, held against validators. `./dev docs` installs them."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ async def _come_and_go(context: PyncetteContext, declared: Declared) -> None:
 
 async def _until_registered(context: PyncetteContext, count: int) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
-        while len(await context.workers()) < count:  # noqa: ASYNC110 - the storage tells nobody
+        while len(await context.workers()) < count:  # noqa: ASYNC110 - nothing signals it
             await anyio.sleep(0.1)
 
 

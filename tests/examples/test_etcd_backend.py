@@ -18,11 +18,11 @@ from tests.servers.model import Server
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "etcd_backend"
 SHARE = 3
-"""Unless ``--thorough``, one of so many tests of the contract of repositories, on asyncio. Every night all run."""
+"""Without ``--thorough``, one in this many tests of the repository contract, on asyncio only. All run every night."""
 
 
 def short() -> list[str]:
-    """What tells pytest to run these, and the tests of the distribution's own."""
+    """The arguments with which pytest runs these, and the distribution's own tests."""
     left_out = [name for name in contract_tests(RepositoryContract) if zlib.crc32(name.encode()) % SHARE]
     return [
         "-k",

@@ -80,7 +80,7 @@ async def _serving(folder: Path, start: datetime.datetime, options: dict[str, An
     async with app.create() as context, dashboard.opened(context), anyio.create_task_group() as group:
         group.start_soon(context.run)
         group.start_soon(server.serve)
-        while not server.started or await context.get_task(cleanup) is None:  # noqa: ASYNC110 -- nothing tells
+        while not server.started or await context.get_task(cleanup) is None:  # noqa: ASYNC110 -- nothing signals it
             await anyio.sleep(0.02)
         port = server.servers[0].sockets[0].getsockname()[1]
         site = Site(app, report, cleanup, context, dashboard, ran, broken)

@@ -56,7 +56,7 @@ async def claim(repository: Repository, limit: int = 10) -> list[Record]:
 async def becomes(probe: Callable[[], Awaitable[int]], expected: int) -> None:
     """Wait until the server has noticed as well."""
     with anyio.fail_after(60):
-        while await probe() != expected:  # noqa: ASYNC110 - the server tells nobody
+        while await probe() != expected:  # noqa: ASYNC110 - nothing signals it
             await anyio.sleep(0.02)
 
 

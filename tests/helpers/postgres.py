@@ -196,5 +196,5 @@ async def sessions(own: Any, condition: str) -> int:
 async def eventually(own: Any, condition: str, expected: int) -> None:
     """Wait until as many sessions meet the condition."""
     async with asyncio.timeout(20):
-        while await sessions(own, condition) != expected:  # noqa: ASYNC110 -- the server tells nobody of it
+        while await sessions(own, condition) != expected:  # noqa: ASYNC110 -- nothing signals it
             await asyncio.sleep(0.01)

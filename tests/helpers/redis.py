@@ -20,7 +20,7 @@ LONGEST_WAIT = 100
 SECRET = "s3cret"
 USER = "pyncette-test"
 
-# What the documentation tells users to grant.
+# What the documentation asks users to grant.
 GRANTS = (
     "~pyncette:*",
     "+evalsha",

@@ -90,7 +90,7 @@ async def test_an_idle_app(counted: tuple[Pyncette, Count], pytestconfig: pytest
         assert result.done == count
         async with anyio.create_task_group() as group:
             group.start_soon(context.run)
-            while context.last_tick is None:  # noqa: ASYNC110 - the loop tells nobody that it has begun
+            while context.last_tick is None:  # noqa: ASYNC110 - nothing signals it
                 await anyio.sleep(0.01)
             await anyio.sleep(1)
             before = round_trips()

@@ -105,7 +105,7 @@ class Runs:
 
 async def until(happened: Callable[[], bool]) -> None:
     with anyio.fail_after(120):
-        while not happened():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not happened():  # noqa: ASYNC110 - nothing signals it
             await anyio.sleep(STEP / 10)
 
 

@@ -120,6 +120,6 @@ async def _place_orders(shop: Shop, workers: Workers, count: int) -> set[str]:
 
 
 async def _kill_one(workers: Workers, started: Sequence[Worker]) -> None:
-    while not any(worker.executed() for worker in started):  # noqa: ASYNC110 - another process tells nobody
+    while not any(worker.executed() for worker in started):  # noqa: ASYNC110 - nothing signals it
         await anyio.sleep(0.05)
     workers.kill_the_busiest()

@@ -65,7 +65,7 @@ class Program:
 
 async def until(probe: Callable[[], bool]) -> None:
     with anyio.fail_after(20):
-        while not probe():  # noqa: ASYNC110 - an execution tells nobody
+        while not probe():  # noqa: ASYNC110 - nothing signals it
             await anyio.sleep(0.01)
 
 

@@ -147,7 +147,7 @@ async def test_cancelled_calls_leave_the_transaction(shop: Shop) -> None:
 async def _cancelled_at(
     turn: int, scope: anyio.CancelScope, context: Any, work: Task, connection: AsyncConnection
 ) -> None:
-    """Schedule an instance, and cancel the call when the event loop has turned so many times."""
+    """Schedule an instance, and cancel the call after this many turns of the event loop."""
 
     async def cancel() -> None:
         for _ in range(turn):

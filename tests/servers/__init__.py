@@ -1,1 +1,1 @@
-"""Real servers for tests; README.md beside this file tells how to use them."""
+"""Real servers for tests; README.md in this folder says how to use them."""

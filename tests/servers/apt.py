@@ -44,10 +44,10 @@ def _download(env: dict[str, str], wanted: Sequence[str], keep: Callable[[str], 
 
 def _environment(suite: str, *, refresh: bool = False) -> dict[str, str]:
     """Return the environment in which apt sees `suite` and nothing of the system, its lists no older than a day."""
-    home = folder() / "apt" / suite
-    config = home / "apt.conf"
-    stamp = home / "updated"
-    _configure(suite, home, config)
+    root = folder() / "apt" / suite
+    config = root / "apt.conf"
+    stamp = root / "updated"
+    _configure(suite, root, config)
     env = {**os.environ, "APT_CONFIG": str(config), "LC_ALL": "C"}
     if refresh or not stamp.exists() or time.time() - stamp.stat().st_mtime > LISTS_ARE_GOOD_FOR:
         run("apt-get", "-qq", "update", env=env)
@@ -55,12 +55,12 @@ def _environment(suite: str, *, refresh: bool = False) -> dict[str, str]:
     return env
 
 
-def _configure(suite: str, home: Path, config: Path) -> None:
+def _configure(suite: str, root: Path, config: Path) -> None:
     if not KEYRING.exists():
         raise Unavailable(f"there is no {KEYRING} here (Debian's package debian-archive-keyring)")
     for part in ("lists/partial", "cache/archives/partial", "state"):
-        (home / part).mkdir(parents=True, exist_ok=True)
-    sources = home / "sources.list"
+        (root / part).mkdir(parents=True, exist_ok=True)
+    sources = root / "sources.list"
     sources.write_text(f"deb [arch={architecture()} signed-by={KEYRING}] {_mirror()} {suite} main\n")
     # Of the machine's settings only those on how to fetch and what to trust: others act on the system's own cache.
     kept = re.compile(r'Acquire::(https?::\S+|Check-Valid-Until|Check-Date) "')
@@ -72,10 +72,10 @@ def _configure(suite: str, home: Path, config: Path) -> None:
         "Dir::Etc::SourceParts": "/dev/null",
         "Dir::Etc::Preferences": "/dev/null",
         "Dir::Etc::PreferencesParts": "/dev/null",
-        "Dir::State": home / "state",
-        "Dir::State::Lists": home / "lists",
+        "Dir::State": root / "state",
+        "Dir::State::Lists": root / "lists",
         "Dir::State::status": "/dev/null",  # nothing is installed, so every dependency counts
-        "Dir::Cache": home / "cache",
+        "Dir::Cache": root / "cache",
         "Dir::Cache::srcpkgcache": "",  # saves 50 MB, costs nothing here
         "APT::Architecture": architecture(),
         "APT::Architectures": architecture(),

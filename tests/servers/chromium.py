@@ -1,4 +1,4 @@
-"""A browser without a screen, from Debian's packages, and what tells whether a page is accessible: for tests only."""
+"""A headless browser from Debian's packages, and a checker of accessibility: for tests only."""
 
 from __future__ import annotations
 

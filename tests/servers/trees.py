@@ -92,7 +92,7 @@ def _relink(root: Path) -> None:
 def _wrap_programs(root: Path) -> None:
     """Make of each program three files: a script of its name, the program (.elf) and the loader (.ld).
 
-    The loader lies beside the program, as a link, for two reasons: Java finds its home by /proc/self/exe,
+    The loader is a link next to the program, for two reasons: Java finds its home by /proc/self/exe,
     which is the loader, and a list of processes shows whose loader it is.
     """
     patterns = ("usr/lib/*-linux-gnu", "lib/*-linux-gnu", *FURTHER_LIBRARIES)

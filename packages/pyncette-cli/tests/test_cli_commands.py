@@ -123,7 +123,7 @@ def test_what_is_left_of_a_task_that_is_partitioned_now(filled: Program, place: 
     assert len(lines(filled("list", "report", "--kind", "dynamic", "--json", *later)[1])) == 2
     assert filled("export", "report", "--kind", "dynamic", "-f", "left.jsonl", *later)[0] == 0
     assert filled("import", "left.jsonl", *later)[0] == 0
-    for command in ("list", "count", "pause"):  # nobody tells which one is meant
+    for command in ("list", "count", "pause"):  # it is not said which one is meant
         status, _, err = filled(command, "report", *STORE)
         assert (status, err.splitlines()[0]) == (
             2,

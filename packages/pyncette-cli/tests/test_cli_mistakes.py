@@ -1,4 +1,4 @@
-"""Typical mistakes: one or two lines say what to write instead, and the exit status tells their kind."""
+"""Typical mistakes: one or two lines say what to write instead, and the exit status names their kind."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The storage's clock: what a reading tells, and when it is read again."""
+"""The storage's clock: what a reading says, and when it is read again."""
 
 from __future__ import annotations
 

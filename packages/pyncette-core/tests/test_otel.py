@@ -290,7 +290,7 @@ async def test_nobody_records(app: Pyncette, provider: TracerProvider | None) ->
 
 
 async def test_ids_in_log_records(app: Pyncette, collected: Collected, caplog: pytest.LogCaptureFixture) -> None:
-    """What is logged within an attempt, by whomever, tells its span."""
+    """Whoever logs within an attempt, the line carries the attempt's span."""
 
     @app.task(interval=SECOND)
     async def report(context: Context) -> None:

@@ -1,4 +1,4 @@
-"""What backends read from the files beside their modules."""
+"""What backends read from the files next to their modules."""
 
 from __future__ import annotations
 

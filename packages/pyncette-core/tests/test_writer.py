@@ -179,7 +179,7 @@ async def test_nothing_is_overdue_once_it_is_given_up(harness: Harness) -> None:
     harness.plan.always(fail())
     write = Put()
     harness.writer.submit(write)
-    while not harness.writer.overdue:  # noqa: ASYNC110 - it tells nobody
+    while not harness.writer.overdue:  # noqa: ASYNC110 - nothing signals it
         await anyio.sleep(0.001)
     with pytest.raises(RepositoryUnavailableException):
         await write.wait()

@@ -104,7 +104,7 @@ async def test_an_app_goes_on(store: Store, caplog: pytest.LogCaptureFixture) ->
             await store.ask(f"UPDATE {store.table} SET {assignment} WHERE `key` = 'task:{name}'")
         before = ran["sound"]
         with anyio.fail_after(20):
-            while ran["sound"] < before + 10:  # noqa: ASYNC110 - the task tells nobody
+            while ran["sound"] < before + 10:  # noqa: ASYNC110 - nothing signals it
                 await anyio.sleep(0.05)
         await context.list_tasks(task)
         assert max(Counter(entry.getMessage() for entry in caplog.records).values(), default=0) <= 1
@@ -112,7 +112,7 @@ async def test_an_app_goes_on(store: Store, caplog: pytest.LogCaptureFixture) ->
         for name in names:
             await context.schedule_task(task, name, force=True, interval=SOON)
         with anyio.fail_after(20):
-            while ran.keys() < {*names, "sound"}:  # noqa: ASYNC110 - the task tells nobody
+            while ran.keys() < {*names, "sound"}:  # noqa: ASYNC110 - nothing signals it
                 await anyio.sleep(0.05)
         for name in names:
             await context.unschedule_task(task, name)

@@ -131,7 +131,7 @@ async def test_a_file_that_is_mostly_empty(
     await insert(repository, [record(str(number), spec="x" * 100_000) for number in range(200)])
     await store.ask(f"DELETE FROM {store.table}")
     with anyio.fail_after(60):  # the server frees pages when it has time
-        while "bloat" not in await bad(repository):  # noqa: ASYNC110 - it tells nobody
+        while "bloat" not in await bad(repository):  # noqa: ASYNC110 - nothing signals it
             await anyio.sleep(0.1)
 
 

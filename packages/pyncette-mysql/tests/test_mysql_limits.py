@@ -42,7 +42,7 @@ async def test_lone_surrogates_are_refused(store: Store) -> None:
 
 @pytest.mark.parametrize("kind", ["mysql", "mariadb"])
 async def test_the_largest_spec(start_server: StartServer, kind: str) -> None:
-    """The error tells the largest size that is taken: so much is, one byte more is not, and others are not affected."""
+    """The error names the limit: that much is accepted, one byte more is refused, and other records are unaffected."""
     with start_server(kind, "--max-allowed-packet=2M") as server:
         async with Store(server).open() as repository:
             with pytest.raises(RecordRefusedException, match="max_allowed_packet is 2097152") as caught:

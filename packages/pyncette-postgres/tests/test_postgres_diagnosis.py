@@ -64,7 +64,7 @@ async def bad(repository: Repository) -> dict[str, Finding]:
 async def eventually(repository: Repository, check: str) -> Finding:
     """What a check finds as soon as the server's statistics show it."""
     async with asyncio.timeout(30):
-        while check not in (found := await bad(repository)):  # noqa: ASYNC110 -- the server tells nobody
+        while check not in (found := await bad(repository)):  # noqa: ASYNC110 -- nothing signals it
             await asyncio.sleep(0.05)
     return found[check]
 

@@ -67,7 +67,7 @@ async def test_a_snapshot_that_failed(start_server: StartServer, tmp_path: Path)
             folder.rmdir()
             command(server.port, "BGSAVE")
             async with asyncio.timeout(20):
-                while "the last snapshot failed" not in (await bad(repository))["persistence"].found:  # noqa: ASYNC110 -- the server tells nobody
+                while "the last snapshot failed" not in (await bad(repository))["persistence"].found:  # noqa: ASYNC110 -- nothing signals it
                     await asyncio.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""The log of runs: beside the records of its queue, read over in bounded steps."""
+"""The log of runs: stored with the records of its queue, and read in bounded steps."""
 
 from __future__ import annotations
 

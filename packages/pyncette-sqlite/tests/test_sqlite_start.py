@@ -337,7 +337,7 @@ def test_a_read_only_file() -> None:
 
 def test_a_read_only_directory() -> None:
     with permissions(file=0o666, folder=0o555) as database:
-        assert "keeps files of its own (-wal, -shm) beside the database" in open_as_nobody(database)
+        assert "keeps files of its own (-wal, -shm) next to the database" in open_as_nobody(database)
 
 
 async def test_a_database_that_another_process_holds(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:

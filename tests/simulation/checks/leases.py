@@ -58,6 +58,6 @@ def _change(change: Stored) -> Iterator[str]:
     live = is_live(old, change.at) and not has_failed
     if ends and not mine and (live or not change.by.startswith("operator")):
         yield f"{what}, and it was {old.locked_by} who held the lease until {seconds(old.locked_until)}"
-    beside = '"extra":{"run"' in old.state  # a run outside the schedule is executed, and the schedule may be changed
-    if new.due_at != old.due_at and not (mine or beside) and live:
+    is_manual = '"extra":{"run"' in old.state  # a run outside the schedule is executed, and the schedule may be changed
+    if new.due_at != old.due_at and not (mine or is_manual) and live:
         yield f"{what} and moved it, while it was executed"

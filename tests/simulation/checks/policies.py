@@ -46,8 +46,8 @@ def _side_by_side(history: History, task: TaskPlan, each: Told) -> Iterator[str]
     for before, after in itertools.pairwise(ordered):
         overlaps = before.until is None or before.until > after.at
         if overlaps and before.due != after.due and not is_excused(history, task, before, each.life, after.at):
-            beside = f"alongside that of {seconds(before.due)}"
-            yield f"{after.key} of {seconds(after.due)} began at {seconds(after.at)}, {beside}"
+            other = f"alongside that of {seconds(before.due)}"
+            yield f"{after.key} of {seconds(after.due)} began at {seconds(after.at)}, {other}"
 
 
 def _bounds(each: Told) -> Iterator[str]:

@@ -15,7 +15,7 @@ OFFSET = 1.0
 """Seconds that a machine's clock may be off without a warning. Pyncette goes by the storage's, logs do not."""
 
 ALIKE = 0.01
-"""Seconds of which nothing is said."""
+"""Differences of fewer seconds are not reported."""
 
 LATE = timedelta(minutes=5)
 """What has been due for longer than this is not being executed."""

@@ -40,7 +40,7 @@ class Failure(click.ClickException):
 
 
 def describe(error: Exception) -> Failure:
-    """What is said of an error that no command has foreseen."""
+    """The message for an error that no command handles itself."""
     from pyncette.errors import PyncetteException, RepositoryException, TaskNotFoundException
 
     if isinstance(error, TaskNotFoundException):

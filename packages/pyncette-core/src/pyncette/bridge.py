@@ -219,7 +219,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         try:
             return _bridged(await self._opened.wait(self._cancel), self.call)
         except BaseException:
-            await self._end(patience=0)  # it has ended, or has been given its time to
+            await self._end(within=0)  # it has ended, or has been given its time to
             raise
 
     async def __aexit__(
@@ -229,7 +229,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
 
         # The repository's side knows a cancellation by the name of asyncio's only.
         self._body_error = asyncio.CancelledError() if isinstance(error, trio.Cancelled) else error
-        if not await self._end(patience=CLOSE_TIMEOUT):
+        if not await self._end(within=CLOSE_TIMEOUT):
             return None
         raised = self._ended.error
         if raised is not None and (raised is self._body_error or isinstance(raised, asyncio.CancelledError)):
@@ -258,16 +258,16 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
     def _cancel(self) -> None:
         self._post(self._main.cancel)
 
-    async def _end(self, *, patience: float) -> bool:
+    async def _end(self, *, within: float) -> bool:
         """Have the repository closed and its thread ended, whether the caller is cancelled or not.
 
-        :param patience: seconds until closing is cancelled.
+        :param within: seconds until closing is cancelled.
         :return: False if it had to be left behind.
         """
         with self._lock:
             self._refusal = self._refusal or "The repository is closed."
         self._post(self._closing.set)
-        if not await self._ended.wait_shielded(patience):
+        if not await self._ended.wait_shielded(within):
             self._cancel()
             if not await self._ended.wait_shielded(CANCEL_GRACE):
                 logger.error("The repository did not close in time; it is left open, together with its thread.")
@@ -305,7 +305,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         self._opened.give(repository)
         try:
             await self._closing.wait()
-        except asyncio.CancelledError as cancelled:  # the caller has lost patience, or the event loop breaks down
+        except asyncio.CancelledError as cancelled:  # the caller has stopped waiting, or the event loop breaks down
             self._body_error = cancelled
         await self._cancel_crossings()
         error = self._body_error

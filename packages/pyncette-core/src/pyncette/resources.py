@@ -1,4 +1,4 @@
-"""Statements and migrations that lie in files beside a backend's modules."""
+"""Statements and migrations, from files next to a backend's modules."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Listing:
         """A page of those with ``since <= ready_at < before``, in that order over all partitions."""
         queues = queues_of(task)
         places = _decoded_places(token, len(queues))
-        beside = await self._beside(queues, control, since, before)
+        waiting = await self._waiting_for_manual_runs(queues, control, since, before)
         ask = partial(self._store.scan_ready, since=since, before=before, limit=limit)
         found = await concurrently(
             [partial(ask, parent.queue, after=places.get(at)) for at, parent in enumerate(queues)],
@@ -97,19 +97,19 @@ class Listing:
         )
         pages = [[(record.ready_at, at, record) for record in page] for at, page in enumerate(found)]
         again = {record.key for page in found for record in page}  # whose runs have ended in between
-        beside = [
+        waiting = [
             (ready_at, at, record)
-            for ready_at, at, record in beside
+            for ready_at, at, record in waiting
             if (ready_at, record.key) > places.get(at, (LEAST, "")) and record.key not in again
         ]
-        merged = list(heapq.merge(*pages, beside, key=_in_order))[:limit]
+        merged = list(heapq.merge(*pages, waiting, key=_in_order))[:limit]
         for ready_at, at, record in merged:
             places[at] = (ready_at, record.key)
         states = await self._states([(queues[at], record) for _, at, record in merged], control)
         more = len(merged) == limit
         return ListTasksResponse(states, _encoded({str(at): place for at, place in places.items()}) if more else None)
 
-    async def _beside(
+    async def _waiting_for_manual_runs(
         self, queues: Sequence[Task], control: Control, since: int, before: int
     ) -> list[tuple[int, int, Record]]:
         """What would be held in the range, if it weren't for manual runs that wait, in the order of that moment: the
@@ -138,7 +138,7 @@ class Listing:
     async def held(self, task: Task, band: Band, control: Control) -> AsyncIterator[tuple[Task, Record]]:
         """What is in a band, with the template or partition that it belongs to; page by page."""
         queues = queues_of(task)
-        for _, at, record in await self._beside(queues, control, band.since, band.before):
+        for _, at, record in await self._waiting_for_manual_runs(queues, control, band.since, band.before):
             yield queues[at], record
         for parent in queues:
             place: Place | None = None
@@ -151,10 +151,10 @@ class Listing:
 
     async def count(self, parents: Sequence[Task], control: Control, since: int = LEAST, before: int = END) -> Count:
         """How many records there are, over all of these queues."""
-        beside = await self._beside(parents, control, since, before)
+        waiting = await self._waiting_for_manual_runs(parents, control, since, before)
         ask = partial(self._store.count, since=since, before=before)
         counts = await concurrently([partial(ask, parent.queue) for parent in parents], at_once=PARTITIONS_AT_ONCE)
-        value = sum(count.value for count in counts) + len(beside)
+        value = sum(count.value for count in counts) + len(waiting)
         return Count(value, exact=all(count.exact for count in counts))
 
     async def _states(self, found: Iterable[tuple[Task, Record]], control: Control) -> list[TaskState]:

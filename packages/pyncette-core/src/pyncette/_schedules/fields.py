@@ -121,9 +121,9 @@ class Days:
 class Fields:
     """A parsed cron expression.
 
-    `fixed` tells fixed-time expressions (hour, minute and second are all values or lists of them) from elapsed-time
-    ones. Entry ``v`` of `hours`, `minutes` and `seconds` is the smallest matching value from ``v`` on; the last entry
-    is the largest matching value. `values` holds the matching values of the three, sorted.
+    `fixed` distinguishes fixed-time expressions (hour, minute and second are all values or lists of them) from
+    elapsed-time ones. Entry ``v`` of `hours`, `minutes` and `seconds` is the smallest matching value from ``v`` on;
+    the last entry is the largest matching value. `values` holds the matching values of the three, sorted.
     """
 
     fixed: bool

@@ -151,7 +151,7 @@ def encode(spec: Spec) -> str:
 def decode(text: str, due_at: int = 0) -> tuple[Spec, dict[str, Any]]:
     """The spec, and its arguments as a fresh dictionary.
 
-    :param due_at: the occurrence that is stored beside the text.
+    :param due_at: the occurrence that is stored next to the text.
     :raises UndecodableSpec: the text or the occurrence was damaged, or it was written by a version that came later.
     """
     args: dict[str, Any] = {}

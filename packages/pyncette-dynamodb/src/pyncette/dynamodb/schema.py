@@ -60,7 +60,7 @@ def table_definition(table_name: str = "pyncette_tasks") -> dict[str, Any]:
 
 
 async def _table_is_made(_: Upgrade) -> None:
-    """It was made before: what says how far it is lies in it."""
+    """It exists already: it holds the record of how far the upgrade is."""
 
 
 def migrations() -> tuple[Migration[Step], ...]:

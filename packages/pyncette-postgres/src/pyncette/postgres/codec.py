@@ -108,7 +108,7 @@ def record(row: Sequence[Any]) -> Record:
 
 
 def by_queue(queues: Sequence[str] | None, moments: Sequence[int] | None) -> dict[str, list[int]]:
-    """Moments, in order, of queues beside them; None stands for nothing."""
+    """Moments by queue, each queue's in order; None stands for no moments."""
     found: dict[str, list[int]] = {}
     for queue, moment in zip(queues or (), moments or (), strict=True):
         found.setdefault(queue, []).append(moment)

@@ -1,4 +1,4 @@
-"""Names of keys. All keys of a queue lie in one slot of a cluster, and those of all static tasks do."""
+"""Names of keys. All keys of a queue are in one slot of a cluster, and so are those of all static tasks."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Keys:
         return f"pyncette:{{{self.namespace}|{queue}}}:order"
 
     def runs_name(self, queue: str, *, static: bool) -> str:
-        """The log of runs of a queue, not packed; beside its records."""
+        """The log of runs of a queue, not packed; in the same slot as its records."""
         tag = f"pyncette:{{{self.namespace}|"
         return f"{tag}}}:static-runs:{queue}" if static else f"{tag}{queue}}}:runs"
 

@@ -20,10 +20,10 @@ class Sentinels:
     """All sentinels of the configuration; the one that answered last is asked first."""
 
     def __init__(self, settings: Settings) -> None:
-        patience = settings.timeout / (len(settings.hosts) + 1)  # a dead one must leave time for the others
+        timeout = settings.timeout / (len(settings.hosts) + 1)  # a dead one must leave time for the others
         self._service = settings.service or ""
         self._question = command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        self._sentinels = [self._node(settings, host, port, patience) for host, port in settings.hosts]
+        self._sentinels = [self._node(settings, host, port, timeout) for host, port in settings.hosts]
 
     async def master(self) -> tuple[str, int]:
         """:raises NoMasterError: no sentinel knows it.
@@ -50,12 +50,12 @@ class Sentinels:
             await sentinel.aclose()
 
     @staticmethod
-    def _node(settings: Settings, host: str, port: int, patience: float) -> Node:
+    def _node(settings: Settings, host: str, port: int, timeout: float) -> Node:
         login = {name: value for name, value in settings.sentinel.items() if value is not None}
         others = {"connection_class", "client_name"}
         tls = {name: value for name, value in settings.connection.items() if name in others or name.startswith("ssl_")}
 
         async def connect() -> AbstractConnection:
-            return connecting({**tls, **login}, patience, host, port)
+            return connecting({**tls, **login}, timeout, host, port)
 
-        return Node(f"{host}:{port}", connect, connections=settings.connections, timeout=patience)
+        return Node(f"{host}:{port}", connect, connections=settings.connections, timeout=timeout)

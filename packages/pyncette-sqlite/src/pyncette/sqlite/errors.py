@@ -21,7 +21,7 @@ _TRANSIENT = {
 
 _PERMANENT = {
     sqlite3.SQLITE_READONLY: "it is read-only; Pyncette needs to write to it and to its directory",
-    sqlite3.SQLITE_CANTOPEN: "the file, or the -wal and -shm files that SQLite keeps beside it, can't be opened",
+    sqlite3.SQLITE_CANTOPEN: "the file, or the -wal and -shm files that SQLite keeps next to it, can't be opened",
     sqlite3.SQLITE_NOTADB: "the file is not an SQLite database, or it is encrypted; give another path",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or move it away to start over",
 }

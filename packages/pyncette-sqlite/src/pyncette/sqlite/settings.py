@@ -78,7 +78,7 @@ class Settings:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise RepositoryException(
                 f"The directory of sqlite_database {self.database!r} is read-only; SQLite keeps files of its own "
-                "(-wal, -shm) beside the database, so Pyncette needs to write there."
+                "(-wal, -shm) next to the database, so Pyncette needs to write there."
             )
 
 

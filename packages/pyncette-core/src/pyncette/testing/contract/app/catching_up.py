@@ -45,7 +45,7 @@ class CaughtUpRepository(FaultyRepository):
         was before.
 
         An index that keeps nothing but keys finds a record at its old place, and returns it as it is now: only a count
-        of the old place tells.
+        of the old place shows it.
         """
         queues = {ref.queue: Queue(ref.queue, ref.static) for ref in refs}
         places = sorted({(one.queue, one.ready_at) for one in moved})[:MOST_PLACES]
