@@ -12,6 +12,7 @@ import anyio
 from pyncette import lease
 from pyncette.memory import MemoryRepository
 from pyncette.record import HELD, LEAST, Change, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.repository import ready_for
 from pyncette.testing import Capabilities
 from tests.contract.broken import caught_by
 
@@ -56,8 +57,8 @@ class BandsAreOne(MemoryRepository):
 
 @caught_by("test_ready_of_any_time", "test_claim_uses_the_time_that_it_is_given")
 class ClaimsByItsOwnClock(MemoryRepository):
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super()._ready(claims, now=time.time_ns() // 1000, limit=limit)
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        return await super().claim(claims, **options | {"now": time.time_ns() // 1000})
 
     async def scan_ready(self, queue: Queue, *, before: int = HELD, **options: Any) -> list[Record]:
         return await super().scan_ready(queue, before=min(before, time.time_ns() // 1000), **options)
@@ -72,27 +73,27 @@ class ReadyWithoutOrder(MemoryRepository):
 
 @caught_by("test_claim_takes_queues_in_the_order_given")
 class ClaimMixesQueues(MemoryRepository):
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super()._ready(sorted(claims, key=lambda claim: claim.queue.name), now=now, limit=limit)
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        return await super().claim(sorted(claims, key=lambda claim: claim.queue.name), **options)
 
 
 @caught_by("test_claim_takes_queues_in_the_order_given", "test_claim_within_windows")
 class ClaimWithoutLimits(MemoryRepository):
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super()._ready([replace(claim, limit=limit) for claim in claims], now=now, limit=limit)
+    async def claim(self, claims: Sequence[QueueClaim], *, limit: int, **options: Any) -> list[Record]:
+        return await super().claim([replace(claim, limit=limit) for claim in claims], limit=limit, **options)
 
 
 @caught_by("test_claim_takes_queues_in_the_order_given", "test_claim_with_a_limit_of_zero")
 class ClaimWithoutAnOverallLimit(MemoryRepository):
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super()._ready(claims, now=now, limit=10_000)
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        return await super().claim(claims, **options | {"limit": 10_000})
 
 
 @caught_by("test_claim_within_windows")
 class ClaimWithoutWindows(MemoryRepository):
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
         wide = {claim.queue.name: replace(claim, since=LEAST, before=HELD) for claim in claims}
-        return await super()._ready(list(wide.values()), now=now, limit=limit)
+        return await super().claim(list(wide.values()), **options)
 
 
 @caught_by("test_claim_returns_the_records_as_they_were")
@@ -242,7 +243,7 @@ class ClaimsWithoutComparing(MemoryRepository):
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        found = await self._ready(claims, now=now, limit=limit)
+        found = await ready_for(self, claims, now=now, limit=limit)
         ends = {one.queue.name: one.locked_until for one in claims}
         await anyio.lowlevel.checkpoint()
         stored = [one for one in await self.read([one.ref for one in found]) if one]
@@ -302,7 +303,7 @@ class CancelledSwapKeepsItsLock(MemoryRepository):
 @caught_by("test_cancelled_claim")
 class CancelledClaimIsTorn(MemoryRepository):
     async def claim(self, claims: Sequence[QueueClaim], *, now: int, **options: Any) -> list[Record]:
-        found = await self._ready(claims, now=now, limit=options["limit"])
+        found = await ready_for(self, claims, now=now, limit=options["limit"])
         torn = [replace(one, fence=one.fence + 1) for one in found]
         await self.swap([Change(old, one) for old, one in zip(found, torn, strict=True)])
         await anyio.lowlevel.checkpoint()

@@ -13,6 +13,7 @@ from pyncette import lease
 from pyncette.errors import RecordRefusedException
 from pyncette.memory import MemoryRepository
 from pyncette.record import Change, Look, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.repository import ready_for
 from pyncette.testing import Capabilities
 from tests.contract.broken import caught_by
 
@@ -141,7 +142,7 @@ class ClaimsCompareTheTime(MemoryRepository):
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        found = await self._ready(claims, now=now, limit=limit)
+        found = await ready_for(self, claims, now=now, limit=limit)
         await anyio.lowlevel.checkpoint()
         ends = {one.queue.name: one.locked_until for one in claims}
         taken = []
@@ -200,10 +201,10 @@ class LeasesMoreThanItReturns(MemoryRepository):
 
 @caught_by("test_claim_within_limits_over_many_queues")
 class StaticQueuesComeFirst(MemoryRepository):
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
         if len(claims) > 10:
             claims = sorted(claims, key=lambda one: not one.queue.static)
-        return await super()._ready(claims, now=now, limit=limit)
+        return await super().claim(claims, **options)
 
 
 @caught_by("test_many_of_one_moment")
@@ -227,8 +228,8 @@ class LooksAtAThousandQueues(MemoryRepository):
 
 @caught_by("test_the_last_of_many_queues")
 class ClaimsOfAThousandQueues(MemoryRepository):
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        return await super()._ready(claims[:1000], now=now, limit=limit)
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        return await super().claim(claims[:1000], **options)
 
 
 @caught_by("test_a_batch_of_large_specs", quick=False)

@@ -69,18 +69,16 @@ class Mutant:
 
 def reference() -> str:
     """The source of the in-memory store, with the claim that it inherits written into it."""
-    inherited = "".join(
-        textwrap.dedent(inspect.getsource(function)).join(("\n", ""))
-        for function in (pyncette.repository.Repository.claim, pyncette.repository.Repository._ready)
-    )
+    inherited = "\n" + textwrap.dedent(inspect.getsource(pyncette.repository.Repository.claim))
     whole = inspect.getsource(pyncette.memory)
     place = "\n    async def runs(self"
-    imports = "from .repository import CLAIM_ATTEMPTS, QueueClaim, Repository, lease\n"
+    imports = "from .repository import CLAIM_ATTEMPTS, QueueClaim, Repository, _left, lease\n"
     whole = whole.replace("from .repository import Repository\n", imports)
     inherited = inherited.replace(
         "    changes = [\n", "    await anyio.lowlevel.checkpoint()\n        changes = [\n", 1
     )
-    return whole.replace(place, textwrap.indent(inherited, "    ") + place, 1)
+    whole = whole.replace(place, textwrap.indent(inherited, "    ") + place, 1)
+    return whole + "\n\n" + inspect.getsource(pyncette.repository.ready_for)
 
 
 def keeping(fields: str) -> str:
@@ -117,7 +115,7 @@ MUTANTS = [
         ("ClaimsHaveOneMore", "limit", WANTED, WANTED.replace("len(found)", "len(found) + (len(found) > 3)"), "test_claim_within_limits_over_many_queues"),
         ("ClaimsHaveOneLess", "limit", WANTED, WANTED.replace("len(found)", "len(found) - (len(claims) > 1)"), "test_claim_within_limits_over_many_queues"),
         ("LimitOfTheFirstQueueForAll", "limit", WANTED, WANTED.replace("each.limit", "claims[0].limit"), "test_claim_within_limits_over_many_queues"),
-        ("ClaimsStopAtAnEmptyQueue", "limit", "found += await self.scan_ready(each.queue,", "if found and len(claims) > 30 and not await self.scan_ready(each.queue, limit=1): break\n                found += await self.scan_ready(each.queue,", "test_claim_of_many_queues"),
+        ("ClaimsStopAtAnEmptyQueue", "limit", "found += await repository.scan_ready(each.queue,", "if found and len(claims) > 30 and not await repository.scan_ready(each.queue, limit=1): break\n            found += await repository.scan_ready(each.queue,", "test_claim_of_many_queues"),
         # Fields
         ("DueIsReady", "field", KEEP, keeping("due_at=new.ready_at"), "test_cancelled_claim"),
         ("FencesOf53Bits", "field", KEEP, keeping("fence=min(new.fence, 2**53)"), "test_claim_writes_what_the_state_machine_says"),

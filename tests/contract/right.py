@@ -69,18 +69,20 @@ class LaggingKeys(Lagging):
             after = page[-1].ready_at, page[-1].key
         return found[:limit]
 
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        windows = {(one.queue.name, one.since): one for one in claims}
-        found = await super()._ready(claims, now=now, limit=limit)
-        fitting = [
-            one
-            for one in found
-            if any(
-                name == one.queue and each.since <= one.ready_at < min(each.before, now + 1)
-                for (name, _), each in windows.items()
-            )
-        ]
-        return list({one.key: one for one in fitting}.values())
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        view = _WithoutWhatHasMoved()
+        view.__dict__ = self.__dict__
+        return await view.claim(claims, **options)
+
+
+class _WithoutWhatHasMoved(LaggingKeys):
+    """The same store, as a claim looks at it."""
+
+    claim = Lagging.claim
+
+    async def scan_ready(self, queue: Queue, *, since: int = LEAST, before: int = HELD, **options: Any) -> list[Record]:
+        found = await super().scan_ready(queue, since=since, before=before, **options)
+        return list({one.key: one for one in found if since <= one.ready_at < before}.values())
 
 
 def scattered(text: str) -> bytes:

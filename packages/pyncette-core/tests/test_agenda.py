@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyncette._loop.agenda import TURN, UNSETTLED_FACTOR, Agenda, Claim, Look, Sleep, Step, Turns, free_slots
+from pyncette._loop.agenda import DENSE, TURN, UNSETTLED_FACTOR, Agenda, Claim, Look, Sleep, Step, Turns, free_slots
 from pyncette.record import HELD
 
 POLL = 100
@@ -98,6 +98,21 @@ def test_a_pass_that_failed_is_not_repeated_at_once_for_what_is_due(when: int) -
     assert agenda.begin(NOW + 2 + POLL, 3) == Claim(3)
 
 
+def test_before_the_first_pass() -> None:
+    agenda = Agenda(POLL)
+    assert agenda.sleep() == Sleep(0, None)
+    assert agenda.freed() is False
+
+
+def test_a_claim_before_the_first_question() -> None:
+    """As one of several workers, of what this process has stored before the loop began."""
+    agenda = Agenda(100 * TURN)
+    agenda.turns = Turns(0, 2)
+    assert agenda.scheduled(OWN, OWN - TURN)
+    assert agenda.begin(OWN, 3) == Claim(3)
+    assert agenda.claimed(DENSE, False, OWN, 3) == Sleep(OWN + 2 * TURN, None)
+
+
 def test_what_is_scheduled_shortens_the_sleep() -> None:
     agenda = made()
     agenda.begin(NOW, 3)
@@ -105,6 +120,7 @@ def test_what_is_scheduled_shortens_the_sleep() -> None:
     assert agenda.scheduled(NOW + 50, NOW)
     assert agenda.sleep() == Sleep(NOW + 50, NOW + 50)
     assert not agenda.scheduled(NOW + 60, NOW)
+    assert not agenda.scheduled(NOW + 50, NOW)
     assert agenda.scheduled(NOW + 40, NOW)
     assert not agenda.is_over(NOW + 10, woken=True)
     assert agenda.is_over(NOW + 40, woken=False)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from pyncette._leases.moments import Moments
-from pyncette._leases.shares import exhausted_by
-from pyncette.record import HELD, Look, Queue, QueueClaim, Record
+from pyncette.record import Look
 
 POLL = 100
 NOW = 1000
@@ -135,28 +134,3 @@ def test_what_may_not_be_claimed_is_not_next() -> None:
     assert next_of(moments, claimable=other_than("a")) == NOW + 3
     assert moments.unsure(NOW, claimable=other_than("a"), claimed=False) == []
     assert next_of(moments) == NOW - 1, "once it may"
-
-
-def record(queue: str) -> Record:
-    return Record(queue, queue, 0, 0, None, None, "", 0, 0, "", "")
-
-
-def claims(*queues: str) -> list[QueueClaim]:
-    return [QueueClaim(Queue(name, static=name == "s"), 1, HELD) for name in queues]
-
-
-@pytest.mark.parametrize(
-    "asked, found, limit, exhausted",
-    [
-        ("abc", "ab", 3, "abc"),
-        ("abc", "b", 1, "a"),
-        ("asc", "s", 1, "as"),
-        ("sab", "sa", 2, "s"),
-        ("abc", "", 3, "abc"),
-        ("aabb", "ab", 2, "aa"),
-        ("aba", "ab", 2, ""),
-    ],
-)
-def test_what_a_claim_has_looked_through(asked: str, found: str, limit: int, exhausted: str) -> None:
-    looked_into = exhausted_by(claims(*asked), [record(name) for name in found], limit)
-    assert "".join(queue.name for queue in looked_into) == exhausted

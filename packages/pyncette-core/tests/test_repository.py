@@ -3,42 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pyncette.memory import MemoryRepository
-from pyncette.record import Queue, QueueClaim, Record
-from pyncette.repository import CLAIM_ATTEMPTS, Remembered
+from pyncette.record import Change, Queue, Record, Swap
+from pyncette.repository import CLAIM_ATTEMPTS, Remembered, Repository
 from pyncette.testing.contract.base import NOW, TASK, fresh, insert, numbered, want
 
 pytestmark = pytest.mark.anyio
 
 
 class Rivalled(MemoryRepository):
-    """Somebody else is faster, this many times, and takes all that was found."""
+    """Somebody else is faster, this many times, and takes all that was found, or so many of it."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, takes: int = 10) -> None:
         super().__init__()
         self.times = times
+        self.takes = takes
         self.looks = 0
 
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+    async def scan_ready(self, queue: Queue, **options: Any) -> list[Record]:
         self.looks += 1
-        found = await super()._ready(claims, now=now, limit=limit)
+        found = await super().scan_ready(queue, **options)
         if self.times:
             self.times -= 1
             rival = MemoryRepository()
             rival.__dict__ = self.__dict__ | {"times": 0}
-            await rival.claim(claims, now=now, limit=limit, token=fresh(), holder="rival")
+            await rival.claim(want(queue, limit=10), now=NOW, limit=self.takes, token=fresh(), holder="rival")
         return found
 
 
 @pytest.mark.parametrize("times", range(CLAIM_ATTEMPTS))
 async def test_who_loses_all_to_others_takes_what_comes_next(times: int) -> None:
-    repository, records = Rivalled(times), numbered(50)
+    repository, records = Rivalled(times), numbered(10 * CLAIM_ATTEMPTS)
     await insert(repository, records)
     taken = await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me")
     assert [one.key for one in taken] == [one.key for one in records[10 * times : 10 * times + 10]]
+
+
+@pytest.mark.parametrize("takes", [1, 4, 9])
+async def test_who_loses_some_to_others_takes_as_many_as_it_may(takes: int) -> None:
+    """Whoever gets less than that believes that there is no more, until the next poll."""
+    repository, records = Rivalled(3, takes), numbered(50)
+    await insert(repository, records)
+    taken = await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me")
+    assert len({one.key for one in taken}) == 10
+    assert {one.key for one in taken} <= {one.key for one in records[: 10 + 3 * takes]}
+
+
+async def test_limits_hold_for_what_is_taken_in_several_attempts() -> None:
+    """Of each window by itself, though both are of one queue."""
+    repository, records = Rivalled(2, 1), numbered(40)
+    await insert(repository, records)
+    [whole] = want(TASK, limit=7)
+    border = records[20].ready_at
+    asked = [replace(whole, since=border, limit=3), replace(whole, before=border)]
+    taken = await repository.claim(asked, now=NOW, limit=99, token=fresh(), holder="me")
+    assert sum(one.ready_at >= border for one in taken) == 3
+    assert sum(one.ready_at < border for one in taken) == 7
+
+
+class Stuck(MemoryRepository):
+    """The first records are locked by a transaction."""
+
+    swaps = 0
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        self.swaps += 1
+        free = [change for change in changes if change.old is None or change.old.key[-1] > "4"]
+        done = iter(await super().swap(free))
+        return [next(done) if change in free else Swap.BUSY for change in changes]
+
+
+async def test_what_stays_lost_is_not_tried_again() -> None:
+    repository, records = Stuck(), numbered(10)
+    await insert(repository, records)
+    repository.swaps = 0
+    taken = await repository.claim(want(TASK, limit=3), now=NOW, limit=3, token=fresh(), holder="me")
+    assert (taken, repository.swaps) == ([], 1)
 
 
 async def test_who_always_loses_gives_up() -> None:
@@ -46,6 +91,11 @@ async def test_who_always_loses_gives_up() -> None:
     await insert(repository, numbered(500))
     assert await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me") == []
     assert repository.looks == CLAIM_ATTEMPTS
+
+
+def test_a_backend_names_its_helpers_as_it_likes() -> None:
+    """The interface has no methods that are not part of it: one of the same name would replace them."""
+    assert [name for name in vars(Repository) if name.startswith("_") and not name.startswith("__")] == ["_abc_impl"]
 
 
 def test_what_was_made_of_the_same_queues_is_taken_again() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from pyncette import Context, Pyncette, Task
-from pyncette._leases.shares import Shares, admitted, is_behind, open_tasks, room_left
+from pyncette._leases.shares import Shares, admitted, exhausted_by, is_behind, open_tasks, room_left
 from pyncette._lifecycle.queueing import LATE, RECENT, to_backlog
 from pyncette._tasks.state import Attempts, State
-from pyncette.record import HELD, LEAST, Change, QueueClaim, Record
+from pyncette.record import HELD, LEAST, Change, Queue, QueueClaim, Record
 
 NOW = 1_800_000_000_000_000
 END = NOW + 60_000_000
@@ -214,3 +214,28 @@ def test_what_is_admitted_fits_the_room_of_each_template() -> None:
     ready = [*records("a", recent=3), *records("b", recent=2), *records("c", recent=1)]
     found = admitted(ready, tasks, {"a": 2, "b": 0})
     assert [record.key for record in found] == ["a:0", "a:1", "c:0"]
+
+
+def one_of(queue: str) -> Record:
+    return Record(queue, queue, NOW, NOW, None, None, "r", 0, 0, "{}")
+
+
+def asked_of(*queues: str) -> list[QueueClaim]:
+    return [QueueClaim(Queue(name, static=name == "s"), 1, END) for name in queues]
+
+
+@pytest.mark.parametrize(
+    "asked, found, limit, exhausted",
+    [
+        ("abc", "ab", 3, "abc"),
+        ("abc", "b", 1, "a"),
+        ("asc", "s", 1, "as"),
+        ("sab", "sa", 2, "s"),
+        ("abc", "", 3, "abc"),
+        ("aabb", "ab", 2, "aa"),
+        ("aba", "ab", 2, ""),
+    ],
+)
+def test_what_a_claim_has_looked_through(asked: str, found: str, limit: int, exhausted: str) -> None:
+    looked_into = exhausted_by(asked_of(*asked), [one_of(name) for name in found], limit)
+    assert "".join(queue.name for queue in looked_into) == exhausted

@@ -20,7 +20,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from . import lease
@@ -34,8 +34,9 @@ CONTRACT_VERSION = 1
 """Grows when a backend that was written against the older interface would no longer be right."""
 
 
-CLAIM_ATTEMPTS = 3
-"""How often :meth:`Repository.claim` looks for something when others have taken all that it found."""
+CLAIM_ATTEMPTS = 20
+"""How often :meth:`Repository.claim` looks for something when others have taken some of what it found: less
+than it may have would mean that there is no more."""
 
 
 class Repository(ABC):
@@ -136,32 +137,31 @@ class Repository(ABC):
         most ``limit`` in all.
 
         Each record becomes what :func:`pyncette.lease.claim` makes of it, atomically. Records that others are claiming
-        at the same time may be left out. Takes one round trip if the store can. May miss records that a lagging index
+        at the same time may be left out. Fewer than the limit means that there are no more: if others were faster, look
+        again. Takes one round trip if the store can. May miss records that a lagging index
         doesn't show yet.
 
         :return: the records as they were before the claim.
         """
         ends = {c.queue.name: c.locked_until for c in claims}
+        taken: list[Record] = []
+        lost: set[str] = set()
         for _ in range(CLAIM_ATTEMPTS):
-            found = await self._ready(claims, now=now, limit=limit)
+            found = await ready_for(self, claims, now=now, limit=limit)
+            if all(r.revision in lost for r in found):
+                break  # locked by a transaction, or shown by an index that lags
             changes = [
                 Change(r, lease.claim(r, now=now, locked_until=ends[r.queue], token=token, holder=holder))
                 for r in found
             ]
-            swaps = await self.swap(changes) if changes else []
-            taken = [record for record, swap in zip(found, swaps, strict=True) if swap is Swap.APPLIED]
-            if taken or not found:
-                return taken
-        return []
-
-    async def _ready(self, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-        found: list[Record] = []
-        for each in claims:
-            wanted = min(each.limit, limit - len(found))
-            if wanted > 0:
-                before = min(each.before, now + 1)
-                found += await self.scan_ready(each.queue, since=each.since, before=before, limit=wanted)
-        return found
+            swaps = await self.swap(changes)
+            new = [record for record, swap in zip(found, swaps, strict=True) if swap is Swap.APPLIED]
+            taken += new
+            if len(new) == len(found):
+                break
+            lost.update(r.revision for r in found)
+            claims, limit = [_left(claim, new) for claim in claims], limit - len(new)
+        return taken
 
     async def within(self, connection: Any) -> Repository:
         """This repository as one call of an app uses it whose writes belong to a transaction of the caller: ``read``
@@ -210,6 +210,23 @@ class Repository(ABC):
         see is reported as unknown, and raises nothing.
         """
         return []
+
+
+def _left(claim: QueueClaim, taken: Sequence[Record]) -> QueueClaim:
+    """What remains of a claim that got these records."""
+    name, since, before = claim.queue.name, claim.since, claim.before
+    return replace(claim, limit=claim.limit - sum(r.queue == name and since <= r.ready_at < before for r in taken))
+
+
+async def ready_for(repository: Repository, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
+    """What the inherited claim leases: of each the earliest that is ready."""
+    found: list[Record] = []
+    for each in claims:
+        wanted = min(each.limit, limit - len(found))
+        if wanted > 0:
+            before = min(each.before, now + 1)
+            found += await repository.scan_ready(each.queue, since=each.since, before=before, limit=wanted)
+    return found
 
 
 class Remembered(Generic[T]):
