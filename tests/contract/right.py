@@ -78,7 +78,8 @@ class LaggingKeys(Lagging):
 class _WithoutWhatHasMoved(LaggingKeys):
     """The same store, as a claim looks at it."""
 
-    claim = Lagging.claim
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        return await Lagging.claim(self, claims, **options)
 
     async def scan_ready(self, queue: Queue, *, since: int = LEAST, before: int = HELD, **options: Any) -> list[Record]:
         found = await super().scan_ready(queue, since=since, before=before, **options)

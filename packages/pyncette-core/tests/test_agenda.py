@@ -70,6 +70,7 @@ def test_a_question_was_answered(look: Look, next_ready: int | None, step: Step)
         (False, 3, Look(NOW)),
         (False, 0, Look(NOW)),
         (True, 3, Sleep(NOW, None)),
+        (True, 1, Sleep(NOW, None)),
         (True, 0, Sleep(NOW + POLL, None)),
     ],
 )
@@ -79,6 +80,7 @@ def test_a_claim_was_answered(more: bool, free: int, step: Step) -> None:
     assert agenda.claimed(1, more, NOW, free) == step
     assert agenda.freed() is (more and free == 0)
     if more:
+        assert agenda.is_over(NOW, woken=True)
         assert agenda.begin(NOW, 3) == Claim(3), "what is left is claimed without a question"
 
 
@@ -199,6 +201,13 @@ def test_while_writes_are_overdue() -> None:
     assert agenda.begin(NOW + 1, 5) == Claim(5)
 
 
+def test_what_came_due_while_writes_were_overdue_is_what_the_storage_says() -> None:
+    agenda = made(scheduled=NOW)
+    assert agenda.begin(NOW, 5, overdue=True) == Look(None)
+    agenda.looked(Look(None), None, NOW, 5, asked_at=NOW)
+    assert agenda.begin(NOW + 1, 5) == Look(None)
+
+
 PLACES = [(place, workers) for workers in (1, 2, 16) for place in {0, workers - 1}]
 
 
@@ -285,6 +294,26 @@ def test_several_claims_at_once_while_each_gets_all_it_asks_for() -> None:
     assert agenda.begin(NOW, 29) == Claim(29, 2), "no more than there are slots for"
     agenda.claimed(20, True, NOW, 9)
     assert agenda.begin(NOW, 9) == Claim(9)
+
+
+@pytest.mark.parametrize("free, got, times", [(35, (10, 20, 30, 9), [1, 2, 3, 3, 1]), (85, (9, 9), [1, 1, 1])])
+def test_so_many_claims_are_made_at_once(free: int, got: tuple[int, ...], times: list[int]) -> None:
+    """Whole ones, never less than one."""
+    agenda, claims = Agenda(POLL, batch_size=10), list[Step]()
+    agenda.scheduled(NOW, NOW)
+    for count in got:
+        claims.append(agenda.begin(NOW, free))
+        agenda.claimed(count, True, NOW, free)
+    assert [*claims, agenda.begin(NOW, free)] == [Claim(free, each) for each in times]
+
+
+def test_the_next_turn_is_the_next_one() -> None:
+    """From its beginning."""
+    agenda = Agenda(100 * TURN)
+    agenda.turns = Turns(1, 2)
+    agenda.scheduled(OWN + 5, OWN + 5)
+    assert agenda.begin(OWN + 5, 3) == Claim(3)
+    assert agenda.claimed(DENSE, False, OWN + 5, 3) == Sleep(OWN + TURN, None)
 
 
 def test_more_in_the_same_turn_is_left_to_whose_turn_is_next() -> None:
