@@ -28,13 +28,13 @@ from .moments import Moments
 from .outcomes import Outcomes
 from .outlook import Outlook
 from .partitions import PartitionCounts
-from .registration import GiveBack, SetAside
 from .renewals import put_back_delay
 from .retention import Retention
 from .revisions import new_revision
 from .shares import Shares, admitted, exhausted_by, open_tasks, room_left
 from .static import StaticTasks
 from .store import Store
+from .unexecuted import GiveBack, SetAside
 from .writer import Writer
 from .writes import Write
 

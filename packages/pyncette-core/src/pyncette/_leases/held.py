@@ -13,7 +13,7 @@ from pyncette import lease
 from pyncette._lifecycle.end import end
 from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.once import advance, conclude
-from pyncette._lifecycle.values import Attempt, Ended, Skipped
+from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._tasks.extra import ExtraRun, current_run
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
 from pyncette._tasks.state import check_version, is_later, last_settled
@@ -26,6 +26,36 @@ from .revisions import new_revision
 from .writes import Awaited, Write
 
 
+class Limit:
+    """How long one execution may take. It knows nothing of the lease, which knows it: a circle that the garbage
+    collector has to break costs an execution more than all of this.
+
+    :ivar scope: what cancels it.
+    :ivar started_at: microseconds.
+    :ivar times_out_at: microseconds; None for never.
+    :ivar cut: how it was cut short, None if it was not.
+    """
+
+    __slots__ = ("_on_renewed", "cut", "scope", "started_at", "times_out_at")
+
+    def __init__(
+        self,
+        scope: anyio.CancelScope,
+        started_at: int,
+        times_out_at: int | None,
+        on_renewed: Callable[[HeldLease], None],
+    ) -> None:
+        self.scope = scope
+        self.started_at = started_at
+        self.times_out_at = times_out_at
+        self._on_renewed = on_renewed
+        self.cut: AttemptEnd | None = None
+
+    def renewed(self, held: HeldLease) -> None:
+        """The lease was renewed, which shows whether the instance was paused, resumed or scheduled again meanwhile."""
+        self._on_renewed(held)
+
+
 class HeldLease:
     """The right to execute one occurrence.
 
@@ -34,7 +64,7 @@ class HeldLease:
     :ivar due_at: the occurrence that is executed: of several that were missed, not always the one in ``record``.
     :ivar skips: those that are skipped before it.
     :ivar extra: the run outside the schedule that is executed, None if it is an occurrence.
-    :ivar limit: how long it may be executed, None if that is not limited; the loop's.
+    :ivar limit: how long it may be executed, None if that is not limited.
     :ivar carried: what writes about it carry, as observers of its attempt want it.
     :ivar claimed_at: microseconds; when the answer to the claim arrived.
     :ivar advanced: at most once: the record that the occurrence's advance has left, None before or if it is gone.
@@ -62,7 +92,7 @@ class HeldLease:
         self.extra: ExtraRun | None = current_run(record.state)
         self.due_at: int = record.due_at if self.extra is None else self.extra.at
         self.skips: Sequence[Skipped] = ()
-        self.limit: Any = None
+        self.limit: Limit | None = None
         self.advanced: Record | None = None
         self.carried: str | None = None
         self.claimed_at = claimed_at

@@ -1,28 +1,22 @@
-"""Writes that create, change and remove instances, and that give back leases on what this process can't execute."""
+"""Writes that create, change and remove instances."""
 
 from __future__ import annotations
 
-import logging
-from abc import abstractmethod
 from dataclasses import replace
 
-from pyncette import lease
 from pyncette._lifecycle.begin import holds_lease
 from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.scheduling import paused, schedule
 from pyncette._tasks.existing import IfExists, Scheduling
-from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import LaterSpec
 from pyncette._tasks.task import Task
 from pyncette.errors import RepositoryUnavailableException, StorageVersionException, TaskExistsException
-from pyncette.record import Band, Change, Record, Ref
+from pyncette.record import Change, Ref
 from pyncette.schedule import Once
 
 from .existing import as_it_is
 from .revisions import new_revision
-from .writes import Awaited, Write
-
-logger: logging.Logger = logging.getLogger(__name__)
+from .writes import Awaited
 
 
 class Register(Awaited):
@@ -114,43 +108,3 @@ class Remove(Awaited):
             return None
         self.existed = True
         return Change(self.known, None)
-
-
-class _Unexecuted(Write):
-    """The lease on a record that this process can't execute is given back, unless it has changed since."""
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(record.ref, record)
-        self._claimed = record
-
-    def decide(self, now: int) -> Change | None:
-        if self.known is None or self.known.revision != self._claimed.revision:
-            return None
-        return self.change(self.known, now)
-
-    @abstractmethod
-    def change(self, record: Record, now: int) -> Change:
-        """How it is given back."""
-
-    def finished(self, error: Exception | None) -> None:
-        if error is not None:
-            key = name_of(self.ref.key)
-            logger.warning("The lease on %r could not be given back: %s", key, error, extra={"task": key})
-
-
-class SetAside(_Unexecuted):
-    """A damaged record is kept, but not claimed again."""
-
-    def change(self, record: Record, now: int) -> Change:
-        return lease.hold(record, Band.UNREADABLE, moment=now, revision=new_revision())
-
-
-class GiveBack(_Unexecuted):
-    """A record that a later version wrote is left to workers of that version."""
-
-    def __init__(self, record: Record, *, delay: int) -> None:
-        super().__init__(record)
-        self._delay = delay
-
-    def change(self, record: Record, now: int) -> Change:
-        return lease.release(record, at=now + self._delay, revision=new_revision())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from pyncette._leases.held import HeldLease
+from pyncette._leases.held import HeldLease, Limit
 from pyncette._lifecycle.cutting import may_be_superseded, superseded_at, times_out_at
 from pyncette._lifecycle.values import AttemptEnd
 from pyncette.clock import Clock
@@ -23,36 +23,6 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 
 PausesOf = Callable[[HeldLease], Sequence[tuple[int, int]]]
 """Since when, and until when, the template of what is executed was paused."""
-
-
-class Limit:
-    """How long one execution may take. It knows nothing of the lease, which knows it: a circle that the garbage
-    collector has to break costs an execution more than all of this.
-
-    :ivar scope: what cancels it.
-    :ivar started_at: microseconds.
-    :ivar times_out_at: microseconds; None for never.
-    :ivar cut: how it was cut short, None if it was not.
-    """
-
-    __slots__ = ("_on_renewed", "cut", "scope", "started_at", "times_out_at")
-
-    def __init__(
-        self,
-        scope: anyio.CancelScope,
-        started_at: int,
-        times_out_at: int | None,
-        on_renewed: Callable[[HeldLease], None],
-    ) -> None:
-        self.scope = scope
-        self.started_at = started_at
-        self.times_out_at = times_out_at
-        self._on_renewed = on_renewed
-        self.cut: AttemptEnd | None = None
-
-    def renewed(self, held: HeldLease) -> None:
-        """The lease was renewed, which shows whether the instance was paused, resumed or scheduled again meanwhile."""
-        self._on_renewed(held)
 
 
 class Deadlines:
@@ -82,14 +52,13 @@ class Deadlines:
             held.limit = None
 
     def _look_in_time(self, held: HeldLease) -> None:
-        at, _ = self._next(held)
+        at, _ = self._next(held, self._limited[held])
         if at < self._wake_at:
             self._wake_at = at
             self._earlier.set()
 
-    def _next(self, held: HeldLease) -> tuple[int, AttemptEnd]:
+    def _next(self, held: HeldLease, limit: Limit) -> tuple[int, AttemptEnd]:
         """When it is cut short, and how. By the schedule as it is stored now: it may have been changed meanwhile."""
-        limit: Limit = held.limit
         policies, at = held.task.policies, None
         if may_be_superseded(policies):
             pauses = self._pauses(held)
@@ -111,7 +80,7 @@ class Deadlines:
         for held, limit in list(self._limited.items()):
             if limit.cut is not None:
                 continue
-            at, end = self._next(held)
+            at, end = self._next(held, limit)
             if at <= now:
                 self._cut(held, limit, end)
             else:

@@ -289,8 +289,7 @@ class Executions:
 
 def _cut(held: HeldLease) -> AttemptEnd | None:
     """How an execution was cut short, None if it was not."""
-    cut: AttemptEnd | None = None if held.limit is None else held.limit.cut
-    return cut
+    return None if held.limit is None else held.limit.cut
 
 
 def _is_cancellation(error: BaseException) -> bool:
