@@ -22,11 +22,14 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
 
 @pytest.fixture
 def opened(source: str | None) -> Open:
-    """Opens a site: ``async with opened(access=…) as site``. ``running`` says whether its tasks are executed."""
+    """Opens a site: ``async with opened(access=…) as site``. ``running`` says whether its tasks are executed, and
+    ``history`` how many days the log of runs goes back."""
 
     @asynccontextmanager
-    async def open_site(running: bool = True, **options: Any) -> AsyncIterator[Site]:
-        app, report, cleanup, ran, broken = make_app(source, history=timedelta(days=1), worker_name="eu-1")
+    async def open_site(running: bool = True, history: int | None = 1, **options: Any) -> AsyncIterator[Site]:
+        app, report, cleanup, ran, broken = make_app(
+            source, history=timedelta(days=history) if history else None, worker_name="eu-1"
+        )
         dashboard = Dashboard(app, **options)
         async with app.create() as context, dashboard.opened(context), anyio.create_task_group() as group:
             if running:

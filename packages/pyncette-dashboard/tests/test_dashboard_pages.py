@@ -273,3 +273,11 @@ async def test_no_page_waits_for_sizes(opened: Open, monkeypatch: pytest.MonkeyP
 
         await site.until(complete)
         assert re.search(r'aria-label="The next 24 hours: \d+ occurrences"', browser.last.text)
+
+
+async def test_runs_of_static_tasks_count_without_a_log(opened: Open) -> None:
+    """The success rate and the chart of the last runs come from what tasks themselves remember."""
+    async with opened(history=None) as site:
+        await site.context.trigger_task(site.cleanup)
+        page = await site.shows(site.browser(), "Success 100 % of the last runs", "/")
+        assert "Nothing yet" not in page

@@ -12,7 +12,17 @@ from pyncette_dashboard.board import Question
 from pyncette_dashboard.page import Page
 from pyncette_dashboard.questions import Run
 
-from .shown import Row, is_partial, newest_of, occurrences_chart, occurrences_of, outcomes_chart, rate_of, rows_of
+from .shown import (
+    Row,
+    is_partial,
+    newest_of,
+    occurrences_chart,
+    occurrences_of,
+    outcomes_chart,
+    rate_of,
+    rows_of,
+    states_of,
+)
 
 PER_PAGE = 50
 """Tasks on a page."""
@@ -35,7 +45,7 @@ async def overview(page: Page) -> Response:
     workers = await desk.workers()
     start = now.replace(minute=now.minute // 30 * 30, second=0, microsecond=0)
     seen = await occurrences_of(page, "day", rows, start, HALF_HOUR, 48)
-    runs = logged.value or newest_of([state for row in rows if row.size for state in row.size.sample], questions.LOGGED)
+    runs = logged.value or newest_of(states_of(rows), questions.LOGGED)
     known = [(row.stored.name, row.pulse, row.size) for row in rows if row.pulse is not None]
     found = questions.findings(desk.context, stored, workers, await desk.orphans(), known, await desk.checked())
     return page.render(

@@ -100,6 +100,12 @@ def rate_of(runs: Sequence[Run]) -> int | None:
     return 100 * good // len(settled)
 
 
+def states_of(rows: Sequence[Row]) -> list[TaskState]:
+    """The static tasks, and the instances that are known."""
+    static = [row.pulse.state for row in rows if row.stored.kind == "static" and row.pulse is not None]
+    return [each for each in static if each] + [each for row in rows if row.size for each in row.size.sample]
+
+
 def newest_of(states: Sequence[TaskState], most: int) -> list[Run]:
     """The latest runs that these instances remember, newest first."""
     found = [run for state in states for run in state.runs if run.ended_at is not None]
