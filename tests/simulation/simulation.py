@@ -239,6 +239,7 @@ class Simulation:
             await asyncio.sleep(LOOKS)
             left = self._unfinished()
             if not left:
+                await asyncio.sleep(LOOKS)  # at most once, what is over is executed afterwards
                 break
         self.history.problems += [f"not done in {PATIENCE} s: {each}" for each in left]
         self.history.ended_at = self._world.now

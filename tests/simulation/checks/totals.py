@@ -95,9 +95,11 @@ def _ahead(state: dict[str, Any], due_at: int, every: int) -> int:
 
 
 def _lost(each: Told, most: int) -> int:
-    """Attempts without an end: what they were of may have been skipped after all, as may what was paused meanwhile."""
+    """Attempts without an end: what they were of may have been skipped after all, as may what was paused meanwhile, and
+    what was dead and then retried."""
     without = sum(1 for execution in each.executions if execution.outcome not in ("succeeded", "Skip"))
-    return min(most, without)
+    dead = sum(1 for change in each.life.changes if change.line is not None and change.line.outcome == "failed")
+    return min(most, without + dead)
 
 
 def totals(plan: Plan, history: History) -> Iterator[str]:
