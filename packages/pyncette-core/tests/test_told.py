@@ -151,6 +151,9 @@ CASES = {
     "by the task": Told(
         {}, Skip("nothing to do"), nothing, [("skipped", "by_task", 60, 1)], ["Task crowd:a: nothing to do"]
     ),
+    "by the task, which says no more": Told(
+        {}, Skip(), nothing, [("skipped", "by_task", 60, 1)], ["Task crowd:a: Skip$"]
+    ),
     "failed": Told(
         {"retry": RETRY, "on_exhausted": OnExhausted.NEXT},
         OSError("disk full"),
@@ -171,6 +174,9 @@ CASES = {
         nothing,
         [("failed", "the customer is gone", 60, 1)],
         ["The run of crowd:a has failed: the customer is gone"],
+    ),
+    "given up without a word": Told(
+        {"retry": RETRY}, GiveUp(), nothing, [("failed", "", 60, 1)], ["The run of crowd:a has failed: GiveUp$"]
     ),
     "dead, and retried": Told(
         {"retry": RETRY, "on_exhausted": OnExhausted.HOLD},

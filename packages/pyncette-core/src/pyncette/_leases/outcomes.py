@@ -12,6 +12,7 @@ from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.extra import current_run
 from pyncette._tasks.state import described
 from pyncette._tasks.task import Task
+from pyncette.errors import Steering
 from pyncette.observer import Observers
 from pyncette.record import Band, Record
 
@@ -141,7 +142,7 @@ class Outcomes:
             logger.error("%s is paused after consecutive failures, the last one: %s", task, why, extra=extra)
         elif attempts > 1:
             logger.warning("The run of %s has failed after %d attempts: %s", task, attempts, why, extra=extra)
-        elif result.reason:  # otherwise the failure of its only attempt is in the log
+        elif result.reason or isinstance(attempt.error, Steering):  # of others the only attempt's failure is in the log
             logger.warning("The run of %s has failed: %s", task, why, extra=extra)
 
 

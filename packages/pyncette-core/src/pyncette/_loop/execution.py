@@ -231,7 +231,7 @@ class Executions:
     def _log_end(self, task: Task, end: AttemptEnd, error: BaseException | None) -> None:
         extra = {"task": task.canonical_name}
         if isinstance(error, Steering):
-            logger.info("Task %s: %s", task, error, extra=extra)
+            logger.info("Task %s: %s", task, str(error) or type(error).__name__, extra=extra)
         elif end is AttemptEnd.TIMED_OUT:
             logger.warning("Task %s: %s.", task, error, extra=extra)
         elif end is AttemptEnd.SUPERSEDED:

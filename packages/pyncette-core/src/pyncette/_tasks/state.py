@@ -279,7 +279,8 @@ def totals(text: str) -> dict[str, int]:
 
 def described(error: BaseException) -> str:
     """Type and text of an error, cut."""
-    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+    name, text = type(error).__name__, str(error)
+    return (f"{name}: {text}" if text else name)[:LONGEST_ERROR]
 
 
 def _packed(run: Run) -> list[Any]:
