@@ -114,17 +114,25 @@ def burst(version: Version, storage: Storage, count: int, processes: int = 1) ->
 
 def policies(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
     """What a burst costs with ``retry``, ``timeout`` and ``jitter`` declared, and without: due at one moment, or at
-    moments as scattered as ``jitter`` makes them, which alone is more work for a storage."""
+    moments as scattered as ``jitter`` makes them, which alone is more work for a storage. And how late 100 one-offs
+    begin, spread over 10 s; there without ``jitter``, which puts them off."""
 
     def cost(kind: str, *, declared: bool) -> float:
         load = {"kind": kind, "count": count}
         [result] = execute(
-            THIS, storage, load, 1, lambda done, seconds: done >= count or seconds > 120, policies=declared
+            THIS,
+            storage,
+            load,
+            1,
+            lambda done, seconds: done >= count or seconds > 120,
+            policies="all" if declared else "",
         )
         return 1e6 * float(result["cpu"]) / int(result["count"])
 
     declared = cost("overdue", declared=True)
+    without, with_them = lag(THIS, storage), lag(THIS, storage, policies="without jitter")
     return {
+        **{figure: (without[figure], with_them[figure]) for figure in without},
         "CPU us/fire, due at one moment": (cost("overdue", declared=False), declared),
         "CPU us/fire, scattered": (cost("scattered", declared=False), declared),
     }
@@ -168,10 +176,10 @@ def pruning(storage: Storage, lines: int) -> dict[str, tuple[float, float]]:
     return {figure: (found[0][figure], found[1][figure]) for figure in found[0]}
 
 
-def lag(version: Version, storage: Storage) -> Figures:
+def lag(version: Version, storage: Storage, policies: str = "") -> Figures:
     """100 one-off instances, spread over 10 s: how late they begin."""
     load = {"kind": "spread", "count": 100, "seconds": 10}
-    [result] = execute(version, storage, load, 1, lambda done, seconds: done >= 100 or seconds > 60)
+    [result] = execute(version, storage, load, 1, lambda done, seconds: done >= 100 or seconds > 60, policies=policies)
     lags = sorted(result["lags"])
     return {"p50 ms": 1000 * statistics.median(lags), "p99 ms": 1000 * lags[int(0.99 * len(lags))]}
 

@@ -50,12 +50,13 @@ class Subject:
         self.work = work
 
 
-def declared() -> dict[str, Any]:
+def declared(jitter: bool) -> dict[str, Any]:
     """Policies that every execution meets, though nothing fails."""
     from pyncette import Retry
 
     second = datetime.timedelta(seconds=1)
-    return {"retry": Retry(3, delay=second), "timeout": 30 * second, "jitter": second}
+    policies = {"retry": Retry(3, delay=second), "timeout": 30 * second}
+    return {**policies, "jitter": second} if jitter else policies
 
 
 async def lines() -> AsyncIterator[str]:
@@ -194,7 +195,9 @@ async def register(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    subject = Subject(job["backend"], job["options"], declared() if job.get("policies") else {}, job.get("history", ""))
+    chosen = job.get("policies")
+    policies = declared(jitter=chosen == "all") if chosen else {}
+    subject = Subject(job["backend"], job["options"], policies, job.get("history", ""))
     case = register if job["case"] == "register" else execute
     print(json.dumps(asyncio.run(case(subject, job))), flush=True)
 
