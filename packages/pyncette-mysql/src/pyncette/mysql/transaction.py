@@ -78,7 +78,8 @@ async def borrow(connection: Any, own: Server, identity: str, where: str) -> Bor
     except DRIVER_ERRORS as error:
         raise _translated(error) from error
     (((*expected, _, _, _, _, _),),) = await own.run(identity)
-    if [type(value) for value in found] != [type(value) for value in expected]:
+    known = [(one, other) for one, other in zip(found, expected, strict=True) if None not in (one, other)]
+    if any(type(one) is not type(other) for one, other in known):
         raise ValueError(
             "The connection passed as transaction= converts what it reads in a way of its own: open it without conv=."
         )
