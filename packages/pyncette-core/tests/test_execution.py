@@ -12,9 +12,11 @@ import anyio
 import pytest
 
 from pyncette import Context, FailureMode, Pyncette
+from pyncette._leases import store as store_module
 from pyncette.errors import LeaseLostException
 from pyncette.executor import DefaultExecutor, SynchronousExecutor
-from pyncette.testing import ManualClock
+from pyncette.memory import memory_repository
+from pyncette.testing import FaultPlan, ManualClock
 from tests.running import running
 
 SECOND = datetime.timedelta(seconds=1)
@@ -82,6 +84,33 @@ async def test_the_drain_deadline_counts_from_the_shutdown(clock: ManualClock, e
         assert state is not None
         assert state.locked_until is not None
         await clock.advance(SECOND)
+        state = await context.get_task(endless)
+        assert state is not None
+        assert state.locked_until is None
+
+
+async def test_the_clock_is_not_read_once_the_drain_deadline_has_passed(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow network several readings would take all the time there is, and the lease would not be given back."""
+    monkeypatch.setattr(store_module, "CLOCK_INTERVAL", 0)
+    plan = FaultPlan()
+    options: dict[str, Any] = {"drain_timeout": MINUTE, "register_worker": False}
+    app = Pyncette(repository_factory=plan.wrap(memory_repository), clock=clock, **options)
+
+    @app.task(interval=HOUR, lease_duration=HOUR)
+    async def endless(context: Context) -> None:
+        await anyio.sleep_forever()
+
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        await clock.advance(HOUR)
+        context.shutdown()
+        await clock.advance(MINUTE - SECOND)
+        plan.calls.clear()
+        await clock.advance(SECOND)
+        assert plan.calls["swap"] == 1
+        assert plan.calls["clock"] == 0
         state = await context.get_task(endless)
         assert state is not None
         assert state.locked_until is None

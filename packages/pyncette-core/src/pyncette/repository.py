@@ -34,9 +34,9 @@ CONTRACT_VERSION = 1
 """Grows when a backend that was written against the older interface would no longer be right."""
 
 
-CLAIM_ATTEMPTS = 20
-"""How often :meth:`Repository.claim` looks for something when others have taken some of what it found: less
-than it may have would mean that there is no more."""
+CLAIM_ATTEMPTS = 5
+"""How often in a row :meth:`Repository.claim` looks for something when others have taken all that it found. As long as
+it gets some of it, it continues: less than it may have would mean that there is no more."""
 
 
 class Repository(ABC):
@@ -146,7 +146,8 @@ class Repository(ABC):
         ends = {c.queue.name: c.locked_until for c in claims}
         taken: list[Record] = []
         lost: set[str] = set()
-        for _ in range(CLAIM_ATTEMPTS):
+        attempts = 0
+        while attempts < CLAIM_ATTEMPTS:
             found = await ready_for(self, claims, now=now, limit=limit)
             if all(r.revision in lost for r in found):
                 break  # locked by a transaction, or shown by an index that lags
@@ -159,6 +160,7 @@ class Repository(ABC):
             taken += new
             if len(new) == len(found):
                 break
+            attempts = 0 if new else attempts + 1
             lost.update(r.revision for r in found)
             claims, limit = [_left(claim, new) for claim in claims], limit - len(new)
         return taken

@@ -199,12 +199,13 @@ class PyncetteContext(Scheduling):
             await self._poller.stopped.wait()
             await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
             logger.warning("%d executions outlast the drain deadline; cancelling them.", len(self._active))
-            self._executions.drain_expired = True
+            self._executions.drain_expired = self._writer.hurried = True
             scope.cancel()
 
     async def _settle(self) -> None:
         with anyio.move_on_after(self._budget.left(), shield=True):
             await self._writer.drained()
+        self._writer.hurried = False
 
     def from_thread(self, func: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a coroutine function of the app, or any other, from another thread, such as that of a plain task
