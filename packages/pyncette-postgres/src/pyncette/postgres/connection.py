@@ -36,10 +36,10 @@ CANCEL_TIMEOUT = 1.0
 CLOSE_TIMEOUT = 1.0
 """Seconds to take leave of the server."""
 
-ATTEMPTS = 6
-"""How often a statement is sent that ended in a deadlock."""
+ATTEMPTS = 10
+"""How often a statement is sent that ended in a deadlock, or in a conflict of serializable transactions."""
 
-_BACKOFF = 0.01
+_BACKOFF, _LONGEST_BACKOFF = 0.01, 0.5
 
 _SERVER_IS_GONE = frozenset({"25006", "57P01", "57P02", "57P03"})  # a standby by now, shut down, crashed, starting up
 
@@ -127,7 +127,8 @@ class Database(Server):
             except DRIVER_ERRORS as error:
                 if attempt == ATTEMPTS or not nothing_was_done(error):
                     raise translated(error, self.where) from error
-            await asyncio.sleep(random.uniform(0, _BACKOFF * 2**attempt))  # noqa: S311 -- spreads retries, no secret
+            longest = min(_LONGEST_BACKOFF, _BACKOFF * 2**attempt)
+            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 -- spreads retries, no secret
             attempt += 1
 
     @asynccontextmanager
