@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
-from pyncette.record import HELD, LEAST, Change, Queue, QueueClaim, Record, Ref, Swap
+from pyncette.record import Change, Queue, QueueClaim, Record, Ref, Swap
 
 from .network import Network
 
@@ -21,20 +22,11 @@ class LaterNetwork(Network):
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         return [record and _known(record) for record in await super().read(refs)]
 
-    async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
-        return [_known(record) for record in await super().scan(queue, after=after, limit=limit, prefix=prefix)]
+    async def scan(self, queue: Queue, **options: Any) -> list[Record]:
+        return [_known(record) for record in await super().scan(queue, **options)]
 
-    async def scan_ready(
-        self,
-        queue: Queue,
-        *,
-        since: int = LEAST,
-        before: int = HELD,
-        after: tuple[int, str] | None = None,
-        limit: int,
-    ) -> list[Record]:
-        found = await super().scan_ready(queue, since=since, before=before, after=after, limit=limit)
-        return [_known(record) for record in found]
+    async def scan_ready(self, queue: Queue, **options: Any) -> list[Record]:
+        return [_known(record) for record in await super().scan_ready(queue, **options)]
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         return await super().swap([replace(change, new=change.new and _raised(change.new)) for change in changes])

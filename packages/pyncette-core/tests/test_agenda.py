@@ -297,7 +297,7 @@ def test_several_claims_at_once_while_each_gets_all_it_asks_for() -> None:
 
 
 @pytest.mark.parametrize("free, got, times", [(35, (10, 20, 30, 9), [1, 2, 3, 3, 1]), (85, (9, 9), [1, 1, 1])])
-def test_so_many_claims_are_made_at_once(free: int, got: tuple[int, ...], times: list[int]) -> None:
+def test_the_number_of_claims_at_once(free: int, got: tuple[int, ...], times: list[int]) -> None:
     """Whole ones, never less than one."""
     agenda, claims = Agenda(POLL, batch_size=10), list[Step]()
     agenda.scheduled(NOW, NOW)

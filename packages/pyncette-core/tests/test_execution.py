@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import anyio
 import pytest
 
-from pyncette import Context, FailureMode, Pyncette
+from pyncette import Context, FailureMode, Pyncette, PyncetteContext, Task
 from pyncette._leases import store as store_module
 from pyncette.errors import LeaseLostException
 from pyncette.executor import DefaultExecutor, SynchronousExecutor
@@ -67,9 +68,9 @@ async def test_an_executor_that_raises_is_told_of_and_keeps_no_slots(
 async def _idle(context: Context) -> None: ...
 
 
-@pytest.mark.parametrize("executor", [DefaultExecutor, SynchronousExecutor])
-async def test_the_drain_deadline_counts_from_the_shutdown(clock: ManualClock, executor: type) -> None:
-    app = Pyncette(clock=clock, executor_cls=executor, drain_timeout=MINUTE)
+@asynccontextmanager
+async def draining(app: Pyncette, clock: ManualClock) -> AsyncIterator[tuple[PyncetteContext, Task]]:
+    """An app that was shut down, and whose drain deadline of a minute is a second away; and what it still executes."""
 
     @app.task(interval=HOUR, lease_duration=HOUR)
     async def endless(context: Context) -> None:
@@ -80,6 +81,13 @@ async def test_the_drain_deadline_counts_from_the_shutdown(clock: ManualClock, e
         await clock.advance(HOUR)
         context.shutdown()
         await clock.advance(MINUTE - SECOND)
+        yield context, endless
+
+
+@pytest.mark.parametrize("executor", [DefaultExecutor, SynchronousExecutor])
+async def test_the_drain_deadline_counts_from_the_shutdown(clock: ManualClock, executor: type) -> None:
+    app = Pyncette(clock=clock, executor_cls=executor, drain_timeout=MINUTE)
+    async with draining(app, clock) as (context, endless):
         state = await context.get_task(endless)
         assert state is not None
         assert state.locked_until is not None
@@ -97,16 +105,7 @@ async def test_the_clock_is_not_read_once_the_drain_deadline_has_passed(
     plan = FaultPlan()
     options: dict[str, Any] = {"drain_timeout": MINUTE, "register_worker": False}
     app = Pyncette(repository_factory=plan.wrap(memory_repository), clock=clock, **options)
-
-    @app.task(interval=HOUR, lease_duration=HOUR)
-    async def endless(context: Context) -> None:
-        await anyio.sleep_forever()
-
-    async with app.create() as context, anyio.create_task_group() as group:
-        group.start_soon(context.run)
-        await clock.advance(HOUR)
-        context.shutdown()
-        await clock.advance(MINUTE - SECOND)
+    async with draining(app, clock) as (context, endless):
         plan.calls.clear()
         await clock.advance(SECOND)
         assert plan.calls["swap"] == 1

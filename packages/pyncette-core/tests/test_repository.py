@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Rivalled(MemoryRepository):
-    """Somebody else is faster, this many times, and takes all that was found, or so many of it."""
+    """Somebody else is faster ``times`` times, and claims up to ``takes`` of what was found."""
 
     def __init__(self, times: int, takes: int = 10) -> None:
         super().__init__()

@@ -175,7 +175,7 @@ CASES = {
         [("failed", "the customer is gone", 60, 1)],
         ["The run of crowd:a has failed: the customer is gone"],
     ),
-    "given up without a word": Told(
+    "given up without a reason": Told(
         {"retry": RETRY}, GiveUp(), nothing, [("failed", "", 60, 1)], ["The run of crowd:a has failed: GiveUp$"]
     ),
     "dead, and retried": Told(

@@ -138,8 +138,7 @@ class Repository(ABC):
 
         Each record becomes what :func:`pyncette.lease.claim` makes of it, atomically. Records that others are claiming
         at the same time may be left out. Fewer than the limit means that there are no more: if others were faster, look
-        again. Takes one round trip if the store can. May miss records that a lagging index
-        doesn't show yet.
+        again. Takes one round trip if the store can. May miss records that a lagging index doesn't show yet.
 
         :return: the records as they were before the claim.
         """
