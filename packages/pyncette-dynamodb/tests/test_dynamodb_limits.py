@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_BACKOFF", 0.001)
+    monkeypatch.setattr(connection, "_LONGEST_PAUSE", 0.01)
 
 
 class TestSizes:

@@ -49,7 +49,7 @@ THROTTLED = ("ProvisionedThroughputExceeded", "ThrottlingError", "RequestLimitEx
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_BACKOFF", 0.001)
+    monkeypatch.setattr(connection, "_LONGEST_PAUSE", 0.01)
 
 
 def half_and_then_none(proxy: Wire) -> Script:

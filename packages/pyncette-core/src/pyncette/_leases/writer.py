@@ -6,13 +6,13 @@ what to store from the record as it is known when its batch leaves, so writes to
 
 from __future__ import annotations
 
-import random
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 
+from pyncette import backoff
 from pyncette._tasks.names import name_of
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
@@ -23,7 +23,7 @@ from .store import Store
 from .writes import Awaited, Write
 
 MAX_BATCH = 1000
-MAX_BACKOFF = 1_000_000  # microseconds
+FIRST_PAUSE, LONGEST_PAUSE = 100_000, 1_000_000  # microseconds, after a batch that could not be stored
 MAX_CONFLICTS = 50
 
 PATIENCE = 10.0
@@ -168,8 +168,8 @@ class Batching(ABC):
 
     def _retry_busy(self, writes: Sequence[Write], tries: int) -> None:
         """Have them wait, longer each time."""
-        delay = min(MAX_BUSY_DELAY, BUSY_DELAY * 2 ** min(tries - 1, 10))
-        not_before = anyio.current_time() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        delay = backoff.pause(tries, first=BUSY_DELAY, longest=MAX_BUSY_DELAY, least=0.5)
+        not_before = anyio.current_time() + delay
         for write in writes:
             write.not_before = not_before
 
@@ -331,5 +331,5 @@ class Writer(Batching):
                 self._finish(write, error)
 
     async def _back_off(self, failures: int) -> None:
-        delay = min(MAX_BACKOFF, 50_000 * 2 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        delay = backoff.pause(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, least=0.5)
         await self._clock.wait_until(self._clock.now() + round(delay))

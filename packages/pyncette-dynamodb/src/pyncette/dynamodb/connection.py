@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import anyio
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from pyncette import backoff
 from pyncette.errors import RepositoryException
 
 from .errors import DRIVER_ERRORS, is_server_fault, is_throttled, translated
@@ -49,8 +49,7 @@ MOST_SKEW = 5.0
 _LARGE_REQUEST = 2**20
 """Bytes above which the driver warns of sending all at once."""
 
-_BACKOFF = 0.025
-_MOST_BACKOFF = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds
 
 
 class Database:
@@ -173,10 +172,9 @@ async def together(requests: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     return [found[place] for place in range(len(found))]
 
 
-async def pause(attempt: int) -> None:
-    """Wait before the next attempt; longer each time, and never as long as others who failed at the same moment."""
-    longest = min(_BACKOFF * 2**attempt, _MOST_BACKOFF)
-    await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 -- spreads retries, no secret
+async def pause(failures: int) -> None:
+    """Wait before the next attempt."""
+    await asyncio.sleep(backoff.pause(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
 
 
 def _attempts(error: Exception) -> int:

@@ -4,7 +4,6 @@ again after a deadlock, and with errors of ours."""
 from __future__ import annotations
 
 import asyncio
-import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,7 @@ import asyncmy
 from asyncmy.connection import Connection
 from asyncmy.cursors import Cursor
 
+from pyncette import backoff
 from pyncette.cancellation import fell_silent
 
 from .errors import (
@@ -41,7 +41,7 @@ CALL_SECONDS = 30.0
 """How long a call may take in all, the wait for a connection included."""
 
 ATTEMPTS = 10
-FIRST_PAUSE_SECONDS = 0.005
+FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.5
 
 SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION"
@@ -195,8 +195,8 @@ class Database(Server):
             except DRIVER_ERRORS as error:
                 if number(error) not in NOTHING_APPLIED or number(error) == LOCK_WAIT_TIMEOUT:
                     raise
-            longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt)
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - spreads clients, guards nothing
+            seconds = backoff.pause(attempt, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(seconds)
         return await self._once(script)
 
     async def _once(self, script: str) -> list[Rows]:

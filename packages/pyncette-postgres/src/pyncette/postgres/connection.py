@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import asyncpg
 
+from pyncette import backoff
 from pyncette.cancellation import fell_silent
 
 from .errors import DRIVER_ERRORS, is_out_of_step, nothing_was_done, translated
@@ -39,7 +39,7 @@ CLOSE_TIMEOUT = 1.0
 ATTEMPTS = 10
 """How often a statement is sent that ended in a deadlock, or in a conflict of serializable transactions."""
 
-_BACKOFF, _LONGEST_BACKOFF = 0.01, 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds
 
 _SERVER_IS_GONE = frozenset({"25006", "57P01", "57P02", "57P03"})  # a standby by now, shut down, crashed, starting up
 
@@ -127,8 +127,7 @@ class Database(Server):
             except DRIVER_ERRORS as error:
                 if attempt == ATTEMPTS or not nothing_was_done(error):
                     raise translated(error, self.where) from error
-            longest = min(_LONGEST_BACKOFF, _BACKOFF * 2**attempt)
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 -- spreads retries, no secret
+            await asyncio.sleep(backoff.pause(attempt, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
             attempt += 1
 
     @asynccontextmanager

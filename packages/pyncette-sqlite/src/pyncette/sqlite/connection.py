@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
 
+from pyncette import backoff
 from pyncette.cancellation import completed
 
 from .codec import text
@@ -24,6 +24,9 @@ from .errors import LOCK_TIMEOUT, is_contention, is_damaged_text, translated
 from .settings import Settings
 
 T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.004
+"""Seconds between attempts while another connection is in the way."""
 
 _RUN = "-- run the operation that is the parameter"
 
@@ -75,7 +78,7 @@ class Operation(Generic[T]):
 
     def _run(self, connection: sqlite3.Connection) -> list[T]:
         deadline = time.monotonic() + LOCK_TIMEOUT
-        pause = 0.001
+        failures = 0
         while not self._abandoned:
             try:
                 return self._function(connection)
@@ -87,8 +90,8 @@ class Operation(Generic[T]):
                 if not contention or time.monotonic() > deadline:
                     max_size = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
                     raise translated(error, self._settings, max_size) from error
-            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the attempts of several processes
-            pause = min(pause * 2, 0.004)
+            failures += 1
+            time.sleep(backoff.pause(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, least=0.5))
         return []
 
 
