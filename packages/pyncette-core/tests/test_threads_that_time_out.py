@@ -102,7 +102,7 @@ async def test_it_is_told_at_once_and_keeps_slot_and_lease(caplog: pytest.LogCap
     assert state is not None
     assert (state.state, state.runs[-1].error) == ("dead", "TimeoutError: timed out after 0:00:00.050000")
     assert [record.getMessage() for record in caplog.records if "timed out" in record.getMessage()] == [
-        "Task task:stuck: timed out after 0:00:00.050000.",
+        "Task task:stuck timed out after 0:00:00.050000.",
         "task:stuck is dead until it is retried or rescheduled: TimeoutError: timed out after 0:00:00.050000",
     ]
 

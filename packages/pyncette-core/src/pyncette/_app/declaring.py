@@ -117,8 +117,9 @@ class Declarations:
         :param heartbeat: whether the worker renews the lease of what it executes; True by default. ``'cancel'`` also
             cancels an execution that has lost its lease. With False, an execution that outlasts its lease is executed
             again by another worker.
-        :param retry: when a failed run is executed again: a :class:`Retry`, or a function ``(attempt, error)`` that
-            returns the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.
+        :param retry: when another attempt follows one that failed: a :class:`Retry`, or a function
+            ``(attempt, error)`` that returns the time to wait, or None to give up; None by default, which leaves it to
+            ``failure_mode``.
         :param on_exhausted: what happens to an instance whose run has failed: :attr:`OnExhausted.NEXT`, or
             :attr:`OnExhausted.HOLD`, which keeps it as dead. By default one-off instances are held and others continue.
         :param catch_up: which of several missed occurrences are executed; :attr:`CatchUp.ALL` by default.
@@ -134,7 +135,8 @@ class Declarations:
         :param retain: how long to keep an instance that has no further occurrence; None by default: it is removed
             immediately.
         :param pause_after: the number of consecutive failed runs after which the instance is paused until it is
-            resumed; None by default: never. Can't be combined with ``on_exhausted=OnExhausted.HOLD``.
+            resumed; None by default: never. At least once and without ``retry``, errors are retried forever, so only
+            runs that raise :class:`GiveUp` count. Can't be combined with ``on_exhausted=OnExhausted.HOLD``.
         :param keep_runs: the number of latest runs of which each instance keeps the result, up to 100; 3 by default.
         :param args: arguments with any name, including those of the parameters above.
         :param kwargs: any other keyword is an argument of the task, and must be JSON.

@@ -233,7 +233,7 @@ class Executions:
         if isinstance(error, Steering):
             logger.info("Task %s: %s", task, str(error) or type(error).__name__, extra=extra)
         elif end is AttemptEnd.TIMED_OUT:
-            logger.warning("Task %s: %s.", task, error, extra=extra)
+            logger.warning("Task %s %s.", task, error, extra=extra)
         elif end is AttemptEnd.SUPERSEDED:
             logger.warning("Task %s was cancelled, because its next occurrence has come due.", task, extra=extra)
         elif end is AttemptEnd.FAILED and error is not None:

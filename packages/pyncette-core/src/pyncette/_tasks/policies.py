@@ -47,7 +47,7 @@ class FailureMode(enum.Enum):
     UNLOCK = 1
     """The occurrence is retried one ``poll_interval`` after the failure."""
     COMMIT = 2
-    """The failure counts as success."""
+    """The run has failed, and is over: the next occurrence follows as after a success."""
 
 
 @plain_members
@@ -165,8 +165,8 @@ class Policies:
     retry: Annotated[
         RetryPolicy | None,
         Policy(
-            "when a failed run is executed again: a :class:`Retry`, or a function ``(attempt, error)`` that returns "
-            "the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.",
+            "when another attempt follows one that failed: a :class:`Retry`, or a function ``(attempt, error)`` that "
+            "returns the time to wait, or None to give up; None by default, which leaves it to ``failure_mode``.",
             check=check_retry,
             write="retry=Retry(5)",
             words=(
@@ -255,7 +255,8 @@ class Policies:
         int | None,
         Policy(
             "the number of consecutive failed runs after which the instance is paused until it is resumed; None by "
-            "default: never. Can't be combined with ``on_exhausted=OnExhausted.HOLD``.",
+            "default: never. At least once and without ``retry``, errors are retried forever, so only runs that raise "
+            ":class:`GiveUp` count. Can't be combined with ``on_exhausted=OnExhausted.HOLD``.",
             check=check_optional(check_whole(1)),
             write="pause_after=10",
             words=("circuit_breaker", "disable_after", "max_failures", "pause_on_failure"),

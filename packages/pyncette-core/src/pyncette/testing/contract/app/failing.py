@@ -40,7 +40,7 @@ class FailureContract(AppBase):
         assert bench.log.at() == [60, 64, 68, 72, 120]
 
     async def test_failure_mode_commit(self, bench: Bench) -> None:
-        """A failure counts as success."""
+        """A failure ends the run: what follows is the same as after a success."""
         app = bench.app()
         template = app.dynamic_task(name="template", failure_mode=FailureMode.COMMIT)(bench.log.fail)
         app.task(name="task", interval=duration(60), failure_mode=FailureMode.COMMIT)(bench.log.fail)
