@@ -23,7 +23,7 @@ from .extra import in_turn, over
 from .moments import Moments
 from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, stored_window, why_paused
 from .queueing import queued
-from .steering import is_paused, paused_since, skip_paused
+from .steering import hold_paused, is_paused, skip_paused
 from .values import Attempt, AttemptEnd, Ended, Skipped
 
 
@@ -100,9 +100,7 @@ def _end(case: _Case, retry_delay: int) -> Ended:
 def _released(record: Record, now: int, revision: str) -> Change:
     """Nothing was executed."""
     if '"why"' in record.state and is_paused(state := State(record.state)):
-        moment, attempt = paused_since(state, now), max(record.attempt - 1, 0)
-        text = state.text(state.count("fence"))
-        return lease.hold(record, Band.PAUSED, moment=moment, revision=revision, attempt=attempt, state=text)
+        return hold_paused(record, state, now=now, revision=revision, attempt=max(record.attempt - 1, 0))
     return lease.release(record, revision=revision)
 
 
@@ -143,8 +141,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
         return Ended(Change(record, new), outcome, reason)
     row = state.failures_in_a_row(outcome)
     if outcome == "failed" and _holds(policies, case.spec):
-        dead = _hold(case, Band.DEAD, state, due_at=attempt.due_at, attempt=_ended(case))
-        return Ended(dead, outcome, reason, attempt.skips)
+        return Ended(_dead(case, state), outcome, reason, attempt.skips)
     opened = recorded.first or attempt.started_at or case.now
     until = case.now if not is_paused(state) else state.count("since") or case.now  # what comes due later is paused
     until = min([until, *(since for since, end_of_pause in attempt.pauses if end_of_pause >= HELD)])
@@ -165,7 +162,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     if to.due_at is not None and policies.pause_after is not None and row >= policies.pause_after:
         state.set("why", why_paused(row))
     if to.due_at is not None and is_paused(state):
-        return Ended(_hold(case, Band.PAUSED, state, due_at=to.due_at, attempt=0), outcome, reason, skips)
+        return Ended(_paused(case, state, due_at=to.due_at, attempt=0), outcome, reason, skips)
     text = state.text(record.fence)
     return Ended(go_on(record, policies, to, case.now, case.revision, text), outcome, reason, skips)
 
@@ -186,20 +183,25 @@ def _passed(case: _Case) -> Ended:
         ready_at = Moments(case.spec, policies, record.key).ready(attempt.go_to)
         to = Onward(attempt.go_to, queued(ready_at, case.now))
     if to.due_at is not None and is_paused(state):
-        return Ended(_hold(case, Band.PAUSED, state, due_at=to.due_at, attempt=0), skips=skips)
+        return Ended(_paused(case, state, due_at=to.due_at, attempt=0), skips=skips)
     change = go_on(record, policies, to, case.now, case.revision, state.text(record.fence))
     return Ended(change, skips=skips)
 
 
-def _hold(case: _Case, band: Band, state: State, *, due_at: int, attempt: int) -> Change:
-    since = paused_since(state, case.now)
+def _paused(case: _Case, state: State, *, due_at: int, attempt: int) -> Change:
+    record, now, revision = case.record, case.now, case.revision
+    return hold_paused(record, state, now=now, revision=revision, due_at=due_at, attempt=attempt, fence=record.fence)
+
+
+def _dead(case: _Case, state: State) -> Change:
+    state.set("since", None)  # a pause begins when it is retried
     return lease.hold(
         case.record,
-        band,
-        moment=since if band is Band.PAUSED else case.now,
+        Band.DEAD,
+        moment=case.now,
         revision=case.revision,
-        due_at=due_at,
-        attempt=attempt,
+        due_at=case.attempt.due_at,
+        attempt=_ended(case),
         state=state.text(case.record.fence),
     )
 
@@ -223,7 +225,7 @@ def _again(case: _Case, again: Again) -> Ended:
         recorded.error = described(attempt.error)
     state.record_attempts(recorded)
     if case.extra is None and is_paused(state):
-        return Ended(_hold(case, Band.PAUSED, state, due_at=attempt.due_at, attempt=ended), skips=attempt.skips)
+        return Ended(_paused(case, state, due_at=attempt.due_at, attempt=ended), skips=attempt.skips)
     at = again.at
     if at is not None and recorded.first is not None and case.extra is None:
         window = stored_window(state, record.due_at)

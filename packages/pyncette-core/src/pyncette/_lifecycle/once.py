@@ -19,7 +19,7 @@ from pyncette.record import HELD, Band, Change, Record
 
 from .extra import in_turn, on_schedule, over, schedule_side
 from .onward import Onward, add_skips, go_on, keeps_completed, onward, why_paused
-from .steering import is_paused, paused_since
+from .steering import hold_paused, is_paused
 from .values import Attempt, AttemptEnd, Ended, Skipped
 
 
@@ -64,7 +64,7 @@ def advance(
         to = Onward(None)
     add_skips(state, to.skips, now, policies.keep_runs)
     if to.due_at is not None and is_paused(state):
-        change = _hold(record, state, to.due_at, now, revision)
+        change = hold_paused(record, state, now=now, revision=revision, due_at=to.due_at, attempt=0, fence=record.fence)
     else:
         change = go_on(record, policies, to, now, revision, state.text(record.fence))
     return in_turn(Ended(change, skips=[*skips, *to.skips], unknown=unknown), now, revision)
@@ -75,12 +75,6 @@ def _leaves_nothing(record: Record, spec: Spec, policies: Policies, due_at: int,
     it."""
     to = onward(record, spec, policies, due_at, now, opened=now)
     return to.due_at is None and not (to.skips or keeps_completed(record, policies))
-
-
-def _hold(record: Record, state: State, due_at: int, now: int, revision: str) -> Change:
-    moment = paused_since(state, now)
-    text = state.text(record.fence)
-    return lease.hold(record, Band.PAUSED, moment=moment, revision=revision, due_at=due_at, attempt=0, state=text)
 
 
 def concludes(policies: Policies) -> bool:

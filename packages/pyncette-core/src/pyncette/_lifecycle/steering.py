@@ -46,8 +46,7 @@ def pause(record: Record, reason: str, *, now: int, revision: str) -> Steered:
     was, known = lease.state_of(record, now), is_paused(state)
     state.set("why", reason)
     if was in (lease.State.WAITING, lease.State.READY):
-        moment, text = paused_since(state, now), state.text(state.count("fence"))
-        return Steered(lease.hold(record, Band.PAUSED, moment=moment, revision=revision, state=text))
+        return Steered(hold_paused(record, state, now=now, revision=revision))
     if was is lease.State.LEASED and not known:
         state.set("since", now)
     return Steered(lease.note(record, state=state.text(state.count("fence")), revision=revision))
@@ -143,11 +142,26 @@ def is_paused(state: State) -> bool:
     return state.why is not None
 
 
-def paused_since(state: State, now: int) -> int:
-    """When the pause began of an instance that is to be held now, for :attr:`Band.PAUSED`."""
+def hold_paused(
+    record: Record,
+    state: State,
+    *,
+    now: int,
+    revision: str,
+    due_at: int | None = None,
+    attempt: int | None = None,
+    fence: int | None = None,
+) -> Change:
+    """The record is held from when its pause began: the instance is paused, and nothing of it is under way any more.
+
+    :param due_at, attempt: of the new record; unchanged by default.
+    :param fence: with which an attempt has ended; that of the last one by default.
+    """
     since = state.count("since")
     state.set("since", None)
-    return since or now
+    text = state.text(state.count("fence") if fence is None else fence)
+    moment = since or now
+    return lease.hold(record, Band.PAUSED, moment=moment, revision=revision, due_at=due_at, attempt=attempt, state=text)
 
 
 def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, since: int, now: int) -> Onward:
