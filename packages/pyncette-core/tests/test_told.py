@@ -12,12 +12,23 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pyncette import CatchUp, Context, ExecutionMode, FailureMode, GiveUp, OnExhausted, Overlap, Retry, Skip
+from pyncette import (
+    CatchUp,
+    Context,
+    ExecutionMode,
+    FailureMode,
+    GiveUp,
+    OnExhausted,
+    Overlap,
+    Retry,
+    RetryLater,
+    Skip,
+)
 from pyncette.events import AttemptEnded, RunEnded
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observer
 from pyncette.prometheus import use_prometheus
-from pyncette.testing.contract.app.bench import Bench, duration, seconds
+from pyncette.testing.contract.app.bench import Bench, duration, moment, seconds
 
 MEANWHILE = Callable[["Scene"], Awaitable[None]]
 RETRY = Retry(2, delay=duration(1), jitter=0)
@@ -250,3 +261,52 @@ async def test_told_once(case: str, caplog: pytest.LogCaptureFixture) -> None:
         found = [record for record in caplog.records if re.search(pattern, record.getMessage())]
         assert len(found) == 1, pattern
         assert getattr(found[0], "task", None) == "crowd:a"
+
+
+LATER: dict[str, tuple[dict[str, Any], RetryLater, bool, str]] = {
+    "with a reason": ({}, RetryLater(duration(100), "rates are down"), False, "runs again at {0}: rates are down"),
+    "without one": ({}, RetryLater(duration(100)), False, "runs again at {0}: again after 0:01:40"),
+    "as an attempt": (
+        {"retry": RETRY},
+        RetryLater(duration(100), "rates are down", count=True),
+        False,
+        "runs again at {0}: rates are down",
+    ),
+    "paused meanwhile": (
+        {},
+        RetryLater(duration(100), "rates are down"),
+        True,
+        "runs again when it is resumed: rates are down",
+    ),
+    "at most once": (
+        {"execution_mode": ONCE},
+        RetryLater(duration(100), "rates are down"),
+        False,
+        "The run of crowd:a has failed: RetryLater: rates are down",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+async def test_when_it_runs_again(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Logged once: what was asked for, and what comes of it."""
+    policies, error, paused, expected = LATER[case]
+    repository = MemoryRepository()
+    bench = Bench(lambda **_: nullcontext(repository), repository)
+    app = bench.app()
+
+    @app.dynamic_task(name="crowd", **policies)
+    async def crowd(context: Context) -> None:
+        await bench.clock.sleep(5)
+        raise error
+
+    async with bench.running(app) as worker:
+        await worker.context.schedule_task(crowd, "a", interval=duration(60))
+        with caplog.at_level("INFO", "pyncette"):
+            await bench.advance_to(62)
+            if paused:
+                await worker.context.pause_task(crowd, "a")
+            await bench.advance_to(90)
+    [said] = [record for record in caplog.records if "crowd:a" in record.getMessage()]
+    assert expected.format(moment(165)) in said.getMessage()
+    assert getattr(said, "task", None) == "crowd:a"

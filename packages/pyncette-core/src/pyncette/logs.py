@@ -34,7 +34,7 @@ EVENTS: Mapping[str, str | tuple[str, ...]] = {
     "attempt_failed": "Task %s failed.",
     "attempt_failed_again": "Task %s failed with the same error, %d times so far: %s",
     "attempt_timed_out": "Task %s %s.",
-    "attempt_steered": "Task %s: %s",
+    "attempt_steered": ("Task %s: %s", "Task %s runs again %s: %s"),
     "attempt_superseded": "Task %s was cancelled, because its next occurrence has come due.",
     "attempt_lost": "An attempt of %s was lost with its worker, %s.",
     "attempt_released": "%s is given back: %s.",

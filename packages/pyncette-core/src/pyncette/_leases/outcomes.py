@@ -12,7 +12,7 @@ from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.extra import current_run
 from pyncette._tasks.state import described
 from pyncette._tasks.task import Task
-from pyncette.errors import Steering
+from pyncette.errors import RetryLater, Steering
 from pyncette.observer import Observers
 from pyncette.record import Band, Record
 
@@ -107,6 +107,11 @@ class Outcomes:
             )
         tell_skips(self._observers, task, run, result.skips)
         if result.outcome is None:
+            if isinstance(attempt.error, RetryLater):
+                at = result.again_at
+                when = "when it is resumed" if at is None else f"at {to_datetime(at, task.tz)}"
+                extra = {"task": task.canonical_name}
+                logger.info("Task %s runs again %s: %s", task, when, attempt.error, extra=extra)
             return
         lost = attempt.end is AttemptEnd.LOST
         if result.outcome == "failed":

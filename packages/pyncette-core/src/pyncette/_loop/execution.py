@@ -18,7 +18,7 @@ from pyncette._lifecycle.cutting import cancelled_with_lease, cuts, needs_scope
 from pyncette._lifecycle.values import AttemptEnd
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
-from pyncette.errors import LeaseLostException, RepositoryException, Steering
+from pyncette.errors import LeaseLostException, RepositoryException, RetryLater, Steering
 from pyncette.events import AttemptOutcome
 from pyncette.observer import Observers
 
@@ -230,6 +230,8 @@ class Executions:
 
     def _log_end(self, task: Task, end: AttemptEnd, error: BaseException | None) -> None:
         extra = {"task": task.canonical_name}
+        if isinstance(error, RetryLater):
+            return  # logged with the moment, once that is decided
         if isinstance(error, Steering):
             logger.info("Task %s: %s", task, str(error) or type(error).__name__, extra=extra)
         elif end is AttemptEnd.TIMED_OUT:
