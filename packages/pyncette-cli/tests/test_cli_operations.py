@@ -189,6 +189,38 @@ def test_the_doctor_says_what_to_do(failed: Program) -> None:
     assert "WHAT TO DO" in failed("doctor", *STORE)[1]
 
 
+HOURLY = """
+from datetime import timedelta
+
+from pyncette import Context, Pyncette
+
+app = Pyncette("sqlite:///jobs.db", poll_interval=timedelta(milliseconds=50))
+
+
+@app.dynamic_task()
+async def report(context: Context) -> None:
+    context.app_context.shutdown()
+
+
+@app.task(interval=timedelta(hours=1))
+async def cleanup(context: Context) -> None: ...
+"""
+
+
+def test_the_doctor_says_what_is_late(program: Program, place: Place) -> None:
+    (place.folder / "hourly.py").write_text(HOURLY)
+    for name in ("Eve", "Bob"):
+        assert program("schedule", "report", name, "--every", "1h", "--app", "hourly:app")[0] == 0
+    assert program("trigger", "report", "Bob", *STORE)[0] == 0
+    code = "import hourly; hourly.app.main()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=place.folder, timeout=60)
+    assert {each["check"] for each in lines(program("doctor", "--json", *STORE)[1])} >= {"instances"}
+    with closing(sqlite3.connect(place.folder / "jobs.db", isolation_level=None)) as database:
+        database.execute("UPDATE pyncette_tasks SET due_at = due_at - 10800000000, ready_at = ready_at - 10800000000")
+    found = [each["found"] for each in lines(program("doctor", "--json", *STORE)[1]) if each["check"] == "late"]
+    assert sorted(found) == ["cleanup has been due for 2 h", "report has instances that have been due for 2 h"]
+
+
 def test_the_doctor_tells_what_the_storage_finds(failed: Program, place: Place) -> None:
     with closing(sqlite3.connect(place.folder / "jobs.db", isolation_level=None)) as database:
         database.execute("UPDATE pyncette_schema SET written_by = 2")

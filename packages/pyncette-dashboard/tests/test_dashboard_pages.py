@@ -6,12 +6,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
+from typing import get_args
 
 import anyio
 import httpx
 import pytest
 
-from pyncette import Context, Pyncette
+from pyncette import Context, Count, Pyncette, StoredTask, TaskState
+from pyncette._tasks.names import Kind
 from pyncette_dashboard import Dashboard, questions
 from pyncette_dashboard.board import RESERVE
 from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site, text_of
@@ -48,6 +50,20 @@ async def test_an_empty_storage(opened: Open) -> None:
             await browser.get(path)
             assert browser.last.status_code == (404 if "cleanup" in path else 200), path
         assert "not stored" in text_of(await browser.get("/"))
+
+
+async def test_what_is_late_is_a_finding(opened: Open) -> None:
+    async with opened(running=False) as site:
+        due = datetime.now(UTC) - timedelta(hours=2, seconds=5)
+        state = TaskState(site.cleanup, due, None, None, "due")
+        pulse = questions.Pulse(state, Count(0, exact=True), ())
+        known = [(StoredTask(kind, kind, None, True, True), pulse, None) for kind in get_args(Kind)]
+        found = questions.findings(site.context, [], [], [], known, [])
+    assert [each.found for each in found if each.check == "late"] == [
+        "static has been due for 2 h",
+        "dynamic has instances that have been due for 2 h",
+        "partitioned has instances that have been due for 2 h",
+    ]
 
 
 async def test_overview(opened: Open) -> None:

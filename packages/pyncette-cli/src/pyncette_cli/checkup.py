@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from pyncette import Finding, PyncetteContext, StoredTask, Worker
+from pyncette import Finding, PyncetteContext, StoredTask, TaskState, Worker
 
 from .values import clean, span
 
@@ -138,7 +138,14 @@ def damaged_found(task: str, number: int) -> Finding:
     )
 
 
-def late_found(task: str, late: timedelta) -> Finding:
-    """The task has an instance that has been due for so long."""
-    found = f"{clean(task)} has instances that have been due for {span(late)}"
-    return Finding("late", "problem", found, "start more workers")
+def lateness(state: TaskState | None, now: datetime) -> timedelta:
+    """For how long it has been due without anybody executing it."""
+    if state is None or state.state not in ("due", "retrying"):
+        return timedelta(0)
+    return max(now - (state.next_attempt_at or state.scheduled_at), timedelta(0))
+
+
+def late_found(task: str, late: timedelta, *, static: bool) -> Finding:
+    """The task, or the first of its instances, has been due for so long."""
+    has = "has" if static else "has instances that have"
+    return Finding("late", "problem", f"{clean(task)} {has} been due for {span(late)}", "start more workers")

@@ -27,6 +27,7 @@ from pyncette_cli.checkup import (
     damaged_found,
     dead_found,
     late_found,
+    lateness,
     orphans_found,
     paused_found,
     versions_found,
@@ -130,19 +131,12 @@ def now_of(context: PyncetteContext) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(context.clock.now() / 1_000_000, datetime.UTC)
 
 
-def lateness(state: TaskState | None, now: datetime.datetime) -> datetime.timedelta:
-    """For how long it has been due without anybody executing it."""
-    if state is None or state.state not in ("due", "retrying"):
-        return datetime.timedelta(0)
-    return max(now - (state.next_attempt_at or state.scheduled_at), datetime.timedelta(0))
-
-
 def findings(
     context: PyncetteContext,
     stored: Sequence[StoredTask],
     workers: Sequence[Worker],
     left_over: Sequence[StoredTask],
-    known: Sequence[tuple[str, Pulse, Size | None]],
+    known: Sequence[tuple[StoredTask, Pulse, Size | None]],
     checked: Sequence[Finding],
 ) -> list[Finding]:
     """What `pyncette doctor` would say of this, worst first, without what is as it should be."""
@@ -156,12 +150,12 @@ def findings(
         *checked,
     ]
     now = now_of(context)
-    for name, beat, known_size in known:
+    for task, beat, known_size in known:
         if beat.dead.value:
-            found.append(dead_found(name, beat.dead.value))
+            found.append(dead_found(task.name, beat.dead.value))
         if known_size is not None and known_size.unreadable.value:
-            found.append(damaged_found(name, known_size.unreadable.value))
+            found.append(damaged_found(task.name, known_size.unreadable.value))
         if (late := lateness(beat.state, now)) > LATE:
-            found.append(late_found(name, late))
+            found.append(late_found(task.name, late, static=task.kind == "static"))
     order = {"problem": 0, "warning": 1, "unknown": 2}
     return sorted((each for each in found if each.verdict in order), key=lambda each: order[each.verdict])

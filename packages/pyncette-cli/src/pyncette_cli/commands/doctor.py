@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -19,6 +19,7 @@ from pyncette_cli.checkup import (
     dead_found,
     late_found,
     latency_found,
+    lateness,
     orphans_found,
     paused_found,
     versions_found,
@@ -106,14 +107,21 @@ async def _instances(context: PyncetteContext, tasks: Sequence[StoredTask]) -> A
         for found in await _held(context, task, stored.name):
             all_well = False
             yield found
-        if task.dynamic and stored.paused_since is None:
-            late = await context.list_tasks(task, 1, due_before=datetime.now(UTC) - LATE)
-            if late.tasks and late.tasks[0].state in ("due", "retrying"):
-                all_well = False
-                since = datetime.now(UTC) - (late.tasks[0].next_attempt_at or late.tasks[0].scheduled_at)
-                yield late_found(stored.name, since)
+        late = await _late(context, task) if stored.paused_since is None else timedelta(0)
+        if late > LATE:
+            all_well = False
+            yield late_found(stored.name, late, static=not task.dynamic)
     if all_well:
         yield Finding("instances", "ok", "none is dead, damaged or late")
+
+
+async def _late(context: PyncetteContext, task: Task) -> timedelta:
+    """For how long the task, or the first of its instances, has been due without anybody executing it."""
+    now = datetime.now(UTC)
+    if not task.dynamic:
+        return lateness(await context.get_task(task), now)
+    page = await context.list_tasks(task, 1, due_before=now - LATE)
+    return max((lateness(state, now) for state in page.tasks), default=timedelta(0))
 
 
 async def _held(context: PyncetteContext, task: Task, name: str) -> list[Finding]:

@@ -46,7 +46,7 @@ async def overview(page: Page) -> Response:
     start = now.replace(minute=now.minute // 30 * 30, second=0, microsecond=0)
     seen = await occurrences_of(page, "day", rows, start, HALF_HOUR, 48)
     runs = logged.value or newest_of(states_of(rows), questions.LOGGED)
-    known = [(row.stored.name, row.pulse, row.size) for row in rows if row.pulse is not None]
+    known = [(row.stored, row.pulse, row.size) for row in rows if row.pulse is not None]
     found = questions.findings(desk.context, stored, workers, await desk.orphans(), known, await desk.checked())
     return page.render(
         "overview.html",

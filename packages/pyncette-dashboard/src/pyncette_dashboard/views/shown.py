@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 import anyio.to_thread
 
 from pyncette import Count, StoredTask, TaskState
+from pyncette_cli.checkup import lateness
 from pyncette_cli.values import counted, span
 from pyncette_dashboard.board import Answer, Question
 from pyncette_dashboard.charts import Chart, stacked
 from pyncette_dashboard.forecast import Forecast, forecast
 from pyncette_dashboard.page import Page
-from pyncette_dashboard.questions import Pulse, Run, Size, lateness
+from pyncette_dashboard.questions import Pulse, Run, Size
 
 OUTCOMES = ("succeeded", "failed", "unknown", "superseded", "skipped", "withdrawn")
 """From the bottom of a bar upwards."""
