@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -209,6 +210,25 @@ async def test_server_that_hangs(start_server: StartServer, monkeypatch: pytest.
             finally:
                 server.resume()
             assert len(await again(lambda: repository.scan(TASK, after=None, limit=9))) == 5
+
+
+async def test_a_driver_that_loses_a_cancellation(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call ends in time all the same."""
+
+    async def log_in(settings: object) -> NoReturn:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+        raise AssertionError("was not cancelled again")
+
+    monkeypatch.setattr(connection, "CALL_SECONDS", 0.2)
+    async with store.open() as repository:
+        assert isinstance(repository, MySQLRepository)
+        assert isinstance(repository._database, connection.Database)
+        repository._database._connections._drop_idle()
+        monkeypatch.setattr(connection, "_log_in", log_in)
+        with anyio.fail_after(5), pytest.raises(RepositoryUnavailableException, match="in time"):
+            await repository.clock()
 
 
 async def unavailable(repository: Repository) -> None:

@@ -231,24 +231,32 @@ class Writers:
 
     async def write(self, repository: Repository, number: int) -> None:
         current: Record | None = None
-        while not self.stop:
+        unanswered: set[Record] = set()  # one of them may yet replace the current one: the server is behind with reading
+        while unanswered or not self.stop:
             new = record(name=str(number), spec=fresh())
             try:
-                assert await repository.swap([Change(current, new)]) == [Swap.APPLIED]
-                current = new
+                (swap,) = await repository.swap([Change(current, new)])
             except RepositoryUnavailableException:
                 self.failures += 1
-                current = await self._found(repository, {current, new}, new)
+                unanswered.add(new)
+            else:
+                if swap is Swap.APPLIED:
+                    current, unanswered = new, set()
+                    continue
+                assert unanswered
+            found = await self._found(repository, new)
+            assert found in {current, *unanswered}
+            if found != current:
+                current, unanswered = found, set()
         assert current is not None
         self.kept[current.key] = current
 
     @staticmethod
-    async def _found(repository: Repository, possible: set[Record | None], one: Record) -> Record | None:
+    async def _found(repository: Repository, one: Record) -> Record | None:
         while True:
             await asyncio.sleep(0.01)
             with suppress(RepositoryUnavailableException):
                 (found,) = await repository.read([one.ref])
-                assert found in possible
                 return found
 
 

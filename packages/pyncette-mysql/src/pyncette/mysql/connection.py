@@ -183,7 +183,9 @@ class Database(Server):
         :raises RepositoryException: any other error.
         """
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            # anyio's cancellation comes again: the driver connects within asyncio.wait_for(), which loses one on Python
+            # 3.11 if the connection is there at the same moment.
+            with anyio.fail_after(CALL_SECONDS):
                 return await self._run(script)
         except DRIVER_ERRORS as error:
             raise translated(error) from error

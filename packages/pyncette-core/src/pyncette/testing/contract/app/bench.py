@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -180,7 +181,7 @@ class Bench:
 
     async def advance(self, by: float) -> None:
         """Let this many seconds pass."""
-        with anyio.fail_after(PATIENCE):
+        with self._patience():
             await self.clock.advance(duration(by))
 
     async def advance_to(self, second: float) -> None:
@@ -189,8 +190,22 @@ class Bench:
         await self.advance(second - now)
 
     async def settle(self) -> None:
-        with anyio.fail_after(PATIENCE):
+        with self._patience():
             await self.clock.settle()
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """The block has so many seconds. If they don't suffice, the error tells a busy machine from a loop without a
+        pause."""
+        began = time.process_time()
+        try:
+            with anyio.fail_after(PATIENCE):
+                yield
+        except TimeoutError as e:
+            raise TimeoutError(
+                f"The app was not idle again within {PATIENCE} s. It used the processor for "
+                f"{time.process_time() - began:.1f} s, and its clock stands at {seconds(self.clock.time)} s."
+            ) from e
 
     async def damage(self, task: Task, spec: str) -> Record:
         """Overwrite what is stored of a static task or an instance; returns the record as it is then."""
