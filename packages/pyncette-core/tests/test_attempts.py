@@ -10,10 +10,13 @@ import anyio
 import pytest
 
 from pyncette import Context, Pyncette
+from pyncette._leases import store
 from pyncette._leases.attempt import LONGEST, SHORTEST, Attempt, time_limit
+from pyncette.clock import Clock, SystemClock
 from pyncette.errors import RepositoryUnavailableException
-from pyncette.memory import MemoryRepository
-from pyncette.testing import FaultPlan, delay
+from pyncette.memory import MemoryRepository, memory_repository
+from pyncette.observer import Observers
+from pyncette.testing import FaultPlan, ManualClock, delay
 from tests.running import running
 
 SECOND = 1_000_000
@@ -37,20 +40,22 @@ def test_time_limits(left: int | None, failures: int, seconds: float) -> None:
 
 
 async def test_an_attempt_is_cut_off() -> None:
-    attempt = Attempt(0)
-    attempt.hurry([None, SECOND], 0)
+    clock = SystemClock()
+    attempt = Attempt(clock, 0)
+    attempt.hurry([None, clock.now() + SECOND])
     with pytest.raises(RepositoryUnavailableException, match=r"did not answer within \d\.\d s"), attempt:
         await anyio.sleep_forever()
 
 
 async def test_what_arrives_meanwhile_hurries_it() -> None:
-    attempt = Attempt(0)
-    attempt.hurry([None], 0)
+    clock = SystemClock()
+    attempt = Attempt(clock, 0)
+    attempt.hurry([None])
 
     async def wait() -> None:
         with attempt:
-            for end in (3600, 1, 3600):
-                attempt.hurry([end * SECOND], 0)
+            for seconds in (3600, 1, 3600):
+                attempt.hurry([clock.now() + seconds * SECOND])
             await anyio.sleep_forever()
 
     with anyio.fail_after(10), pytest.raises(RepositoryUnavailableException):
@@ -58,8 +63,32 @@ async def test_what_arrives_meanwhile_hurries_it() -> None:
 
 
 async def test_its_own_errors_leave_it() -> None:
-    with pytest.raises(ZeroDivisionError), Attempt(0):
+    with pytest.raises(ZeroDivisionError), Attempt(SystemClock(), 0):
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("clock, in_time", [(SystemClock(), False), (ManualClock(), True)], ids=["real", "virtual"])
+async def test_no_call_takes_long_in_virtual_time(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, in_time: bool
+) -> None:
+    """Where the clock stands still during calls, a slow machine makes none fail."""
+    monkeypatch.setattr(store, "LOOK_LIMIT", SHORTEST / 4)
+    plan = FaultPlan()
+    plan.script("look", delay(before=SHORTEST / 2))
+
+    async def look() -> None:
+        async with plan.wrap(memory_repository)() as repository:
+            await store.Store(repository, clock, Observers(), {}).look((), ())
+
+    async def attempt() -> None:
+        attempt = Attempt(clock, 0)
+        attempt.hurry([clock.now()])
+        with attempt:
+            await anyio.sleep(SHORTEST * 1.25)
+
+    for call in (look, attempt):
+        with nullcontext() if in_time else pytest.raises(RepositoryUnavailableException, match="did not answer within"):
+            await call()
 
 
 async def test_a_silent_connection_costs_no_lease() -> None:

@@ -50,6 +50,13 @@ class Clock(ABC):
         """Whether the storage's clock should be read again, because the machine was suspended."""
         return False
 
+    def call_limit(self, seconds: float) -> float:
+        """How many seconds of the machine's time a call to the storage gets that may take ``seconds`` of this clock.
+
+        A clock that is moved by hand stands still during a call, so that none takes too long: ``math.inf``.
+        """
+        return seconds
+
     def busy(self, *, changes: bool) -> AbstractContextManager[None]:
         """Held while time must not be advanced by hand: a call to the storage or a worker thread is under way.
 

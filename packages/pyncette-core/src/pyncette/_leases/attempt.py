@@ -13,6 +13,7 @@ from typing import Self
 
 import anyio
 
+from pyncette.clock import Clock
 from pyncette.errors import RepositoryUnavailableException
 
 SHORTEST = 0.4
@@ -44,21 +45,24 @@ def time_limit(left: int | None, failures: int) -> float:
 class Attempt:
     """One attempt: an async block that is cut off when its time is up.
 
+    :param clock: by which leases end.
+    :param failures: attempts that have failed since the last one that succeeded.
     :ivar ends: microseconds; when the first of the leases ends that wait for it.
     """
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, clock: Clock, failures: int) -> None:
         self.ends: float = math.inf
+        self._clock = clock
         self._failures = failures
         self._began = anyio.current_time()
         self._scope = anyio.CancelScope()
 
-    def hurry(self, ends: Iterable[int | None], now: int) -> None:
+    def hurry(self, ends: Iterable[int | None]) -> None:
         """Writes wait for it whose leases end at ``ends``."""
         first = min([end for end in ends if end is not None], default=None)
         if first is not None and first < self.ends:
             self.ends = first
-            limit = time_limit(first - now, self._failures)
+            limit = self._clock.call_limit(time_limit(first - self._clock.now(), self._failures))
             self._scope.deadline = min(self._scope.deadline, anyio.current_time() + limit)
 
     @property

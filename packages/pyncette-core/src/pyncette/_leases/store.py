@@ -126,7 +126,7 @@ class Store:
         limit: int = 1,
     ) -> Look:
         async with self._call("look", (queue.name for queue in queues)):
-            with anyio.move_on_after(self._look_limit) as scope:
+            with anyio.move_on_after(self._clock.call_limit(self._look_limit)) as scope:
                 looked = await self._repository.look(queues, refs, after=after, until=until, limit=limit)
             if scope.cancelled_caught:
                 seconds = self._look_limit

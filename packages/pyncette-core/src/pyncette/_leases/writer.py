@@ -244,7 +244,7 @@ class Writer(Batching):
         self._take(write)
         attempt, ends = self._attempt, write.lease_ends
         if attempt is not None and ends is not None and ends < attempt.ends:
-            attempt.hurry([ends], self._clock.now())
+            attempt.hurry([ends])
         self._arrived.set()
 
     async def send(self, writes: Iterable[Awaited]) -> None:
@@ -286,8 +286,8 @@ class Writer(Batching):
                     self._idle = anyio.Event()
 
     async def _try(self, batch: Sequence[Write]) -> None:
-        self._attempt = Attempt(self._failures)
-        self._attempt.hurry([write.lease_ends for write in batch], self._clock.now())
+        self._attempt = Attempt(self._clock, self._failures)
+        self._attempt.hurry([write.lease_ends for write in batch])
         try:
             with self._attempt:
                 await self._store_batch(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ class ManualClock(Clock):
 
     def discipline(self, server_time: int, *, took: int) -> None:
         """Ignored: the test decides what time it is."""
+
+    def call_limit(self, seconds: float) -> float:
+        return math.inf
 
     @contextmanager
     def busy(self, *, changes: bool) -> Iterator[None]:
