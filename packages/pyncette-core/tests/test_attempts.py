@@ -68,9 +68,7 @@ async def test_its_own_errors_leave_it() -> None:
 
 
 @pytest.mark.parametrize("clock, in_time", [(SystemClock(), False), (ManualClock(), True)], ids=["real", "virtual"])
-async def test_no_call_takes_long_in_virtual_time(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock, in_time: bool
-) -> None:
+async def test_no_call_takes_long_in_virtual_time(monkeypatch: pytest.MonkeyPatch, clock: Clock, in_time: bool) -> None:
     """Where the clock stands still during calls, a slow machine makes none fail."""
     monkeypatch.setattr(store, "LOOK_LIMIT", SHORTEST / 4)
     plan = FaultPlan()

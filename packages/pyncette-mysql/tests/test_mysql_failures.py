@@ -213,7 +213,7 @@ async def test_server_that_hangs(start_server: StartServer, monkeypatch: pytest.
 
 
 async def test_a_driver_that_loses_a_cancellation(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call ends in time all the same."""
+    """The call ends in time nevertheless."""
 
     async def log_in(settings: object) -> NoReturn:
         with suppress(asyncio.CancelledError):

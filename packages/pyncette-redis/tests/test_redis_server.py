@@ -231,7 +231,9 @@ class Writers:
 
     async def write(self, repository: Repository, number: int) -> None:
         current: Record | None = None
-        unanswered: set[Record] = set()  # one of them may yet replace the current one: the server is behind with reading
+        unanswered: set[Record] = (
+            set()
+        )  # one of them may yet replace the current one: the server is behind with reading
         while unanswered or not self.stop:
             new = record(name=str(number), spec=fresh())
             try:

@@ -248,7 +248,9 @@ def make_schedule(
     """
     given = (schedule is not None) + (interval is not None) + (execute_at is not None)
     if timezone is not None and schedule is None:
-        raise ValueError("timezone= goes only with schedule=; for execute_at= and start_at= write an aware datetime instead")
+        raise ValueError(
+            "timezone= goes only with schedule=; for execute_at= and start_at= write an aware datetime instead"
+        )
     if schedule is not None and given == 1:
         return _declared_cron(schedule, timezone, now, may_be_over)
     if interval is not None and given == 1:

@@ -149,7 +149,7 @@ class AgreementContract(RaceContract):
                     return [c.new for c, swap in zip(changes, swaps, strict=True) if swap is APPLIED and c.new]
 
                 winners = [one for share in await self.race(pair, write) for one in share]
-                applied = Counter(one.key for one in winners)  # not compared whole: to show how 1,000 differ takes a minute
+                applied = Counter(one.key for one in winners)  # not compared whole: pytest would take a minute for that
                 assert [one.key for one in versions[0] if applied[one.key] != 1][:10] == []
                 current = [*sorted(winners, key=lambda one: one.key)]
                 assert_same(await stored(clients[0], sorted(winners, key=lambda one: one.key)), current)

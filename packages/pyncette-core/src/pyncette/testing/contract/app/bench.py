@@ -195,8 +195,8 @@ class Bench:
 
     @contextmanager
     def _patience(self) -> Iterator[None]:
-        """The block has so many seconds. If they don't suffice, the error tells a busy machine from a loop without a
-        pause."""
+        """Limits the block to that many seconds. If they don't suffice, the error tells a busy machine from a loop
+        without a pause."""
         began = time.process_time()
         try:
             with anyio.fail_after(PATIENCE):
