@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["pyncette"]
 # ///
-"""A dynamic task in partitions, of which each process executes some: PARTITIONS=0,1 python partitioned_tasks.py"""
+"""A dynamic task in partitions; each process executes some of them: PARTITIONS=0,1 python partitioned_tasks.py"""
 
 import os
 from datetime import timedelta

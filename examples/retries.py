@@ -31,7 +31,7 @@ async def slow(context: Context) -> None:
 @app.task(interval=timedelta(seconds=2))
 async def polite(context: Context) -> None:
     if context.attempt == 1:
-        raise RetryLater(timedelta(milliseconds=100), "the server asks for patience")
+        raise RetryLater(timedelta(milliseconds=100), "the server asks for a pause")
     print("polite: executed")
 
 

@@ -24,7 +24,7 @@ from tests.distribution import ONE_BY_ONE
 
 LOOPS = ("asyncio", "trio")
 QUICK = ("TestSqliteFile", "TestRedisContract", "TestPostgres", "TestMySQLContract")
-"""Stores of which each test of the contract of apps runs on two."""
+"""Each test of the contract of apps runs on two of these stores."""
 SLOW = {"TestDynamoDBContract": 4, "TestLagging": 4, "TestFile": 4}
 """Stores that run one in this many tests of the app contract: a test there takes a second of a processor, or asks
 little that is not asked elsewhere. The last is the one of docs/writing_a_backend.md."""
@@ -144,7 +144,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from pyncette.testing.contract.base import ContractBase
 
     if config.option.thorough:  # a sixth of the decision table takes minutes on DynamoDB, if the machine is busy
-        ContractBase.deadline = bench.PATIENCE = THOROUGH_SECONDS
+        ContractBase.deadline = bench.TIMEOUT = THOROUGH_SECONDS
     else:
         ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
         ContractBase.quick = True  # a store on which the full forms take no time says so itself
@@ -194,7 +194,7 @@ def is_of_contract(cls: type | None) -> bool:
 
 
 def is_of_both_contracts(cls: type | None) -> bool:
-    """Whether it does so for good: those with a fault, of which the suite must find it, join one contract only."""
+    """Whether it does so for good: those with a fault, which the suite must find, join one contract only."""
     from pyncette.testing import AppContract
 
     return cls is not None and issubclass(cls, AppContract)

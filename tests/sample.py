@@ -23,7 +23,7 @@ KEPT = {
     "tests/servers_test/test_servers.py::test_sql_hangs_while_paused": ("postgres", "mysql"),
     "tests/servers_test/test_supervisor.py::test_all_is_gone": ("killed", "interrupted"),
 }
-"""By test, the words of which the id of a parameter that is kept has one."""
+"""By test, words: a parameter is kept if its id has one of them."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -24,7 +24,7 @@ Measure = Callable[[Storage], Pairs]
 LEGEND = (
     'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand; '
     'of the case "policies" it is this version, without retry, timeout and jitter; of "history" it is this version '
-    'without a log of runs; of "pruning" with one of which there is nothing to delete; '
+    'without a log of runs; of "pruning" with a log in which there is nothing to delete; '
     'of "scale" it is 10,000 records, of "arguments" those of 100 bytes (against 100 kB), of "bloat" the first round, '
     'of "old transaction" and "herd" the same without it; of "many tasks" it is 100 of them, of "many workers" one, '
     'of "latency" a storage that is near, of "one by one" occurrences that come due alone (alongside late ones).'
@@ -127,7 +127,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--storage", action="append", choices=STORAGES, help="may be repeated; default: all")
     parser.add_argument("--case", action="append", choices=CASES, help="may be repeated; default: all")
     parser.add_argument(
-        "--runs", type=int, default=3, help=f"runs of each, of which the median counts (3); {' and '.join(ONCE)}: one"
+        "--runs", type=int, default=3, help=f"runs of each; the median counts (3); {' and '.join(ONCE)}: one"
     )
     parser.add_argument("--old-lines", type=int, metavar="N", help=f"how many are deleted in the case {PRUNING}")
     parser.add_argument(

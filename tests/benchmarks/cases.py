@@ -188,7 +188,7 @@ def steady(version: Version, storage: Storage, start: int) -> Figures:
     """Instances that are due each second: the highest rate at which half begin in time.
 
     From ``start`` it is doubled or halved until some rate is kept up with and twice as much is not, and then narrowed
-    down to a quarter of what lies between.
+    down to a quarter of what is between.
     """
     kept = start
     while kept > 1 and not keeps_up(version, storage, kept):

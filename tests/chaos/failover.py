@@ -13,7 +13,7 @@ from tests.servers.process import succeeds, wait_until
 from tests.servers.redis import answers, command
 from tests.servers.redis_groups import is_replicated
 
-PATIENCE_SECONDS = 40
+TIMEOUT_SECONDS = 40
 CAUGHT_UP = "death of a master whose replica has all"
 """What others acknowledge last may not reach their replicas, and nothing is promised then."""
 HANDED_OVER = "a master hands over to its replica"
@@ -66,12 +66,12 @@ class Sentinels:
         self._lost = next(node for node in self._server.nodes if node.port == port)
         hold_writes(port)
         self._lost.stop(kill=True)
-        wait_until(lambda: succeeds(lambda: self._master() != port), PATIENCE_SECONDS)
+        wait_until(lambda: succeeds(lambda: self._master() != port), TIMEOUT_SECONDS)
 
     def recover(self) -> None:
         assert self._lost is not None
         self._lost.start()
-        wait_until(lambda: succeeds(lambda: is_replicated(self._master())), PATIENCE_SECONDS)
+        wait_until(lambda: succeeds(lambda: is_replicated(self._master())), TIMEOUT_SECONDS)
 
     def _master(self) -> int:
         """As all sentinels know it.
@@ -105,13 +105,13 @@ class Cluster:
             self._lost = next(node for node in self._server.nodes if node.port == master)
             hold_writes(master)
             self._lost.stop(kill=True)
-        wait_until(lambda: succeeds(lambda: _is_master(replica)), PATIENCE_SECONDS)
+        wait_until(lambda: succeeds(lambda: _is_master(replica)), TIMEOUT_SECONDS)
 
     def recover(self) -> None:
         if self._lost is not None:
             self._lost.start()
             self._lost = None
-        wait_until(lambda: succeeds(lambda: len(self._replicas()) == len(self._server.nodes) // 2), PATIENCE_SECONDS)
+        wait_until(lambda: succeeds(lambda: len(self._replicas()) == len(self._server.nodes) // 2), TIMEOUT_SECONDS)
 
     def _replicas(self) -> dict[int, int]:
         """The replica of each master, by their ports, once it has the master's data."""
@@ -126,7 +126,7 @@ class Cluster:
 def hold_writes(port: int) -> None:
     """Let a master acknowledge no further writes, and return when its replica has those that it has acknowledged."""
     command(port, "CLIENT", "PAUSE", 20_000, "WRITE")
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         told = command(port, "INFO", "replication")
         offset, replica = re.search(r"master_repl_offset:(\d+)", told), re.search(r"offset=(\d+),lag", told)

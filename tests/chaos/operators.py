@@ -29,7 +29,7 @@ from .worker import declare
 OWN = 6
 SHARED = ("q0", "q1", "q2")
 """Instances that all operators work on at the same time."""
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 SECOND = timedelta(seconds=1)
 
 Act = Callable[["Operator"], Awaitable[None]]
@@ -74,7 +74,7 @@ class Operator:
         self._journal.write(CALLED, self._calls, operation, name or "-", word or "-")
         outcome = "unknown"
         try:
-            with anyio.move_on_after(PATIENCE_SECONDS):
+            with anyio.move_on_after(TIMEOUT_SECONDS):
                 await ask()
                 outcome = "ok"
         except RepositoryException:

@@ -20,7 +20,7 @@ from .nursery import status_file
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = ("asyncio", "trio")
-PATIENCE_SECONDS = 240
+TIMEOUT_SECONDS = 240
 """For a process to begin or to end: a machine may be very busy."""
 
 
@@ -145,7 +145,7 @@ class Slot:
         self.start()
 
     async def until_ready(self) -> None:
-        with anyio.fail_after(PATIENCE_SECONDS):
+        with anyio.fail_after(TIMEOUT_SECONDS):
             while not has_written(self.journal, READY):
                 self.look()
                 await anyio.sleep(0.1)
@@ -171,12 +171,12 @@ def spawn(module: str, arguments: list[str], output: Path) -> subprocess.Popen[b
 
 
 async def until_written(journal: Path, letter: str) -> None:
-    with anyio.fail_after(PATIENCE_SECONDS):
+    with anyio.fail_after(TIMEOUT_SECONDS):
         while not has_written(journal, letter):  # noqa: ASYNC110 - nothing signals it
             await anyio.sleep(0.1)
 
 
-async def ended(process: subprocess.Popen[bytes] | Forked, seconds: float = PATIENCE_SECONDS) -> int | None:
+async def ended(process: subprocess.Popen[bytes] | Forked, seconds: float = TIMEOUT_SECONDS) -> int | None:
     """The status with which it ends; None if it does not within that time, and is killed."""
     deadline = time.monotonic() + seconds
     while (status := process.poll()) is None:

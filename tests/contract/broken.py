@@ -40,7 +40,7 @@ class Broken(RepositoryContract):
     forgets: ClassVar[bool] = False
     property_examples = 25
     property_phases = (Phase.generate,)
-    patience = 1
+    deadlock_after = 1
     deadline = 4
     grace = 300  # a busy machine may take its time for a test that compares much
     quick = True

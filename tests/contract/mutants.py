@@ -212,7 +212,7 @@ def main() -> int:
     folder = Path(__file__).parent
     files = [str(folder / "mutated.py"), *map(str, sorted(folder.glob("broken_*.py")))]
     table = Table()
-    Broken.deadline, Broken.patience = 60, 20  # a busy machine catches nothing
+    Broken.deadline, Broken.deadlock_after = 60, 20  # a busy machine catches nothing
     with redirect_stdout(io.StringIO()):
         pytest.main(
             [

@@ -28,7 +28,7 @@ class ReadHangs(MemoryRepository):
 
 class Impatient(RepositoryContract):
     deadline = 0.2
-    patience = 0.2
+    deadlock_after = 0.2
 
 
 async def test_the_message_names_the_call() -> None:

@@ -23,7 +23,7 @@ from tests.chaos.worker import Declared, declare
 from .judge import Series
 from .measures import of_worker, records, stored_bytes
 
-PATIENCE_SECONDS = 240
+TIMEOUT_SECONDS = 240
 ONE_OFFS = 20
 """How many are scheduled with each measurement: records come and go."""
 BYTES_SECONDS = 600
@@ -84,7 +84,7 @@ async def _come_and_go(context: PyncetteContext, declared: Declared) -> None:
 
 
 async def _until_registered(context: PyncetteContext, count: int) -> None:
-    with anyio.fail_after(PATIENCE_SECONDS):
+    with anyio.fail_after(TIMEOUT_SECONDS):
         while len(await context.workers()) < count:  # noqa: ASYNC110 - nothing signals it
             await anyio.sleep(0.1)
 

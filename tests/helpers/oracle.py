@@ -53,7 +53,7 @@ class Oracle:
         return [each for each in self.fate if each > due]
 
     def gap(self, last: int, first: int) -> bool:
-        """Whether anything without a fate lies between."""
+        """Whether anything without a fate is between."""
         return any(last < each < first for each in self.left_over())
 
     # A claim: the occurrence that is executed, None if none is.

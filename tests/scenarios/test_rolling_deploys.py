@@ -19,7 +19,7 @@ from tests.helpers import dynamodb, postgres
 from tests.helpers.mysql import Store
 from tests.servers.model import Server
 
-from .workers import PATIENCE, SECOND, Workers
+from .workers import SECOND, TIMEOUT, Workers
 
 STORES = ["sqlite", "postgres", "mysql", "mariadb", "redis", "dynamodb"]
 INSTANCES = dict.fromkeys(STORES, 100) | {"dynamodb": 20}  # DynamoDB Local is slow
@@ -96,7 +96,7 @@ def test_a_rolling_deploy(workers: Workers, store: str) -> None:
     (finishing,) = workers.start(1, release="next", finish_upgrade=True)
     workers.wait_until_printed(finishing, "contract_note")  # others may leave it nothing to execute
     (late,) = workers.start(1)
-    assert late.process.wait(PATIENCE) != 0, "the format is not for this release any more"
+    assert late.process.wait(TIMEOUT) != 0, "the format is not for this release any more"
     assert "can be read from format 2 on" in late.output.read_text()
 
     seconds = int(time.monotonic() - began)

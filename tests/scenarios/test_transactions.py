@@ -301,7 +301,7 @@ async def test_who_changes_nothing_relies_on_what_is_there(
     """Nobody removes the instance while the transaction is open, nor is it relied on while somebody removes it."""
     if shop.kind == "sqlite":
         return  # one writes at a time
-    monkeypatch.setattr(access, "PATIENCE", 0.2)
+    monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
     program = Program(shop.options)
     async with program.app.create() as context, shop.engine() as engine:
         await context.schedule_task(program.work, "1", interval=HOUR)
@@ -320,7 +320,7 @@ async def test_what_is_locked_holds_back_no_others(shop: Shop, monkeypatch: pyte
     """Those behind it are stored once it is refused, and what is locked after that is refused at once."""
     if shop.kind == "sqlite":
         return  # one writes at a time
-    monkeypatch.setattr(access, "PATIENCE", 0.2)
+    monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
     program = Program(shop.options)
     wanted = [(name, EACH_SECOND) for name in "abcde"]
     async with program.app.create() as context, shop.engine() as engine:

@@ -53,7 +53,7 @@ def program(shop: Shop) -> tuple[Pyncette, Task]:
 @ON_MYSQL
 async def test_what_another_transaction_has_locked(shop: Shop, isolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call says so, and leaves a transaction that can be used: also where statements that read wait for locks."""
-    monkeypatch.setattr(access, "PATIENCE", 0.2)
+    monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
     app, work = program(shop)
     async with app.create() as context, shop.engine(isolation_level=isolation) as engine:
         await context.schedule_tasks(work, [(name, {}) for name in "abc"])
@@ -75,7 +75,7 @@ async def test_what_another_transaction_has_locked(shop: Shop, isolation: str, m
 @ON_MYSQL
 async def test_one_that_is_locked_among_many(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Finding it does not take a wait of the server's for each half, and half of that, and so on."""
-    monkeypatch.setattr(access, "PATIENCE", 0.2)
+    monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
     waited: list[str] = []
     original = Borrowed.run
 

@@ -20,7 +20,7 @@ SECOND = 1_000_000
 
 Occurrence = tuple[str, int]
 
-PATIENCE = 300
+TIMEOUT = 300
 """Seconds until something counts as hanging. Where the machine is busy, what takes seconds may take minutes."""
 
 
@@ -120,7 +120,7 @@ class Workers:
         for worker in alive:
             self.wait_until_printed(worker, "Running ")  # from then on it ends by a signal as it should
             worker.process.send_signal(signal.SIGTERM)
-        assert [worker.process.wait(PATIENCE) for worker in alive] == [0] * len(alive), self.outputs()
+        assert [worker.process.wait(TIMEOUT) for worker in alive] == [0] * len(alive), self.outputs()
 
     def check_executed_again(self) -> None:
         """Only what the killed worker had begun was executed twice, and at most what it could have under way."""
@@ -139,7 +139,7 @@ class Workers:
             worker.process.wait()
 
     def _until(self, missing: Callable[[], list[str] | set[str] | set[Occurrence]]) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while left := missing():
             assert time.monotonic() < deadline, f"{len(left)} missing: {sorted(left)[:5]}\n{self.outputs()}"
             time.sleep(0.2)

@@ -27,7 +27,7 @@ from .providers import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = ("redis", "redis-cluster", "redis-sentinel", "postgres", "mysql", "mariadb", "dynamodb")
-KEEPER_PATIENCE_SECONDS = 10.0
+KEEPER_TIMEOUT_SECONDS = 10.0
 # What is raised when the other side of a connection has ended, or is somebody else.
 GONE = (OSError, EOFError, AuthenticationError)
 # Kind of server, address if it runs, what went wrong if anything did.
@@ -118,7 +118,7 @@ def connect_or_start() -> Connection[Any, Any]:
                 stderr=output,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + KEEPER_PATIENCE_SECONDS
+        deadline = time.monotonic() + KEEPER_TIMEOUT_SECONDS
         while not (connection := connect()):
             if time.monotonic() > deadline:
                 sys.exit(f"the servers' keeper does not start: see {log}")

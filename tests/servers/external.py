@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from .cache import Unavailable
 from .model import Server
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
 class Unreachable(Unavailable):
@@ -107,10 +107,10 @@ def _address(text: str) -> tuple[str, int]:
 
 def _await(name: str, host: str, port: int) -> None:
     """Wait until somebody listens: containers that were just started may take a moment."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
-            socket.create_connection((host, port), timeout=PATIENCE_SECONDS).close()
+            socket.create_connection((host, port), timeout=TIMEOUT_SECONDS).close()
         except OSError as error:
             if time.monotonic() > deadline:
                 raise Unreachable(f"{name} names {host}:{port}, where nobody answers: {error}") from None

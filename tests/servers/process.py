@@ -23,7 +23,7 @@ from .cache import Unavailable
 
 HOST = "127.0.0.1"
 STOP_GRACE_SECONDS = 15.0
-GROUP_PATIENCE_SECONDS = 30.0
+GROUP_TIMEOUT_SECONDS = 30.0
 
 
 class Session:
@@ -101,7 +101,7 @@ class Program:
     last_signal: int = signal.SIGKILL
     # Files that a killed server leaves behind and that keep it from starting, as patterns below `folder`.
     stale: Sequence[str] = ()
-    patience_seconds: float = 60.0
+    timeout_seconds: float = 60.0
     pid: int = 0
 
     def start(self) -> None:
@@ -120,7 +120,7 @@ class Program:
             last_signal=int(self.last_signal),
         )
         try:
-            wait_until(self._is_ready, self.patience_seconds)
+            wait_until(self._is_ready, self.timeout_seconds)
         except Unavailable as error:
             log = self.log().strip()
             error.args = (f"{error}: {log.splitlines()[-1][:300] if log else 'it wrote nothing'}",)
@@ -171,7 +171,7 @@ class Group:
         """
         for member in self.members:
             member.start()
-        wait_until(lambda: succeeds(self.ready), GROUP_PATIENCE_SECONDS)
+        wait_until(lambda: succeeds(self.ready), GROUP_TIMEOUT_SECONDS)
 
     def stop(self, *, kill: bool = False) -> None:
         """Stop all, one after the other."""

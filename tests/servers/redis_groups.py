@@ -15,7 +15,7 @@ SLOTS = 16384
 MASTERS = 3
 SENTINELS = 3
 SERVICE = "mymaster"
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 class RedisCluster:
@@ -38,7 +38,7 @@ class RedisCluster:
             program.start()
         _join(ports)
         group = Group(programs, functools.partial(_all_slots_are_served, [port for port, _ in ports]))
-        wait_until(lambda: succeeds(group.ready), PATIENCE_SECONDS)
+        wait_until(lambda: succeeds(group.ready), TIMEOUT_SECONDS)
         _replicate([port for port, _ in ports])
         nodes = tuple(_server("redis", port, program) for (port, _), program in zip(ports, programs, strict=True))
         return Server(self.kind, f"redis://{HOST}:{nodes[0].port}", HOST, nodes[0].port, group, nodes=nodes)
@@ -75,10 +75,10 @@ class RedisSentinel:
         for program in data:
             program.start()
         # A sentinel learns of replicas from the master, every ten seconds only: the replica has to be there before.
-        wait_until(functools.partial(is_replicated, master), PATIENCE_SECONDS)
+        wait_until(functools.partial(is_replicated, master), TIMEOUT_SECONDS)
         for program in watchers:
             program.start()
-        wait_until(lambda: succeeds(group.ready), PATIENCE_SECONDS)
+        wait_until(lambda: succeeds(group.ready), TIMEOUT_SECONDS)
         nodes = (_server("redis", master, data[0]), _server("redis", replica, data[1]))
         sentinels = tuple(_server("sentinel", port, each) for port, each in zip(ports, watchers, strict=True))
         url = f"redis+sentinel://{','.join(f'{HOST}:{port}' for port in ports)}/{SERVICE}"
@@ -119,7 +119,7 @@ def _replicate(ports: Sequence[int]) -> None:
     for index, port in enumerate(ports[MASTERS:]):
         master = ports[index % MASTERS]
         command(port, "CLUSTER", "REPLICATE", command(master, "CLUSTER", "MYID"))
-        wait_until(functools.partial(is_replicated, master), PATIENCE_SECONDS)
+        wait_until(functools.partial(is_replicated, master), TIMEOUT_SECONDS)
 
 
 def _all_slots_are_served(ports: Sequence[int]) -> bool:

@@ -15,7 +15,7 @@ from tests.servers.process import Session
 from tests.servers.providers import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 TEST = """
 import os, signal, time
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_all_is_gone(end: str, tmp_path: Path) -> None:
             check=False,
         )
         assert started.exists(), Path(output.name).read_text()
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while (left := servers_below(scratch)) or any(scratch.iterdir()):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
@@ -84,7 +84,7 @@ def test_servers_end_with_a_killed_supervisor(tmp_path: Path, monkeypatch: pytes
     PROVIDERS["redis"].start(session)
     assert len(servers_below(tmp_path)) == 2
     session._supervisor.kill()
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while left := servers_below(tmp_path):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)

@@ -9,14 +9,14 @@ from dataclasses import replace
 from .outcome import outcome_of
 from .plan import Plan
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds."""
 
 
-def shrunk(plan: Plan, *, patience: float = PATIENCE) -> Plan:
-    """A smaller plan that fails in the same check; the plan itself if none is found within ``patience`` seconds."""
+def shrunk(plan: Plan, *, timeout: float = TIMEOUT) -> Plan:
+    """A smaller plan that fails in the same check; the plan itself if none is found within ``timeout`` seconds."""
     wanted = _checks(plan)
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
 
     def fails(candidate: Plan) -> bool:
         return bool(wanted & _checks(candidate))

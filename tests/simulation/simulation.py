@@ -22,7 +22,7 @@ from .programs import Behaviour, make_program
 from .versions import LaterNetwork
 from .world import World, installed
 
-PATIENCE = 900
+TIMEOUT = 900
 """Seconds of virtual time within which everything is done, once nothing is disturbed any more."""
 
 LOOKS = 5
@@ -59,7 +59,7 @@ class Simulation:
         self._storage = SeenRepository(self._world, self.history)
         self._behaviour = Behaviour(plan, self._world, self.history)
         self._apps: dict[str, App] = {}  # by the name of the worker that it is an incarnation of
-        self._buried: list[App] = []
+        self._stopped: list[App] = []
         self._operators: dict[str, tuple[Operator, App]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._number = 0
@@ -116,7 +116,7 @@ class Simulation:
         self._number += 1
         process = self._process(f"{name}.{self._number}")
         app = self._apps[name] = App(process, self._network(process, version), version)
-        self._buried.append(app)
+        self._stopped.append(app)
         self._spawn(process, self._work(app))
 
     async def _work(self, app: App) -> None:
@@ -133,7 +133,7 @@ class Simulation:
     async def _operator(self, name: str) -> None:
         process = self._process(name)
         app = App(process, self._network(process, 2), 2)
-        self._buried.append(app)
+        self._stopped.append(app)
         opened = asyncio.Event()
 
         async def operate() -> None:
@@ -218,9 +218,9 @@ class Simulation:
 
     async def _end(self) -> None:
         self._behaviour.healed = True
-        for app in self._buried:
+        for app in self._stopped:
             app.network.recover()
-        thawed = max((app.process.frozen_until for app in self._buried if not app.process.dead), default=0.0)
+        thawed = max((app.process.frozen_until for app in self._stopped if not app.process.dead), default=0.0)
         await self._until(thawed)
         for last in self._apps.values():  # the deploy is over
             if last.version == 1 and not last.process.dead:
@@ -228,7 +228,7 @@ class Simulation:
         self._start("the last", version=2)
         self.history.paused_until = self._world.now
         await self._resume(whole=True)
-        deadline = self._loop.time() + PATIENCE
+        deadline = self._loop.time() + TIMEOUT
         left: list[str] = []
         while self._loop.time() < deadline:
             for task in self.plan.tasks:
@@ -241,7 +241,7 @@ class Simulation:
             if not left:
                 await asyncio.sleep(LOOKS)  # at most once, what is over is executed afterwards
                 break
-        self.history.problems += [f"not done in {PATIENCE} s: {each}" for each in left]
+        self.history.problems += [f"not done in {TIMEOUT} s: {each}" for each in left]
         self.history.ended_at = self._world.now
 
     async def _resume(self, *, whole: bool) -> None:
@@ -280,7 +280,7 @@ class Simulation:
     # Afterwards: what is left is cancelled, so that no coroutine is left to the garbage collector.
 
     def _bury(self) -> None:
-        for app in self._buried:
+        for app in self._stopped:
             app.network.cut = True
             self._loop.bury(app.process)
         errors, before = list(self._loop.errors), len(self.history.stored)

@@ -94,7 +94,7 @@ LOOSE = ("dead",)
 
 @pytest.fixture(scope="module")
 def filled_once(tmp_path_factory: pytest.TempPathFactory, make_place: Callable[[Path], Any]) -> Path:
-    """A folder with a database, of which each test gets a copy: the commands that fill it take seconds."""
+    """A folder with a database, which each test copies: the commands that fill it take seconds."""
     place = make_place(tmp_path_factory.mktemp("filled"))
     for arguments in (
         (

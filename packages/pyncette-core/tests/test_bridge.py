@@ -121,9 +121,9 @@ async def test_every_method_reaches_the_repository(repository: AsyncioRepository
 
 
 def test_nothing_of_the_interface_is_left_out() -> None:
-    """All that is public is a coroutine function, of which the bridge makes a crossing, but for ``within``, as nobody
-    on trio has a connection of asyncio. If this fails because the interface got something else, the bridge has to learn
-    it."""
+    """All that is public is a coroutine function, and the bridge makes a crossing of each; but for ``within``, as
+    nobody on trio has a connection of asyncio. If this fails because the interface got something else, the bridge has
+    to learn it."""
     public = {name for name in dir(Repository) if not name.startswith("_")} - {"keeps_runs", "within"}
     assert public == set(bridge._METHODS)
     assert all(name in vars(bridge._BridgedRepository) for name in public)

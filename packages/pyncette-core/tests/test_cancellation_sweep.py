@@ -91,7 +91,7 @@ async def test_what_is_left_behind_is_found(what: str) -> None:
     repository = Waiting(leak)
     try:
         with pytest.raises(AssertionError, match=f"{what} .*: [0-9]+, of which [1-9][0-9]* are left behind"):
-            await cancel_everywhere(factory_of(repository), connections=count, patience=0.5)
+            await cancel_everywhere(factory_of(repository), connections=count, timeout=0.5)
     finally:
         release.set()
         for thread in threads:
@@ -114,4 +114,4 @@ async def test_a_lock_that_is_left_behind_is_found() -> None:
             return result
 
     with pytest.raises(TimeoutError):
-        await cancel_everywhere(factory_of(Locking(lambda: None)), patience=0.5)
+        await cancel_everywhere(factory_of(Locking(lambda: None)), timeout=0.5)

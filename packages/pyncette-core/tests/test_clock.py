@@ -219,7 +219,7 @@ async def test_the_clock_goes_back(back: datetime.timedelta, by_hand: bool) -> N
 async def test_a_static_task_outlives_a_clock_that_was_ahead(
     ahead: datetime.timedelta, timing: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it stored then lies in the future once the clock is right again."""
+    """What it stored then is in the future once the clock is right again."""
     clock, repository, runs = Set(), MemoryRepository(), []
     app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
 

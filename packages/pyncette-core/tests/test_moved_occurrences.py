@@ -46,7 +46,7 @@ class Scene:
 async def test_an_occurrence_that_comes_too_early_is_moved(
     mode: ExecutionMode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Clocks go by another rule: it was due an hour before the schedule's moment, which lies ahead. Two workers."""
+    """Clocks go by another rule: it was due an hour before the schedule's moment, which is ahead. Two workers."""
     scene = Scene(execution_mode=mode)
     async with scene.bench.running(scene.app) as worker, scene.bench.running(scene.app):
         await worker.context.schedule_task(scene.template, "a", **DAILY)

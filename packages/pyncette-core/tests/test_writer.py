@@ -310,7 +310,7 @@ async def test_what_is_busy_is_retried_while_the_others_go_on() -> None:
 
 
 async def test_what_stays_busy_fails_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "PATIENCE", 0.02)
+    monkeypatch.setattr(writer_module, "LOCK_TIMEOUT", 0.02)
     repository = Busy()
     repository.locked.add("q:x")
     async with _harness(repository) as harness:

@@ -100,7 +100,7 @@ async def test_a_new_page_comes_before_refreshes() -> None:
 
 
 async def test_a_page_that_waits_in_vain_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(it, "PATIENCE", 0.05)
+    monkeypatch.setattr(it, "TIMEOUT", 0.05)
     storage = Storage()
     async with anyio.create_task_group() as group:
         board = Board(group)

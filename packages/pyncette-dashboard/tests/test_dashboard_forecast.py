@@ -69,8 +69,8 @@ def test_too_many_are_cut_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_herds() -> None:
     at = START + timedelta(minutes=7, seconds=9)
-    sheep = [state(at + timedelta(seconds=turn), interval=HOUR) for turn in range(5)]
-    found = herds({"report": ([*sheep, state(at + HOUR, interval=HOUR)], 2.0)}, 10)
+    crowd = [state(at + timedelta(seconds=turn), interval=HOUR) for turn in range(5)]
+    found = herds({"report": ([*crowd, state(at + HOUR, interval=HOUR)], 2.0)}, 10)
     assert [(herd.task, herd.at, herd.count) for herd in found] == [("report", START + timedelta(minutes=7), 10)]
 
 

@@ -172,8 +172,8 @@ async def test_workers(opened: Open) -> None:
 async def test_calendar_shows_herds(opened: Open) -> None:
     async with opened(running=False) as site:
         when = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(days=1)
-        herd = [(f"sheep {number}", {"execute_at": when}) for number in range(30)]
-        await site.context.schedule_tasks(site.report, [*herd, ("goat", {"interval": timedelta(hours=6)})])
+        herd = [(f"timer {number}", {"execute_at": when}) for number in range(30)]
+        await site.context.schedule_tasks(site.report, [*herd, ("another", {"interval": timedelta(hours=6)})])
         browser = site.browser()
         await browser.get("/task", name="report")
 

@@ -108,7 +108,7 @@ class TestMaking:
         self, watched: Factory, proxy: Wire, monkeypatch: pytest.MonkeyPatch, direct: Factory
     ) -> None:
         await works(direct)
-        monkeypatch.setattr(schema, "PATIENCE", 0.2)
+        monkeypatch.setattr(schema, "CREATION_TIMEOUT", 0.2)
         proxy.script = shows({"TableStatus": "CREATING"}, proxy)
         error = await error_of(watched())
         assert isinstance(error, RepositoryUnavailableException)

@@ -75,7 +75,7 @@ def test_options_that_cannot_be_right(options: dict[str, Any], error: type[Excep
 
 @pytest.mark.parametrize("character", "@#/?")
 def test_password_that_is_not_encoded(character: str) -> None:
-    """The message says what to do, and shows nothing of the password, of which the parser takes a part for a host."""
+    """The message says what to do, and shows nothing of the password, though the parser takes part of it for a host."""
     for password in (f"{SECRET}{character}x", f"12{character}{SECRET}", f"x{character}{SECRET}"):
         url = f"postgresql://user:{password}@host/db"
         for check in (backend.options_from_url, lambda url: postgres_repository(postgres_url=url)):

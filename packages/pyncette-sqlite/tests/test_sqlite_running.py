@@ -147,7 +147,7 @@ async def test_a_table_that_is_dropped_while_in_use(repository: Repository, data
 
 
 async def test_a_batch_larger_than_any_limit_of_sqlite(repository: Repository) -> None:
-    """There is no parameter for each record, of which SQLite takes 32,766 only."""
+    """Records have no parameter each: SQLite takes only 32,766 parameters."""
     records = [record(f"{number:05}") for number in range(40_000)]
     assert await repository.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * 40_000
     assert await repository.read([one.ref for one in records]) == records

@@ -68,7 +68,7 @@ def _without_line_end(line: str) -> str:
 
 
 def instances_argument(*, required: bool = False) -> Callable[[Command], Command]:
-    """The parameter ``instances``: names, of which ``-`` stands for those on standard input, one a line.
+    """The parameter ``instances``: names; ``-`` stands for those on standard input, one a line.
 
     It is None if none were asked for, which may mean the whole task; and empty if there were none on standard input.
     """

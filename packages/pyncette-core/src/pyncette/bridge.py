@@ -358,5 +358,5 @@ _BridgedRepository = type("BridgedRepository", (_Forwarding, Repository), {name:
 
 
 def _bridged(target: Repository, cross: _Cross) -> Repository:
-    """A repository of which each method, whatever the interface has, makes one crossing."""
+    """A repository whose methods, whichever the interface has, each make one crossing."""
     return cast(Repository, _BridgedRepository(target, cross))

@@ -2,7 +2,7 @@
 
 Pure, but for a warning that `make_schedule` logs: everything is computed from the arguments, in integers. Unless said
 otherwise a time is an integer count of microseconds since the epoch in UTC. An occurrence is always later than the one
-before it, and none lies outside the years that `datetime` can show.
+before it, and none is outside the years that `datetime` can show.
 
 In a timezone with daylight saving a cron expression follows one of two rules:
 

@@ -28,7 +28,7 @@ NAMES = {
 BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7), (0, 59), (1970, 2099))
 Walked = Callable[[str], str]
 
-# 2000 to 2060, so that the four hundred years' exception of 2100 lies ahead.
+# 2000 to 2060, so that the four hundred years' exception of 2100 is ahead.
 MOMENTS = st.integers(946_684_800, 2_840_140_800)
 
 

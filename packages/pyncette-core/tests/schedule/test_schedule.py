@@ -125,7 +125,7 @@ def test_wrong_types_are_refused_and_the_right_one_told(parameters: dict[str, An
         ("0 0 1 1 * 0 1999-2005", None),
         ("0 0 29 2 * 0 2097-2099", None),
         ("0 0 1 1 * 0 2020", "Asia/Tokyo"),
-        # each of these lies inside the spring gap, forever
+        # each of these is inside the spring gap, forever
         ("*/5 2 * 3 SUN#2", "America/New_York"),
         ("30 2/24 * 3 L0", "Europe/Berlin"),
     ],

@@ -37,7 +37,7 @@ AT_ONCE = 4
 MOST = 2000
 """Answers that are kept."""
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds that a question may take."""
 
 GLANCE = 0.05
@@ -201,7 +201,7 @@ class Board:
         :raises LookupError, ValueError: what the question raised.
         """
         answer = self.begin(question)
-        await self.wait([answer], PATIENCE if answer.at is None else GLANCE)
+        await self.wait([answer], TIMEOUT if answer.at is None else GLANCE)
         if answer.refused is not None:
             self._answers.pop(question.key, None)
             raise answer.refused
@@ -270,7 +270,7 @@ class Board:
             async with self._at_once:
                 answer.outdated = False
                 answer.asked = anyio.current_time()
-                with anyio.fail_after(PATIENCE):
+                with anyio.fail_after(TIMEOUT):
                     answer.value = await question()
             answer.at = datetime.datetime.now(datetime.UTC)
             answer.refused = None

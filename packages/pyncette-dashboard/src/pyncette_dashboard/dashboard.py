@@ -21,7 +21,7 @@ from pyncette import Pyncette, PyncetteContext
 from pyncette.errors import PyncetteException
 
 from .access import Access, Check, access_of
-from .board import PATIENCE, Board, Tally, Unreachable
+from .board import TIMEOUT, Board, Tally, Unreachable
 from .desk import Desk
 from .guard import HEADERS, Guard
 from .jobs import Jobs
@@ -126,7 +126,7 @@ class Dashboard:
             self._started = loop.create_future()
             self._opening = loop.create_task(self._stay_open(self._started))
         try:
-            await asyncio.wait_for(asyncio.shield(self._started), PATIENCE)
+            await asyncio.wait_for(asyncio.shield(self._started), TIMEOUT)
         except (PyncetteException, OSError, TimeoutError) as e:
             raise Unreachable(str(e) or "it could not be opened in time") from e
 

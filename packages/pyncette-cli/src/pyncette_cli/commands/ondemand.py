@@ -170,7 +170,7 @@ def _say(fill: BackfillState, what: str, as_json: bool, dry_run: bool) -> None:
     if as_json:
         output.print_json({**fill_fields(fill), "id": None if dry_run else fill.id, "dry_run": dry_run})
     elif not fill.total:
-        click.echo(f"No moment of {what} lies in this range of the past: there is nothing to execute.")
+        click.echo(f"No moment of {what} is in this range of the past: there is nothing to execute.")
     elif dry_run:
         click.echo(f"{_moments(fill)} of {what} would be executed.")
     else:

@@ -137,7 +137,7 @@ class Declarations:
         :param pause_after: the number of consecutive failed runs after which the instance is paused until it is
             resumed; None by default: never. At least once and without ``retry``, errors are retried forever, so only
             runs that raise :class:`GiveUp` count. Can't be combined with ``on_exhausted=OnExhausted.HOLD``.
-        :param keep_runs: the number of latest runs of which each instance keeps the result, up to 100; 3 by default.
+        :param keep_runs: how many of its latest runs each instance keeps, up to 100; 3 by default.
         :param args: arguments with any name, including those of the parameters above.
         :param kwargs: any other keyword is an argument of the task, and must be JSON.
         :raises ValueError: immediately or when the function is decorated; says what to write instead.

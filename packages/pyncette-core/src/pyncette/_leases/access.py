@@ -22,7 +22,7 @@ from .store import Store
 from .writer import Batching
 from .writes import Awaited, Write
 
-PATIENCE = 10.0
+LOCK_TIMEOUT = 10.0
 """Seconds that a call waits for others to end transactions that have locked its records, all of them together: it keeps
 others waiting meanwhile."""
 
@@ -95,7 +95,7 @@ class InTransaction(Batching):
         """The first is locked. What follows it was left alone for its sake, and is tried as soon as it is refused."""
         now = anyio.current_time()
         writes[0].busy += 1
-        self._gives_up_at = self._gives_up_at or now + PATIENCE
+        self._gives_up_at = self._gives_up_at or now + LOCK_TIMEOUT
         if now < self._gives_up_at:
             self._retry_busy(writes, writes[0].busy)
         else:

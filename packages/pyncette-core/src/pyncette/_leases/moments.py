@@ -33,7 +33,7 @@ class Moments:
     A moment that is no longer true costs a question or a claim that comes back empty; one that is not known waits for
     the next question about all queues.
 
-    :ivar queues: of which something is to be known.
+    :ivar queues: those to know about.
     :ivar asked_at: when all of them were asked; None if they were not.
     :ivar until: what comes later is not known.
     :ivar interval: from one question about all queues to the next.

@@ -1,4 +1,4 @@
-"""Revisions: random tokens, each of which one write has."""
+"""Revisions: random tokens, one for each write."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def room_left(tasks: Iterable[Task], running: Mapping[str, int]) -> dict[str, in
 
 
 def open_tasks(tasks: Iterable[Task], room: Mapping[str, int]) -> list[Task]:
-    """Those of which more may be executed."""
+    """Those that have room for another execution."""
     return [task for task in tasks if not room or room.get(task.template.canonical_name, 1) > 0]
 
 
@@ -56,7 +56,7 @@ class Shares:
         self.crowded: set[str] = set()
         self._owing = False  # whether the backlog comes first
         self._owing_in: set[str] = set()  # limited queues, each by itself, whose backlog comes first
-        self._turned: set[str] = set()  # limited queues of which this pass has asked for one side only, without result
+        self._turned: set[str] = set()  # limited queues that this pass has asked for one side only, without result
 
     def begin(self) -> None:
         """A pass of one or more claims begins."""
@@ -144,7 +144,7 @@ class Shares:
 
 
 def is_behind(claimed: Iterable[Record], now: int) -> set[str]:
-    """Queues of which something was claimed that should have been long before. Attempts that were lost or repeated say
+    """Queues whose claimed records should have been claimed long before. Attempts that were lost or repeated say
     nothing about that."""
     late = (record for record in claimed if record.ready_at < now - RECENT and not record.attempt)
     return {record.queue for record in late if not record.static}

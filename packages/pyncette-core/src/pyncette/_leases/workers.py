@@ -125,7 +125,7 @@ class Registry:
         return first_that_prunes(await self._alive()) in (self._key, None)
 
     async def sampled(self, tasks: Iterable[Task]) -> list[Task]:
-        """Those of which this process is the one that reports what is stored."""
+        """Those for which this process reports what is stored."""
         first = first_that_sample(await self._alive())
         return [task for task in tasks if first.get((task.name, task.kind), self._key) == self._key]
 

@@ -26,7 +26,7 @@ MAX_BATCH = 1000
 FIRST_PAUSE, LONGEST_PAUSE = 100_000, 1_000_000  # microseconds, after a batch that could not be stored
 MAX_CONFLICTS = 50
 
-PATIENCE = 10.0
+LOCK_TIMEOUT = 10.0
 """Seconds that a write which is not persistent is retried while another transaction has its record locked."""
 
 BUSY_DELAY = 0.01
@@ -256,7 +256,7 @@ class Writer(Batching):
         for write in writes:
             write.busy += 1
             write.busy_since = min(write.busy_since, now)
-            if write.persistent or now - write.busy_since < PATIENCE:
+            if write.persistent or now - write.busy_since < LOCK_TIMEOUT:
                 self._retry_busy([write], write.busy)
             else:
                 self._refuse_busy(write)

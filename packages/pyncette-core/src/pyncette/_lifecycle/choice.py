@@ -38,7 +38,7 @@ class Chosen:
 
 
 def choose(record: Record, spec: Spec, policies: Policies, now: int, *, begun: bool) -> Chosen:
-    """Skip what is too late, then what ``catch_up`` leaves out. Only for runs of which no attempt's end is stored.
+    """Skip what is too late, then what ``catch_up`` leaves out. Only for runs without the end of an attempt stored.
 
     :param begun: whether an attempt has begun, so that the run is not too late.
     """

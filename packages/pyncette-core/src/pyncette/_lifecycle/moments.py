@@ -1,4 +1,4 @@
-"""The occurrences of one instance as they come due: nominal moments, jitter, and what lies between. Pure.
+"""The occurrences of one instance as they come due: nominal moments, jitter, and what is between. Pure.
 
 Closed forms: nothing here takes time for each occurrence. Times are microseconds since the epoch.
 """
@@ -27,7 +27,7 @@ class Window:
     busy: bool = True
 
     def joins(self, since: int, until: int) -> bool:
-        """Whether what is skipped after ``since`` and up to ``until`` makes one piece with it: nothing lies between.
+        """Whether what is skipped after ``since`` and up to ``until`` makes one piece with it: nothing is between.
         If clocks are set back, something may."""
         return self.since == self.until or since <= self.since <= until
 

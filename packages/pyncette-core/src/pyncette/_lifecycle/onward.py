@@ -159,7 +159,7 @@ def store_window(state: State, window: Window | None) -> None:
 
 
 def stored_window(state: State, due_at: int) -> Window | None:
-    """The window in ``state``, if it lies ahead of the occurrence at ``due_at``."""
+    """The window in ``state``, if it is ahead of the occurrence at ``due_at``."""
     found = state.fields.get("window")
     if isinstance(found, list) and len(found) in (2, 3) and all(isinstance(each, int) for each in found):
         window = Window(found[0], found[1], busy=len(found) == 2)

@@ -56,7 +56,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
     """The instance continues.
 
     :param catch_up: whether what came due during the pause counts as missed. Otherwise it is skipped, but for a
-        one-off and an occurrence of which an attempt has begun.
+        one-off and an occurrence that has already been attempted.
     """
     state = State(record.state)
     if not is_paused(state):
@@ -111,7 +111,8 @@ def retry(record: Record, spec: Spec, policies: Policies, *, now: int, revision:
 
 def after_paused_template(record: Record, spec: Spec, policies: Policies, until: int, now: int) -> Attempt | None:
     """An occurrence that came due while its template was paused, until ``until``, is passed over with all that came due
-    by then. None if it is to be executed after all: a one-off, or one of which an attempt has begun."""
+    by then. None if it is to be executed after all: a one-off, or one that has already been
+    attempted."""
     if isinstance(spec.schedule, Once):
         return None
     moments = Moments(spec, policies, record.key, stored_window(State(record.state), record.due_at))

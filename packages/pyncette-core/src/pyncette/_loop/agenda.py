@@ -217,7 +217,7 @@ class Agenda:
         return Claim(free, self._times)
 
     def _rest(self, now: int) -> Sleep:
-        """Until what is known; what lies beyond the next poll has to be asked for again then."""
+        """Until what is known; what is beyond the next poll has to be asked for again then."""
         poll = (now if self._all_asked_at is None else self._all_asked_at) + self._poll_interval
         if self._known is not None and self._known <= poll:
             return self._sleep(min(self.turns.since(self._known), poll), None)

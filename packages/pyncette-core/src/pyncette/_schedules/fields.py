@@ -227,7 +227,7 @@ class Fields:
 
 
 def _month(day: int) -> tuple[int, int]:
-    """The month in which a day lies, counted from January 1970, and how many days of it come before."""
+    """The month in which a day is, counted from January 1970, and how many days of it come before."""
     cycle, within = divmod(day, _CYCLE_DAYS)
     index = bisect_right(_STARTS, within) - 1
     return cycle * _CYCLE_MONTHS + index, within - _STARTS[index]

@@ -22,7 +22,7 @@ def moment_of(name: str, value: object) -> int:
     """The moment that a user gave as the parameter ``name``; a naive one is local time.
 
     :raises TypeError: it is no datetime.
-    :raises ValueError: it lies outside of the years 1 to 9999 in UTC.
+    :raises ValueError: it is outside of the years 1 to 9999 in UTC.
     """
     if not isinstance(value, datetime.datetime):
         raise TypeError(f"{name} must be a datetime like datetime(2030, 1, 31, 12, 0, tzinfo=UTC), not {value!r}")

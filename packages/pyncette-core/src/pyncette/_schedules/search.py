@@ -117,7 +117,7 @@ def count(fields: Fields, zone: Zone | None, after: int, until: int) -> tuple[in
 
 
 def _count_fixed(fields: Fields, zone: Zone, after: int, until: int) -> int:
-    """In ``(after, until]``, which lies in one window (but for `after`, which may end the one before)."""
+    """In ``(after, until]``, which is in one window (but for `after`, which may end the one before)."""
     near = offsets_near(zone, until >> WINDOW_BITS)
     found = fields.count(_come_to(near, after), _come_to(near, until))
     for segment in range(1, len(near.starts)):
@@ -130,7 +130,7 @@ def _count_fixed(fields: Fields, zone: Zone, after: int, until: int) -> int:
 
 
 def _count_elapsed(fields: Fields, zone: Zone, after: int, until: int) -> int:
-    """In ``(after, until]``, which lies in one window (but for `after`, which may end the one before)."""
+    """In ``(after, until]``, which is in one window (but for `after`, which may end the one before)."""
     near = offsets_near(zone, until >> WINDOW_BITS)
     found = 0
     for start, end, offset in zip(near.starts, near.ends, near.offsets, strict=True):

@@ -265,7 +265,7 @@ class Policies:
     keep_runs: Annotated[
         int,
         Policy(
-            "the number of latest runs of which each instance keeps the result, up to 100; 3 by default.",
+            "how many of its latest runs each instance keeps, up to 100; 3 by default.",
             check=check_whole(0, MOST_RUNS),
             write="keep_runs=3",
             words=("history_limit", "keep_history", "result_ttl"),

@@ -160,7 +160,7 @@ def decode(text: str, due_at: int = 0) -> tuple[Spec, dict[str, Any]]:
     else:
         spec, args = _decoded(text)
     if not EARLIEST <= due_at <= LATEST:
-        raise UndecodableSpec("its next occurrence lies outside the years 1 to 9999")
+        raise UndecodableSpec("its next occurrence is outside the years 1 to 9999")
     return spec, args
 
 

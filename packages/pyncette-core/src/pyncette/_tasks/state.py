@@ -6,7 +6,7 @@ Core alone reads it; stores keep it. Fields that this version does not know are 
 * ``fence``: of the attempt that was settled last. It proves that a settlement whose answer was lost is stored
 * ``ok``: runs that succeeded
 * ``runs``: the latest runs, oldest first: scheduled at, started after, took, attempts, outcome, worker, further fields
-* ``past``: other totals, by outcome or by the reason of skips; ``began``: occurrences of which an attempt began
+* ``past``: other totals, by outcome or by the reason of skips; ``began``: occurrences with at least one attempt
 * others: ``row``: failed runs in a row; ``now``: attempts of the run that is open; ``window``: skipped ahead of time;
   ``moved``: the occurrence that was moved onto the schedule; ``why``: of a pause; ``since``: when it began, if
   something was under way; ``extra``: runs outside the schedule, see :mod:`pyncette._tasks.extra`

@@ -42,18 +42,18 @@ async def cancel_everywhere(
     factory: Callable[[], Manager],
     *,
     connections: Callable[[], Awaitable[int]] | None = None,
-    patience: float = 30,
+    timeout: float = 30,
 ) -> dict[Target, int]:
     """Cancel everything that a repository does, everywhere. After each time it must work, in the end nothing of it
     may be left: no thread, no task, no open file or socket.
 
     :param factory: makes a repository of a storage in which nothing else uses the queue ``cancellation``.
     :param connections: counts the connections that the server has, if the test can ask it.
-    :param patience: seconds after which a call counts as hung, and something that is left as leaked.
+    :param timeout: seconds after which a call counts as hung, and something that is left as leaked.
     :return: at how many points each method, the opening and the closing were cancelled. A test should assert those
         that it knows to wait for something.
     """
-    sweep = _Sweep(factory, patience)
+    sweep = _Sweep(factory, timeout)
     counters: dict[str, Callable[[], Awaitable[int]]] = {"open files and sockets": _files, "threads": _threads}
     if connections is not None:
         counters["connections"] = connections
@@ -117,9 +117,9 @@ class _Watched(AbstractAsyncContextManager[Repository]):
 
 
 class _Sweep:
-    def __init__(self, factory: Callable[[], Manager], patience: float) -> None:
+    def __init__(self, factory: Callable[[], Manager], timeout: float) -> None:
         self._factory = factory
-        self._patience = patience
+        self._timeout = timeout
         self._trigger = _Trigger()
 
     def open(self) -> Manager:
@@ -150,7 +150,7 @@ class _Sweep:
 
     async def falls_to(self, limit: int, count: Callable[[], Awaitable[int]], what: str) -> None:
         """Things may be closed in the background; wait for that."""
-        with anyio.move_on_after(self._patience):
+        with anyio.move_on_after(self._timeout):
             while await count() > limit:  # noqa: ASYNC110 - nothing reports when it is closed
                 await anyio.sleep(0.01)
         now = await count()
@@ -171,7 +171,7 @@ class _Sweep:
     ) -> int:
         for point in range(1, MOST_POINTS):
             self._trigger.target, self._trigger.point, self._trigger.fired = target, point, False
-            with anyio.fail_after(self._patience):
+            with anyio.fail_after(self._timeout):
                 with anyio.CancelScope() as scope:
                     self._trigger.cancel = _from_anywhere(scope)
                     await work()

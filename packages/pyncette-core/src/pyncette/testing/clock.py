@@ -97,7 +97,7 @@ class ManualClock(Clock):
     async def advance_to(self, moment: datetime.datetime) -> None:
         """Let time pass until ``moment``.
 
-        :raises ValueError: it lies in the past, or is naive.
+        :raises ValueError: it is in the past, or is naive.
         """
         if moment.tzinfo is None or moment < self.time:
             raise ValueError(f"Time goes forward only: pass an aware datetime after {self.time.isoformat()}.")

@@ -267,9 +267,9 @@ class _Merged:
         share = (count - len(found)) / len(self._places)
         page = min(count, math.ceil(share) + 2 * math.ceil(math.sqrt(share)) + 1)  # the hash spreads them evenly
         while len(found) < count:
-            hungry = [place for place in self._places if not place.entries and not place.exhausted]
-            if hungry:
-                await together(partial(place.fetch, page) for place in hungry)
+            to_fetch = [place for place in self._places if not place.entries and not place.exhausted]
+            if to_fetch:
+                await together(partial(place.fetch, page) for place in to_fetch)
                 continue
             first = min((place.entries for place in self._places if place.entries), key=_moment, default=None)
             if first is None:

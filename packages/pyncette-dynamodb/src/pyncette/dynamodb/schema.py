@@ -25,7 +25,7 @@ from .upgrade import Metadata, Step, Upgrade, carry_out_steps
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-PATIENCE = 300.0
+CREATION_TIMEOUT = 300.0
 """Seconds to wait for a table that is being made."""
 
 _LOOK_AGAIN = 1.0  # seconds
@@ -86,10 +86,10 @@ async def prepare(database: Database, settings: Settings) -> None:
         )
     if table is None:
         await _make(database, settings.table)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + CREATION_TIMEOUT
     while table is None or not _is_ready(table, database.where):
         if time.monotonic() > deadline:
-            raise RepositoryUnavailableException(f"{database.where} is still not ready after {PATIENCE:.0f} s.")
+            raise RepositoryUnavailableException(f"{database.where} is still not ready after {CREATION_TIMEOUT:.0f} s.")
         await asyncio.sleep(_LOOK_AGAIN if table else _LOOK_AGAIN / 10)
         table = await _look(database)
     await _bring_up_to_date(database, settings)

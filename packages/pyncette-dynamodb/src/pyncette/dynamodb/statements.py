@@ -1,4 +1,4 @@
-"""Conditional writes, as statements of which DynamoDB takes a batch in one request, each with its own outcome.
+"""Conditional writes, as statements: DynamoDB takes a batch of them in one request, each with its own outcome.
 
 The classic batch requests take no conditions, and transactions are all or nothing at twice the price.
 """

@@ -22,7 +22,7 @@ _PORTS = range(1, 65536)
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table's name, of which every part has been checked.
+    """A table's name, with every part of it checked.
 
     :ivar schema: None where the first schema of the ``search_path`` that has the table is meant.
     """
@@ -110,8 +110,8 @@ def options_from_url(url: str) -> Mapping[str, Any]:
 def check_url(url: str) -> None:
     """See that the driver will read the URL as it was meant.
 
-    The usual mistake is a password with a special character in it, of which the driver takes a part for the host, or
-    shows it in an error. So nothing of the URL is repeated here.
+    The usual mistake is a password with a special character in it: the driver takes a part of it for the host, or shows
+    it in an error. So nothing of the URL is repeated here.
 
     :raises TypeError, ValueError: saying what to write instead.
     """

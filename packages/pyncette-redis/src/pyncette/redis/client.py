@@ -80,7 +80,7 @@ class Client:
         return reply
 
     async def all(self, calls: Sequence[Call | Plain]) -> list[Any]:
-        """The same for several calls at once, of which those to the same server share a round trip."""
+        """The same for several calls at once; those to the same server share a round trip."""
         results = await self.each(calls)
         for result in results:
             if isinstance(result, RepositoryException):

@@ -28,7 +28,7 @@ REFRESH_INTERVAL = 0.5
 """Seconds that pass at least between two looks at the cluster's map."""
 
 _SLOTS = command("CLUSTER", "SLOTS")
-_PATIENCE = 0.25
+_SHARE_OF_TIMEOUT = 0.25
 """Part of the timeout after which another server is asked for the map."""
 
 
@@ -91,7 +91,7 @@ class Cluster(Router):
         for address in self._candidates():
             try:
                 node = self._node(address)
-                (reply,) = await node.run([_SLOTS], timeout=self._settings.timeout * _PATIENCE)
+                (reply,) = await node.run([_SLOTS], timeout=self._settings.timeout * _SHARE_OF_TIMEOUT)
             except TRANSPORT as failure:
                 error = failure
                 continue

@@ -73,7 +73,7 @@ def _bloat(connection: sqlite3.Connection) -> Finding:
     pages, free, size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
-    found = f"{pages * size / 2**20:,.1f} MB, of which {free * size / 2**20:,.1f} MB hold nothing"
+    found = f"{pages * size / 2**20:,.1f} MB, {free * size / 2**20:,.1f} MB of it empty"
     if free * size > FREE and free > pages / 2:
         return Finding("bloat", "warning", found, "VACUUM, while no app runs")
     return Finding("bloat", "ok", found)

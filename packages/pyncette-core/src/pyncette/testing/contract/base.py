@@ -186,7 +186,7 @@ class ContractBase:
     property_phases: ClassVar[tuple[Phase, ...]] = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
     quick: ClassVar[bool] = False
     """Whether tests leave out their largest forms: for stores on which a request takes long."""
-    patience: ClassVar[float] = 60
+    deadlock_after: ClassVar[float] = 60
     """Seconds after which calls that wait for each other count as a deadlock."""
     deadline: ClassVar[float] = 100
     """Seconds after which a test fails, with a message that names what has not returned. What can't be cancelled ends

@@ -79,7 +79,7 @@ class BoundContract(ContractBase):
         assert Counter(one.key for one in (*first, *second)) == Counter(keys)
 
     async def test_the_last_of_many_queues(self, repository: Repository) -> None:
-        """1,500 queues in one call, of which only the last has anything: static ones, and, unless ``quick``, those of
+        """1,500 queues in one call, and only the last one has anything: static ones, and, unless ``quick``, those of
         templates.
         """
         for kind in ("static", *self.unless_quick("template")):

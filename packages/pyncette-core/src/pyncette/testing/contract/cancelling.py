@@ -144,7 +144,7 @@ class CancellationContract(ContractBase):
         one = record()
         await insert(repository, [one])
         for pause in (0, 0.001, 0.02):
-            with anyio.fail_after(self.patience), anyio.move_on_after(pause):
+            with anyio.fail_after(self.deadlock_after), anyio.move_on_after(pause):
                 async with repository_factory() as client:
                     while True:
                         await client.swap([Change(None, record("scratch", fresh()))])
@@ -184,5 +184,5 @@ class CancellationContract(ContractBase):
                 for number in range(len(calls)):
                     tasks.start_soon(one, number)
 
-        await within(self.patience, "Calls at once", everyone)
+        await within(self.deadlock_after, "Calls at once", everyone)
         return [results[number] for number in range(len(calls))]

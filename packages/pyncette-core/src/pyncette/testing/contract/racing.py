@@ -53,7 +53,7 @@ class RaceContract(ContractBase):
                 for number, client in enumerate(clients):
                     tasks.start_soon(one, number, client)
 
-        await within(self.patience, "A race", everyone)
+        await within(self.deadlock_after, "A race", everyone)
         return [results[number] for number in range(len(clients))]
 
     async def test_race_of_claims(self, clients: list[Repository]) -> None:

@@ -23,7 +23,7 @@ from .catching_up import CaughtUpRepository, catching_up
 START = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
 """A Monday, midnight. Tests count in seconds from here."""
 
-PATIENCE = 60
+TIMEOUT = 60
 """Real seconds after which an app that does not come to rest counts as stuck."""
 
 
@@ -181,7 +181,7 @@ class Bench:
 
     async def advance(self, by: float) -> None:
         """Let this many seconds pass."""
-        with self._patience():
+        with self._within_the_timeout():
             await self.clock.advance(duration(by))
 
     async def advance_to(self, second: float) -> None:
@@ -190,20 +190,20 @@ class Bench:
         await self.advance(second - now)
 
     async def settle(self) -> None:
-        with self._patience():
+        with self._within_the_timeout():
             await self.clock.settle()
 
     @contextmanager
-    def _patience(self) -> Iterator[None]:
+    def _within_the_timeout(self) -> Iterator[None]:
         """Limits the block to that many seconds. If they don't suffice, the error tells a busy machine from a loop
         without a pause."""
         began = time.process_time()
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(TIMEOUT):
                 yield
         except TimeoutError as e:
             raise TimeoutError(
-                f"The app was not idle again within {PATIENCE} s. It used the processor for "
+                f"The app was not idle again within {TIMEOUT} s. It used the processor for "
                 f"{time.process_time() - began:.1f} s, and its clock stands at {seconds(self.clock.time)} s."
             ) from e
 

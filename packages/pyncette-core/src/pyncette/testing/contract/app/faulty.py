@@ -79,7 +79,7 @@ class FaultContract(AppBase):
         assert all(run.at - run.due <= 5 for run in bench.log.runs)
 
     async def test_a_claim_whose_reply_is_lost(self, bench: Bench) -> None:
-        """The occurrence is executed when the lease of which no worker knows has expired."""
+        """The occurrence is executed when the lease, which no worker knows about, has expired."""
         plan = FaultPlan()
         app = bench.app(repository_factory=plan.wrap(bench.factory))
         app.task(name="task", interval=duration(60), lease_duration=duration(20))(bench.log.note)

@@ -214,7 +214,7 @@ class LimitContract(AppBase):
         assert (Band.of(kept.ready_at) is Band.COMPLETED, gone is None) == (ended, ended)
 
     async def test_bounds_that_change_keep_the_next_occurrence(self, bench: Bench) -> None:
-        """If it lies within them. A completed task starts afresh."""
+        """If it is within them. A completed task starts afresh."""
         steps: list[tuple[float, dict[str, Any], list[float]]] = [
             (150, {}, [60, 120]),
             (200, {"end_at": moment(1000)}, [180]),
