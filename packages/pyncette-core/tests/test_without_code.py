@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from contextlib import nullcontext
 
 import anyio
@@ -124,3 +125,19 @@ def test_an_occurrence_that_was_stored_without_its_jitter(attempt: int, ready_la
     assert change.new is not None
     assert (change.new.due_at, change.new.attempt, change.new.locked_until) == (before.due_at, 0, None)
     assert NOW < change.new.ready_at < before.due_at + 59 * SECOND
+
+
+async def test_the_schedule_of_a_static_task_is_the_stored_one(bench: Bench) -> None:
+    """Whether the program declares no schedule, or another one, as in a rolling deploy."""
+    app, newer = bench.app(), bench.app()
+    app.task(name="task", schedule="30 2 * * *", timezone="Europe/Berlin", max_runs=9)(bench.log.note)
+    other = newer.task(name="task", interval=duration(60))(bench.log.note)
+    async with bench.running(app), bench.app().create() as operator, newer.create() as deploying:
+        for context, task in ((operator, await operator.find_task("task")), (deploying, other)):
+            state = await context.get_task(task)
+            assert state is not None
+            stored = state.task
+            assert (stored.schedule, stored.timezone, stored.interval) == ("30 2 * * *", "Europe/Berlin", None)
+            assert (stored.max_runs, stored.name, stored.ref) == (9, "task", task.ref)
+            assert next(stored.upcoming(state.scheduled_at)) - state.scheduled_at == datetime.timedelta(days=1)
+            assert (await context.get_task(stored)) is not None

@@ -16,7 +16,7 @@ from pyncette import Context, Count, Pyncette, StoredTask, TaskState
 from pyncette._tasks.names import Kind
 from pyncette_dashboard import Dashboard, questions
 from pyncette_dashboard.board import RESERVE
-from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site, text_of
+from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site, make_app, text_of
 
 PAGES = ["/", "/task?name=report", "/task?name=cleanup", "/runs", "/dead", "/workers", "/calendar", "/actions"]
 NOW = datetime.now(UTC)
@@ -138,6 +138,24 @@ async def test_static_task(opened: Open) -> None:
         page = text_of(await site.browser().get("/task", name="cleanup"))
         assert "At 02:30 (Europe/Berlin) 30 2 * * *" in page
         assert "02:30 Europe/Berlin" in page
+
+
+async def test_static_task_without_its_code(tmp_path: Path) -> None:
+    """As with ``pyncette dashboard --store``, which knows only what is stored."""
+    store = f"sqlite:///{tmp_path / 'jobs.db'}"
+    app, report, cleanup, ran, broken = make_app(store)
+    async with app.create() as context, anyio.create_task_group() as group:
+        group.start_soon(context.run)
+        while await context.get_task(cleanup) is None:  # noqa: ASYNC110 -- nothing signals it
+            await anyio.sleep(0.02)
+        context.shutdown()
+    operator = Pyncette(store)
+    dashboard = Dashboard(operator)
+    async with operator.create() as context, dashboard.opened(context):
+        site = Site(operator, report, cleanup, context, dashboard, ran, broken)
+        page = await site.shows(site.browser(), "At 02:30 (Europe/Berlin) 30 2 * * *", "/task", name="cleanup")
+        assert "Next occurrences" in page
+        await site.shows(site.browser(), "At 02:30", "/")
 
 
 async def test_runs_with_filters_in_the_address(opened: Open) -> None:

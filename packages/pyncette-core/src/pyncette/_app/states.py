@@ -107,7 +107,7 @@ def describe(parent: Task, record: Record, control: Control, now: int) -> TaskSt
     task = (
         parent.restore(parent.name_in(record.key), spec.schedule, args, bounds=spec.bounds)
         if parent.dynamic
-        else parent
+        else parent.as_stored(spec.schedule, spec.bounds)
     )
     tz = spec.schedule.tz
     running = lease.state_of(record, now) is lease.State.LEASED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import functools
 import inspect
@@ -315,6 +316,16 @@ class Task(Generic[P]):
             bounds=spec.bounds,
             canonical_name=canonical_name,
         )
+
+    def as_stored(self, schedule: Schedule, bounds: Bounds) -> Task:
+        """This static task with the schedule that is stored. During a deploy, the declared one may differ; without the
+        task's code, there is none."""
+        if (schedule, bounds) == (self._schedule, self._bounds):
+            return self
+        other = copy.copy(self)
+        timezone = schedule.timezone if isinstance(schedule, Cron) else None
+        vars(other).update(_schedule=schedule, _bounds=bounds, _timezone=timezone)
+        return other
 
     def name_in(self, canonical_name: str) -> str:
         """The name of the instance of this template or partition that is stored under ``canonical_name``."""
