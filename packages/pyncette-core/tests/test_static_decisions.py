@@ -105,7 +105,7 @@ def test_what_is_too_late_comes_sooner(starting: bool) -> None:
     found = kept(with_unknown(stored(due_at=late)), starting=starting, jitter=MINUTE)
     record = new(found)
     assert record.due_at == NOW + HOUR < record.ready_at < NOW + HOUR + MINUTE
-    assert decode(record.spec)[0] == replace(HOURLY, since=NOW), "what lies before is not caught up with"
+    assert decode(record.spec)[0] == replace(HOURLY, since=NOW), "what came before is not caught up with"
     assert json.loads(record.spec)["later"] == 1
     assert list(found.notices) == [(Notice.TOO_LATE, shown(late), shown(NOW + HOUR))]
 

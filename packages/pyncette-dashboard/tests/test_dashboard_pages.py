@@ -16,6 +16,7 @@ from pyncette import Context, Count, Pyncette, StoredTask, TaskState
 from pyncette._tasks.names import Kind
 from pyncette_dashboard import Dashboard, questions
 from pyncette_dashboard.board import RESERVE
+from pyncette_dashboard.views.shown import Row
 from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site, make_app, text_of
 
 PAGES = ["/", "/task?name=report", "/task?name=cleanup", "/runs", "/dead", "/workers", "/calendar", "/actions"]
@@ -156,6 +157,18 @@ async def test_static_task_without_its_code(tmp_path: Path) -> None:
         page = await site.shows(site.browser(), "At 02:30 (Europe/Berlin) 30 2 * * *", "/task", name="cleanup")
         assert "Next occurrences" in page
         await site.shows(site.browser(), "At 02:30", "/")
+
+
+async def test_what_is_known_for_a_while_does_not_get_later(opened: Open) -> None:
+    """A task that runs every few seconds is on time, also on a page that shows what was asked seconds ago."""
+    async with opened(running=False) as site:
+        await site.context.schedule_task(site.report, "Ada", execute_at=datetime.now(UTC) - timedelta(seconds=30))
+        stored = next(each for each in await site.context.tasks() if each.name == "report")
+        row = Row(stored, await questions.pulse(site.context, site.report), None, orphan=False)
+        late = row.late
+        assert timedelta(seconds=30) <= late < timedelta(seconds=60)
+        await anyio.sleep(0.05)
+        assert row.late == late
 
 
 async def test_runs_with_filters_in_the_address(opened: Open) -> None:

@@ -55,11 +55,19 @@ class Pulse:
     :ivar state: of a static task; of a template that of the instance that comes next; None if nothing is stored.
     :ivar dead: how many are out of attempts.
     :ivar runs: the latest ones, newest first; empty if no log is kept.
+    :ivar asked_at: the storage's time when it was asked.
     """
 
     state: TaskState | None
     dead: Count
     runs: Sequence[Run]
+    asked_at: datetime.datetime
+
+    @property
+    def late(self) -> datetime.timedelta:
+        """For how long it had been due, without being executed, when the storage was asked. What is shown a few seconds
+        later is not later by that."""
+        return lateness(self.state, self.asked_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +87,16 @@ class Size:
 
 async def pulse(context: PyncetteContext, task: Task) -> Pulse:
     """How a task is doing: one question of a static task, three of a template."""
+    now = now_of(context)
     if not task.dynamic:
         state = await context.get_task(task)
         dead = int(state is not None and state.state == "dead")
         runs = () if state is None else tuple(reversed(state.runs))
-        return Pulse(state, Count(dead, exact=True), runs)
-    now = now_of(context)
+        return Pulse(state, Count(dead, exact=True), runs, now)
     head = await context.list_tasks(task, 1, due_before=now + FAR)
     dead_ones = await context.count_tasks(task, state="dead")
     logged = await runs_of(context, task, limit=LATEST)
-    return Pulse(head.tasks[0] if head.tasks else None, dead_ones, logged)
+    return Pulse(head.tasks[0] if head.tasks else None, dead_ones, logged, now)
 
 
 async def size(context: PyncetteContext, task: Task) -> Size:
@@ -149,13 +157,12 @@ def findings(
         paused_found(stored),
         *checked,
     ]
-    now = now_of(context)
     for task, beat, known_size in known:
         if beat.dead.value:
             found.append(dead_found(task.name, beat.dead.value))
         if known_size is not None and known_size.unreadable.value:
             found.append(damaged_found(task.name, known_size.unreadable.value))
-        if (late := lateness(beat.state, now)) > LATE:
-            found.append(late_found(task.name, late, static=task.kind == "static"))
+        if beat.late > LATE:
+            found.append(late_found(task.name, beat.late, static=task.kind == "static"))
     order = {"problem": 0, "warning": 1, "unknown": 2}
     return sorted((each for each in found if each.verdict in order), key=lambda each: order[each.verdict])

@@ -156,7 +156,7 @@ def _since(case: _Case, record: Record) -> str:
 
 
 def _unmoved(spec: Spec, record: Record) -> int | None:
-    """The stored next occurrence, if bounds alone have changed, and it lies within them."""
+    """The stored next occurrence, if bounds alone have changed, and it is within them."""
     try:
         stored, _ = decode(record.spec)
     except UndecodableSpec:

@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 import anyio.to_thread
 
 from pyncette import Count, StoredTask, TaskState
-from pyncette_cli.checkup import lateness
 from pyncette_cli.values import counted, span
 from pyncette_dashboard.board import Answer, Question
 from pyncette_dashboard.charts import Chart, stacked
@@ -46,7 +45,6 @@ class Row:
     pulse: Pulse | None
     size: Size | None
     orphan: bool
-    now: datetime.datetime
 
     @property
     def state(self) -> str:
@@ -61,7 +59,7 @@ class Row:
 
     @property
     def late(self) -> datetime.timedelta:
-        return ZERO if self.pulse is None else lateness(self.pulse.state, self.now)
+        return ZERO if self.pulse is None else self.pulse.late
 
     @property
     def next_at(self) -> datetime.datetime | None:
@@ -126,9 +124,7 @@ async def rows_of(page: Page, tasks: Sequence[StoredTask], *others: Answer[Any],
     await desk.board.wait([*asked, *others], page.time_left)
     if with_sizes:
         await desk.board.wait(desk.begin_sizes(tasks), page.time_left)
-    return [
-        Row(each, *desk.glance(each), any_worker and (each.name, each.kind) in left_over, desk.now) for each in tasks
-    ]
+    return [Row(each, *desk.glance(each), any_worker and (each.name, each.kind) in left_over) for each in tasks]
 
 
 def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], float]]:
