@@ -108,7 +108,8 @@ class Declarations:
         :param end_at: the latest moment for an occurrence, inclusive. Afterwards the task is completed.
         :param max_runs: how many occurrences are executed, whatever their outcome; then the task is completed.
         :param enabled: whether this app executes the task; True by default.
-        :param fast_forward: whether missed occurrences are skipped, as with :attr:`CatchUp.EARLIEST`; False by default.
+        :param fast_forward: whether only the earliest of missed occurrences is executed: :attr:`CatchUp.EARLIEST`;
+            False by default.
         :param failure_mode: what happens when an execution raises; :attr:`FailureMode.NONE` by default.
         :param execution_mode: how often an occurrence may be executed when things go wrong;
             :attr:`ExecutionMode.AT_LEAST_ONCE` by default.

@@ -114,7 +114,7 @@ class Policies:
     fast_forward: Annotated[
         bool,
         Policy(
-            "whether missed occurrences are skipped, as with :attr:`CatchUp.EARLIEST`; False by default.",
+            "whether only the earliest of missed occurrences is executed: :attr:`CatchUp.EARLIEST`; False by default.",
             check=check_flag,
             write="fast_forward=True",
             words=("skip_missed",),

@@ -140,7 +140,7 @@ class Task(Generic[P]):
 
     @property
     def fast_forward(self) -> bool:
-        """Whether missed occurrences are skipped."""
+        """Whether only the earliest of missed occurrences is executed."""
         return self.policies.fast_forward
 
     @property
