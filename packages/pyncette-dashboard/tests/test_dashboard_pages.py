@@ -57,7 +57,7 @@ async def test_what_is_late_is_a_finding(opened: Open) -> None:
     async with opened(running=False) as site:
         due = datetime.now(UTC) - timedelta(hours=2, seconds=5)
         state = TaskState(site.cleanup, due, None, None, "due")
-        pulse = questions.Pulse(state, Count(0, exact=True), ())
+        pulse = questions.Pulse(state, Count(0, exact=True), (), datetime.now(UTC))
         known = [(StoredTask(kind, kind, None, True, True), pulse, None) for kind in get_args(Kind)]
         found = questions.findings(site.context, [], [], [], known, [])
     assert [each.found for each in found if each.check == "late"] == [
