@@ -159,6 +159,17 @@ async def test_static_task_without_its_code(tmp_path: Path) -> None:
         await site.shows(site.browser(), "At 02:30", "/")
 
 
+async def test_the_next_24_hours_end_a_day_from_now(opened: Open) -> None:
+    """Not a day after the half hour that has begun: a daily task that has just run would have nothing to come."""
+    async with opened(running=False) as site:
+        await site.context.schedule_task(
+            site.report, "Ada", execute_at=datetime.now(UTC) + timedelta(days=1, seconds=-1)
+        )
+        browser = site.browser()
+        await site.shows(browser, "peak 1", "/")
+        await site.shows(browser, "peak 1", "/task", name="report")
+
+
 async def test_what_is_known_for_a_while_does_not_get_later(opened: Open) -> None:
     """A task that runs every few seconds is on time, also on a page that shows what was asked seconds ago."""
     async with opened(running=False) as site:

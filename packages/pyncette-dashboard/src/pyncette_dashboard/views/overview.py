@@ -16,8 +16,8 @@ from .shown import (
     Row,
     is_partial,
     newest_of,
+    next_day_of,
     occurrences_chart,
-    occurrences_of,
     outcomes_chart,
     rate_of,
     rows_of,
@@ -27,13 +27,11 @@ from .shown import (
 PER_PAGE = 50
 """Tasks on a page."""
 
-HALF_HOUR = datetime.timedelta(minutes=30)
-
 MOST_FINDINGS = 12
 
 
 async def overview(page: Page) -> Response:
-    desk, now = page.desk, page.now
+    desk = page.desk
     wanted = page.asked("q").casefold()
     stored = await desk.tasks()
     matching = [each for each in stored if wanted in each.name.casefold()]
@@ -43,8 +41,7 @@ async def overview(page: Page) -> Response:
     logged = desk.board.begin(log, must=False)
     rows = await rows_of(page, shown, logged)
     workers = await desk.workers()
-    start = now.replace(minute=now.minute // 30 * 30, second=0, microsecond=0)
-    seen = await occurrences_of(page, "day", rows, start, HALF_HOUR, 48)
+    seen = await next_day_of(page, "day", rows)
     runs = logged.value or newest_of(states_of(rows), questions.LOGGED)
     known = [(row.stored, row.pulse, row.size) for row in rows if row.pulse is not None]
     found = questions.findings(desk.context, stored, workers, await desk.orphans(), known, await desk.checked())

@@ -30,6 +30,11 @@ COLUMNS = 48
 
 ZERO = datetime.timedelta(0)
 
+HALF_HOUR = datetime.timedelta(minutes=30)
+
+A_DAY = 49
+"""Half hours from the one that has begun until a day from now."""
+
 Samples = Mapping[str, tuple[Sequence[TaskState], float]]
 
 
@@ -139,6 +144,12 @@ def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], floa
             weight = max(row.size.count.value / len(row.size.sample), 1)
             found[row.stored.name] = (row.size.sample, 1 if row.size.whole else weight)
     return found
+
+
+async def next_day_of(page: Page, key: str, rows: Sequence[Row]) -> Forecast:
+    """What comes in the next 24 hours, by half hours."""
+    start = page.now.replace(minute=page.now.minute // 30 * 30, second=0, microsecond=0)
+    return await occurrences_of(page, key, rows, start, HALF_HOUR, A_DAY)
 
 
 async def occurrences_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -13,7 +12,7 @@ from pyncette_dashboard.questions import FAR
 
 from .acting import fitting
 from .instance import declared_policies, show_one
-from .shown import is_partial, occurrences_chart, occurrences_of, rows_of
+from .shown import is_partial, next_day_of, occurrences_chart, rows_of
 
 PER_PAGE = 50
 
@@ -21,8 +20,6 @@ STATES = ("dead", "paused", "completed", "unreadable")
 
 LONGEST_PREFIX = 200
 """Characters of a prefix that is searched for."""
-
-HALF_HOUR = datetime.timedelta(minutes=30)
 
 
 async def task(page: Page) -> Response:
@@ -33,8 +30,7 @@ async def task(page: Page) -> Response:
     template = await desk.template(stored.name, stored.kind)
     found = await _listed(page, template)
     (row,) = await rows_of(page, [stored])
-    start = page.now.replace(minute=page.now.minute // 30 * 30, second=0, microsecond=0)
-    seen = await occurrences_of(page, f"day of {stored.name}", [row], start, HALF_HOUR, 48)
+    seen = await next_day_of(page, f"day of {stored.name}", [row])
     return page.render(
         "task.html",
         partial=is_partial([row], seen),
