@@ -54,6 +54,15 @@ def test_a_test_may_be_expected_to_fail() -> None:
     assert missing_tests(subclass(**{ANY_TEST: pytest.mark.xfail(reason="no such store")(marked)})) == []
 
 
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_subclass_replaces_nothing_by_accident(suite: type) -> None:
+    """What helps the suite's own tests is no method: a store's class may have a helper of the same name."""
+    bases = [base for base in suite.__mro__ if base.__module__.startswith(contract.__name__)]
+    assert ContractBase in bases
+    private = {name for base in bases for name in vars(base) if name.startswith("_") and not name.startswith("__")}
+    assert private == set()
+
+
 async def test_a_test_that_goes_missing_later_is_noticed() -> None:
     late = subclass()
     setattr(late, ANY_TEST, None)

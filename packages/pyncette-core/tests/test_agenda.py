@@ -13,12 +13,13 @@ from pyncette._loop.agenda import DENSE, TURN, UNSETTLED_FACTOR, Agenda, Claim, 
 from pyncette.record import HELD
 
 POLL = 100
+BATCH = 100
 NOW = 1000
 
 
 def made(*, known: int | None = None, scheduled: int | None = None) -> Agenda:
     """An agenda that has learned of a moment in the storage, and of one that this process has stored."""
-    agenda = Agenda(POLL)
+    agenda = Agenda(POLL, BATCH)
     if known is not None:
         agenda.looked(Look(NOW - POLL), known, NOW - POLL, 1, asked_at=NOW - POLL)
     if scheduled is not None:
@@ -101,14 +102,14 @@ def test_a_pass_that_failed_is_not_repeated_at_once_for_what_is_due(when: int) -
 
 
 def test_before_the_first_pass() -> None:
-    agenda = Agenda(POLL)
+    agenda = Agenda(POLL, BATCH)
     assert agenda.sleep() == Sleep(0, None)
     assert agenda.freed() is False
 
 
 def test_a_claim_before_the_first_question() -> None:
     """As one of several workers, of what this process has stored before the loop began."""
-    agenda = Agenda(100 * TURN)
+    agenda = Agenda(100 * TURN, BATCH)
     agenda.turns = Turns(0, 2)
     assert agenda.scheduled(OWN, OWN - TURN)
     assert agenda.begin(OWN, 3) == Claim(3)
@@ -161,7 +162,7 @@ events = st.lists(
 def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | None]]) -> None:
     """Never sleeps past a moment that it knows, nor longer than a poll interval; never claims without a slot, nor more
     than there are; asks once for each poll interval at least, and never spins on questions."""
-    agenda, now, last_question = Agenda(POLL), NOW, NOW
+    agenda, now, last_question = Agenda(POLL, BATCH), NOW, NOW
     for passes, free, next_ready, more, scheduled in history:
         step, steps = agenda.begin(now, free), 0
         known: int | None = None
@@ -193,7 +194,7 @@ def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | 
 
 def test_while_writes_are_overdue() -> None:
     """Whatever is due, the storage is only asked, once for each poll interval, until they are stored."""
-    agenda = Agenda(POLL)
+    agenda = Agenda(POLL, BATCH)
     assert agenda.begin(NOW, 5, overdue=True) == Look(None)
     assert agenda.looked(Look(None), NOW - 10, NOW, 5, asked_at=NOW) == Sleep(NOW + POLL, None)
     assert agenda.freed()
@@ -230,7 +231,7 @@ OWN = 10 * TURN
 
 def of_two(*, known: int, asked_at: int = 0) -> Agenda:
     """The agenda of the first of two workers, which has learned of a moment in the storage."""
-    agenda = Agenda(100 * TURN)
+    agenda = Agenda(100 * TURN, BATCH)
     agenda.turns = Turns(0, 2)
     agenda.begin(asked_at, 3)
     agenda.looked(Look(None), known, asked_at, 3, asked_at=asked_at)
@@ -309,7 +310,7 @@ def test_the_number_of_claims_at_once(free: int, got: tuple[int, ...], times: li
 
 def test_the_next_turn_is_the_next_one() -> None:
     """From its beginning."""
-    agenda = Agenda(100 * TURN)
+    agenda = Agenda(100 * TURN, BATCH)
     agenda.turns = Turns(1, 2)
     agenda.scheduled(OWN + 5, OWN + 5)
     assert agenda.begin(OWN + 5, 3) == Claim(3)

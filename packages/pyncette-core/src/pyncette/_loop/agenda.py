@@ -101,7 +101,7 @@ class Agenda:
     :ivar turns: when what others know, too, is this worker's to claim.
     """
 
-    def __init__(self, poll_interval: int, batch_size: int = 100) -> None:
+    def __init__(self, poll_interval: int, batch_size: int) -> None:
         """``batch_size`` is the most that one claim gets."""
         self.turns: Turns = Turns()
         self._poll_interval = poll_interval

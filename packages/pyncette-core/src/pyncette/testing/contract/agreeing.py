@@ -79,7 +79,7 @@ class AgreementContract(RaceContract):
         """If a deletion races an update or a claim, exactly one of them wins, nothing comes back to life, and the index
         shows what is left.
         """
-        rivals = (self._update, self._note, self._claim)
+        rivals = (_update, _note, _claim)
         for number, (rival, first) in enumerate(itertools.product(rivals, (0, 1))):
             records = numbered(40, f"deleted{number}")
             await insert(clients[0], records)
@@ -168,8 +168,8 @@ class AgreementContract(RaceContract):
                 if number != first:
                     await anyio.lowlevel.checkpoint()
                 if number == 1:
-                    return await self._claim(client, records)
-                return await self._note(client, records[::-1])
+                    return await _claim(client, records)
+                return await _note(client, records[::-1])
 
             shares = await self.race([clients[0], clients[-1]], run)
             found = {one.key: one for one in await stored(clients[0], records) if one}
@@ -220,22 +220,25 @@ class AgreementContract(RaceContract):
                     found = await reader.scan(TASK, after=None, limit=10)
                     assert found == ([] if change.new is None else [change.new])
 
-    async def _update(self, client: Repository, records: list[Record]) -> list[Record]:
-        """Move them in time; what was applied."""
-        changes = [Change(one, replace(one, revision=fresh(), ready_at=NOW + MINUTE)) for one in records]
-        return [change.new for change in await _batches(client, changes) if change.new]
 
-    async def _note(self, client: Repository, records: list[Record]) -> list[Record]:
-        """Change a text alone; what was applied."""
-        changes = [Change(one, replace(one, revision=fresh(), state="noted")) for one in records]
-        return [change.new for change in await _batches(client, changes) if change.new]
+async def _update(client: Repository, records: list[Record]) -> list[Record]:
+    """Move them in time; what was applied."""
+    changes = [Change(one, replace(one, revision=fresh(), ready_at=NOW + MINUTE)) for one in records]
+    return [change.new for change in await _batches(client, changes) if change.new]
 
-    async def _claim(self, client: Repository, records: list[Record]) -> list[Record]:
-        """Claim all; what the leases are."""
-        token = fresh()
-        claims = want(Queue(records[0].queue), limit=len(records))
-        before = await client.claim(claims, now=NOW, limit=len(records), token=token, holder=token)
-        return claimed(before, claims, now=NOW, token=token, holder=token)
+
+async def _note(client: Repository, records: list[Record]) -> list[Record]:
+    """Change a text alone; what was applied."""
+    changes = [Change(one, replace(one, revision=fresh(), state="noted")) for one in records]
+    return [change.new for change in await _batches(client, changes) if change.new]
+
+
+async def _claim(client: Repository, records: list[Record]) -> list[Record]:
+    """Claim all; what the leases are."""
+    token = fresh()
+    claims = want(Queue(records[0].queue), limit=len(records))
+    before = await client.claim(claims, now=NOW, limit=len(records), token=token, holder=token)
+    return claimed(before, claims, now=NOW, token=token, holder=token)
 
 
 async def _batches(client: Repository, changes: list[Change]) -> list[Change]:

@@ -228,23 +228,19 @@ class ContractBase:
         async with AsyncExitStack() as stack:
             with contract_watchdog.opening():
                 repository = await stack.enter_async_context(repository_factory())
-            yield self._watched(repository)
+            yield _watched(repository)
 
     @pytest.fixture
     async def clients(self, repository: Repository, repository_factory: Factory) -> AsyncIterator[list[Repository]]:
         """Several clients of one storage; one client again and again where the storage can't be shared."""
         async with AsyncExitStack() as stack:
             others = [
-                self._watched(await stack.enter_async_context(repository_factory()))
+                _watched(await stack.enter_async_context(repository_factory()))
                 if self.capabilities.shared
                 else repository
                 for _ in range(self.clients_in_race - 1)
             ]
             yield [repository, *others]
-
-    def _watched(self, repository: Repository) -> Repository:
-        watch = type(self).watch
-        return repository if watch is None else watch(repository)
 
     def leaves_out(self, reason: str) -> None:
         """Tell the report, if there is one, what was not asked of this store."""
@@ -327,6 +323,11 @@ class ContractBase:
     async def test_nothing_of_the_contract_is_left_out(self) -> None:
         """No test of the suite is deleted, or replaced by one that isn't marked as an expected failure."""
         assert missing_tests(type(self)) == []
+
+
+def _watched(repository: Repository) -> Repository:
+    watch = ContractBase.watch
+    return repository if watch is None else watch(repository)
 
 
 def _count(records: Iterable[Record], claim: QueueClaim) -> int:

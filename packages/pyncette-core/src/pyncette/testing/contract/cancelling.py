@@ -117,13 +117,17 @@ class CancellationContract(ContractBase):
         await insert(repository, records)
         for name in METHODS:
             for checkpoint in range(1, MOST_CHECKPOINTS):
-                calls = await self._calls(name, repository, records)
-                reached = await self._all_at_once([functools.partial(cancelled_at, checkpoint, c) for c in calls])
+                calls = await _calls(name, repository, records)
+                reached = await _all_at_once(
+                    [functools.partial(cancelled_at, checkpoint, c) for c in calls], self.deadlock_after
+                )
                 if not any(reached):
                     break
         current = [one for one in await settled(repository, records) if one]
         changes = [Change(one, None) for one in current]
-        outcomes = await self._all_at_once([functools.partial(swapped, repository, [one]) for one in changes])
+        outcomes = await _all_at_once(
+            [functools.partial(swapped, repository, [one]) for one in changes], self.deadlock_after
+        )
         assert outcomes == [[APPLIED]] * CROWD
 
     async def test_calls_cancelled_after_a_moment(self, repository: Repository) -> None:
@@ -133,11 +137,13 @@ class CancellationContract(ContractBase):
         await insert(repository, records)
         for _ in range(5):
             for name in ("swap", "claim", "read"):
-                calls = await self._calls(name, repository, records)
-                await self._all_at_once([functools.partial(cut_short, chance.random() * 0.01, c) for c in calls])
+                calls = await _calls(name, repository, records)
+                await _all_at_once(
+                    [functools.partial(cut_short, chance.random() * 0.01, c) for c in calls], self.deadlock_after
+                )
         current = await settled(repository, records)
         again = [functools.partial(repository.read, [one.ref]) for one in records]
-        assert await self._all_at_once(again) == [[one] for one in current]
+        assert await _all_at_once(again, self.deadlock_after) == [[one] for one in current]
 
     async def test_cancelled_client(self, repository: Repository, repository_factory: Factory) -> None:
         """A client that is cancelled in the middle of its work closes, and others keep working."""
@@ -151,38 +157,40 @@ class CancellationContract(ContractBase):
                         await anyio.lowlevel.checkpoint()
         assert await swapped(repository, [Change(one, None)]) == [APPLIED]
 
-    async def _calls(self, name: str, repository: Repository, records: list[Record]) -> list[AnyCall]:
-        """A call of the method for each record. Those of ``swap`` and ``claim`` compete for one of the records."""
-        (hot,) = await repository.read([records[0].ref])
-        assert hot is not None
-        calls: dict[str, Callable[[Record], AnyCall]] = {
-            "swap": lambda _: functools.partial(
-                repository.swap,
-                [Change(hot, replace(hot, revision=fresh())), Change(None, record("scratch", fresh()))],
-            ),
-            "claim": lambda _: functools.partial(
-                repository.claim, want(TASK, locked_until=NOW), now=NOW, limit=2, token=fresh(), holder=fresh()
-            ),
-            "read": lambda one: functools.partial(repository.read, [one.ref]),
-            "scan_ready": lambda _: functools.partial(repository.scan_ready, TASK, limit=5),
-            "queues": lambda _: functools.partial(repository.queues, after=None, limit=5),
-            "count": lambda _: functools.partial(repository.count, TASK, limit=5),
-            "scan": lambda one: functools.partial(repository.scan, TASK, after=one.key, limit=5),
-            "look": lambda one: functools.partial(repository.look, [TASK], [one.ref]),
-            "clock": lambda _: repository.clock,
-        }
-        return [calls[name](one) for one in records]
 
-    async def _all_at_once(self, calls: Sequence[Callable[[], Coroutine[Any, Any, _T]]]) -> list[_T]:
-        results: dict[int, _T] = {}
+async def _calls(name: str, repository: Repository, records: list[Record]) -> list[AnyCall]:
+    """A call of the method for each record. Those of ``swap`` and ``claim`` compete for one of the records."""
+    (hot,) = await repository.read([records[0].ref])
+    assert hot is not None
+    calls: dict[str, Callable[[Record], AnyCall]] = {
+        "swap": lambda _: functools.partial(
+            repository.swap,
+            [Change(hot, replace(hot, revision=fresh())), Change(None, record("scratch", fresh()))],
+        ),
+        "claim": lambda _: functools.partial(
+            repository.claim, want(TASK, locked_until=NOW), now=NOW, limit=2, token=fresh(), holder=fresh()
+        ),
+        "read": lambda one: functools.partial(repository.read, [one.ref]),
+        "scan_ready": lambda _: functools.partial(repository.scan_ready, TASK, limit=5),
+        "queues": lambda _: functools.partial(repository.queues, after=None, limit=5),
+        "count": lambda _: functools.partial(repository.count, TASK, limit=5),
+        "scan": lambda one: functools.partial(repository.scan, TASK, after=one.key, limit=5),
+        "look": lambda one: functools.partial(repository.look, [TASK], [one.ref]),
+        "clock": lambda _: repository.clock,
+    }
+    return [calls[name](one) for one in records]
 
-        async def one(number: int) -> None:
-            results[number] = await calls[number]()
 
-        async def everyone() -> None:
-            async with anyio.create_task_group() as tasks:
-                for number in range(len(calls)):
-                    tasks.start_soon(one, number)
+async def _all_at_once(calls: Sequence[Callable[[], Coroutine[Any, Any, _T]]], deadlock_after: float) -> list[_T]:
+    results: dict[int, _T] = {}
 
-        await within(self.deadlock_after, "Calls at once", everyone)
-        return [results[number] for number in range(len(calls))]
+    async def one(number: int) -> None:
+        results[number] = await calls[number]()
+
+    async def everyone() -> None:
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(calls)):
+                tasks.start_soon(one, number)
+
+    await within(deadlock_after, "Calls at once", everyone)
+    return [results[number] for number in range(len(calls))]

@@ -114,18 +114,19 @@ class LifeContract(ContractBase):
             self.leaves_out("the clock: the store has none (server_clock)")
             return
         asked = time.monotonic()
-        begin, started = [await self._time(client) for client in clients], time.monotonic()
+        begin, started = [await _time(client) for client in clients], time.monotonic()
         assert max(abs(now - time.time_ns() // 1000) for now in begin) < 10 * SECOND
         await anyio.sleep(0.1)
         passed = int((time.monotonic() - started) * SECOND)
-        end = [await self._time(client) for client in clients]
+        end = [await _time(client) for client in clients]
         at_most = int((time.monotonic() - asked) * SECOND)
         for first, last in zip(begin, end, strict=True):
             assert passed - SECOND // 20 <= last - first <= at_most + SECOND // 2  # a clock in whole seconds jumps
-        later = [await self._time(client) for client in clients]
+        later = [await _time(client) for client in clients]
         assert all(this <= that for this, that in zip(end, later, strict=True))
 
-    async def _time(self, client: Repository) -> int:
-        now = await client.clock()
-        assert now is not None
-        return now
+
+async def _time(client: Repository) -> int:
+    now = await client.clock()
+    assert now is not None
+    return now

@@ -179,6 +179,12 @@ class Bench:
                 await self.settle()
                 tasks.cancel_scope.cancel()
 
+    async def run_and_kill(self, app: Pyncette, *, at: float) -> None:
+        """Run the app until that second, in which its worker dies."""
+        async with self.running(app) as worker:
+            await self.advance_to(at)
+            await worker.kill()
+
     async def advance(self, by: float) -> None:
         """Let this many seconds pass."""
         with self._within_the_timeout():

@@ -48,28 +48,21 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 
 class DamageContract(AppBase):
-    def _fields(self) -> dict[str, dict[str, Any]]:
-        """Those that the store takes at all."""
-        longest = self.capabilities.max_spec_bytes
-        return {n: some for n, some in FIELDS.items() if longest is None or len(some.get("spec", "")) <= longest}
-
     async def test_damaged_records(self, bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
         """Each is logged once and set aside, everything else runs, and it can be removed and scheduled again."""
         app = bench.app()
         template = app.dynamic_task(name="template", lease_duration=duration(10))(bench.log.note)
         async with app.create() as context:
-            broken = {
-                name: await context.schedule_task(template, name, interval=duration(5)) for name in self._fields()
-            }
+            broken = {name: await context.schedule_task(template, name, interval=duration(5)) for name in _fields(self)}
             await context.schedule_task(template, "sound", interval=duration(5))
-        for name, fields in self._fields().items():
+        for name, fields in _fields(self).items():
             await _damage(bench, broken[name], fields)
         async with bench.running(app) as worker:
             await bench.advance(60)
             assert bench.log.names() == ["template:sound"] * 12
             listed = await worker.context.list_tasks(template)
             states = {state.task.name: state.state for state in listed.tasks}
-            assert states == {"sound": "waiting"} | dict.fromkeys(self._fields(), "unreadable")
+            assert states == {"sound": "waiting"} | dict.fromkeys(_fields(self), "unreadable")
             for name, task in broken.items():
                 found = await bench.stored(task)
                 assert found is not None, name
@@ -90,16 +83,16 @@ class DamageContract(AppBase):
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
-            for name, fields in self._fields().items():
+            for name, fields in _fields(self).items():
                 await _damage(bench, await context.schedule_task(template, name, interval=duration(5)), fields)
             if not force:
                 async with bench.running(app):
                     await bench.advance(10)
-            for name in self._fields():
+            for name in _fields(self):
                 await context.schedule_task(template, name, force=force, execute_at=moment(20))
         async with bench.running(app):
             await bench.advance(30)
-        assert bench.log.due() == [20] * len(self._fields())
+        assert bench.log.due() == [20] * len(_fields(self))
 
     async def test_numbers_at_the_end_of_their_range(self, bench: Bench) -> None:
         """Such records run."""
@@ -113,6 +106,12 @@ class DamageContract(AppBase):
         async with bench.running(app):
             await bench.advance(20)
         assert [bench.log.due(task) for task in tasks] == [[5, 10, 15, 20]] * len(ends)
+
+
+def _fields(suite: DamageContract) -> dict[str, dict[str, Any]]:
+    """Those that the store takes at all."""
+    longest = suite.capabilities.max_spec_bytes
+    return {n: some for n, some in FIELDS.items() if longest is None or len(some.get("spec", "")) <= longest}
 
 
 async def _damage(bench: Bench, task: Task, fields: dict[str, Any]) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pyncette import Context, ExecutionMode, GiveUp, OnExhausted, Pyncette, Retry, RetryLater, Skip
+from pyncette import Context, ExecutionMode, GiveUp, OnExhausted, Retry, RetryLater, Skip
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.record import Band
 
-from .bench import AppBase, Bench, Worker, duration, seconds
+from .bench import AppBase, Bench, duration, seconds
 
 RETRY = Retry(3, delay=duration(5), jitter=0, max_lost=2)
 
@@ -92,8 +92,8 @@ class RetryContract(AppBase):
         app = bench.app()
         policies: dict[str, Any] = {"retry": RETRY, "lease_duration": duration(30)}
         task = app.task(name="task", interval=duration(100), **policies)(bench.log.lasting(20))
-        await self._run_and_kill(bench, app, at=105)
-        await self._run_and_kill(bench, app, at=136)
+        await bench.run_and_kill(app, at=105)
+        await bench.run_and_kill(app, at=136)
         async with bench.running(app):
             await bench.advance_to(225)
             record = await bench.stored(task)
@@ -105,20 +105,13 @@ class RetryContract(AppBase):
         assert lost.lost
         assert lost.reason.startswith("lost with its worker 2 times: ")
 
-    @staticmethod
-    async def _run_and_kill(bench: Bench, app: Pyncette, *, at: float) -> None:
-        worker: Worker
-        async with bench.running(app) as worker:
-            await bench.advance_to(at)
-            await worker.kill()
-
     async def test_at_most_once_is_remembered(self, bench: Bench) -> None:
         """The start with the advance, the end afterwards; unknown if it was not reported."""
         app = bench.app()
         policies: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE, "lease_duration": duration(30)}
         failing = app.task(name="failing", interval=duration(60), **policies)(bench.log.fail)
         lasting = app.task(name="lasting", interval=duration(60), **policies)(bench.log.lasting(10))
-        await self._run_and_kill(bench, app, at=65)
+        await bench.run_and_kill(app, at=65)
         async with bench.running(app):
             await bench.advance_to(131)
             records = [await bench.stored(task) for task in (failing, lasting)]

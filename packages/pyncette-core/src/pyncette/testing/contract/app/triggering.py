@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyncette import Context, ExecutionMode, FailureMode, OnExhausted, Pyncette, PyncetteContext, Retry, Task
+from pyncette import Context, ExecutionMode, FailureMode, OnExhausted, PyncetteContext, Retry, Task
 from pyncette._app.listing import HeldState
 from pyncette._tasks.control import MOST_ASKED, Asked, Control, decode, new_record
 from pyncette._tasks.state import latest_runs, totals
@@ -355,7 +355,7 @@ class TriggerContract(AppBase):
             await operator.trigger_task(template, "a", {"number": 1})
             await bench.advance_to(65)
             await worker.kill()
-        await self._run_and_kill(bench, app, at=100)
+        await bench.run_and_kill(app, at=100)
         async with bench.running(app), app.create() as operator:
             await bench.advance_to(170)
             if paused:
@@ -364,12 +364,6 @@ class TriggerContract(AppBase):
             await bench.advance_to(220)
         numbers = given(bench)
         assert (numbers.count(1), sum(run.due == 60 for run in bench.log.runs)) == (2, 2)
-
-    @staticmethod
-    async def _run_and_kill(bench: Bench, app: Pyncette, *, at: float) -> None:
-        async with bench.running(app) as worker:
-            await bench.advance_to(at)
-            await worker.kill()
 
 
 async def _control(bench: Bench) -> Control:
