@@ -24,7 +24,7 @@ TESTS = {
     "agenda": ("pyncette/_loop/agenda.py", ["test_agenda.py"]),
     "lifecycle": ("pyncette/_lifecycle/*.py", ["test_lifecycle.py", "test_decisions.py", "test_attempts.py"]),
     "writer": ("pyncette/_leases/writer.py", ["test_writer.py"]),
-    "held": ("pyncette/_leases/held.py", ["test_writer.py", "test_renewals.py"]),
+    "held": ("pyncette/_leases/held.py", ["test_held.py", "test_lease_writes.py"]),
     "poller": ("pyncette/_loop/poller.py", ["test_poller.py"]),
 }
 PROFILE = """
@@ -51,7 +51,8 @@ def main(module: str, processes: str = "2") -> int:
         (copy / "tests").mkdir()
         for test in tests:
             shutil.copy(CORE / "tests" / test, copy / "tests")
-        shutil.copy(HERE.parent / "running.py", copy / "tests")
+        for helper in ("running.py", "leases.py"):
+            shutil.copy(HERE.parent / helper, copy / "tests")
         (copy / "tests" / "conftest.py").write_text(PROFILE)
         (copy / "setup.cfg").write_text(
             "[mutmut]\nuse_git_change_detection=false\n"
