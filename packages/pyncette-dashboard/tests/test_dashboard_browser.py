@@ -214,7 +214,26 @@ def test_accessible(browser: Browser, site: Served, scheme: str, width: int) -> 
         page.goto(site.url + path)
         assert serious(page, axe) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert (
+            page.evaluate(
+                "Math.max(...[...document.querySelectorAll('nav a')].map(a => a.getBoundingClientRect().right))"
+            )
+            <= width
+        )
     assert wrong == []
+
+
+def test_numbers_of_the_calendar_fit_their_cells(browser: Browser, site: Served) -> None:
+    """The widest that there are, on a phone, where the table may be scrolled."""
+    page, _ = open_page(browser, viewport={"width": 390, "height": 844})
+    page.goto(f"{site.url}/calendar")
+    too_wide = page.evaluate("""() => [...document.querySelectorAll('.heat td:not(.right)')].filter(cell => {
+        cell.textContent = '8.88k'
+        const text = document.createRange()
+        text.selectNodeContents(cell)
+        return text.getBoundingClientRect().width > cell.clientWidth - 4
+    }).length""")
+    assert too_wide == 0
 
 
 def test_by_keyboard(browser: Browser, site: Served) -> None:

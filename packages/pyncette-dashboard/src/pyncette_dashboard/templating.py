@@ -55,11 +55,11 @@ def number(value: float | Count) -> str:
 
 
 def short_number(value: float) -> str:
-    """``1.2 k``, ``3.4 M``: for what is narrow."""
+    """``42``, ``1.2 k``, ``3.4 M``: a count, or an estimate of one, for what is narrow."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if value >= size:
             return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
+    return str(max(1, round(value)) if value else 0)
 
 
 def as_json(value: Mapping[str, Any]) -> str:
