@@ -2,7 +2,8 @@
 
     pip install -r tests/mutation/requirements.txt
     python -m tests.mutation lease
-    python -m tests.mutation lease 1      # one process
+    python -m tests.mutation lease 1              # one process
+    python -m tests.mutation lifecycle.end 1      # one of several files
 
 works on a copy of core, and fails if a mutant survives that `survivors.json` does not list with its reason.
 """
@@ -10,6 +11,7 @@ works on a copy of core, and fails if a mutant survives that `survivors.json` do
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,17 +20,34 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "packages" / "pyncette-core"
-TESTS = {
+TESTS = {  # from the fastest to the slowest: the first one that fails ends it
     "lease": ("pyncette/lease.py", ["test_lease.py", "test_lease_fields.py"]),
     "shares": ("pyncette/_leases/shares.py", ["test_shares.py"]),
     "agenda": ("pyncette/_loop/agenda.py", ["test_agenda.py"]),
-    "lifecycle": ("pyncette/_lifecycle/*.py", ["test_lifecycle.py", "test_decisions.py", "test_attempts.py"]),
-    "writer": ("pyncette/_leases/writer.py", ["test_writer.py"]),
+    "lifecycle": (
+        "pyncette/_lifecycle/*.py",
+        [
+            "test_static_decisions.py",
+            "test_rare_decisions.py",
+            "test_extra_runs.py",
+            "test_lifecycle.py",
+            "test_moments.py",
+            "test_model.py",
+        ],
+    ),
+    "writer": ("pyncette/_leases/writer.py", ["test_writer.py", "test_writer_attempts.py"]),
     "held": ("pyncette/_leases/held.py", ["test_held.py", "test_lease_writes.py"]),
-    "poller": ("pyncette/_loop/poller.py", ["test_poller.py"]),
+    "poller": ("pyncette/_loop/poller.py", ["test_poller_passes.py", "test_poller.py"]),
 }
-PROFILE = """
+CONFTEST = """
 from hypothesis import HealthCheck, Phase, settings
+
+TESTS = {tests}
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: TESTS.index(item.path.name))
+
 
 settings.register_profile(
     "mutation",
@@ -40,27 +59,33 @@ settings.register_profile(
 )
 settings.load_profile("mutation")
 """
+FEW = {"PYNCETTE_MODEL_EXAMPLES": "50", "PYNCETTE_MODEL_LIVES": "100"}
+"""Lives of the model, for each mutant."""
+
 ALIVE = ("survived", "no tests", "suspicious")
 
 
 def main(module: str, processes: str = "2") -> int:
-    path, tests = TESTS[module]
+    name, _, part = module.partition(".")
+    path, tests = TESTS[name]
+    if part:
+        path = path.replace("*", part)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         shutil.copytree(CORE / "src", copy / "src")
         (copy / "tests").mkdir()
         for test in tests:
             shutil.copy(CORE / "tests" / test, copy / "tests")
-        for helper in ("running.py", "leases.py"):
-            shutil.copy(HERE.parent / helper, copy / "tests")
-        (copy / "tests" / "conftest.py").write_text(PROFILE)
+        shutil.copy(HERE.parent / "running.py", copy / "tests")
+        shutil.copytree(HERE.parent / "helpers", copy / "tests" / "helpers")
+        (copy / "tests" / "conftest.py").write_text(CONFTEST.format(tests=tests))
         (copy / "setup.cfg").write_text(
             "[mutmut]\nuse_git_change_detection=false\n"
             f"source_paths=\n    src/\nonly_mutate=\n    src/{path}\n"
-            "pytest_add_cli_args=\n    --import-mode=importlib\n    -o\n    anyio_mode=auto\n"
+            "pytest_add_cli_args=\n    --import-mode=importlib\n    --timeout=5\n    -o\n    anyio_mode=auto\n"
             f"pytest_add_cli_args_test_selection=\n    {'    '.join(f'tests/{test}' + chr(10) for test in tests)}"
         )
-        subprocess.run(["mutmut", "run", "--max-children", processes], cwd=copy, check=True)
+        subprocess.run(["mutmut", "run", "--max-children", processes], cwd=copy, check=True, env=os.environ | FEW)
         listed = subprocess.run(["mutmut", "results"], cwd=copy, check=True, capture_output=True, text=True).stdout
         results = dict(line.strip().split(": ") for line in listed.splitlines() if ": " in line)
         alive = [name for name, result in results.items() if result in ALIVE]

@@ -12,7 +12,7 @@ from pyncette import lease
 from pyncette._lifecycle.moments import came_due
 from pyncette._tasks.spec import LaterSpec, encode
 from pyncette.record import Record
-from tests.leases import DUE, ENDS, EVERY_HOUR, EVERY_MINUTE, MINUTE, NOW, SECOND, asked, due, made, taken
+from tests.helpers.leases import DUE, ENDS, EVERY_HOUR, EVERY_MINUTE, MINUTE, NOW, SECOND, asked, due, made, taken
 
 LATER = '{"v":99}'
 

@@ -28,7 +28,7 @@ from pyncette.observer import Observers
 from pyncette.record import Change, Record, Swap
 from pyncette.schedule import Once
 from pyncette.testing import FaultPlan, FaultyRepository, ManualClock
-from tests.leases import DUE, ENDS, EVERY_MINUTE, MINUTE, NOW, SECOND, asked, due, made, taken
+from tests.helpers.leases import DUE, ENDS, EVERY_MINUTE, MINUTE, NOW, SECOND, asked, due, made, taken
 
 ONCE = ExecutionMode.AT_MOST_ONCE
 

@@ -1,0 +1,290 @@
+"""The loop: what each pass asks and claims, and what it makes of executors, outages and its end."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Self
+
+import anyio
+import pytest
+
+from pyncette import Context, Pyncette
+from pyncette._tasks.worker import WORKERS
+from pyncette.events import TickFinished
+from pyncette.memory import MemoryRepository
+from pyncette.observer import Observer
+from pyncette.record import Change, Queue
+from pyncette.repository import Repository
+from pyncette.testing import Call, FaultPlan, FaultyRepository, ManualClock, delay, fail
+from tests.running import running
+
+SECOND = datetime.timedelta(seconds=1)
+MINUTE = datetime.timedelta(minutes=1)
+
+
+class Ticks(Observer):
+    def __init__(self) -> None:
+        self.errors: list[BaseException | None] = []
+
+    def tick_finished(self, event: TickFinished, /) -> None:
+        self.errors.append(event.error)
+
+
+class Scene:
+    """One storage and clock, for as many apps as a test wants."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.plan = FaultPlan()
+        self.memory = MemoryRepository()
+        self.repository = FaultyRepository(self.memory, self.plan)
+        self.ticks = Ticks()
+        self.runs: list[tuple[str, datetime.datetime]] = []
+
+    def app(self, **options: Any) -> Pyncette:
+        def factory() -> AbstractAsyncContextManager[Repository]:
+            return nullcontext(self.repository)
+
+        given = {"repository_factory": factory, "clock": self.clock, "register_worker": False, **options}
+        app = Pyncette(**given)
+        app.use_observer(self.ticks)
+        return app
+
+    async def body(self, context: Context) -> None:
+        self.runs.append((context.task.name, self.clock.time))
+
+    async def empty(self) -> None:
+        """Somebody removes everything."""
+        for name in [*await self.memory.queues(after=None, limit=1000), WORKERS.name]:
+            for queue in (Queue(name), Queue(name, static=True)):
+                records = await self.memory.scan(queue, after=None, limit=1000)
+                await self.memory.swap([Change(record, None) for record in records])
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+async def test_the_last_tick_is_when_a_pass_began(scene: Scene) -> None:
+    app = scene.app()
+    app.task(name="task", interval=SECOND)(scene.body)
+    async with running(app) as context:
+        await scene.clock.advance(10 * SECOND)
+        assert context.last_tick == scene.clock.time
+        scene.plan.always(fail())
+        await scene.clock.advance(10 * SECOND)
+        assert context.last_tick == scene.clock.time - 10 * SECOND
+
+
+class Refusing:
+    """An executor that can't start the first execution."""
+
+    concurrency_limit = 1
+
+    def __init__(self) -> None:
+        self.refusals = 1
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def spawn_task(self, task: Awaitable[None]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError("no thread")
+        await task
+
+
+async def test_an_executor_that_fails(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """Its slot is free again, and the occurrence is retried when its lease has expired."""
+    app = scene.app(executor_cls=Refusing)
+    start = scene.clock.time
+    one = app.dynamic_task(name="one", lease_duration=MINUTE)(scene.body)
+    other = app.dynamic_task(name="other")(scene.body)
+    async with running(app) as context:
+        await context.schedule_task(one, "a", execute_at=start)
+        await scene.clock.advance(5 * SECOND)
+        await context.schedule_task(other, "b", execute_at=scene.clock.time)
+        await scene.clock.advance(SECOND)
+        assert scene.runs == [("b", start + 5 * SECOND)]
+        await scene.clock.advance(2 * MINUTE)
+    assert scene.runs[1:] == [("a", start + MINUTE)]
+    logged = [one for one in caplog.records if one.name == "pyncette._loop.poller"]
+    assert [one.getMessage() for one in logged] == [
+        f"The executor failed to start {one.instantiate('a', execute_at=start)}; it is retried when its lease expires."
+    ]
+    assert logged[0].exc_info is not None
+    assert not any(scene.ticks.errors)
+
+
+async def test_a_pass_that_failed_leaves_its_error_in_the_log(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "pyncette._loop.poller"):
+        app = scene.app()
+        app.task(name="task", interval=SECOND)(scene.body)
+        async with running(app):
+            await scene.clock.advance(SECOND)
+            scene.plan.script("claim", fail())
+            await scene.clock.advance(2 * SECOND)
+    [logged] = [one for one in caplog.records if one.name == "pyncette._loop.poller"]
+    assert logged.getMessage() == "A tick failed."
+    assert logged.exc_info is not None
+    assert scene.ticks.errors.count(None) == len(scene.ticks.errors) - 1
+
+
+async def test_a_question_under_way_is_answered_before_the_end(scene: Scene) -> None:
+    """A claim without its answer would leave leases behind."""
+    async with running(scene.app()) as context:
+        await scene.clock.advance(SECOND)
+        scene.plan.script("look", delay(before=0.3))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scene.clock.advance, SECOND)
+            await anyio.sleep(0.1)
+            context.shutdown()
+    assert not any(scene.ticks.errors)
+
+
+async def test_a_shutdown_before_the_loop_has_begun(scene: Scene) -> None:
+    async with scene.app().create() as context:
+        context.shutdown()
+        with anyio.fail_after(10):
+            await context.run()
+    assert scene.plan.calls["look"] == 0
+
+
+async def test_nothing_is_claimed_while_writes_are_overdue(scene: Scene) -> None:
+    """Leases could not be renewed. The storage is asked, to see whether it answers."""
+    app = scene.app()
+    template = app.dynamic_task(name="task", lease_duration=MINUTE)(scene.body)
+    async with running(app) as context:
+        start = scene.clock.time
+        names = [(str(number), {"execute_at": start + number * SECOND}) for number in range(1, 20)]
+        await context.schedule_tasks(template, names)
+        scene.plan.always(fail(), "swap")
+        await scene.clock.advance(5 * SECOND)
+        claims, looks = scene.plan.calls["claim"], scene.plan.calls["look"]
+        await scene.clock.advance(5 * SECOND)
+        assert scene.plan.calls["claim"] == claims
+        assert scene.plan.calls["look"] >= looks + 4
+        scene.plan.clear()
+        await scene.clock.advance(12 * SECOND)
+    assert sorted(int(name) for name, _ in scene.runs) == list(range(1, 20))
+
+
+async def test_the_next_moment_is_mostly_known(scene: Scene) -> None:
+    """One question for each poll interval, whatever is executed meanwhile."""
+    app = scene.app(poll_interval=MINUTE)
+    template = app.dynamic_task(name="task")(scene.body)
+    async with running(app) as context:
+        start = scene.clock.time
+        names = [(str(number), {"execute_at": start + number * SECOND}) for number in range(1, 100)]
+        await context.schedule_tasks(template, names)
+        await scene.clock.advance(SECOND)
+        scene.plan.calls.clear()
+        await scene.clock.advance(90 * SECOND)
+        assert len(scene.runs) == 91
+        assert all(at == start + int(name) * SECOND for name, at in scene.runs)
+        looks = scene.plan.calls["look"]
+    assert looks <= 93
+
+
+async def test_who_is_busy_asks_for_what_others_store_all_the_same(scene: Scene) -> None:
+    worker, other = scene.app(), scene.app()
+    worker.task(name="often", interval=datetime.timedelta(milliseconds=600))(scene.body)
+    worker.dynamic_task(name="t")(scene.body)
+    template = other.dynamic_task(name="t")(scene.body)
+    async with running(worker), other.create() as elsewhere:
+        await scene.clock.advance(MINUTE)
+        at = scene.clock.time
+        await elsewhere.schedule_task(template, "x", execute_at=at)
+        await scene.clock.advance(10 * SECOND)
+    [ran] = [when for name, when in scene.runs if name == "x"]
+    assert ran - at <= SECOND
+
+
+async def test_a_crowd_is_claimed_at_once_by_several_claims(scene: Scene) -> None:
+    """No time passes until all of it has been executed."""
+    under_way: list[int] = []
+    now = 0
+
+    async def counted(call: Call) -> Any:
+        nonlocal now
+        now += 1
+        under_way.append(now)
+        await anyio.lowlevel.checkpoint()
+        try:
+            return await call()
+        finally:
+            now -= 1
+
+    app = scene.app(batch_size=10, concurrency_limit=200)
+    template = app.dynamic_task(name="task")(scene.body)
+    start = scene.clock.time
+    async with app.create() as context:
+        await context.schedule_tasks(template, ((str(n), {"execute_at": start}) for n in range(500)))
+        scene.plan.always(counted, "claim")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(context.run)
+            await scene.clock.settle()
+            assert len(scene.runs) == 500
+            context.shutdown()
+    assert {at for _, at in scene.runs} == {start}
+    assert max(under_way) >= 4
+    assert not any(scene.ticks.errors)
+
+
+async def test_what_has_no_slot_waits_without_an_error(scene: Scene) -> None:
+    app = scene.app(concurrency_limit=1)
+
+    async def slow(context: Context) -> None:
+        await scene.clock.sleep(0.3)
+        await scene.body(context)
+
+    template = app.dynamic_task(name="task")(slow)
+    start = scene.clock.time
+    async with running(app) as context:
+        await context.schedule_tasks(template, ((str(n), {"execute_at": start}) for n in range(5)))
+        await scene.clock.advance(5 * SECOND)
+    assert [at - start for _, at in scene.runs] == [datetime.timedelta(milliseconds=300 * n) for n in range(1, 6)]
+    assert not any(scene.ticks.errors)
+
+
+@pytest.mark.parametrize("outage", [False, True])
+async def test_a_storage_that_has_come_back_empty(scene: Scene, outage: bool) -> None:
+    """Static tasks are stored again: after an outage at once, otherwise once the worker misses its own record."""
+    app = scene.app(register_worker=not outage)
+    app.task(name="static", interval=10 * SECOND)(scene.body)
+    async with running(app):
+        await scene.clock.advance(25 * SECOND)
+        assert len(scene.runs) == 2
+        if outage:
+            scene.plan.always(fail())
+            await scene.clock.advance(5 * SECOND)
+        await scene.empty()
+        scene.plan.clear()
+        scene.runs.clear()
+        for _ in range(3):  # time passes over what is done in the background
+            await scene.clock.advance(20 * SECOND)
+    assert len(scene.runs) >= 2
+
+
+async def test_of_two_workers_one_claims_what_comes_due(scene: Scene) -> None:
+    apps = [scene.app(register_worker=True, worker_name=name) for name in ("one", "two")]
+    templates = [app.dynamic_task(name="task")(scene.body) for app in apps]
+    async with running(apps[0]) as context, running(apps[1]):
+        await scene.clock.advance(MINUTE)
+        start = scene.clock.time
+        names = [
+            (f"{second}-{n}", {"execute_at": start + second * SECOND}) for second in range(5, 65) for n in range(3)
+        ]
+        await context.schedule_tasks(templates[0], names)
+        await scene.clock.advance(2 * SECOND)
+        scene.plan.calls.clear()
+        await scene.clock.advance(MINUTE)
+        claims = scene.plan.calls["claim"]
+    assert len(scene.runs) >= 3 * 57
+    assert claims <= 75, "of 58 moments"
