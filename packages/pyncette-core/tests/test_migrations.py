@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyncette.errors import StorageVersionException
-from pyncette.migrations import Format, Migration, Phase, TableSchema, by_hand, filled, newest, plan
+from pyncette.errors import RepositoryException, StorageVersionException
+from pyncette.migrations import (
+    COLUMNS_OF_PYNCETTE_1,
+    Format,
+    Migration,
+    Phase,
+    TableSchema,
+    by_hand,
+    filled,
+    newest,
+    plan,
+)
 
 
 def release(version: int) -> list[Migration[None]]:
@@ -46,7 +56,7 @@ def test_steps(stored: Format | None, version: int, finish: bool, expected: list
 
 
 class Schema(TableSchema[str]):
-    distribution = "pyncette-made-up"
+    backend = "madeup"
 
 
 def test_the_schema_of_a_table() -> None:
@@ -54,9 +64,48 @@ def test_the_schema_of_a_table() -> None:
     schema = Schema("tasks", steps)
     assert schema.pending(None, "db", finish=False) == steps
     assert schema.pending(Format(1, 1), "db", finish=True) == []
-    with pytest.raises(StorageVersionException, match=r"The table tasks \(db\) has .* release of pyncette-made-up"):
+    with pytest.raises(StorageVersionException, match=r"The table tasks \(db\) has .* release of pyncette-madeup"):
         schema.pending(Format(2, 2), "db", finish=False)
     assert filled(steps[0], {"table": "t", "runs": "r"}) == "CREATE t; CREATE r ON t;"
+
+
+def test_steps_by_hand_are_asked_for() -> None:
+    schema = Schema("tasks", [Migration(1, Phase.EXPAND, "1 expand", ""), Migration(2, Phase.EXPAND, "2 expand", "")])
+    assert schema.pending(Format(2, 1), "db", finish=True, skip=True) == []
+    with pytest.raises(RepositoryException) as nothing:
+        schema.pending(None, "db", finish=False, skip=True)
+    assert str(nothing.value) == (
+        "There is no table tasks (db), and it is not to be made: run what pyncette.madeup.schema_sql('tasks') returns, "
+        "or leave out madeup_skip_table_create."
+    )
+    with pytest.raises(StorageVersionException) as older:
+        schema.pending(Format(1, 1), "db", finish=False, skip=True)
+    assert str(older.value) == (
+        "The table tasks (db) has format 1, this release of pyncette-madeup needs format 2: run what "
+        "pyncette.madeup.schema_sql('tasks', from_format=1) returns, or leave out madeup_skip_table_create."
+    )
+
+
+def test_a_table_is_recognised_by_its_comment() -> None:
+    schema = Schema("tasks", [Migration(2, Phase.EXPAND, "2 expand", "")])
+
+    def recognised(comment: str | None, *columns: str) -> Format:
+        return schema.recognised(comment, columns, "db", rename="RENAME tasks", restore="COMMENT tasks")
+
+    assert recognised(Format(3, 2).mark, "key", *COLUMNS_OF_PYNCETTE_1) == Format(3, 2)
+    with pytest.raises(StorageVersionException) as first:
+        recognised(None, "id", *COLUMNS_OF_PYNCETTE_1)
+    assert str(first.value) == (
+        "The table tasks (db) was written by Pyncette 1.x, and this release can't read it. It was left as it is. Give "
+        "another madeup_table_name, or rename the old table first: RENAME tasks. Then schedule the instances again."
+    )
+    with pytest.raises(StorageVersionException) as other:
+        recognised("Orders.", *(COLUMNS_OF_PYNCETTE_1 - {"name"}))
+    assert str(other.value) == (
+        "tasks (db) is there, but its comment does not say that it is a table of Pyncette. It was left as it is. Give "
+        "another madeup_table_name. If the table is Pyncette's and only the comment was lost, as in a dump without "
+        f"comments, restore it: COMMENT tasks '{Format(2, 2).mark}'"
+    )
 
 
 @pytest.mark.parametrize("finish", [False, True])

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -27,6 +27,9 @@ from .errors import RepositoryException, StorageVersionException
 
 StepT = TypeVar("StepT")
 TableT = TypeVar("TableT")
+
+COLUMNS_OF_PYNCETTE_1 = frozenset({"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"})
+"""Of its tables, on all databases."""
 
 _MARK = re.compile(r"Tasks of Pyncette, format (\d+), readable from (\d+)\.")
 
@@ -119,26 +122,66 @@ def plan(
 
 @dataclass(frozen=True, slots=True)
 class TableSchema(Generic[TableT]):
-    """What a table is to be like, as the steps that lead there from nothing.
+    """What a table is to be like whose comment says its format, as the steps that lead there from nothing.
 
     :ivar table: as messages name it.
     :ivar steps: all that this release knows, in their order.
-    :cvar distribution: the backend's.
+    :cvar backend: its name in options and packages, such as ``"postgres"``.
     """
 
-    distribution: ClassVar[str]
+    backend: ClassVar[str]
 
     table: TableT
     steps: Sequence[Migration[str]]
 
-    def pending(self, stored: Format | None, where: str, *, finish: bool) -> list[Migration[str]]:
+    def recognised(
+        self, comment: str | None, columns: Collection[str], where: str, *, rename: str, restore: str
+    ) -> Format:
+        """The format of a table that is there.
+
+        :param comment: the table's; None if it has none, or is no table but a view.
+        :param where: the database; without credentials.
+        :param rename: the statement that makes room for another table.
+        :param restore: the statement that sets the comment, without the comment.
+        :raises StorageVersionException: it is not a table of ours, or that of Pyncette 1.x.
+        """
+        stored = Format.marked(comment)
+        if stored is not None:
+            return stored
+        other = f"It was left as it is. Give another {self.backend}_table_name"
+        if COLUMNS_OF_PYNCETTE_1.issubset(columns):
+            raise StorageVersionException(
+                f"The table {self.table} ({where}) was written by Pyncette 1.x, and this release can't read it. "
+                f"{other}, or rename the old table first: {rename}. Then schedule the instances again."
+            )
+        mark = Format(newest(self.steps), newest(self.steps)).mark
+        raise StorageVersionException(
+            f"{self.table} ({where}) is there, but its comment does not say that it is a table of Pyncette. {other}. "
+            "If the table is Pyncette's and only the comment was lost, as in a dump without comments, restore it: "
+            f"{restore} '{mark}'"
+        )
+
+    def pending(self, stored: Format | None, where: str, *, finish: bool, skip: bool = False) -> list[Migration[str]]:
         """The steps that the table needs now: :func:`plan`.
 
         :param where: the database; without credentials.
+        :param skip: whether steps are run by hand: then it may need none.
         :raises StorageVersionException: this release can't work with it.
+        :raises RepositoryException: there is no table, and it is not to be made.
         """
         named = f"The table {self.table} ({where})"
-        return plan(stored, self.steps, finish=finish, where=named, distribution=self.distribution)
+        steps = plan(stored, self.steps, finish=finish, where=named, distribution=f"pyncette-{self.backend}")
+        if not (steps and skip):
+            return steps
+        known = f", from_format={stored.written_by}" if stored else ""
+        how = f"run what pyncette.{self.backend}.schema_sql({str(self.table)!r}{known}) returns"
+        how += f", or leave out {self.backend}_skip_table_create"
+        if stored is None:
+            raise RepositoryException(f"There is no table {self.table} ({where}), and it is not to be made: {how}.")
+        raise StorageVersionException(
+            f"{named} has format {stored.written_by}, this release of pyncette-{self.backend} needs format "
+            f"{newest(self.steps)}: {how}."
+        )
 
 
 def filled(step: Migration[str], names: Mapping[str, str]) -> str:
@@ -147,23 +190,6 @@ def filled(step: Migration[str], names: Mapping[str, str]) -> str:
     for placeholder, name in names.items():
         text = text.replace(f"{{{placeholder}}}", name)
     return text.strip()
-
-
-def not_prepared(
-    stored: Format | None, migrations: Sequence[Migration[StepT]], *, table: str, where: str, backend: str
-) -> RepositoryException:
-    """The exception to raise where a table needs steps that the user wants to run by hand.
-
-    :param backend: its name in options and packages, such as ``"postgres"``.
-    """
-    known = f", from_format={stored.written_by}" if stored else ""
-    how = f"run what pyncette.{backend}.schema_sql({table!r}{known}) returns, or leave out {backend}_skip_table_create"
-    if stored is None:
-        return RepositoryException(f"There is no table {table} ({where}), and it is not to be made: {how}.")
-    return StorageVersionException(
-        f"The table {table} ({where}) has format {stored.written_by}, this release of pyncette-{backend} needs format "
-        f"{newest(migrations)}: {how}."
-    )
 
 
 def newest(migrations: Sequence[Migration[StepT]]) -> int:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from asyncmy.connection import Connection
 
-from pyncette.errors import RepositoryException, RepositoryUnavailableException, StorageVersionException
-from pyncette.migrations import Format, Migration, TableSchema, by_hand, filled, newest, not_prepared
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
+from pyncette.migrations import Format, Migration, TableSchema, by_hand, filled, newest
 from pyncette.resources import load_migrations
 
 from .codec import Dialect
@@ -68,7 +68,6 @@ _RUNS_INDEXES = {
     "outcome": "outcome,ended_at,id",
     "queue_outcome": "queue,outcome,ended_at,id",
 }
-_COLUMNS_OF_1_1_0 = {"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"}
 
 _INSPECT_SERVER = "SELECT VERSION(), @@SESSION.max_allowed_packet"
 _INSPECT_TABLE = """
@@ -117,7 +116,7 @@ def migrations() -> Sequence[Migration[str]]:
 class Schema(TableSchema[str]):
     """What the table is to be like."""
 
-    distribution = "pyncette-mysql"
+    backend = "mysql"
 
     @classmethod
     def of(cls, table: str) -> Schema:
@@ -156,9 +155,8 @@ async def prepare(connections: Connections, settings: Settings, schema: Schema) 
             found = await _inspect(connection, settings)
             _check_server(found)
             stored = recognised(found, schema, settings.where)
-            pending = schema.pending(stored, settings.where, finish=settings.finish_upgrade)
-            if pending and settings.skip_table_create:
-                raise not_prepared(stored, schema.steps, table=schema.table, where=settings.where, backend="mysql")
+            finish, skip = settings.finish_upgrade, settings.skip_table_create
+            pending = schema.pending(stored, settings.where, finish=finish, skip=skip)
             return await _change(connection, settings, schema) if pending else found
     except DRIVER_ERRORS as error:
         raise at_start(error, settings) from error
@@ -225,24 +223,18 @@ def recognised(found: Found, schema: Schema, where: str) -> Format | None:
     """
     if not found.exists:
         return None
-    table = f"The table {schema.table} ({where})"
-    if found.columns.keys() >= _COLUMNS_OF_1_1_0:
-        raise StorageVersionException(
-            f"{table} was written by Pyncette 1.x, and this release can't read it. It was left as it is. Give another "
-            f"mysql_table_name, or rename the old table first: RENAME TABLE `{schema.table}` TO "
-            f"`{schema.table[: _LONGEST_NAME - 3]}_1x`. Then schedule the instances again."
-        )
-    stored = Format.marked(found.comment)
-    if stored is None:
-        raise StorageVersionException(
-            f"{table} is there, but its comment does not say that it is a table of Pyncette. It was left as it is. "
-            "Give another mysql_table_name. If the table is Pyncette's and only the comment was lost, restore it: "
-            f"ALTER TABLE `{schema.table}` COMMENT = "
-            f"'{Format(newest(schema.steps), newest(schema.steps)).mark}'"
-        )
+    stored = schema.recognised(
+        found.comment,
+        found.columns,
+        where,
+        rename=f"RENAME TABLE `{schema.table}` TO `{schema.table[: _LONGEST_NAME - 3]}_1x`",
+        restore=f"ALTER TABLE `{schema.table}` COMMENT =",
+    )
     # What a table of another format looks like is not known here.
     if stored.written_by == newest(schema.steps) and (faults := _faults(found)):
-        raise RepositoryException(f"{table} has been changed: {'; '.join(faults)}. Undo that, or make a new table.")
+        raise RepositoryException(
+            f"The table {schema.table} ({where}) has been changed: {'; '.join(faults)}. Undo that, or make a new table."
+        )
     return stored
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import asyncpg
 
-from pyncette.errors import RepositoryException, StorageVersionException
-from pyncette.migrations import Format, Migration, TableSchema, by_hand, filled, newest, not_prepared
+from pyncette.errors import RepositoryException
+from pyncette.migrations import Format, Migration, TableSchema, by_hand, filled
 from pyncette.resources import load_migrations
 
 from .connection import Database
@@ -28,8 +28,6 @@ OLDEST_SERVER = (14, 0)
 _DDL_TIMEOUT = 24 * 3600.0
 """Seconds. An index on millions of rows takes its time, for us or for the process that we wait for."""
 
-
-_COLUMNS_OF_1_1_0 = {"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"}
 
 _LOOK = """
 SELECT obj_description(c.oid, 'pg_class') AS comment, c.relkind::text AS kind,
@@ -49,7 +47,7 @@ def migrations() -> Sequence[Migration[str]]:
 class Schema(TableSchema[Table]):
     """What the table is to be like."""
 
-    distribution = "pyncette-postgres"
+    backend = "postgres"
 
     @classmethod
     def of(cls, table: Table) -> Schema:
@@ -101,13 +99,9 @@ async def prepare(database: Database, settings: Settings, schema: Schema) -> Non
         async with database.connection() as connection:
             _check_server(connection, database.where)
             stored = await _format(connection, schema, database.where)
-            pending = schema.pending(stored, database.where, finish=settings.finish_upgrade)
-            if pending and settings.skip_table_create:
-                raise not_prepared(
-                    stored, schema.steps, table=str(schema.table), where=database.where, backend="postgres"
-                )
-            if pending:
-                await _change(connection, schema, database.where, finish=settings.finish_upgrade)
+            finish, skip = settings.finish_upgrade, settings.skip_table_create
+            if schema.pending(stored, database.where, finish=finish, skip=skip):
+                await _change(connection, schema, database.where, finish=finish)
     except DRIVER_ERRORS as error:
         raise translated(error, database.where) from error
 
@@ -141,20 +135,12 @@ def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence
     :raises StorageVersionException: it is not a table of ours.
     """
     table = schema.table
-    stored = Format.marked(comment)
-    if stored is not None and kind in {"r", "p"}:
-        return stored
-    if set(columns) >= _COLUMNS_OF_1_1_0:
-        raise StorageVersionException(
-            f"The table {table} ({where}) was written by Pyncette 1.x, and this release can't read it. It was left as "
-            "it is. Give another postgres_table_name, or rename the old table first: "
-            f"ALTER TABLE {table.sql} RENAME TO {table.name}_1x. Then schedule the instances again."
-        )
-    raise StorageVersionException(
-        f"{table} ({where}) is there, but its comment does not say that it is a table of Pyncette. It was left as it "
-        "is. Give another postgres_table_name. If the table is Pyncette's and only the comment was lost, as "
-        f"pg_dump --no-comments does, restore it: COMMENT ON TABLE {table.sql} IS "
-        f"'{Format(newest(schema.steps), newest(schema.steps)).mark}'"
+    return schema.recognised(
+        comment if kind in {"r", "p"} else None,  # tables, and partitioned ones
+        columns,
+        where,
+        rename=f"ALTER TABLE {table.sql} RENAME TO {table.name}_1x",
+        restore=f"COMMENT ON TABLE {table.sql} IS",
     )
 
 

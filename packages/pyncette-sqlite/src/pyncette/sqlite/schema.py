@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from pyncette.errors import RepositoryException, StorageVersionException
-from pyncette.migrations import Format, Migration, by_hand, filled, plan
+from pyncette.migrations import COLUMNS_OF_PYNCETTE_1, Format, Migration, by_hand, filled, plan
 from pyncette.record import Record
 from pyncette.resources import load_migrations
 
@@ -21,7 +21,6 @@ from .settings import VERSIONS_TABLE, Settings
 logger: logging.Logger = logging.getLogger(__name__)
 
 _COLUMNS = frozenset(Record.__dataclass_fields__)
-_COLUMNS_OF_PYNCETTE_1 = frozenset({"name", "parent_name", "locked_until", "locked_by", "execute_after", "task_spec"})
 
 _VERSIONS = f"""
 CREATE TABLE IF NOT EXISTS {VERSIONS_TABLE} (
@@ -93,7 +92,7 @@ def stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> For
     columns = {name for (name,) in cursor.execute("SELECT name FROM pragma_table_info(?)", (settings.table,))}
     if not columns:
         return None
-    if columns == _COLUMNS_OF_PYNCETTE_1:
+    if columns == COLUMNS_OF_PYNCETTE_1:
         raise StorageVersionException(
             f"{where} was written by Pyncette 1.x, which this release can't read. It was left as it is. Give another "
             "sqlite_table_name (or sqlite_database) and schedule the instances again."
