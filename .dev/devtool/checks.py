@@ -15,7 +15,6 @@ def check(environment: Environment, *, fix: bool) -> int:
     if fix:
         environment.run("-m", "ruff", "check", "--fix", "--quiet")
         environment.run("-m", "ruff", "format", "--quiet")
-    typed = [name for name in TYPED if (ROOT / name).exists()]
     # mypy calls the conftest.py of each package's tests `conftest`: one at a time.
     conftests = sorted(str(path.relative_to(ROOT)) for path in PACKAGES.glob("*/tests/**/conftest.py"))
     mypy = ("-m", "mypy", "--python-version=3.11")
@@ -23,7 +22,7 @@ def check(environment: Environment, *, fix: bool) -> int:
         "lint": ("-m", "ruff", "check"),
         "format": ("-m", "ruff", "format", "--check"),
         "spelling": ("-m", "codespell_lib"),
-        "types": (*mypy, r"--exclude=packages/.*/conftest\.py$", *typed),
+        "types": (*mypy, r"--exclude=packages/.*/conftest\.py$", *TYPED),
         **{f"types of {name}": (*mypy, name) for name in conftests},
         "types of the documentation": ("-m", "pytest", "-q", "tests/docs/test_typing.py"),
         "layers and ceilings": ("-m", "pytest", "-q", "tests/architecture"),

@@ -68,8 +68,9 @@ def parser() -> argparse.ArgumentParser:
     add("compat", compat, "Run the backends' contract on the oldest core that they allow.")
     add("types", verify_types, "Build and install the wheels, and check their types as users see them.")
     add("docs", docs, "Build the documentation into build/docs; a warning is an error.")
-    for name, command, text in MEASURING:
-        add(name, command, f"{text}; its arguments: {name} --help.", add_help=False).set_defaults(passes_on=True)
+    for name, module, text in MEASURING:
+        made = add(name, measure, f"{text}; its arguments: {name} --help.", add_help=False)
+        made.set_defaults(passes_on=True, name=name, module=module)
     add("lock", lock_all, "Resolve the newest versions of all dependencies into .dev/locks/lock.txt.")
     made = add("release", make_release, "Make version, changelog entry, wheel and sdist of releases; publish nothing.")
     made.add_argument("releases", nargs="+", metavar="NAME=VERSION", help="such as pyncette-redis=2.0.1")
@@ -95,8 +96,8 @@ def environment_for(python: str | None, resolution: str) -> Environment:
 
 def test_requirements() -> list[str]:
     """All distributions with all extras, the test tools, and what the examples need."""
-    every = [f"{d.name}[{','.join(d.extras)}]" if d.extras else d.name for d in distributions().values()]
-    return [*every, *example_requirements(), *groups()["test"], *groups()["package"]]
+    ours = [distribution.whole for distribution in distributions().values()]
+    return [*ours, *example_requirements(), *groups()["test"], *groups()["package"]]
 
 
 def prepared(*requirements: str, within: Environment | None = None) -> Environment:
@@ -139,22 +140,14 @@ def docs(_options: argparse.Namespace, _rest: list[str]) -> int:
     return ready.run("-m", "pytest", "-q", "tests/docs/test_validated.py") or built
 
 
-def chaos(_options: argparse.Namespace, rest: list[str]) -> int:
-    return prepared(*test_requirements()).run("-m", "tests.chaos", *rest)
+def measure(options: argparse.Namespace, rest: list[str]) -> int:
+    return prepared(*test_requirements(), *groups().get(options.name, [])).run("-m", options.module, *rest)
 
 
-def endure(_options: argparse.Namespace, rest: list[str]) -> int:
-    return prepared(*test_requirements()).run("-m", "tests.endurance", *rest)
-
-
-def bench(_options: argparse.Namespace, rest: list[str]) -> int:
-    return prepared(*test_requirements(), *groups()["bench"]).run("-m", "tests.benchmarks", *rest)
-
-
-MEASURING: tuple[tuple[str, Callable[..., int], str], ...] = (
-    ("bench", bench, "Measure against pyncette 1.1.0"),
-    ("chaos", chaos, "Hurt a store and its workers, and account for every occurrence"),
-    ("endure", endure, "See whether workers or a store grow over hours"),
+MEASURING = (
+    ("bench", "tests.benchmarks", "Measure against pyncette 1.1.0"),
+    ("chaos", "tests.chaos", "Hurt a store and its workers, and account for every occurrence"),
+    ("endure", "tests.endurance", "See whether workers or a store grow over hours"),
 )
 """Commands whose arguments are their modules' own."""
 

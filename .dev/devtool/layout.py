@@ -33,6 +33,11 @@ class Distribution:
         return dict(self.metadata.get("optional-dependencies", {}))
 
     @property
+    def whole(self) -> str:
+        """The requirement on it with all its extras."""
+        return f"{self.name}[{','.join(self.extras)}]" if self.extras else self.name
+
+    @property
     def requirements(self) -> list[str]:
         """Every requirement, those of the extras included."""
         return [*self.metadata["dependencies"], *(r for extra in self.extras.values() for r in extra)]
@@ -57,10 +62,7 @@ def groups() -> dict[str, list[str]]:
 
 def name_of(requirement: str) -> str:
     """The normalised project name in a requirement, without extras, versions and markers."""
-    match = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
-    if match is None:
-        raise ValueError(f"not a requirement: {requirement!r}")
-    return re.sub(r"[-_.]+", "-", match[0]).lower()
+    return re.sub(r"[-_.]+", "-", _parts(requirement)[0]).lower()
 
 
 def is_ours(requirement: str) -> bool:
@@ -92,7 +94,7 @@ def closure(requirements: Iterable[str]) -> tuple[set[str], set[str]]:
         distribution = distributions()[name_of(requirement)]
         ours.add(distribution.name)
         pending += distribution.metadata["dependencies"]
-        for extra in extras_of(requirement):
+        for extra in _parts(requirement)[1]:
             pending += distribution.extras[extra]
     return ours, others
 
@@ -102,6 +104,9 @@ def example_requirements() -> list[str]:
     return [requirement for script in sorted(EXAMPLES.glob("*.py")) for requirement in script_requirements(script)]
 
 
-def extras_of(requirement: str) -> list[str]:
-    match = re.match(r"[A-Za-z0-9._-]+\s*\[([^\]]*)\]", requirement.strip())
-    return [extra.strip() for extra in match[1].split(",")] if match else []
+def _parts(requirement: str) -> tuple[str, list[str]]:
+    """The name in a requirement, and its extras."""
+    match = re.match(r"\s*([\w.-]+)\s*(?:\[([^\]]*)\])?", requirement)
+    if match is None:
+        raise ValueError(f"not a requirement: {requirement!r}")
+    return match[1], re.findall(r"[\w.-]+", match[2] or "")

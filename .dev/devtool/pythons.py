@@ -37,23 +37,18 @@ def choose(wanted: str | None) -> str:
         return os.path.realpath(sys.executable)
     if wanted == "oldest":
         return next(iter(at_hand().values()))
-    if wanted == "newest":
-        return at_hand().get(NEWEST) or _newest()
+    version = ".".join(map(str, NEWEST)) if wanted == "newest" else wanted
     try:
-        return uv.run("python", "find", "--no-project", wanted).strip()
+        return uv.run("python", "find", "--no-project", version).strip()
     except Problem as problem:
-        if re.fullmatch(r"3\.1\d", wanted) and (path := _unpacked(wanted)):
+        if re.fullmatch(r"3\.1\d", version) and (path := _unpacked(version)):
             return path
-        versions = ", ".join(f"{major}.{minor}" for major, minor in at_hand())
+        known = at_hand()
+        if wanted == "newest":
+            say(f"Python {version} can't be had here; this continues with the newest one that can.")
+            return list(known.values())[-1]
+        versions = ", ".join(f"{major}.{minor}" for major, minor in known)
         raise Problem(f"There is no Python {wanted} here; at hand: {versions}.") from problem
-
-
-def _newest() -> str:
-    version = ".".join(map(str, NEWEST))
-    if path := _unpacked(version):
-        return path
-    say(f"Python {version} can't be had here; this continues with the newest one that can.")
-    return list(at_hand().values())[-1]
 
 
 def _unpacked(version: str) -> str | None:

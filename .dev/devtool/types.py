@@ -12,9 +12,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from devtool import uv
 from devtool.environment import Environment, say
-from devtool.layout import ROOT, closure, distributions, example_requirements
-from devtool.wheels import CleanEnvironment, build
+from devtool.layout import LOCK, ROOT, closure, distributions, example_requirements
+from devtool.wheels import build
 
 # Public types must be known to the last symbol; `--ignoreexternal` leaves out what a driver without types lacks.
 VERIFY = ("--verifytypes", "pyncette", "--ignoreexternal")
@@ -31,11 +32,14 @@ def check_types(environment: Environment) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         wheels = Path(scratch) / "wheels"
         build(environment.interpreter, [d.folder for d in distributions().values()], wheels)
-        clean = CleanEnvironment(Path(scratch) / "venv", environment.interpreter, wheels).create()
-        clean.install("pyncette[all]", "pyncette-core[testing]", *closure(example_requirements())[1])
+        python = Path(scratch) / "venv" / "bin" / "python"
+        uv.run("venv", "--python", environment.interpreter, python.parents[1])
+        ours = [f"{distribution.whole}=={distribution.version}" for distribution in distributions().values()]
+        others = closure(example_requirements())[1]
+        uv.run("pip", "install", "--python", python, "--find-links", wheels, "--constraints", LOCK, *ours, *others)
         say("pyright on the built wheels ...")
         # --verifytypes takes no --pythonpath: it looks for the first Python on the path.
-        environ = {**os.environ, "PATH": f"{Path(clean.interpreter).parent}{os.pathsep}{os.environ['PATH']}"}
+        environ = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
         pyright = [environment.interpreter, "-m", "pyright"]
         verified = subprocess.run([*pyright, *VERIFY], cwd=scratch, env=environ, check=False).returncode
         shutil.copytree(ROOT / "examples", Path(scratch) / "examples")
@@ -44,6 +48,6 @@ def check_types(environment: Environment) -> int:
         settings.write_text(json.dumps(SETTINGS))
         used = subprocess.run([*pyright, "--project", str(settings)], cwd=scratch, env=environ, check=False).returncode
         say("mypy on the built wheels ...")
-        mypy = [environment.interpreter, "-m", "mypy", "--strict", "--python-executable", clean.interpreter]
+        mypy = [environment.interpreter, "-m", "mypy", "--strict", "--python-executable", str(python)]
         called = subprocess.run([*mypy, "calls"], cwd=scratch, check=False).returncode
     return verified or used or called

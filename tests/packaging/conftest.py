@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from devtool.layout import distributions
-from devtool.wheels import CleanEnvironment, build
+from devtool.wheels import build
+
+from tests.packaging.environments import CleanEnvironment
 
 MakeEnvironment = Callable[[], CleanEnvironment]
 

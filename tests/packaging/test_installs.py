@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from devtool import uv
 from devtool.layout import PACKAGES, closure, name_of
-from devtool.wheels import CleanEnvironment
+
+from tests.packaging.environments import CleanEnvironment
 
 pytestmark = pytest.mark.timeout(600)
 

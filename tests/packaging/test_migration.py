@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from devtool.layout import EXAMPLES
-from devtool.wheels import CleanEnvironment
+
+from tests.packaging.environments import CleanEnvironment
 
 pytestmark = pytest.mark.timeout(1500)
 SCRIPTS = EXAMPLES / "from_1_1_0"

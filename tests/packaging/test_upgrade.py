@@ -1,8 +1,8 @@
 """From pyncette 1.1.0, the last version that was one distribution with all the code in it."""
 
 import pytest
-from devtool.wheels import CleanEnvironment
 
+from tests.packaging.environments import CleanEnvironment
 from tests.packaging.test_installs import PUBLIC, is_broken, uses, works
 
 pytestmark = pytest.mark.timeout(600)
