@@ -94,7 +94,7 @@ async def of_loose(context: Context, loose: Loose, /) -> None: ...
         (report, {"user_id": "5"}, "The argument user_id of 'report': it should be a valid integer, not str"),
         (report, {"user_id": 5, "sinc": None}, "The task 'report' has no argument 'sinc': did you mean 'since'?"),
         (report, {"user_id": 5, "zone": "UTC"}, "has no argument 'zone': it declares since, user_id"),
-        (of_order, {}, "The argument number of 'of_order': Field required"),
+        (of_order, {}, "The argument number of 'of_order': it is missing"),
         (of_order, {"number": 5, "coment": "x"}, "has no argument 'coment': did you mean 'comment'?"),
         (of_order, {"number": "5"}, "The argument number of 'of_order': it should be a valid integer, not str"),
     ],

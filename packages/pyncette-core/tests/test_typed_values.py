@@ -45,6 +45,11 @@ class Point(NamedTuple):
     day: datetime.date
 
 
+class Pair(NamedTuple):
+    x: int
+    label: str = ""
+
+
 class Address(TypedDict):
     street: str
     since: NotRequired[datetime.date]
@@ -70,6 +75,11 @@ class Account(pydantic.BaseModel):
     open_for: datetime.timedelta
 
 
+class Export(pydantic.BaseModel):
+    user_id: int = pydantic.Field(alias="userId")
+    columns: list[str] = []
+
+
 Sent = Annotated[Mail | Parcel | Account, pydantic.Field(discriminator="kind")]
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -90,6 +100,10 @@ accounts = st.builds(
     st.lists(st.sampled_from(Colour), max_size=3),
     st.timedeltas(),
 )
+exports = st.builds(
+    lambda user, columns: Export(userId=user, columns=columns), st.integers(), st.lists(texts, max_size=2)
+)
+pairs = st.builds(Pair, st.integers(), texts)
 addresses: Any = st.fixed_dictionaries({"street": texts}, optional={"since": st.dates()})
 
 TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
@@ -109,6 +123,11 @@ TYPES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "TypedDict": (Address, addresses),
     "dataclass": (Parcel, parcels),
     "pydantic model": (Account, accounts),
+    "pydantic model that JSON has all values for": (Export, exports),
+    "list of such models": (list[Export], st.lists(exports, max_size=2)),
+    "union of a NamedTuple and such a model": (Pair | Export, pairs | exports),
+    "NamedTuple that JSON has all values for": (Pair, pairs),
+    "zone": (zoneinfo.ZoneInfo, st.timezones()),
     "Optional": (datetime.date | None, st.none() | st.dates()),
     "tagged union": (Sent, mails | parcels | accounts),
     "list of tagged unions": (list[Sent], st.lists(mails | parcels | accounts, max_size=3)),
@@ -200,6 +219,11 @@ class AsWell(pydantic.BaseModel):
     x: int
 
 
+class Partly(pydantic.BaseModel):
+    x: int
+    y: int = pydantic.Field(0, exclude=True)
+
+
 class Unwilling(pydantic.BaseModel):
     x: int
 
@@ -212,6 +236,10 @@ class Unwilling(pydantic.BaseModel):
     "kind, value, problem",
     [
         (Secret, Secret(token=pydantic.SecretStr("hidden")), "of type Secret and would not arrive as it was"),
+        (Secret, {"token": "hidden"}, "of type dict and would not arrive as it was"),
+        (pydantic.SecretStr, "hidden", "of type str and would not arrive as it was"),
+        (Partly, {"x": 1, "y": 2}, "of type dict and would not arrive as it was"),
+        (Same, {"x": 1, "y": START}, "it should be an instance of Same, not dict"),
         (Same | AsWell, AsWell(x=1), "of type AsWell and would not arrive as it was"),
         (Sequence[int], (1, 2), "of type tuple and would not arrive as it was"),
         (datetime.datetime, LOCAL_MEAN_TIME, "of type datetime and would not arrive as it was"),
@@ -234,3 +262,10 @@ def test_what_would_arrive_as_something_else_is_refused(kind: Any, value: object
     with pytest.raises(Inconvertible, match=problem) as raised:
         Converter().of_type(kind).encode(value)
     assert "hidden" not in str(raised.value)
+
+
+def test_a_wrong_field_of_a_dataclass_is_named() -> None:
+    when: Any = START
+    with pytest.raises(Inconvertible, match="can't be read back") as raised:
+        Converter().of_type(list[Parcel]).encode([Parcel("parcel", uuid.uuid4(), when)])
+    assert raised.value.path == (0, "weight")

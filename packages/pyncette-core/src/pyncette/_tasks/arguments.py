@@ -94,7 +94,12 @@ class Arguments:
         for name in kwargs:
             if name in self._sources:
                 raise TypeError(f"{name!r} of {self._task!r} is filled from a fixture: leave it out.")
-            if self._model is not None or name not in self._parameters:
+            if self._model is not None:
+                raise TypeError(
+                    f"{self._task!r} takes all its arguments as one model: pass {self._model.name} itself, not its "
+                    "fields."
+                )
+            if name not in self._parameters:
                 raise self._unknown(name)
         try:
             given = self._signature.bind_partial(*args, **kwargs).arguments

@@ -31,7 +31,7 @@ class Converted:
         try:
             valid = self._adapter.validate_python(value, strict=True)
         except ValidationError as e:
-            return self._encoded_already(value, e)
+            return self._encoded_already(value, Inconvertible(*_first(e)))
         try:
             encoded = self._adapter.dump_python(
                 valid, mode="json", by_alias=True, warnings=False
@@ -44,7 +44,11 @@ class Converted:
         try:
             back = self._adapter.validate_json(text, strict=True)
         except ValidationError as e:
-            raise Inconvertible((), f"what JSON would hold of it can't be read back ({_first(e)[1]})") from None
+            path, message = _first(e)
+            raise Inconvertible(path, f"what JSON would hold of it can't be read back ({message})") from None
+        if _is_converted(value, valid) and _is_same(back, valid):  # it was an object or an array, for example
+            kind, given = type(valid).__name__, type(value).__name__
+            return self._encoded_already(value, Inconvertible((), f"it should be an instance of {kind}, not {given}"))
         if not _is_same(back, value):
             raise Inconvertible(
                 (),
@@ -59,18 +63,21 @@ class Converted:
         except ValidationError as e:
             raise Inconvertible(*_first(e)) from None
 
-    def _encoded_already(self, value: object, error: ValidationError) -> Any:
-        """From a command line, or another storage."""
+    def _encoded_already(self, value: object, problem: Inconvertible) -> Any:
+        """From a command line, or another storage.
+
+        :param problem: raised if it isn't.
+        """
         try:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
-            raise Inconvertible(*_first(error)) from None
+            raise problem from None
         try:
             self.decode(text)
         except Inconvertible:
             if isinstance(value, (str, dict, list)):  # otherwise it was not meant as what JSON holds of a value
                 raise
-            raise Inconvertible(*_first(error)) from None
+            raise problem from None
         return json.loads(text)
 
 
@@ -112,6 +119,17 @@ def _is_same(a: Any, b: Any) -> bool:
     return hasattr(a, "__dict__") and bool(vars(a)) and _is_same(vars(a), vars(b))
 
 
+def _is_converted(value: Any, valid: Any) -> bool:
+    """Whether ``valid`` has been made of ``value``, or of a part of it, that is of another type."""
+    if type(value) is not type(valid):
+        return not _is_same(value, valid)
+    if isinstance(value, Mapping):
+        return any(_is_converted(value[key], valid[key]) for key in value.keys() & valid.keys())
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_converted, value, valid))
+    return False
+
+
 def _form(schema: Mapping[str, Any]) -> tuple[bool, frozenset[str] | None]:
     """Whether a schema is one of objects, and the names in them, None if they may have any."""
     if "$ref" in schema:
@@ -126,6 +144,8 @@ def _form(schema: Mapping[str, Any]) -> tuple[bool, frozenset[str] | None]:
 def _first(error: ValidationError) -> tuple[tuple[object, ...], str]:
     """Where, and what is wrong there. The value is left out: it may be a secret."""
     first = error.errors(include_url=False, include_context=False)[0]
+    if first["type"] == "missing":
+        return first["loc"], "it is missing"
     message = first["msg"].replace("Input should", "it should", 1)
     is_of_other_type = first["type"].endswith("_type")
     return first["loc"], f"{message}, not {type(first['input']).__name__}" if is_of_other_type else message
