@@ -364,7 +364,13 @@ async def test_bulk_calls_of_the_wrong_form(app: Pyncette) -> None:
             await context.unschedule_tasks(work, "abc")
         names: list[Any] = ["Al", ("Ada", 5)]
         result = await context.schedule_tasks(work, names)
-        assert [str(error) for _, error in result.refused] == [
-            "Not a pair of instance name and keywords, ('name', {…}): 'Al'.",
-            "Not a pair of instance name and keywords, ('name', {…}): ('Ada', 5).",
+        assert [(name, str(error)) for name, error in result.refused] == [
+            ("Al", "Not a pair of instance name and keywords, ('name', {…}): 'Al'."),
+            ("Ada", "Not a pair of instance name and keywords, ('name', {…}): ('Ada', 5)."),
+        ]
+        names = [("Ada",), ("Bob", 5)]
+        result = await context.trigger_tasks(work, names)
+        assert [(name, str(error)) for name, error in result.refused] == [
+            ("Ada", "Neither an instance name nor a pair of it and arguments, ('name', {…}): ('Ada',)."),
+            ("Bob", "Neither an instance name nor a pair of it and arguments, ('name', {…}): ('Bob', 5)."),
         ]

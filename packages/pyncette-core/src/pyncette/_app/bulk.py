@@ -248,6 +248,8 @@ async def tell(progress: Progress | None, number: int) -> None:
 
 
 def _name(label: Callable[[T], object], item: T) -> str:
+    if isinstance(item, str):  # a name alone
+        return item
     try:
         return str(label(item))
     except (TypeError, LookupError):

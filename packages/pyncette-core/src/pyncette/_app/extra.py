@@ -23,6 +23,7 @@ from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import Spec, decode_args, encode_args
 from pyncette._tasks.state import State
 from pyncette._tasks.task import Task, check_task
+from pyncette._validation.checks import check_flag
 from pyncette.errors import PyncetteException, TooManyRunsException
 from pyncette.record import Record, Ref
 from pyncette.schedule import Once
@@ -34,6 +35,9 @@ from .recomputing import recompute
 
 LARGE_BACKFILL = 100_000
 """Moments; more have to be confirmed."""
+
+LONGEST_ID = 200
+"""Characters."""
 
 MOMENTS_AT_ONCE = 100
 """How many moments are computed before others get their turn."""
@@ -190,7 +194,13 @@ class BulkTriggers(Bulk[Triggered, Ask]):
         self._args = args
 
     def _asking(self, item: Triggered) -> tuple[str, Ask]:
-        name, args = (item, self._args) if isinstance(item, str) else item
+        match item:
+            case str() as name:
+                args = self._args
+            case (str() as name, Mapping() | BoundTask() as args):
+                pass
+            case _:
+                raise TypeError(f"Neither an instance name nor a pair of it and arguments, ('name', {{…}}): {item!r}.")
         own = args.args_for(self._task) if isinstance(args, BoundTask) else args
         return name, self._runs.asking(self._task, name, own)
 
@@ -202,6 +212,14 @@ class BulkTriggers(Bulk[Triggered, Ask]):
             return dict.fromkeys(writes, e)
         self._result.runs += [(name, write.run.id) for name, write in stored if write not in refused]
         return refused
+
+
+def check_id(backfill_id: object) -> None:
+    """:raises TypeError, ValueError: it is no text, or none that can be stored with each of a backfill's runs."""
+    if not isinstance(backfill_id, str):
+        raise TypeError(f"backfill_id must be a string, not {type(backfill_id).__name__}.")
+    if not 0 < len(backfill_id) <= LONGEST_ID:
+        raise ValueError(f"backfill_id has {len(backfill_id):,} characters; write 1 to {LONGEST_ID}.")
 
 
 def _described(fill: Backfill, tz: datetime.tzinfo) -> BackfillState:
@@ -235,6 +253,7 @@ class OnDemand:
         :raises RepositoryException: the storage failed; a part may have been moved.
         """
         self._calls.check("recompute", task)
+        check_flag("dry_run", dry_run)
         return await ExtraRuns(self._access).recompute(task, progress, dry_run=dry_run)
 
     async def trigger_task(
@@ -319,18 +338,22 @@ class OnDemand:
         :param task: the static task; a concrete instance; or the template, with ``instance_name``.
         :param start: the first moment. A naive one is local time.
         :param end: the latest moment, inclusive.
-        :param backfill_id: a name for the backfill; random by default. A second backfill with the same name is ignored
-            until 30 days after the first one has ended.
+        :param backfill_id: a name for the backfill, of up to 200 characters; random by default. A second backfill with
+            the same name is ignored until 30 days after the first one has ended.
         :param dry_run: change nothing, and return what would be done.
         :param confirm: allow more than 100,000 moments.
         :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`.
         :raises TaskNotFoundException: there is no such instance.
         :raises TooManyRunsException: 10 backfills of the instance are already waiting.
-        :raises ValueError: the instance has a single occurrence, ``start`` is later than ``end``, or there are too many
-            moments.
+        :raises ValueError: the instance has a single occurrence, ``start`` is later than ``end``, there are too many
+            moments, or ``backfill_id`` is empty or too long.
         :raises RepositoryException: the storage failed; whether there will be a backfill is unknown.
         """
         self._calls.check("backfill_task", task)
+        check_flag("dry_run", dry_run)
+        check_flag("confirm", confirm)
+        if backfill_id is not None:
+            check_id(backfill_id)
         since, until = moment_of("start", start), moment_of("end", end)
         if since > until:
             raise ValueError(f"start, {start}, is later than end, {end}.")
@@ -357,4 +380,5 @@ class OnDemand:
         :raises RepositoryException: the storage failed; whether it is cancelled is unknown.
         """
         self._calls.check("cancel_backfill", task)
+        check_id(backfill_id)
         return await ExtraRuns(await self._access.within(transaction)).cancel(task, instance_name, backfill_id)

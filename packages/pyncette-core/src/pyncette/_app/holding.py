@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, Iterable
 from pyncette._leases.control import ControlReading
 from pyncette._leases.steering import Pause, Resume, Retry, Steer
 from pyncette._tasks.task import Task
+from pyncette._validation.checks import check_flag
 from pyncette.observer import Observers
 from pyncette.record import Band, Record
 
@@ -73,6 +74,7 @@ class Holding(OnDemand):
         :raises RepositoryException: the storage failed; whether it is resumed is unknown.
         """
         self._calls.check("resume_task", task)
+        check_flag("catch_up", catch_up)
         if task.dynamic and instance_name is None:
             check_no_transaction(task, transaction)
             await self._templates.resume(task.template, catch_up=catch_up)
@@ -146,6 +148,7 @@ class Holding(OnDemand):
         :param transaction: makes it a part of your own transaction: see :meth:`schedule_task`.
         """
         self._calls.check("resume_tasks", task)
+        check_flag("catch_up", catch_up)
 
         def prepare(name: str) -> tuple[str, Resume]:
             return name, Resume(*locate(task, name), self._observers, catch_up=catch_up)

@@ -12,6 +12,7 @@ from pyncette._tasks.control import CONTROL
 from pyncette._tasks.existing import IfExists, Scheduling
 from pyncette._tasks.names import check_name
 from pyncette._tasks.task import Task, check_task
+from pyncette._validation.checks import check_flag
 from pyncette.record import Ref
 
 from .states import TaskState, describe
@@ -45,6 +46,7 @@ def what_if_exists(given: IfExists, *, force: bool) -> IfExists:
 
     :raises ValueError: it is none of the words, or ``force`` says something else.
     """
+    check_flag("force", force)
     words = get_args(IfExists)
     if given not in words:
         raise ValueError(f"if_exists must be one of {', '.join(map(repr, words))}, not {given!r}.")

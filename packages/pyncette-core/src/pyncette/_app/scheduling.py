@@ -12,6 +12,7 @@ from pyncette._tasks.existing import IfExists
 from pyncette._tasks.keywords import Argument
 from pyncette._tasks.task import Task
 from pyncette._tasks.timing import Timing
+from pyncette._validation.checks import check_flag
 
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
 from .instances import Instances, unbound, what_if_exists
@@ -88,6 +89,7 @@ class Scheduling(Steering):
         """
         template, args = unbound(task, args, kwargs)
         self._calls.check("schedule_task", template)
+        check_flag("paused", paused)
         await self._partitions.check((template,), note=transaction is None)
         timing = Timing(
             schedule=schedule,
