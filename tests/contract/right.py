@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from pyncette.errors import RecordRefusedException, RepositoryException
 from pyncette.memory import MemoryRepository
@@ -115,6 +116,16 @@ class TiesInItsOwnOrder(MemoryRepository):
     async def queues(self, *, after: str | None, limit: int) -> list[str]:
         names = sorted(await super().queues(after=None, limit=10**6), key=scattered)
         return [name for name in names if after is None or scattered(name) > scattered(after)][:limit]
+
+
+class LooksTwice(MemoryRepository):
+    """Its ``look`` is two statements, between which others write: what was first may be gone from the moments."""
+
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        first = await super().look(queues, refs, **options)
+        await anyio.lowlevel.checkpoint()
+        later = await super().look(queues, (), **options)
+        return replace(first, moments=later.moments)
 
 
 class Slow(MemoryRepository):

@@ -12,7 +12,7 @@ from pyncette.repository import Repository
 from pyncette.testing import AppContract, Capabilities, RepositoryContract
 from pyncette.testing.contract.base import TASK, insert, numbered
 
-from .right import SMALLEST, Lagging, LaggingKeys, Minimal, Slow, TiesInItsOwnOrder
+from .right import SMALLEST, Lagging, LaggingKeys, LooksTwice, Minimal, Slow, TiesInItsOwnOrder
 
 
 class Right(RepositoryContract, AppContract):
@@ -29,6 +29,11 @@ class Right(RepositoryContract, AppContract):
 class TestLagging(Right):
     store = Lagging
     capabilities = Capabilities(immediate_index=False, index_lag=5, keeps_runs=True)
+
+
+@pytest.mark.variant
+class TestLooksTwice(Right):
+    store = LooksTwice
 
 
 @pytest.mark.variant

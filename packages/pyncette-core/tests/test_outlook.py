@@ -57,6 +57,7 @@ def test_all_are_asked_once_per_interval() -> None:
         (made({}, NOW + 500), NOW + 500),
         (made({"a": [NOW + 7, NOW + 9], "b": [NOW + 5]}), NOW + 5),
         (made({"a": [NOW - 7], "b": [NOW - 5]}), NOW - 7),
+        (made({}, NOW - 7), NOW + POLL),  # another has claimed it before the moments were read
     ],
 )
 def test_what_comes_next(moments: Moments, expected: int | None) -> None:

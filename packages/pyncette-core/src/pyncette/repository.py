@@ -82,7 +82,7 @@ class Repository(ABC):
         :return: the earliest ``ready_at`` of all records of ``queues`` that is not held and, if ``after`` is given,
             greater than it; of each queue those that are at most ``until``, too; what is stored at ``refs``; the
             store's time. Moments may be served from an index that lags behind, records show every write that was
-            acknowledged.
+            acknowledged. The answer need not be a snapshot: what others write meanwhile may be in a part of it only.
         """
 
     @abstractmethod

@@ -79,9 +79,9 @@ class Moments:
         heapify(self._coming)
         self._answers, self._due, self._cut, self._unknown = {}, {}, {}, {}
         self._take(looked.moments)
-        self._later = None
-        if not looked.moments:
-            self._later = HELD if looked.next_ready is None else looked.next_ready
+        first = HELD if looked.next_ready is None else looked.next_ready
+        # An earlier one was claimed by others before the moments were read: the answer need not be a snapshot.
+        self._later = first if not looked.moments and first > until else None
 
     def ask(self, queues: Iterable[str]) -> None:
         """These queues are asked by themselves: what they said before is out of date."""

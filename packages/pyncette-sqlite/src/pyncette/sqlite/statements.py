@@ -146,7 +146,8 @@ class Statements:
         if next_ready is not None and next_ready <= until:
             for queue, _ in cursor.execute(self._sql["soon"], wanted).fetchall():
                 rows = cursor.execute(self._sql["moments"], {**wanted, "queue": queue})
-                moments[queue] = [ready_at for (ready_at,) in rows]
+                if found := [ready_at for (ready_at,) in rows]:  # none if others have claimed it meanwhile
+                    moments[queue] = found
         return [Look(next_ready, records, None, moments)]
 
     def scan(
