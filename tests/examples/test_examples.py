@@ -145,7 +145,7 @@ def test_two_processes_share_a_server(start: Start, request: pytest.FixtureReque
     environment = environment_of(request.getfixturevalue(fixture))
     programs = [start(path(name), environment=environment) for _ in range(2)]
     for program in programs:
-        program.wait_for(partial(program.matches, "Running 1 tasks"))
+        program.wait_for(partial(program.matches, "Running one task"))
     programs[0].wait_for(lambda: sum(len(program.matches("^tick")) for program in programs) >= 3)
     assert [program.end(signal.SIGTERM) for program in programs] == [0, 0]
     ticks = [line for program in programs for line in program.matches("^tick")]

@@ -230,7 +230,7 @@ def test_a_drain_deadline_gives_leases_back(start: Callable[..., Program]) -> No
     program.process.terminate()
     status, out, err = program.end()
     assert (status, out) == (0, "cancelled\n")
-    assert "outlast the drain deadline" in err
+    assert "outlasts the drain deadline, executions: 1." in err
 
 
 def test_a_signal_before_the_storage_is_open(start: Callable[..., Program]) -> None:

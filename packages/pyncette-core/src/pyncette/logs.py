@@ -11,12 +11,12 @@ EVENTS: Mapping[str, str | tuple[str, ...]] = {
     # the program
     "start_refused": "%s",
     "stopped_before_start": "Told to stop before the storage was open.",
-    "running": "Running %d tasks.",
+    "running": ("Running one task.", "Running %d tasks."),
     "nothing_to_run": "No task will ever run here: %s.",
     "stopping": "Shutting down gracefully.",
-    "drain_deadline_passed": "%d executions outlast the drain deadline; cancelling them.",
+    "drain_deadline_passed": "Cancelling what outlasts the drain deadline, executions: %d.",
     "stopped": "All executions have ended.",
-    "writes_lost": "The storage did not confirm %d writes; what they settle will run again.",
+    "writes_lost": "Writes that the storage did not confirm: %d. What they settle will run again.",
     "declared_too_late": (
         "The %s %r is added while the app is open, which does not see it: add it before app.create()."
     ),

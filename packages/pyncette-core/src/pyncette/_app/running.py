@@ -150,7 +150,10 @@ class PyncetteContext(Scheduling):
 
     async def _run(self) -> None:
         tasks = [task for task in self._tasks if task.enabled]
-        logger.info("Running %d tasks.", len(tasks))
+        if len(tasks) == 1:
+            logger.info("Running one task.")
+        else:
+            logger.info("Running %d tasks.", len(tasks))
         if not tasks:
             why = "all are disabled" if self._tasks else "none was declared on this app before app.create()"
             logger.warning("No task will ever run here: %s.", why)
@@ -198,7 +201,7 @@ class PyncetteContext(Scheduling):
         if self._drain_timeout is not None:
             await self._poller.stopped.wait()
             await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
-            logger.warning("%d executions outlast the drain deadline; cancelling them.", len(self._active))
+            logger.warning("Cancelling what outlasts the drain deadline, executions: %d.", len(self._active))
             self._executions.drain_expired = self._writer.hurried = True
             scope.cancel()
 
@@ -256,7 +259,7 @@ class PyncetteContext(Scheduling):
                 self._calls.closed = True
                 await self._settle()
                 if lost := self._writer.stop():
-                    logger.error("The storage did not confirm %d writes; what they settle will run again.", lost)
+                    logger.error("Writes that the storage did not confirm: %d. What they settle will run again.", lost)
 
 
 def _nothing() -> None: ...
