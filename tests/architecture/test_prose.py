@@ -25,6 +25,8 @@ INSTEAD = {
     r"\b(go(es)?|went) on\b": "continue, keep",
     r"\bin vain\b": "comes back empty, without success",
     r"\bbeside (the|its) schedule\b": "outside the schedule",
+    r"(?<![a-z])patience(?![a-z])": "timeout, limit",
+    r"\blies\b": "is",
 }
 EXCEPT = {"docs/contributing.md", "tests/architecture/test_prose.py"}
 """The guide itself names what it forbids."""
