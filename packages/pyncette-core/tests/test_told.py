@@ -218,6 +218,20 @@ CASES = {
         ["The run of crowd:a has failed after 2 attempts: lost with its worker 2 times"],
         lost=2,
     ),
+    "later, at most once": Told(
+        {"execution_mode": ONCE},
+        RetryLater(duration(30), "the server is busy"),
+        nothing,
+        [("failed", "at most once, there is no other attempt: the server is busy", 60, 1)],
+        ["The run of crowd:a has failed: at most once, there is no other attempt: the server is busy"],
+    ),
+    "given up, at most once": Told(
+        {"execution_mode": ONCE},
+        GiveUp("the customer is gone"),
+        nothing,
+        [("failed", "the customer is gone", 60, 1)],
+        ["The run of crowd:a has failed: the customer is gone"],
+    ),
     "unknown": Told(
         {"execution_mode": ONCE},
         1000,
@@ -282,7 +296,7 @@ LATER: dict[str, tuple[dict[str, Any], RetryLater, bool, str]] = {
         {"execution_mode": ONCE},
         RetryLater(duration(100), "rates are down"),
         False,
-        "The run of crowd:a has failed: RetryLater: rates are down",
+        "The run of crowd:a has failed: at most once, there is no other attempt: rates are down",
     ),
 }
 
@@ -310,3 +324,60 @@ async def test_when_it_runs_again(case: str, caplog: pytest.LogCaptureFixture) -
     [said] = [record for record in caplog.records if "crowd:a" in record.getMessage()]
     assert expected.format(moment(165)) in said.getMessage()
     assert getattr(said, "task", None) == "crowd:a"
+
+
+class Unshown(Exception):
+    def __str__(self) -> str:
+        raise AttributeError("this error can't be shown")
+
+
+NOTHING: Any = None
+"""What a program that has no reason may pass, against the annotation."""
+
+HARD: dict[str, tuple[Exception, tuple[str, str, str]]] = {
+    "an error as a reason": (GiveUp(ValueError("no address")), ("failed", "no address", "GiveUp: no address")),
+    "no reason": (GiveUp(NOTHING), ("failed", "", "GiveUp: None")),
+    "an error as a reason of a skip": (Skip(ValueError("no")), ("skipped", "by_task", "Skip: no")),
+    "a long reason": (GiveUp("x" * 100_000), ("failed", "x" * 500, "GiveUp: " + "x" * 492)),
+    "a long error": (ValueError("x" * 100_000), ("failed", "", "ValueError: " + "x" * 488)),
+    "an error that can't be shown": (Unshown(), ("failed", "", "Unshown: <exception str() failed>")),
+}
+
+
+@pytest.mark.parametrize("policies", [{"retry": Retry(1)}, {"execution_mode": ONCE}], ids=["retry", "once"])
+@pytest.mark.parametrize("case", HARD)
+async def test_whatever_is_raised_ends_the_run(case: str, policies: dict[str, Any]) -> None:
+    """The end can be stored, and takes little room."""
+    error, expected = HARD[case]
+    repository = MemoryRepository()
+    bench = Bench(lambda **_: nullcontext(repository), repository)
+    app = bench.app()
+
+    @app.task(name="task", interval=duration(60), **policies)
+    async def task(context: Context) -> None:
+        raise error
+
+    async with bench.running(app) as worker:
+        await bench.advance_to(62)
+        state = await worker.context.get_task(task)
+    assert state is not None
+    assert state.state == "waiting"
+    assert [(run.outcome, run.reason, run.error) for run in state.runs] == [expected]
+
+
+async def test_a_retry_function_whose_error_can_not_be_shown() -> None:
+    repository = MemoryRepository()
+    bench = Bench(lambda **_: nullcontext(repository), repository)
+    app = bench.app()
+
+    def decide(attempt: int, error: BaseException) -> None:
+        raise Unshown
+
+    task = app.task(name="task", interval=duration(60), retry=decide)(bench.log.fail)
+    async with bench.running(app) as worker:
+        await bench.advance_to(62)
+        state = await worker.context.get_task(task)
+    assert state is not None
+    assert [run.reason for run in state.runs] == [
+        "the function given as retry failed: Unshown: <exception str() failed>"
+    ]

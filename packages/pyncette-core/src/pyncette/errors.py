@@ -120,19 +120,24 @@ class Steering(Exception):
     """What a task raises to control its run. Neither a bug in the task nor a failure of Pyncette."""
 
 
+def _text(reason: object) -> str:
+    """Of whatever is given: a ``TypeError`` from here would count as a failure of the task, and be retried."""
+    return "" if reason is None else str(reason)
+
+
 class RetryLater(Steering):
     """The run is executed again later. Uses up no attempt, and needs no ``retry`` policy.
 
     At most once means that there is no further attempt: the run has failed.
 
     :param after: how long to wait; not negative.
-    :param reason: for logs and the list of recent runs.
+    :param reason: for logs and the list of recent runs, which keeps 500 characters: a text, or an error.
     :param count: whether it counts as a failed attempt, so that ``retry`` limits it.
     :raises TypeError: ``after`` is no ``timedelta``.
     :raises ValueError: ``after`` is negative.
     """
 
-    def __init__(self, after: datetime.timedelta, reason: str = "", *, count: bool = False) -> None:
+    def __init__(self, after: datetime.timedelta, reason: str | BaseException = "", *, count: bool = False) -> None:
         if not isinstance(after, datetime.timedelta):
             raise TypeError(
                 f"after must be a timedelta, not {after!r}: write RetryLater(datetime.timedelta(seconds=…))."
@@ -141,7 +146,7 @@ class RetryLater(Steering):
             raise ValueError(f"after must not be negative, but is {after!r}.")
         super().__init__(after, reason)
         self.after = after
-        self.reason = reason
+        self.reason = _text(reason)
         self.count = count
 
     def __str__(self) -> str:
@@ -151,20 +156,20 @@ class RetryLater(Steering):
 class GiveUp(Steering):
     """The run has failed, and there is no further attempt, whatever ``retry`` says; ``on_exhausted`` applies.
 
-    :param reason: for logs and the list of recent runs.
+    :param reason: for logs and the list of recent runs, which keeps 500 characters: a text, or an error.
     """
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str | BaseException = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = _text(reason)
 
 
 class Skip(Steering):
     """The run ends as ``skipped``, with the reason ``by_task``: there was nothing to do.
 
-    :param reason: for logs and the list of recent runs.
+    :param reason: for logs and the list of recent runs, which keeps 500 characters: a text, or an error.
     """
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str | BaseException = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = _text(reason)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pyncette._tasks.policies import FailureMode, Policies
 from pyncette._tasks.retry import Retry
-from pyncette._tasks.state import Attempts
+from pyncette._tasks.state import Attempts, cut, described
 from pyncette.errors import GiveUp, RetryLater
 
 from .values import Attempt
@@ -47,7 +47,7 @@ def after_failure(
     """The attempt has raised, or timed out."""
     error, retry = attempt.error, policies.retry
     if isinstance(error, GiveUp):
-        return GivenUp(error.reason)
+        return GivenUp(cut(error.reason))
     if isinstance(error, RetryLater) and not error.count:
         return Again(attempt.ended_at + error.after // _MICROSECOND, counts=False)
     if error is None or policies.failure_mode is FailureMode.COMMIT:
@@ -104,7 +104,7 @@ def _by_function(
             return GivenUp()
         return Again(attempt.ended_at + max(delay // _MICROSECOND, 0))
     except Exception as e:  # noqa: BLE001 - the run must have an end whatever a user's function does
-        return GivenUp(f"the function given as retry failed: {type(e).__name__}: {e}")
+        return GivenUp(cut(f"the function given as retry failed: {described(e)}"))
 
 
 def _too_late(retry: Retry, attempt: Attempt, recorded: Attempts, at: int) -> bool:

@@ -12,8 +12,8 @@ from pyncette import lease
 from pyncette._tasks.extra import current_run
 from pyncette._tasks.policies import Policies
 from pyncette._tasks.spec import Spec
-from pyncette._tasks.state import Run, State, described, is_later
-from pyncette.errors import Skip
+from pyncette._tasks.state import Run, State, cut, described, is_later
+from pyncette.errors import GiveUp, RetryLater, Skip
 from pyncette.events import RunOutcome, Trigger
 from pyncette.record import HELD, Band, Change, Record
 
@@ -148,4 +148,8 @@ def outcome_of(attempt: Attempt) -> tuple[RunOutcome, str]:
         return "succeeded", ""
     if isinstance(attempt.error, Skip):
         return "skipped", "by_task"
+    if isinstance(attempt.error, GiveUp):
+        return "failed", cut(attempt.error.reason)
+    if isinstance(attempt.error, RetryLater):
+        return "failed", cut(f"at most once, there is no other attempt: {attempt.error}")
     return "failed", ""

@@ -278,9 +278,18 @@ def totals(text: str) -> dict[str, int]:
 
 
 def described(error: BaseException) -> str:
-    """Type and text of an error, cut."""
-    name, text = type(error).__name__, str(error)
-    return (f"{name}: {text}" if text else name)[:LONGEST_ERROR]
+    """Type and text of an error, cut. One that can't be shown ends its attempt like any other."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = "<exception str() failed>"  # as tracebacks have it
+    return cut(f"{name}: {text}" if text else name)
+
+
+def cut(text: str) -> str:
+    """As much of it as is stored."""
+    return text[:LONGEST_ERROR]
 
 
 def _packed(run: Run) -> list[Any]:

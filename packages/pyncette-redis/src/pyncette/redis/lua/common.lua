@@ -91,7 +91,7 @@ local function split(names)
   return list
 end
 
--- Whether a score lies between two bounds, written as for ZRANGEBYSCORE.
+-- Whether a score is between two bounds, written as for ZRANGEBYSCORE.
 local function within(score, lower, upper)
   local moment = tonumber(score)
   if lower ~= '-inf' and moment < tonumber(lower) then
