@@ -66,6 +66,14 @@ def test_what_agrees(policies: dict[str, Any]) -> None:
     Pyncette().task(interval=5 * MINUTE, **policies)(body)
 
 
+@pytest.mark.parametrize("error, again", [(OSError(), True), (ConnectionError(), False), (KeyError(), False)])
+def test_errors_count_by_their_kind_in_a_task_group_too(error: Exception, again: bool) -> None:
+    retry = Retry(3, on=(OSError,), give_up_on=(ConnectionError,))
+    wrapped = ExceptionGroup("outer", [ExceptionGroup("inner", [error])])
+    assert (retry.allows(error), retry.allows(wrapped)) == (again, again)
+    assert Retry(3).allows(ExceptionGroup("both", [error, ValueError()]))
+
+
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"retry": 3}, TypeError, "write retry=Retry(3)"),
     ({"retry": Retry}, TypeError, "write retry=Retry(3)"),

@@ -338,6 +338,15 @@ HARD: dict[str, tuple[Exception, tuple[str, str, str]]] = {
     "an error as a reason": (GiveUp(ValueError("no address")), ("failed", "no address", "GiveUp: no address")),
     "no reason": (GiveUp(NOTHING), ("failed", "", "GiveUp: None")),
     "an error as a reason of a skip": (Skip(ValueError("no")), ("skipped", "by_task", "Skip: no")),
+    "given up in a task group": (
+        ExceptionGroup("a", [ExceptionGroup("b", [GiveUp("no address")])]),
+        ("failed", "no address", "GiveUp: no address"),
+    ),
+    "skipped in a task group": (ExceptionGroup("a", [Skip("no")]), ("skipped", "by_task", "Skip: no")),
+    "given up in a task group where more has failed": (
+        ExceptionGroup("a", [GiveUp("no address"), OSError()]),
+        ("failed", "", "ExceptionGroup: a (2 sub-exceptions)"),
+    ),
     "a long reason": (GiveUp("x" * 100_000), ("failed", "x" * 500, "GiveUp: " + "x" * 492)),
     "a long error": (ValueError("x" * 100_000), ("failed", "", "ValueError: " + "x" * 488)),
     "an error that can't be shown": (Unshown(), ("failed", "", "Unshown: <exception str() failed>")),

@@ -67,8 +67,19 @@ class Retry:
         return round(delay * (1 + self.jitter * (2 * chance - 1)))
 
     def allows(self, error: BaseException) -> bool:
-        """Whether there is a further attempt after ``error``, as far as its kind goes."""
-        return isinstance(error, self.on) and not isinstance(error, self.give_up_on)
+        """Whether there is a further attempt after ``error``, as far as its kind goes. Its kind also counts if a task
+        group has wrapped it."""
+        kinds = (error, alone(error))
+        return any(isinstance(kind, self.on) for kind in kinds) and not any(
+            isinstance(kind, self.give_up_on) for kind in kinds
+        )
+
+
+def alone(error: BaseException) -> BaseException:
+    """The only error in groups of one, or else the error itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 RetryPolicy: TypeAlias = Retry | Callable[[int, BaseException], datetime.timedelta | None]
