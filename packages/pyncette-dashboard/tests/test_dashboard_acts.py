@@ -41,6 +41,18 @@ async def test_trigger(opened: Open) -> None:
         assert page.index("cleanup</a>") < page.index("Ada</a>"), "the newest first"
 
 
+async def test_a_static_task_is_paused_and_resumed(opened: Open) -> None:
+    async with opened() as site:
+        browser = site.browser()
+        await browser.act("pause", "cleanup", "static", reason="maintenance")
+        await site.shows(browser, "Paused 1 task, and", "/")
+        await browser.act("resume", "cleanup", "static")
+        state = await site.context.get_task(site.cleanup)
+        assert state is not None
+        assert state.state == "waiting"
+        await site.shows(browser, "Paused 0", "/")
+
+
 async def test_pause_and_resume(opened: Open) -> None:
     async with opened(running=False) as site:
         await ada(site)

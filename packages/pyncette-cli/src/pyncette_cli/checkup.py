@@ -116,7 +116,7 @@ def orphans_found(orphans: Sequence[StoredTask], any_worker: bool) -> Finding:
 
 
 def paused_found(tasks: Sequence[StoredTask]) -> Finding:
-    """The templates that are paused."""
+    """The static tasks and templates that are paused."""
     paused = [task for task in tasks if task.paused_since is not None]
     if not paused:
         return Finding("paused", "ok", "no task is paused")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,17 @@ from pyncette._leases.registration import Remove
 from pyncette._leases.store import Store
 from pyncette._leases.workers import Registry
 from pyncette._leases.writer import Writer
+from pyncette._lifecycle.extra import schedule_side
 from pyncette._schedules.moments import to_datetime
-from pyncette._tasks.control import Control
+from pyncette._tasks.control import Control, Pause
 from pyncette._tasks.names import Kind, escape, is_reserved, task_of, unescape
 from pyncette._tasks.partition import PartitionedTask
 from pyncette._tasks.policies import MOST_RUNS, ExecutionMode, Policies
+from pyncette._tasks.state import State
 from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
 from pyncette.errors import OrphansUnknownException
-from pyncette.record import Queue
+from pyncette.record import Band, Queue, Ref
 
 from .bulk import Progress, store_all, tell
 from .listing import END
@@ -38,7 +40,7 @@ class StoredTask:
     :ivar partition_count: the number of partitions of a partitioned task, if it is known; otherwise None.
     :ivar declared: whether this app declares it.
     :ivar stored: whether anything is stored for it; for a partitioned task, that may be only its partition count.
-    :ivar paused_since: since when the template is paused, in UTC; None if it is not.
+    :ivar paused_since: since when the static task or the template is paused, in UTC; None if it is not.
     :ivar paused_reason: why.
     """
 
@@ -71,19 +73,35 @@ class Inventory:
         """All tasks that are stored or declared, by name."""
         control = await self._reading.follow()
         partitions: dict[_Task, set[int | None]] = {task: set() for task in self._declared}
-        for queue in await self._queues():
+        queues = await self._queues()
+        for queue in queues:
             name, kind, partition = task_of(queue)
             partitions.setdefault((name, kind), set()).add(partition)
         for canonical_name in control.partitions:
             partitions.setdefault((unescape(canonical_name), "partitioned"), set())
-        return [self._described(task, numbers, control) for task, numbers in sorted(partitions.items())]
+        paused = await self._paused_statics([queue for queue in queues if task_of(queue)[1] == "static"])
+        return [self._described(task, numbers, control, paused) for task, numbers in sorted(partitions.items())]
 
-    def _described(self, task: _Task, partitions: set[int | None], control: Control) -> StoredTask:
+    async def _paused_statics(self, queues: Sequence[str]) -> dict[str, Pause]:
+        """The static tasks that are paused, by name. Their records say so; templates have a record for all."""
+        found: dict[str, Pause] = {}
+        for start in range(0, len(queues), PAGE):
+            records = await self._store.read([Ref(queue, queue) for queue in queues[start : start + PAGE]])
+            for record in records:
+                if record is not None and Band.of(ready_at := schedule_side(record).ready_at) is Band.PAUSED:
+                    why = State(record.state).why or ""
+                    found[task_of(record.queue)[0]] = Pause(ready_at - Band.PAUSED.since, why)
+        return found
+
+    def _described(
+        self, task: _Task, partitions: set[int | None], control: Control, statics: Mapping[str, Pause]
+    ) -> StoredTask:
         """
         :param partitions: those that hold something; None stands for a queue that is none.
+        :param statics: the static tasks that are paused.
         """
         name, kind = task
-        pause = None if kind == "static" else control.paused.get(escape(name))
+        pause = statics.get(name) if kind == "static" else control.paused.get(escape(name))
         return StoredTask(
             name,
             kind,

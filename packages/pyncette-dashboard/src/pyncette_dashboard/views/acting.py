@@ -132,7 +132,8 @@ def _has_runs(subject: Subject) -> bool:
 def _is_paused(subject: Subject) -> bool:
     if subject.is_template:
         return subject.stored.paused_since is not None
-    return subject.state is not None and subject.state.state == "paused" and subject.stored.paused_since is None
+    by_itself = subject.stored.kind == "static" or subject.stored.paused_since is None
+    return subject.state is not None and subject.state.state == "paused" and by_itself
 
 
 def _is_dead(subject: Subject) -> bool:

@@ -34,9 +34,19 @@ class InventoryContract(AppBase):
                 ("parted:1", "partitioned", False, True),
                 ("static", "static", False, True),
             ]
-            paused, partitioned, _ = await context.tasks()
+            paused, partitioned, running = await context.tasks()
             assert (paused.paused_since, paused.paused_reason) == (moment(1), "tests")
             assert partitioned.partition_count == 3
+            assert running.paused_since is None
+            await context.pause_task(await context.find_task("static"), reason="maintenance")
+            paused = (await context.tasks())[-1]
+            assert paused.paused_since is not None
+            assert duration(0) <= moment(1) - paused.paused_since < duration(0.002), (
+                "rounded down to a millisecond or so"
+            )
+            assert paused.paused_reason == "maintenance"
+            await context.resume_task(await context.find_task("static"))
+            assert (await context.tasks())[-1].paused_since is None
         async with app.create() as context:
             assert [(each.name, each.stored) for each in await context.tasks() if each.declared] == [
                 ("dyn:amic", True),
