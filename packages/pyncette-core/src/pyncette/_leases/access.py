@@ -13,7 +13,7 @@ import anyio
 from pyncette.borrowing import is_closed
 from pyncette.cancellation import CANCEL_GRACE, completed
 from pyncette.clock import Clock
-from pyncette.errors import RecordRefusedException
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.observer import Observers
 from pyncette.record import Change, Record
 
@@ -129,17 +129,35 @@ def alone(transaction: object) -> Iterator[None]:
 async def driver_connection(transaction: Any) -> Any:
     """The driver's connection under one, or a session, of SQLAlchemy; anything else as it is.
 
-    SQLAlchemy begins a transaction, the driver may not before the first statement: there is one here.
+    :raises RepositoryException: SQLAlchemy refuses, because of what happened to the transaction before.
     """
     sqlalchemy = sys.modules.get("sqlalchemy.ext.asyncio")
     if sqlalchemy is None:
         return transaction
-    if isinstance(transaction, (sqlalchemy.AsyncSession, sqlalchemy.async_scoped_session)):
-        transaction = await transaction.connection()
-    if not isinstance(transaction, sqlalchemy.AsyncConnection):
-        return transaction
-    if transaction.closed:
-        raise is_closed()
-    # SQLAlchemy gives up a connection whose statement was cancelled, and the transaction with it.
-    await completed(transaction.exec_driver_sql("SELECT 1"), grace=CANCEL_GRACE)
-    return (await transaction.get_raw_connection()).driver_connection
+    errors = sys.modules["sqlalchemy.exc"]
+    try:
+        if isinstance(transaction, (sqlalchemy.AsyncSession, sqlalchemy.async_scoped_session)):
+            transaction = await transaction.connection()
+        if not isinstance(transaction, sqlalchemy.AsyncConnection):
+            return transaction
+        if transaction.closed:
+            raise is_closed()
+        await _begin(transaction, errors.DBAPIError)
+        return (await transaction.get_raw_connection()).driver_connection
+    except errors.SQLAlchemyError as e:
+        said = str(e).partition("\n")[0]  # the rest may hold values
+        raise RepositoryException(f"SQLAlchemy refuses the connection passed as transaction=: {said}") from e
+
+
+async def _begin(connection: Any, failure: type[Exception]) -> None:
+    """SQLAlchemy begins a transaction, the driver may not before the first statement: there is one here.
+
+    If that fails on a connection that remains, the storage says better what is wrong with the transaction.
+    """
+    try:
+        # SQLAlchemy gives up a connection whose statement was cancelled, and the transaction with it.
+        await completed(connection.exec_driver_sql("SELECT 1"), grace=CANCEL_GRACE)
+    except failure as e:
+        if connection.invalidated:
+            said = str(e).partition("\n")[0]
+            raise RepositoryUnavailableException(f"The connection passed as transaction= was lost: {said}") from e

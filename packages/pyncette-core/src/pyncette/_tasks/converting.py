@@ -89,7 +89,8 @@ class Converter:
         try:
             return Converted(TypeAdapter(annotation))
         except (PydanticUserError, PydanticUndefinedAnnotation, SchemaError) as e:
-            raise TypeError(str(e).splitlines()[0]) from None
+            said = str(e).splitlines()[0].partition(". ")[0]  # what follows is advice for other cases
+            raise TypeError(f"{said.rstrip('.')}.") from None
 
     def object_of(self, types: Mapping[str, Any]) -> Converted:
         """An object with these fields, none of which need be there."""

@@ -143,6 +143,11 @@ def _innermost(function: Any) -> Any:
 
 def _read(task: str, parameter: inspect.Parameter, annotation: Any, converter: Converter) -> Parameter:
     name = parameter.name
+    if getattr(annotation, "__module__", "") == "pyncette._app.context":
+        raise TypeError(
+            f"The context comes first and alone, but the task {task!r} has another parameter, {name!r}, of that type: "
+            "write def …(context: Context, …)."
+        )
     try:
         conversion = converter.of_type(annotation)
     except TypeError as e:

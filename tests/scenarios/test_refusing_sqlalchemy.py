@@ -1,0 +1,107 @@
+"""Where SQLAlchemy itself refuses a transaction, the call fails as it does for any other reason."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from pyncette import Context, Pyncette, Task
+from pyncette.errors import RepositoryException, RepositoryUnavailableException
+from tests.helpers.shops import KINDS, Shop, shop_of
+
+HOUR = datetime.timedelta(hours=1)
+
+OWN_CONNECTION = {
+    "postgres": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
+    "mysql": ("SELECT CONNECTION_ID()", "KILL {}"),
+    "mariadb": ("SELECT CONNECTION_ID()", "KILL {}"),
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The drivers' event loop."""
+    return "asyncio"
+
+
+@pytest.fixture(params=KINDS)
+async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
+    shop = shop_of(request.param, request, tmp_path)
+    await shop.create()
+    yield shop
+    await shop.drop()
+
+
+def program(shop: Shop) -> tuple[Pyncette, Task]:
+    options = {"repository_factory" if key == "url" else key: of for key, of in shop.options.items()}
+    app = Pyncette(**options)
+
+    @app.dynamic_task(interval=HOUR)
+    async def work(context: Context) -> None: ...
+
+    return app, work
+
+
+@pytest.mark.anyio
+async def test_a_statement_that_has_failed_before(shop: Shop) -> None:
+    """Only PostgreSQL ends the transaction with it."""
+    app, work = program(shop)
+    async with app.create() as context, shop.session() as session:
+        with pytest.raises(DBAPIError):
+            await session.execute(text("SELECT * FROM no_such_table"))
+        if shop.kind == "postgres":
+            with pytest.raises(RepositoryException, match="The transaction has failed before this call: roll it back"):
+                await context.schedule_task(work, "a", transaction=session)
+            await session.rollback()
+        await context.schedule_task(work, "a", transaction=session)
+        await session.commit()
+        assert await context.get_task(work, "a") is not None
+
+
+@pytest.mark.anyio
+async def test_a_session_that_waits_to_be_rolled_back(shop: Shop) -> None:
+    class Base(DeclarativeBase): ...
+
+    class Order(Base):
+        __tablename__ = shop.orders
+        id: Mapped[str] = mapped_column(primary_key=True)
+        paid: Mapped[int]
+
+    app, work = program(shop)
+    async with app.create() as context, shop.session() as session:
+        session.add(Order(id="secret", paid=0))
+        await session.flush()
+        session.expunge_all()
+        session.add(Order(id="secret", paid=0))
+        with pytest.raises(IntegrityError):
+            await session.flush()
+        with pytest.raises(RepositoryException, match=r"SQLAlchemy refuses the connection .* Session.rollback\(\)"):
+            await context.schedule_task(work, "a", transaction=session)
+        await session.rollback()
+        await context.schedule_task(work, "a", transaction=session)
+        await session.rollback()
+        assert await context.get_task(work, "a") is None
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_was_lost(shop: Shop) -> None:
+    if shop.kind not in OWN_CONNECTION:
+        pytest.skip("a file has no connection that could be lost")
+    whose, end = OWN_CONNECTION[shop.kind]
+    app, work = program(shop)
+    async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
+        number = (await connection.execute(text(whose))).scalar()
+        async with engine.connect() as other:
+            await other.execute(text(end.format(number)))
+        with pytest.raises(RepositoryUnavailableException, match="The connection passed as transaction= was lost"):
+            await context.schedule_task(work, "a", transaction=connection)
+        with pytest.raises(RepositoryException, match=r"SQLAlchemy refuses the connection .* rollback\(\)"):
+            await context.schedule_task(work, "a", transaction=connection)
+        await connection.rollback()
+        assert await context.get_task(work, "a") is None
