@@ -17,7 +17,7 @@ from pyncette.record import Change
 from pyncette.testing.contract.app.bench import START, Bench, duration
 from pyncette.testing.contract.base import APPLIED, fresh
 
-Call = Callable[[PyncetteContext, Task, str], Awaitable[object]]
+Call = Callable[[PyncetteContext, Task, str | None], Awaitable[object]]
 
 CALLS: dict[str, Call] = {
     "pause": lambda context, task, name: context.pause_task(task, name),
@@ -57,6 +57,15 @@ async def test_every_call_says_alike_what_is_wrong_with_the_record(bench: Bench,
         with pytest.raises(RepositoryException, match=r"'template:a' can't be read .*: schedule it again"):
             await CALLS[call](context, template, "a")
         assert await bench.stored(instance) == damaged
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_static_task_that_no_worker_has_stored(bench: Bench, call: str) -> None:
+    app = bench.app()
+    task = app.task(name="nightly", interval=datetime.timedelta(minutes=1))(bench.log.note)
+    async with app.create() as context:
+        with pytest.raises(TaskNotFoundException, match="The task 'nightly' is not stored yet: the first worker"):
+            await CALLS[call](context, task, None)
 
 
 async def test_a_bulk_call_lists_what_can_not_be_read(bench: Bench) -> None:

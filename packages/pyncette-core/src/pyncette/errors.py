@@ -60,13 +60,17 @@ class ArgumentsException(PyncetteException):
 
 
 class TaskNotFoundException(PyncetteException):
-    """There is no such instance.
+    """There is no such instance, or no worker has stored the static task yet.
 
     :ivar key: its canonical name.
     """
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"There is no instance {key!r}.")
+    def __init__(self, key: str, *, static: bool = False) -> None:
+        super().__init__(
+            f"The task {key!r} is not stored yet: the first worker that executes it stores it."
+            if static
+            else f"There is no instance {key!r}."
+        )
         self.key = key
 
 

@@ -55,7 +55,7 @@ def readable(record: Record | None, ref: Ref) -> tuple[Record, Spec]:
     """
     key = name_of(ref.key)
     if record is None:
-        raise TaskNotFoundException(key)
+        raise TaskNotFoundException(key, static=key != ref.key)
     try:
         check_version(record.state)
         spec, _ = decode(record.spec, record.due_at)
