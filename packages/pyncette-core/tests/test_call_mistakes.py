@@ -46,3 +46,31 @@ async def test_switches_and_ids_of_calls_are_checked() -> None:
                 await call()
         assert await context.get_task(work, "b") is None
         assert not await context.list_backfills(work, "a")
+
+
+@pytest.mark.anyio
+async def test_what_is_looked_for_is_checked(caplog: pytest.LogCaptureFixture) -> None:
+    """Before the storage gets it: some can't encode it, which would look like a failure of theirs."""
+    app = Pyncette()
+
+    @app.dynamic_task(interval=MINUTE)
+    async def work(context: Context) -> None: ...
+
+    number: Any = 5
+    failed: Any = "failed"
+    async with app.create() as context:
+        calls: list[tuple[Callable[[], Awaitable[Any]], str]] = [
+            (lambda: context.list_tasks(work, prefix="a\0"), "prefix is .*: NUL and lone surrogates"),
+            (lambda: context.list_tasks(work, prefix="\ud800"), "prefix is .*: NUL and lone surrogates"),
+            (lambda: context.list_tasks(work, prefix=number), "prefix must be a string, not int"),
+            (lambda: context.runs(work, containing="a\0"), "containing is .*: NUL and lone surrogates"),
+            (lambda: context.runs(work, containing="\udfff"), "containing is .*: NUL and lone surrogates"),
+            (lambda: context.runs(work, containing=number), "containing must be a string, not int"),
+            (lambda: context.runs(work, outcomes=failed), r"outcomes must be a list, not one text: write \['failed'\]"),
+            (lambda: context.runs(None, "a"), "instance_name is 'a', but of no task"),
+        ]
+        for call, message in calls:
+            with pytest.raises((TypeError, ValueError), match=message):
+                await call()
+        assert (await context.list_tasks(work, prefix="\U0010ffff")).tasks == []
+    assert "The storage failed" not in caplog.text

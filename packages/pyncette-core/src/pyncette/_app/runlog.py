@@ -84,9 +84,11 @@ async def page(store: Store, question: RunQuestion) -> RunsPage:
 
 
 def check_outcomes(outcomes: Iterable[str] | None) -> list[str] | None:
-    """:raises ValueError: one of them is unknown."""
+    """:raises TypeError, ValueError: they are one text, or one of them is unknown."""
     if outcomes is None:
         return None
+    if isinstance(outcomes, str):
+        raise TypeError(f"outcomes must be a list, not one text: write [{outcomes!r}].")
     chosen, known = list(outcomes), get_args(RunOutcome)
     for outcome in chosen:
         if outcome not in known:

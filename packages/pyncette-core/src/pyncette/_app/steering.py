@@ -15,7 +15,7 @@ from pyncette._schedules.moments import moment_of
 from pyncette._tasks.names import Kind
 from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
-from pyncette._validation.checks import check_count
+from pyncette._validation.checks import check_count, check_sought
 from pyncette.clock import Clock
 from pyncette.events import RunOutcome
 from pyncette.findings import Finding
@@ -86,6 +86,7 @@ class Steering(Holding):
         :raises ValueError: the task is not dynamic, or an argument is not valid.
         """
         self._calls.check("list_tasks", task)
+        check_sought("prefix", prefix)
         size = self._batch_size if limit is None else check_count("limit", limit)
         moments = window(state, None if due_before is None else moment_of("due_before", due_before))
         if moments and prefix:
@@ -195,6 +196,10 @@ class Steering(Holding):
         :raises RepositoryException: the storage failed.
         """
         self._calls.check_loop("runs")
+        if task is None and instance_name is not None:
+            raise ValueError(f"instance_name is {instance_name!r}, but of no task: pass the task as well.")
+        if containing is not None:
+            check_sought("containing", containing)
         key = None if task is None or instance_name is None else locate(task, instance_name)[1].key
         question = RunQuestion(
             queues=None if task is None else [parent.queue.name for parent in task.queues],

@@ -48,6 +48,18 @@ def check_flag(name: str, value: object) -> None:
         raise TypeError(f"{name} is {shown(value)}: write True or False.")
 
 
+def check_sought(name: str, value: object) -> None:
+    """A text that is looked for in the storage.
+
+    :raises TypeError: it is none.
+    :raises ValueError: nothing that is stored has it, and databases refuse it.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{name} is {shown(value)}: NUL and lone surrogates, which are not text, can't be looked for.")
+
+
 def check_heartbeat(name: str, value: object) -> None:
     """:raises TypeError: ``value`` is neither True nor False nor ``'cancel'``."""
     if not isinstance(value, bool) and value != "cancel":
