@@ -59,6 +59,22 @@ settings.register_profile(
 )
 settings.load_profile("mutation")
 """
+SETTINGS = """
+[mutmut]
+use_git_change_detection=false
+source_paths=
+    src/
+only_mutate=
+    src/{path}
+pytest_add_cli_args=
+    --import-mode=importlib
+    --timeout=5
+    --timeout-method=thread
+    -o
+    anyio_mode=auto
+pytest_add_cli_args_test_selection=
+    {tests}
+"""
 FEW = {"PYNCETTE_MODEL_EXAMPLES": "50", "PYNCETTE_MODEL_LIVES": "100"}
 """Lives of the model, for each mutant."""
 
@@ -79,12 +95,8 @@ def main(module: str, processes: str = "2") -> int:
         shutil.copy(HERE.parent / "running.py", copy / "tests")
         shutil.copytree(HERE.parent / "helpers", copy / "tests" / "helpers")
         (copy / "tests" / "conftest.py").write_text(CONFTEST.format(tests=tests))
-        (copy / "setup.cfg").write_text(
-            "[mutmut]\nuse_git_change_detection=false\n"
-            f"source_paths=\n    src/\nonly_mutate=\n    src/{path}\n"
-            "pytest_add_cli_args=\n    --import-mode=importlib\n    --timeout=5\n    -o\n    anyio_mode=auto\n"
-            f"pytest_add_cli_args_test_selection=\n    {'    '.join(f'tests/{test}' + chr(10) for test in tests)}"
-        )
+        selected = "\n    ".join(f"tests/{test}" for test in tests)
+        (copy / "setup.cfg").write_text(SETTINGS.format(path=path, tests=selected))
         subprocess.run(["mutmut", "run", "--max-children", processes], cwd=copy, check=True, env=os.environ | FEW)
         listed = subprocess.run(["mutmut", "results"], cwd=copy, check=True, capture_output=True, text=True).stdout
         results = dict(line.strip().split(": ") for line in listed.splitlines() if ": " in line)
