@@ -12,8 +12,9 @@ from typing import Any
 import anyio._backends._asyncio as anyio_on_asyncio
 
 import pyncette.clock
+from pyncette import backoff
 from pyncette._app import about
-from pyncette._leases import revisions, store, workers, writer
+from pyncette._leases import revisions, store, workers
 from pyncette._loop.watchdog import Watchdog
 
 from .loop import SimulatedLoop, SimulatedTask, current_process
@@ -76,7 +77,7 @@ def installed(world: World) -> Iterator[None]:
         (revisions, "os", world),
         (workers, "os", world),
         *((about, name, world) for name in ("os", "socket", "platform", "time")),
-        (writer, "random", world.rng),
+        (backoff, "random", world.rng),
         (Watchdog, "watching", _watching),
         (anyio_on_asyncio.CancelScope, "__hash__", _numbering()),
         (SimulatedTask, "numbers", itertools.count()),
