@@ -107,6 +107,12 @@ def test_arguments_of_static_tasks_are_checked(function: Any, args: dict[str, An
         Pyncette().task(interval=MINUTE, args=args)(function)
 
 
+def test_the_fields_of_a_model_are_not_passed_one_by_one() -> None:
+    task: Any = Pyncette().dynamic_task()(of_order)
+    with pytest.raises(TypeError, match="takes all its arguments as one model: pass order itself, not its fields"):
+        task.with_args(number=5).named_args()
+
+
 def test_arguments_of_static_tasks() -> None:
     app = Pyncette()
     day = datetime.date(2030, 1, 31)
