@@ -61,7 +61,7 @@ def test_every_method_that_users_call(name: str) -> None:
         "queues",
         "ref",
     }
-    inner |= {"encoded_args", "template", "tz", "policies", "stored", "storing"}
+    inner |= {"encoded_args", "template", "tz", "policies", "stored", "as_stored", "storing"}
     members = {
         member
         for member, value in inspect.getmembers(found(name))

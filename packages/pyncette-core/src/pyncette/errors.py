@@ -150,7 +150,7 @@ class RetryLater(Steering):
             raise ValueError(f"after must not be negative, but is {after!r}.")
         super().__init__(after, reason)
         self.after = after
-        self.reason = _text(reason)
+        self.reason: str = _text(reason)
         self.count = count
 
     def __str__(self) -> str:
@@ -165,7 +165,7 @@ class GiveUp(Steering):
 
     def __init__(self, reason: str | BaseException = "") -> None:
         super().__init__(reason)
-        self.reason = _text(reason)
+        self.reason: str = _text(reason)
 
 
 class Skip(Steering):
@@ -176,4 +176,4 @@ class Skip(Steering):
 
     def __init__(self, reason: str | BaseException = "") -> None:
         super().__init__(reason)
-        self.reason = _text(reason)
+        self.reason: str = _text(reason)
