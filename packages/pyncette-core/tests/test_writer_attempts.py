@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
-from pyncette import backoff
-from pyncette._leases.access import InTransaction
 from pyncette._leases.store import Store
 from pyncette._leases.writer import MAX_CONFLICTS, Writer
 from pyncette._leases.writes import Awaited, Write
@@ -329,27 +326,6 @@ async def test_locked_records_are_asked_for_less_and_less_often() -> None:
     pauses = [later - earlier for earlier, later in itertools.pairwise(repository.asked)]
     assert 3 <= len(pauses) <= 7
     assert all(pause >= 0.005 * 2**number for number, pause in enumerate(pauses))
-
-
-async def test_a_caller_with_a_transaction_keeps_asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others get the record again and again; who asks less and less often would never be in time."""
-    pauses: list[float] = []
-
-    def pause(failures: int, **bounds: float) -> float:
-        pauses.append(backoff.pause(20, **bounds))  # as after many attempts
-        return 0.0
-
-    monkeypatch.setattr("pyncette._leases.writer.backoff", SimpleNamespace(pause=pause))
-    repository = Locked("q:x")
-    store = Store(repository, SystemClock(), Observers(), {})
-    writer, write = InTransaction(object(), store, SystemClock(), lambda record: None), Put()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(writer.send, [write])
-        while len(pauses) < 5:  # noqa: ASYNC110 - of a call that tells nobody
-            await anyio.sleep(0.001)
-        repository.locked.clear()
-    await write.wait()
-    assert max(pauses) <= 0.1
 
 
 async def test_what_stays_locked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

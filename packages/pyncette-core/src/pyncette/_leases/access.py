@@ -26,10 +26,6 @@ LOCK_TIMEOUT = 10.0
 """Seconds that a call waits for others to end transactions that have locked its records, all of them together: it keeps
 others waiting meanwhile."""
 
-LONGEST_PAUSE = 0.1
-"""Seconds between two attempts to get a record that others have locked. Where many take turns on the same few records,
-one that asks once a second finds them locked each time, as those that have come later ask more often."""
-
 _in_use: set[int] = set()
 """The transactions whose calls are at work, by ``id``."""
 
@@ -101,7 +97,7 @@ class InTransaction(Batching):
         writes[0].busy += 1
         self._gives_up_at = self._gives_up_at or now + LOCK_TIMEOUT
         if now < self._gives_up_at:
-            self._retry_busy(writes, writes[0].busy, longest=LONGEST_PAUSE)
+            self._retry_busy(writes, writes[0].busy)
         else:
             self._refuse_busy(writes[0])
 

@@ -166,9 +166,9 @@ class Batching(ABC):
     def _are_busy(self, writes: Sequence[Write]) -> None:
         """Another transaction has locked these records: each is to be retried later, or is refused."""
 
-    def _retry_busy(self, writes: Sequence[Write], tries: int, *, longest: float = MAX_BUSY_DELAY) -> None:
-        """Have them wait, longer each time, at most ``longest`` seconds."""
-        delay = backoff.pause(tries, first=BUSY_DELAY, longest=longest, least=0.5)
+    def _retry_busy(self, writes: Sequence[Write], tries: int) -> None:
+        """Have them wait, longer each time."""
+        delay = backoff.pause(tries, first=BUSY_DELAY, longest=MAX_BUSY_DELAY, least=0.5)
         not_before = anyio.current_time() + delay
         for write in writes:
             write.not_before = not_before
