@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator
@@ -17,6 +18,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+
+from pyncette import Context, Pyncette, Task
 
 KINDS = ("postgres", "mysql", "mariadb", "sqlite")
 
@@ -132,3 +135,13 @@ def shop_of(kind: str, request: pytest.FixtureRequest, folder: Path, isolation: 
     option = "postgres_table_name" if kind == "postgres" else "mysql_table_name"
     driver = f"{_DRIVERS[kind]}://{url.partition('://')[2]}"
     return Shop(kind, {"url": url, option: name}, f"orders_{name}", driver, isolation)
+
+
+def hourly(shop: Shop) -> tuple[Pyncette, Task]:
+    """An app on the shop's database, and a template that does nothing."""
+    app = Pyncette(**{"repository_factory" if key == "url" else key: of for key, of in shop.options.items()})
+
+    @app.dynamic_task(interval=datetime.timedelta(hours=1))
+    async def work(context: Context) -> None: ...
+
+    return app, work

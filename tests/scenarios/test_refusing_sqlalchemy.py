@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,11 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from pyncette import Context, Pyncette, Task
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
-from tests.helpers.shops import KINDS, Shop, shop_of
-
-HOUR = datetime.timedelta(hours=1)
+from tests.helpers.shops import KINDS, Shop, hourly, shop_of
 
 OWN_CONNECTION = {
     "postgres": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
@@ -38,20 +34,10 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     await shop.drop()
 
 
-def program(shop: Shop) -> tuple[Pyncette, Task]:
-    options = {"repository_factory" if key == "url" else key: of for key, of in shop.options.items()}
-    app = Pyncette(**options)
-
-    @app.dynamic_task(interval=HOUR)
-    async def work(context: Context) -> None: ...
-
-    return app, work
-
-
 @pytest.mark.anyio
 async def test_a_statement_that_has_failed_before(shop: Shop) -> None:
     """Only PostgreSQL ends the transaction with it."""
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.session() as session:
         with pytest.raises(DBAPIError):
             await session.execute(text("SELECT * FROM no_such_table"))
@@ -73,7 +59,7 @@ async def test_a_session_that_waits_to_be_rolled_back(shop: Shop) -> None:
         id: Mapped[str] = mapped_column(primary_key=True)
         paid: Mapped[int]
 
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.session() as session:
         session.add(Order(id="secret", paid=0))
         await session.flush()
@@ -94,7 +80,7 @@ async def test_a_connection_that_was_lost(shop: Shop) -> None:
     if shop.kind not in OWN_CONNECTION:
         pytest.skip("a file has no connection that could be lost")
     whose, end = OWN_CONNECTION[shop.kind]
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
         number = (await connection.execute(text(whose))).scalar()
         async with engine.connect() as other:

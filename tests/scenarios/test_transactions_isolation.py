@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pyncette import Context, Pyncette, Task
+from pyncette import Task
 from pyncette._leases import access
 from pyncette.errors import RepositoryException
 from pyncette.mysql.connection import Rows
 from pyncette.mysql.transaction import Borrowed
-from tests.helpers.shops import KINDS, Shop, shop_of
+from tests.helpers.shops import KINDS, Shop, hourly, shop_of
 
 HOUR = datetime.timedelta(hours=1)
 ON_MYSQL = pytest.mark.parametrize("shop", ["mysql", "mariadb"], indirect=True)
@@ -39,22 +39,13 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     await shop.drop()
 
 
-def program(shop: Shop) -> tuple[Pyncette, Task]:
-    app = Pyncette(**{"repository_factory" if key == "url" else key: of for key, of in shop.options.items()})
-
-    @app.dynamic_task(interval=HOUR)
-    async def work(context: Context) -> None: ...
-
-    return app, work
-
-
 @pytest.mark.anyio
 @ISOLATION
 @ON_MYSQL
 async def test_what_another_transaction_has_locked(shop: Shop, isolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call says so, and leaves a transaction that can be used: also where statements that read wait for locks."""
     monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.engine(isolation_level=isolation) as engine:
         await context.schedule_tasks(work, [(name, {}) for name in "abc"])
         async with engine.connect() as one, engine.connect() as other:
@@ -87,7 +78,7 @@ async def test_one_that_is_locked_among_many(shop: Shop, monkeypatch: pytest.Mon
             raise
 
     monkeypatch.setattr(Borrowed, "run", run)
-    app, work = program(shop)
+    app, work = hourly(shop)
     names = [f"{number:03}" for number in range(500)]
     async with app.create() as context, shop.engine() as engine:
         await context.schedule_tasks(work, [(name, {}) for name in names])
@@ -101,7 +92,7 @@ async def test_one_that_is_locked_among_many(shop: Shop, monkeypatch: pytest.Mon
 @pytest.mark.anyio
 @ON_MYSQL
 async def test_a_session_with_a_time_zone_of_its_own(shop: Shop) -> None:
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
         await connection.execute(text("SET time_zone = '+05:00'"))
         await context.schedule_task(work, "here", transaction=connection)
@@ -112,7 +103,7 @@ async def test_a_session_with_a_time_zone_of_its_own(shop: Shop) -> None:
 @pytest.mark.anyio
 @ON_MYSQL
 async def test_a_connection_that_converts_in_its_own_way(shop: Shop) -> None:
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.connect(conv={}) as connection:
         with pytest.raises(ValueError, match="open it without conv="):
             await context.schedule_task(work, "refused", transaction=connection)
@@ -121,7 +112,7 @@ async def test_a_connection_that_converts_in_its_own_way(shop: Shop) -> None:
 @pytest.mark.anyio
 @ON_MYSQL
 async def test_a_transaction_that_is_read_only(shop: Shop) -> None:
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
         await connection.execute(text("SET SESSION TRANSACTION READ ONLY"))
         with pytest.raises(RepositoryException, match="is read-only: begin it without READ ONLY"):
@@ -131,7 +122,7 @@ async def test_a_transaction_that_is_read_only(shop: Shop) -> None:
 @pytest.mark.anyio
 async def test_cancelled_calls_leave_the_transaction(shop: Shop) -> None:
     """Whatever the statement they are cancelled at, those of SQLAlchemy included."""
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
         for statement in range(8):
             order = f"order {statement}"
@@ -162,7 +153,7 @@ async def _cancelled_at(
 @pytest.mark.anyio
 async def test_several_calls_at_once(shop: Shop) -> None:
     """A connection serves one. The others are refused without a trace, and it can be used."""
-    app, work = program(shop)
+    app, work = hourly(shop)
     refused: list[str] = []
     async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
 
@@ -184,7 +175,7 @@ async def test_several_calls_at_once(shop: Shop) -> None:
 @pytest.mark.anyio
 async def test_a_savepoint_before_the_first_write(shop: Shop) -> None:
     """What is done in it is undone with the transaction; on SQLite, where ``BEGIN`` is emitted as SQLAlchemy says."""
-    app, work = program(shop)
+    app, work = hourly(shop)
     async with app.create() as context, shop.engine() as engine:
         if shop.kind == "sqlite":
             event.listen(engine.sync_engine, "connect", _begin_nothing)

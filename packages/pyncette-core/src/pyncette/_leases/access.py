@@ -150,7 +150,7 @@ async def driver_connection(transaction: Any) -> Any:
 
 
 async def _begin(connection: Any, failure: type[Exception]) -> None:
-    """SQLAlchemy begins a transaction, the driver may not before the first statement: there is one here.
+    """Make sure that the driver has begun a transaction. SQLAlchemy has, but some drivers wait for the first statement.
 
     If that fails on a connection that remains, the storage says better what is wrong with the transaction.
     """
