@@ -175,8 +175,9 @@ class Repository(ABC):
 
         Waits for no lock of another transaction, but for one that inserts the same key, for a second at most. Locks
         are taken in the order of the keys: of a batch, no change is made behind one that is busy, and those are busy as
-        well. So callers never hold one record while waiting for an earlier one, and the caller's transaction is not
-        chosen as the victim of a deadlock with the store's own writes.
+        well; where a change is a conflict, its record is locked too. So callers never hold one record while waiting for
+        an earlier one, and the caller's transaction is not chosen as the victim of a deadlock with the store's own
+        writes.
 
         :param connection: of the driver, without what others have put around it.
         :raises TypeError: it is of another kind; the message names the kinds that are right.

@@ -155,9 +155,8 @@ def batches(changes: Sequence[Change], max_packet: int) -> Iterator[Batch]:
         yield batch
 
 
-def _key(numbered: tuple[int, Change]) -> tuple[str, str]:
-    ref = numbered[1].ref
-    return ref.queue, ref.key
+def _key(numbered: tuple[int, Change]) -> str:
+    return numbered[1].ref.key
 
 
 def _row(position: int, change: Change) -> _Row:

@@ -34,6 +34,7 @@ class MySQLRepository(Repository):
     """
 
     keeps_runs = True
+    _in_order = False  # whether all that is behind what is busy counts as busy
 
     def __init__(self, database: Server, statements: Statements, settings: Settings) -> None:
         self._database = database
@@ -56,7 +57,11 @@ class MySQLRepository(Repository):
             raise RecordRefusedException("MySQL stores valid Unicode text only, no lone surrogates.") from error
         swaps = [Swap.CONFLICT if change.new is None else Swap.APPLIED for change in changes]
         for batch, script in zip(planned, scripts, strict=True):
-            for position, outcome in await self._swap(changes, batch, script):
+            if self._in_order and Swap.BUSY in swaps:
+                outcomes = [(position, Swap.BUSY) for position in batch.positions]
+            else:
+                outcomes = await self._swap(changes, batch, script)
+            for position, outcome in outcomes:
                 swaps[position] = outcome
         return swaps
 
@@ -188,9 +193,12 @@ class _InTransaction(MySQLRepository):
     At SERIALIZABLE, statements that read lock as well, and wait for others.
     """
 
+    _in_order = True
+
     def __init__(self, database: Server, statements: Statements, settings: Settings, outer: MySQLRepository) -> None:
         super().__init__(database, statements, settings)
         self._outer = outer
+        self._held: set[Ref] = set()  # what it has locked, at least
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         """Locks what is there, up to the first that another transaction has locked: then the answer is what the
@@ -208,9 +216,15 @@ class _InTransaction(MySQLRepository):
         return [found.get(ref) for ref in refs]
 
     async def _locked(self, refs: Sequence[Ref]) -> dict[Ref, Record]:
+        """Lock what is there, in this order, up to the first that another transaction has locked.
+
+        :raises RepositoryException: there is one. The locks before it stay, whatever is rolled back to a savepoint.
+        """
         if not refs:
             return {}
-        return {one.ref: one for one in await self._records(self._statements.read(refs, lock=True))}
+        found = {one.ref: one for one in await self._records(self._statements.read(refs, lock=True))}
+        self._held |= found.keys()
+        return found
 
     async def _seen(self, refs: Sequence[Ref], committed: list[Record | None]) -> list[Record | None]:
         """What is committed where the transaction can't see without waiting."""
@@ -220,23 +234,21 @@ class _InTransaction(MySQLRepository):
             _see_that_it_is_locked(error)
             return committed
 
-    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """An insert that waits for another transaction is busy after a second; any other change that is not applied is
-        busy as well, as the snapshot does not show what it was."""
-        swaps = await super().swap(changes)
-        return [
-            Swap.BUSY if swap is Swap.CONFLICT and change.old is not None else swap
-            for swap, change in zip(swaps, changes, strict=True)
-        ]
-
     def _script(self, batch: Batch) -> str:
         return self._statements.swap_within(batch)
 
     async def _swap(self, changes: Sequence[Change], batch: Batch, script: str) -> list[tuple[int, Swap]]:
+        """Locks first, in the order of the keys, what is to be changed, and what it conflicts with as well, which would
+        otherwise have to be locked after what is behind it."""
+        read = {position: changes[position].ref for position in batch.positions if changes[position].old is not None}
         try:
-            return outcomes_in(await self._database.run(script))
+            await self._locked([ref for ref in read.values() if ref not in self._held])
+            outcomes = outcomes_in(await self._database.run(script))
         except RepositoryException as error:
             _see_that_it_is_locked(error)
+        else:
+            # It is locked by nobody else. The snapshot may show what it was when others changed it.
+            return [(n, Swap.CONFLICT if outcome is Swap.BUSY and n in read else outcome) for n, outcome in outcomes]
         positions, middle = batch.positions, len(batch.positions) // 2
         if await self._are_there(changes, batch):
             return [(position, Swap.CONFLICT) for position in positions]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -72,9 +72,7 @@ class PostgresRepository(Repository):
         self._places.stored(changes)
         keys = [change.either.key for change in changes]
         in_order = [changes[place] for place in sorted(range(len(keys)), key=keys.__getitem__)]
-        found: dict[str, Swap] = {}
-        for batch in list(batches(in_order)):
-            found |= await self._swap(batch)
+        found = await self._in_turn(list(batches(in_order)))
         return [found.get(key, Swap.CONFLICT) for key in keys]
 
     async def _swap(self, batch: Sequence[Change]) -> dict[str, Swap]:
@@ -91,11 +89,14 @@ class PostgresRepository(Repository):
                 return {batch[0].either.key: Swap.BUSY}
             # The server undid all of it for the sake of one: find that, and let the others proceed.
             middle = len(batch) // 2
-            return await self._both(batch[:middle], batch[middle:])
+            return await self._in_turn([batch[:middle], batch[middle:]])
         return {key: Swap.APPLIED if applied else Swap.BUSY for key, applied in rows}
 
-    async def _both(self, first: Sequence[Change], second: Sequence[Change]) -> dict[str, Swap]:
-        return await self._swap(first) | await self._swap(second)
+    async def _in_turn(self, parts: Iterable[Sequence[Change]]) -> dict[str, Swap]:
+        found: dict[str, Swap] = {}
+        for batch in parts:
+            found |= await self._swap(batch)
+        return found
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
@@ -191,11 +192,14 @@ class PostgresRepository(Repository):
 class _InTransaction(PostgresRepository):
     """Writes on a connection of the caller, and nothing behind what is busy."""
 
-    async def _both(self, first: Sequence[Change], second: Sequence[Change]) -> dict[str, Swap]:
-        swaps = await self._swap(first)
-        if Swap.BUSY in swaps.values():
-            return swaps | dict.fromkeys((change.either.key for change in second), Swap.BUSY)
-        return swaps | await self._swap(second)
+    async def _in_turn(self, parts: Iterable[Sequence[Change]]) -> dict[str, Swap]:
+        found: dict[str, Swap] = {}
+        for batch in parts:
+            if Swap.BUSY in found.values():
+                found |= dict.fromkeys((change.either.key for change in batch), Swap.BUSY)
+            else:
+                found |= await self._swap(batch)
+        return found
 
 
 @asyncio_only

@@ -22,15 +22,7 @@ WITH given AS MATERIALIZED (
     )
 ),
 held AS MATERIALIZED (
-    SELECT g.*, r.row
-    FROM given AS g
-    CROSS JOIN LATERAL (
-        SELECT t.ctid AS row
-        FROM {table} AS t
-        WHERE t.queue = g.queue AND t.key = g.key AND t.revision = g.old
-        FOR UPDATE SKIP LOCKED
-    ) AS r
-    WHERE g.old IS NOT NULL
+    {held}
 ),
 busy AS (
     SELECT g.key
@@ -61,7 +53,7 @@ inserted AS (
     FROM given
     WHERE old IS NULL
     ORDER BY place
-    ON CONFLICT DO NOTHING
+    ON CONFLICT {conflicting}
     RETURNING key
 ){logged}
 SELECT key, true AS applied FROM updated
@@ -71,6 +63,37 @@ UNION ALL
 SELECT key, true FROM inserted
 UNION ALL
 SELECT key, false FROM busy
+
+-- name: hold_what_is_free
+SELECT g.*, r.row
+FROM given AS g
+CROSS JOIN LATERAL (
+    SELECT t.ctid AS row
+    FROM {table} AS t
+    WHERE t.queue = g.queue AND t.key = g.key AND t.revision = g.old
+    FOR UPDATE SKIP LOCKED
+) AS r
+WHERE g.old IS NOT NULL
+
+-- name: pass_by
+DO NOTHING
+
+-- In a transaction of a caller, the locks stay: fails on the first row that another transaction has locked, and locks
+-- what a change conflicts with as well, which would otherwise have to be locked after what is behind it.
+-- name: hold_in_order
+SELECT g.*, r.row
+FROM given AS g
+CROSS JOIN LATERAL (
+    SELECT t.ctid AS row, t.revision AS found
+    FROM {table} AS t
+    WHERE t.queue = g.queue AND t.key = g.key
+    FOR UPDATE NOWAIT
+) AS r
+WHERE g.old IS NOT NULL AND r.found = g.old
+
+-- Locks the row without changing it.
+-- name: hold_too
+(queue, key) DO UPDATE SET attempt = excluded.attempt WHERE false
 
 -- name: logged
 -- A part of `swap` where a change carries a line for the log of runs: appended if, and only if, the change is applied.

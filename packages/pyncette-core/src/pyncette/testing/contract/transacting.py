@@ -191,6 +191,59 @@ class TransactionContract(ContractBase):
             await other.execute("COMMIT")
         assert await stored(repository, [first, second, new]) == [None, None, new]
 
+    async def test_nothing_behind_what_is_busy_is_locked(
+        self, repository: Repository, caller: Caller | None, caller_factory: CallerFactory | None
+    ) -> None:
+        """A batch whose first change is busy locks nothing, however large it is."""
+        if caller is None or caller_factory is None or self.capabilities.one_writer:
+            return
+        first, *rest = records = numbered(600)
+        await insert(repository, records)
+        async with caller_factory() as other:
+            await caller.execute("BEGIN")
+            bound = await repository.within(caller.connection)
+            assert await bound.swap([Change(first, None)]) == [APPLIED]
+            await other.execute("BEGIN")
+            theirs = await repository.within(other.connection)
+            assert set(await theirs.swap([Change(one, None) for one in records])) == {BUSY}
+            assert set(await bound.swap([Change(one, None) for one in rest])) == {APPLIED}
+            await caller.execute("COMMIT")
+            await other.execute("ROLLBACK")
+        assert await all_of(repository, TASK) == []
+
+    @pytest.mark.parametrize("inserted", [False, True], ids=["changed", "inserted"])
+    async def test_a_transaction_locks_what_it_conflicts_with(
+        self,
+        repository: Repository,
+        caller: Caller | None,
+        caller_factory: CallerFactory | None,
+        inserted: bool,
+    ) -> None:
+        """Behind a change that is a conflict, a batch locks nothing, or the record of the conflict as well: the next
+        attempt never waits for an earlier record while it holds a later one."""
+        if caller is None or caller_factory is None or self.capabilities.one_writer:
+            return
+        first, second = numbered(2)
+        await insert(repository, [second] if inserted else [first, second])
+        async with caller_factory() as other:
+            await caller.execute("BEGIN")
+            bound = await repository.within(caller.connection)
+            there = first if inserted else changed(first)
+            assert await repository.swap([Change(None if inserted else first, there)]) == [APPLIED]
+            mine = Change(None, changed(first)) if inserted else Change(first, None)
+            refused, behind = await bound.swap([mine, Change(second, None)])
+            assert refused in (CONFLICT, BUSY)
+            await other.execute("BEGIN")
+            theirs = await repository.within(other.connection)
+            if behind is APPLIED:
+                assert await theirs.swap([Change(there, None)]) == [BUSY]
+                assert await bound.swap([Change(there, None)]) == [APPLIED]
+            else:
+                assert behind is BUSY
+                assert await theirs.swap([Change(second, None)]) == [APPLIED]
+            await caller.execute("COMMIT")
+            await other.execute("ROLLBACK")
+
     async def test_a_refused_record_ends_no_transaction(self, repository: Repository, caller: Caller | None) -> None:
         """A record that the store can't take is refused as elsewhere, and the transaction continues."""
         if caller is None:
