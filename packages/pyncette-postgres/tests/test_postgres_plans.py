@@ -59,6 +59,7 @@ def calls(repository: Repository) -> dict[str, tuple[Callable[[], Awaitable[Any]
             Change(None, replace(one, key=fresh())),
         )
     ]
+    gone = [Change(change.new, None) for change in moved if change.old is None]
     return {
         "read": (lambda: repository.read([one.ref for one in records]), {"key"}, 100),
         "scan_ready": (lambda: repository.scan_ready(DYNAMIC[3], limit=100), {"ready"}, 100),
@@ -76,6 +77,7 @@ def calls(repository: Repository) -> dict[str, tuple[Callable[[], Awaitable[Any]
             210,
         ),
         "swap": (lambda: repository.swap(moved), {"key", "by place"}, 200),
+        "delete": (lambda: repository.swap(gone), {"key", "by place"}, 200),
         "scan": (lambda: repository.scan(DYNAMIC[3], after="task3:3", limit=100), {"key"}, 100),
         "look": (lambda: repository.look([*STATIC, *DYNAMIC], [records[0].ref]), {"ready", "static", "key"}, 22),
         "look after now": (

@@ -47,6 +47,15 @@ def swap_columns(changes: Sequence[Change]) -> Columns:
     return tuple(map(list, zip(*map(_row, changes), strict=True)))
 
 
+def delete_columns(changes: Sequence[Change]) -> Columns | None:
+    """What ``delete`` takes: queue, key and revision of ``old``; None unless all changes are deletions that append no
+    line to the log."""
+    if any(change.new is not None or change.run is not None for change in changes):
+        return None
+    gone = [change.either for change in changes]
+    return [one.queue for one in gone], [one.key for one in gone], [one.revision for one in gone]
+
+
 def batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
     """Cut a batch into parts that one statement can take.
 

@@ -28,7 +28,17 @@ from pyncette.record import (
 )
 from pyncette.repository import Remembered, Repository
 
-from .codec import MOST_ROWS, batches, by_queue, claim_columns, dynamic_and_static, read_columns, record, swap_columns
+from .codec import (
+    MOST_ROWS,
+    batches,
+    by_queue,
+    claim_columns,
+    delete_columns,
+    dynamic_and_static,
+    read_columns,
+    record,
+    swap_columns,
+)
 from .connection import Server, connected
 from .diagnosis import diagnose
 from .places import Places
@@ -77,11 +87,7 @@ class PostgresRepository(Repository):
 
     async def _swap(self, batch: Sequence[Change]) -> dict[str, Swap]:
         try:
-            lines = run_columns(batch)
-            if lines is None:
-                rows = await self._database.fetch(self._queries.swap, *swap_columns(batch))
-            else:
-                rows = await self._database.fetch(self._queries.swap_logged, *swap_columns(batch), *lines)
+            rows = await self._database.fetch(*self._changing(batch))
         except RepositoryException as error:
             if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
                 raise
@@ -91,6 +97,16 @@ class PostgresRepository(Repository):
             middle = len(batch) // 2
             return await self._in_turn([batch[:middle], batch[middle:]])
         return {key: Swap.APPLIED if applied else Swap.BUSY for key, applied in rows}
+
+    def _changing(self, batch: Sequence[Change]) -> tuple[Any, ...]:
+        """The statement for a batch, and its arguments."""
+        gone = delete_columns(batch)
+        if gone is not None:
+            return self._queries.delete, *gone
+        lines = run_columns(batch)
+        if lines is None:
+            return self._queries.swap, *swap_columns(batch)
+        return self._queries.swap_logged, *swap_columns(batch), *lines
 
     async def _in_turn(self, parts: Iterable[Sequence[Change]]) -> dict[str, Swap]:
         found: dict[str, Swap] = {}
@@ -180,7 +196,7 @@ class PostgresRepository(Repository):
         """Takes a connection of asyncpg, or of psycopg 3, used in a thread. Above READ COMMITTED, the transaction
         fails if others have changed since its beginning what it changes."""
         borrowed = await borrow(connection, self._database, self._queries.identity, self._settings.table.sql)
-        return _InTransaction(borrowed, self._queries.within(), self._settings)
+        return _InTransaction(borrowed, Queries.of(self._settings.table, within=True), self._settings)
 
     async def clock(self) -> int:
         """The server's time."""

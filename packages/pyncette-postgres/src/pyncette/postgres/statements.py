@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from functools import cache
 
 from pyncette.resources import load_statements
 
@@ -14,15 +15,14 @@ from .settings import Table
 class Queries:
     """The statements for one table.
 
-    :ivar swap_logged: ``swap`` that appends lines to the log of runs.
-    :ivar swap_within: ``swap`` for a transaction of a caller.
+    :ivar swap: any changes; ``swap_logged`` appends lines to the log of runs.
+    :ivar delete: nothing but deletions, without lines for the log.
     """
 
     read: str
     swap: str
     swap_logged: str
-    swap_within: str
-    swap_within_logged: str
+    delete: str
     claim: str
     scan: str
     scan_ready: str
@@ -35,22 +35,19 @@ class Queries:
     runs_of_queues: str
     prune_runs: str
 
-    def within(self) -> Queries:
-        """Those for a transaction of a caller, which locks in the order of the keys and waits for nobody."""
-        return replace(self, swap=self.swap_within, swap_logged=self.swap_within_logged)
-
     @classmethod
-    def of(cls, table: Table) -> Queries:
+    @cache
+    def of(cls, table: Table, *, within: bool = False) -> Queries:
+        """
+        :param within: for a transaction of a caller, which locks in the order of the keys and waits for nobody.
+        """
         texts = dict(load_statements(__package__))
-        swap, logged = texts["swap"], texts["logged"]
-        passing = {"{held}": texts["hold_what_is_free"], "{conflicting}": texts["pass_by"]}
-        in_order = {"{held}": texts["hold_in_order"], "{conflicting}": texts["hold_too"]}
-        texts["swap"] = _replaced(swap, passing | {"{logged}": ""})
-        texts["swap_logged"] = _replaced(swap, passing | {"{logged}": logged})
-        texts["swap_within"] = _replaced(swap, in_order | {"{logged}": ""})
-        texts["swap_within_logged"] = _replaced(swap, in_order | {"{logged}": logged})
+        held, conflicting = ("hold_in_order", "hold_too") if within else ("hold_what_is_free", "pass_by")
+        parts = {"{held}": texts[held], "{busy}": texts["busy"], "{conflicting}": texts[conflicting]}
         names = {"{table}": table.sql, "{runs}": table.runs.sql}
-        return cls(**{field.name: _replaced(texts[field.name], names) for field in fields(cls)})
+        texts["swap_logged"] = texts["swap"].replace("{logged}", texts["logged"])
+        texts["swap"] = texts["swap"].replace("{logged}", "")
+        return cls(**{field.name: _replaced(texts[field.name], parts | names) for field in fields(cls)})
 
 
 def _replaced(text: str, names: Mapping[str, str]) -> str:
