@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from pyncette.errors import RepositoryException, RepositoryUnavailableException
-from tests.helpers.shops import KINDS, Shop, hourly, shop_of
+from tests.helpers.shops import Shop, hourly
 
 OWN_CONNECTION = {
     "postgres": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
     "mysql": ("SELECT CONNECTION_ID()", "KILL {}"),
     "mariadb": ("SELECT CONNECTION_ID()", "KILL {}"),
 }
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """The drivers' event loop."""
-    return "asyncio"
-
-
-@pytest.fixture(params=KINDS)
-async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = shop_of(request.param, request, tmp_path)
-    await shop.create()
-    yield shop
-    await shop.drop()
 
 
 @pytest.mark.anyio

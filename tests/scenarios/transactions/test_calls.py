@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pyncette import Context, Pyncette, PyncetteContext, Retry, Task
 from pyncette._leases import access
 from pyncette.errors import RepositoryException, TaskExistsException, TaskNotFoundException, TooManyRunsException
 from pyncette.memory import MemoryRepository
-from tests.helpers.shops import KINDS, Shop, shop_of
+from tests.helpers.shops import Shop
 
 HOUR = datetime.timedelta(hours=1)
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -28,18 +28,8 @@ POLL = datetime.timedelta(seconds=0.5)
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """The drivers' event loop."""
-    return "asyncio"
-
-
-@pytest.fixture(params=KINDS)
-async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
-    isolation = "READ COMMITTED" if request.param in ("mysql", "mariadb") else None
-    shop = shop_of(request.param, request, tmp_path, isolation)
-    await shop.create()
-    yield shop
-    await shop.drop()
+def isolation_on_mysql() -> str:
+    return "READ COMMITTED"
 
 
 class Program:

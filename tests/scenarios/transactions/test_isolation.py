@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,25 +16,11 @@ from pyncette._leases import access
 from pyncette.errors import RepositoryException
 from pyncette.mysql.connection import Rows
 from pyncette.mysql.transaction import Borrowed
-from tests.helpers.shops import KINDS, Shop, hourly, shop_of
+from tests.helpers.shops import Shop, hourly
 
 HOUR = datetime.timedelta(hours=1)
 ON_MYSQL = pytest.mark.parametrize("shop", ["mysql", "mariadb"], indirect=True)
 ISOLATION = pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """The drivers' event loop."""
-    return "asyncio"
-
-
-@pytest.fixture(params=KINDS)
-async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = shop_of(request.param, request, tmp_path)
-    await shop.create()
-    yield shop
-    await shop.drop()
 
 
 @pytest.mark.anyio
