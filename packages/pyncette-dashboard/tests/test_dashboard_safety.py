@@ -180,9 +180,18 @@ async def test_cookies(opened: Open) -> None:
         cookie = browser.last.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
+        assert "secure" not in cookie, "a browser would not send it back over plain HTTP"
         forged = browser.client.cookies["pyncette_dashboard"].replace(".", "x.", 1)
         await (other := site.browser(cookies={"pyncette_dashboard": forged})).get("/")
         assert "set-cookie" in other.last.headers, "what is not signed by us is no session"
+
+
+@pytest.mark.parametrize("scheme, secure", [("https", True), ("https,http", True), ("http", False), ("", False)])
+async def test_cookies_behind_a_proxy(opened: Open, scheme: str, secure: bool) -> None:
+    """They are kept from plain HTTP where the proxy says that the browser's connection is encrypted."""
+    async with opened(running=False) as site:
+        answer = await site.browser().client.get("/", headers={"X-Forwarded-Proto": scheme})
+        assert ("secure" in answer.headers["set-cookie"].lower().split("; ")) is secure
 
 
 class Scripts(HTMLParser):

@@ -96,8 +96,7 @@ class Guard:
         except (ValueError, PyncetteException) as e:
             response = page.render("refused.html", 400, title="That can't be done", message=str(e))
         if session.changed or COOKIE not in request.cookies:
-            secure = request.url.scheme == "https"
-            self.signer.keep(session, response, path=page.base, secure=secure)
+            self.signer.keep(session, response, path=page.base, secure=_over_tls(request))
         return response
 
     async def _handled(self, page: Page, handler: Handler, needed: Role) -> Response:
@@ -149,6 +148,12 @@ class Guard:
             if known is not None:
                 return known
         return await self.access.visitor(request)
+
+
+def _over_tls(request: Request) -> bool:
+    """Whether the browser's connection is encrypted, here or at a proxy. Who claims it without reason only keeps their
+    own cookie from being sent."""
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "").partition(",")[0] == "https"
 
 
 def _zone(request: Request) -> zoneinfo.ZoneInfo:
