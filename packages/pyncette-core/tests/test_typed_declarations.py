@@ -47,7 +47,10 @@ def no_type(context: Context, user_id) -> None: ...  # type: ignore[no-untyped-d
 def no_type_beside(context: Context, user_id: int, more) -> None: ...  # type: ignore[no-untyped-def]  # as well
 def not_json(context: Context, session: Session) -> None: ...
 def not_json_inside(context: Context, sessions: list[Session]) -> None: ...
+def no_context(user_id: int) -> None: ...
+def no_context_but_a_list(names: list[str], user_id: int) -> None: ...
 def context_last(user_id: int, context: Context) -> None: ...
+def two_contexts(context: Context, other: Context) -> None: ...
 def for_checkers(context: Context, total: Decimal) -> None: ...
 def wrong_default(context: Context, user_id: int = "5") -> None: ...  # type: ignore[assignment]  # the mistake under test
 def none_by_default(context: Context, user_id: int = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
@@ -64,7 +67,13 @@ MISTAKES: list[tuple[Callable[..., Any], str]] = [
     (no_type_beside, "The argument 'more' of the task 'no_type_beside' has no type: write more: int"),
     (not_json, "The argument 'session' .* can't be stored as JSON: .*Session.* write session: … = from_fixture()"),
     (not_json, r"Unable to generate .*Session'>\. If it is a fixture"),  # not what to do in a class of pydantic's
-    (context_last, "The context comes first and alone, but the task 'context_last' has another parameter, 'context'"),
+    (
+        no_context,
+        r"task 'no_context' is user_id: int: write def …\(context: Context, user_id: int\)",
+    ),
+    (no_context_but_a_list, r"the first parameter of the task 'no_context_but_a_list' is names: "),
+    (context_last, "takes its context first, but the first parameter of the task 'context_last' is user_id"),
+    (two_contexts, "The context comes first and alone, but the task 'two_contexts' has another parameter, 'other'"),
     (not_json_inside, "The argument 'sessions' .* can't be stored as JSON: .*Session"),
     (for_checkers, "The type of the argument 'total' .* can't be found .*'Decimal'.* not within 'if TYPE_CHECKING:'"),
     (wrong_default, "The default of the argument 'user_id' .* it should be a valid integer, not str"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from pyncette._validation.checks import check_function, signature_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _OF_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _NOTHING = inspect.Parameter.empty
+_PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, datetime.date, datetime.datetime, datetime.timedelta)
 
 
 def read_arguments(task: str, function: Callable[..., Any]) -> Arguments | None:
@@ -29,6 +31,8 @@ def read_arguments(task: str, function: Callable[..., Any]) -> Arguments | None:
     :raises TypeError: it can't be called with a context, or an argument can't be passed or stored.
     """
     parameters = _parameters(function)
+    if parameters:
+        _check_context(task, function, parameters[0])
     if not parameters or parameters[0].kind not in _BY_POSITION or not any(map(_is_argument, parameters[1:])):
         check_function("task", function, "context")
         return None
@@ -54,6 +58,22 @@ def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
         return [each for each in signature_of(function).parameters.values() if each.name not in given]
     except (TypeError, ValueError):  # some builtins have none; what is not a function is reported later
         return ()
+
+
+def _check_context(task: str, function: Callable[..., Any], first: inspect.Parameter) -> None:
+    """Say so if the first parameter was meant as an argument: the function would be called with the context for it."""
+    if first.annotation is _NOTHING:
+        return
+    try:
+        annotation = _annotations(task, function, [first])[first.name]
+    except Exception:  # noqa: BLE001 - Context may be known to type checkers alone
+        return
+    if (get_origin(annotation) or annotation) in _PLAIN:
+        argument = first.replace(annotation=annotation)
+        raise TypeError(
+            f"A task function takes its context first, but the first parameter of the task {task!r} is {argument}: "
+            f"write def …(context: Context, {argument})."
+        )
 
 
 def _is_argument(parameter: inspect.Parameter) -> bool:
