@@ -213,6 +213,42 @@ async def test_who_is_busy_asks_for_what_others_store_all_the_same(scene: Scene)
     assert max(lags) <= SECOND
 
 
+async def test_who_stores_something_itself_asks_for_what_others_store_no_later(scene: Scene) -> None:
+    """A claim of what was known in advance does not put the question off."""
+    worker, other = scene.app(poll_interval=MINUTE), scene.app()
+    own, others = (app.dynamic_task(name="t")(scene.body) for app in (worker, other))
+    async with running(worker) as context, other.create() as elsewhere:
+        await scene.clock.advance(SECOND)
+        start = scene.clock.time
+        await context.schedule_task(own, "known", execute_at=start + 50 * SECOND)
+        await scene.clock.advance(55 * SECOND)
+        assert [name for name, _ in scene.runs] == ["known"]
+        await elsewhere.schedule_task(others, "unknown", execute_at=scene.clock.time)
+        await scene.clock.advance(MINUTE)
+    lags = [at - start for name, at in scene.runs if name == "unknown"]
+    assert len(lags) == 1
+    assert lags[0] <= MINUTE
+
+
+async def test_what_comes_during_a_claim_is_claimed_without_a_question(scene: Scene) -> None:
+    app = scene.app(poll_interval=MINUTE)
+    template = app.dynamic_task(name="task")(scene.body)
+    async with running(app) as context:
+        await scene.clock.advance(SECOND)
+
+        async def joined(call: Call) -> Any:
+            claimed = await call()
+            await context.schedule_task(template, "second", execute_at=scene.clock.time)
+            return claimed
+
+        scene.plan.script("claim", joined)
+        await context.schedule_task(template, "first", execute_at=scene.clock.time + SECOND)
+        scene.plan.calls.clear()
+        await scene.clock.advance(2 * SECOND)
+        assert [name for name, _ in scene.runs] == ["first", "second"]
+        assert (scene.plan.calls["claim"], scene.plan.calls["look"]) == (2, 0)
+
+
 async def test_a_crowd_is_claimed_at_once_by_several_claims(scene: Scene) -> None:
     """No time passes until all of it has been executed."""
     under_way: list[int] = []
