@@ -35,7 +35,7 @@ TESTS = {  # from the fastest to the slowest: the first one that fails ends it
             "test_model.py",
         ],
     ),
-    "writer": ("pyncette/_leases/writer.py", ["test_writer.py", "test_writer_attempts.py"]),
+    "writer": ("pyncette/_leases/writer.py", ["test_writer.py", "test_writer_busy.py", "test_writer_attempts.py"]),
     "held": ("pyncette/_leases/held.py", ["test_held.py", "test_lease_writes.py"]),
     "poller": ("pyncette/_loop/poller.py", ["test_poller_passes.py", "test_poller.py"]),
 }

@@ -92,7 +92,11 @@ async def _harness(repository: MemoryRepository | None = None) -> AsyncIterator[
     harness = Harness(repository)
     async with anyio.create_task_group() as group:
         group.start_soon(harness.writer.run)
-        yield harness
+        try:
+            yield harness
+        except BaseException:
+            harness.writer.stop()
+            raise
         assert harness.writer.stop() == 0
 
 

@@ -104,8 +104,10 @@ async def scene(repository: MemoryRepository | None = None) -> AsyncIterator[Sce
     made = Scene(repository)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(made.writer.run)
-        yield made
-        made.writer.stop()
+        try:
+            yield made
+        finally:
+            made.writer.stop()
 
 
 async def test_attempts_become_rarer_up_to_one_a_second() -> None:

@@ -1,0 +1,166 @@
+"""Group commit: what is sent and waited for, and records that another transaction has locked."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from pyncette._leases import writer as writer_module
+from pyncette._leases.store import Store
+from pyncette._leases.writer import MAX_BUSY_DELAY, Writer
+from pyncette._leases.writes import Awaited
+from pyncette.errors import RecordRefusedException, RepositoryException
+from pyncette.memory import MemoryRepository
+from pyncette.observer import Observers
+from pyncette.record import Change, Record, Ref, Swap
+from pyncette.testing import FaultPlan, FaultyRepository, ManualClock, lose_reply, refuse
+
+
+class Put(Awaited):
+    """Creates the record, or writes it again.
+
+    :ivar asked: what the time was said to be.
+    """
+
+    def __init__(self, key: str = "q:x") -> None:
+        super().__init__(Ref("q", key), None)
+        self.asked: list[int] = []
+
+    def decide(self, now: int) -> Change | None:
+        self.asked.append(now)
+        revision = f"{self.ref.key} {len(self.asked)}"
+        return Change(self.known, Record("q", self.ref.key, 1, 1, None, None, revision, 0, 0, "{}"))
+
+
+class Locked(MemoryRepository):
+    """Another transaction holds some records.
+
+    :ivar asked: how often something was to be stored.
+    """
+
+    def __init__(self, *keys: str) -> None:
+        super().__init__()
+        self.locked = set(keys)
+        self.asked = 0
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        self.asked += 1
+        free = iter(await super().swap([change for change in changes if change.ref.key not in self.locked]))
+        return [Swap.BUSY if change.ref.key in self.locked else next(free) for change in changes]
+
+
+class NotingClock(ManualClock):
+    """
+    :ivar held: for each time that it stood still, whether something might change.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[bool] = []
+
+    @contextmanager
+    def busy(self, *, changes: bool) -> Iterator[None]:
+        self.held.append(changes)
+        with super().busy(changes=changes):
+            yield
+
+
+class Scene:
+    def __init__(self, repository: Locked) -> None:
+        self.repository = repository
+        self.plan = FaultPlan()
+        self.clock = NotingClock()
+        self.stored: list[Record] = []
+        store = Store(FaultyRepository(repository, self.plan), self.clock, Observers(), {})
+        self.writer = Writer(store, self.clock, self.stored.append)
+
+
+@asynccontextmanager
+async def scene(*locked: str) -> AsyncIterator[Scene]:
+    made = Scene(Locked(*locked))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(made.writer.run)
+        try:
+            with anyio.fail_after(20):
+                yield made
+        finally:
+            made.writer.stop()
+
+
+async def test_what_is_sent_is_waited_for_one_by_one() -> None:
+    async with scene() as at:
+        first, second = Put("q:a"), Put("q:b")
+        await at.writer.send([first, second])
+        assert at.writer.pending == 2
+        for write in (first, second):
+            await write.wait()
+        assert [record.key for record in at.stored] == ["q:a", "q:b"]
+
+
+async def test_to_store_is_to_wait_until_it_is_stored() -> None:
+    async with scene() as at:
+        await at.writer.store(Put())
+        assert [record.key for record in at.stored] == ["q:x"]
+        at.plan.script("swap", refuse(lambda record: True))
+        with pytest.raises(RecordRefusedException):
+            await at.writer.store(Put("q:y"))
+
+
+async def test_a_write_is_told_the_time_of_the_apps_clock() -> None:
+    async with scene() as at:
+        write = Put()
+        await at.writer.store(write)
+        assert write.asked == [at.clock.now()]
+
+
+async def test_what_was_stored_although_the_reply_was_lost_is_told_as_well() -> None:
+    async with scene() as at:
+        at.plan.script("swap", lose_reply())
+        write = Put()
+        at.writer.submit(write)
+        await at.clock.advance_to(at.clock.time + datetime.timedelta(seconds=1))
+        await write.wait()
+        [record] = await at.repository.read([write.ref])
+        assert record is not None
+        assert (at.stored, write.known, at.repository.asked) == ([record], record, 1)
+
+
+async def test_the_longest_pause_before_a_locked_record_is_asked_for_again() -> None:
+    """At random between half of it and the whole."""
+    async with scene(*(f"q:{number}" for number in range(20))) as at:
+        began, writes = anyio.current_time(), [Put(f"q:{number}") for number in range(20)]
+        for write in writes:
+            write.busy = 20
+        await at.writer.send(writes)
+        while writes[-1].busy == 20:
+            await anyio.lowlevel.checkpoint()
+        now = anyio.current_time()
+        assert all(write.not_before >= began + MAX_BUSY_DELAY / 2 for write in writes)
+        assert all(write.not_before <= now + MAX_BUSY_DELAY for write in writes)
+        assert len({write.not_before for write in writes}) > 1
+
+
+async def test_without_time_for_locks_a_locked_record_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "LOCK_TIMEOUT", 0.0)
+    async with scene("q:x") as at:
+        with pytest.raises(RepositoryException, match=r"^'q:x' is locked by another transaction\.$"):
+            await at.writer.store(Put())
+        assert at.repository.asked == 1
+
+
+async def test_to_wait_for_a_lock_changes_nothing() -> None:
+    """A clock that is moved by hand stands still, and wakes nobody for it."""
+    async with scene("q:x") as at:
+        write = Put()
+        at.writer.submit(write)
+        while write.busy < 3:  # noqa: ASYNC110 - nothing signals it
+            await anyio.sleep(0.001)
+        at.repository.locked.clear()
+        await write.wait()
+        assert at.clock.held.count(True) == at.repository.asked
+        assert at.clock.held.count(False) > 3
