@@ -35,11 +35,13 @@ TESTS = {  # from the fastest to the slowest: the first one that fails ends it
             "test_model.py",
         ],
     ),
-    "writer": ("pyncette/_leases/writer.py", ["test_writer.py", "test_writer_busy.py", "test_writer_attempts.py"]),
+    "writer": ("pyncette/_leases/writer.py", ["test_writer.py", "test_writer_answers.py", "test_writer_attempts.py"]),
     "held": ("pyncette/_leases/held.py", ["test_held.py", "test_lease_writes.py"]),
     "poller": ("pyncette/_loop/poller.py", ["test_poller_passes.py", "test_poller.py"]),
 }
 CONFTEST = """
+import os
+
 from hypothesis import HealthCheck, Phase, settings
 
 TESTS = {tests}
@@ -47,6 +49,12 @@ TESTS = {tests}
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: TESTS.index(item.path.name))
+
+
+def pytest_exception_interact():
+    # The first failure says enough, and what is torn down after it may hang: pytest-timeout has ended its watch.
+    if "__mutmut_" in os.environ.get("MUTANT_UNDER_TEST", ""):
+        os._exit(1)
 
 
 settings.register_profile(

@@ -1,10 +1,11 @@
-"""Group commit: what is sent and waited for, and records that another transaction has locked."""
+"""Group commit: what is sent and waited for, and what becomes of each answer, locked records included."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -14,11 +15,13 @@ from pyncette._leases import writer as writer_module
 from pyncette._leases.store import Store
 from pyncette._leases.writer import MAX_BUSY_DELAY, Writer
 from pyncette._leases.writes import Awaited
-from pyncette.errors import RecordRefusedException, RepositoryException
+from pyncette.clock import SystemClock
+from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 from pyncette.memory import MemoryRepository
 from pyncette.observer import Observers
 from pyncette.record import Change, Record, Ref, Swap
-from pyncette.testing import FaultPlan, FaultyRepository, ManualClock, lose_reply, refuse
+from pyncette.testing import Call, FaultPlan, FaultyRepository, ManualClock, delay, lose_reply, refuse
+from pyncette.testing.faults import Method
 
 
 class Put(Awaited):
@@ -27,14 +30,32 @@ class Put(Awaited):
     :ivar asked: what the time was said to be.
     """
 
-    def __init__(self, key: str = "q:x") -> None:
-        super().__init__(Ref("q", key), None)
+    def __init__(self, key: str = "q:x", *, fresh: bool = True) -> None:
+        super().__init__(Ref("q", key), None, fresh=fresh)
         self.asked: list[int] = []
 
     def decide(self, now: int) -> Change | None:
         self.asked.append(now)
         revision = f"{self.ref.key} {len(self.asked)}"
         return Change(self.known, Record("q", self.ref.key, 1, 1, None, None, revision, 0, 0, "{}"))
+
+
+class Delete(Put):
+    def decide(self, now: int) -> Change | None:
+        self.asked.append(now)
+        return None if self.known is None else Change(self.known, None)
+
+
+class Stopping(Put):
+    """Stops the writer while its batch is decided."""
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__("q:a")
+        self._writer = writer
+
+    def decide(self, now: int) -> Change | None:
+        self._writer.stop()
+        return super().decide(now)
 
 
 class Locked(MemoryRepository):
@@ -77,7 +98,11 @@ class Scene:
         self.clock = NotingClock()
         self.stored: list[Record] = []
         store = Store(FaultyRepository(repository, self.plan), self.clock, Observers(), {})
-        self.writer = Writer(store, self.clock, self.stored.append)
+        self.recoveries = 0
+        self.writer = Writer(store, self.clock, self.stored.append, self._recovered)
+
+    def _recovered(self) -> None:
+        self.recoveries += 1
 
 
 @asynccontextmanager
@@ -118,12 +143,54 @@ async def test_a_write_is_told_the_time_of_the_apps_clock() -> None:
         assert write.asked == [at.clock.now()]
 
 
+async def test_what_finds_nothing_to_store_is_done() -> None:
+    async with scene() as at:
+        nothing, something = Delete("q:a", fresh=False), Put("q:b")
+        await at.writer.send([nothing, something])
+        await nothing.wait()
+        await something.wait()
+        assert [record.key for record in at.stored] == ["q:b"]
+        assert (len(nothing.asked), len(something.asked), at.recoveries) == (1, 1, 0)
+
+
+async def test_what_has_ended_meanwhile_is_not_decided() -> None:
+    """Those that follow it are."""
+    async with scene() as at:
+        ended, persistent = Put("q:b"), Put("q:c")
+        persistent.persistent = True
+        await at.writer.send([Stopping(at.writer), ended, persistent])
+        with pytest.raises(RepositoryUnavailableException):
+            await ended.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert (len(ended.asked), len(persistent.asked)) == (0, 1)
+
+
+@pytest.mark.parametrize("method", ["swap", "read"])
+async def test_a_storage_that_answers_too_little_has_failed(method: Method) -> None:
+    """None of the answers is taken for that to another question, and the batch is tried again."""
+
+    async def cut(call: Call) -> Any:
+        return (await call())[:-1]
+
+    async with scene() as at:
+        await at.writer.store(Put("q:b"))
+        at.plan.script(method, cut)
+        writes = [Put(f"q:{key}", fresh=False) for key in "abc"]
+        await at.writer.send(writes)
+        await at.clock.advance(datetime.timedelta(seconds=1))
+        for write in writes:
+            await write.wait()
+        assert (at.recoveries, [write.failures for write in writes]) == (1, [1, 1, 1])
+        assert await at.repository.read([write.ref for write in writes]) == [write.known for write in writes]
+        assert at.plan.calls["swap"] == 2
+
+
 async def test_what_was_stored_although_the_reply_was_lost_is_told_as_well() -> None:
     async with scene() as at:
         at.plan.script("swap", lose_reply())
         write = Put()
         at.writer.submit(write)
-        await at.clock.advance_to(at.clock.time + datetime.timedelta(seconds=1))
+        await at.clock.advance(datetime.timedelta(seconds=1))
         await write.wait()
         [record] = await at.repository.read([write.ref])
         assert record is not None
@@ -164,3 +231,29 @@ async def test_to_wait_for_a_lock_changes_nothing() -> None:
         await write.wait()
         assert at.clock.held.count(True) == at.repository.asked
         assert at.clock.held.count(False) > 3
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+async def test_a_lease_that_ends_cuts_the_attempt_off(caplog: pytest.LogCaptureFixture, under_way: bool) -> None:
+    """Whether the write leaves with it or arrives meanwhile. It is tried again, and the log has the outage."""
+    clock, repository, plan = SystemClock(), MemoryRepository(), FaultPlan()
+    plan.script("swap", delay(before=600))
+    writer = Writer(Store(FaultyRepository(repository, plan), clock, Observers(), {}), clock)
+    patient, urgent = Put("q:a"), Put("q:b")
+    urgent.lease_ends = clock.now() + 1_000_000
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(writer.run)
+        try:
+            writer.submit(patient)
+            if under_way:
+                await anyio.wait_all_tasks_blocked()
+            writer.submit(urgent)
+            with anyio.fail_after(20):
+                for write in (patient, urgent):
+                    await write.wait()
+        finally:
+            writer.stop()
+    assert (patient.failures, urgent.failures) == (1, 0 if under_way else 1)
+    failed, works = (one.getMessage() for one in caplog.records if one.name == "pyncette._leases.store")
+    assert failed.startswith("The storage failed in swap: The storage did not answer within ")
+    assert works.startswith("The storage works again")
