@@ -49,6 +49,40 @@ class PagesNeedTheirLastRecord(MemoryRepository):
         return await super().scan_ready(queue, after=after if known else None, **options)
 
 
+GOES_ON = "test_ready_goes_on_where_a_page_ended"
+
+
+@caught_by(GOES_ON)
+class PagesFollowTheirLastRecord(MemoryRepository):
+    """The next page begins where the record is now, not where it was."""
+
+    async def scan_ready(self, queue: Queue, *, after: tuple[int, str] | None = None, **options: Any) -> list[Record]:
+        last = None if after is None else self._records.get(after[1])
+        place = after if last is None else (last.ready_at, last.key)
+        return await super().scan_ready(queue, after=place, **options)
+
+
+@caught_by(GOES_ON)
+class TiesInTheOrderOfWriting(MemoryRepository):
+    """A record that is written again comes behind the others of its moment."""
+
+    def _written(self, record: Record) -> tuple[int, int]:
+        return record.ready_at, list(self._records).index(record.key)
+
+    def _store(self, stored: Record | None, new: Record) -> None:
+        self._records.pop(new.key, None)
+        super()._store(stored, new)
+
+    async def scan_ready(
+        self, queue: Queue, *, after: tuple[int, str] | None = None, limit: int, **options: Any
+    ) -> list[Record]:
+        found = sorted(await super().scan_ready(queue, limit=10_000, **options), key=self._written)
+        if after is not None:
+            place = self._written(replace(self._records[after[1]], ready_at=after[0]))
+            found = [one for one in found if self._written(one) > place]
+        return found[:limit]
+
+
 @caught_by("test_ready_in_bands")
 class BandsAreOne(MemoryRepository):
     async def scan_ready(self, queue: Queue, *, before: int = HELD, **options: Any) -> list[Record]:
@@ -123,6 +157,26 @@ class LookIncludesAfter(MemoryRepository):
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
         after = options.pop("after", None)
         return await super().look(queues, refs, **options, after=None if after is None else after - 1)
+
+
+PRESENT = "test_the_present_is_a_time_like_any_other"
+
+
+@caught_by(PRESENT)
+class NextReadyIsNeverPast(MemoryRepository):
+    """What has been ready for less than a day is ready now, by its own clock."""
+
+    async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
+        found, now = await super().look(queues, refs, **options), time.time_ns() // 1000
+        recent = found.next_ready is not None and now - 86_400_000_000 < found.next_ready < now
+        return replace(found, next_ready=now) if recent else found
+
+
+@caught_by(PRESENT)
+class LeasesEndByItsOwnClock(MemoryRepository):
+    async def scan_ready(self, queue: Queue, *, limit: int, **options: Any) -> list[Record]:
+        found, now = await super().scan_ready(queue, limit=10_000, **options), time.time_ns() // 1000
+        return [one for one in found if one.locked_until is None or one.locked_until <= now][:limit]
 
 
 @caught_by("test_next_ready_is_the_earliest_of_all", "test_next_ready_of_nothing")

@@ -25,6 +25,13 @@ class QueuesRepeatTheLast(MemoryRepository):
         return sorted(name for name in self._by_key if after is None or name >= after)[:limit]
 
 
+@caught_by("test_queues_go_on_after_one_that_is_gone")
+class QueuesNeedTheirLastOne(MemoryRepository):
+    async def queues(self, *, after: str | None, limit: int) -> list[str]:
+        gone = after is not None and after not in self._by_key
+        return [] if gone else await super().queues(after=after, limit=limit)
+
+
 @caught_by("test_queues_that_are_used_again")
 class QueuesAreRegisteredOnce(MemoryRepository):
     async def queues(self, *, after: str | None, limit: int) -> list[str]:

@@ -37,6 +37,17 @@ class ListContract(ContractBase):
         for page in (1, 4, 100):
             assert sorted(await all_queues(clients[0], page)) == sorted({one.queue for one in records})
 
+    async def test_queues_go_on_after_one_that_is_gone(self, repository: Repository) -> None:
+        """A queue that a page ended with may have become empty since: the next one has those that follow it."""
+        records = [record(f"queue{number}") for number in range(9)]
+        await insert(repository, records)
+        every = await all_queues(repository, 100)
+        assert sorted(every) == [one.queue for one in records]
+        for last in every[2::3]:
+            [gone] = [one for one in records if one.queue == last]
+            assert await repository.swap([Change(gone, None)]) == [APPLIED]
+            assert await repository.queues(after=last, limit=100) == every[every.index(last) + 1 :]
+
     async def test_queues_that_are_used_again(self, repository: Repository) -> None:
         """A queue whose last record was deleted may be listed or not; one that has a record again is."""
         await insert(repository, [record("other")])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pyncette.record import HELD, Band, Change, Queue, Ref
 from pyncette.repository import Repository
 
-from .base import APPLIED, MINUTE, NOW, TASK, ContractBase, fresh, insert, next_ready, record, static
+from .base import APPLIED, MINUTE, NOW, SECOND, TASK, ContractBase, fresh, insert, next_ready, record, static, want
 
 
 class LookContract(ContractBase):
@@ -46,6 +48,26 @@ class LookContract(ContractBase):
         await self.shows_next(repository, None, after=NOW + 20)
         await self.shows_next(repository, NOW + 10, TASK, queue, after=NOW + 1)
         await self.shows_next(repository, NOW + 20, TASK, queue, after=NOW + 10)
+
+    async def test_the_present_is_a_time_like_any_other(self, repository: Repository) -> None:
+        """Near the time of the server and of the machine, too, moments are told as they were written, and the given
+        time alone says what is ready and whether a lease has ended.
+        """
+        present = time.time_ns() // 1000
+        for place, now in enumerate((present - 60 * MINUTE, present, present + 60 * MINUTE)):
+            queue = Queue(f"queue{place}")
+            one, later = record(queue.name, "one", ready_at=now), record(queue.name, "later", ready_at=now + SECOND)
+            await insert(repository, [one, later])
+            await self.shows_next(repository, now, queue)
+            await self.shows_next(repository, now + SECOND, queue, after=now)
+            looked = functools.partial(repository.look, [queue], (), until=now + SECOND, limit=5)
+            await self.shows(looked, {queue.name: [now, now + SECOND]}, of=lambda found: found.moments)
+            claims = want(queue, locked_until=now + SECOND)
+            await self.take(repository, claims, now=now - 1, expect=0)
+            taken = await self.take(repository, claims, now=now, expect=1)
+            assert [each.key for each in taken] == [one.key]
+            await self.take(repository, claims, now=now + SECOND - 1, expect=0)
+            await self.take(repository, claims, now=now + SECOND, expect=2)
 
     async def test_next_ready_follows_every_move(self, repository: Repository) -> None:
         """Moves, leases and deletions change it."""

@@ -182,6 +182,21 @@ class ReadyContract(ContractBase):
         within = functools.partial(repository.scan_ready, TASK, since=NOW + 1, after=_place(whole[:20]), limit=100)
         await self.shows(within, whole[20:])
 
+    async def test_ready_goes_on_where_a_page_ended(self, repository: Repository) -> None:
+        """After the place of the last record, wherever that is now: of what nobody has changed nothing is skipped or
+        repeated.
+        """
+        for number, moves in enumerate((0, MINUTE, -MINUTE, HELD - NOW)):
+            queue = Queue(f"queue{number}")
+            await insert(repository, [record(queue.name, f"{n:02}", ready_at=NOW + n // 6) for n in range(12)])
+            whole = await self.shows(functools.partial(repository.scan_ready, queue, limit=100), 12, of=len)
+            for count in (3, 6, 8):
+                last = whole[count - 1]
+                moved = replace(last, ready_at=last.ready_at + moves, revision=fresh())
+                assert await repository.swap([Change(last, moved)]) == [APPLIED]
+                rest = functools.partial(repository.scan_ready, queue, before=NOW + 2, after=_place([last]), limit=100)
+                await self.shows(rest, whole[count:])
+
     async def test_ready_in_bands(self, repository: Repository) -> None:
         """Held records are found by their reason, in the order of their moments, to the grain."""
         held = {

@@ -15,6 +15,7 @@ from .base import (
     TASK,
     ContractBase,
     all_of,
+    applied,
     assert_same,
     fresh,
     insert,
@@ -110,6 +111,19 @@ class SwapContract(ContractBase):
         await self.shows(lambda: next_ready(repository, [TASK]), NOW + 10)
         assert await repository.swap([Change(replace(seen, revision=moved.revision), None)]) == [APPLIED]
         await self.shows(lambda: next_ready(repository, [TASK]), None)
+
+    async def test_swap_compares_the_whole_revision(self, repository: Repository) -> None:
+        """Of whatever length: one other character at the beginning or the end makes it another revision."""
+        records = [record(name=each, revision=each) for each in ("00000000000000e1", "Zz-_" * 16)]
+        await insert(repository, records)
+        for one in records:
+            for other in (one.revision[:-1] + "2", "1" + one.revision[1:], one.revision[:-1], one.revision + "1"):
+                seen = replace(one, revision=other[:64])
+                if seen != one:
+                    assert await repository.swap([Change(seen, rewritten(one))]) == [CONFLICT]
+                    assert await repository.swap([Change(seen, None)]) == [CONFLICT]
+        assert await stored(repository, records) == records
+        assert applied(await repository.swap([Change(one, rewritten(one)) for one in records]))
 
     async def test_swap_reports_each_change(self, repository: Repository) -> None:
         """The batch is not a transaction: what can be applied is applied, wherever it stands between what can't."""
