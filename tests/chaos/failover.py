@@ -14,6 +14,9 @@ from tests.servers.redis import answers, command
 from tests.servers.redis_groups import is_replicated
 
 TIMEOUT_SECONDS = 40
+NEVER = 600_000
+"""Milliseconds of silence after which a master is taken for dead. One that is only slow, as on a busy machine, must not
+lose its place: what its replica lacks would be lost, and nobody would have written it down as a fault."""
 CAUGHT_UP = "death of a master whose replica has all"
 """What others acknowledge last may not reach their replicas, and nothing is promised then."""
 HANDED_OVER = "a master hands over to its replica"
@@ -53,20 +56,30 @@ class Promotion:
 
 
 class Sentinels:
-    """Redis: sentinels make the replica the master."""
+    """Redis: sentinels make the replica the master when they are told to."""
 
     forms: tuple[str, ...] = (CAUGHT_UP,)
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._service = server.service or ""
         self._lost: Server | None = None
+        for sentinel in server.sentinels:
+            command(sentinel.port, "SENTINEL", "SET", self._service, "down-after-milliseconds", NEVER)
 
     def fail_over(self, form: str, choice: int) -> None:
         port = self._master()
         self._lost = next(node for node in self._server.nodes if node.port == port)
         hold_writes(port)
         self._lost.stop(kill=True)
+        wait_until(lambda: succeeds(self._tell), TIMEOUT_SECONDS)
         wait_until(lambda: succeeds(lambda: self._master() != port), TIMEOUT_SECONDS)
+
+    def _tell(self) -> bool:
+        """
+        :raises ValueError: the sentinel knows of no replica that it could choose, yet.
+        """
+        return bool(command(self._server.sentinels[0].port, "SENTINEL", "FAILOVER", self._service) == "OK")
 
     def recover(self) -> None:
         assert self._lost is not None
@@ -79,7 +92,7 @@ class Sentinels:
         :raises ValueError: they don't agree.
         """
         ports = {
-            int(command(sentinel.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._server.service or "")[1])
+            int(command(sentinel.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)[1])
             for sentinel in self._server.sentinels
         }
         if len(ports) > 1:
@@ -88,13 +101,15 @@ class Sentinels:
 
 
 class Cluster:
-    """Redis: the nodes of the cluster elect a replica, or a master hands over to its own."""
+    """Redis: a master hands over to its replica, or dies, and the others elect the replica when it asks them to."""
 
     forms: tuple[str, ...] = (HANDED_OVER, CAUGHT_UP)
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._lost: Server | None = None
+        for node in server.nodes:
+            command(node.port, "CONFIG", "SET", "cluster-node-timeout", NEVER)
 
     def fail_over(self, form: str, choice: int) -> None:
         pairs = sorted(self._replicas().items())
@@ -105,6 +120,7 @@ class Cluster:
             self._lost = next(node for node in self._server.nodes if node.port == master)
             hold_writes(master)
             self._lost.stop(kill=True)
+            command(replica, "CLUSTER", "FAILOVER", "FORCE")
         wait_until(lambda: succeeds(lambda: _is_master(replica)), TIMEOUT_SECONDS)
 
     def recover(self) -> None:

@@ -15,6 +15,8 @@ SLOTS = 16384
 MASTERS = 3
 SENTINELS = 3
 SERVICE = "mymaster"
+DEAD_AFTER_MS = 3000
+"""Silence after which sentinels fail over: longer than a busy machine makes a living server wait."""
 TIMEOUT_SECONDS = 30.0
 
 
@@ -92,7 +94,7 @@ class RedisSentinel:
             f"port {port}\n"
             f"dir {folder}\n"
             f"sentinel monitor {SERVICE} {HOST} {master} 2\n"
-            f"sentinel down-after-milliseconds {SERVICE} 500\n"
+            f"sentinel down-after-milliseconds {SERVICE} {DEAD_AFTER_MS}\n"
             f"sentinel failover-timeout {SERVICE} 3000\n"
         )
         argv: Sequence[str | Path] = [self.tree.program("usr/bin/*-server"), configuration, "--sentinel"]
