@@ -28,6 +28,8 @@ TESTS = {  # from the fastest to the slowest: the first one that fails ends it
         "pyncette/_lifecycle/*.py",
         [
             "test_static_decisions.py",
+            "test_ends.py",
+            "test_again.py",
             "test_rare_decisions.py",
             "test_extra_runs.py",
             "test_lifecycle.py",

@@ -1,0 +1,245 @@
+"""What the end of an attempt makes of the record, in every way that it may end: what is kept, told and remembered."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from pyncette import FailureMode, Overlap, Policies, Retry, Skip, lease
+from pyncette._lifecycle.end import end
+from pyncette._lifecycle.extra import ask
+from pyncette._lifecycle.steering import pause
+from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
+from pyncette._tasks.extra import ExtraRun, extra_of
+from pyncette._tasks.spec import Spec, encode
+from pyncette._tasks.state import State, latest_runs
+from pyncette.record import Band, Change, Record
+from pyncette.schedule import Interval, Once
+
+NOW = 1_800_000_000_000_000
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+REVISION = "80000000ffffffff"
+DUE = NOW - MINUTE
+SPEC, ONE_OFF = Spec(Interval(MINUTE)), Spec(Once(DUE))
+KEEPING = Policies(keep_runs=5)
+COMMITTING = Policies(keep_runs=5, failure_mode=FailureMode.COMMIT)
+RETRYING = Policies(keep_runs=5, retry=Retry(9, delay=datetime.timedelta(minutes=5), jitter=0))
+SKIPS = (Skipped(DUE - 3 * MINUTE, DUE - 2 * MINUTE, 2, True, "late"),)
+PAUSES = ((NOW - 3600 * SECOND, NOW - 3000 * SECOND),)
+
+
+def changed(change: Change | None) -> Record:
+    assert change is not None
+    assert change.new is not None
+    return change.new
+
+
+def claimed(record: Record) -> Record:
+    return lease.claim(record, now=NOW, locked_until=NOW + MINUTE, token="t", holder="host:1:t")
+
+
+def plain(spec: Spec = SPEC) -> Record:
+    return claimed(Record("task", "task:a", DUE, DUE, None, None, "r", 5, 0, encode(spec), ""))
+
+
+def paused(spec: Spec = SPEC, since: int = NOW - SECOND) -> Record:
+    """Paused while it is executed."""
+    return changed(pause(plain(spec), "", now=since, revision="p").change)
+
+
+def beside() -> Record:
+    """A run that was asked for is executed."""
+    waiting = Record("task", "task:a", NOW + MINUTE, NOW + MINUTE, None, None, "r", 5, 0, encode(SPEC), "")
+    return claimed(changed(ask(waiting, ExtraRun("id", NOW), now=NOW, revision="a")))
+
+
+def ended(
+    record: Record,
+    how: AttemptEnd,
+    policies: Policies = KEEPING,
+    *,
+    error: BaseException | None = None,
+    skips: Sequence[Skipped] = (),
+    go_to: int | None = None,
+    moved: bool = False,
+    pauses: Sequence[tuple[int, int]] = (),
+    worker: str = "host:1",
+    started_at: int = NOW - 7,
+    spec: Spec = SPEC,
+) -> Ended:
+    run = extra_of(State(record.state)).run
+    due_at = record.due_at if run is None else run.at
+    attempt = Attempt(how, due_at, NOW - 1, started_at, error, worker, skips, go_to, moved, pauses)
+    return end(record, spec, policies, attempt, now=NOW, retry_delay=SECOND, revision=REVISION)
+
+
+WAYS = [
+    (AttemptEnd.SUCCEEDED, None),
+    (AttemptEnd.FAILED, ZeroDivisionError("no")),
+    (AttemptEnd.FAILED, Skip()),
+    (AttemptEnd.TIMED_OUT, TimeoutError()),
+    (AttemptEnd.SUPERSEDED, None),
+    (AttemptEnd.LOST, None),
+    (AttemptEnd.CANCELLED, None),
+    (AttemptEnd.RELEASED, None),
+    (AttemptEnd.PASSED, None),
+]
+
+
+Make = Callable[[], Record]
+
+
+@pytest.mark.parametrize("how, error", WAYS, ids=lambda one: getattr(one, "name", type(one).__name__))
+@pytest.mark.parametrize("make", [plain, paused, beside])
+@pytest.mark.parametrize("policies", [COMMITTING, RETRYING], ids=["commit", "retry"])
+def test_every_end_is_a_write_that_ends_the_lease(
+    make: Make, how: AttemptEnd, error: BaseException | None, policies: Policies
+) -> None:
+    record = make()
+    after = ended(record, how, policies, error=error, go_to=NOW + MINUTE)
+    new = changed(after.change)
+    assert after.change is not None
+    assert after.change.old is record
+    assert (new.key, new.spec, new.fence, new.revision) == (record.key, record.spec, record.fence, REVISION)
+    assert (new.locked_by, new.locked_until) == (None, None)
+    assert (Band.of(new.ready_at) is Band.PAUSED) == (make is paused)
+    if make is beside:
+        assert new.due_at == record.due_at
+    if make is paused and how is not AttemptEnd.RELEASED:
+        assert State(new.state).count("fence") == record.fence
+    if how is AttemptEnd.PASSED:
+        assert new.attempt == 0
+
+
+@pytest.mark.parametrize(
+    "how, error, outcome, reason, text",
+    [
+        (AttemptEnd.SUCCEEDED, None, "succeeded", "", ""),
+        (AttemptEnd.SUPERSEDED, None, "superseded", "", ""),
+        (AttemptEnd.FAILED, Skip(), "skipped", "by_task", "Skip"),
+        (AttemptEnd.FAILED, ZeroDivisionError("no"), "failed", "", "ZeroDivisionError: no"),
+    ],
+    ids=["succeeded", "superseded", "skipped", "failed"],
+)
+@pytest.mark.parametrize("make", [plain, paused, beside])
+@pytest.mark.parametrize("pauses", [(), PAUSES], ids=["no pause", "after a pause of the template"])
+def test_what_is_told_of_a_run_is_remembered(
+    make: Make,
+    pauses: Sequence[tuple[int, int]],
+    how: AttemptEnd,
+    error: BaseException | None,
+    outcome: str,
+    reason: str,
+    text: str,
+) -> None:
+    after = ended(make(), how, COMMITTING, error=error, pauses=pauses)
+    [run] = latest_runs(changed(after.change).state)
+    assert after.outcome == run.outcome == outcome
+    assert after.reason == run.reason == reason
+    assert run.error == text
+    assert (run.started_at, run.ended_at, run.worker, run.lost) == (NOW - 7, NOW - 1, "host:1", ())
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("make", [plain, paused])
+def test_who_has_not_begun_gives_the_claim_back(make: Make, attempts: int) -> None:
+    """As if there had been none; what was paused meanwhile is held since its pause."""
+    record = replace(make(), attempt=attempts)
+    after = ended(record, AttemptEnd.RELEASED)
+    new = changed(after.change)
+    assert (new.due_at, new.attempt, after.outcome) == (DUE, attempts - 1, None)
+    assert new.ready_at == (Band.PAUSED.at(NOW - SECOND) if make is paused else DUE)
+    assert not latest_runs(new.state)
+
+
+@pytest.mark.parametrize("how", [AttemptEnd.SUCCEEDED, AttemptEnd.CANCELLED, AttemptEnd.PASSED])
+@pytest.mark.parametrize("make", [plain, paused])
+def test_what_was_skipped_is_told_and_remembered_however_it_ends(make: Make, how: AttemptEnd) -> None:
+    after = ended(make(), how, skips=SKIPS, go_to=NOW + MINUTE)
+    assert list(after.skips)[:1] == list(SKIPS)
+    run = next(run for run in latest_runs(changed(after.change).state) if run.outcome == "skipped")
+    assert (run.scheduled_at, run.last, run.count, run.reason) == (SKIPS[0].first, SKIPS[0].last, 2, "late")
+    assert (run.ended_at, run.worker, run.exact) == (NOW, "", True)
+
+
+def test_a_failure_that_is_retried_is_remembered_until_the_run_ends() -> None:
+    first = ended(plain(), AttemptEnd.FAILED, RETRYING, error=ZeroDivisionError("no"))
+    waits = changed(first.change)
+    assert first.outcome is None
+    assert first.again_at == waits.ready_at == NOW - 1 + 5 * MINUTE
+    assert waits.due_at == DUE
+    recorded = State(waits.state).attempts(DUE, waits.attempt)
+    assert (recorded.error, recorded.failed, recorded.ended, recorded.first) == ("ZeroDivisionError: no", 1, 1, NOW - 7)
+    for how, error in ((AttemptEnd.SUPERSEDED, "ZeroDivisionError: no"), (AttemptEnd.SUCCEEDED, "")):
+        last = ended(claimed(waits), how, RETRYING, started_at=NOW - 3)
+        [run] = latest_runs(changed(last.change).state)
+        assert (run.attempts, run.started_at, run.error) == (2, NOW - 7, error)
+
+
+@pytest.mark.parametrize(
+    "pauses, at",
+    [((), NOW + MINUTE), (((NOW + MINUTE, NOW + 2 * MINUTE),), NOW + 2 * MINUTE)],
+    ids=["the next", "the next after a pause"],
+)
+def test_a_retry_comes_no_later_than_the_occurrence_that_supersedes_it(
+    pauses: Sequence[tuple[int, int]], at: int
+) -> None:
+    policies = Policies(keep_runs=5, retry=RETRYING.retry, overlap=Overlap.CANCEL)
+    record = replace(plain(), due_at=NOW)
+    after = ended(record, AttemptEnd.FAILED, policies, error=ZeroDivisionError("no"), pauses=pauses)
+    assert (after.again_at, changed(after.change).ready_at) == (at, at)
+    assert after.outcome is None
+
+
+@pytest.mark.parametrize("pauses", [(), PAUSES], ids=["no pause", "after a pause of the template"])
+def test_what_has_no_further_occurrence_is_kept_as_long_as_it_should(pauses: Sequence[tuple[int, int]]) -> None:
+    keeping = Policies(keep_runs=5, retain=datetime.timedelta(hours=1))
+    after = ended(plain(ONE_OFF), AttemptEnd.SUCCEEDED, keeping, pauses=pauses, spec=ONE_OFF)
+    new = changed(after.change)
+    assert new.ready_at == Band.COMPLETED.at(NOW + 60 * MINUTE)
+    assert [run.outcome for run in latest_runs(new.state)] == ["succeeded"]
+    removed = ended(plain(ONE_OFF), AttemptEnd.SUCCEEDED, pauses=pauses, spec=ONE_OFF).change
+    assert removed is not None
+    assert removed.new is None
+
+
+@pytest.mark.parametrize("worker, lost", [("host:1", ("host:1",)), ("", ())])
+def test_a_worker_that_is_lost_twice_is_named_once(worker: str, lost: tuple[str, ...]) -> None:
+    record = plain()
+    for _ in range(2):
+        record = claimed(changed(ended(claimed(record), AttemptEnd.LOST, RETRYING, worker=worker).change))
+    assert State(record.state).attempts(DUE, record.attempt).lost_with == list(lost)
+    after = ended(record, AttemptEnd.SUCCEEDED, RETRYING)
+    [run] = latest_runs(changed(after.change).state)
+    assert run.lost == lost
+
+
+def test_what_is_paused_and_out_of_attempts_is_dead() -> None:
+    """Its pause begins once somebody retries it."""
+    once = Policies(keep_runs=5, retry=Retry(1))
+    after = ended(paused(ONE_OFF), AttemptEnd.FAILED, once, error=ZeroDivisionError("no"), spec=ONE_OFF)
+    new = changed(after.change)
+    assert (Band.of(new.ready_at), new.due_at) == (Band.DEAD, DUE)
+    assert State(new.state).count("since") == 0
+
+
+def test_what_comes_due_during_a_pause_overlaps_no_run() -> None:
+    """A run under way skips what came due until the pause began. What came later is for the pause to decide."""
+    began = NOW - 20 * MINUTE
+    record = replace(paused(since=NOW - 10 * MINUTE), due_at=began)
+    overlapping = Policies(keep_runs=5, overlap=Overlap.SKIP)
+    after = ended(record, AttemptEnd.SUCCEEDED, overlapping, started_at=began)
+    new = changed(after.change)
+    assert (new.ready_at, new.due_at) == (Band.PAUSED.at(NOW - 10 * MINUTE), NOW - 9 * MINUTE)
+    assert [(one.reason, one.count) for one in after.skips] == [("overlap", 10)]
+    kept = {run.outcome: run for run in latest_runs(new.state)}
+    assert (kept["skipped"].count, kept["skipped"].ended_at, kept["succeeded"].ended_at) == (10, NOW, NOW - 1)
+
+
+def test_an_occurrence_that_has_moved_is_remembered() -> None:
+    new = changed(ended(plain(), AttemptEnd.PASSED, go_to=NOW + MINUTE, moved=True).change)
+    assert (new.due_at, State(new.state).count("moved")) == (NOW + MINUTE, NOW + MINUTE)
