@@ -50,7 +50,8 @@ def test_no_block_is_overlooked() -> None:
 def test_every_page_is_in_the_site() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     listed = set(re.findall(r"^([\w/*]+)$", index, re.MULTILINE))
-    pages = {str(page.relative_to(ROOT / "docs").with_suffix("")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    docs = ROOT / "docs"
+    pages = {str(page.relative_to(docs).with_suffix("")) for page in PAGES if page.is_relative_to(docs)}
     missing = {page for page in pages if page not in listed and f"{page.partition('/')[0]}/*" not in listed}
     assert missing == {"index"}
     assert len(pages) >= 18
