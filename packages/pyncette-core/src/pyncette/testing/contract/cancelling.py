@@ -60,32 +60,48 @@ async def cut_short(seconds: float, call: AnyCall) -> None:
         await call()
 
 
-async def settled(repository: Repository, records: list[Record]) -> list[Record | None]:
-    """What is stored once nothing changes any more: a cancelled request may still be under way."""
+async def settled(repository: Repository, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """What is stored, and what is stored from now on: the same with new revisions, so that a cancelled request which is
+    still under way finds nothing to change."""
+    await _calm(repository, records)
+    found: dict[str, Record] = {}
+    now: dict[str, Record] = {}
+    while left := [one for one in records if one.key not in now]:
+        there = [one for one in await stored(repository, left) if one is not None]
+        assert len(there) == len(left), "what was only changed is gone"
+        copies = [replace(one, revision=fresh()) for one in there]
+        swaps = await swapped(repository, [Change(old, new) for old, new in zip(there, copies, strict=True)])
+        for old, new, swap in zip(there, copies, swaps, strict=True):
+            if swap is APPLIED:
+                found[old.key], now[old.key] = old, new
+    return [found[one.key] for one in records], [now[one.key] for one in records]
+
+
+async def _calm(repository: Repository, records: Sequence[Record]) -> None:
+    """Let a cancelled claim, which takes whatever it finds, come to its end."""
     before = await stored(repository, records)
     while True:
         await anyio.sleep(0.05)
         now = await stored(repository, records)
         if now == before:
-            return now
+            return
         before = now
 
 
 class CancellationContract(ContractBase):
     async def test_cancelled_swap(self, repository: Repository) -> None:
         """Each change of a cancelled swap took place or didn't, and the next swap works."""
-        records: list[Record | None] = [*numbered(20)]
-        await insert(repository, [one for one in records if one])
+        records = numbered(20)
+        await insert(repository, records)
 
         for checkpoint in range(1, MOST_CHECKPOINTS):
             changes = [
                 Change(one, record(name=f"{number:05}", attempt=checkpoint)) for number, one in enumerate(records)
             ]
             reached = await cancelled_at(checkpoint, functools.partial(repository.swap, changes))
-            found = await settled(repository, [change.new for change in changes if change.new])
+            found, records = await settled(repository, records)
             for change, now in zip(changes, found, strict=True):
                 assert now in (change.old, change.new)
-            records = found
             if not reached:
                 assert found == [change.new for change in changes]
                 break
@@ -98,11 +114,11 @@ class CancellationContract(ContractBase):
             token = fresh()
             claim = functools.partial(repository.claim, want(TASK), now=NOW, limit=20, token=token, holder=token)
             reached = await cancelled_at(checkpoint, claim)
-            found = [one for one in await settled(repository, records) if one]
+            found, current = await settled(repository, records)
             for before, now in zip(records, found, strict=True):
                 leased = lease.claim(before, now=NOW, locked_until=NOW + MINUTE, token=token, holder=token)
                 assert now in (before, leased)
-            back = [lease.retry(one, at=NOW, revision=fresh()) for one in found]
+            back = [lease.retry(one, at=NOW, revision=fresh()) for one in current]
             assert applied(await swapped(repository, back))
             records = [change.new for change in back if change.new]
             if not reached:
@@ -123,7 +139,7 @@ class CancellationContract(ContractBase):
                 )
                 if not any(reached):
                     break
-        current = [one for one in await settled(repository, records) if one]
+        _, current = await settled(repository, records)
         changes = [Change(one, None) for one in current]
         outcomes = await _all_at_once(
             [functools.partial(swapped, repository, [one]) for one in changes], self.deadlock_after
@@ -141,7 +157,7 @@ class CancellationContract(ContractBase):
                 await _all_at_once(
                     [functools.partial(cut_short, chance.random() * 0.01, c) for c in calls], self.deadlock_after
                 )
-        current = await settled(repository, records)
+        _, current = await settled(repository, records)
         again = [functools.partial(repository.read, [one.ref]) for one in records]
         assert await _all_at_once(again, self.deadlock_after) == [[one] for one in current]
 
