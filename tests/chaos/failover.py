@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from tests.servers.cache import Unavailable
 from tests.servers.model import Server
 from tests.servers.postgres_standby import Pair
 from tests.servers.process import succeeds, wait_until
@@ -15,8 +16,15 @@ from tests.servers.redis_groups import is_replicated
 
 TIMEOUT_SECONDS = 40
 NEVER = 600_000
-"""Milliseconds of silence after which a master is taken for dead. One that is only slow, as on a busy machine, must not
-lose its place: what its replica lacks would be lost, and nobody would have written it down as a fault."""
+"""Milliseconds of silence after which sentinels take a master for dead by themselves. One that is only slow, as on a
+busy machine, must not lose its place: what its replica lacks would be lost, and no fault would explain it."""
+NODE_TIMEOUT = 6_000
+"""The same for the nodes of a cluster, which vote about a master only once in twice this time."""
+VOTE_SECONDS = 6.0
+"""A replica asks for votes for five seconds."""
+HELD = 2_000 * TIMEOUT_SECONDS
+"""Milliseconds for which writes are held: longer than the replica may take, so that none is acknowledged after it has
+caught up."""
 CAUGHT_UP = "death of a master whose replica has all"
 """What others acknowledge last may not reach their replicas, and nothing is promised then."""
 HANDED_OVER = "a master hands over to its replica"
@@ -101,26 +109,24 @@ class Sentinels:
 
 
 class Cluster:
-    """Redis: a master hands over to its replica, or dies, and the others elect the replica when it asks them to."""
+    """Redis: a master hands over to its replica, which the others elect, or it dies, and the replica takes over."""
 
     forms: tuple[str, ...] = (HANDED_OVER, CAUGHT_UP)
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._lost: Server | None = None
-        for node in server.nodes:
-            command(node.port, "CONFIG", "SET", "cluster-node-timeout", NEVER)
 
     def fail_over(self, form: str, choice: int) -> None:
         pairs = sorted(self._replicas().items())
         master, replica = pairs[choice % len(pairs)]
         if form == HANDED_OVER:
-            command(replica, "CLUSTER", "FAILOVER")
-        else:
-            self._lost = next(node for node in self._server.nodes if node.port == master)
-            hold_writes(master)
-            self._lost.stop(kill=True)
-            command(replica, "CLUSTER", "FAILOVER", "FORCE")
+            wait_until(lambda: _is_elected(replica), TIMEOUT_SECONDS)
+            return
+        self._lost = next(node for node in self._server.nodes if node.port == master)
+        hold_writes(master)
+        self._lost.stop(kill=True)
+        command(replica, "CLUSTER", "FAILOVER", "TAKEOVER")
         wait_until(lambda: succeeds(lambda: _is_master(replica)), TIMEOUT_SECONDS)
 
     def recover(self) -> None:
@@ -141,7 +147,7 @@ class Cluster:
 
 def hold_writes(port: int) -> None:
     """Let a master acknowledge no further writes, and return when its replica has those that it has acknowledged."""
-    command(port, "CLIENT", "PAUSE", 20_000, "WRITE")
+    command(port, "CLIENT", "PAUSE", HELD, "WRITE")
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         told = command(port, "INFO", "replication")
@@ -151,6 +157,16 @@ def hold_writes(port: int) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("the replica does not catch up")
         time.sleep(0.01)
+
+
+def _is_elected(replica: int) -> bool:
+    """Let a replica ask for votes to take over from its living master; whether it got them. It may be too early."""
+    command(replica, "CLUSTER", "FAILOVER")
+    try:
+        wait_until(lambda: succeeds(lambda: _is_master(replica)), VOTE_SECONDS)
+    except Unavailable:
+        return False
+    return True
 
 
 def _is_master(port: int) -> bool:

@@ -13,7 +13,7 @@ from tests.servers.dynamodb import ON_DISK
 from tests.servers.model import Server
 from tests.servers.postgres_standby import Pair
 
-from .failover import Cluster, FailOver, Promotion, Sentinels
+from .failover import NODE_TIMEOUT, Cluster, FailOver, Promotion, Sentinels
 
 FAULTS = ("kill", "stop", "network", "restart", "failover", "clock", "disk", "operators")
 """All kinds of faults."""
@@ -164,7 +164,9 @@ _SERVERS: dict[str, _Make] = {
     "mysql": _Make(_mysql),
     "dynamodb": _Make(_dynamodb, options=(ON_DISK,)),
     "redis-sentinel": _Make(_sentinel, options=ALWAYS),
-    "redis-cluster": _Make(_cluster, kind="redis-cluster-replicas", options=ALWAYS),
+    "redis-cluster": _Make(
+        _cluster, kind="redis-cluster-replicas", options=(*ALWAYS, "--cluster-node-timeout", str(NODE_TIMEOUT))
+    ),
     "postgres-standby": _Make(_standby),
 }
 STORES = (*_SERVERS, "sqlite")
