@@ -103,13 +103,6 @@ MUTANTS = (
         seeds=500,
     ),
     Mutant(
-        "coordinator: partitions are not asked for in turn",
-        "_leases.coordinator",
-        "return pairs, more | {task.queue.name for task in tasks if task.queue.name not in asked}",
-        "return pairs, more",
-        seeds=5000,
-    ),
-    Mutant(
         "lease: tokens do not grow",
         "lease",
         "now if fence < now else min(fence, MAX_FENCE - 1) + 1,",
