@@ -25,7 +25,7 @@ class Oracle:
     attempt: int = 0
     ended: int = 0  # attempts of the open run whose end is stored
     opened: int | None = None  # when the first of them began
-    current: int | None = None  # the occurrence of the open run, once that is settled upon; or that is dead
+    current: int | None = None  # the occurrence of the open run, once that is settled upon; or that is or was dead
     failed: int = 0
     lost: int = 0
     row: int = 0
@@ -78,7 +78,7 @@ class Oracle:
         if unknown and self.follows:
             self.lose(before, until, now)
             return None
-        if not self.attempt and self.is_passed_over(now):
+        if not self.attempt and self.current is None and self.is_passed_over(now):
             return None
         return self.execute(worker, now)
 
@@ -358,14 +358,15 @@ class Oracle:
         was, self.state = self.state, "alive"
         due, skips = self.due_at, not catch_up and since is not None
         assert due is not None
-        if skips and since is not None and not self.attempt and due >= since:
+        opened = self.attempt or self.current is not None
+        if skips and since is not None and not opened and due >= since:
             self.fate |= {each: "paused" for each in self.left_over() if each < now}
             self.go_on(0)
             return
         if skips and since is not None:
             self.skip_paused(due, since, now)
         if was == "paused":
-            self.ready_at = max(due, now - BACKLOG) if skips or self.attempt else due
+            self.ready_at = max(due, now - BACKLOG) if skips or opened else due
 
     def skip_paused(self, due: int, since: int, now: int) -> None:
         missed = max([due, *(each for each in self.left_over() if each < since)])
@@ -378,10 +379,11 @@ class Oracle:
             self.busy_until = max(came_due) if missed <= self.busy_until else None
 
     def retry(self, now: int) -> None:
-        """The dead occurrence gets fresh attempts."""
+        """The dead occurrence gets fresh attempts, and is executed whatever else has come due."""
         due = self.current
         assert due is not None
         self.clear()
+        self.current = due
         came_due = [each for each in self.left_over() if due < each <= now]
         ahead = self.ahead(due)
         joins = not (came_due and ahead and self.gap(came_due[-1], min(ahead)))

@@ -147,6 +147,12 @@ MUTANTS = (
         seeds=5000,
     ),
     Mutant(
+        "steering: what is retried after it was dead may be skipped",
+        "_lifecycle.steering",
+        "state.record_attempts(Attempts(record.due_at))",
+        "state.record_attempts(None)",
+    ),
+    Mutant(
         "choice: max_lateness is ignored",
         "_lifecycle.choice",
         "if lateness is not None and not begun:",

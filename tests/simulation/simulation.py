@@ -229,7 +229,7 @@ class Simulation:
         self.history.paused_until = self._world.now
         await self._resume(whole=True)
         deadline = self._loop.time() + TIMEOUT
-        left: list[str] = []
+        left, looks = list[str](), 0
         while self._loop.time() < deadline:
             for task in self.plan.tasks:
                 await self._do("retry" if task.kind == "static" else "retry_dead", task, None, {})
@@ -238,8 +238,8 @@ class Simulation:
             await self._resume(whole=False)
             await asyncio.sleep(LOOKS)
             left = self._unfinished()
-            if not left:
-                await asyncio.sleep(LOOKS)  # at most once, what is over is executed afterwards
+            looks = 0 if left else looks + 1
+            if looks == 2:  # at most once, what is over is executed afterwards
                 break
         self.history.problems += [f"not done in {TIMEOUT} s: {each}" for each in left]
         self.history.ended_at = self._world.now
@@ -271,7 +271,11 @@ class Simulation:
             why = _why_unfinished(record, self._world.now)
             if why:
                 found.append(f"{key} {why}")
-        return [*found, *(f"{asked} is looked for" for asked in self._control().asked)]
+        found += [f"{asked} is looked for" for asked in self._control().asked]
+        return [
+            *found,
+            *(f"{each.what} by {each.by} is open" for each in self.history.operations if each.until is None),
+        ]
 
     def _control(self) -> Control:
         record = self._storage._records.get(CONTROL.key)

@@ -233,10 +233,12 @@ def test_its_worker_dies(retry: Retry | None) -> None:
     assert (current(stored(again)), stored(again).attempt, again.outcome) == ("a", 1, None)
 
 
-@pytest.mark.parametrize("retry", [None, RETRY])
-def test_a_worker_of_the_schedule_dies(retry: Retry | None) -> None:
-    """What was asked for has its turn first; the attempt that was lost is not forgotten."""
-    policies = Policies(retry=retry)
+@pytest.mark.parametrize(
+    "policies", [DEFAULT, Policies(retry=RETRY), Policies(max_lateness=datetime.timedelta(seconds=1))]
+)
+def test_a_worker_of_the_schedule_dies(policies: Policies) -> None:
+    """What was asked for has its turn first; the attempt that was lost is not forgotten, nor when it began: by then its
+    occurrence was not late."""
     dead = asked(claimed(waiting(), NOW - 2 * MINUTE), "a")
     assert current(dead) is None
     decision = _begin(dead, policies)
@@ -245,6 +247,14 @@ def test_a_worker_of_the_schedule_dies(retry: Retry | None) -> None:
     record = stored(settled)
     assert (current(record), record.attempt, record.ready_at) == ("a", 0, NOW)
     assert side(record)[1] == 1
+    if policies.follows_attempts:
+        assert side(record)[2] == {
+            "due": dead.due_at,
+            "ended": 1,
+            "lost": 1,
+            "first": dead.fence,
+            "lost_with": ["host:1"],
+        }
 
 
 def test_a_worker_of_the_schedule_dies_between_two_attempts() -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pyncette import ExecutionMode, Policies, Retry, lease
+from pyncette import CatchUp, ExecutionMode, Overlap, Policies, Retry, lease
 from pyncette._lifecycle.again import GivenUp, after_loss
+from pyncette._lifecycle.begin import Execute, Settle, begin
 from pyncette._lifecycle.end import end
 from pyncette._lifecycle.extra import ask, over, proceed
 from pyncette._lifecycle.log import Logged, decode
@@ -163,3 +164,40 @@ def test_a_retry_keeps_to_the_window_of_its_occurrence() -> None:
     dead = replace(record(spec, due_at=NOW - 55 * MINUTE, ready_at=Band.DEAD.at(NOW)), state=state.text(5))
     steered = retry(dead, spec, Policies(), now=NOW, revision=REVISION)
     assert new(steered.change).ready_at <= NOW
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        Policies(max_lateness=datetime.timedelta(seconds=1)),
+        Policies(catch_up=CatchUp.LATEST),
+        Policies(overlap=Overlap.CANCEL),
+        Policies(max_lateness=datetime.timedelta(seconds=1), catch_up=CatchUp.LATEST, retry=Retry(3)),
+    ],
+)
+def test_the_dead_occurrence_is_executed_once_it_is_retried(policies: Policies) -> None:
+    """However late it is, and whatever has come due since; also if its worker dies."""
+    spec, at = Spec(Interval(MINUTE)), NOW + 3 * MINUTE
+    dead = record(spec, due_at=NOW - 55 * MINUTE, ready_at=Band.DEAD.at(NOW))
+    before = new(retry(dead, spec, policies, now=NOW, revision=REVISION).change)
+    for minutes in range(2):
+        now = at + minutes * 10 * MINUTE
+        claimed = lease.claim(before, now=now, locked_until=now + MINUTE, token="t", holder="host:1:t")
+        found = begin(policies, spec, claimed, before, claimed_at=now, now=now)
+        assert isinstance(found, Execute)
+        assert (found.due_at, found.skips) == (None, ())
+        lost = begin(policies, spec, claimed, claimed, claimed_at=now, now=now + 2 * MINUTE)
+        if isinstance(lost, Settle) and lost.attempt.end is AttemptEnd.LOST:
+            assert (lost.attempt.due_at, lost.attempt.skips) == (dead.due_at, ())
+            again = end(claimed, spec, policies, lost.attempt, now=now, retry_delay=0, revision=REVISION)
+            before = new(again.change)
+
+
+def test_a_moment_that_is_no_longer_on_the_schedule_is_executed_once_it_is_retried() -> None:
+    spec = Spec(Cron("0 12 * * *", "Europe/Berlin"))
+    dead = record(spec, due_at=NOW - MINUTE, ready_at=Band.DEAD.at(NOW))
+    before = new(retry(dead, spec, Policies(), now=NOW, revision=REVISION).change)
+    claimed = started(before)
+    assert begin(Policies(), spec, claimed, before, claimed_at=NOW, now=NOW) == Execute(advance=False)
+    other = begin(Policies(), spec, started(dead), replace(dead, ready_at=NOW), claimed_at=NOW, now=NOW)
+    assert isinstance(other, Settle)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyncette import CatchUp, OnExhausted, Overlap, Retry
 from pyncette.record import Band
-from tests.simulation.history import Execution, History
+from tests.simulation.history import Execution, History, Stored
 from tests.simulation.plan import Plan, TaskPlan
 
 from .runs import by_run, is_excused, is_once
@@ -27,7 +27,8 @@ def policies(plan: Plan, history: History) -> Iterator[str]:
             continue
         yield from _side_by_side(history, task, each)
         yield from _bounds(each)
-        yield from _failures(task, each)
+        yield from _failures(plan, task, each)
+        yield from _retried(each)
         yield from _lateness(history, task, each)
         for execution in each.executions:
             yield from _timeout(history, task, execution)
@@ -63,11 +64,12 @@ def _bounds(each: Told) -> Iterator[str]:
             yield f"{each.life.key} was executed for {seconds(due)}, outside of its bounds"
 
 
-def _failures(task: TaskPlan, each: Told) -> Iterator[str]:
+def _failures(plan: Plan, task: TaskPlan, each: Told) -> Iterator[str]:
     retry = task.policies.get("retry")
+    behind = plan.settings.latency if plan.settings.tells_time else 0  # of the storage's clock, as a process knows it
     if isinstance(retry, Retry):
         for executions in by_run(each).values():
-            yield from _retries(retry, executions, each.life)
+            yield from _retries(retry, executions, each.life, int((0.01 + behind) * SECOND))
     row = 0
     for change in each.life.changes:
         if change.line is None or change.new is None or "id" in json.loads(change.line.text):
@@ -83,6 +85,23 @@ def _failures(task: TaskPlan, each: Told) -> Iterator[str]:
             yield f"{change.new.key} has failed {row} times in a row at {seconds(change.at)}, and is not paused"
 
 
+def _retried(each: Told) -> Iterator[str]:
+    """What was dead is executed once it is retried, unless its schedule changes."""
+    changes = each.life.changes
+    for number, change in enumerate(changes):
+        old, new = change.old, change.new
+        if old is None or new is None or Band.of(old.ready_at) is not Band.DEAD or Band.of(new.ready_at) is Band.DEAD:
+            continue
+        moved = any(later.by.startswith("operator") and _moves(later, new.due_at) for later in changes[number:])
+        executed = any(execution.due == new.due_at and execution.at >= change.at for execution in each.executions)
+        if not (moved or executed):
+            yield f"{new.key} of {seconds(new.due_at)} was retried at {seconds(change.at)}, and not executed"
+
+
+def _moves(change: Stored, due_at: int) -> bool:
+    return change.new is None or change.new.due_at != due_at
+
+
 def _was_taken(attempt: Execution, life: Life) -> bool:
     """Whether somebody else claimed the record before the attempt had ended."""
     until = attempt.until or 0
@@ -91,14 +110,23 @@ def _was_taken(attempt: Execution, life: Life) -> bool:
     )
 
 
-def _retries(retry: Retry, executions: list[Execution], life: Life) -> Iterator[str]:
+def _was_paused(life: Life, since: int, until: int) -> bool:
+    return any(
+        change.new is not None and Band.of(change.new.ready_at) is Band.PAUSED and since <= change.at <= until
+        for change in life.changes
+    )
+
+
+def _retries(retry: Retry, executions: list[Execution], life: Life, slack: int) -> Iterator[str]:
     for before, after in itertools.pairwise(executions):
         if before.outcome != "TheTaskFails" or before.until is None or after.attempt != before.attempt + 1:
             continue
         if _was_taken(before, life):  # the delay is that of an attempt that was lost
             continue
+        if _was_paused(life, before.until, after.at):  # what waits for a retry is executed when it is resumed
+            continue
         shortest = _microseconds(retry.delay) * (1 - retry.jitter)
-        if after.at - before.until < shortest - SECOND / 100:
+        if after.at - before.until < shortest - slack:
             yield f"{after.key} of {seconds(after.due)} was retried at {seconds(after.at)}, too soon"
     failed = [execution for execution in executions if execution.outcome == "TheTaskFails"]
     revived = sum(1 for change in life.changes if change.old is not None and Band.of(change.old.ready_at) is Band.DEAD)
@@ -113,9 +141,14 @@ def _lateness(history: History, task: TaskPlan, each: Told) -> Iterator[str]:
     newest = task.policies.get("catch_up") is CatchUp.LATEST and task.policies.get("overlap") is not Overlap.CANCEL
     specs = {change.new.spec for change in each.life.changes if change.new is not None}
     every = json.loads(next(iter(specs))).get("every") if len(specs) == 1 else None
+    revived = {
+        change.new.due_at
+        for change in each.life.changes
+        if change.old is not None and change.new is not None and Band.of(change.old.ready_at) is Band.DEAD
+    }
     for execution in each.executions:
-        if execution.trigger != "schedule" or execution.attempt > 1:
-            continue
+        if execution.trigger != "schedule" or execution.attempt > 1 or execution.due in revived:
+            continue  # what is retried after it was dead has fresh attempts, but it is no longer late
         late = execution.at - execution.due - jitter - SLACK
         if history.faulted(execution.by, execution.at - 60 * SECOND, execution.at):
             continue

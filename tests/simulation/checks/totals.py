@@ -10,7 +10,7 @@ from typing import Any
 from tests.simulation.history import History
 from tests.simulation.plan import Plan, TaskPlan
 
-from .runs import is_once
+from .runs import OVER, is_once
 from .story import Life, Told, fields, seconds, task_of, told
 
 SKIPS = ("paused", "overlap", "late", "coalesced", "dead")
@@ -75,7 +75,7 @@ def _recurring(task: TaskPlan, history: History, each: Told, every: int) -> Iter
         yield f"{life.key} had {len(passed)} occurrences until {seconds(record.due_at)}, and {missing} are lost: {past}"
     ahead = _ahead(fields(record), record.due_at, every)
     twice = len(executed | logged)  # those whose attempt was lost, and that were skipped later
-    if missing < -ahead and -missing - ahead > _lost(each, twice):
+    if missing < -ahead and -missing - ahead > _lost(task, each, twice):
         yield f"{life.key} had {len(passed)} occurrences until {seconds(record.due_at)}, {-missing} too many: {past}"
 
 
@@ -94,12 +94,15 @@ def _ahead(state: dict[str, Any], due_at: int, every: int) -> int:
     return int(max(0, (window[1] - max(window[0], due_at - every)) // every))
 
 
-def _lost(each: Told, most: int) -> int:
-    """Attempts without an end: what they were of may have been skipped after all, as may what was paused meanwhile, and
-    what was dead and then retried."""
-    without = sum(1 for execution in each.executions if execution.outcome not in ("succeeded", "Skip"))
-    dead = sum(1 for change in each.life.changes if change.line is not None and change.line.outcome == "failed")
-    return min(most, without + dead)
+def _lost(task: TaskPlan, each: Told, most: int) -> int:
+    """Attempts without an end, or with one that came too late: what they were of may have been skipped after all, as
+    may what was paused meanwhile."""
+    stored = {change.old.fence for change in each.life.changes if change.line is not None and change.old is not None}
+    without = 0
+    for execution in each.executions:
+        is_over = execution.outcome in OVER and (is_once(task) or execution.token in stored)
+        without += not is_over
+    return min(most, without)
 
 
 def totals(plan: Plan, history: History) -> Iterator[str]:

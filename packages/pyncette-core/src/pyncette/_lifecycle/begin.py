@@ -89,6 +89,8 @@ def begin(
         return _paused(policies, spec, record, before, now)
     once = not holds_lease(policies)
     if not before.attempt:
+        if '"now"' in record.state and State(record.state).is_open(record.due_at):  # retried after it was dead
+            return _ADVANCE if once else EXECUTE
         if (passed := _passed_over(policies, spec, record, before, now, paused_until, pauses)) is not None:
             return Settle(passed)
     elif not once and (policies.follows_attempts or before.locked_by is not None):
@@ -134,7 +136,7 @@ def _paused(policies: Policies, spec: Spec, record: Record, before: Record, now:
     to find the attempt that was lost, with the occurrence that it had chosen."""
     attempts = State(record.state).attempts(record.due_at, before.attempt)
     if holds_lease(policies) and policies.follows_attempts and attempts.ended < before.attempt:
-        return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
+        return Settle(_lost(policies, spec, record, before, now))
     return PutBack("paused")
 
 
@@ -161,10 +163,10 @@ def _begin_extra(policies: Policies, record: Record, before: Record, run: ExtraR
 
 def _set_aside(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
     """The scheduled occurrence, whose worker has died, makes room for a run that operators have asked for."""
-    if before.attempt and holds_lease(policies) and policies.retry is not None:
+    if before.attempt and holds_lease(policies) and policies.follows_attempts:
         attempts = State(record.state).attempts(record.due_at, before.attempt)
-        if attempts.ended < before.attempt:
-            return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
+        if attempts.ended < before.attempt:  # later, nobody could tell when it began
+            return Settle(_lost(policies, spec, record, before, now))
     return Settle(Attempt(AttemptEnd.RELEASED, record.due_at, now))
 
 
@@ -195,21 +197,20 @@ def _after_attempts(
     attempts = State(record.state).attempts(record.due_at, before.attempt)
     opened = before.fence if attempts.first is None else attempts.first
     if superseded(record, spec, policies, attempts, opened, now, pauses):
-        begun = attempts.ended > 0
-        attempt = _lost(policies, spec, record, before, now, begun=begun)
+        attempt = _lost(policies, spec, record, before, now)
         attempt.end, attempt.ended_at = AttemptEnd.SUPERSEDED, now
         return Settle(attempt)
     if policies.follows_attempts and attempts.ended < before.attempt:
-        return Settle(_lost(policies, spec, record, before, now, begun=attempts.ended > 0))
-    if not attempts.ended:
+        return Settle(_lost(policies, spec, record, before, now))
+    if not State(record.state).is_open(record.due_at):
         return None
     return Execute(advance=False, lost_with=_lost_with(policies, before))
 
 
-def _lost(policies: Policies, spec: Spec, record: Record, before: Record, now: int, *, begun: bool) -> Attempt:
+def _lost(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Attempt:
     """The attempt that was claimed as ``before`` was lost, with the occurrence that it had chosen."""
     attempt = _lost_attempt(before, record.due_at, now)
-    if policies.chooses and not begun:
+    if policies.chooses and not State(record.state).is_open(record.due_at):
         chosen = choose(record, spec, policies, before.fence, begun=before.attempt > 1)
         if chosen.due_at is not None and chosen.ready:  # a fence may be ahead of the clock that it was claimed by
             attempt.due_at, attempt.skips = chosen.due_at, chosen.skips

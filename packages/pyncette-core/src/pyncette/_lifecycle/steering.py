@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pyncette import lease
 from pyncette._tasks.policies import CatchUp, Overlap, Policies
 from pyncette._tasks.spec import Spec
-from pyncette._tasks.state import State
+from pyncette._tasks.state import Attempts, State
 from pyncette.record import HELD, Band, Change, Record
 from pyncette.schedule import Once
 
@@ -70,7 +70,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
     to = Onward(record.due_at, Moments(spec, policies, record.key).ready(record.due_at))
     if not catch_up and not isinstance(spec.schedule, Once) and since and band in (None, Band.PAUSED):
         to = _after_pause(record, spec, policies, state, since, now)
-    elif record.attempt:
+    elif _is_open(record, state):
         to.ready_at = queued(to.ready_at, now)
     add_skips(state, to.skips, now, policies.keep_runs)
     if to.window is not None:
@@ -91,7 +91,7 @@ def retry(record: Record, spec: Spec, policies: Policies, *, now: int, revision:
     if Band.of(record.ready_at) is not Band.DEAD:
         return Steered(None)
     state = State(record.state)
-    state.record_attempts(None)
+    state.record_attempts(Attempts(record.due_at))
     window = stored_window(state, record.due_at)
     moments = Moments(spec, policies, record.key, window)
     first = moments.following(record.due_at)
@@ -165,6 +165,11 @@ def hold_paused(
     return lease.hold(record, Band.PAUSED, moment=moment, revision=revision, due_at=due_at, attempt=attempt, state=text)
 
 
+def _is_open(record: Record, state: State) -> bool:
+    """Whether the occurrence is executed in any case: an attempt has begun, or it is retried after it was dead."""
+    return record.attempt > 0 or state.is_open(record.due_at)
+
+
 def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, since: int, now: int) -> Onward:
     """Where an instance continues that was paused since ``since``, without what came due meanwhile.
 
@@ -175,7 +180,7 @@ def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, s
     window = stored_window(state, due_at)
     moments = Moments(spec, policies, record.key, window)
     ready_at = moments.ready(due_at)
-    if ready_at >= since and not record.attempt:
+    if ready_at >= since and not _is_open(record, state):
         target = moments.first_ready_from(due_at, now)
         skips = () if target == due_at else list(moments.skipped("paused", due_at, target))
         return Onward(target, 0 if target is None else moments.ready(target), skips)

@@ -169,6 +169,12 @@ class State:
         self.tally(run.outcome, run.reason, run.count)
         self.runs[at] = _packed(run)
 
+    def is_open(self, due: int) -> bool:
+        """Whether the occurrence at ``due`` is to be executed whatever else has come due: the end of an attempt is
+        recorded, or it is retried after it was dead."""
+        found = self.fields.get("now")
+        return isinstance(found, dict) and found.get("due") == due
+
     def attempts(self, due: int, claimed: int) -> Attempts:
         """Of the occurrence at ``due``, which has been claimed so often; empty if what is recorded is another's."""
         found = self.fields.get("now")
