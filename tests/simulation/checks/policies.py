@@ -13,7 +13,7 @@ from tests.simulation.history import Execution, History, Stored
 from tests.simulation.plan import Plan, TaskPlan
 
 from .runs import by_run, is_excused, is_once
-from .story import SECOND, Life, Told, seconds, task_of, told
+from .story import NEVER, SECOND, Life, Told, seconds, task_of, told
 
 SLACK = 2 * SECOND
 """By which a worker may be behind: its latency, and a write before the execution."""
@@ -88,9 +88,13 @@ def _failures(plan: Plan, task: TaskPlan, each: Told) -> Iterator[str]:
 def _retried(each: Told) -> Iterator[str]:
     """What was dead is executed once it is retried, unless its schedule changes."""
     changes = each.life.changes
+    if each.life.last is not None and each.life.until < NEVER:  # it was replaced
+        return
     for number, change in enumerate(changes):
         old, new = change.old, change.new
-        if old is None or new is None or Band.of(old.ready_at) is not Band.DEAD or Band.of(new.ready_at) is Band.DEAD:
+        if old is None or new is None or old.due_at != new.due_at or '"extra"' in new.state:
+            continue
+        if Band.of(old.ready_at) is not Band.DEAD or Band.of(new.ready_at) is Band.DEAD:
             continue
         moved = any(later.by.startswith("operator") and _moves(later, new.due_at) for later in changes[number:])
         executed = any(execution.due == new.due_at and execution.at >= change.at for execution in each.executions)

@@ -13,6 +13,9 @@ from tests.simulation.plan import Plan, TaskPlan
 
 SECOND = 1_000_000
 
+NEVER = 1 << 62
+"""After every moment."""
+
 
 def seconds(moment: int | None) -> str:
     """For people: counted from the beginning of the simulation."""
@@ -68,7 +71,7 @@ class Life:
 
     key: str
     number: int
-    until: int = 1 << 62
+    until: int = NEVER
     changes: list[Stored] = field(default_factory=list)
 
     @property
