@@ -92,17 +92,21 @@ class Checker:
         for occurrence in occurrences:
             if occurrence in done:
                 continue
-            if once and self._died_between(occurrence, min((each for each in done if each > occurrence), default=None)):
+            if once and self._died_at(occurrence, executions):
                 self._verdict.never_begun += 1
             else:
                 self._verdict.lost.append(f"{name} was not executed for {occurrence}")
         for occurrence in sorted(done - set(occurrences)):
             self._verdict.broken.append(f"{name} was executed for {occurrence}, which is not one of its moments")
 
-    def _died_between(self, occurrence: int, until: int | None) -> bool:
-        """Whether a worker may have died, or lost the storage, between its claim and the execution."""
-        begin, end = occurrence - self._offset, None if until is None else until - self._offset + 2 * self._lease
-        return any(fault.ended >= begin and (end is None or fault.began <= end) for fault in self._faults)
+    def _died_at(self, occurrence: int, executions: list[Execution]) -> bool:
+        """Whether a worker may have died, or lost the storage, between the claim of an occurrence and its execution,
+        which may be long after its moment. Occurrences are claimed in order."""
+        before = (each.fence for each in executions if int(each.what) < occurrence)
+        after = (each.fence for each in executions if int(each.what) > occurrence)
+        begin, end = max([occurrence, *before]) - self._offset, min(after, default=None)
+        latest = None if end is None else end - self._offset + self._lease
+        return any(fault.ended >= begin and (latest is None or fault.began <= latest) for fault in self._faults)
 
     def _in_time(self, executions: list[Execution]) -> None:
         seen: set[str] = set()

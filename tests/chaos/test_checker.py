@@ -123,6 +123,16 @@ def test_at_most_once() -> None:
     assert found.never_begun == 1
 
 
+@pytest.mark.parametrize("at, excused", [(19.0, False), (25.0, True), (129.0, True), (134.0, False)])
+def test_at_most_once_long_after_its_moment(at: float, excused: bool) -> None:
+    """It was claimed after the occurrence before it, and before the one after it: a fault at any other time is none of
+    its."""
+    before = executed("0.0", 20, name="o1", what=TEN)
+    after = executed("0.0", 130, name="o1", what=str(12 * SECOND + OFFSET))
+    found = verdict(before, after, faults=(fault("kill", "0.0", at, at),), seconds=3, name="o1")
+    assert (found.never_begun, len(found.lost)) == (1, 0) if excused else (0, 1)
+
+
 def call(operation: str, began: float, outcome: str = "ok", word: str = "", name: str = "p") -> Call:
     moment = round(began * SECOND)
     return Call(operation, name, word, moment, moment + SECOND // 10, outcome)
