@@ -62,6 +62,7 @@ async def test_pause_and_resume(opened: Open) -> None:
         assert "server &lt;moves&gt;" in page
         (stored,) = [task for task in await site.context.tasks() if task.name == "report"]
         assert stored.paused_reason == "server <moves>"
+        assert "none of these starts" in await browser.get("/instance", task="report", kind="dynamic", name="Ada")
         await browser.get("/act", verb="pause", task="report", kind="dynamic")
         assert browser.last.status_code == 409, "it is paused"
         await browser.act("resume", "report", "dynamic", catch_up="yes")
@@ -69,7 +70,9 @@ async def test_pause_and_resume(opened: Open) -> None:
         state = await site.context.get_task(site.report, "Ada")
         assert state is not None
         assert (state.state, state.paused_reason) == ("paused", "on leave")
+        assert "none of these starts" in await browser.get("/instance", task="report", kind="dynamic", name="Ada")
         await browser.act("resume", "report", "dynamic", "Ada")
+        assert "none of these starts" not in await browser.get("/instance", task="report", kind="dynamic", name="Ada")
         assert [entry[1:] for entry in await logged(site)] == [
             ("pause", "report", None, "server <moves>"),
             ("resume", "report", None, "missed occurrences are executed"),
