@@ -101,12 +101,15 @@ class Checker:
 
     def _died_at(self, occurrence: int, executions: list[Execution]) -> bool:
         """Whether a worker may have died, or lost the storage, between the claim of an occurrence and its execution,
-        which may be long after its moment. Occurrences are claimed in order."""
+        which may be long after its moment. Occurrences are claimed in order. A storage that only took long may also
+        have left open whether the end was stored, so that it is not executed."""
         before = (each.fence for each in executions if int(each.what) < occurrence)
         after = (each.fence for each in executions if int(each.what) > occurrence)
         begin, end = max([occurrence, *before]) - self._offset, min(after, default=None)
         latest = None if end is None else end - self._offset + self._lease
-        return any(fault.ended >= begin and (latest is None or fault.began <= latest) for fault in self._faults)
+        troubles = (trouble for same in self._troubles.values() for trouble in same)
+        hurt = (each.ended >= begin and (latest is None or each.began <= latest) for each in [*self._faults, *troubles])
+        return any(hurt)
 
     def _in_time(self, executions: list[Execution]) -> None:
         seen: set[str] = set()

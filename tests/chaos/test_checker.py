@@ -130,7 +130,17 @@ def test_at_most_once_long_after_its_moment(at: float, excused: bool) -> None:
     before = executed("0.0", 20, name="o1", what=TEN)
     after = executed("0.0", 130, name="o1", what=str(12 * SECOND + OFFSET))
     found = verdict(before, after, faults=(fault("kill", "0.0", at, at),), seconds=3, name="o1")
-    assert (found.never_begun, len(found.lost)) == (1, 0) if excused else (0, 1)
+    assert (found.never_begun, len(found.lost)) == ((1, 0) if excused else (0, 1))
+
+
+@pytest.mark.parametrize("at, excused", [(9.0, False), (11.0, True)])
+def test_at_most_once_and_a_slow_storage(at: float, excused: bool) -> None:
+    """Whether the end is stored may be unknown: then it is not executed."""
+    history = History([executed("0.0", 10, name="o1")])
+    history.troubles.append(Trouble("1.0", "storage slow", round(at * SECOND), round(at * SECOND)))
+    first = 10 * SECOND + OFFSET
+    found = Checker(history, (), {"o1": (first, first + SECOND)}, OFFSET, LEASE).check()
+    assert (found.never_begun, len(found.lost)) == ((1, 0) if excused else (0, 1))
 
 
 def call(operation: str, began: float, outcome: str = "ok", word: str = "", name: str = "p") -> Call:
