@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 
 from .calls import Calls
 from .faults import Fault
@@ -107,9 +107,10 @@ class Checker:
         after = (each.fence for each in executions if int(each.what) > occurrence)
         begin, end = max([occurrence, *before]) - self._offset, min(after, default=None)
         latest = None if end is None else end - self._offset + self._lease
-        troubles = (trouble for same in self._troubles.values() for trouble in same)
-        hurt = (each.ended >= begin and (latest is None or each.began <= latest) for each in [*self._faults, *troubles])
-        return any(hurt)
+        faults = ((fault.began, fault.ended) for fault in self._faults)
+        troubles = ((trouble.began, trouble.ended) for same in self._troubles.values() for trouble in same)
+        hurt = chain(faults, troubles)
+        return any(ended >= begin and (latest is None or began <= latest) for began, ended in hurt)
 
     def _in_time(self, executions: list[Execution]) -> None:
         seen: set[str] = set()
