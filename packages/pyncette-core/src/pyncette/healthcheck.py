@@ -83,10 +83,14 @@ def use_healthcheck_server(
                 try:
                     yield server
                 finally:
-                    with anyio.CancelScope(shield=True):
-                        await portal.stop(cancel_remaining=True)
-                        await anyio.to_thread.run_sync(server.shutdown)
-                        thread.join()
+                    with anyio.CancelScope(shield=True):  # asyncio's own cancellation gets in, and nothing may stay
+                        try:
+                            await portal.stop(cancel_remaining=True)
+                        finally:
+                            try:
+                                await anyio.to_thread.run_sync(server.shutdown)
+                            finally:
+                                thread.join()
 
     app.use_fixture("_healthcheck", healthcheck)
 

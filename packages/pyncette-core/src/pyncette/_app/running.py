@@ -257,9 +257,13 @@ class PyncetteContext(Scheduling):
                 yield
             finally:
                 self._calls.closed = True
-                await self._settle()
-                if lost := self._writer.stop():
-                    logger.error("Writes that the storage did not confirm: %d. What they settle will run again.", lost)
+                try:
+                    await self._settle()
+                finally:  # asyncio's own cancellation knows no shield
+                    if lost := self._writer.stop():
+                        logger.error(
+                            "Writes that the storage did not confirm: %d. What they settle will run again.", lost
+                        )
 
 
 def _nothing() -> None: ...
