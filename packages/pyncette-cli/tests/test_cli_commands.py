@@ -225,6 +225,17 @@ def test_next_of_what_is_stored(filled: Program) -> None:
     assert len(lines(out)) == 3
 
 
+def test_next_says_that_nothing_is_executed_for_now(filled: Program) -> None:
+    preview = ("next", "--task", "report", "--instance", "Bob", *STORE)
+    assert "Paused" not in filled(*preview)[1]
+    for names in [(), ("Bob",)]:  # the template, then the instance
+        filled("pause", "report", *names, *STORE)
+        assert filled(*preview)[1].splitlines()[1] == "Paused: nothing is executed until it is resumed."
+        if not names:
+            filled("resume", "report", *STORE)
+    assert len(lines(filled(*preview, "--json")[1])) == 5, "nothing but JSON"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(place: Place, shell: str) -> None:
     """What the script of a shell asks for, and gets: commands and options with a word about each."""

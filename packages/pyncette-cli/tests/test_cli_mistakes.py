@@ -20,6 +20,7 @@ MISTAKES = [
     (("tasks", "--store", "postgresql://me:hunter2@127.0.0.1:1/x"), 3, "can't be reached", ""),
     (("tasks", "--store", "mysql://me:hunter2@127.0.0.1:1/x"), 3, "can't be used at the moment", ""),
     (("show", "repot", "Ada"), 4, "There is no task 'repot'.", "Did you mean 'report'?"),
+    (("show", "xyz", "Ada"), 4, "There is no task 'xyz'.", "There is: report (a dynamic task is known once it has"),
     (("show", "report", "Eve"), 4, "no instance 'Eve'", ""),
     (("show", "report"), 2, "'report' has instances: name one of them.", "pyncette list report"),
     (("trigger", "cleanup", "--app", "tasks:app"), 4, "'cleanup' is not stored yet.", "when an app that declares it"),

@@ -46,6 +46,9 @@ async def test_a_static_task_is_paused_and_resumed(opened: Open) -> None:
         browser = site.browser()
         await browser.act("pause", "cleanup", "static", reason="maintenance")
         await site.shows(browser, "Paused 1 task, and", "/")
+        assert browser.last.text.count('"Next"><span class="muted">–') == 2, "nothing runs next, as of what is empty"
+        page = await site.shows(browser, "cleanup paused", "/task", name="cleanup", kind="static")
+        assert "Next occurrences Paused: none of these starts until it is resumed." in page
         await browser.act("resume", "cleanup", "static")
         state = await site.context.get_task(site.cleanup)
         assert state is not None

@@ -155,6 +155,9 @@ async def find_all(context: PyncetteContext, names: Collection[str]) -> list[Tas
     return [await context.find_task(task.name, task.kind) for task in await context.tasks()]
 
 
+UNTIL_KNOWN = "a dynamic task is known once it has an instance, or by --app"
+
+
 def not_found(name: str, known: list[str], what: str = "task") -> Failure:
     """There is no task of this name, among those that are known."""
     import difflib
@@ -163,7 +166,8 @@ def not_found(name: str, known: list[str], what: str = "task") -> Failure:
     if meant:
         hint = f"Did you mean {meant[0]!r}?"
     elif known:
-        hint = f"There is: {', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
+        listed = f"{', '.join(sorted(known)[:10])}{', …' if len(known) > 10 else ''}"
+        hint = f"There is: {listed}" + (f" ({UNTIL_KNOWN})" if what == "task" else "")
     else:
-        hint = "Nothing is stored here; a dynamic task is known once it has an instance, or by --app."
+        hint = f"Nothing is stored here; {UNTIL_KNOWN}."
     return Failure(f"There is no {what} {name!r}.", Status.NOT_FOUND, hint)

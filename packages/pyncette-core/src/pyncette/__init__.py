@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pkgutil import extend_path
+from typing import TYPE_CHECKING, Never
 
 __path__ = extend_path(__path__, __name__)  # the backends are distributions of their own
 
@@ -66,3 +67,10 @@ __all__ = [
     "from_fixture",
     "partition_of",
 ]
+
+if not TYPE_CHECKING:  # a type checker reports unknown names by itself
+
+    def __getattr__(name: str) -> Never:
+        from ._validation.guesses import no_such_name
+
+        no_such_name(name, __all__)

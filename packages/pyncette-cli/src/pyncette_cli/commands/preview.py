@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from pyncette import PyncetteContext
+from pyncette import PyncetteContext, TaskState
 from pyncette.schedule import upcoming
 from pyncette_cli import output
 from pyncette_cli.failures import Failure, Status, one_line
@@ -96,9 +96,16 @@ def _stored(
         start = first if after is None else max(first, after.astimezone(UTC))
         later = one.upcoming(start)
         occurrences = itertools.chain([first], later) if start == first else later
-        return occurrences, f"{one.name}: {schedule_words(one)}"
+        return occurrences, f"{one.name}: {schedule_words(one)}{_held_up(state)}"
 
     return with_context(target, work)
+
+
+def _held_up(state: TaskState) -> str:
+    """Why none of its occurrences is executed for now; a second line, or nothing."""
+    if state.state == "paused":
+        return "\nPaused: nothing is executed until it is resumed."
+    return "\nDead: nothing is executed until it is retried or rescheduled." if state.state == "dead" else ""
 
 
 def _print(found: list[datetime]) -> None:

@@ -33,12 +33,12 @@ WORDS = {
 @click.option("--timezone", metavar="ZONE", help="The time zone of --cron, such as Europe/Berlin; UTC by default.")
 @click.option("--every", type=Duration(), metavar="DURATION", help="An interval, such as 5m or 1h30m.")
 @click.option("--at", type=Moment(), metavar="WHEN", help="Once: an ISO date and time, or +90m.")
-@click.option("--from", "start_at", type=Moment(), metavar="WHEN", help="The first moment.")
-@click.option("--until", "end_at", type=Moment(), metavar="WHEN", help="The last moment.")
+@click.option("--from", "start_at", type=Moment(), metavar="WHEN", help="No occurrence before this.")
+@click.option("--until", "end_at", type=Moment(), metavar="WHEN", help="No occurrence after this.")
 @click.option(
     "--max-runs", type=click.IntRange(min=1), metavar="N", help="The maximum number of occurrences to execute."
 )
-@click.option("--paused", is_flag=True, help="Pause it as well.")
+@click.option("--paused", is_flag=True, help="Keep it paused until it is resumed.")
 @click.option("--arg", "pairs", metavar="NAME=VALUE", multiple=True, help="An argument; the value is JSON or text.")
 @click.option("--args", "text", metavar="JSON", help="All arguments, as a JSON object.")
 @click.option(

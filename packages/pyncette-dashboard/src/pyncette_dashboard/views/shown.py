@@ -68,12 +68,12 @@ class Row:
 
     @property
     def next_at(self) -> datetime.datetime | None:
-        if self.pulse is None or self.pulse.state is None:
+        """When something starts next; None while nothing will."""
+        if self.stored.paused_since is not None or self.pulse is None or self.pulse.state is None:
             return None
         state = self.pulse.state
-        return (
-            None if state.state in ("dead", "completed", "unreadable") else state.next_attempt_at or state.scheduled_at
-        )
+        idle = state.state in ("paused", "dead", "completed", "unreadable")
+        return None if idle else state.next_attempt_at or state.scheduled_at
 
     @property
     def runs(self) -> Sequence[Run]:

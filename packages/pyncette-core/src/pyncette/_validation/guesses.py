@@ -1,0 +1,40 @@
+"""Names that ``pyncette`` doesn't have, but that people try to import from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Never
+
+from pyncette import errors
+
+from .suggest import near_miss
+
+_SYNONYMS = {
+    "App": "Pyncette",
+    "Backoff": "Retry",
+    "CatchUpPolicy": "CatchUp",
+    "OverlapPolicy": "Overlap",
+    "Retries": "Retry",
+    "RetryConfig": "Retry",
+    "RetryPolicy": "Retry",
+    "Scheduler": "Pyncette",
+    "TaskContext": "Context",
+}
+"""What other libraries call it, and what it is called here."""
+
+
+def no_such_name(name: str, exported: Collection[str]) -> Never:
+    """Say what is meant, if that can be told.
+
+    :raises ImportError: the name is a guess that can be corrected. ``from … import`` would replace the text of an
+        :class:`AttributeError`.
+    :raises AttributeError: it is anything else, such as a submodule that is imported next.
+    """
+    if name[:1].isupper():
+        if hasattr(errors, name):
+            raise ImportError(f"{name!r} is in pyncette.errors: write 'from pyncette.errors import {name}'.")
+        written = {each.lower(): each for each in exported}
+        meant = _SYNONYMS.get(name) or written.get(near_miss(name.lower(), tuple(written)) or "")
+        if meant:
+            raise ImportError(f"pyncette has no {name!r}: did you mean {meant!r}?")
+    raise AttributeError(f"module 'pyncette' has no attribute {name!r}")
