@@ -210,6 +210,26 @@ def test_concluding(trigger: str, is_logged: bool) -> None:
     assert kept.ends == [(write, error)]
 
 
+@pytest.mark.parametrize("keep_runs, arrived", [(3, False), (0, True)])
+def test_what_can_not_be_told_is_not_concluded_twice(keep_runs: int, arrived: bool) -> None:
+    """An answer was lost, and others have changed the record since: a run that is still listed says whether its end is
+    noted, and is decided again; of one that no longer is, nobody can tell."""
+    held = made(execution_mode=ONCE, keep_runs=keep_runs)
+    advanced = Advance(held, "host:1").change(NOW)
+    assert advanced is not None
+    write = Conclude(held, advanced.new, attempt(AttemptEnd.SUCCEEDED, None), None, Kept())
+    sent = write.decide(NOW)
+    assert sent is not None
+    assert not write.arrived(sent)  # nothing has changed
+    assert advanced.new is not None
+    write.known = replace(advanced.new, revision="another")
+    assert write.arrived(sent) is arrived
+    write.known = sent.new
+    assert write.arrived(sent)
+    write.known = None
+    assert not write.arrived(sent)
+
+
 async def test_the_limit_of_an_execution() -> None:
     renewed: list[HeldLease] = []
     scope, held = anyio.CancelScope(), made()

@@ -114,10 +114,15 @@ def _was_taken(attempt: Execution, life: Life) -> bool:
     )
 
 
-def _was_paused(life: Life, since: int, until: int) -> bool:
+def _was_steered(life: Life, since: int, until: int) -> bool:
+    """Whether it was paused or got another schedule. What waits for a retry is executed when it is resumed; and it
+    waits no longer than until the next occurrence that was to supersede it."""
     return any(
-        change.new is not None and Band.of(change.new.ready_at) is Band.PAUSED and since <= change.at <= until
+        change.old is not None
+        and change.new is not None
+        and (Band.of(change.new.ready_at) is Band.PAUSED or change.old.spec != change.new.spec)
         for change in life.changes
+        if since <= change.at <= until
     )
 
 
@@ -127,7 +132,7 @@ def _retries(retry: Retry, executions: list[Execution], life: Life, slack: int) 
             continue
         if _was_taken(before, life):  # the delay is that of an attempt that was lost
             continue
-        if _was_paused(life, before.until, after.at):  # what waits for a retry is executed when it is resumed
+        if _was_steered(life, before.until, after.at):
             continue
         shortest = _microseconds(retry.delay) * (1 - retry.jitter)
         if after.at - before.until < shortest - slack:

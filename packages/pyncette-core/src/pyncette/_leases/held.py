@@ -12,7 +12,7 @@ import anyio
 from pyncette import lease
 from pyncette._lifecycle.end import end
 from pyncette._lifecycle.moments import came_due
-from pyncette._lifecycle.once import advance, conclude
+from pyncette._lifecycle.once import advance, conclude, lists_run
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._tasks.extra import ExtraRun, current_run
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode
@@ -339,6 +339,14 @@ class Conclude(Write):
         self.result = conclude(self.known, fence, policies, self.attempt, now, new_revision(), trigger=trigger)
         change = self.result.change
         return change if self._history is None else self._history.attached(change, self.run, self.attempt, self.result)
+
+    def arrived(self, sent: Change) -> bool:
+        """Once so many others have followed that the run is no longer listed, nobody can tell whether a change whose
+        answer was lost has counted it. It must not count twice."""
+        if super().arrived(sent) or self.known is None or sent.old is None:
+            return super().arrived(sent)
+        is_changed = self.known.revision != sent.old.revision
+        return is_changed and not lists_run(self.known.state, self.run.fence)
 
     def finished(self, error: Exception | None) -> None:
         self._on_end(self, error)

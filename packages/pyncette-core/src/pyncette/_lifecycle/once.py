@@ -135,6 +135,11 @@ def _note(state: State, fence: int, attempt: Attempt) -> bool:
     return True
 
 
+def lists_run(state: str, fence: int) -> bool:
+    """Whether the run that was claimed with ``fence`` is among the latest ones."""
+    return any(run is not None and run.fence == fence for run in State(state).latest())
+
+
 def _unknown(state: State, before: int) -> Iterable[Run]:
     for at, run in enumerate(state.latest()):
         if run is not None and run.outcome == "running" and (run.started_at or 0) < before:
