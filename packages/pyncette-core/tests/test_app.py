@@ -371,6 +371,6 @@ async def test_bulk_calls_of_the_wrong_form(app: Pyncette) -> None:
         names = [("Ada",), ("Bob", 5)]
         result = await context.trigger_tasks(work, names)
         assert [(name, str(error)) for name, error in result.refused] == [
-            ("Ada", "Neither an instance name nor a pair of it and arguments, ('name', {…}): ('Ada',)."),
-            ("Bob", "Neither an instance name nor a pair of it and arguments, ('name', {…}): ('Bob', 5)."),
+            ("Ada", "Pass an instance name, or a pair ('name', {…}) of it and arguments, not ('Ada',)."),
+            ("Bob", "Pass an instance name, or a pair ('name', {…}) of it and arguments, not ('Bob', 5)."),
         ]

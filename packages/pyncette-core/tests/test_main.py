@@ -230,7 +230,7 @@ def test_a_drain_deadline_gives_leases_back(start: Callable[..., Program]) -> No
     program.process.terminate()
     status, out, err = program.end()
     assert (status, out) == (0, "cancelled\n")
-    assert "outlasts the drain deadline, executions: 1." in err
+    assert "executions that are cancelled: 1." in err
 
 
 def test_a_signal_before_the_storage_is_open(start: Callable[..., Program]) -> None:
@@ -247,7 +247,7 @@ def test_a_signal_before_the_storage_is_open(start: Callable[..., Program]) -> N
     program.process.terminate()
     status, _, err = program.end()
     assert status == 0
-    assert "Told to stop" in err
+    assert "Stopped before the storage was open" in err
 
 
 def test_a_storage_that_cant_be_used_is_one_clear_line(start: Callable[..., Program]) -> None:

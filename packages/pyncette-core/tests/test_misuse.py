@@ -64,7 +64,7 @@ async def test_a_task_that_was_declared_after_create(
 ) -> None:
     async with app.create() as context:
         late = app.dynamic_task(name="late")(body)
-        assert "The task 'late' is added while the app is open" in caplog.text
+        assert "The task 'late' was added while the app is open" in caplog.text
         with pytest.raises(
             ValueError, match=r"'late' is not declared on the app that was opened \(it has none at all\)"
         ):

@@ -76,6 +76,7 @@ def test_errors_count_by_their_kind_in_a_task_group_too(error: Exception, again:
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"retry": 3}, TypeError, "write retry=Retry(3)"),
+    ({"retry": True}, TypeError, "retry is True: write retry=Retry(3)"),
     ({"retry": Retry}, TypeError, "write retry=Retry(3)"),
     ({"pause_after": 0}, ValueError, "from 1"),
     ({"pause_after": 2, "on_exhausted": OnExhausted.HOLD}, ValueError, "Leave one out"),

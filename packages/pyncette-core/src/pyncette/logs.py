@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 EVENTS: Mapping[str, str | tuple[str, ...]] = {
     # the program
     "start_refused": "%s",
-    "stopped_before_start": "Told to stop before the storage was open.",
+    "stopped_before_start": "Stopped before the storage was open.",
     "running": ("Running one task.", "Running %d tasks."),
     "nothing_to_run": "No task will ever run here: %s.",
     "stopping": "Shutting down gracefully.",
-    "drain_deadline_passed": "Cancelling what outlasts the drain deadline, executions: %d.",
+    "drain_deadline_passed": "The drain timeout has passed; executions that are cancelled: %d.",
     "stopped": "All executions have ended.",
-    "writes_lost": "Writes that the storage did not confirm: %d. What they settle will run again.",
+    "writes_lost": "Writes that the storage did not confirm: %d. The executions they settle will run again.",
     "declared_too_late": (
-        "The %s %r is added while the app is open, which does not see it: add it before app.create()."
+        "The %s %r was added while the app is open, and has no effect on it: add it before app.create()."
     ),
     "imported_twice": (
         "The program was imported a second time, as %r, and tasks were declared on the app of that copy (%s): they "
@@ -38,7 +38,7 @@ EVENTS: Mapping[str, str | tuple[str, ...]] = {
     "attempt_superseded": "Task %s was cancelled, because its next occurrence has come due.",
     "attempt_lost": "An attempt of %s was lost with its worker, %s.",
     "attempt_released": "%s is given back: %s.",
-    "attempt_in_doubt": "%s is not executed: whether this worker may is unknown (%s).",
+    "attempt_in_doubt": "%s is not executed: it is unknown whether this worker may execute it (%s).",
     "attempt_too_late": "%s is not executed here: its lease was lost before it began.",
     "attempt_not_taken": "The executor failed to start %s; it is retried when its lease expires.",
     "attempt_runs_long": "%s has been running for %.0f s%s.",

@@ -200,7 +200,7 @@ def show_command(
         state = await context.get_task(found, instance)
         if state is None:
             what = "it is not stored" if instance is None else f"it has no instance {instance!r}"
-            hint = "It is stored when an app that declares it starts." if instance is None else ""
+            hint = "It is stored once an app that declares it starts." if instance is None else ""
             raise Failure(f"There is nothing to show of {task!r}: {what}.", Status.NOT_FOUND, hint)
         return state
 

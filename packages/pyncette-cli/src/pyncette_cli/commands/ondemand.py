@@ -93,7 +93,9 @@ async def _trigger_static(
         raise Failure(f"{task.name!r} is a static task and has no instances.", Status.USAGE, "Name the task alone.")
     if await context.get_task(task) is None:
         raise Failure(
-            f"{task.name!r} is not stored yet.", Status.NOT_FOUND, "It is when an app that declares it starts."
+            f"{task.name!r} is not stored yet.",
+            Status.NOT_FOUND,
+            "It will be once an app that declares it has started.",
         )
     with as_usage():
         return BulkResult(done=1, runs=[(task.name, await context.trigger_task(task, None, args))])
@@ -161,7 +163,7 @@ async def _cancel(context: PyncetteContext, task: Task, instance: str | None, na
     what = named(task.name, instance)
     if not await context.cancel_backfill(task, instance, name):
         raise Failure(f"{what} has no backfill {clean(name)!r}.", Status.NOT_FOUND, "--list lists those it has.")
-    click.echo(f"No further run of the backfill {clean(name)!r} of {what} will begin.")
+    click.echo(f"No further run of the backfill {clean(name)!r} of {what} will start.")
     return Status.OK
 
 

@@ -129,7 +129,7 @@ def unschedule_command(
             raise Failure(
                 f"{task!r} is a static task and has no instances.",
                 Status.USAGE,
-                "Remove it from the code; then it is one of `pyncette orphans`.",
+                "Remove it from the code; then `pyncette purge` removes what is stored.",
             )
         missing = [name for name in instances if await context.get_task(template, name) is None]
         there = [name for name in instances if name not in missing]

@@ -114,5 +114,5 @@ async def _stop(signals: StopSignals, starting: anyio.CancelScope, running: list
     if running:
         running[0].shutdown()
     else:
-        logger.info("Told to stop before the storage was open.")
+        logger.info("Stopped before the storage was open.")
         starting.cancel()

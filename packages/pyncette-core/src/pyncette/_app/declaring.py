@@ -61,7 +61,7 @@ class Declarations:
     def _say_if_late(self, what: str, name: str) -> None:
         if self._opened:
             logger.warning(
-                "The %s %r is added while the app is open, which does not see it: add it before app.create().",
+                "The %s %r was added while the app is open, and has no effect on it: add it before app.create().",
                 what,
                 name,
             )

@@ -154,7 +154,7 @@ class ExtraRuns:
         if total > LARGE_BACKFILL and not plan.dry_run:
             if not plan.confirm:
                 raise ValueError(
-                    f"These are more than {LARGE_BACKFILL:,} moments: choose a smaller range, or pass confirm=True."
+                    f"The range has more than {LARGE_BACKFILL:,} moments: choose a smaller range, or pass confirm=True."
                 )
             last = min(plan.end, record.due_at - 1)
         name, carried = plan.id or new_revision(), self._access.observers.carried()
@@ -200,7 +200,7 @@ class BulkTriggers(Bulk[Triggered, Ask]):
             case (str() as name, Mapping() | BoundTask() as args):
                 pass
             case _:
-                raise TypeError(f"Neither an instance name nor a pair of it and arguments, ('name', {{…}}): {item!r}.")
+                raise TypeError(f"Pass an instance name, or a pair ('name', {{…}}) of it and arguments, not {item!r}.")
         own = args.args_for(self._task) if isinstance(args, BoundTask) else args
         return name, self._runs.asking(self._task, name, own)
 

@@ -165,7 +165,7 @@ def check_no_transaction(template: Task, transaction: object) -> None:
     """:raises ValueError: there is one."""
     if transaction is not None:
         raise ValueError(
-            f"A template, {template.name!r}, is paused and resumed for all its workers at once, not in a transaction: "
+            f"The template {template.name!r} is paused and resumed for all workers at once, never in a transaction: "
             "leave transaction out, or name an instance."
         )
 

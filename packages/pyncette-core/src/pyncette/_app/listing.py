@@ -193,8 +193,8 @@ def window(state: str | None, due_before: int | None) -> tuple[int, int] | None:
         raise ValueError("state and due_before exclude each other: pass one of them.")
     if state not in BANDS:
         raise ValueError(
-            f"state must be one of {', '.join(map(repr, BANDS))}, not {state!r}. Others can't be listed by themselves: "
-            "list by due_before= what comes next, or everything."
+            f"state must be one of {', '.join(map(repr, BANDS))}, not {state!r}. Others can't be listed separately: "
+            "pass due_before= to list what comes next, or list everything."
         )
     return BANDS[state].since, BANDS[state].before
 

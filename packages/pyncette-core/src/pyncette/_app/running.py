@@ -201,7 +201,7 @@ class PyncetteContext(Scheduling):
         if self._drain_timeout is not None:
             await self._poller.stopped.wait()
             await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
-            logger.warning("Cancelling what outlasts the drain deadline, executions: %d.", len(self._active))
+            logger.warning("The drain timeout has passed; executions that are cancelled: %d.", len(self._active))
             self._executions.drain_expired = self._writer.hurried = True
             scope.cancel()
 
@@ -262,7 +262,8 @@ class PyncetteContext(Scheduling):
                 finally:  # asyncio's own cancellation knows no shield
                     if lost := self._writer.stop():
                         logger.error(
-                            "Writes that the storage did not confirm: %d. What they settle will run again.", lost
+                            "Writes that the storage did not confirm: %d. The executions they settle will run again.",
+                            lost,
                         )
 
 

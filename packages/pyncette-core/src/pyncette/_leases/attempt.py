@@ -81,6 +81,7 @@ class Attempt:
         handled = self._scope.__exit__(kind, error, traceback)
         if self._scope.cancelled_caught:
             raise RepositoryUnavailableException(
-                f"The storage did not answer within {self.age:.1f} s, and leases end: on to another connection."
+                f"The storage did not answer within {self.age:.1f} s, and leases are about to expire: "
+                "trying another connection."
             ) from None
         return handled

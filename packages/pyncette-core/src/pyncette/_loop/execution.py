@@ -170,7 +170,9 @@ class Executions:
             logger.warning("%s is not executed here: its lease was lost before it began.", held.task, extra=extra)
             return False
         except RepositoryException as e:
-            logger.error("%s is not executed: whether this worker may is unknown (%s).", held.task, e, extra=extra)
+            logger.error(
+                "%s is not executed: it is unknown whether this worker may execute it (%s).", held.task, e, extra=extra
+            )
             return False
         return True
 

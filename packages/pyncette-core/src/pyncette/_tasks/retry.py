@@ -91,7 +91,7 @@ def check_retry(name: str, value: object) -> None:
     """:raises TypeError: it is no retry policy."""
     if value is None or isinstance(value, Retry):
         return
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}: write {name}=Retry({value!r}) for that many attempts.")
     if isinstance(value, type) or not callable(value):
         raise TypeError(

@@ -165,7 +165,7 @@ async def _make(database: Database, name: str) -> None:
                 f"pyncette.dynamodb.table_definition({name!r}) says."
             ) from error
         raise translated(error, database.where) from error
-    logger.info("The table %s is being made.", name)
+    logger.info("Creating the table %s.", name)
 
 
 def _is_ready(table: dict[str, Any], where: str) -> bool:

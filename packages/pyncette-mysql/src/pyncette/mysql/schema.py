@@ -313,7 +313,7 @@ async def _alone(connection: Connection, settings: Settings) -> AsyncIterator[No
     table = f"{settings.database}.{settings.table_name}".encode()
     lock = f"pyncette schema {hashlib.sha256(table).hexdigest()[:40]}"  # a name has 64 characters at most
     while (got := (await execute(connection, f"SELECT GET_LOCK('{lock}', {_WAIT_SECONDS})"))[0][0][0]) == 0:
-        logger.info("Another process makes or changes the table %s; waiting for it.", settings.table_name)
+        logger.info("Another process is creating or changing the table %s; waiting for it.", settings.table_name)
     if got is None:
         raise RepositoryUnavailableException(f"The table {settings.table_name} ({settings.where}) could not be locked.")
     try:
