@@ -82,7 +82,7 @@ async def test_fixtures_and_middlewares_after_create(app: Pyncette, caplog: pyte
     async with app.create():
         app.use_fixture("one", fixture)
         app.use_middleware(middleware)
-    assert [record.getMessage().partition(" is added")[0] for record in caplog.records] == [
+    assert [record.getMessage().partition(" was added")[0] for record in caplog.records] == [
         "The fixture 'one'",
         "The middleware 'middleware'",
     ]
