@@ -72,6 +72,8 @@ def _failures(plan: Plan, task: TaskPlan, each: Told) -> Iterator[str]:
             yield from _retries(retry, executions, each.life, int((0.01 + behind) * SECOND))
     row = 0
     for change in each.life.changes:
+        if change.new is not None and change.by.startswith("operator") and '"row"' not in change.new.state:
+            row = 0  # it was resumed
         if change.line is None or change.new is None or "id" in json.loads(change.line.text):
             continue
         row = 0 if change.line.outcome == "succeeded" else row + (change.line.outcome == "failed")
