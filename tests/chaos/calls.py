@@ -52,6 +52,14 @@ class Calls:
         calls = self._by_name.get(first.name, [])
         return _any(calls, GONE, first.fence - self._offset, second.begun)
 
+    def is_again(self, first: Execution, second: Execution) -> bool:
+        """Whether one call may have created the instance for both: the first one was over and removed when the call,
+        whose answer had been lost, was sent again."""
+        begin, end = first.fence - self._offset, second.fence - self._offset
+        over = first.ended is not None and first.ended <= second.begun
+        calls = self._by_name.get(first.name, [])
+        return over and any(call.operation in CLAIMABLE and call.began <= begin and _end(call) >= end for call in calls)
+
     def _kept(self, name: str, calls: list[Call], executions: list[Execution]) -> Iterator[str]:
         """Confirmed triggers and one-offs are executed, unless the instance was removed meanwhile."""
         done: dict[str, Execution] = {}

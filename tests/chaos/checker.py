@@ -148,6 +148,9 @@ class Checker:
         if first.what != second.what and self._calls.is_gone(first, second):
             verdict.explained["replaced or removed while it ran"] += 1
             return
+        if first.what == second.what and self._calls.is_again(first, second):
+            verdict.explained["scheduled again, as the answer was lost"] += 1
+            return
         held = second.fence - first.fence
         causes = list(self._causes(first, second))
         what = f"{first.name} for {second.what}, {held / SECOND:.3f} s after {first.process} had claimed {first.what}"

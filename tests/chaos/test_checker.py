@@ -148,6 +148,19 @@ def call(operation: str, began: float, outcome: str = "ok", word: str = "", name
     return Call(operation, name, word, moment, moment + SECOND // 10, outcome)
 
 
+@pytest.mark.parametrize(
+    "ended, lasting, excused",
+    [(10.5, 0.1, True), (10.1, 0.1, False), (10.5, None, False)],  # the last is still being executed
+)
+def test_scheduled_again(ended: float, lasting: float | None, excused: bool) -> None:
+    """By one call, whose answer was lost when the instance was over already."""
+    first = executed("0.0", 10, name="x1", lasting=lasting, what=TEN)
+    second = executed("0.0", 10.3, name="x1", what=TEN)
+    calls = [Call("once", "x1", "", round(9.9 * SECOND), round(ended * SECOND), "ok")]
+    found = Checker(History([first, second], [], calls), (), {}, OFFSET, LEASE).check()
+    assert (sum(found.explained.values()), len(found.unexplained)) == ((1, 0) if excused else (0, 1))
+
+
 def told(calls: list[Call], *executions: Execution) -> list[str]:
     return Checker(History(list(executions), [], calls), (), {}, OFFSET, LEASE).check().wrong
 
