@@ -31,12 +31,12 @@ from .record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record,
 T = TypeVar("T")
 
 CONTRACT_VERSION = 1
-"""Grows when a backend that was written against the older interface would no longer be right."""
+"""Grows when a backend that was correct for the older interface no longer is."""
 
 
 CLAIM_ATTEMPTS = 5
-"""How often in a row :meth:`Repository.claim` looks for something when others have taken all that it found. As long as
-it gets some of it, it continues: less than it may have would mean that there is no more."""
+"""How often in a row :meth:`Repository.claim` looks again after others have taken everything it found. As long as it
+gets some records, it continues, because returning fewer than the limit would mean that there are no more."""
 
 
 class Repository(ABC):
@@ -77,12 +77,13 @@ class Repository(ABC):
     ) -> Look:
         """What an app asks at each poll, in one round trip if the store can.
 
-        :param until: tell the moments of each queue up to this one, too, at most ``limit`` of each. Their cost follows
-            the queues that have some, so that an app learns what comes due within the next interval from one question.
+        :param until: also return the moments of each queue up to this one, at most ``limit`` for each queue. Only
+            queues that have such moments may add to the cost, so that a single call tells an app what comes due within
+            the next interval.
         :return: the earliest ``ready_at`` of all records of ``queues`` that is not held and, if ``after`` is given,
-            greater than it; of each queue those that are at most ``until``, too; what is stored at ``refs``; the
-            store's time. Moments may be served from an index that lags behind, records show every write that was
-            acknowledged. The answer need not be a snapshot: what others write meanwhile may be in a part of it only.
+            greater than it; for each queue, the moments up to ``until``; the records at ``refs``; the store's time.
+            Moments may come from an index that lags behind; records show every acknowledged write. The reply need not
+            be a snapshot: a concurrent write may show in only a part of it.
         """
 
     @abstractmethod
@@ -165,28 +166,28 @@ class Repository(ABC):
         return taken
 
     async def within(self, connection: Any) -> Repository:
-        """This repository as one call of an app uses it whose writes belong to a transaction of the caller: ``read``
-        and ``swap`` run on the connection, in the transaction that is open there.
+        """A repository for one call of an app in a transaction of the caller: its ``read`` and ``swap`` run on the
+        connection, in the transaction that is open there.
 
-        An optional part, for stores with transactions. The connection is never closed, and nothing is begun, committed
-        or rolled back on it; settings of the session are afterwards what they were. After an error that is none of
-        transport the transaction can be used. Reading sees what the transaction has written, and otherwise what is
-        committed; what the transaction's isolation does not show is a conflict, busy, or an error.
+        An optional part, for stores with transactions. It never closes the connection, and never begins, commits or
+        rolls back on it; the settings of the session remain what they were. The transaction remains usable after every
+        error but one of transport. Reading sees what the transaction has written, and otherwise what is committed.
+        What the transaction's isolation level hides is a conflict, busy, or an error.
 
-        Waits for no lock of another transaction, but for one that inserts the same key, for a second at most. Locks
-        are taken in the order of the keys: of a batch, no change is made behind one that is busy, and those are busy as
-        well; where a change is a conflict, its record is locked too. So callers never hold one record while waiting for
-        an earlier one, and the caller's transaction is not chosen as the victim of a deadlock with the store's own
-        writes.
+        Waits for no lock of another transaction, except one that inserts the same key, and for that at most a second.
+        Locks are taken in the order of the keys. In a batch, no change is made behind one that is busy; the changes
+        behind it are busy as well. A change that is a conflict locks its record, too. So callers never hold one record
+        while waiting for an earlier one, and the caller's transaction is never the victim of a deadlock with the
+        store's own writes.
 
-        :param connection: of the driver, without what others have put around it.
-        :raises TypeError: it is of another kind; the message names the kinds that are right.
+        :param connection: the driver's own, unwrapped.
+        :raises TypeError: it is no connection of a supported driver; the message names those.
         :raises ValueError: it is closed, no transaction is open, or it belongs to another database; the message says
             what to write.
         """
         raise UnsupportedException(
             "This storage takes no part in the caller's transactions: transaction=… works on PostgreSQL, MySQL and "
-            "files of SQLite, with asyncio. Leave it out, and see to it that the call can be repeated."
+            "files of SQLite, with asyncio. Leave it out, and make sure that the call can be repeated."
         )
 
     async def clock(self) -> int | None:
@@ -232,10 +233,10 @@ async def ready_for(repository: Repository, claims: Sequence[QueueClaim], *, now
 
 
 class Remembered(Generic[T]):
-    """What a backend makes of the queues that it is asked about.
+    """Caches what a backend derives from the queues that it is asked about.
 
-    An app asks about the same ones at each poll, and there may be thousands. It asks with the same tuple, so that what
-    was made of it the last time is taken again.
+    An app asks about the same queues at each poll, and there may be thousands. It passes the same tuple each time, so
+    the result for the last tuple is reused.
     """
 
     def __init__(self, make: Callable[[Sequence[Queue]], T]) -> None:

@@ -113,7 +113,7 @@ class InTransaction(Batching):
 
 @contextmanager
 def alone(transaction: object) -> Iterator[None]:
-    """A driver would mix the answers of two calls up, and their savepoints would undo each other's work."""
+    """The driver would mix up the replies to two calls, and their savepoints would undo each other's work."""
     if id(transaction) in _in_use:
         raise RuntimeError(
             "Another call uses the connection or session passed as transaction= at this moment, and it can serve one "

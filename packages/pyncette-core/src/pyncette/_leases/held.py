@@ -27,7 +27,7 @@ from .writes import Awaited, Write
 
 
 class Limit:
-    """How long one execution may take. It knows nothing of the lease, which knows it: a circle that the garbage
+    """How long one execution may take. It doesn't refer to the lease, which refers to it: a cycle that the garbage
     collector has to break costs an execution more than all of this.
 
     :ivar scope: what cancels it.

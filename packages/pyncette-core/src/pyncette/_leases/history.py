@@ -54,7 +54,7 @@ class History:
             await self._clock.wait_until(began + PRUNE_INTERVAL, background=True)
 
     async def _prune(self) -> None:
-        """Batch by batch, and at rest for as long as each took: the storage has others to serve."""
+        """Batch by batch, with a pause as long as each batch took: the storage has other work to do."""
         kept = self.kept // datetime.timedelta(microseconds=1)
         began = self._clock.now()
         while (asked := self._clock.now()) - began < PRUNE_INTERVAL:

@@ -41,11 +41,11 @@ def admitted(records: Iterable[Record], tasks: Mapping[str, Task], room: Mapping
 
 
 class Shares:
-    """Divides free slots between what is on time and what is behind.
+    """Divides free slots between what is on time and the backlog.
 
     Of a queue with a backlog, what is on time is claimed first, up to half of what is wanted; the backlog gets the
-    rest, which is all of it if nothing is on time. Lest it be left out where slots come free one by one, the backlog
-    comes first in the claim after one that has given it less than half.
+    rest, which is all of it if nothing is on time. So that it also gets something when slots come free one by one,
+    the backlog comes first in the claim after one that has given it less than half.
 
     :ivar behind: queues with a backlog.
     :ivar crowded: those of them where further attempts of a backlog that fails keep waiting what is on time.

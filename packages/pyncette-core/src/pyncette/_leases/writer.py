@@ -1,6 +1,6 @@
 """Group commit: writes that arrive while one batch is being stored leave together in the next.
 
-No timer is involved: an idle store answers a single write at once, a busy one gets large batches. Each write decides
+There is no timer: an idle store answers a single write at once, a busy one gets large batches. Each write decides
 what to store from the record as it is known when its batch leaves, so writes to one key never work on old knowledge.
 """
 
@@ -37,7 +37,7 @@ MAX_BUSY_DELAY = 1.0
 
 
 class Batching(ABC):
-    """Decides about writes when their batch leaves, and takes down what became of each.
+    """Decides each write when its batch is sent, and records what became of it.
 
     :ivar on_stored: called with each record that was just stored.
     :ivar hurried: whether so little time is left that the server's clock is not read before a batch.

@@ -1,6 +1,6 @@
 """Cuts executions short: those that take longer than their ``timeout``, and those that the next occurrence supersedes.
 
-One task looks after all of them, so that an execution pays for no timer.
+One task watches all of them, so that no execution needs a timer of its own.
 """
 
 from __future__ import annotations
