@@ -26,7 +26,7 @@ MISTAKES = [
     (("trigger", "cleanup", "--app", "tasks:app"), 4, "'cleanup' is not stored yet.", "once an app that declares it"),
     (("show", "cleanup", "--app", "tasks:app"), 4, "it is not stored", "once an app that declares it"),
     (("schedule", "report", "Eve", "--cron", "0 25 * * *"), 2, "25", ""),
-    (("schedule", "report", "Eve", "--every", "5 parsecs"), 2, "is no duration", ""),
+    (("schedule", "report", "Eve", "--every", "5 parsecs"), 2, "is not a duration", ""),
     (("schedule", "report", "Eve", "--every", "5m", "--args", "{"), 2, "not JSON", ""),
     (("schedule", "report", "Eve"), 2, "Give one of these: --cron, --every, --at.", ""),
     (("schedule", "report", "Eve", "--cron", "0 8 * * *", "--every", "5m"), 2, "Give one of these: --cron", ""),

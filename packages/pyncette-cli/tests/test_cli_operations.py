@@ -167,7 +167,7 @@ def test_an_import_that_is_interrupted_says_how_far_it_came(failed: Program, pla
 def test_a_line_that_is_no_instance(failed: Program, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('\n{"task": "report"}\n')
     status, _, err = failed("import", "in.jsonl", *STORE)
-    assert (status, err.splitlines()[0]) == (2, "Error: Line 2 is no instance: KeyError: 'instance'")
+    assert (status, err.splitlines()[0]) == (2, "Error: Line 2 is not an instance: KeyError: 'instance'")
 
 
 def test_the_doctor_says_what_to_do(failed: Program) -> None:

@@ -185,15 +185,15 @@ class TestRecognising:
         [
             (OF_1_1_0, "written by Pyncette 1.x"),
             (with_index(IndexName="pyncette-ready-2"), "schema version 2.*Upgrade"),
-            (SIMPLE, "no table of Pyncette"),
-            (with_index(IndexName="by-time"), "no table of Pyncette"),
-            (with_index(Projection={"ProjectionType": "KEYS_ONLY"}), "no table of Pyncette"),
+            (SIMPLE, "not a table of Pyncette"),
+            (with_index(IndexName="by-time"), "not a table of Pyncette"),
+            (with_index(Projection={"ProjectionType": "KEYS_ONLY"}), "not a table of Pyncette"),
             (
                 with_index(
                     KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
                 )
                 | {"AttributeDefinitions": [{"AttributeName": n, "AttributeType": "S"} for n in ("pk", "sk")]},
-                "no table of Pyncette",
+                "not a table of Pyncette",
             ),
             (
                 table_definition()
@@ -202,7 +202,7 @@ class TestRecognising:
                         {"AttributeName": n, "AttributeType": "S"} for n in ("pk", "sk", "ready_at")
                     ]
                 },
-                "no table of Pyncette",
+                "not a table of Pyncette",
             ),
         ],
     )

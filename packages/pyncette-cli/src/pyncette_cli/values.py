@@ -23,7 +23,7 @@ class Duration(click.ParamType[timedelta]):
             return value
         found = duration(value)
         if found is None:
-            self.fail(f"{value!r} is no duration: write 90s, 5m, 1h30m or 2d.", param, ctx)
+            self.fail(f"{value!r} is not a duration: write 90s, 5m, 1h30m or 2d.", param, ctx)
         return found
 
 
@@ -40,7 +40,9 @@ class Moment(click.ParamType[datetime]):
         try:
             return datetime.fromisoformat(value).astimezone()
         except ValueError:
-            self.fail(f"{value!r} is no moment: write 2027-01-31T08:00, 2027-01-31T08:00+01:00 or +90m.", param, ctx)
+            self.fail(
+                f"{value!r} is not a date or time: write 2027-01-31T08:00, 2027-01-31T08:00+01:00 or +90m.", param, ctx
+            )
 
 
 def duration(text: str) -> timedelta | None:

@@ -136,7 +136,7 @@ def parsed(file: IO[str]) -> Iterator[tuple[int, dict[str, Any]]]:
             instance(number, found)
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise Failure(
-                f"Line {number} is no instance: {type(e).__name__}: {e}",
+                f"Line {number} is not an instance: {type(e).__name__}: {e}",
                 Status.USAGE,
                 "`pyncette export` writes such lines.",
             ) from e

@@ -80,7 +80,7 @@ async def prepare(database: Database, settings: Settings) -> None:
     database.check_clock()
     if table is None and settings.skip_table_create:
         raise RepositoryException(
-            f"{database.where} is not there, and it is not to be made. Make it as "
+            f"{database.where} does not exist, and may not be created. Create it as "
             f"pyncette.dynamodb.table_definition({settings.table!r}) says, leave out dynamodb_skip_table_create, or "
             "correct dynamodb_table_name or dynamodb_region_name."
         )
@@ -160,7 +160,7 @@ async def _make(database: Database, name: str) -> None:
             return
         if _is(error, "AccessDeniedException"):
             raise RepositoryException(
-                f"{database.where} is not there, and the credentials don't allow to make it. Allow "
+                f"{database.where} does not exist, and the credentials don't allow creating it. Allow "
                 "dynamodb:CreateTable, or have somebody make it who may, as "
                 f"pyncette.dynamodb.table_definition({name!r}) says."
             ) from error
@@ -206,8 +206,8 @@ def recognised(table: dict[str, Any], where: str) -> dict[str, Any]:
     index = indexes.get(INDEX)
     if keys != _KEYS or index is None or _keys(index, table) != _INDEX_KEYS or not _projects(index):
         raise StorageVersionException(
-            f"{where} is there, but is no table of Pyncette. It was left as it is. Give another dynamodb_table_name, "
-            "or make it as pyncette.dynamodb.table_definition() says, with all keys and the index."
+            f"{where} exists, but is not a table of Pyncette. It was left as it is. Give another dynamodb_table_name, "
+            "or create it as pyncette.dynamodb.table_definition() says, with all keys and the index."
         )
     return index
 

@@ -110,7 +110,7 @@ class Failures:
 
 def _hint(text: str) -> str:
     if "unknown command" in text and "SENTINEL" in text:
-        return " (this is no sentinel; for the server itself use redis_mode='single')"
+        return " (this is not a sentinel; for the server itself use redis_mode='single')"
     if "unknown command" in text and "CLUSTER" in text:
         return " (this is no server of a cluster)"
     if "cluster support disabled" in text:
