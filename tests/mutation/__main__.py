@@ -30,6 +30,8 @@ TESTS = {  # from the fastest to the slowest: the first one that fails ends it
             "test_static_decisions.py",
             "test_ends.py",
             "test_again.py",
+            "test_begins.py",
+            "test_missed.py",
             "test_rare_decisions.py",
             "test_extra_runs.py",
             "test_lifecycle.py",
@@ -44,6 +46,7 @@ TESTS = {  # from the fastest to the slowest: the first one that fails ends it
 CONFTEST = """
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 TESTS = {tests}
@@ -51,6 +54,11 @@ TESTS = {tests}
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: TESTS.index(item.path.name))
+    # With a mutant only: while the tool looks which test runs which function, all of them take several times as long.
+    if "__mutmut_" in os.environ.get("MUTANT_UNDER_TEST", ""):
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(5, method="thread"))
 
 
 def pytest_exception_interact():
@@ -78,8 +86,6 @@ only_mutate=
     src/{path}
 pytest_add_cli_args=
     --import-mode=importlib
-    --timeout=5
-    --timeout-method=thread
     -o
     anyio_mode=auto
 pytest_add_cli_args_test_selection=

@@ -190,8 +190,8 @@ MUTANTS = (
     Mutant(
         "onward: the next occurrence counts from now",
         "_lifecycle.onward",
-        "following = spec.following(due_at, now, fast_forward=False)",
-        "following = spec.following(now, now, fast_forward=False)",
+        "following = spec.following(due_at)",
+        "following = spec.following(now)",
     ),
     Mutant(
         "again: one attempt too many",
@@ -243,8 +243,8 @@ MUTANTS = (
     Mutant(
         "extra: a backfill skips every other moment",
         "_lifecycle.extra",
-        "following = spec.following(run.at, run.at, fast_forward=False)",
-        "following = spec.following(spec.following(run.at, run.at, fast_forward=False), run.at, fast_forward=False)",
+        "following = spec.following(run.at)",
+        "following = spec.following(spec.following(run.at))",
         seeds=1000,
     ),
     Mutant(

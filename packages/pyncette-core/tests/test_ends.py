@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from pyncette import FailureMode, Overlap, Policies, Retry, Skip, lease
+from pyncette import CatchUp, FailureMode, Overlap, Policies, Retry, Skip, lease
 from pyncette._lifecycle.end import end
 from pyncette._lifecycle.extra import ask
+from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.steering import pause
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._tasks.extra import ExtraRun, extra_of
 from pyncette._tasks.spec import Spec, encode
 from pyncette._tasks.state import State, latest_runs
-from pyncette.record import Band, Change, Record
+from pyncette.record import HELD, Band, Change, Record
 from pyncette.schedule import Interval, Once
 
 NOW = 1_800_000_000_000_000
@@ -109,7 +110,7 @@ def test_every_end_is_a_write_that_ends_the_lease(
     assert (Band.of(new.ready_at) is Band.PAUSED) == (make is paused)
     if make is beside:
         assert new.due_at == record.due_at
-    if make is paused and how is not AttemptEnd.RELEASED:
+    if make is not beside and how is not AttemptEnd.RELEASED:
         assert State(new.state).count("fence") == record.fence
     if how is AttemptEnd.PASSED:
         assert new.attempt == 0
@@ -243,3 +244,99 @@ def test_what_comes_due_during_a_pause_overlaps_no_run() -> None:
 def test_an_occurrence_that_has_moved_is_remembered() -> None:
     new = changed(ended(plain(), AttemptEnd.PASSED, go_to=NOW + MINUTE, moved=True).change)
     assert (new.due_at, State(new.state).count("moved")) == (NOW + MINUTE, NOW + MINUTE)
+
+
+@pytest.mark.parametrize("how", [AttemptEnd.RELEASED, AttemptEnd.SUCCEEDED, AttemptEnd.CANCELLED])
+def test_what_is_paused_since_nobody_knows_when_is_held_from_now_on(how: AttemptEnd) -> None:
+    state = State("")
+    state.set("why", "paused by hand")
+    record = replace(plain(), state=state.text(4))
+    assert changed(ended(record, how).change).ready_at == Band.PAUSED.at(NOW)
+
+
+@pytest.mark.parametrize("make", [plain, paused])
+def test_a_further_attempt_is_one_of_the_occurrence_that_was_chosen(make: Make) -> None:
+    record, chosen = replace(make(), due_at=DUE - 3 * MINUTE), DUE - MINUTE
+    attempt = Attempt(AttemptEnd.CANCELLED, chosen, NOW - 1, NOW - 7, worker="host:1", skips=SKIPS)
+    after = end(record, SPEC, KEEPING, attempt, now=NOW, retry_delay=SECOND, revision=REVISION)
+    new = changed(after.change)
+    assert (new.due_at, new.attempt) == (chosen, 1)
+    assert State(new.state).is_open(chosen)
+
+
+def test_the_record_outlives_its_schedule_for_a_run_that_was_asked_for() -> None:
+    asked = changed(ask(plain(ONE_OFF), ExtraRun("id", NOW), now=NOW, revision="a"))
+    new = changed(ended(asked, AttemptEnd.SUCCEEDED, spec=ONE_OFF).change)
+    assert (new.revision, new.ready_at, new.locked_until) == (REVISION, NOW, None)
+    assert extra_of(State(new.state)).run == ExtraRun("id", NOW)
+
+
+LATEST = Policies(keep_runs=5, catch_up=CatchUp.LATEST)
+
+
+@pytest.mark.parametrize("how", [AttemptEnd.SUCCEEDED, AttemptEnd.PASSED])
+def test_what_came_due_while_the_template_was_paused_is_skipped_ahead_of_time(how: AttemptEnd) -> None:
+    """Where ``catch_up`` might choose it otherwise."""
+    late, pauses = DUE + 30 * MINUTE, ((DUE + 10 * MINUTE, DUE + 15 * MINUTE),)
+    record = lease.claim(plain(), now=late, locked_until=late + MINUTE, token="t", holder="host:1:t")
+    attempt = Attempt(how, DUE, late, None if how is AttemptEnd.PASSED else late, go_to=DUE, pauses=pauses)
+    after = end(record, SPEC, LATEST, attempt, now=late, retry_delay=SECOND, revision=REVISION)
+    first, last = DUE + 10 * MINUTE, DUE + 14 * MINUTE
+    assert list(after.skips) == [Skipped(first, last, 5, True, "paused")]
+    new = changed(after.change)
+    assert State(new.state).fields["window"] == [DUE + 9 * MINUTE, last, 0]
+    runs = {run.outcome: (run.scheduled_at, run.last, run.ended_at) for run in latest_runs(new.state)}
+    succeeded = {"succeeded": (DUE, None, late)} if how is AttemptEnd.SUCCEEDED else {}
+    assert runs == {"skipped": (first, last, late), **succeeded}
+
+
+def test_what_comes_due_while_the_template_is_paused_overlaps_no_run() -> None:
+    began = NOW - 20 * MINUTE
+    record, since = replace(plain(), due_at=began), NOW - 10 * MINUTE
+    overlapping = Policies(keep_runs=5, overlap=Overlap.SKIP)
+    after = ended(record, AttemptEnd.SUCCEEDED, overlapping, started_at=began, pauses=((since, HELD),))
+    assert changed(after.change).due_at == NOW - 9 * MINUTE
+    assert [(one.reason, one.count) for one in after.skips] == [("overlap", 10)]
+
+
+def test_what_is_passed_over_comes_due_with_its_share_of_jitter() -> None:
+    jittering = Policies(jitter=datetime.timedelta(seconds=50))
+    new = changed(ended(plain(), AttemptEnd.PASSED, jittering, go_to=NOW + MINUTE).change)
+    assert new.due_at < new.ready_at == came_due(SPEC, jittering, new.key, new.due_at) < NOW + 2 * MINUTE
+
+
+def test_what_is_passed_over_without_a_further_occurrence_is_kept_as_long_as_it_should() -> None:
+    keeping = Policies(retain=datetime.timedelta(hours=1))
+    new = changed(ended(plain(), AttemptEnd.PASSED, keeping, go_to=None).change)
+    assert new.ready_at == Band.COMPLETED.at(NOW + 60 * MINUTE)
+
+
+CANCELLING = Policies(keep_runs=5, overlap=Overlap.CANCEL)
+
+
+def test_a_retry_that_the_lease_brings_is_not_brought_forward() -> None:
+    """Who claims it finds that it is superseded."""
+    record = replace(plain(), due_at=NOW)
+    after = ended(record, AttemptEnd.FAILED, CANCELLING, error=ZeroDivisionError("no"))
+    assert (after.again_at, changed(after.change).locked_until) == (None, record.locked_until)
+
+
+def test_a_retry_beside_the_schedule_waits_for_no_occurrence() -> None:
+    policies = replace(CANCELLING, retry=RETRYING.retry)
+    after = ended(beside(), AttemptEnd.FAILED, policies, error=ZeroDivisionError("no"))
+    assert after.again_at == changed(after.change).ready_at == NOW - 1 + 5 * MINUTE
+
+
+def test_a_retry_is_not_superseded_by_what_was_skipped_ahead_of_time() -> None:
+    policies, state = replace(CANCELLING, retry=RETRYING.retry), State("")
+    state.set("window", [NOW, NOW + 2 * MINUTE, 0])
+    record = replace(plain(), due_at=NOW, state=state.text(4))
+    after = ended(record, AttemptEnd.FAILED, policies, error=ZeroDivisionError("no"))
+    assert after.again_at == NOW + 3 * MINUTE
+
+
+def test_a_retry_is_superseded_when_the_next_occurrence_comes_due_with_its_jitter() -> None:
+    policies = replace(CANCELLING, retry=RETRYING.retry, jitter=datetime.timedelta(seconds=50))
+    record = replace(plain(), due_at=NOW)
+    after = ended(record, AttemptEnd.FAILED, policies, error=ZeroDivisionError("no"))
+    assert after.again_at == came_due(SPEC, policies, record.key, NOW + MINUTE) > NOW + MINUTE

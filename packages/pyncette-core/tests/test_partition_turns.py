@@ -25,3 +25,22 @@ async def test_an_empty_partition_lets_the_others_have_their_turn() -> None:
             await context.schedule_task(task, name, execute_at=clock.time)
             await clock.advance(timedelta(seconds=3))
     assert executed == ["0", "1 a", "1 b", "1 c"]
+
+
+async def test_what_is_due_in_the_last_of_many_partitions_is_executed_at_its_moment() -> None:
+    """One claim leaves no room for the partitions behind the first, which gives it back: they are asked at once."""
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    clock, repository = ManualClock(start), MemoryRepository()
+    app = Pyncette(repository_factory=lambda: nullcontext(repository), clock=clock)
+    late: list[timedelta] = []
+
+    @app.partitioned_task(partition_count=5, partition_selector=lambda count, name: int(name[0]), concurrency=1)
+    async def task(context: Context) -> None:
+        late.append(clock.time - context.scheduled_at)
+
+    async with running(app) as context:
+        for second in range(10):
+            due = start + timedelta(seconds=60 + second * 10)
+            await context.schedule_task(task, f"{second % 5} {second}", execute_at=due)
+        await clock.advance(timedelta(seconds=200))
+    assert late == [timedelta(0)] * 10

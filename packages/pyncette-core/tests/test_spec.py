@@ -134,6 +134,5 @@ def test_whatever_is_stored_decodes_or_is_refused(text: str) -> None:
 
 def test_occurrences_before_a_change_of_schedule_are_not_caught_up_with() -> None:
     changed = Spec(Interval(10), since=1000)
-    assert changed.following(0, 1000, fast_forward=False) == 1010
-    assert changed.following(1010, 5000, fast_forward=False) == 1020
-    assert changed.following(1010, 5000, fast_forward=True) == 5000
+    assert changed.following(0) == 1010
+    assert changed.following(1010) == 1020

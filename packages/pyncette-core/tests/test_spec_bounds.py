@@ -48,8 +48,7 @@ def test_an_interval(
     spec = Spec(Interval(period), since=since, bounds=bounds)
     earliest = begin if since is None else max(begin, since)
     later = [moment for moment in all_of(period, bounds, earliest) if moment > earliest]
-    assert spec.following(begin, now, fast_forward=False) == (later[0] if later else None)
-    assert spec.following(begin, now, fast_forward=True) == next((moment for moment in later if moment >= now), None)
+    assert spec.following(begin) == (later[0] if later else None)
     every = [begin, *later]
     assert spec.latest(begin, now) == max(moment for moment in every if moment <= max(now, begin))
     missed = [moment for moment in every if moment < before]
@@ -74,8 +73,7 @@ def test_a_cron_expression(zone: str | None, data: st.DataObject) -> None:
     inside = [due for due in every if (start_at is None or due >= start_at) and (end_at is None or due <= end_at)]
     assert spec.first(now) == next((due for due in inside if due > now), None)
     later = [due for due in inside if due > (begin if since is None else max(begin, since))]
-    assert spec.following(begin, now, fast_forward=False) == (later[0] if later else None)
-    assert spec.following(begin, now, fast_forward=True) == next((due for due in later if due >= now), None)
+    assert spec.following(begin) == (later[0] if later else None)
     assert spec.latest(begin, now) == max([due for due in later if due <= now], default=begin)
     missed = [due for due in [begin, *later] if due < before]
     assert spec.skipped(begin, before) == (SkippedRange(missed[0], missed[-1], len(missed)) if missed else None)
@@ -85,7 +83,7 @@ def test_a_cron_expression(zone: str | None, data: st.DataObject) -> None:
 
 def test_a_single_occurrence() -> None:
     assert Spec(Once(7)).first(9) == 7
-    assert Spec(Once(7)).following(7, 9, fast_forward=False) is None
+    assert Spec(Once(7)).following(7) is None
     assert Spec(Once(7)).latest(7, 9) == 7
     assert Spec(Once(7)).skipped(7, 8) == SkippedRange(7, 7, 1)
 
@@ -99,9 +97,9 @@ def test_an_interval_that_is_migrated_keeps_its_next_occurrence() -> None:
 
 def test_the_last_moment_is_included() -> None:
     spec = Spec(Interval(10), bounds=Bounds(end_at=30))
-    assert spec.following(20, 0, fast_forward=False) == 30
-    assert spec.following(30, 0, fast_forward=False) is None
-    assert Spec(Interval(10), bounds=Bounds(end_at=29)).following(20, 0, fast_forward=False) is None
+    assert spec.following(20) == 30
+    assert spec.following(30) is None
+    assert Spec(Interval(10), bounds=Bounds(end_at=29)).following(20) is None
 
 
 MOMENT = st.none() | st.integers(EARLIEST, LATEST)

@@ -213,3 +213,16 @@ def test_a_schedule_that_only_matched_before_a_rule_changed_is_found() -> None:
     """Until 2006 clocks in New York changed in April, so the second Sunday of March had a 02:00."""
     cron = Cron("*/5 2 * 3 SUN#2", "America/New_York")
     assert cron.latest(0, micros("2026-01-01T00:00:00+00:00")) == micros("2006-03-12T02:55:00-05:00")
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize("text", ["0 0 1 1 * * 2030", "*/30 12 * 6 * 0 2027,2030", "0 0 29 2 * 0 2028"])
+def test_the_last_one_is_found_however_long_ago_its_years_have_passed(zone: str | None, text: str) -> None:
+    cron = Cron(text, zone)
+    first = cron.first(micros("2027-01-01T00:00:00+00:00"))
+    assert first is not None
+    last = cron.latest(first, micros("2031-01-01T00:00:00+00:00"))
+    assert cron.following(last, last) is None
+    for later in ("2400-01-01", "2431-07-01", "5000-01-01", "9999-12-31"):
+        assert cron.latest(first, micros(f"{later}T00:00:00+00:00")) == last
+    assert cron.latest(first, 2**61) == last

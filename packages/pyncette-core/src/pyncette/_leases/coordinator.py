@@ -208,7 +208,7 @@ class Coordinator:
         self, tasks: Sequence[Task], share: int, limit: int, room: dict[str, int]
     ) -> tuple[list[tuple[Record, Record]], set[str]]:
         """Claim, and return the records as they were before and as they are stored now, and the queues that may have
-        more: also those that were not asked, as others of their template might have taken all the room."""
+        more. Those that were not asked, as others of their template might have taken all the room, are still due."""
         now, token, came = self._clock.now(), new_revision(), self._outlook.came
         latest = now + self._clock.error  # others, whose clocks may be so much ahead, shall leave it the whole lease
         ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
@@ -226,8 +226,7 @@ class Coordinator:
             queue.name for queue in exhausted_by(claims, before, limit) if queue.static or queue.name not in more
         ]
         self._outlook.claimed(served, exhausted=exhausted, now=now, came=came)
-        asked = {claim.queue.name for claim in claims}
-        return pairs, more | {task.queue.name for task in tasks if task.queue.name not in asked}
+        return pairs, more
 
     async def _claim_asked(self, limit: int) -> list[tuple[Record, Record]]:
         """Claim runs that were asked for of paused templates."""

@@ -29,10 +29,10 @@ def moments(record: Record, spec: Spec, start: int, end: int) -> Iterator[int]:
         period = spec.schedule.period
         moment: int | None = record.due_at - (record.due_at - start) // period * period
     else:
-        moment = spec.following(start - 1, start - 1, fast_forward=False)
+        moment = spec.following(start - 1)
     while moment is not None and moment <= end:
         yield moment
-        moment = spec.following(moment, moment, fast_forward=False)
+        moment = spec.following(moment)
 
 
 def schedule_text(spec: Spec) -> str:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pyncette._tasks.policies import CatchUp, Overlap, Policies
 from pyncette._tasks.spec import Spec
 from pyncette._tasks.state import Attempts, State
-from pyncette.record import HELD, Record
+from pyncette.record import Record
 from pyncette.schedule import Cron
 
 from .moments import Moments, Window
@@ -52,7 +52,8 @@ def choose(record: Record, spec: Spec, policies: Policies, now: int, *, begun: b
             skips += moments.skipped("late", record.due_at, target)
     if target is None:
         return Chosen(None, ready=False, skips=skips)
-    if policies.catching_up is CatchUp.LATEST and (latest := moments.last_ready_by(target, now)) > target:
+    if policies.catching_up is CatchUp.LATEST:
+        latest = moments.last_ready_by(target, now)
         skips += moments.skipped("coalesced", target, latest)
         target = latest
     # What was claimed is ready, whatever this process's clock says.
@@ -89,7 +90,7 @@ def supersedes_at(
     following = moments.following(moments.last_ready_by(due_at, opened))
     for since, until in sorted(pauses):
         if following is not None and since <= following < until:
-            following = None if until >= HELD else moments.following(spec.latest(following, until - 1))
+            following = moments.following(spec.latest(following, until - 1))
     return None if following is None else moments.ready(following)
 
 
@@ -104,7 +105,7 @@ def moved_to(record: Record, spec: Spec, now: int) -> int | None:
         return None
     if spec.since is not None and spec.since > record.due_at:
         return None
-    following = spec.following(record.due_at, record.due_at, fast_forward=False)
+    following = spec.following(record.due_at)
     if following is None or following <= now or State(record.state).count("moved") == record.due_at:
         return None
     return following

@@ -20,7 +20,7 @@ from pyncette.schedule import Once
 from .again import Again, after_failure, after_loss
 from .choice import supersedes_at
 from .extra import in_turn, over
-from .moments import Moments
+from .moments import came_due
 from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, stored_window, why_paused
 from .queueing import queued
 from .steering import hold_paused, is_paused, skip_paused
@@ -108,7 +108,7 @@ def _succeeded(
     record: Record, spec: Spec, policies: Policies, attempt: Attempt, now: int, revision: str
 ) -> Ended | None:
     """Nearly every end, made without decoding the state; None if more has to change than totals and latest runs."""
-    started_at = attempt.ended_at if attempt.started_at is None else attempt.started_at
+    started_at = attempt.started_at or attempt.ended_at
     to = onward(record, spec, policies, attempt.due_at, now, opened=started_at)
     if to.due_at is None and not keeps_completed(record, policies):
         state: str | None = ""
@@ -143,7 +143,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     if outcome == "failed" and _holds(policies, case.spec):
         return Ended(_dead(case, state), outcome, reason, attempt.skips)
     opened = recorded.first or attempt.started_at or case.now
-    until = case.now if not is_paused(state) else state.count("since") or case.now  # what comes due later is paused
+    until = state.count("since") or case.now  # since it was paused, if it was: what comes due later is paused
     until = min([until, *(since for since, end_of_pause in attempt.pauses if end_of_pause >= HELD)])
     is_last, paused = state.is_last_run(case.spec.bounds.max_runs), list[Skipped]()
     if not is_last:
@@ -172,16 +172,16 @@ def _passed(case: _Case) -> Ended:
     record, attempt, policies = case.record, case.attempt, case.policies
     state = State(record.state)
     state.record_attempts(None)
-    skips = [*attempt.skips]
-    if attempt.go_to == record.due_at:
-        skips += skip_paused(record, case.spec, policies, state, record.due_at, attempt.pauses)
+    skips = attempt.skips
+    if attempt.go_to == record.due_at:  # nothing is skipped before it
+        skips = skip_paused(record, case.spec, policies, state, record.due_at, attempt.pauses)
     add_skips(state, skips, case.now, policies.keep_runs)
     if attempt.moved:
         state.set("moved", attempt.go_to)
     to = Onward(None)
     if attempt.go_to is not None:
-        ready_at = Moments(case.spec, policies, record.key).ready(attempt.go_to)
-        to = Onward(attempt.go_to, queued(ready_at, case.now))
+        came = came_due(case.spec, policies, record.key, attempt.go_to)
+        to = Onward(attempt.go_to, queued(came, case.now))
     if to.due_at is not None and is_paused(state):
         return Ended(_paused(case, state, due_at=to.due_at, attempt=0), skips=skips)
     change = go_on(record, policies, to, case.now, case.revision, state.text(record.fence))

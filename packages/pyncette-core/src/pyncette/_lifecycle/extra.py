@@ -150,7 +150,7 @@ def _tick_off(extra: Extra, run: ExtraRun, now: int) -> None:
     elif extra.fills and (extra.fills[0].id, extra.fills[0].next_at) == (run.id, run.at):
         fill = extra.fills[0]
         spec, _ = decode(fill.spec)
-        following = spec.following(run.at, run.at, fast_forward=False)
+        following = spec.following(run.at)
         extra.step(None if following is None or following > fill.last else following)
         if following is None or following > fill.last:
             extra.done[run.id] = now + BACKFILL_REMEMBERED

@@ -48,16 +48,16 @@ class Moments:
         next one."""
         if not self._jitter:
             return due_at
-        following = self._spec.following(due_at, due_at, fast_forward=False)
+        following = self._spec.following(due_at)
         step = self._jitter if following is None else min(self._jitter, following - due_at)
         return due_at + (_share(self._key) * step >> 160)
 
     def following(self, due_at: int) -> int | None:
         """The occurrence after the one at ``due_at`` that was not skipped ahead of time; None if there is none."""
-        found = self._spec.following(due_at, due_at, fast_forward=False)
+        found = self._spec.following(due_at)
         window = self._window
         if window is not None and found is not None and window.since < found <= window.until:
-            return self._spec.following(window.until, window.until, fast_forward=False)
+            return self._spec.following(window.until)
         return found
 
     def first_ready_from(self, due_at: int, moment: int) -> int | None:
@@ -67,7 +67,7 @@ class Moments:
         latest = self._spec.latest(due_at, moment)
         window = self._window
         if window is not None and window.since < latest <= window.until:
-            return self._spec.following(window.until, window.until, fast_forward=False)
+            return self._spec.following(window.until)
         if latest > due_at and self.ready(latest) >= moment:
             return latest
         return self.following(latest)
@@ -91,7 +91,7 @@ class Moments:
             yield from self._range(reason, due_at, before)
             return
         yield from self._range(reason, due_at, min(before, window.since + 1))
-        after = self._spec.following(window.until, window.until, fast_forward=False)
+        after = self._spec.following(window.until)
         if after is not None:
             yield from self._range(reason, after, before)
 

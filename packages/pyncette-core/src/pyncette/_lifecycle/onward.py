@@ -53,7 +53,7 @@ def onward(
     :param superseded: whether the run was, so that none of what was missed has been executed yet.
     """
     if state is None:
-        following = spec.following(due_at, now, fast_forward=False)
+        following = spec.following(due_at)
         if following is None:
             return Onward(None)
         if policies.steps_plainly:

@@ -42,9 +42,9 @@ def _moved(record: Record, spec: Spec, policies: Policies, now: int, revision: s
 
 def nearest(spec: Spec, due_at: int, now: int) -> int | None:
     """The occurrence after ``now`` that is nearest to ``due_at``: a daily one stays on its day."""
-    first = spec.following(now, now, fast_forward=False)
+    first = spec.following(now)
     if first is None or first >= due_at:
         return first
     before = spec.latest(first, due_at)
-    after = spec.following(before, before, fast_forward=False)
+    after = spec.following(before)
     return before if after is None or due_at - before <= after - due_at else after

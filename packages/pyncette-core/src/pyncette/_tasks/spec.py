@@ -76,19 +76,19 @@ class Spec:
 
         A single occurrence may lie in the past, all others are later than ``now``.
         """
-        return self._within(self.schedule.first(now) if isinstance(self.schedule, Once) else self._after(now, now))
+        return self._within(self.schedule.first(now) if isinstance(self.schedule, Once) else self._after(now))
 
-    def following(self, scheduled: int, now: int, *, fast_forward: bool) -> int | None:
+    def following(self, scheduled: int) -> int | None:
         """The occurrence after the one at ``scheduled``, None if that was the last."""
         if isinstance(self.schedule, Once):  # stored while an occurrence of another schedule was being executed
             is_to_come = self.since is not None and scheduled != self.schedule.at
             return self._within(self.schedule.at) if is_to_come else None
         start = scheduled if self.since is None else max(scheduled, self.since)
-        return self._within(self._after(start, now, fast_forward))
+        return self._within(self._after(start))
 
     def latest(self, scheduled: int, now: int) -> int:
         """The latest occurrence that is not after ``now``, from the one at ``scheduled`` on."""
-        following = self.following(scheduled, now, fast_forward=False)
+        following = self.following(scheduled)
         if following is None or following > now:
             return scheduled
         return self.schedule.latest(following, now if self.bounds.end_at is None else min(now, self.bounds.end_at))
@@ -97,7 +97,7 @@ class Spec:
         """The occurrences from the one at ``first`` on that are earlier than ``before``; None if there are none."""
         if first >= before:
             return None
-        following = self.following(first, first, fast_forward=False)
+        following = self.following(first)
         if following is None or following >= before:
             return SkippedRange(first, first, 1)
         if self.bounds.end_at is not None:
@@ -114,12 +114,12 @@ class Spec:
         inside = (start is None or start <= moment) and not self.bounds.ended(moment)
         return inside and self.schedule.includes(moment)
 
-    def _after(self, moment: int, now: int, fast_forward: bool = False) -> int | None:
-        """The first occurrence after ``moment`` that is not before ``start_at`` nor, with ``fast_forward``, ``now``."""
+    def _after(self, moment: int) -> int | None:
+        """The first occurrence after ``moment`` that is not before ``start_at``."""
         start = self.bounds.start_at
         if start is None:
-            return self.schedule.following(moment, now, fast_forward)
-        earliest = max(moment + 1, start, now if fast_forward else moment + 1)
+            return self.schedule.following(moment, moment)
+        earliest = max(moment + 1, start)
         if not isinstance(self.schedule, Interval):
             return self.schedule.following(earliest - 1, earliest)
         return start if earliest <= start else self.schedule.following(start, earliest, fast_forward=True)
