@@ -162,8 +162,8 @@ MUTANTS = (
     Mutant(
         "choice: LATEST takes the earliest",
         "_lifecycle.choice",
-        "if policies.catching_up is CatchUp.LATEST and (latest",
-        "if False and (latest",
+        "if policies.catching_up is CatchUp.LATEST:",
+        "if False:",
         seeds=500,
     ),
     Mutant(
