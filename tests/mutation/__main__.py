@@ -31,6 +31,10 @@ TESTS = {  # from the fastest to the slowest: the first one that fails ends it
             "test_ends.py",
             "test_again.py",
             "test_begins.py",
+            "test_scheduling_decisions.py",
+            "test_log_lines.py",
+            "test_cutting.py",
+            "test_steering.py",
             "test_missed.py",
             "test_rare_decisions.py",
             "test_extra_runs.py",
@@ -86,6 +90,7 @@ only_mutate=
     src/{path}
 pytest_add_cli_args=
     --import-mode=importlib
+    --tb=native
     -o
     anyio_mode=auto
 pytest_add_cli_args_test_selection=

@@ -344,6 +344,7 @@ HELD_BACK = Waits(0, Band.PAUSED.at(NOW))
             DEFAULT, left(beside(None, asked=RUN)), Settle(Attempt(RELEASED, DUE, NOW)), id="also after a loss"
         ),
         pytest.param(RETRYING, left(beside(None, asked=RUN)), lost(), id="and one that counts is stored"),
+        pytest.param(LATEST, left(beside(None, asked=RUN)), lost(BEGAN, skips=BY_THEN), id="with what it had chosen"),
         pytest.param(
             RETRYING,
             left(beside(None, None, RECORDED, asked=RUN)),
@@ -367,3 +368,16 @@ def test_what_is_outside_the_schedule(policies: Policies, before: Record, expect
 def test_who_renews(heartbeat: Any, renews: bool) -> None:
     assert renews_lease(Policies(heartbeat=heartbeat)) is renews
     assert renews_lease(replace(ONCE, heartbeat=heartbeat)) is False
+
+
+def test_what_ran_beside_the_schedule_before_is_no_reason() -> None:
+    state = State("")
+    Extra(done={"id": NOW}).store(state)
+    assert begun(DEFAULT, due(state=state)) == Execute(advance=False)
+
+
+def test_a_worker_may_have_any_name() -> None:
+    state = State("")
+    state.runs.append([DUE, 0, 0, 1, "succeeded", "why"])
+    assert '"why"' in state.text(5)
+    assert begun(DEFAULT, due(state=state)) == Execute(advance=False)

@@ -40,7 +40,7 @@ class Case:
         state = State("")
         if self.random.random() < 0.5:
             since = self.random.randrange(0, 20)
-            self.window = Window(self.due + since * STEP, self.due + (since + self.random.randrange(1, 9)) * STEP)
+            self.window = Window(self.due + since * STEP, self.due + (since + self.random.randrange(0, 9)) * STEP)
             self.window.busy = self.random.random() < 0.5
             store_window(state, self.window)
             self.every = [at for at in self.every if not self.window.since < at <= self.window.until]
@@ -181,7 +181,8 @@ def test_where_an_instance_continues(catch_up: CatchUp, overlap: Overlap, supers
         case = Case(seed)
         policies = Policies(catch_up=catch_up, overlap=overlap, jitter=case.jitter)
         opened = case.due + case.random.randrange(0, 60) * 5 * SECOND
-        now = NOW if case.random.random() < 0.5 else opened + case.random.randrange(-2, 9) * 5 * SECOND
+        near = case.ready(case.random.choice(case.every[:9])) + case.random.choice([-1, 0, 1])
+        now = case.random.choice([NOW, near, opened + case.random.randrange(-2, 9) * 5 * SECOND])
         skips, window = skipped(case, policies, opened, now, superseded)
         kept = window is not case.window  # what overlaps while others are still to be executed
         passed = {at for reason, at in skips if not (kept and reason == "overlap")}
@@ -276,3 +277,11 @@ def test_all_that_is_left_of_a_schedule_whose_years_have_passed_is_skipped() -> 
     assert chosen == Chosen(
         None, ready=False, skips=[Skipped(due, last, (last - due) // (24 * HOUR) + 1, True, "late")]
     )
+
+
+@pytest.mark.parametrize("catch_up, reasons", [(CatchUp.ALL, []), (CatchUp.LATEST, [("coalesced", 2)])])
+def test_occurrences_may_be_a_microsecond_apart(catch_up: CatchUp, reasons: list[tuple[str, int]]) -> None:
+    spec, policies = Spec(Interval(1)), Policies(catch_up=catch_up, overlap=Overlap.SKIP)
+    record = Record("task", "task:a", NOW - 5, NOW - 5, None, None, "r", 5, 0, encode(spec), "")
+    found = onward(record, spec, policies, NOW - 5, NOW, opened=NOW - 3)
+    assert [(skip.reason, skip.count) for skip in found.skips] == [*reasons, ("overlap", 3)]

@@ -93,12 +93,12 @@ def begin(
             return _ADVANCE if once else EXECUTE
         if (passed := _passed_over(policies, spec, record, before, now, paused_until, pauses)) is not None:
             return Settle(passed)
-    elif not once and (policies.follows_attempts or before.locked_by is not None):
+    elif not once and policies.follows_attempts:
         decision = _after_attempts(policies, spec, record, before, now, pauses)
         if decision is not None:
             return decision
     if policies.chooses:
-        return _chosen(policies, spec, record, before, now)
+        return _chosen(policies, spec, record, now)
     if before.locked_by is not None and (worker := _lost_with(policies, before)):
         return Execute(advance=False, lost_with=worker)
     return _ADVANCE if once else EXECUTE
@@ -170,12 +170,12 @@ def _set_aside(policies: Policies, spec: Spec, record: Record, before: Record, n
     return Settle(Attempt(AttemptEnd.RELEASED, record.due_at, now))
 
 
-def _chosen(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
-    once = not holds_lease(policies)
-    chosen = choose(record, spec, policies, now, begun=before.attempt > 0 and not once)
+def _chosen(policies: Policies, spec: Spec, record: Record, now: int) -> Begin:
+    """No attempt has begun, or none that is known of at most once."""
+    chosen = choose(record, spec, policies, now, begun=False)
     if chosen.due_at is None or not chosen.ready:
         return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, skips=chosen.skips, go_to=chosen.due_at))
-    return Execute(once, _lost_with(policies, before), chosen.due_at, chosen.skips)
+    return Execute(not holds_lease(policies), due_at=chosen.due_at, skips=chosen.skips)
 
 
 def holds_lease(policies: Policies) -> bool:
@@ -200,7 +200,7 @@ def _after_attempts(
         attempt = _lost(policies, spec, record, before, now)
         attempt.end, attempt.ended_at = AttemptEnd.SUPERSEDED, now
         return Settle(attempt)
-    if policies.follows_attempts and attempts.ended < before.attempt:
+    if attempts.ended < before.attempt:
         return Settle(_lost(policies, spec, record, before, now))
     if not State(record.state).is_open(record.due_at):
         return None

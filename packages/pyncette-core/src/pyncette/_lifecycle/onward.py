@@ -102,7 +102,7 @@ def _skip_overlapping(
 
 def _to(moments: Moments, reason: str, following: int, target: int | None, now: int, window: Window | None) -> Onward:
     """To ``target``, skipping everything from ``following`` on."""
-    skips = () if target == following else list(moments.skipped(reason, following, target))
+    skips = list(moments.skipped(reason, following, target))
     ready_at = now if target is None else queued(moments.ready(target), now)
     return Onward(target, ready_at, skips, _ahead(window, target))
 
