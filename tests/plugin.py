@@ -29,7 +29,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is collected stays until the end: to look for garbage in it, again and again, took more than a third of the
+    """What is collected stays until the end: to look for garbage in it, again and again, took a quarter of the
     time, in each process. (`gc.freeze()` would hide it for good, also from hypothesis, which looks for referrers.)"""
     gc.disable()
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +17,8 @@ import anyio.lowlevel
 from pyncette.errors import RecordRefusedException, RepositoryException
 from pyncette.memory import MemoryRepository
 from pyncette.record import HELD, LEAST, Change, Count, Look, Queue, QueueClaim, Record, Ref, Swap
+
+_T = TypeVar("_T")
 
 LAG = 0.005
 SMALLEST = 65_536
@@ -157,6 +160,52 @@ class Slow(MemoryRepository):
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
         await self._wait()
         return await super().look(queues, refs, **options)
+
+
+class CarriesOutLater(MemoryRepository):
+    """A claim or a swap that is cancelled is carried out, a few calls later."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._chance = random.Random(seed)
+        self._under_way: list[tuple[int, Callable[[], Awaitable[object]]]] = []
+        self._calls = 0
+
+    async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
+        await self._arrive()
+        return await super().read(refs)
+
+    async def scan(self, queue: Queue, **options: Any) -> list[Record]:
+        await self._arrive()
+        return await super().scan(queue, **options)
+
+    async def count(self, queue: Queue, **options: Any) -> Count:
+        await self._arrive()
+        return await super().count(queue, **options)
+
+    async def swap(self, changes: Sequence[Change]) -> list[Swap]:
+        return await self._send(functools.partial(super().swap, changes))
+
+    async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
+        own = MemoryRepository()
+        own.__dict__ = self.__dict__
+        return await self._send(functools.partial(own.claim, claims, **options))
+
+    async def _send(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        await self._arrive()
+        try:
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            self._under_way.append((self._calls + self._chance.randint(1, 6), work))
+            raise
+        return await work()
+
+    async def _arrive(self) -> None:
+        self._calls += 1
+        arrived = [work for at, work in self._under_way if at <= self._calls]
+        self._under_way = [(at, work) for at, work in self._under_way if at > self._calls]
+        for work in arrived:
+            await work()
 
 
 class Minimal(MemoryRepository):

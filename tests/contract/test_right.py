@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from pyncette.repository import Repository
 from pyncette.testing import AppContract, Capabilities, RepositoryContract
 from pyncette.testing.contract.base import TASK, insert, numbered
 
-from .right import SMALLEST, Lagging, LaggingKeys, LooksTwice, Minimal, Slow, TiesInItsOwnOrder
+from .right import SMALLEST, CarriesOutLater, Lagging, LaggingKeys, LooksTwice, Minimal, Slow, TiesInItsOwnOrder
 
 
 class Right(RepositoryContract, AppContract):
@@ -64,3 +64,18 @@ async def test_a_store_that_does_not_say_so() -> None:
     with pytest.raises(AssertionError):
         await RepositoryContract().shows(lambda: repository.scan_ready(TASK, limit=5), records)
     await TestLagging().shows(lambda: repository.scan_ready(TASK, limit=5), records)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        RepositoryContract.test_cancelled_swap,
+        RepositoryContract.test_cancelled_claim,
+        RepositoryContract.test_cancelled_writes_leave_the_index_right,
+    ],
+)
+async def test_a_store_that_carries_out_later_what_was_cancelled(
+    test: Callable[[RepositoryContract, Repository], Awaitable[None]],
+) -> None:
+    for seed in range(20):
+        await test(RepositoryContract(), CarriesOutLater(seed))

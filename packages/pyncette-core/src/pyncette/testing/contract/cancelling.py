@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import anyio
 
 from pyncette import lease
-from pyncette.record import Change, Record
+from pyncette.record import HELD, Change, Record
 from pyncette.repository import Repository
 from pyncette.testing.faults import METHODS, at_checkpoint
 
@@ -61,31 +61,19 @@ async def cut_short(seconds: float, call: AnyCall) -> None:
 
 
 async def settled(repository: Repository, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """What is stored, and what is stored from now on: the same with new revisions, so that a cancelled request which is
-    still under way finds nothing to change."""
-    await _calm(repository, records)
+    """What is stored, and what is stored from now on: the same with new revisions and held, so that a cancelled request
+    which is still under way finds nothing to change and nothing to claim."""
     found: dict[str, Record] = {}
     now: dict[str, Record] = {}
     while left := [one for one in records if one.key not in now]:
         there = [one for one in await stored(repository, left) if one is not None]
         assert len(there) == len(left), "what was only changed is gone"
-        copies = [replace(one, revision=fresh()) for one in there]
+        copies = [replace(one, revision=fresh(), ready_at=HELD) for one in there]
         swaps = await swapped(repository, [Change(old, new) for old, new in zip(there, copies, strict=True)])
         for old, new, swap in zip(there, copies, swaps, strict=True):
             if swap is APPLIED:
                 found[old.key], now[old.key] = old, new
     return [found[one.key] for one in records], [now[one.key] for one in records]
-
-
-async def _calm(repository: Repository, records: Sequence[Record]) -> None:
-    """Let a cancelled claim, which takes whatever it finds, come to its end."""
-    before = await stored(repository, records)
-    while True:
-        await anyio.sleep(0.05)
-        now = await stored(repository, records)
-        if now == before:
-            return
-        before = now
 
 
 class CancellationContract(ContractBase):
@@ -110,20 +98,23 @@ class CancellationContract(ContractBase):
         """A record of a cancelled claim is leased completely or not at all; the next claim takes what is left."""
         records = numbered(20)
         await insert(repository, records)
+        now = NOW
         for checkpoint in range(1, MOST_CHECKPOINTS):
-            token = fresh()
-            claim = functools.partial(repository.claim, want(TASK), now=NOW, limit=20, token=token, holder=token)
+            token, until = fresh(), now + MINUTE
+            claims = want(TASK, locked_until=until)
+            claim = functools.partial(repository.claim, claims, now=now, limit=20, token=token, holder=token)
             reached = await cancelled_at(checkpoint, claim)
             found, current = await settled(repository, records)
-            for before, now in zip(records, found, strict=True):
-                leased = lease.claim(before, now=NOW, locked_until=NOW + MINUTE, token=token, holder=token)
-                assert now in (before, leased)
-            back = [lease.retry(one, at=NOW, revision=fresh()) for one in current]
+            for before, after in zip(records, found, strict=True):
+                leased = lease.claim(before, now=now, locked_until=until, token=token, holder=token)
+                assert after in (before, leased)
+            now += MINUTE  # what a claim that is still under way finds is not ready yet
+            back = [lease.retry(one, at=now, revision=fresh()) for one in current]
             assert applied(await swapped(repository, back))
             records = [change.new for change in back if change.new]
             if not reached:
                 break
-        await self.take(repository, want(TASK), expect=20)
+        await self.take(repository, want(TASK, locked_until=now + MINUTE), expect=20, now=now)
 
     async def test_cancelled_calls_leave_nothing_behind(self, repository: Repository) -> None:
         """Many calls at once, all cancelled at the same checkpoint, for every method and every checkpoint, leave no
