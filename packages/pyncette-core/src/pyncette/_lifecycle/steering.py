@@ -193,6 +193,6 @@ def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, s
     if window is not None and not window.joins(missed, last):
         return stays
     stays.skips = list(moments.skipped("paused", first, last + 1))
-    busy = window is not None and window.busy
+    busy = window is not None and window.busy and missed <= window.until
     stays.window = Window(missed, last if window is None else max(last, window.until), busy=busy)
     return stays
