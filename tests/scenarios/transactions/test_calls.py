@@ -230,7 +230,7 @@ async def test_what_is_no_transaction_is_refused(shop: Shop, tmp_path: Path) -> 
         autocommit = await stack.enter_async_context(shop.engine(isolation_level="AUTOCOMMIT"))
         async with autocommit.connect() as connection:
             await refused(connection, ValueError, "No transaction is open")
-        with pytest.raises(ValueError, match="paused and resumed for all its workers"):
+        with pytest.raises(ValueError, match="paused and resumed for all workers"):
             await context.pause_task(program.work, transaction=object())
         async with engine.connect() as closed:
             pass
