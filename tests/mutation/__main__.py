@@ -35,6 +35,8 @@ TESTS = {  # from the fastest to the slowest: the first one that fails ends it
             "test_log_lines.py",
             "test_cutting.py",
             "test_steering.py",
+            "test_backfills.py",
+            "test_at_most_once.py",
             "test_missed.py",
             "test_rare_decisions.py",
             "test_extra_runs.py",

@@ -92,3 +92,14 @@ def test_closed_forms_equal_counting(jitter: int) -> None:
             assert moments.last_ready_by(left[0], moment) == last
             skipped = sum(skip.count for skip in moments.skipped("late", left[0], first))
             assert skipped == len([at for at in left if at < first])
+
+
+def test_occurrences_may_be_a_microsecond_apart() -> None:
+    moments = Moments(Spec(Interval(1)), Policies(), "t:a", Window(5, 9))
+    assert [(skip.first, skip.last) for skip in moments.skipped("late", 2, 15)] == [(2, 5), (10, 14)]
+
+
+def test_the_share_of_an_instance_stays() -> None:
+    """It decides since always when what is stored comes due."""
+    policies = Policies(jitter=datetime.timedelta(hours=1))
+    assert Moments(Spec(Interval(DAY)), policies, "task:a").ready(NOW) - NOW == 3237044317

@@ -109,6 +109,7 @@ def test_a_single_occurrence_that_is_executed_is_changed_too_late() -> None:
 
 @pytest.mark.parametrize("spec", [NEW, replace(OLD, bounds=Bounds(max_runs=2)), Spec(Once(FIRST))])
 def test_another_schedule_starts_over(spec: Spec) -> None:
+    assert scheduled(stored(), spec).how is Scheduling.UPDATED
     moved = changed(scheduled(stored(), spec))
     assert moved == replace(stored(), due_at=FIRST, ready_at=READY, spec=encode(spec), revision="new")
     once = isinstance(spec.schedule, Once)
@@ -142,6 +143,7 @@ def test_what_is_held_revives_with_another_schedule(band: Band) -> None:
         assert new == replace(old, spec=encode(replace(NEW, since=NOW)), revision="new")
         return
     assert (new.due_at, new.ready_at, new.attempt, new.spec) == (FIRST, READY, 0, encode(NEW))
+    assert changed(scheduled(replace(old, state=""))).state == ""
     state = State(new.state)
     assert (state.is_open(NOW), state.count("fence")) == (False, 5)
     assert state.past == ({"late": 2} if band is Band.COMPLETED else {"late": 2, "began": 4})
@@ -207,6 +209,7 @@ def test_what_is_off_its_schedule_is_moved_to_the_nearest_moment(policies: Polic
         (stored(replace(DAILY, since=OFF + 1), due_at=OFF), True),
         (stored(Spec(Interval(HOUR), bounds=Bounds(start_at=7)), due_at=OFF), True),
         (stored(Spec(Once(NOON)), due_at=OFF), True),
+        (stored(DAILY, due_at=2**61), True),
     ],
 )
 def test_what_is_recomputed(record: Record, stays: bool) -> None:
@@ -241,3 +244,16 @@ def test_the_nearest_of_a_schedule_that_ends() -> None:
     ends = replace(DAILY, bounds=Bounds(end_at=NOON))
     assert nearest(ends, NOON + 23 * HOUR, NOON - 1) == NOON
     assert nearest(ends, NOON + HOUR, NOON) is None
+
+
+def test_what_is_delayed_by_jitter_past_its_moment_is_not_moved() -> None:
+    record = replace(stored(DAILY, due_at=OFF), ready_at=OFF + 9)
+    assert recompute(record, Policies(), now=OFF, revision="new") is None
+    assert recompute(record, Policies(), now=OFF - 1, revision="new") is not None
+
+
+def test_a_run_that_was_asked_for_does_not_keep_it_from_being_moved() -> None:
+    now = NOON - HOUR
+    asked = changed(ask(stored(DAILY, due_at=OFF), ExtraRun("id", now), now=now, revision="a"))
+    new = changed(recompute(asked, Policies(), now=now, revision="new"))
+    assert (new.due_at, new.ready_at) == (NOON, now)

@@ -13,7 +13,7 @@ from pyncette._lifecycle.extra import ask
 from pyncette._lifecycle.static import SKEW, Kept, Notice, keep
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.extra import ExtraRun
-from pyncette._tasks.spec import Bounds, Spec, decode, encode
+from pyncette._tasks.spec import Bounds, Spec, UndecodableSpec, decode, encode
 from pyncette._tasks.state import State
 from pyncette.record import Band, Record, Ref
 from pyncette.schedule import Interval
@@ -72,7 +72,10 @@ def test_what_is_not_stored_is_stored(starting: bool) -> None:
 def test_a_schedule_that_has_ended_is_stored_as_completed(starting: bool) -> None:
     found = kept(None, ENDED, starting=starting)
     record = new(found)
-    assert (record.due_at, Band.of(record.ready_at)) == (LAST, Band.COMPLETED)
+    ready_at = Band.COMPLETED.at(NOW)
+    assert record == Record(REF.queue, REF.key, LAST, ready_at, None, None, "new", 0, 0, encode(ENDED), "")
+    assert found.change is not None
+    assert found.change.old is None
     assert found.notices[-1] == (Notice.COMPLETED, shown(LAST))
 
 
@@ -102,8 +105,12 @@ def test_what_ended_meanwhile_stays_due(starting: bool) -> None:
 @BOTH
 def test_what_is_too_late_comes_sooner(starting: bool) -> None:
     late = NOW + HOUR + SKEW + 1
-    found = kept(with_unknown(stored(due_at=late)), starting=starting, jitter=MINUTE)
+    state = State("")
+    state.past["began"] = 4
+    known = with_unknown(stored(due_at=late, state=state.text(5)))
+    found = kept(known, starting=starting, jitter=MINUTE)
     record = new(found)
+    assert record.state == known.state
     assert record.due_at == NOW + HOUR < record.ready_at < NOW + HOUR + MINUTE
     assert decode(record.spec)[0] == replace(HOURLY, since=NOW), "what came before is not caught up with"
     assert json.loads(record.spec)["later"] == 1
@@ -114,6 +121,7 @@ def test_another_schedule_replaces_the_stored_one_at_the_start_only() -> None:
     """Afterwards it belongs to a release that started later."""
     known = stored(EVERY_MINUTE, NOW + MINUTE)
     assert kept(known, starting=False) == Kept(None, [])
+    assert kept(stored(EVERY_MINUTE, NOW + 9 * HOUR), starting=False) == Kept(None, [])
     found = kept(known, starting=True)
     assert new(found).due_at == NOW + HOUR
     assert decode(new(found).spec)[0] == replace(HOURLY, since=NOW)
@@ -156,6 +164,8 @@ def test_what_is_under_way_ends_although_the_schedule_has(known: Record) -> None
     found = kept(known, ENDED, starting=True)
     spec = encode(replace(ENDED, since=NOW))
     assert new(found) == replace(known, spec=spec, revision="new")
+    assert found.change is not None
+    assert found.change.old is known
     assert list(found.notices) == [(Notice.CHANGED,)]
 
 
@@ -163,6 +173,9 @@ def test_what_waits_is_completed_when_the_schedule_has_ended() -> None:
     known = with_unknown(stored(state="{}"))
     found = kept(known, ENDED, starting=True)
     record = new(found)
+    assert found.change is not None
+    assert found.change.old is known
+    assert (record.ref, record.locked_until, record.locked_by, record.attempt) == (REF, None, None, 0)
     assert (record.due_at, Band.of(record.ready_at), record.fence, record.state) == (LAST, Band.COMPLETED, 5, "{}")
     assert json.loads(record.spec)["later"] == 1, "fields that this version does not know stay"
     assert list(found.notices) == [(Notice.CHANGED,), (Notice.COMPLETED, shown(LAST))]
@@ -177,8 +190,11 @@ def test_what_is_completed_stays_so_with_another_schedule_that_has_ended() -> No
 
 def test_a_damaged_schedule_is_replaced_at_the_start_only() -> None:
     known = replace(stored(band=Band.UNREADABLE), spec="{")
+    with pytest.raises(UndecodableSpec) as raised:
+        decode(known.spec)
+    reason = str(raised.value)
     [(notice, *why)] = kept(known, starting=False).notices
-    assert notice is Notice.UNREADABLE
+    assert (notice, why) == (Notice.UNREADABLE, [reason])
     assert kept(known, starting=False).change is None
     found = kept(known, starting=True)
     assert (new(found).due_at, new(found).ready_at) == (NOW + HOUR, NOW + HOUR)
@@ -217,3 +233,10 @@ def test_a_manual_run_that_is_current_stays_so(starting: bool) -> None:
     assert found.change is not None
     assert found.change.old == asked.new
     assert (record.due_at, record.ready_at) == (NOW + HOUR, asked.new.ready_at)
+
+
+@BOTH
+def test_the_last_occurrence_stays(starting: bool) -> None:
+    """However soon the schedule ends after it."""
+    ends = replace(HOURLY, bounds=Bounds(end_at=NOW + HOUR))
+    assert kept(stored(ends), ends, starting=starting) == Kept(None, [])

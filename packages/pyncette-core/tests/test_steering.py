@@ -12,7 +12,7 @@ from pyncette import CatchUp, Overlap, Policies, lease
 from pyncette._lifecycle.moments import Window, came_due
 from pyncette._lifecycle.onward import store_window, stored_window
 from pyncette._lifecycle.queueing import LATE
-from pyncette._lifecycle.steering import BY_OPERATOR, Steered, pause, resume, retry, skip_paused
+from pyncette._lifecycle.steering import BY_OPERATOR, Steered, hold_paused, pause, resume, retry, skip_paused
 from pyncette._lifecycle.values import Skipped
 from pyncette._tasks.spec import Bounds, Spec, encode
 from pyncette._tasks.state import Attempts, Run, State, latest_runs
@@ -184,7 +184,7 @@ def test_what_came_due_before_the_pause_stays_and_what_came_later_is_skipped_ahe
 def test_what_a_schedule_has_no_more_of_is_kept_as_it_should() -> None:
     ends = Spec(Interval(MINUTE), bounds=Bounds(end_at=NOW - 2 * MINUTE))
     held = replace(PAUSED, due_at=NOW - 4 * MINUTE, spec=encode(ends))
-    steered = resumed(held, spec=ends)
+    steered = resumed(held, replace(KEEPING, jitter=datetime.timedelta(microseconds=1)), spec=ends)
     assert steered.change is not None
     assert (steered.change.old, steered.change.new) == (held, None)
     assert list(steered.skips) == skipped(NOW - 4 * MINUTE, NOW - 2 * MINUTE)
@@ -284,6 +284,7 @@ def test_what_is_retried_before_it_would_come_due_is_ready_now() -> None:
     "window, expected, count",
     [
         (Window(NOW - 3 * MINUTE, NOW - MINUTE), Window(DEAD.due_at, NOW, busy=False), 3),
+        (Window(NOW - 3 * MINUTE, NOW + 3 * MINUTE), Window(DEAD.due_at, NOW + 3 * MINUTE, busy=False), 2),
         (Window(NOW - 5 * MINUTE, NOW + 3 * MINUTE), Window(NOW - 5 * MINUTE, NOW + 3 * MINUTE), 0),
         (Window(NOW + MINUTE, NOW + 3 * MINUTE), Window(NOW + MINUTE, NOW + 3 * MINUTE), 0),
     ],
@@ -317,3 +318,56 @@ def test_a_past_pause_of_the_template_is_skipped_where_policies_would_choose(pol
     assert skip_paused(record, SPEC, policies, State(""), DUE + 3 * MINUTE, pauses[1:]) == []
     both = skip_paused(record, SPEC, policies, State(""), due_at, pauses)
     assert both == found, "there is one window only"
+
+
+def test_it_is_skipped_with_the_jitter_of_the_instance() -> None:
+    """What came due before the pause because of it is skipped with it; what would come due later, too."""
+    policies = Policies(catch_up=CatchUp.LATEST, jitter=datetime.timedelta(seconds=50))
+    came = came_due(SPEC, policies, "task:a", DUE)
+    record = stored(due_at=DUE)
+    for since, skips in ((came + 1, True), (came, False)):
+        found = skip_paused(record, SPEC, policies, State(""), DUE, ((since, since + 5 * MINUTE),))
+        assert bool(found) is skips
+
+
+def test_what_was_skipped_before_the_occurrence_that_was_executed_is_past() -> None:
+    state = State("")
+    store_window(state, Window(DUE + MINUTE, DUE + 2 * MINUTE))
+    latest, pauses = Policies(catch_up=CatchUp.LATEST), ((DUE + 5 * MINUTE, DUE + 7 * MINUTE),)
+    found = skip_paused(stored(due_at=DUE), SPEC, latest, state, DUE + 3 * MINUTE, pauses)
+    assert found == skipped(DUE + 5 * MINUTE, DUE + 6 * MINUTE)
+
+
+def test_what_is_held_says_no_longer_since_when_it_was_to_be() -> None:
+    state = State(text(why="x", since=NOW - 9))
+    held = hold_paused(stored(), state, now=NOW, revision="new").new
+    assert held is not None
+    assert (held.ready_at, fields(held).get("since")) == (Band.PAUSED.at(NOW - 9), None)
+
+
+def test_the_pause_begins_with_the_moment_that_is_stored() -> None:
+    """Whatever the clock of the worker that claimed it last; what comes due at that moment is skipped."""
+    since = PAUSED.ready_at - Band.PAUSED.since
+    for fence in (5, NOW - 2 * MINUTE):
+        held = replace(PAUSED, due_at=since, fence=fence)
+        after = new(steered := resumed(held), held)
+        assert list(steered.skips) == skipped(since, since + 5 * MINUTE)
+        assert after.due_at == since + 6 * MINUTE
+        before = replace(PAUSED, due_at=since - 1, fence=fence)
+        assert new(resumed(before), before).due_at == since - 1
+
+
+def test_occurrences_may_be_a_microsecond_apart() -> None:
+    spec = Spec(Interval(1))
+    for since, fence, first in ((NOW - 6, NOW - 8, NOW - 6), (NOW - 8, NOW - 6, NOW - 5)):
+        leased = replace(executed(stored(due_at=NOW - 10, spec=spec)), fence=fence, state=text(why="x", since=since))
+        [skip] = resumed(leased, spec=spec).skips
+        assert (skip.first, skip.last, skip.count) == (first, NOW - 1, NOW - first)
+    dead = replace(DEAD, due_at=NOW - 3, spec=encode(spec))
+    [skip] = retried(dead, spec=spec).skips
+    assert (skip.first, skip.last, skip.count) == (NOW - 2, NOW, 3)
+
+
+def test_what_comes_due_as_it_is_retried_is_skipped() -> None:
+    dead = replace(DEAD, due_at=NOW - MINUTE)
+    assert list(retried(dead).skips) == skipped(NOW, NOW, "dead")

@@ -54,7 +54,7 @@ def ask(record: Record, run: ExtraRun, *, now: int, revision: str) -> Change | N
 def in_turn(ended: Ended, now: int, revision: str) -> Ended:
     """Runs that wait have their turn, now that an attempt has ended."""
     change = ended.change
-    if change is None or change.old is None or not has_extra(change.old.state):
+    if change is None or change.old is None:
         return ended
     if change.new is not None:
         ended.change = replace(change, new=proceed(change.new, now))

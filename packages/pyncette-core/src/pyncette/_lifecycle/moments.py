@@ -68,14 +68,14 @@ class Moments:
         window = self._window
         if window is not None and window.since < latest <= window.until:
             return self._spec.following(window.until)
-        if latest > due_at and self.ready(latest) >= moment:
+        if self.ready(latest) >= moment:
             return latest
         return self.following(latest)
 
     def last_ready_by(self, due_at: int, moment: int) -> int:
         """The last occurrence from the one at ``due_at`` on that has come due at ``moment``; that if none has."""
         latest = self._spec.latest(due_at, moment)
-        if latest > due_at and self.ready(latest) > moment:
+        if self.ready(latest) > moment:
             latest = self._spec.latest(due_at, latest - 1)
         window = self._window
         if window is not None and window.since < latest <= window.until:

@@ -127,7 +127,7 @@ def _note(state: State, fence: int, attempt: Attempt) -> bool:
                 return False
             if run.outcome == "unknown":  # its worker was only slow
                 state.past["unknown"] = state.past.get("unknown", 1) - 1
-            error = "" if attempt.error is None or outcome == "succeeded" else described(attempt.error)
+            error = "" if attempt.error is None else described(attempt.error)
             ended = replace(run, outcome=outcome, ended_at=attempt.ended_at, reason=reason, error=error)
             state.put(at, ended)
             return True

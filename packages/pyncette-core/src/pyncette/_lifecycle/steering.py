@@ -182,8 +182,8 @@ def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, s
     ready_at = moments.ready(due_at)
     if ready_at >= since and not _is_open(record, state):
         target = moments.first_ready_from(due_at, now)
-        skips = () if target == due_at else list(moments.skipped("paused", due_at, target))
-        return Onward(target, 0 if target is None else moments.ready(target), skips)
+        skips = list(moments.skipped("paused", due_at, target))
+        return Onward(None, skips=skips) if target is None else Onward(target, moments.ready(target), skips)
     stays = Onward(due_at, queued(ready_at, now))
     missed = moments.last_ready_by(due_at, since - 1)
     first = moments.following(missed)
