@@ -227,12 +227,14 @@ def test_what_is_held_for_another_reason_stays_so(band: Band) -> None:
             Window(NOW - 6 * MINUTE, NOW + 3 * MINUTE, busy=False),
             3,
         ),
+        (Window(NOW - 9 * MINUTE, NOW - 9 * MINUTE), Window(NOW - 6 * MINUTE, NOW - MINUTE, busy=False), 5),
+        (Window(NOW - 6 * MINUTE, NOW - 6 * MINUTE), Window(NOW - 6 * MINUTE, NOW - MINUTE), 5),
         (Window(NOW - 9 * MINUTE, NOW - 8 * MINUTE), Window(NOW - 9 * MINUTE, NOW - 8 * MINUTE), 0),
         (Window(NOW, NOW + MINUTE), Window(NOW, NOW + MINUTE), 0),
     ],
 )
 def test_a_second_span_joins_the_first_or_counts_as_missed(window: Window, expected: Window, count: int) -> None:
-    """One window is remembered."""
+    """One window is remembered. What was busy long before is so no more."""
     held = replace(PAUSED, due_at=NOW - 10 * MINUTE, state=text(why="x", span=window))
     after = new(steered := resumed(held), held)
     assert stored_window(State(after.state), held.due_at) == expected
