@@ -94,9 +94,7 @@ def begin(
         if (passed := _passed_over(policies, spec, record, before, now, paused_until, pauses)) is not None:
             return Settle(passed)
     elif not once and policies.follows_attempts:
-        decision = _after_attempts(policies, spec, record, before, now, pauses)
-        if decision is not None:
-            return decision
+        return _after_attempts(policies, spec, record, before, now, pauses)
     if policies.chooses:
         return _chosen(policies, spec, record, now)
     if before.locked_by is not None and (worker := _lost_with(policies, before)):
@@ -189,11 +187,9 @@ def renews_lease(policies: Policies) -> bool:
     return policies.heartbeat is not False and holds_lease(policies)
 
 
-def _after_attempts(
-    policies: Policies, spec: Spec, record: Record, before: Record, now: int, pauses: Pauses
-) -> Begin | None:
+def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Record, now: int, pauses: Pauses) -> Begin:
     """Attempts have been made. One whose end is not recorded was lost; a policy that limits or delays that has to be
-    stored first. None if nothing speaks against choosing what to execute."""
+    stored first."""
     attempts = State(record.state).attempts(record.due_at, before.attempt)
     opened = before.fence if attempts.first is None else attempts.first
     if superseded(record, spec, policies, attempts, opened, now, pauses):
@@ -202,8 +198,6 @@ def _after_attempts(
         return Settle(attempt)
     if attempts.ended < before.attempt:
         return Settle(_lost(policies, spec, record, before, now))
-    if not State(record.state).is_open(record.due_at):
-        return None
     return Execute(advance=False, lost_with=_lost_with(policies, before))
 
 
