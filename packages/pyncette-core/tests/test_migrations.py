@@ -75,7 +75,7 @@ def test_steps_by_hand_are_asked_for() -> None:
     with pytest.raises(RepositoryException) as nothing:
         schema.pending(None, "db", finish=False, skip=True)
     assert str(nothing.value) == (
-        "There is no table tasks (db), and it may not be created: run what pyncette.madeup.schema_sql('tasks') "
+        "There is no table tasks (db), and it must not be created: run what pyncette.madeup.schema_sql('tasks') "
         "returns, or leave out madeup_skip_table_create."
     )
     with pytest.raises(StorageVersionException) as older:

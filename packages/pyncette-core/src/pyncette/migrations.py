@@ -167,7 +167,7 @@ class TableSchema(Generic[TableT]):
         :param where: the database; without credentials.
         :param skip: whether steps are run by hand: then it may need none.
         :raises StorageVersionException: this release can't work with it.
-        :raises RepositoryException: there is no table, and it may not be created.
+        :raises RepositoryException: there is no table, and it must not be created.
         """
         named = f"The table {self.table} ({where})"
         steps = plan(stored, self.steps, finish=finish, where=named, distribution=f"pyncette-{self.backend}")
@@ -177,7 +177,7 @@ class TableSchema(Generic[TableT]):
         how = f"run what pyncette.{self.backend}.schema_sql({str(self.table)!r}{known}) returns"
         how += f", or leave out {self.backend}_skip_table_create"
         if stored is None:
-            raise RepositoryException(f"There is no table {self.table} ({where}), and it may not be created: {how}.")
+            raise RepositoryException(f"There is no table {self.table} ({where}), and it must not be created: {how}.")
         raise StorageVersionException(
             f"{named} has format {stored.written_by}, this release of pyncette-{self.backend} needs format "
             f"{newest(self.steps)}: {how}."

@@ -341,12 +341,13 @@ class Conclude(Write):
         return change if self._history is None else self._history.attached(change, self.run, self.attempt, self.result)
 
     def arrived(self, sent: Change) -> bool:
-        """Once so many others have followed that the run is no longer listed, nobody can tell whether a change whose
+        """After many others have followed, the run is no longer listed, and nobody can tell whether a change whose
         answer was lost has counted it. It must not count twice."""
-        if super().arrived(sent) or self.known is None or sent.old is None:
-            return super().arrived(sent)
-        is_changed = self.known.revision != sent.old.revision
-        return is_changed and not lists_run(self.known.state, self.run.fence)
+        if super().arrived(sent):
+            return True
+        if self.known is None or sent.old is None or self.known.revision == sent.old.revision:
+            return False
+        return not lists_run(self.known.state, self.run.fence)
 
     def finished(self, error: Exception | None) -> None:
         self._on_end(self, error)

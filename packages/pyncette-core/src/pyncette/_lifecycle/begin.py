@@ -132,10 +132,7 @@ def _comes_later(policies: Policies, spec: Spec, record: Record, before: Record,
 def _paused(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
     """The worker died of an instance that was to be paused after the attempt: it is paused now. Whoever resumes it is
     to find the attempt that was lost, with the occurrence that it had chosen."""
-    attempts = State(record.state).attempts(record.due_at, before.attempt)
-    if holds_lease(policies) and policies.follows_attempts and attempts.ended < before.attempt:
-        return Settle(_lost(policies, spec, record, before, now))
-    return PutBack("paused")
+    return _lost_unrecorded(policies, spec, record, before, now) or PutBack("paused")
 
 
 def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
@@ -161,11 +158,8 @@ def _begin_extra(policies: Policies, record: Record, before: Record, run: ExtraR
 
 def _set_aside(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
     """The scheduled occurrence, whose worker has died, makes room for a run that operators have asked for."""
-    if before.attempt and holds_lease(policies) and policies.follows_attempts:
-        attempts = State(record.state).attempts(record.due_at, before.attempt)
-        if attempts.ended < before.attempt:  # later, nobody could tell when it began
-            return Settle(_lost(policies, spec, record, before, now))
-    return Settle(Attempt(AttemptEnd.RELEASED, record.due_at, now))
+    lost = _lost_unrecorded(policies, spec, record, before, now)
+    return lost or Settle(Attempt(AttemptEnd.RELEASED, record.due_at, now))
 
 
 def _chosen(policies: Policies, spec: Spec, record: Record, now: int) -> Begin:
@@ -196,9 +190,17 @@ def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Reco
         attempt = _lost(policies, spec, record, before, now)
         attempt.end, attempt.ended_at = AttemptEnd.SUPERSEDED, now
         return Settle(attempt)
-    if attempts.ended < before.attempt:
-        return Settle(_lost(policies, spec, record, before, now))
-    return Execute(advance=False, lost_with=_lost_with(policies, before))
+    lost = _lost_unrecorded(policies, spec, record, before, now)
+    return lost or Execute(advance=False, lost_with=_lost_with(policies, before))
+
+
+def _lost_unrecorded(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Settle | None:
+    """The attempt that was claimed as ``before`` was lost, and policies ask for that: later, nobody could tell when it
+    began."""
+    if not (holds_lease(policies) and policies.follows_attempts):
+        return None
+    attempts = State(record.state).attempts(record.due_at, before.attempt)
+    return Settle(_lost(policies, spec, record, before, now)) if attempts.ended < before.attempt else None
 
 
 def _lost(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Attempt:

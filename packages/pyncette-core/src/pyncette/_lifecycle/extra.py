@@ -57,7 +57,9 @@ def in_turn(ended: Ended, now: int, revision: str) -> Ended:
     if change is None or change.old is None:
         return ended
     if change.new is not None:
-        ended.change = replace(change, new=proceed(change.new, now))
+        new = proceed(change.new, now)
+        if new is not change.new:  # nearly always it is: at most once, this is on the way to each execution
+            ended.change = replace(change, new=new)
     elif current_run(change.old.state) is None:
         ended.change = replace(change, new=outlives(replace(change.old, revision=revision), now))
     return ended

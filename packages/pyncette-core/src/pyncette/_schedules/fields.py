@@ -82,11 +82,11 @@ class Days:
         return self._in_earlier_month(month - 1)
 
     def _in_earlier_month(self, month: int) -> int | None:
-        if self.years is not None:
+        if self.years is None:
+            earliest = month - _CYCLE_MONTHS
+        else:
             month = min(month, (max(self.years) - _FIRST_YEAR) * 12 + 11)
-        earliest = month - _CYCLE_MONTHS
-        if self.years is not None:
-            earliest = max(earliest, (min(self.years) - _FIRST_YEAR) * 12 - 1)
+            earliest = max(month - _CYCLE_MONTHS, (min(self.years) - _FIRST_YEAR) * 12 - 1)
         for candidate in range(month, earliest, -1):
             if mask := self._mask(candidate):
                 cycle, index = divmod(candidate, _CYCLE_MONTHS)

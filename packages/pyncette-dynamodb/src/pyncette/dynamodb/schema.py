@@ -80,7 +80,7 @@ async def prepare(database: Database, settings: Settings) -> None:
     database.check_clock()
     if table is None and settings.skip_table_create:
         raise RepositoryException(
-            f"{database.where} does not exist, and may not be created. Create it as "
+            f"{database.where} does not exist, and must not be created. Create it as "
             f"pyncette.dynamodb.table_definition({settings.table!r}) says, leave out dynamodb_skip_table_create, or "
             "correct dynamodb_table_name or dynamodb_region_name."
         )
