@@ -1,4 +1,4 @@
-"""What operations on instances read and write by: on their own, or in a transaction of the caller."""
+"""How operations on instances read and write: on their own, or within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from .writer import Batching
 from .writes import Awaited, Write
 
 LOCK_TIMEOUT = 10.0
-"""Seconds that a call waits for others to end transactions that have locked its records, all of them together: it keeps
-others waiting meanwhile."""
+"""Seconds that a call waits, in total, for other transactions that have locked its records. It is limited because the
+caller's own transaction keeps others waiting meanwhile."""
 
 _in_use: set[int] = set()
-"""The transactions whose calls are at work, by ``id``."""
+"""The ``id`` of each transaction that has a call in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one call uses.
+    """Everything that one call reads and writes through.
 
-    :ivar reading: of the control record, as it is outside of the transaction.
+    :ivar reading: the control record, as it is outside the transaction.
     """
 
     store: Store
@@ -44,11 +44,11 @@ class Access:
     observers: Observers
 
     async def within(self, transaction: object) -> Access:
-        """The same in a transaction of the caller; without one, if that is None.
+        """The same access within the caller's transaction; itself if ``transaction`` is None.
 
-        :raises TypeError, ValueError: it is none that the storage can use.
-        :raises RepositoryException: the storage takes no part in transactions.
-        :raises RuntimeError: another call uses it at this moment.
+        :raises TypeError, ValueError: the storage can't use it.
+        :raises RepositoryException: the storage does not support transactions of callers.
+        :raises RuntimeError: another call is using it.
         """
         if transaction is None:
             return self
@@ -59,9 +59,9 @@ class Access:
 
 
 class InTransaction(Batching):
-    """Stores writes one batch after another in the task of the caller, whose connection serves one at a time.
+    """Stores writes one batch at a time, in the caller's task, because a connection serves one call at a time.
 
-    Nothing is repeated after an error: if that has ended the transaction, it would be stored outside of it.
+    Nothing is retried after an error: if the error has ended the transaction, the retry would be stored outside it.
     """
 
     _gives_up_at: float | None = None
@@ -73,7 +73,7 @@ class InTransaction(Batching):
     async def send(self, writes: Iterable[Awaited]) -> None:
         """
         :raises RepositoryException: the storage failed.
-        :raises RuntimeError: another call uses the transaction at this moment.
+        :raises RuntimeError: another call is using the transaction.
         """
         for write in writes:
             self._take(write)
@@ -87,12 +87,14 @@ class InTransaction(Batching):
             self._put_back(batch)
             delays = [write.not_before for write in self._waiting]
             if delays:
-                # All of it, in the order of the keys: no writer may hold one record while waiting for an earlier one.
+                # Wait before storing any of the rest. Records are locked in key order, so that no writer waits for one
+                # while it holds a later one.
                 with self._clock.busy(changes=False):
                     await anyio.sleep(max(0, max(delays) - anyio.current_time()))
 
     def _are_busy(self, writes: Sequence[Write]) -> None:
-        """The first is locked. What follows it was left alone for its sake, and is tried as soon as it is refused."""
+        """The first record is locked. Those after it were not tried, to keep the order of locks; once the first is
+        refused, they are."""
         now = anyio.current_time()
         writes[0].busy += 1
         self._gives_up_at = self._gives_up_at or now + LOCK_TIMEOUT
@@ -102,7 +104,8 @@ class InTransaction(Batching):
             self._refuse_busy(writes[0])
 
     async def _split(self, writes: Sequence[Write], error: Exception) -> None:
-        """What is not about a record is about the transaction: no other part of the batch would fare better."""
+        """Only an error about a record is worth splitting for. Any other concerns the transaction, and would hit the
+        rest of the batch as well."""
         if not isinstance(error, RecordRefusedException):
             raise error
         await super()._split(writes, error)
@@ -113,7 +116,8 @@ class InTransaction(Batching):
 
 @contextmanager
 def alone(transaction: object) -> Iterator[None]:
-    """The driver would mix up the replies to two calls, and their savepoints would undo each other's work."""
+    """Refuse a second call on the same transaction. The driver would mix up their replies, and their savepoints would
+    undo each other's work."""
     if id(transaction) in _in_use:
         raise RuntimeError(
             "Another call uses the connection or session passed as transaction= at this moment, and it can serve one "
@@ -127,9 +131,9 @@ def alone(transaction: object) -> Iterator[None]:
 
 
 async def driver_connection(transaction: Any) -> Any:
-    """The driver's connection under one, or a session, of SQLAlchemy; anything else as it is.
+    """The driver's connection beneath a connection or session of SQLAlchemy; anything else is returned unchanged.
 
-    :raises RepositoryException: SQLAlchemy refuses, because of what happened to the transaction before.
+    :raises RepositoryException: SQLAlchemy refuses, because of something that happened to the transaction earlier.
     """
     sqlalchemy = sys.modules.get("sqlalchemy.ext.asyncio")
     if sqlalchemy is None:
@@ -145,17 +149,18 @@ async def driver_connection(transaction: Any) -> Any:
         await _begin(transaction, errors.DBAPIError)
         return (await transaction.get_raw_connection()).driver_connection
     except errors.SQLAlchemyError as e:
-        said = str(e).partition("\n")[0]  # the rest may hold values
+        said = str(e).partition("\n")[0]  # the rest may contain values
         raise RepositoryException(f"SQLAlchemy refuses the connection passed as transaction=: {said}") from e
 
 
 async def _begin(connection: Any, failure: type[Exception]) -> None:
     """Make sure that the driver has begun a transaction. SQLAlchemy has, but some drivers wait for the first statement.
 
-    If that fails on a connection that remains, the storage says better what is wrong with the transaction.
+    If that fails but the connection survives, the error is ignored: the storage's own error describes the problem
+    better.
     """
     try:
-        # SQLAlchemy gives up a connection whose statement was cancelled, and the transaction with it.
+        # SQLAlchemy discards a connection whose statement was cancelled, and the transaction with it.
         await completed(connection.exec_driver_sql("SELECT 1"), grace=CANCEL_GRACE)
     except failure as e:
         if connection.invalidated:

@@ -1,4 +1,4 @@
-"""Writes that note what operators did, and read it again."""
+"""The log of what operators did: writing and reading it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .writer import Writer
 from .writes import Awaited
 
 SWEEP = 100
-"""How many records of old actions are removed at most when a new one is noted."""
+"""The maximum number of expired actions that are removed when a new one is stored."""
 
 
 class _Note(Awaited):
-    """An action is noted."""
+    """Store an action."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(Ref(record.queue, record.key), None)
@@ -39,14 +39,14 @@ class Actions:
         self._clock = clock
 
     async def note(self, **fields: Any) -> None:
-        """Returns when it is stored; removes what is older than three months."""
+        """Store an action and remove those older than three months. Returns when it is stored."""
         now = self._clock.now()
         write = _Note(new_record(key_of(now, os.urandom(4).hex()), now, new_revision(), **fields))
         await self._writer.store(write)
         await remove_outlived(self._store, ACTIONS, now, limit=SWEEP)
 
     async def latest(self, limit: int, after: str | None) -> tuple[list[Action], str | None]:
-        """The latest actions, and the place at which the next page begins; None when there are no more."""
+        """The latest actions, and the key after which the next page begins; None if there are no more."""
         records = await self._store.scan(ACTIONS, after=after, limit=limit)
         found = [action for record in records if (action := decode(record)) is not None]
         return found, records[-1].key if len(records) == limit else None

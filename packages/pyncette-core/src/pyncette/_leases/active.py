@@ -1,4 +1,4 @@
-"""The executions under way in this process, and those whose end is not stored yet."""
+"""The executions in progress in this process, and those that have ended but aren't stored yet."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .held import HeldLease
 
 
 class Active:
-    """Leases whose execution has not ended; each takes a slot. Occurrences are known until their end is stored.
+    """The leases whose execution has not ended; each occupies a slot. An occurrence stays known until its end is stored.
 
-    :ivar running: how many there are of each template with ``concurrency``.
+    :ivar running: the number of executions of each template that sets ``concurrency``.
     """
 
     def __init__(self) -> None:
-        self._all: dict[HeldLease, None] = {}  # in order
+        self._all: dict[HeldLease, None] = {}  # an ordered set
         self.running: Counter[str] = Counter()
-        self._by_key: dict[str, HeldLease] = {}  # the latest, where occurrences overlap, as they may at most once
+        self._by_key: dict[str, HeldLease] = {}  # at most once, occurrences may overlap: the latest
 
     def __len__(self) -> int:
         return len(self._all)
@@ -35,18 +35,18 @@ class Active:
         self._by_key[held.record.key] = held
 
     def ended(self, held: HeldLease) -> None:
-        """The slot is free."""
+        """Free the slot."""
         if held.task.policies.concurrency is not None and held in self._all:
             self.running[held.task.template.canonical_name] -= 1
         self._all.pop(held, None)
 
     def running_with(self, claimed: Iterable[HeldLease]) -> Counter[str]:
-        """As :attr:`running`, with those that are about to be executed."""
+        """Like :attr:`running`, plus the claimed leases that are about to be executed."""
         names = (held.task.template.canonical_name for held in claimed if held.task.policies.concurrency is not None)
         return self.running + Counter(names)
 
     def release(self, held: HeldLease) -> None:
-        """This process has nothing more to do with the occurrence."""
+        """Forget the occurrence: this process is done with it."""
         if self._by_key.get(held.record.key) is held:
             del self._by_key[held.record.key]
 
@@ -56,10 +56,10 @@ class Active:
         self._by_key.clear()
 
     def executing(self, record: Record) -> HeldLease | None:
-        """The execution of the occurrence in ``record``, if it is under way here, or its end is yet to be stored.
+        """This process's execution of the occurrence in ``record``, if it is in progress or its end is not stored yet.
 
-        An instance that was scheduled again meanwhile, for another moment, is another occurrence. At most once, an
-        occurrence has ended before it is executed.
+        If the instance has been rescheduled for another time, that is a different occurrence. At most once, the
+        occurrence is stored as over before it is executed, so there is never one.
         """
         held = self._by_key.get(record.key)
         if held is None or held.record.due_at != record.due_at or not holds_lease(held.task.policies):

@@ -1,4 +1,4 @@
-"""Moves further attempts of a backlog that fails out of the way of what is on time."""
+"""Moves retries of a failing backlog out of the way of what is on time."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .revisions import new_revision
 from .store import Store
 
 INTERVAL = 250_000
-"""Microseconds between two looks: what is on time waits that long at most."""
+"""Microseconds between two checks; retries delay what is on time by no more than this."""
 
 BATCH = 1000
-"""Instances of a queue that are looked at in a time."""
+"""Instances of a queue that are checked at a time."""
 
 
 class Crowded:
-    """Looks after queues in which more attempts are to be repeated than can be executed.
+    """Handles queues that have more retries than can be executed.
 
-    They come due one by one, so each stands among what is on time until a worker finds that they are too many. Each is
-    moved once.
+    Each retry comes due shortly before it is claimed, so it sorts among what is on time, until a worker notices that
+    there are too many. Each is moved once.
     """
 
     def __init__(self, store: Store) -> None:
@@ -29,8 +29,8 @@ class Crowded:
         self._looked_at: int | None = None
 
     async def clear(self, tasks: Iterable[Task], now: int) -> set[str]:
-        """Move those of ``tasks`` to the backlog, unless the last time was a moment ago. What was changed meanwhile
-        stays.
+        """Move the retries of ``tasks`` to the backlog, unless that happened a moment ago. Records that have changed in
+        the meantime stay.
 
         :return: queues in which there was nothing to move.
         :raises RepositoryException: the storage failed.

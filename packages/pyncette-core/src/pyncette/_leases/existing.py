@@ -1,4 +1,4 @@
-"""Writes that change an instance or a static task that exists, by what is stored of it."""
+"""Writes that change an existing instance or static task, based on its stored record."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .writes import Awaited
 
 
 class OnExisting(Awaited):
-    """A change of an instance or a static task that exists, whatever it is doing.
+    """A change to an existing instance or static task, whatever state it is in.
 
-    :ivar changed: once it is stored, whether there was something to change.
+    :ivar changed: whether there was something to change; set once it is stored.
     """
 
     def __init__(self, ref: Ref, known: Record | None = None) -> None:
@@ -27,7 +27,7 @@ class OnExisting(Awaited):
 
     @abstractmethod
     def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
-        """What becomes of the record; None if there is nothing to store."""
+        """The change to store; None if there is nothing to store."""
 
     def decide(self, now: int) -> Change | None:
         record, spec = readable(self.known, self.ref)
@@ -40,18 +40,18 @@ class OnExisting(Awaited):
 
 
 def as_it_is(record: Record | None) -> Change | None:
-    """The change that leaves all of the record but its revision as it is; None if there is no record."""
+    """A change that only replaces the record's revision; None if there is no record."""
     if record is None:
         return None
     return lease.note(record, state=record.state, revision=new_revision())
 
 
 def readable(record: Record | None, ref: Ref) -> tuple[Record, Spec]:
-    """What is stored, and its schedule.
+    """The record and its decoded schedule.
 
     :raises TaskNotFoundException: there is no record.
     :raises StorageVersionException: a later version wrote it.
-    :raises RepositoryException: it was damaged.
+    :raises RepositoryException: it is damaged.
     """
     key = name_of(ref.key)
     if record is None:

@@ -16,17 +16,17 @@ from pyncette.record import Change, Record
 from .store import Store
 
 PRUNE_INTERVAL = 60_000_000
-"""Microseconds between two looks for lines that are too old."""
+"""Microseconds between two searches for expired lines."""
 
 PRUNE_BATCH = 1000
-"""Lines that are deleted at once: few enough not to delay others."""
+"""Lines per deletion: few enough not to delay other operations."""
 
 
 class History:
-    """Lines for the log of runs.
+    """Writes lines of the run log.
 
-    :ivar kept: how long they are kept.
-    :param errors_only: leave out what succeeded or was skipped.
+    :ivar kept: how long lines are kept.
+    :param errors_only: leave out runs that succeeded or were skipped.
     """
 
     def __init__(self, store: Store, clock: Clock, kept: datetime.timedelta, *, errors_only: bool) -> None:
@@ -36,25 +36,25 @@ class History:
         self._errors_only = errors_only
 
     def attached(self, change: Change | None, record: Record, attempt: Attempt, ended: Ended) -> Change | None:
-        """The change with the line that the store appends if, and only if, it is applied."""
+        """The change with its log line, which the store appends if and only if it applies the change."""
         if change is None or (logged := line(record, attempt, ended, errors_only=self._errors_only)) is None:
             return change
         return replace(change, run=logged)
 
     async def prune(self, is_mine: Callable[[], Awaitable[bool]]) -> None:
-        """Delete what is too old, once a minute in bounded batches, until cancelled.
+        """Delete expired lines once a minute, in bounded batches, until cancelled.
 
-        :param is_mine: whether this process is the one that does so.
+        :param is_mine: whether pruning is this process's job.
         """
         while True:
             began = self._clock.now()
-            with contextlib.suppress(RepositoryException):  # logged where it happens; the next look comes
+            with contextlib.suppress(RepositoryException):  # the store has logged it; retried in a minute
                 if await is_mine():
                     await self._prune()
             await self._clock.wait_until(began + PRUNE_INTERVAL, background=True)
 
     async def _prune(self) -> None:
-        """Batch by batch, with a pause as long as each batch took: the storage has other work to do."""
+        """Delete batch by batch. Pause after each for as long as it took, to leave the storage half of its time."""
         kept = self.kept // datetime.timedelta(microseconds=1)
         began = self._clock.now()
         while (asked := self._clock.now()) - began < PRUNE_INTERVAL:

@@ -1,4 +1,4 @@
-"""What this process may claim, and when: asks the storage for what is not known."""
+"""What this process may claim, and when. Queries the storage for what isn't known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .store import Store
 
 
 class Outlook:
-    """The tasks of a running app, and what is known of when they have something to execute.
+    """The tasks of a running app, and what is known about when they have something to execute.
 
     :ivar tasks: by queue.
     """
@@ -38,21 +38,21 @@ class Outlook:
         self._moments = moments
         self._active = active
         self._asked = asked
-        self._paused: Collection[str] | None = None  # the templates whose queues are left out
+        self._paused: Collection[str] | None = None  # the paused templates, whose queues `_queues` leaves out
         self._queues: tuple[Queue, ...] = ()
-        self._served: dict[str, int] = {}  # the number of the last claim that each queue gave something to
+        self._served: dict[str, int] = {}  # by queue, the number of the last claim that got something from it
         self._claims = 0
 
     def start(self, tasks: Mapping[str, Task]) -> None:
-        """From now on these are executed."""
+        """Start over with these tasks, by queue."""
         self.tasks, self._paused, self._served = tasks, None, {}
         self._moments.start(tasks)
 
     async def next_ready(self, *, after: int | None = None, afresh: bool = False) -> tuple[int | None, int]:
-        """The earliest moment when something may be claimed, and when all queues were asked last.
+        """The earliest moment when something may be claimed, and when all queues were last queried.
 
         :param after: the time of the claim, if one has just been made.
-        :param afresh: ask the storage, whatever is known.
+        :param afresh: query the storage even if the answer is known.
         :raises RepositoryException: the storage failed.
         """
         now, moments = self._clock.now(), self._moments
@@ -68,7 +68,7 @@ class Outlook:
         return min((moment for moment in (asked, first) if moment is not None), default=None), asked_at
 
     async def refresh(self) -> None:
-        """Ask all queues, and read the control record, if that was done longer than a poll interval ago.
+        """Query all queues and read the control record, if that last happened more than a poll interval ago.
 
         :raises RepositoryException: the storage failed.
         """
@@ -93,7 +93,7 @@ class Outlook:
         moments.told(queues, looked)
 
     def _awake(self) -> tuple[Queue, ...]:
-        """Those whose template is not paused: the same object until that changes, as there may be thousands."""
+        """The queues whose template is not paused. There may be thousands, so the tuple is kept until that changes."""
         paused = self._reading.control.paused
         if self._paused != paused:
             self._queues = tuple(task.queue for task in self.tasks.values() if task.template.queue.name not in paused)
@@ -101,15 +101,18 @@ class Outlook:
         return self._queues
 
     def is_claimable(self, queue: str) -> bool:
-        """Its template is not paused, and may have more executions here."""
+        """Whether the queue's template is not paused and has room for another execution in this process."""
         task = self.tasks[queue]
         most, template = task.policies.concurrency, task.template
         full = most is not None and self._active.running[template.canonical_name] >= most
         return not full and template.queue.name not in self._reading.control.paused
 
     def due(self, most: int, behind: Collection[str]) -> tuple[list[Task], bool]:
-        """Tasks that have something due and may be executed: as many as fill ``most`` slots, those that were served
-        longest ago, and all that are ``behind``, as what is on time there comes first. And whether there are others."""
+        """Tasks that have something due and may be executed, and whether there are more than these.
+
+        Up to ``most`` tasks, those served longest ago. The rest of those with a backlog (``behind``) are added, because
+        what is on time in their queues takes precedence.
+        """
         due = [queue for queue in self._moments.due(self._clock.now()) if self.is_claimable(queue)]
         if len(due) > 1:
             due.sort(key=lambda queue: self._served.get(queue, 0))
@@ -119,14 +122,14 @@ class Outlook:
 
     @property
     def came(self) -> int:
-        """To be given to :meth:`claimed`: what comes due after this was read may not be in the claim's answer."""
+        """Pass this to :meth:`claimed`: what comes due after it was read may be missing from the claim's result."""
         return self._moments.came
 
     def claimed(self, ends: Mapping[str, int], *, exhausted: Sequence[str], now: int, came: int) -> None:
-        """A claim was answered.
+        """Record the result of a claim.
 
-        :param ends: the end of the leases by queue, of those that gave something.
-        :param exhausted: queues that have nothing more.
+        :param ends: when the leases end, by queue, for the queues that yielded something.
+        :param exhausted: queues that have nothing left.
         """
         self._claims += 1
         self._moments.claimed(exhausted, now, came)

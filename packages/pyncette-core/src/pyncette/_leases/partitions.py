@@ -1,4 +1,4 @@
-"""Sees that the instances of a task are looked for in the partitions in which they are stored."""
+"""Ensures that the instances of a task are looked up in the partitions that they are stored in."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .writer import Writer
 
 
 class PartitionCounts:
-    """Of how many partitions each task has, according to the control record. They are not remembered beyond it: whoever
-    purges a task lets it have another number."""
+    """The number of partitions of each task, according to the control record. It is stored nowhere else, so that a task
+    can have another number once it is purged."""
 
     def __init__(self, reading: ControlReading, writer: Writer) -> None:
         self._reading = reading
@@ -22,8 +22,8 @@ class PartitionCounts:
 
     async def check(self, tasks: Iterable[Task], *, note: bool = True) -> None:
         """
-        :param note: whether counts that are not known yet are stored. Not while the caller has a transaction open,
-            which may keep others from writing.
+        :param note: whether to store counts that are not known yet. Pass False while the caller has a transaction open,
+            which may block other writers.
         :raises PartitionCountException: the instances of a task are stored in another number of partitions.
         :raises RepositoryException: the storage failed.
         """
@@ -35,7 +35,7 @@ class PartitionCounts:
         if note and counts.keys() - stored.keys():
             write = ChangeControl(lambda control, _: control.partitioned(counts), self._reading)
             await self._writer.store(write)
-            _compare(counts, write.control.partitions)  # another process may have been quicker
+            _compare(counts, write.control.partitions)  # another process may have stored its count first
 
 
 def _compare(counts: Mapping[str, int], stored: Mapping[str, int]) -> None:

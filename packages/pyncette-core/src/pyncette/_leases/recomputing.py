@@ -1,4 +1,4 @@
-"""The write that moves a next occurrence onto its schedule."""
+"""The write that moves a next occurrence back onto its schedule."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .writes import Awaited
 
 
 class Recompute(Awaited):
-    """A next occurrence is moved, if the rules of its timezone have changed.
+    """Move a next occurrence if the rules of its timezone have changed.
 
-    :ivar moved: whether it was.
+    :ivar moved: whether it was moved.
     """
 
     def __init__(self, record: Record, policies: Policies) -> None:

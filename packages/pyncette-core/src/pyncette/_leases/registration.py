@@ -20,9 +20,9 @@ from .writes import Awaited
 
 
 class Register(Awaited):
-    """An instance is scheduled. Starts on the assumption that it is new, which saves reading it first.
+    """Schedule an instance. It is assumed to be new, which saves reading it first.
 
-    :ivar how: what became of it, once it is stored.
+    :ivar how: what scheduling amounted to; set once it is stored.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class Register(Awaited):
         to_be_paused: bool = False,
         carried: str | None = None,
     ) -> None:
-        """``next_at`` is the next occurrence, where the schedule does not decide it: it comes from another storage.
-        ``carried`` is what a carrier gave."""
+        """``next_at`` overrides the schedule's next occurrence, for an instance that is copied from another storage.
+        ``carried`` is the context from a carrier, such as a trace."""
         super().__init__(task.ref, None)
         self._task = task
         self._if_exists: IfExists = if_exists
@@ -80,23 +80,23 @@ class Register(Awaited):
         return as_it_is(self.known)
 
     def _may_have_run(self) -> bool:
-        """Whether storing it again may execute an at-most-once, one-off instance twice."""
+        """Whether storing it again could execute an at-most-once one-off twice."""
         once = isinstance(self._spec.schedule, Once)
         at_most_once = not holds_lease(self._task.policies)
         unconfirmed = self.sent is not None and self.failures > 0
         return once and at_most_once and unconfirmed and self.known is None
 
     async def wait(self) -> None:
-        """:raises TaskExistsException: the instance exists, and that is to be an error."""
+        """:raises TaskExistsException: the instance exists, and ``if_exists`` is ``"error"``."""
         await super().wait()
         if self.how is Scheduling.EXISTS:
             raise TaskExistsException(self._task)
 
 
 class Remove(Awaited):
-    """An instance is unscheduled, whatever state it is in.
+    """Unschedule an instance, whatever state it is in.
 
-    :ivar existed: whether there was one.
+    :ivar existed: whether it existed.
     """
 
     def __init__(self, ref: Ref) -> None:

@@ -1,11 +1,11 @@
-"""Revisions: random tokens, one for each write."""
+"""Revisions: random tokens, one per write."""
 
 from __future__ import annotations
 
 import os
 
 BLOCK = 256
-"""Tokens made at a time: asking the system for each takes longer than making a record."""
+"""Tokens generated at a time: a system call for each would take longer than creating a record."""
 
 _BYTES = 8
 
@@ -13,7 +13,7 @@ _left: list[str] = []
 
 
 def new_revision() -> str:
-    """A random token that no other write has, from whatever thread or process."""
+    """A random token, unique across threads and processes."""
     try:
         return _left.pop()
     except IndexError:
@@ -25,4 +25,4 @@ def new_revision() -> str:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_left.clear)  # what is left belongs to the parent
+    os.register_at_fork(after_in_child=_left.clear)  # the parent will use the remaining tokens

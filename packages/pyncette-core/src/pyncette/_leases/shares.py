@@ -1,4 +1,4 @@
-"""How much of each queue is claimed, and which of it first. Pure; times are microseconds."""
+"""How much to claim from each queue, and in which order. Pure; times are microseconds."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pyncette.record import HELD, LEAST, Queue, QueueClaim, Record
 
 
 def room_left(tasks: Iterable[Task], running: Mapping[str, int]) -> dict[str, int]:
-    """How many more executions each template may have here, of those with ``concurrency``.
+    """How many more executions each template that sets ``concurrency`` may have in this process.
 
-    :param running: how many each has.
+    :param running: how many each has now.
     """
     limits = {task.template.canonical_name: task.policies.concurrency for task in tasks}
     return {name: limit - running.get(name, 0) for name, limit in limits.items() if limit is not None}
 
 
 def open_tasks(tasks: Iterable[Task], room: Mapping[str, int]) -> list[Task]:
-    """Those that have room for another execution."""
+    """The tasks that have room for another execution."""
     return [task for task in tasks if not room or room.get(task.template.canonical_name, 1) > 0]
 
 
 def admitted(records: Iterable[Record], tasks: Mapping[str, Task], room: Mapping[str, int]) -> list[Record]:
-    """Those of the records that may be executed here: of each template no more than it has room for.
+    """The records that may be executed in this process: for each template, no more than it has room for.
 
     :param tasks: by queue.
     """
@@ -43,34 +43,34 @@ def admitted(records: Iterable[Record], tasks: Mapping[str, Task], room: Mapping
 class Shares:
     """Divides free slots between what is on time and the backlog.
 
-    Of a queue with a backlog, what is on time is claimed first, up to half of what is wanted; the backlog gets the
-    rest, which is all of it if nothing is on time. So that it also gets something when slots come free one by one,
-    the backlog comes first in the claim after one that has given it less than half.
+    In a queue with a backlog, what is on time is claimed first, for up to half of the slots wanted. The backlog gets
+    the rest, which is all of them if nothing is on time. If a claim gave the backlog less than half, it comes first in
+    the next one, so that it also gets its share when slots become free one at a time.
 
     :ivar behind: queues with a backlog.
-    :ivar crowded: those of them where further attempts of a backlog that fails keep waiting what is on time.
+    :ivar crowded: those of them in which retries of a failing backlog delay what is on time.
     """
 
     def __init__(self) -> None:
         self.behind: set[str] = set()
         self.crowded: set[str] = set()
-        self._owing = False  # whether the backlog comes first
-        self._owing_in: set[str] = set()  # limited queues, each by itself, whose backlog comes first
-        self._turned: set[str] = set()  # limited queues that this pass has asked for one side only, without result
+        self._owing = False  # whether the backlog comes first in the next claim
+        self._owing_in: set[str] = set()  # the same for each queue with a concurrency limit
+        self._turned: set[str] = set()  # limited queues for which one side was claimed in this pass, and yielded nothing
 
     def begin(self) -> None:
-        """A pass of one or more claims begins."""
+        """Begin a pass of one or more claims."""
         self._turned.clear()
 
     def claims(
         self, tasks: Iterable[Task], share: int, *, ends: Mapping[str, int], room: dict[str, int], now: int
     ) -> list[QueueClaim]:
-        """What to claim of each queue: ``share``, or less where ``room`` is short, which is counted down.
+        """What to claim from each queue: ``share``, or less if ``room`` is short. Decrements ``room``.
 
-        What both sides of a queue are asked for may be more than its share, as a claim ends with the slots; but not
-        where executions of the task are limited.
+        Both sides of a queue together may ask for more than its share, because a claim stops when the slots are full;
+        but not if executions of the task are limited.
 
-        :param ends: the end of the leases by queue.
+        :param ends: when the leases end, by queue.
         """
         on_time: list[QueueClaim] = []
         late: list[QueueClaim] = []
@@ -103,10 +103,10 @@ class Shares:
     def claimed(
         self, claims: Sequence[QueueClaim], found: Sequence[Record], *, limit: int, limited: Collection[str], now: int
     ) -> set[str]:
-        """A claim was answered.
+        """Record the result of a claim.
 
-        :param found: what it got, as it was before.
-        :param limit: how much it was for.
+        :param found: the claimed records, as they were before the claim.
+        :param limit: the claim's limit.
         :param limited: queues whose executions are limited.
         :return: queues that may have more.
         """
@@ -122,7 +122,7 @@ class Shares:
                     if claim.since != LEAST and any(repeats_missed(each) for each in found if each.queue == queue):
                         self.crowded.add(queue)
                 elif claim.before != HELD and len(found) < limit:
-                    self.behind.discard(queue)  # that was all of it
+                    self.behind.discard(queue)  # the whole backlog was claimed
             if queue in limited and len(sides) == 1 and _is_partial(sides[0]) and not all_of[queue]:
                 if queue not in self._turned:
                     more.add(queue)
@@ -132,7 +132,7 @@ class Shares:
         return more
 
     def _remember(self, late: Mapping[str, int], all_of: Mapping[str, int], limited: Collection[str]) -> None:
-        """Whose turn it is next."""
+        """Remember which side comes first in the next claim."""
         for queue in all_of:
             if queue in limited:
                 owing = queue in self.behind and 2 * late[queue] < all_of[queue]
@@ -144,15 +144,15 @@ class Shares:
 
 
 def is_behind(claimed: Iterable[Record], now: int) -> set[str]:
-    """Queues whose claimed records should have been claimed long before. Attempts that were lost or repeated say
-    nothing about that."""
+    """Queues whose records were claimed much later than they were ready. Retries and lost attempts don't count: they
+    don't show that the queue has a backlog."""
     late = (record for record in claimed if record.ready_at < now - RECENT and not record.attempt)
     return {record.queue for record in late if not record.static}
 
 
 def exhausted_by(claims: Sequence[QueueClaim], found: Sequence[Record], limit: int) -> list[Queue]:
-    """The queues that a claim for at most ``limit`` has looked through: all but the last that gave something, and those
-    behind it, if it was cut short there. A static one, which holds one record, has nothing more once it gave it."""
+    """The queues that a claim for at most ``limit`` has emptied. If it reached its limit, these are the queues before
+    the last one that yielded something, and static queues that yielded their only record."""
     if len(found) < limit:
         return [claim.queue for claim in claims]
     gave = {record.queue for record in found}
@@ -174,7 +174,7 @@ def _is_partial(claim: QueueClaim) -> bool:
 
 
 def _count(claim: QueueClaim, late: int, all_of: int) -> int:
-    """How much a claim got, of what its queue gave."""
+    """How many of its queue's records a claim got."""
     if not _is_partial(claim):
         return all_of
     return late if claim.since == LEAST else all_of - late

@@ -1,4 +1,4 @@
-"""Static tasks: their schedules are stored at the start, and looked at from time to time."""
+"""Static tasks: their schedules are stored when the app starts, and checked periodically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .writes import Awaited
 logger: logging.Logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 600_000_000
-"""Microseconds between two looks at whether the records of static tasks are still there."""
+"""Microseconds between two checks that the records of static tasks still exist."""
 
 
 class StaticTasks:
@@ -28,7 +28,7 @@ class StaticTasks:
         self._checked_at = 0
 
     async def start(self, tasks: Iterable[Task], now: int) -> None:
-        """Store the schedules that are new or have changed in code.
+        """Store schedules that are new, or that have changed in code.
 
         :raises RepositoryException: one could not be stored.
         """
@@ -40,8 +40,8 @@ class StaticTasks:
             await write.wait()
 
     def check(self, now: int, *, after_outage: bool) -> None:
-        """Store again what has been lost or can't be right: every 10 minutes, after an outage, and when the clock was
-        set back. Returns at once; what the storage does not take is checked again the next time.
+        """Restore records that are gone or can't be right: every 10 minutes, after an outage, and when the clock was
+        set back. Returns immediately; what could not be stored is checked again the next time.
         """
         if after_outage or not 0 <= now - self._checked_at < CHECK_INTERVAL:
             self._checked_at = now
@@ -50,7 +50,7 @@ class StaticTasks:
 
 
 class Keep(Awaited):
-    """A static task is stored as :func:`~pyncette._lifecycle.static.keep` has it."""
+    """Store a static task as :func:`~pyncette._lifecycle.static.keep` decides."""
 
     def __init__(self, task: Task, *, starting: bool) -> None:
         super().__init__(task.ref, None, fresh=False)

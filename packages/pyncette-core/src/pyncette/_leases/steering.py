@@ -1,4 +1,4 @@
-"""Writes by which operators steer single instances."""
+"""Writes that let operators pause, resume and retry single instances."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .outcomes import tell_skips
 
 
 class Steer(OnExisting):
-    """An instance or a static task is steered.
+    """An operator's action on an instance or a static task.
 
-    :param parent: the static task, or the template or partition of the instance.
+    :param parent: the static task, or the template or partition that the instance belongs to.
     """
 
     def __init__(self, parent: Task, ref: Ref, observers: Observers, known: Record | None = None) -> None:
@@ -29,7 +29,7 @@ class Steer(OnExisting):
 
     @abstractmethod
     def steer(self, record: Record, spec: Spec, now: int, revision: str) -> Steered:
-        """What becomes of the record."""
+        """Decide what to store for the record."""
 
     def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
         def steered(side: Record) -> Change | None:
@@ -49,10 +49,7 @@ class Steer(OnExisting):
 
 
 class Pause(Steer):
-    """It is paused.
-
-    :ivar reason: for people.
-    """
+    """Pause an instance. ``reason`` is shown to operators."""
 
     def __init__(self, parent: Task, ref: Ref, observers: Observers, reason: str) -> None:
         super().__init__(parent, ref, observers)
@@ -63,7 +60,7 @@ class Pause(Steer):
 
 
 class Resume(Steer):
-    """It continues."""
+    """Resume a paused instance."""
 
     def __init__(self, parent: Task, ref: Ref, observers: Observers, *, catch_up: bool) -> None:
         super().__init__(parent, ref, observers)
@@ -74,7 +71,7 @@ class Resume(Steer):
 
 
 class Retry(Steer):
-    """A dead one gets fresh attempts."""
+    """Give a dead instance a new set of attempts."""
 
     def steer(self, record: Record, spec: Spec, now: int, revision: str) -> Steered:
         return retry(record, spec, self.parent.policies, now=now, revision=revision)

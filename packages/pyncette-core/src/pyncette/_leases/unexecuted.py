@@ -1,4 +1,4 @@
-"""Writes that give back leases on what this process can't execute."""
+"""Writes that give back leases on records that this process can't execute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class _Unexecuted(Write):
-    """The lease on a record that this process can't execute is given back, unless it has changed since."""
+    """Give back the lease on a record that this process can't execute, unless the record has changed since."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(record.ref, record)
@@ -29,7 +29,7 @@ class _Unexecuted(Write):
 
     @abstractmethod
     def change(self, record: Record, now: int) -> Change:
-        """How it is given back."""
+        """The change that gives the lease back."""
 
     def finished(self, error: Exception | None) -> None:
         if error is not None:
@@ -38,14 +38,14 @@ class _Unexecuted(Write):
 
 
 class SetAside(_Unexecuted):
-    """A damaged record is kept, but not claimed again."""
+    """Keep a damaged record, but exclude it from claims."""
 
     def change(self, record: Record, now: int) -> Change:
         return lease.hold(record, Band.UNREADABLE, moment=now, revision=new_revision())
 
 
 class GiveBack(_Unexecuted):
-    """A record that a later version wrote is left to workers of that version."""
+    """Give the lease back with a delay: for a record that a later version wrote, or that is still being executed."""
 
     def __init__(self, record: Record, *, delay: int) -> None:
         super().__init__(record)

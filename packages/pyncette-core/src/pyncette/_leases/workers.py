@@ -1,4 +1,4 @@
-"""Writes that announce this process to the others, and find those that are alive."""
+"""Announces this process to the other workers, and finds those that are alive."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from .writer import Writer
 from .writes import Write
 
 SWEEP_EACH = 4
-"""A worker removes the records of dead ones each time that it has written its own so often."""
+"""A worker removes the records of dead workers once per this many writes of its own record."""
 
 FURTHER_EACH = FURTHER_RENEWAL // RENEWAL
-"""It also writes the names of further tasks each time that it has written its own record so often."""
+"""A worker writes the names of its further tasks once per this many writes of its own record."""
 
 FURTHER_LIFETIME = 4 * FURTHER_RENEWAL
 
 SWEEP = 100
-"""How many records of dead workers are removed at a time at most."""
+"""The maximum number of dead workers' records that are removed at a time."""
 
 
 class Announce(Write):
-    """This process is alive."""
+    """Store a record that shows that this process is alive."""
 
     def __init__(self, ref: Ref, known: Record | None, text: str, lifetime: int, on_lost: Callable[[], None]) -> None:
-        """``on_lost`` is called when the record, which was stored, is gone."""
+        """``on_lost`` is called if the record was stored before, and is gone."""
         super().__init__(ref, known)
         self._text = text
         self._lifetime = lifetime
@@ -65,11 +65,11 @@ class Announce(Write):
         return Change(self.known, new)
 
     def finished(self, error: Exception | None) -> None:
-        """If it is not stored, the next one will be."""
+        """Ignore errors: the next write makes up for this one."""
 
 
 class Registry:
-    """The records of all workers, and that of this one."""
+    """The workers' records, this one's included."""
 
     def __init__(self, store: Store, writer: Writer, clock: Clock, name: str) -> None:
         self._store = store
@@ -81,10 +81,10 @@ class Registry:
     async def announce(
         self, describe: Callable[[], Worker], on_lost: Callable[[], None], on_place: Callable[[int, int], None]
     ) -> None:
-        """Write what ``describe`` returns four times a minute, until cancelled, and sweep once a minute.
+        """Write what ``describe`` returns four times a minute, and remove dead workers once a minute, until cancelled.
 
-        :param on_lost: called when the record of this worker, which was stored, is gone: others may be, too.
-        :param on_place: called with the place of this worker among those that do the same work, and their number.
+        :param on_lost: called if this worker's record was stored before, and is gone: other records may be gone too.
+        :param on_place: called with this worker's place among those that do the same work, and their number.
         """
         for turn in itertools.count():
             worker = describe()
@@ -95,7 +95,7 @@ class Registry:
                     self._write(f"{self._key}:{page}", text, FURTHER_LIFETIME, on_lost)
                     for page, text in enumerate(texts)
                 ]
-            with contextlib.suppress(RepositoryException):  # logged where it happens; the next one comes
+            with contextlib.suppress(RepositoryException):  # the store has logged it; retried next time
                 if turn % SWEEP_EACH == 1:
                     await remove_outlived(self._store, WORKERS, self._clock.now(), limit=SWEEP)
                 if turn:
@@ -110,27 +110,27 @@ class Registry:
         return write
 
     def leave(self) -> None:
-        """This process has ended its work."""
+        """Remove this worker's records: it has stopped working."""
         keys, self._known = list(self._known), {}
         for key in keys:
             self._writer.submit(Remove(Ref(WORKERS.name, key)))
 
     async def alive(self) -> list[Worker]:
-        """The workers that have written lately, the one that wrote longest ago first."""
+        """The workers that have written recently, the one that wrote longest ago first."""
         return list((await self._alive()).values())
 
     async def prunes(self) -> bool:
-        """Whether this process is the one that prunes the log of runs. Two may think so for a moment, when one comes or
-        goes."""
+        """Whether pruning the run log is this process's job. Two processes may both think so for a moment, when one
+        joins or leaves."""
         return first_that_prunes(await self._alive()) in (self._key, None)
 
     async def sampled(self, tasks: Iterable[Task]) -> list[Task]:
-        """Those for which this process reports what is stored."""
+        """The tasks whose stored instances this process reports."""
         first = first_that_sample(await self._alive())
         return [task for task in tasks if first.get((task.name, task.kind), self._key) == self._key]
 
     async def _alive(self) -> dict[str, Worker]:
-        """By key."""
+        """The workers that have written recently, by key."""
         now = self._clock.now()
         found: list[Record] = []
         place: tuple[int, str] | None = None
