@@ -12,7 +12,7 @@ from .held import HeldLease
 
 
 class Active:
-    """The leases whose execution has not ended; each occupies a slot. An occurrence stays known until its end is stored.
+    """The leases whose execution has not ended; each takes a slot. An occurrence stays known until its end is stored.
 
     :ivar running: the number of executions of each template that sets ``concurrency``.
     """

@@ -1,4 +1,4 @@
-"""Runs that are asked for outside the schedule: how they are stored, and claimed under a paused template."""
+"""Manual runs and backfills: how they are requested, and how manual runs are claimed while the template is paused."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ from .writer import Writer
 
 
 class Ask(OnExisting):
-    """A run is asked for.
-
-    :ivar run: the run.
-    """
+    """Request a manual run."""
 
     def __init__(self, task: Task, ref: Ref, run: ExtraRun) -> None:
         super().__init__(ref)
@@ -40,12 +37,12 @@ class Ask(OnExisting):
 
     @property
     def held(self) -> bool:
-        """Once it is stored: whether the instance is dead, paused or completed, apart from its run."""
+        """Whether the instance is dead, paused or completed, apart from this run. Valid once it is stored."""
         return self.known is not None and schedule_side(self.known).ready_at >= HELD
 
 
 class AddBackfill(OnExisting):
-    """A backfill is asked for."""
+    """Request a backfill."""
 
     def __init__(self, ref: Ref, fill: Backfill) -> None:
         super().__init__(ref)
@@ -56,7 +53,7 @@ class AddBackfill(OnExisting):
 
 
 class DropBackfill(OnExisting):
-    """A backfill is cancelled."""
+    """Cancel a backfill."""
 
     def __init__(self, ref: Ref, backfill_id: str) -> None:
         super().__init__(ref)
@@ -67,7 +64,8 @@ class DropBackfill(OnExisting):
 
 
 class AskedRuns:
-    """The runs that the control record names: of instances of paused templates, which no claim finds."""
+    """The manual runs that the control record lists: their templates are paused, so that ordinary claims don't find
+    them."""
 
     def __init__(self, store: Store, writer: Writer, clock: Clock, reading: ControlReading) -> None:
         self._store = store
@@ -76,7 +74,8 @@ class AskedRuns:
         self._reading = reading
 
     async def next_ready(self, queues: Collection[str], after: int | None) -> int | None:
-        """When the first of them may be claimed that is not earlier than ``after``. Drops those that have ended."""
+        """When the first of them after ``after`` may be claimed. Removes those that have ended from the control
+        record."""
         if not self._reading.control.asked:
             return None
         moments = [record.ready_at for record in await self._records(queues) if _is_claimable(record)]
@@ -87,9 +86,9 @@ class AskedRuns:
     ) -> list[tuple[Record, Record]]:
         """Claim those that are ready.
 
-        :param ends: the end of the leases by queue.
-        :param admit: chooses from what is ready.
-        :return: the records as they were before and as they are stored now.
+        :param ends: when the leases end, by queue.
+        :param admit: selects from the ready records.
+        :return: pairs of the record before the claim and the record as stored now.
         """
         now = self._clock.now()
         records = [record for record in await self._records(ends) if _is_claimable(record)]
@@ -104,7 +103,7 @@ class AskedRuns:
         return [pair for pair, swap in zip(pairs, swaps, strict=True) if swap]
 
     async def _records(self, queues: Collection[str]) -> list[Record]:
-        """Of those of the queues."""
+        """The records of the requested runs of these queues."""
         asked = [run for run in self._reading.control.asked if run.queue in queues]
         refs = list(dict.fromkeys(run.ref for run in asked))
         if not refs:
@@ -122,6 +121,6 @@ def _is_open(record: Record | None, run: Asked) -> bool:
 
 
 def _is_claimable(record: Record) -> bool:
-    """It is not a backfill that is current: that waits while the template is paused."""
+    """Whether its current run is not part of a backfill, which waits while the template is paused."""
     run = current_run(record.state)
     return run is None or run.trigger == "manual"

@@ -1,7 +1,8 @@
 """How long one attempt to store a batch may take.
 
-A connection whose other end is gone is silent, and its driver waits for half a minute, while leases end whose renewals
-and settlements wait behind it. So an attempt is cut off in time for another one, on another connection.
+If the other end of a connection is gone, the driver may wait half a minute for a reply, while leases expire whose
+renewals and settlements are queued behind it. So an attempt is cancelled in time for another one, on another
+connection.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from pyncette.clock import Clock
 from pyncette.errors import RepositoryUnavailableException
 
 SHORTEST = 0.4
-"""Seconds that an attempt has, however little is left of a lease. Doubles with each attempt that fails, so that a store
-that is merely slow finishes in the end."""
+"""Seconds that an attempt gets, however little is left of a lease. Doubles with each failed attempt, so that a storage
+that is merely slow succeeds in the end."""
 
 LONGEST = 30.0
-"""Seconds. Drivers have time limits of their own."""
+"""Seconds. Beyond that, the drivers' own timeouts apply."""
 
 PART = 4
-"""An attempt gets one part in this many of what is left of a lease, so that several fit."""
+"""An attempt gets this fraction (1/PART) of what is left of a lease, so that several fit."""
 
 OVERDUE = 1.0
-"""Seconds after which an attempt under way counts as overdue."""
+"""Seconds after which an attempt in progress counts as overdue."""
 
 
 def time_limit(left: int | None, failures: int) -> float:
     """Seconds that an attempt may take.
 
-    :param left: microseconds until the first of the leases ends that it is about; None if it is about none.
+    :param left: microseconds until the first of the leases that it concerns ends; None if it concerns none.
     :param failures: attempts that have failed since the last one that succeeded.
     """
     if left is None:
@@ -43,11 +44,11 @@ def time_limit(left: int | None, failures: int) -> float:
 
 
 class Attempt:
-    """One attempt: an async block that is cut off when its time is up.
+    """One attempt: a block that is cancelled when its time is up.
 
-    :param clock: by which leases end.
+    :param clock: the clock that decides when leases end.
     :param failures: attempts that have failed since the last one that succeeded.
-    :ivar ends: microseconds; when the first of the leases ends that wait for it.
+    :ivar ends: microseconds; when the first of the leases that depend on it ends.
     """
 
     def __init__(self, clock: Clock, failures: int) -> None:
@@ -58,7 +59,7 @@ class Attempt:
         self._scope = anyio.CancelScope()
 
     def hurry(self, ends: Iterable[int | None]) -> None:
-        """Writes wait for it whose leases end at ``ends``."""
+        """Shorten the attempt: writes for leases that end at ``ends`` are waiting for it."""
         first = min([end for end in ends if end is not None], default=None)
         if first is not None and first < self.ends:
             self.ends = first
@@ -77,7 +78,7 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        """:raises RepositoryUnavailableException: it was cut off."""
+        """:raises RepositoryUnavailableException: the attempt was cancelled."""
         handled = self._scope.__exit__(kind, error, traceback)
         if self._scope.cancelled_caught:
             raise RepositoryUnavailableException(

@@ -1,4 +1,4 @@
-"""What a process knows of the control record, and how it is changed."""
+"""The control record as a process knows it, and the write that changes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 class ControlReading:
     """The control record as this process last saw it.
 
-    :ivar control: what was in it.
+    :ivar control: its content.
     """
 
     def __init__(self, store: Store, clock: Clock, poll_interval: int) -> None:
@@ -32,7 +32,7 @@ class ControlReading:
         self._damaged: str | None = None
 
     async def follow(self) -> Control:
-        """What is in the record; read again if the last reading is older than the poll interval."""
+        """The content, read again if the last reading is older than the poll interval."""
         now = self._clock.now()
         if self._read_at is None or abs(now - self._read_at) >= self._poll_interval:
             looked = await self._store.look((), (CONTROL,))
@@ -40,22 +40,22 @@ class ControlReading:
         return self.control
 
     async def renew(self) -> Control:
-        """What is in the record now."""
+        """The content, read again in any case."""
         now = self._clock.now()
         (record,) = await self._store.read((CONTROL,))
         self.take(record, now)
         return self.control
 
     def apart(self) -> ControlReading:
-        """One that starts over, and whose knowledge is its own."""
+        """A new, independent reading that starts with no knowledge."""
         return ControlReading(self._store, self._clock, self._poll_interval)
 
     def take(self, record: Record | None, asked_at: int) -> bool:
-        """The record was asked for at that moment, and this is the answer.
+        """Use ``record``, which was requested at ``asked_at``.
 
-        A damaged one changes nothing: templates stay paused, or not, as they were.
+        A damaged record changes nothing: paused templates stay paused.
 
-        :return: whether it says something else than before.
+        :return: whether the content has changed.
         """
         self._read_at = asked_at
         if record is not None and record.revision in (self._revision, self._damaged):
@@ -72,10 +72,10 @@ class ControlReading:
 
 
 class ChangeControl(Awaited):
-    """The control record is changed, even if others change it meanwhile.
+    """Change the control record, even if others change it concurrently.
 
-    :param change: from what is stored and the time to what is to be stored.
-    :ivar control: what is in it once the change is stored.
+    :param change: maps the stored content and the time to the new content.
+    :ivar control: the content once the change is stored.
     """
 
     control: Control

@@ -1,4 +1,4 @@
-"""Claims occurrences, and ends their leases. What becomes of them is decided in :mod:`pyncette._lifecycle`."""
+"""Claims occurrences and ends their leases, as :mod:`pyncette._lifecycle` decides."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 class Coordinator:
     """The leases of one running app.
 
-    :ivar active: what is being executed.
-    :ivar partitions: what is known of partition counts.
+    :ivar active: the executions in progress.
+    :ivar partitions: the known partition counts.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Coordinator:
         history: History | None,
         on_settled: Callable[[], None],
     ) -> None:
-        """``on_settled`` is called when the end of a lease has been stored, or given up."""
+        """``on_settled`` is called when the end of a lease has been stored, or storing it has been given up."""
         self._store = store
         self._writer = writer
         self._clock = clock
@@ -69,8 +69,8 @@ class Coordinator:
         self._reading = reading
         self._history = history
         self._tasks: Mapping[str, Task] = {}  # by queue
-        self._retaining: Sequence[Task] = ()  # those whose finished instances are kept for a while
-        self._limited: Sequence[Task] = ()  # those with a concurrency of their own
+        self._retaining: Sequence[Task] = ()  # those with `retain`, whose finished instances are kept for a while
+        self._limited: Sequence[Task] = ()  # those with `concurrency`
         self.partitions: PartitionCounts = PartitionCounts(reading, writer)
         self._shares = Shares()
         self._crowded = Crowded(store)
@@ -91,11 +91,11 @@ class Coordinator:
 
     @property
     def overdue(self) -> bool:
-        """Whether writes wait for a storage that does not answer: leases may end meanwhile."""
+        """Whether writes are waiting for a storage that doesn't answer, so that leases may expire."""
         return self._writer.overdue
 
     async def start(self, tasks: Iterable[Task]) -> None:
-        """Take up the work of ``tasks``: static ones are stored if they are new or have changed.
+        """Start working on ``tasks``. Static ones are stored if they are new or have changed.
 
         :raises PartitionCountException: the instances of a task are stored in another number of partitions.
         :raises RepositoryException: a task could not be stored.
@@ -110,11 +110,11 @@ class Coordinator:
         self._retaining = [task for task in queued if task.dynamic and task.policies.retains]
 
     def check_static(self, *, after_outage: bool) -> None:
-        """Store static tasks again whose records are gone, from time to time."""
+        """Restore the records of static tasks that are gone. Does so only every few minutes."""
         self._static.check(self._clock.now(), after_outage=after_outage)
 
     async def sweep(self) -> None:
-        """Remove finished instances that have been kept long enough, from time to time.
+        """Remove finished instances that have been kept long enough. Does so only once a minute.
 
         :raises RepositoryException: the storage failed.
         """
@@ -122,12 +122,14 @@ class Coordinator:
             await self._retention.sweep(self._retaining, self._clock.now())
 
     async def follow_clock(self) -> None:
-        """Let the app's clock follow the storage's, from time to time."""
+        """Adjust the app's clock to the storage's, if the last reading is old."""
         await self._store.follow_clock()
 
     async def next_ready(self, *, after: int | None = None) -> tuple[int | None, int]:
-        """The earliest moment when something may be claimed, and when all queues were asked last. Asks the storage for
-        what is not known; for all of it while writes wait for a storage that does not answer.
+        """The earliest moment when something may be claimed, and when all queues were last queried.
+
+        Queries the storage only for what isn't known, but for everything while writes are overdue, to find out whether
+        it answers.
 
         :param after: the time of the claim, if one has just been made.
         :raises RepositoryException: the storage failed.
@@ -135,20 +137,20 @@ class Coordinator:
         return await self._outlook.next_ready(after=after, afresh=self.overdue)
 
     def paused_until(self, held: HeldLease) -> int | None:
-        """The end of a pause of the template during which the occurrence came due, None if there was none."""
+        """The end of the pause of the template during which the occurrence came due; None if there was none."""
         control = self._reading.control
         if not control.windows:
             return None
         return control.skipped_until(held.task.template.queue.name, held.record.due_at)
 
     def pauses(self, held: HeldLease) -> list[tuple[int, int]]:
-        """Those of the template, the one under way included."""
+        """The pauses of the template, including one in progress."""
         control = self._reading.control
         return control.pauses(held.task.template.queue.name) if control.paused or control.windows else []
 
     async def claim(self, free: int, times: int = 1) -> tuple[list[HeldLease], bool]:
-        """Lease up to ``free`` occurrences that are ready, by ``times`` claims at once. Where tasks have a concurrency
-        of their own it is one, as each has to know what the others got.
+        """Lease up to ``free`` ready occurrences with ``times`` concurrent claims. If a task sets ``concurrency``, only
+        one claim is made at a time, because each has to know what the others got.
 
         :return: the leases, and whether more may be ready.
         :raises RepositoryException: all claims have failed.
@@ -170,8 +172,8 @@ class Coordinator:
         return [lease for held, _ in claimed for lease in held], any(more for _, more in claimed)
 
     async def _claim_in_turn(self, free: int) -> tuple[list[HeldLease], bool]:
-        """Of the queues that have something due, each gets a fair share at first; what is left goes to those that have
-        more. Queues take turns."""
+        """Claim a fair share from each queue that has something due, then fill the remaining slots from the queues that
+        have more. If there are more queues than slots, they take turns."""
         held: list[HeldLease] = []
         limit = min(free, self._batch_size)
         if self._reading.control.asked:
@@ -193,7 +195,7 @@ class Coordinator:
             except RepositoryException:
                 if not held:
                     raise
-                break  # what the first round leased is not lost to the failure of the second
+                break  # don't lose what earlier rounds have leased
             held += self._decode(claimed)
             limit -= len(claimed)
             room = room_left(limited, self.active.running_with(held))
@@ -207,10 +209,14 @@ class Coordinator:
     async def _claim(
         self, tasks: Sequence[Task], share: int, limit: int, room: dict[str, int]
     ) -> tuple[list[tuple[Record, Record]], set[str]]:
-        """Claim, and return the records as they were before and as they are stored now, and the queues that may have
-        more. Those that were not asked, as others of their template might have taken all the room, are still due."""
+        """Claim once.
+
+        Queues that were left out, because others of their template might fill its room, remain due.
+
+        :return: pairs of the record before the claim and the record as stored now, and the queues that may have more.
+        """
         now, token, came = self._clock.now(), new_revision(), self._outlook.came
-        latest = now + self._clock.error  # others, whose clocks may be so much ahead, shall leave it the whole lease
+        latest = now + self._clock.error  # workers whose clocks are ahead must not take it before the lease ends
         ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
         claims = self._shares.claims(tasks, share, ends=ends, room=room, now=now)
         holder = f"{self._worker}:{token}"
@@ -229,7 +235,7 @@ class Coordinator:
         return pairs, more
 
     async def _claim_asked(self, limit: int) -> list[tuple[Record, Record]]:
-        """Claim runs that were asked for of paused templates."""
+        """Claim manual runs of instances whose template is paused."""
         token = new_revision()
         latest = self._clock.now() + self._clock.error
         room = room_left(self._limited, self.active.running)
@@ -262,10 +268,12 @@ class Coordinator:
                 self._writer.submit(SetAside(record))
 
     def _keeps(self, mine: HeldLease, before: Record, record: Record) -> bool:
-        """What was claimed is still being executed here, or its end is yet to be stored: it isn't begun again.
+        """Handle the claim of an occurrence that this process is still executing, or whose end it has yet to store.
 
-        Unless its lease is renewed, others may have it after a while. Until one takes it, its end can be stored. False
-        if the execution has ended and another worker has had the occurrence since.
+        It must not begin a second time. Unless its lease is renewed, other workers may claim it after a while; until
+        one does, its end can be stored.
+
+        :return: False if the execution has ended and another worker has had the occurrence since: then it is executed.
         """
         policies = mine.task.policies
         delay = put_back_delay(policies.lease_microseconds)
@@ -280,7 +288,7 @@ class Coordinator:
         return True
 
     def _leave(self, task: Task, record: Record, error: LaterSpec) -> None:
-        """Let a process of the later version execute it: only the lease is given back, with a delay."""
+        """Leave a record to workers of the later version that wrote it: give its lease back with a delay."""
         if record.key not in self._left:
             self._left.add(record.key)
             name = name_of(record.key)
@@ -300,10 +308,10 @@ class Coordinator:
         return HeldLease(record, before, task.stored(record.key, spec, args), spec, args, claimed_at)
 
     async def advance(self, held: HeldLease) -> None:
-        """At most once: end the occurrence before it is executed.
+        """At most once: store that the occurrence is over, before it is executed.
 
         :raises LeaseLostException: another worker has it.
-        :raises RepositoryException: whether it has ended is unknown, so it must not be executed.
+        :raises RepositoryException: it is unknown whether that was stored, so it must not be executed.
         """
         write = Advance(held, self._worker)
         await self._secure(held, write)
@@ -311,15 +319,15 @@ class Coordinator:
         self._outcomes.advanced(held, write.result)
 
     async def retake(self, held: HeldLease) -> None:
-        """Take a lease again, before anything is executed, that had ended when the answer to its claim arrived.
+        """Take a lease again that had expired when the reply to its claim arrived, before anything is executed.
 
-        :raises LeaseLostException: another worker has taken it meanwhile.
-        :raises RepositoryException: whether it was taken is unknown, so it must not be executed.
+        :raises LeaseLostException: another worker has taken it in the meantime.
+        :raises RepositoryException: it is unknown whether it was taken, so nothing must be executed.
         """
         await self._secure(held, Extend(held, self._duration(held)))
 
     async def _secure(self, held: HeldLease, write: Advance | Extend) -> None:
-        """Store what an execution depends on; if that fails, there will be none."""
+        """Store something without which the occurrence must not be executed; if that fails, forget it."""
         try:
             await self._writer.store(write)
         except BaseException:
@@ -327,15 +335,15 @@ class Coordinator:
             raise
 
     async def extend(self, held: HeldLease) -> None:
-        """Prolong the lease by its full duration from now.
+        """Extend the lease to its full duration from now.
 
         :raises LeaseLostException: it is lost.
-        :raises RepositoryException: whether it was prolonged is unknown.
+        :raises RepositoryException: it is unknown whether it was extended.
         """
         await self._writer.store(Extend(held, self._duration(held)))
 
     def renew(self, held: HeldLease) -> None:
-        """Prolong the lease of what is being executed. Returns at once; stored with the next batch."""
+        """Extend the lease of an execution in progress. Returns immediately; stored with the next batch."""
         self._writer.submit(Renew(held, self._duration(held), self._renewed))
 
     def _renewed(self, held: HeldLease) -> None:
@@ -351,16 +359,16 @@ class Coordinator:
         return held.task.policies.lease_microseconds + self._clock.error
 
     def settle(self, held: HeldLease, attempt_end: AttemptEnd, error: BaseException | None = None) -> None:
-        """An attempt has ended, or was not started. Returns at once; stored with the next batch.
+        """Store the end of an attempt, or that it was not started. Returns immediately; stored with the next batch.
 
-        :param error: what the task raised.
+        :param error: the exception that the task raised.
         """
         now = self._clock.now()
         attempt = Attempt(attempt_end, held.due_at, now, held.started_at, error, self._worker, held.skips)
         self.store(held, attempt)
 
     def store(self, held: HeldLease, attempt: Attempt) -> None:
-        """As :meth:`settle`, for an attempt that is described already."""
+        """Like :meth:`settle`, for an :class:`Attempt` that the caller has created."""
         write: Write
         attempt.pauses = self.pauses(held)
         if holds_lease(held.task.policies) or attempt.end in (AttemptEnd.RELEASED, AttemptEnd.PASSED):
@@ -373,11 +381,11 @@ class Coordinator:
         self._writer.submit(write)
 
     def attempt_lost(self, held: HeldLease, worker: str) -> None:
-        """Say that the attempt before this one was lost."""
+        """Report that the previous attempt was lost."""
         self._outcomes.attempt_lost(held.task, held.record, worker)
 
     def lease_lost(self, held: HeldLease) -> None:
-        """Say that a lease is lost."""
+        """Report that a lease is lost."""
         self._outcomes.lease_lost(held)
 
     def submit(self, write: Write) -> None:

@@ -20,8 +20,8 @@ BATCH = 1000
 class Crowded:
     """Handles queues that have more retries than can be executed.
 
-    Each retry comes due shortly before it is claimed, so it sorts among what is on time, until a worker notices that
-    there are too many. Each is moved once.
+    Retries come due one at a time, so each sorts among what is on time, until a worker notices that there are too many.
+    Each is moved once.
     """
 
     def __init__(self, store: Store) -> None:

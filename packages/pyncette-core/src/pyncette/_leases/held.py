@@ -1,4 +1,4 @@
-"""A lease that this process holds, and the writes that end or prolong it."""
+"""A lease that this process holds, and the writes that end or extend it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from .writes import Awaited, Write
 
 
 class Limit:
-    """How long one execution may take. It doesn't refer to the lease, which refers to it: a cycle that the garbage
-    collector has to break costs an execution more than all of this.
+    """How long one execution may take.
 
-    :ivar scope: what cancels it.
+    The lease refers to its limit, but not the other way round: breaking the cycle would cost the garbage collector more
+    than the rest of an execution.
+
+    :ivar scope: the scope that cancels the execution.
     :ivar started_at: microseconds.
     :ivar times_out_at: microseconds; None for never.
-    :ivar cut: how it was cut short, None if it was not.
+    :ivar cut: how it was cut short; None if it was not.
     """
 
     __slots__ = ("_on_renewed", "cut", "scope", "started_at", "times_out_at")
@@ -52,29 +54,29 @@ class Limit:
         self.cut: AttemptEnd | None = None
 
     def renewed(self, held: HeldLease) -> None:
-        """The lease was renewed, which shows whether the instance was paused, resumed or scheduled again meanwhile."""
+        """The lease was renewed. Its record shows whether the instance was paused, resumed or rescheduled since."""
         self._on_renewed(held)
 
 
 class HeldLease:
     """The right to execute one occurrence.
 
-    :ivar record: the record as this process last knew it in storage.
+    :ivar record: the stored record as this process last knew it.
     :ivar before: the record before the claim.
-    :ivar due_at: the occurrence that is executed: of several that were missed, not always the one in ``record``.
-    :ivar skips: those that are skipped before it.
-    :ivar extra: the run outside the schedule that is executed, None if it is an occurrence.
-    :ivar limit: how long it may be executed, None if that is not limited.
-    :ivar carried: what writes about it carry, as observers of its attempt want it.
-    :ivar claimed_at: microseconds; when the answer to the claim arrived.
-    :ivar advanced: at most once: the record that the occurrence's advance has left, None before or if it is gone.
-    :ivar lost: whether the lease is known to be another worker's, or gone.
-    :ivar taken: whether another worker may have claimed the occurrence since, rather than removed or overwritten it.
-    :ivar started_at: microseconds; when its execution began, None before.
+    :ivar due_at: the occurrence that is executed: if several were missed, not always the one in ``record``.
+    :ivar skips: the occurrences that are skipped before it.
+    :ivar extra: the manual run or backfill that is executed; None for a scheduled occurrence.
+    :ivar limit: how long the execution may take; None if it is unlimited.
+    :ivar carried: context that the observers of its attempt attach to its writes.
+    :ivar claimed_at: microseconds; when the reply to the claim arrived.
+    :ivar advanced: at most once: the record after :class:`Advance`; None before, or if it was removed.
+    :ivar lost: whether the lease is known to belong to another worker, or to be gone.
+    :ivar taken: whether another worker may have claimed the occurrence, as opposed to removing or overwriting it.
+    :ivar started_at: microseconds; when the execution began, None before.
     :ivar ended: whether the execution has ended.
-    :ivar renewing: whether a renewal is on its way to the storage.
-    :ivar warned: whether it was logged that the execution takes unusually long.
-    :ivar scope: what cancels the execution when its lease is lost, if it is to be cancelled then.
+    :ivar renewing: whether a renewal is being stored.
+    :ivar warned: whether the log already says that the execution takes unusually long.
+    :ivar scope: cancels the execution when its lease is lost; None if that is not wanted.
     """
 
     __slots__ = (
@@ -116,25 +118,31 @@ class HeldLease:
 
     @property
     def run(self) -> Record:
-        """The record with the occurrence that is executed."""
+        """The record, with the occurrence that is executed as its ``due_at``."""
         record = self.record
         return record if record.due_at == self.due_at else replace(record, due_at=self.due_at)
 
     def reclaimed(self, before: Record, claimed: Record) -> bool:
-        """This process has claimed what it still executes: continue under the new lease, which ends as the old one did.
-        False if another worker has had the occurrence in between."""
+        """This process has claimed what it is still executing: continue with the new lease, which ends when the old one
+        did.
+
+        :return: False if another worker has had the occurrence in between.
+        """
         if self.lost or not lease.holds(self.record, before):
             return False
         self.record = replace(claimed, locked_until=before.locked_until, attempt=before.attempt)
         return True
 
     def rebase(self, stored: Record | None, now: int) -> bool:
-        """Continue from what is stored ``now``; False if the lease is lost."""
+        """Continue from the stored record.
+
+        :return: False if the lease is lost.
+        """
         if self.lost:
             return False
         if stored is None or not lease.holds(self.record, stored):
             self.lost = True
-            if stored is None:  # a one-off that another worker has executed is gone too
+            if stored is None:  # it may also be a one-off that another worker has executed
                 self.taken = (self.record.locked_until or now) <= now
             else:
                 self.taken = stored.fence > self.record.fence
@@ -143,7 +151,7 @@ class HeldLease:
             self.lost = True
             return False
         if stored.spec != self.record.spec:
-            # The schedule was changed while the occurrence runs: it is settled by the new one.
+            # The schedule was changed during the execution: the new one decides what comes next.
             try:
                 self.spec, _ = decode(stored.spec)
             except UndecodableSpec:
@@ -157,7 +165,7 @@ class LeaseWrite(Write):
     """A write by the holder of a lease. Writes of one lease are stored in the order of their submission."""
 
     def __init__(self, held: HeldLease) -> None:
-        self.ref = held.record.ref  # not by super(), which takes longer: each execution makes one
+        self.ref = held.record.ref  # without super(), for speed: every execution creates one
         self.held = held
         self.carried = held.carried
         self.lease_ends = held.record.locked_until
@@ -169,7 +177,7 @@ class LeaseWrite(Write):
 
     @abstractmethod
     def change(self, now: int) -> Change | None:
-        """What to make of ``held.record``."""
+        """The change to ``held.record``; None if there is nothing to store."""
 
     def stored(self, new: Record | None) -> None:
         self.known = new
@@ -178,13 +186,13 @@ class LeaseWrite(Write):
 
 
 class AwaitedLeaseWrite(LeaseWrite, Awaited):
-    """A write whose end the execution waits for."""
+    """A write that the execution waits for."""
 
     async def wait(self) -> None:
         """Return when it is stored.
 
         :raises LeaseLostException: the lease is lost.
-        :raises RepositoryException: the storage failed; the outcome is unknown.
+        :raises RepositoryException: the storage failed; it is unknown whether the write was stored.
         """
         await super().wait()
         if self.held.lost:
@@ -192,7 +200,7 @@ class AwaitedLeaseWrite(LeaseWrite, Awaited):
 
 
 class Extend(AwaitedLeaseWrite):
-    """The holder prolongs its lease, by ``duration`` from when it is stored."""
+    """Extend a lease to ``duration`` from the moment when this is stored."""
 
     def __init__(self, held: HeldLease, duration: int) -> None:
         super().__init__(held)
@@ -203,8 +211,8 @@ class Extend(AwaitedLeaseWrite):
 
 
 class Renew(LeaseWrite):
-    """The worker renews the lease of what it executes, by ``duration`` from when it is stored. Retried until it is
-    stored, or the execution has ended."""
+    """Renew the lease of an execution to ``duration`` from the moment when this is stored. Retried until it is stored,
+    or the execution has ended."""
 
     persistent = True
 
@@ -226,10 +234,10 @@ class Renew(LeaseWrite):
 
 
 class Advance(AwaitedLeaseWrite):
-    """At most once: the occurrence is over before it is executed.
+    """At most once: store that the occurrence is over, before it is executed.
 
-    :ivar result: what was decided last.
-    :ivar advanced: the record once that is stored, None if it is gone then.
+    :ivar result: the latest decision.
+    :ivar advanced: the record as stored; None if it was removed.
     """
 
     def __init__(self, held: HeldLease, worker: str) -> None:
@@ -253,20 +261,20 @@ class Advance(AwaitedLeaseWrite):
         return self.result.change
 
     def arrived(self, sent: Change) -> bool:
-        # That the record is gone doesn't prove that it was us who removed it.
+        # If the record is gone, somebody else may have removed it.
         return sent.new is not None and (super().arrived(sent) or _is_settled(self))
 
     def stored(self, new: Record | None) -> None:
-        """The lease has ended with the write; what ``held`` knows is kept for the execution."""
+        """This write has ended the lease, so ``held.record`` stays as it was, for the execution."""
         self.advanced = new
 
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """What the settlements of an app have in common.
+    """What all settlements of an app have in common.
 
-    :ivar retry_delay: microseconds; of ``FailureMode.UNLOCK``.
-    :ivar on_end: called when one is stored, or given up.
+    :ivar retry_delay: microseconds; the delay with ``FailureMode.UNLOCK``.
+    :ivar on_end: called when a settlement is stored, or given up.
     """
 
     retry_delay: int
@@ -275,9 +283,9 @@ class Settling:
 
 
 class Settle(LeaseWrite):
-    """The end of an attempt. Retried until it is stored: giving up means executing again.
+    """Store the end of an attempt. Retried until it is stored, as otherwise the occurrence would be executed again.
 
-    :ivar result: what was decided last.
+    :ivar result: the latest decision.
     """
 
     persistent = True
@@ -286,7 +294,7 @@ class Settle(LeaseWrite):
     def __init__(self, held: HeldLease, attempt: Attempt, settling: Settling) -> None:
         super().__init__(held)
         self.attempt = attempt
-        self.run = held.record  # with the occurrence that has ended
+        self.run = held.record  # `held.record` may have moved to the next occurrence by the time this is reported
         self._settling = settling
 
     def change(self, now: int) -> Change | None:
@@ -311,9 +319,9 @@ class Settle(LeaseWrite):
 
 
 class Conclude(Write):
-    """At most once: how a run ended, noted after the occurrence is over. Nothing depends on it.
+    """At most once: store the outcome of a run, for information only. Its occurrence is already over.
 
-    :ivar result: what was decided last.
+    :ivar result: the latest decision.
     """
 
     def __init__(
@@ -341,8 +349,8 @@ class Conclude(Write):
         return change if self._history is None else self._history.attached(change, self.run, self.attempt, self.result)
 
     def arrived(self, sent: Change) -> bool:
-        """After many others have followed, the run is no longer listed, and nobody can tell whether a change whose
-        answer was lost has counted it. It must not count twice."""
+        """Also true if the record has changed and the run is no longer among the latest ones: then it is unknowable
+        whether a change whose reply was lost has counted the run, and it must not count twice."""
         if super().arrived(sent):
             return True
         if self.known is None or sent.old is None or self.known.revision == sent.old.revision:
@@ -354,5 +362,5 @@ class Conclude(Write):
 
 
 def _is_settled(write: LeaseWrite) -> bool:
-    """Whether what is stored shows that the occurrence is over, though another worker has claimed since."""
+    """Whether the stored record shows that the occurrence is over, even if another worker has claimed the next one."""
     return write.known is not None and last_settled(write.known.state) == write.held.record.fence

@@ -1,8 +1,8 @@
-"""What a process knows of when its queues have something. Pure; times are microseconds.
+"""What a process knows about when its queues have something due. Pure; times are microseconds.
 
-All queues are asked once for each poll interval, and tell what comes due within the next one. What this process stores
-itself is added, and what it has claimed is crossed out. So a claim names only queues that have something due, and
-nothing is asked in between but a queue whose answer was cut short, or that others may have claimed from.
+All queues are queried once per poll interval, for what comes due within the next one. What this process stores is added
+to that, and what it claims is removed. So a claim names only queues that have something due. In between, a queue is
+queried again only if its result was truncated, or if other workers may have claimed from it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOTE = -1
 class _Due:
     """
     :ivar since: the earliest moment.
-    :ivar number: grows with each moment that has come.
+    :ivar number: the value of :attr:`Moments.came` at the latest one.
     """
 
     since: int
@@ -28,17 +28,17 @@ class _Due:
 
 
 class Moments:
-    """When queues have something, up to the next question about all of them.
+    """When queues have something due, up to the next query of all of them.
 
-    A moment that is no longer true costs a question or a claim that comes back empty; one that is not known waits for
-    the next question about all queues.
+    A moment that is no longer true costs a query or a claim that comes back empty; one that isn't known waits for the
+    next query of all queues.
 
-    :ivar queues: those to know about.
-    :ivar asked_at: when all of them were asked; None if they were not.
-    :ivar until: what comes later is not known.
-    :ivar interval: from one question about all queues to the next.
-    :ivar most: how many moments of one queue are asked for.
-    :ivar came: how many moments have come.
+    :ivar queues: the queues that it covers.
+    :ivar asked_at: when all of them were last queried; None if they were not.
+    :ivar until: the end of the period that the query covered.
+    :ivar interval: the time between two queries of all queues.
+    :ivar most: the maximum number of moments that a query returns per queue.
+    :ivar came: how many moments have passed so far.
     """
 
     def __init__(self, interval: int, most: int) -> None:
@@ -47,24 +47,24 @@ class Moments:
         self.start(())
 
     def start(self, queues: Collection[str]) -> None:
-        """These are the queues. Nothing is known of them."""
+        """Start over with these queues. Nothing is known about them yet."""
         self.queues = queues
         self.asked_at: int | None = None
         self.until: int = LEAST
         self.came: int = 0
-        self._later: int | None = None  # what comes first if nothing is known; None if that has to be asked at `until`
-        self._coming: list[tuple[int, str, int]] = []  # a heap: moment, queue, and which answer it is from
-        self._answers: dict[str, int] = {}  # how often a queue was asked by itself
+        self._later: int | None = None  # the first moment beyond `until`; None if unknown
+        self._coming: list[tuple[int, str, int]] = []  # a heap: moment, queue, and the number of the query it is from
+        self._answers: dict[str, int] = {}  # how often each queue was queried separately
         self._due: dict[str, _Due] = {}
-        self._cut: dict[str, int] = {}  # the last moment of an answer that was cut short
-        self._unknown: dict[str, None] = {}  # queues whose cut answer is over
+        self._cut: dict[str, int] = {}  # the last moment of each truncated result
+        self._unknown: dict[str, None] = {}  # queues whose truncated result is used up
 
     def is_old(self, now: int) -> bool:
-        """Whether all queues are to be asked again."""
+        """Whether to query all queues again."""
         return self.asked_at is None or not 0 <= now - self.asked_at < self.interval
 
     def note(self, queue: str, moment: int) -> None:
-        """Something is ready then, as this process has stored it."""
+        """This process has stored something that is ready at ``moment``."""
         if queue not in self.queues:
             return
         if self.asked_at is None or moment <= self.until + self.interval:
@@ -73,18 +73,18 @@ class Moments:
             self._later = min(self._later, moment)
 
     def all_told(self, looked: Look, asked_at: int, until: int) -> None:
-        """All queues were asked until when they have something, and have answered."""
+        """Record the result of a query of all queues."""
         self.asked_at, self.until = asked_at, until
         self._coming = [entry for entry in self._coming if entry[2] == _NOTE]
         heapify(self._coming)
         self._answers, self._due, self._cut, self._unknown = {}, {}, {}, {}
         self._take(looked.moments)
         first = HELD if looked.next_ready is None else looked.next_ready
-        # An earlier one was claimed by others before the moments were read: the answer need not be a snapshot.
+        # Without moments, a `first` by `until` was claimed by others since it was read: a look need not be a snapshot.
         self._later = first if not looked.moments and first > until else None
 
     def ask(self, queues: Iterable[str]) -> None:
-        """These queues are asked by themselves: what they said before is out of date."""
+        """These queues are about to be queried separately, which makes their earlier results obsolete."""
         for queue in queues:
             self._answers[queue] = self._answers.get(queue, 0) + 1
             self._due.pop(queue, None)
@@ -92,7 +92,7 @@ class Moments:
             self._unknown[queue] = None
 
     def told(self, queues: Iterable[str], looked: Look) -> None:
-        """They have answered."""
+        """Record the result of a separate query."""
         for queue in queues:
             self._unknown.pop(queue, None)
         self._take(looked.moments)
@@ -106,7 +106,7 @@ class Moments:
                 self._cut[queue] = found[-1]
 
     def due(self, now: int) -> Collection[str]:
-        """Queues that have something."""
+        """Queues that have something due."""
         coming = self._coming
         while coming and coming[0][0] <= now:
             entry = moment, queue, _ = heappop(coming)
@@ -120,12 +120,12 @@ class Moments:
         return self._due
 
     def _holds(self, entry: tuple[int, str, int]) -> bool:
-        """Whether it was noted, or is of the last answer of its queue."""
+        """Whether this process has stored it, or it is from the latest query of its queue."""
         _, queue, answer = entry
         return answer in (_NOTE, self._answers.get(queue, 0))
 
     def claimed(self, queues: Iterable[str], now: int, came: int) -> None:
-        """All that these queues had at ``now`` is claimed, when ``came`` moments had come."""
+        """Everything that these queues had at ``now``, after ``came`` moments, has been claimed."""
         for queue in queues:
             due = self._due.get(queue)
             if due is not None and due.number <= came:
@@ -135,13 +135,13 @@ class Moments:
                 self._unknown[queue] = None
 
     def unsure(self, now: int, *, claimable: Callable[[str], bool], claimed: bool) -> list[str]:
-        """Queues to ask again: those whose answer was cut short; and those that are due, which others may have claimed
-        from, unless a claim has just shown that."""
+        """Queues to query again: those whose result was truncated, and those that are due, because others may have
+        claimed from them. After a claim (``claimed``) the latter are up to date."""
         due = () if claimed else self.due(now)
         return [*self._unknown, *(queue for queue in due if queue not in self._unknown and claimable(queue))]
 
     def next(self, now: int, *, claimable: Callable[[str], bool]) -> int | None:
-        """The first moment when something may be claimed, or is to be asked for; None if nothing ever is."""
+        """The first moment when there is something to claim or to query; None if there never is."""
         due = [self._due[queue].since for queue in self.due(now) if claimable(queue)]
         if due:
             return min(due)

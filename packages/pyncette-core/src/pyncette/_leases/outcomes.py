@@ -1,4 +1,4 @@
-"""Tells what became of runs: to observers, and in the log. Once each, after it is stored."""
+"""Reports the outcomes of runs to observers and in the log: each once, after it is stored."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Outcomes:
-    """Told when writes that end leases are done with.
+    """Reports outcomes when the writes that end leases are done.
 
-    :param on_settled: called when the end of a lease has been stored, or given up.
+    :param on_settled: called when the end of a lease has been stored, or storing it has been given up.
     """
 
     def __init__(self, observers: Observers, active: Active, on_settled: Callable[[], None]) -> None:
@@ -52,7 +52,7 @@ class Outcomes:
             self._tell(held.task, write.run, write.attempt, result)
 
     def advanced(self, held: HeldLease, result: Ended) -> None:
-        """At most once: the occurrence is over, and about to be executed."""
+        """At most once: it is stored that the occurrence is over, and it is about to be executed."""
         tell_skips(self._observers, held.task, held.record, result.skips)
         for run in result.unknown:
             logger.warning(
@@ -67,19 +67,19 @@ class Outcomes:
             )
 
     def concluded(self, write: Conclude, error: Exception | None) -> None:
-        """At most once: how the run ended is stored, or was given up."""
+        """At most once: the run's outcome is stored, or storing it has been given up."""
         self._active.release(write.held)
         self._on_settled()
         self._tell(write.held.task, write.run, write.attempt, write.result)
 
     def once_only(self, held: HeldLease, attempt: Attempt) -> None:
-        """At most once, and nothing is stored of how the run ended."""
+        """At most once: the run has ended, and its outcome is not stored."""
         outcome, reason = outcome_of(attempt)
         self._active.release(held)
         self._tell(held.task, held.record, attempt, Ended(None, outcome, reason))
 
     def lease_lost(self, held: HeldLease) -> None:
-        """Log that a lease was lost, if the occurrence was begun: what becomes of it is up to others."""
+        """Report a lost lease if the occurrence was begun. What happens to it next is up to other workers."""
         self._active.release(held)
         if held.started_at is None:
             return
@@ -127,7 +127,7 @@ class Outcomes:
         )
 
     def attempt_lost(self, task: Task, run: Record, worker: str) -> None:
-        """The attempt before the claim that made ``run`` was lost with its worker."""
+        """Report that the attempt before the claim of ``run`` was lost with its worker."""
         logger.warning(
             "An attempt of %s was lost with its worker, %s.",
             task,
@@ -147,12 +147,12 @@ class Outcomes:
             logger.error("%s is paused after consecutive failures, the last one: %s", task, why, extra=extra)
         elif attempts > 1:
             logger.warning("The run of %s has failed after %d attempts: %s", task, attempts, why, extra=extra)
-        elif result.reason or isinstance(attempt.error, Steering):  # of others the only attempt's failure is in the log
+        elif result.reason or isinstance(attempt.error, Steering):  # otherwise the failed attempt was logged
             logger.warning("The run of %s has failed: %s", task, why, extra=extra)
 
 
 def tell_skips(observers: Observers, task: Task, run: Record, skips: Sequence[Skipped]) -> None:
-    """Report occurrences that are skipped, after that is stored."""
+    """Report skipped occurrences. Call this after the skip is stored."""
     for skip in skips:
         extra = {"task": task.canonical_name, "reason": skip.reason, "count": skip.count}
         first, last = to_datetime(skip.first, task.tz), to_datetime(skip.last, task.tz)

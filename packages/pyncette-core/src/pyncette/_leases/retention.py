@@ -1,4 +1,4 @@
-"""Removes records once they have been kept long enough: finished instances, dead workers, old actions."""
+"""Removes expired records: finished instances, dead workers, old actions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pyncette.record import Band, Change, Queue
 from .store import Store
 
 INTERVAL = 60_000_000
-"""Microseconds between two looks, for tasks with ``retain``."""
+"""Microseconds between two sweeps of tasks with ``retain``."""
 
 BATCH = 500
-"""Instances of a queue that are removed at a time at most. What is left is removed at the next look."""
+"""The maximum number of a queue's instances that one sweep removes. The next sweep removes more."""
 
 
 class Retention:
@@ -24,7 +24,7 @@ class Retention:
         self._swept_at: int | None = None
 
     async def sweep(self, tasks: Iterable[Task], now: int) -> None:
-        """Remove those whose time has come, at most once in a minute. One that was changed meanwhile stays.
+        """Remove those that have expired, at most once a minute. An instance that has just been changed stays.
 
         :raises RepositoryException: the storage failed.
         """
@@ -36,8 +36,8 @@ class Retention:
 
 
 async def remove_outlived(store: Store, queue: Queue, now: int, *, limit: int) -> None:
-    """Remove up to ``limit`` records of a queue that were to be kept until ``now``. One that was changed meanwhile
-    stays.
+    """Remove up to ``limit`` records of a queue that were to be kept until ``now`` at most. One that has just been
+    changed stays.
 
     :raises RepositoryException: the storage failed.
     """

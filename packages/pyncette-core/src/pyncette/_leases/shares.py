@@ -56,7 +56,7 @@ class Shares:
         self.crowded: set[str] = set()
         self._owing = False  # whether the backlog comes first in the next claim
         self._owing_in: set[str] = set()  # the same for each queue with a concurrency limit
-        self._turned: set[str] = set()  # limited queues for which one side was claimed in this pass, and yielded nothing
+        self._turned: set[str] = set()  # limited queues where a claim of one side yielded nothing in this pass
 
     def begin(self) -> None:
         """Begin a pass of one or more claims."""

@@ -1,4 +1,5 @@
-"""The repository as the rest of core sees it: observed, with outages logged once, and never under a moving clock.
+"""The repository as the rest of core sees it: its calls are observed, outages are logged once, and a clock that tests
+move stands still during a call.
 
 Nothing else calls a repository.
 """
@@ -25,24 +26,24 @@ CLOCK_INTERVAL = 30_000_000
 """Microseconds between two readings of the server's clock."""
 
 CLOCK_ERROR = 100_000
-"""Microseconds by which the clock may be off without being read again at once."""
+"""Microseconds of error at which a reading is good enough. Above that, the clock is read again immediately."""
 
 LOOK_LIMIT, LONGEST_LOOK = 5.0, 30.0
-"""Seconds that a look may take at first, and at most: doubles with each look that takes longer. On a connection that
-has fallen silent the driver would wait for half a minute, while nothing is executed."""
+"""Timeout of a look in seconds, initially and at most: it doubles with each look that times out. On a silent connection
+the driver would wait half a minute, while nothing is executed."""
 
 CLOCK_READINGS = 4
-"""How often the clock is read in a row at most."""
+"""The maximum number of readings of the clock in a row."""
 
 _CHANGING = ("swap", "claim")
 
 _REPEATED = ("look", "claim", "swap", "clock")
-"""What is done again until it succeeds: an outage in which one of these has failed lasts until then. A full disk, or a
-replica, answers every read and stores nothing."""
+"""Operations that are retried until they succeed: an outage in which one of them failed lasts until it succeeds. A
+storage with a full disk, or a replica, answers reads but stores nothing."""
 
 
 class Store:
-    """Calls of the repository methods of the same names."""
+    """Wraps the repository methods of the same names."""
 
     def __init__(self, repository: Repository, clock: Clock, observers: Observers, names: Mapping[str, str]) -> None:
         """``names`` maps queues to the names of their templates."""
@@ -53,15 +54,15 @@ class Store:
         self._clock_read_at: int | None = None
         self._look_limit = LOOK_LIMIT
         self._down_since: float | None = None
-        self._failing: set[str] = set()  # in this outage, of what is repeated
+        self._failing: set[str] = set()  # the retried operations that have failed in this outage
 
     async def within(self, connection: object) -> Store:
-        """The store in the transaction that is open on the connection."""
+        """The store within the transaction that is open on the connection."""
         repository = await self._repository.within(connection)
         return _InTransaction(repository, self._clock, self._observers, self._names, self.follow_clock)
 
     def carried(self) -> str | None:
-        """What a carrier gives the call that is under way."""
+        """The carrier's context for the current call."""
         return self._observers.carried()
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
@@ -134,13 +135,13 @@ class Store:
                 raise RepositoryUnavailableException(f"The storage did not answer within {seconds:g} s.")
             self._look_limit = LOOK_LIMIT
             if looked.next_ready is None or looked.next_ready > self._clock.now():
-                self._failing.discard("claim")  # others have claimed what was due
+                self._failing.discard("claim")  # others have claimed what was due; no claim will end the outage
             return looked
 
     async def follow_clock(self) -> None:
-        """Read the server's clock, if it has one and the last reading is old, or the machine was suspended since.
+        """Read the server's clock, if it has one, and the last reading is old or the machine was suspended since.
 
-        A slow reading says little; unless earlier ones have said enough, it is repeated.
+        A slow reading is imprecise. It is repeated, unless the earlier ones were precise enough.
         """
         now = self._clock.now()
         read_at = self._clock_read_at
@@ -183,12 +184,12 @@ class Store:
         for queue in queues:
             name = self._names.get(queue, "")
             if found is not None and name != found:
-                return ""  # of several; there may be thousands
+                return ""  # several tasks, perhaps thousands: name none
             found = name
         return found or ""
 
     def failed(self, error: Exception) -> None:
-        """Writes could not be stored; if it is an outage that is not known yet, it is logged."""
+        """Writes could not be stored. Log it if this is the beginning of an outage."""
         if isinstance(error, RepositoryUnavailableException):
             self._outage_begins("swap", error)
 
@@ -217,7 +218,7 @@ class Store:
 
 
 class _InTransaction(Store):
-    """The store in a transaction of the caller, who gets the errors there: they are no outage of the storage."""
+    """The store within the caller's transaction. The caller gets its errors; they don't count as an outage."""
 
     def __init__(
         self,

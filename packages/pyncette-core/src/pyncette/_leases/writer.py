@@ -1,7 +1,7 @@
-"""Group commit: writes that arrive while one batch is being stored leave together in the next.
+"""Group commit: writes that arrive while a batch is being stored are sent together in the next one.
 
-There is no timer: an idle store answers a single write at once, a busy one gets large batches. Each write decides
-what to store from the record as it is known when its batch leaves, so writes to one key never work on old knowledge.
+There is no timer: an idle storage answers a single write immediately, a busy one gets large batches. Each write decides
+what to store when its batch is sent, so that writes to one key are never based on outdated records.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ FIRST_PAUSE, LONGEST_PAUSE = 100_000, 1_000_000  # microseconds, after a batch t
 MAX_CONFLICTS = 50
 
 LOCK_TIMEOUT = 10.0
-"""Seconds that a write which is not persistent is retried while another transaction has its record locked."""
+"""Seconds that a transient write is retried while another transaction has locked its record."""
 
 BUSY_DELAY = 0.01
-"""Seconds until a write whose record another transaction has locked is retried; doubles each time."""
+"""Seconds before a write whose record is locked by another transaction is retried; doubles each time."""
 
 MAX_BUSY_DELAY = 1.0
 """Seconds."""
 
 
 class Batching(ABC):
-    """Decides each write when its batch is sent, and records what became of it.
+    """Sends writes in batches. Each decides its change when its batch is sent.
 
-    :ivar on_stored: called with each record that was just stored.
-    :ivar hurried: whether so little time is left that the server's clock is not read before a batch.
+    :ivar on_stored: called with each record that has just been stored.
+    :ivar hurried: whether time is short, so that the server's clock is not read before a batch.
     """
 
     hurried: bool = False
@@ -53,12 +53,12 @@ class Batching(ABC):
 
     @abstractmethod
     async def send(self, writes: Iterable[Awaited]) -> None:
-        """Have them stored: ``wait()`` of each returns at the end."""
+        """Store these writes; wait for each with its ``wait()``."""
 
     async def store(self, write: Awaited) -> None:
         """Return when it is stored.
 
-        :raises PyncetteException: it was not, or whether it was is unknown.
+        :raises PyncetteException: it was not stored, or it is unknown whether it was.
         """
         await self.send([write])
         await write.wait()
@@ -69,11 +69,11 @@ class Batching(ABC):
         self._waiting.append(write)
 
     def _put_back(self, batch: Sequence[Write]) -> None:
-        """What is not done is tried again, before others."""
+        """Queue the writes that are not done, ahead of the others."""
         self._waiting.extendleft(write for write in reversed(batch) if not write.done)
 
     def _next_batch(self) -> list[Write]:
-        """The oldest writes, one for each key; a later one must see what the earlier one stored."""
+        """The oldest writes, one per key, because a later one must see what the earlier one has stored."""
         batch: dict[str, Write] = {}
         left: list[Write] = []
         delayed: set[str] = set()
@@ -91,7 +91,7 @@ class Batching(ABC):
         return [batch[key] for key in sorted(batch)]
 
     async def _store_batch(self, batch: Sequence[Write]) -> None:
-        """Try each write once. What is not done afterwards met a conflict and is to be tried again."""
+        """Try each write once. Those that are not done afterwards met a conflict or a lock, and have to be retried."""
         if not self.hurried:
             await self._store.follow_clock()
         await self._refresh([write for write in batch if not write.fresh])
@@ -114,7 +114,7 @@ class Batching(ABC):
             return None
         try:
             write.sent = self._change(write, now)
-        except Exception as e:  # noqa: BLE001 - a fault of this write, not of the others in the batch
+        except Exception as e:  # noqa: BLE001 - this write is at fault, not the rest of the batch
             self._finish(write, e)
             return None
         if write.sent is None:
@@ -126,7 +126,7 @@ class Batching(ABC):
 
     async def _swap(self, writes: Sequence[Write], changes: Sequence[Change]) -> None:
         for write in writes:
-            write.fresh = False  # until the answer is here, what is stored is unknown
+            write.fresh = False  # until the reply arrives, it is unknown what is stored
         try:
             carried = {write.carried for write in writes if write.carried is not None}
             swaps = await self._store.swap(changes, sorted(carried))
@@ -155,7 +155,7 @@ class Batching(ABC):
         self._finish(write, None)
 
     def _conflict(self, write: Write) -> None:
-        """The record was changed by others: it will be read, and the change decided again."""
+        """Others have changed the record: read it before the next try, and decide again."""
         write.sent = None
         write.conflicts += 1
         if write.conflicts > MAX_CONFLICTS:
@@ -164,10 +164,10 @@ class Batching(ABC):
 
     @abstractmethod
     def _are_busy(self, writes: Sequence[Write]) -> None:
-        """Another transaction has locked these records: each is to be retried later, or is refused."""
+        """Other transactions have locked these records: retry each write later, or refuse it."""
 
     def _retry_busy(self, writes: Sequence[Write], tries: int) -> None:
-        """Have them wait, longer each time."""
+        """Delay the next try, longer each time."""
         delay = backoff.pause(tries, first=BUSY_DELAY, longest=MAX_BUSY_DELAY, least=0.5)
         not_before = anyio.current_time() + delay
         for write in writes:
@@ -177,7 +177,7 @@ class Batching(ABC):
         self._finish(write, RepositoryException(f"{name_of(write.ref.key)!r} is locked by another transaction."))
 
     async def _split(self, writes: Sequence[Write], error: Exception) -> None:
-        """A batch was refused: find the culprit, so that the other writes are stored."""
+        """The batch was refused: bisect it, so that only the write at fault fails."""
         if len(writes) == 1:
             self._finish(writes[0], error)
             return
@@ -200,8 +200,8 @@ class Batching(ABC):
 class Writer(Batching):
     """Stores the writes of one app context, one batch at a time.
 
-    :param on_stored: called with each record that was just stored.
-    :param on_recovered: called when a batch has been stored after one that could not be.
+    :param on_stored: called with each record that has just been stored.
+    :param on_recovered: called when a batch has been stored after one that failed.
     :ivar stopped: whether :meth:`stop` was called.
     """
 
@@ -214,9 +214,9 @@ class Writer(Batching):
     ) -> None:
         super().__init__(store, clock, on_stored)
         self._on_recovered = on_recovered
-        self._batch: list[Write] = []  # under way
+        self._batch: list[Write] = []  # in progress
         self._attempt: Attempt | None = None
-        self._failures = 0  # of attempts, since the last one that succeeded
+        self._failures = 0  # failed attempts since the last one that succeeded
         self.stopped: bool = False
         self._arrived = anyio.Event()
         self._idle = anyio.Event()
@@ -224,18 +224,18 @@ class Writer(Batching):
 
     @property
     def pending(self) -> int:
-        """How many writes are waiting or under way."""
+        """How many writes are waiting or in progress."""
         return len(self._waiting) + len(self._batch)
 
     @property
     def overdue(self) -> bool:
-        """Whether something waits, and the last attempt has failed or the one under way takes long: nothing more should
-        be claimed."""
+        """Whether writes are waiting, and the last attempt has failed or the current one takes long. Nothing should be
+        claimed then."""
         failed = self._failures > 0 and self.pending > 0
         return failed or (self._attempt is not None and self._attempt.age > OVERDUE)
 
     def submit(self, write: Write) -> None:
-        """Store it soon; ``write.finished`` is set at the end.
+        """Store it soon; ``write.finished`` is called at the end.
 
         :raises RuntimeError: :meth:`stop` was called.
         """
@@ -267,7 +267,7 @@ class Writer(Batching):
             await self._idle.wait()
 
     async def run(self) -> None:
-        """Work until :meth:`stop`, whatever is cancelled around."""
+        """Work until :meth:`stop`, even if the surrounding scope is cancelled."""
         with self._scope:
             while True:
                 await self._arrived.wait()
@@ -303,7 +303,10 @@ class Writer(Batching):
             self._attempt = None
 
     def stop(self) -> int:
-        """End :meth:`run` at once; returns how many writes are lost by it. Those who wait for one get an error."""
+        """End :meth:`run` immediately. Callers that are waiting for a write get an error.
+
+        :return: how many writes are lost.
+        """
         self.stopped = True
         self._scope.cancel()
         lost = self.pending
@@ -313,10 +316,10 @@ class Writer(Batching):
         return lost
 
     async def _until_not_busy(self) -> None:
-        """Every write that waits is delayed: sleep until the first one's time, or until another write arrives.
+        """All waiting writes are delayed: sleep until the first of them may be tried, or until another write arrives.
 
-        By the machine's time, not the app's: transactions of others end in no virtual time. A clock that is moved by
-        hand stands still meanwhile, as during a call.
+        This uses the machine's time, because other transactions don't end in virtual time. A clock that a test moves
+        stands still in the meantime, as it does during a call.
         """
         arrived = self._arrived = anyio.Event()
         first = min(write.not_before for write in self._waiting)

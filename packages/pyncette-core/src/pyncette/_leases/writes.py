@@ -1,4 +1,4 @@
-"""What is to be stored: each write decides from the record as it is known when its batch leaves."""
+"""Pending writes. Each decides what to store when its batch is sent, from the record as it is known then."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pyncette.record import Change, Record, Ref
 class Write(ABC):
     """Something to be stored at one key.
 
-    :ivar known: the record as it was last seen; compare-and-swap goes against it.
-    :ivar fresh: whether ``known`` can be trusted, or has to be read first.
+    :ivar known: the record as it was last seen, which compare-and-swap expects in the storage.
+    :ivar fresh: whether ``known`` can be relied on; otherwise it is read first.
     :ivar was_read: whether ``known`` comes from the storage.
     :ivar persistent: whether to keep retrying while the storage is unreachable. A transient write fails after its
         second try.
-    :ivar busy, busy_since: how often another transaction had locked the record, and since when, in seconds of
-        :func:`anyio.current_time`; it waits until ``not_before``.
-    :ivar carried: what a carrier gave the call that asked for it, or what an observer gave the attempt that it
-        is about.
-    :ivar lease_ends: microseconds; when the lease ends that it is about, None if it is about none.
+    :ivar busy, busy_since: how often another transaction had locked the record, and since when.
+    :ivar not_before: when to try next. Both times are in seconds of :func:`anyio.current_time`.
+    :ivar carried: context, such as a trace: from a carrier for the call that made the write, or from an observer for
+        the attempt that it concerns.
+    :ivar lease_ends: microseconds; when the lease that it concerns ends, None if it concerns no lease.
     """
 
     persistent = False
@@ -48,32 +48,34 @@ class Write(ABC):
 
     @abstractmethod
     def decide(self, now: int) -> Change | None:
-        """The change from ``known``, None when there is nothing (more) to store."""
+        """The change from ``known``; None if there is nothing, or nothing more, to store."""
 
     def confirm(self) -> Change | None:
-        """The change that leaves ``known`` as it is, where a caller in a transaction relies on it although
-        :meth:`decide` found nothing to store: it holds the record until the transaction ends."""
+        """A change that keeps ``known`` but locks the record until the caller's transaction ends.
+
+        Used when :meth:`decide` found nothing to store, but the caller relies on the record staying as it is.
+        """
         return None
 
     def stored(self, new: Record | None) -> None:
-        """``new`` is in storage now."""
+        """Called when ``new`` has been stored."""
         self.known = new
 
     @abstractmethod
     def finished(self, error: Exception | None) -> None:
-        """No more will be tried: stored, ended by :meth:`decide`, or failed with ``error``."""
+        """Called at the end: it was stored, had nothing to store, or failed with ``error``."""
 
     def arrived(self, sent: Change) -> bool:
-        """Whether ``sent``, whose answer was lost, is what is stored according to ``known``."""
+        """Whether ``known`` shows that ``sent``, whose reply was lost, was stored."""
         if sent.new is None or self.known is None:
             return sent.new is self.known
         return sent.new.revision == self.known.revision
 
 
 class Awaited(Write):
-    """A write whose end is waited for."""
+    """A write that a caller waits for."""
 
-    _end: anyio.Event | None = None  # made by whoever waits: most writes of a bulk call are done before that
+    _end: anyio.Event | None = None  # created on demand: most writes of a bulk call are done before anyone waits
     _error: Exception | None = None
 
     def finished(self, error: Exception | None) -> None:
@@ -82,9 +84,9 @@ class Awaited(Write):
             self._end.set()
 
     async def wait(self) -> None:
-        """Return when it is done. If the caller is cancelled meanwhile, the write continues.
+        """Return when it is done. If the caller is cancelled in the meantime, the write continues.
 
-        :raises RepositoryException: the storage failed; whether the write took place is unknown.
+        :raises RepositoryException: the storage failed; it is unknown whether the write was stored.
         """
         if not self.done:
             self._end = self._end or anyio.Event()

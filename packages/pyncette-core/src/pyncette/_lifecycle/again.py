@@ -1,4 +1,4 @@
-"""Whether there is a further attempt, and when. Pure; part of :mod:`pyncette._lifecycle.end`.
+"""Whether there is another attempt, and when. Pure; part of :mod:`pyncette._lifecycle.end`.
 
 Times are microseconds since the epoch.
 """
@@ -19,15 +19,15 @@ from .values import Attempt
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 _LOSSES = Retry(1)
-"""What limits and delays lost attempts where ``retry`` is a function, which is asked about errors only."""
+"""Limits and delays lost attempts if ``retry`` is a function, which is only called for errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """There is a further attempt.
+    """There is another attempt.
 
-    :ivar at: when; None when the lease expires, which stays.
-    :ivar counts: whether the one that has ended counts as failed.
+    :ivar at: when; None to keep the lease and retry when it expires.
+    :ivar counts: whether the attempt that has ended counts as failed.
     """
 
     at: int | None
@@ -36,7 +36,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """There is none: the run has failed. ``reason`` says why, where the error does not."""
+    """There is no other attempt: the run has failed. ``reason`` says why, if the error doesn't."""
 
     reason: str = ""
 
@@ -44,7 +44,7 @@ class GivenUp:
 def after_failure(
     policies: Policies, attempt: Attempt, recorded: Attempts, chance: float, retry_delay: int
 ) -> Again | GivenUp:
-    """The attempt has raised, or timed out."""
+    """Decide after an attempt that raised or timed out."""
     error, retry = attempt.error, policies.retry
     if isinstance(error, GiveUp):
         return GivenUp(cut(error.reason))
@@ -67,9 +67,9 @@ def after_failure(
 def after_loss(
     policies: Policies, attempt: Attempt, lost: int, recorded: Attempts, now: int, chance: float
 ) -> Again | GivenUp:
-    """The attempt's worker died; it was the ``lost``-th time in this run."""
+    """Decide after an attempt whose worker died, for the ``lost``-th time in this run."""
     if policies.retry is None:
-        return Again(now, counts=False)  # without limit, and at once: the lease has run out
+        return Again(now, counts=False)  # without limit or delay: it has waited for the lease to expire
     retry = policies.retry if isinstance(policies.retry, Retry) else _LOSSES
     workers = ", ".join(dict.fromkeys([*recorded.lost_with, attempt.worker])) or "unknown workers"
     if lost >= retry.max_lost:
@@ -103,7 +103,7 @@ def _by_function(
         if delay is None:
             return GivenUp()
         return Again(attempt.ended_at + max(delay // _MICROSECOND, 0))
-    except Exception as e:  # noqa: BLE001 - the run must have an end whatever a user's function does
+    except Exception as e:  # noqa: BLE001 - the run must end, whatever a user's function does
         return GivenUp(cut(f"the function given as retry failed: {described(e)}"))
 
 

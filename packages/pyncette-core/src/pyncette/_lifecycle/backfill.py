@@ -1,4 +1,4 @@
-"""Moments of the past that are executed after all. Pure.
+"""Backfills: executing a schedule's past moments. Pure.
 
 Times are microseconds since the epoch.
 """
@@ -20,8 +20,8 @@ from .extra import proceed
 
 
 def moments(record: Record, spec: Spec, start: int, end: int) -> Iterator[int]:
-    """The schedule's moments from ``start`` to ``end``, both included, that lie before the next occurrence. The grid
-    of an interval is continued backwards from there."""
+    """The schedule's moments from ``start`` to ``end``, both inclusive, that are before the next occurrence. The moments
+    of an interval are counted backwards from there."""
     completed = Band.of(record.ready_at) is Band.COMPLETED
     end = min(end, record.due_at - (not completed))
     spec = replace(spec, since=None)
@@ -36,14 +36,14 @@ def moments(record: Record, spec: Spec, start: int, end: int) -> Iterator[int]:
 
 
 def schedule_text(spec: Spec) -> str:
-    """The schedule alone."""
+    """The encoded schedule, without arguments."""
     return encode(replace(spec, args="{}", since=None))
 
 
 def add(record: Record, fill: Backfill, *, now: int, revision: str) -> Change | None:
-    """A backfill is asked for. None if one with its id was before.
+    """Request a backfill. None if there has been one with its id.
 
-    :raises TooManyRunsException: too many wait.
+    :raises TooManyRunsException: too many backfills are waiting.
     """
     state = State(record.state)
     extra = extra_of(state)
@@ -58,7 +58,7 @@ def add(record: Record, fill: Backfill, *, now: int, revision: str) -> Change | 
 
 
 def drop(record: Record, backfill_id: str, *, now: int, revision: str) -> Change | None:
-    """A backfill is cancelled; a run of it that has begun ends as usual. None if there is no such backfill."""
+    """Cancel a backfill. A run that has begun ends as usual. None if there is no such backfill."""
     state = State(record.state)
     extra = extra_of(state)
     left = [fill for fill in extra.fills if fill.id != backfill_id]

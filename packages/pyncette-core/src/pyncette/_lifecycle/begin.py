@@ -1,4 +1,4 @@
-"""What is done with an occurrence that was claimed. Pure; the only place that reads policies to decide it.
+"""What to do with a claimed occurrence. Pure; the only place that reads policies to decide this.
 
 Times are microseconds since the epoch.
 """
@@ -24,10 +24,10 @@ from .values import Attempt, AttemptEnd, Skipped
 class Execute:
     """Execute it.
 
-    :ivar advance: at most once: end the occurrence first, and execute only if that is known to be stored.
-    :ivar lost_with: the worker that the attempt before was lost with, if there is nothing to store of that.
-    :ivar due_at: the occurrence to execute; None for the one that is stored.
-    :ivar skips: what is skipped before it; to be stored with its end.
+    :ivar advance: at most once: end the occurrence first, and execute it only if that is known to be stored.
+    :ivar lost_with: the worker that lost the previous attempt, if the loss has to be reported but not stored.
+    :ivar due_at: the occurrence to execute; None for the record's own.
+    :ivar skips: the occurrences that are skipped before it, to be stored with its end.
     """
 
     advance: bool
@@ -38,7 +38,7 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """Give it back as if it had not been claimed.
+    """Give the lease back, as if the occurrence had not been claimed.
 
     :ivar reason: for the log.
     """
@@ -48,7 +48,7 @@ class PutBack:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Store this, rather than execute."""
+    """Don't execute it, but store this attempt."""
 
     attempt: Attempt
 
@@ -56,7 +56,7 @@ class Settle:
 Begin = Execute | PutBack | Settle
 
 EXECUTE = Execute(advance=False)
-"""Nearly always: nothing else is to be done."""
+"""The usual decision: there is nothing else to do."""
 
 _ADVANCE = Execute(advance=True)
 
@@ -72,24 +72,24 @@ def begin(
     paused_until: int | None = None,
     pauses: Pauses = (),
 ) -> Begin:
-    """Decide what to do with an occurrence when there is room for it.
+    """Decide what to do with a claimed occurrence once it has a slot.
 
-    :param record: as it is stored now.
-    :param before: as it was before the claim.
-    :param claimed_at: when the answer to the claim arrived. How long the claim itself took does not count: a claim that
-        takes longer than half of a lease would never get to execute anything.
+    :param record: the record as stored now.
+    :param before: the record before the claim.
+    :param claimed_at: when the reply to the claim arrived. The time that the claim took doesn't count; otherwise, if
+        claims took longer than half of a lease, nothing would ever be executed.
     :param paused_until: the end of a pause of the template during which the occurrence came due.
-    :param pauses: of the template, the one under way included.
+    :param pauses: the pauses of the template, including one in progress.
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
         return PutBack("waited too long for a free slot")
     if has_extra(record.state) and (decision := _beside_schedule(policies, spec, record, before, now)) is not None:
         return decision
-    if '"why"' in record.state and is_paused(State(record.state)):  # while it was leased, or a retry was to come
+    if '"why"' in record.state and is_paused(State(record.state)):  # paused while it was leased, or waiting for a retry
         return _paused(policies, spec, record, before, now)
     once = not holds_lease(policies)
     if not before.attempt:
-        if '"now"' in record.state and State(record.state).is_open(record.due_at):  # retried after it was dead
+        if '"now"' in record.state and State(record.state).is_open(record.due_at):  # it was dead and is being retried
             return _ADVANCE if once else EXECUTE
         if (passed := _passed_over(policies, spec, record, before, now, paused_until, pauses)) is not None:
             return Settle(passed)
@@ -111,7 +111,7 @@ def _passed_over(
     paused_until: int | None,
     pauses: Pauses,
 ) -> Attempt | None:
-    """No attempt of the occurrence has begun, nor will one: for now, or forever. None to continue."""
+    """The settlement for an occurrence without attempts that must not be executed, now or at all; None to continue."""
     if paused_until is not None and (passed := after_paused_template(record, spec, policies, paused_until, now)):
         return passed
     if pauses and skip_paused(record, spec, policies, State(record.state), record.due_at, pauses):
@@ -125,18 +125,18 @@ def _passed_over(
 
 
 def _comes_later(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> bool:
-    """Whether a program that does not know the task's jitter has stored the occurrence: it would begin too early."""
+    """Whether the occurrence would begin too early, because a program that doesn't know the task's jitter stored it."""
     return before.ready_at == record.due_at and came_due(spec, policies, record.key, record.due_at) > now
 
 
 def _paused(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
-    """The worker died of an instance that was to be paused after the attempt: it is paused now. Whoever resumes it is
-    to find the attempt that was lost, with the occurrence that it had chosen."""
+    """The worker died while the instance was to be paused after the attempt: pause it now. The lost attempt is recorded
+    first, so that it is known, with the occurrence that it had chosen, when the instance is resumed."""
     return _lost_unrecorded(policies, spec, record, before, now) or PutBack("paused")
 
 
 def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
-    """A run outside the schedule is current, or comes before what the schedule wants; otherwise None."""
+    """Decide if a manual run or backfill is current, or takes precedence over the schedule; otherwise None."""
     extra = extra_of(State(record.state))
     if extra.run is not None:
         waits = extra.waits
@@ -148,7 +148,7 @@ def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Rec
 
 
 def _begin_extra(policies: Policies, record: Record, before: Record, run: ExtraRun, now: int) -> Begin:
-    """A run outside the schedule: nothing is chosen, skipped, moved or superseded."""
+    """Decide for a manual run or backfill, which is never skipped, moved or superseded."""
     if before.attempt and holds_lease(policies) and policies.retry is not None:
         attempts = State(record.state).attempts(run.at, before.attempt)
         if attempts.ended < before.attempt:
@@ -157,13 +157,13 @@ def _begin_extra(policies: Policies, record: Record, before: Record, run: ExtraR
 
 
 def _set_aside(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin:
-    """The scheduled occurrence, whose worker has died, makes room for a run that operators have asked for."""
+    """Put the scheduled occurrence, whose worker has died, behind a manual run."""
     lost = _lost_unrecorded(policies, spec, record, before, now)
     return lost or Settle(Attempt(AttemptEnd.RELEASED, record.due_at, now))
 
 
 def _chosen(policies: Policies, spec: Spec, record: Record, now: int) -> Begin:
-    """No attempt has begun, or none that is known of at most once."""
+    """Choose between missed occurrences: no attempt has begun, as far as is known."""
     chosen = choose(record, spec, policies, now, begun=False)
     if chosen.due_at is None or not chosen.ready:
         return Settle(Attempt(AttemptEnd.PASSED, record.due_at, now, skips=chosen.skips, go_to=chosen.due_at))
@@ -171,8 +171,8 @@ def _chosen(policies: Policies, spec: Spec, record: Record, now: int) -> Begin:
 
 
 def holds_lease(policies: Policies) -> bool:
-    """Whether the lease is held while an occurrence is executed, so that it is repeated if the worker dies. At most
-    once, the occurrence has ended by then."""
+    """Whether the lease is held during the execution, so that another worker repeats it if this one dies. At most once,
+    the occurrence is over by then."""
     return policies.execution_mode is ExecutionMode.AT_LEAST_ONCE
 
 
@@ -182,8 +182,8 @@ def renews_lease(policies: Policies) -> bool:
 
 
 def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Record, now: int, pauses: Pauses) -> Begin:
-    """Attempts have been made. One whose end is not recorded was lost; a policy that limits or delays that has to be
-    stored first."""
+    """Decide for an occurrence that has been attempted before. An attempt without a recorded end was lost. If a policy
+    limits or delays attempts after a loss, the loss has to be stored first."""
     attempts = State(record.state).attempts(record.due_at, before.attempt)
     opened = before.fence if attempts.first is None else attempts.first
     if superseded(record, spec, policies, attempts, opened, now, pauses):
@@ -195,8 +195,8 @@ def _after_attempts(policies: Policies, spec: Spec, record: Record, before: Reco
 
 
 def _lost_unrecorded(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Settle | None:
-    """The attempt that was claimed as ``before`` was lost, and policies ask for that: later, nobody could tell when it
-    began."""
+    """The settlement of a lost attempt, which was claimed as ``before``, if policies depend on it; otherwise None. It
+    has to be stored now, because later it would be unknown when the attempt began."""
     if not (holds_lease(policies) and policies.follows_attempts):
         return None
     attempts = State(record.state).attempts(record.due_at, before.attempt)
@@ -204,11 +204,11 @@ def _lost_unrecorded(policies: Policies, spec: Spec, record: Record, before: Rec
 
 
 def _lost(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Attempt:
-    """The attempt that was claimed as ``before`` was lost, with the occurrence that it had chosen."""
+    """The lost attempt, which was claimed as ``before``, with the occurrence that it had chosen."""
     attempt = _lost_attempt(before, record.due_at, now)
     if policies.chooses and not State(record.state).is_open(record.due_at):
         chosen = choose(record, spec, policies, before.fence, begun=before.attempt > 1)
-        if chosen.due_at is not None and chosen.ready:  # a fence may be ahead of the clock that it was claimed by
+        if chosen.due_at is not None and chosen.ready:  # a fencing token may be ahead of the clock at the claim
             attempt.due_at, attempt.skips = chosen.due_at, chosen.skips
     return attempt
 
@@ -219,12 +219,12 @@ def _lost_attempt(before: Record, due_at: int, now: int) -> Attempt:
 
 
 def _lost_with(policies: Policies, before: Record) -> str | None:
-    """The worker that the attempt before was lost with, where there is nothing to store of that."""
+    """The worker that lost the previous attempt, if the loss need not be stored."""
     if before.locked_by is None or policies.retry is not None or not holds_lease(policies):
         return None
     return None if last_settled(before.state) == before.fence else _worker(before.locked_by)
 
 
 def _worker(holder: str | None) -> str:
-    """``host:pid``, without the token of the claim."""
+    """``host:pid``, without the claim's token."""
     return "" if holder is None else holder.rpartition(":")[0] or holder

@@ -1,4 +1,4 @@
-"""Which of several occurrences that were missed is executed. Pure; part of :mod:`pyncette._lifecycle.begin`.
+"""Which of several missed occurrences is executed. Pure; part of :mod:`pyncette._lifecycle.begin`.
 
 Times are microseconds since the epoch.
 """
@@ -20,16 +20,16 @@ from .onward import stored_window
 from .values import Skipped
 
 Pauses = Sequence[tuple[int, int]]
-"""Since when, and until when, the template was paused."""
+"""The pauses of a template, as pairs of begin and end."""
 
 
 @dataclass(slots=True)
 class Chosen:
-    """What is to be done with what was missed.
+    """What to do about missed occurrences.
 
     :ivar due_at: the occurrence to continue with; None if there is none.
     :ivar ready: whether it has come due.
-    :ivar skips: what is skipped before it.
+    :ivar skips: the occurrences that are skipped before it.
     """
 
     due_at: int | None
@@ -38,9 +38,9 @@ class Chosen:
 
 
 def choose(record: Record, spec: Spec, policies: Policies, now: int, *, begun: bool) -> Chosen:
-    """Skip what is too late, then what ``catch_up`` leaves out. Only for runs without the end of an attempt stored.
+    """Skip what is too late, then what ``catch_up`` excludes. Only for runs without a stored end of an attempt.
 
-    :param begun: whether an attempt has begun, so that the run is not too late.
+    :param begun: whether an attempt has begun, so that the run can't be too late any more.
     """
     moments = Moments(spec, policies, record.key, stored_window(State(record.state), record.due_at))
     target: int | None = record.due_at
@@ -56,14 +56,14 @@ def choose(record: Record, spec: Spec, policies: Policies, now: int, *, begun: b
         latest = moments.last_ready_by(target, now)
         skips += moments.skipped("coalesced", target, latest)
         target = latest
-    # What was claimed is ready, whatever this process's clock says.
+    # A claimed occurrence is ready, even if this process's clock says otherwise.
     return Chosen(target, ready=target == record.due_at or moments.ready(target) <= now, skips=skips)
 
 
 def superseded(
     record: Record, spec: Spec, policies: Policies, attempts: Attempts, opened: int, now: int, pauses: Pauses
 ) -> bool:
-    """Whether the next occurrence has come due since a run was opened that is still without an outcome."""
+    """Whether another occurrence has come due since a run without an outcome was opened."""
     window = stored_window(State(record.state), record.due_at)
     at = supersedes_at(record.key, spec, policies, attempts.due, opened, window, pauses)
     return at is not None and at <= now
@@ -80,9 +80,9 @@ def supersedes_at(
 ) -> int | None:
     """When the run of the occurrence at ``due_at`` is cancelled because another one comes due; None for never.
 
-    Those that had come due when the run was opened don't count: they had been missed. Nor do those in ``window``, which
-    were skipped ahead of time, and those that came due while the template was paused: they are not executed, so that
-    they are no reason to cancel anything.
+    Occurrences that were due when the run was opened don't count, because they were missed. Those in ``window``, which
+    were skipped ahead of their turn, and those that come due while the template is paused don't count either, because
+    they are not executed.
     """
     if policies.overlap is not Overlap.CANCEL:
         return None
@@ -95,10 +95,10 @@ def supersedes_at(
 
 
 def moved_to(record: Record, spec: Spec, now: int) -> int | None:
-    """Where an occurrence belongs that is no longer on its schedule, as the rules of its timezone have changed.
+    """Where to move an occurrence that is no longer on its schedule because the rules of its timezone have changed.
 
-    None to execute it: it is on the schedule, its next moment has come, the schedule was stored after it, or it was
-    moved before. Workers with different rules must not push it around forever.
+    None to execute it where it is: it is on the schedule, the next occurrence is due as well, the schedule was stored
+    later, or it has been moved before, since workers with different rules must not move it back and forth forever.
     """
     schedule = spec.schedule
     if not isinstance(schedule, Cron) or schedule.timezone is None or _includes(spec.schedule, record.due_at):
@@ -113,5 +113,5 @@ def moved_to(record: Record, spec: Spec, now: int) -> int | None:
 
 @lru_cache(maxsize=4096)
 def _includes(schedule: Cron, moment: int) -> bool:
-    """Shared by all instances that are due at that moment."""
+    """Cached, as many instances may be due at the same moment."""
     return schedule.includes(moment)

@@ -34,7 +34,7 @@ def cancelled_with_lease(policies: Policies) -> bool:
 
 
 def times_out_at(policies: Policies, started_at: int) -> int | None:
-    """When an attempt times out that began at ``started_at``; None for never."""
+    """When an attempt that began at ``started_at`` times out; None for never."""
     timeout = policies.timeout_microseconds
     return None if timeout is None else started_at + timeout
 
@@ -45,12 +45,12 @@ def superseded_at(
     """When the run of the occurrence at ``due_at`` is cancelled because the next one comes due; None for never.
 
     :param started_at: when its latest attempt began.
-    :param pauses: of the template.
+    :param pauses: the pauses of the template.
     """
     if not may_be_superseded(policies) or current_run(record.state) is not None:
         return None
     state = State(record.state)
-    if is_paused(state):  # what comes due now will not be executed, so that it is no reason to cancel anything
+    if is_paused(state):  # the next occurrence will not be executed, so it supersedes nothing
         return None
     first = state.attempts(due_at, record.attempt).first
     opened = started_at if first is None else first

@@ -1,4 +1,4 @@
-"""What becomes of a record when an attempt has ended. Pure; the only place that reads policies to decide it.
+"""What happens to a record when an attempt has ended. Pure; the only place that reads policies to decide this.
 
 Times are microseconds since the epoch.
 """
@@ -29,7 +29,7 @@ from .values import Attempt, AttemptEnd, Ended, Skipped
 
 @dataclass(slots=True)
 class _Case:
-    """What there is to know of an attempt that has ended."""
+    """Everything that the decision about an ended attempt depends on."""
 
     record: Record
     spec: Spec
@@ -37,7 +37,7 @@ class _Case:
     attempt: Attempt
     now: int
     revision: str
-    extra: ExtraRun | None = None  # the run, if it is no occurrence of the schedule
+    extra: ExtraRun | None = None  # the manual run or backfill; None for a scheduled occurrence
 
 
 def end(
@@ -50,12 +50,12 @@ def end(
     retry_delay: int,
     revision: str,
 ) -> Ended:
-    """What the end of an attempt makes of its record.
+    """Decide what to store when an attempt has ended.
 
-    :param record: as it is stored now, under the lease of the attempt. At most once the lease has ended before that:
+    :param record: the stored record, under the attempt's lease. At most once, the lease has ended before that:
         see :func:`pyncette._lifecycle.once.conclude`.
-    :param retry_delay: of ``FailureMode.UNLOCK``.
-    :param revision: random; also where the chance comes from that retries are spread by.
+    :param retry_delay: the delay with ``FailureMode.UNLOCK``.
+    :param revision: random; also the source of the randomness that spreads retries.
     """
     extra = has_extra(record.state)
     if not extra and attempt.end is AttemptEnd.SUCCEEDED and not attempt.pauses:
@@ -98,7 +98,7 @@ def _end(case: _Case, retry_delay: int) -> Ended:
 
 
 def _released(record: Record, now: int, revision: str) -> Change:
-    """Nothing was executed."""
+    """Give the lease back: nothing was executed."""
     if '"why"' in record.state and is_paused(state := State(record.state)):
         return hold_paused(record, state, now=now, revision=revision, attempt=max(record.attempt - 1, 0))
     return lease.release(record, revision=revision)
@@ -107,7 +107,8 @@ def _released(record: Record, now: int, revision: str) -> Change:
 def _succeeded(
     record: Record, spec: Spec, policies: Policies, attempt: Attempt, now: int, revision: str
 ) -> Ended | None:
-    """Nearly every end, made without decoding the state; None if more has to change than totals and latest runs."""
+    """The fast path for nearly every end, without decoding the state. None if more has to change than the totals and
+    the latest runs."""
     started_at = attempt.started_at or attempt.ended_at
     to = onward(record, spec, policies, attempt.due_at, now, opened=started_at)
     if to.due_at is None and not keeps_completed(record, policies):
@@ -129,7 +130,7 @@ def _succeeded(
 
 
 def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
-    """The run has its outcome."""
+    """End the run with its outcome."""
     record, attempt, policies = case.record, case.attempt, case.policies
     state = State(record.state)
     recorded = state.attempts(attempt.due_at, record.attempt)
@@ -143,7 +144,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     if outcome == "failed" and _holds(policies, case.spec):
         return Ended(_dead(case, state), outcome, reason, attempt.skips)
     opened = recorded.first or attempt.started_at or case.now
-    until = state.count("since") or case.now  # since it was paused, if it was: what comes due later is paused
+    until = state.count("since") or case.now  # what comes due after a pause began is paused
     until = min([until, *(since for since, end_of_pause in attempt.pauses if end_of_pause >= HELD)])
     is_last, paused = state.is_last_run(case.spec.bounds.max_runs), list[Skipped]()
     if not is_last:
@@ -168,12 +169,12 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
 
 
 def _passed(case: _Case) -> Ended:
-    """Nothing was executed: on to another occurrence."""
+    """Continue with another occurrence: nothing was executed."""
     record, attempt, policies = case.record, case.attempt, case.policies
     state = State(record.state)
     state.record_attempts(None)
     skips = attempt.skips
-    if attempt.go_to == record.due_at:  # nothing is skipped before it
+    if attempt.go_to == record.due_at:  # it stays; what follows it may be skipped
         skips = skip_paused(record, case.spec, policies, state, record.due_at, attempt.pauses)
     add_skips(state, skips, case.now, policies.keep_runs)
     if attempt.moved:
@@ -194,7 +195,7 @@ def _paused(case: _Case, state: State, *, due_at: int, attempt: int) -> Change:
 
 
 def _dead(case: _Case, state: State) -> Change:
-    state.set("since", None)  # a pause begins when it is retried
+    state.set("since", None)  # if it is also paused, the pause begins when it is retried
     return lease.hold(
         case.record,
         Band.DEAD,
@@ -207,7 +208,7 @@ def _dead(case: _Case, state: State) -> Change:
 
 
 def _again(case: _Case, again: Again) -> Ended:
-    """The same run is executed once more."""
+    """Execute the same run again."""
     record, attempt, policies = case.record, case.attempt, case.policies
     state = State(record.state)
     recorded = state.attempts(attempt.due_at, record.attempt)
@@ -243,12 +244,12 @@ def _again(case: _Case, again: Again) -> Ended:
 
 
 def _ended(case: _Case) -> int:
-    """Attempts of the run that have ended. One that was lost is noticed by a claim that begins none."""
+    """How many attempts of the run have ended. The claim that detects a lost attempt begins none itself."""
     return case.record.attempt - (case.attempt.end is AttemptEnd.LOST)
 
 
 def _run(case: _Case, recorded: Attempts, outcome: RunOutcome, reason: str) -> Run:
-    """What is remembered of a run."""
+    """The run as it is recorded in the state."""
     attempt = case.attempt
     lost = [attempt.worker] if attempt.end is AttemptEnd.LOST else []
     error = recorded.error if attempt.error is None else described(attempt.error)
@@ -268,7 +269,7 @@ def _run(case: _Case, recorded: Attempts, outcome: RunOutcome, reason: str) -> R
 
 
 def _holds(policies: Policies, spec: Spec) -> bool:
-    """Whether an instance whose run has failed is dead."""
+    """Whether a failed run leaves its instance dead."""
     if policies.on_exhausted is not None:
         return policies.on_exhausted is OnExhausted.HOLD
     return isinstance(spec.schedule, Once) and policies.failure_mode is not FailureMode.COMMIT

@@ -1,8 +1,8 @@
-"""Runs outside the schedule take turns with the scheduled occurrence. Pure.
+"""How manual runs and backfills take turns with the scheduled occurrence. Pure.
 
-While such a run is current, ``attempt`` and ``ready_at`` of the record, and the attempts in ``state``, belong to it,
-and those of the scheduled occurrence wait in ``state``. ``due_at`` and ``spec`` are the schedule's always. What
-operators and updates do to an instance concerns the schedule: :func:`on_schedule` applies it, whatever is current.
+While such a run is current, the record's ``attempt`` and ``ready_at``, and the attempts in ``state``, belong to it;
+those of the scheduled occurrence are kept in ``state``. ``due_at`` and ``spec`` always belong to the schedule. What
+operators and updates do to an instance concerns the schedule: :func:`on_schedule` applies it, whichever is current.
 
 Times are microseconds since the epoch.
 """
@@ -34,9 +34,9 @@ from .values import Ended
 
 
 def ask(record: Record, run: ExtraRun, *, now: int, revision: str) -> Change | None:
-    """A run is asked for: it begins at once, or after what is under way. None if that is stored already.
+    """Request a manual run. It begins immediately, or after the execution in progress. None if it is stored already.
 
-    :raises TooManyRunsException: too many wait.
+    :raises TooManyRunsException: too many runs are waiting.
     """
     state = State(record.state)
     extra = extra_of(state)
@@ -52,13 +52,13 @@ def ask(record: Record, run: ExtraRun, *, now: int, revision: str) -> Change | N
 
 
 def in_turn(ended: Ended, now: int, revision: str) -> Ended:
-    """Runs that wait have their turn, now that an attempt has ended."""
+    """Give waiting runs their turn after an attempt has ended."""
     change = ended.change
     if change is None or change.old is None:
         return ended
     if change.new is not None:
         new = proceed(change.new, now)
-        if new is not change.new:  # nearly always it is: at most once, this is on the way to each execution
+        if new is not change.new:  # usually it is the same, and at most once this delays every execution
             ended.change = replace(change, new=new)
     elif current_run(change.old.state) is None:
         ended.change = replace(change, new=outlives(replace(change.old, revision=revision), now))
@@ -66,10 +66,10 @@ def in_turn(ended: Ended, now: int, revision: str) -> Ended:
 
 
 def proceed(record: Record, now: int) -> Record:
-    """The next run that was asked for becomes current, if nothing is under way.
+    """Make the next waiting run current, unless an execution is in progress.
 
-    An expired lease counts as under way, since the next claim is to notice that its worker died. A lease that only
-    stays until a retry does not.
+    An expired lease counts as an execution in progress, so that the next claim notices that its worker died. A settled
+    lease that is only kept to delay a retry does not.
     """
     if not has_extra(record.state):
         return record
@@ -95,8 +95,7 @@ def proceed(record: Record, now: int) -> Record:
 
 
 def _next_run(record: Record, extra: Extra, now: int, *, paused: bool) -> ExtraRun | None:
-    """What has its turn next: a run that was asked for; or, if the schedule wants nothing now, a moment of a
-    backfill."""
+    """The next run: a manual one; otherwise, if no scheduled occurrence is due, one of a backfill."""
     band = Band.of(record.ready_at)
     if band is Band.UNREADABLE:
         return None
@@ -109,9 +108,11 @@ def _next_run(record: Record, extra: Extra, now: int, *, paused: bool) -> ExtraR
 
 
 def _gives_way(record: Record, extra: Extra, run: ExtraRun, waits: Waits, now: int) -> bool:
-    """Whether a moment of a backfill goes back to waiting: the instance is paused or dead, and the moment starts over
-    later; or it has not begun, and the schedule or a run that was asked for comes first, or its backfill was
-    cancelled."""
+    """Whether the current run, if it is part of a backfill, goes back to waiting.
+
+    It does if the instance is paused or dead; then it starts over later. It also does if it has not begun, and the
+    schedule or a manual run takes precedence, or its backfill was cancelled.
+    """
     if run.trigger != "backfill":
         return False
     if waits.held:
@@ -121,7 +122,7 @@ def _gives_way(record: Record, extra: Extra, run: ExtraRun, waits: Waits, now: i
 
 
 def outlives(record: Record, now: int) -> Record | None:
-    """Nothing is left of the schedule: what remains of the record for the sake of runs that wait; None if none do."""
+    """What to keep of a record whose schedule has ended, for the runs that are waiting; None if there are none."""
     if not (has_extra(record.state) and extra_of(State(record.state)).pending):
         return None
     state = State(record.state)
@@ -131,10 +132,9 @@ def outlives(record: Record, now: int) -> Record | None:
 
 
 def over(record: Record, state: State, *, now: int, revision: str) -> Record | None:
-    """The run that is current has ended: back to the scheduled occurrence, or on to the next run. None if nothing is
-    left.
+    """End the current run: return to the scheduled occurrence, or continue with the next run. None if nothing is left.
 
-    :param state: what becomes of ``record.state`` otherwise.
+    :param state: the new state, except for what this function changes.
     """
     extra = extra_of(state)
     waits = extra.waits or Waits(0, Band.COMPLETED.since)
@@ -142,7 +142,7 @@ def over(record: Record, state: State, *, now: int, revision: str) -> Record | N
         _tick_off(extra, extra.run, now)
     back = _to_schedule(record, state, extra, waits)
     if Band.COMPLETED.since <= waits.ready_at <= Band.COMPLETED.at(now) and not extra.pending:
-        return None  # it was only kept for this
+        return None  # the record was only kept for this run
     return proceed(replace(back, revision=revision, state=state.text(record.fence)), now)
 
 
@@ -159,7 +159,7 @@ def _tick_off(extra: Extra, run: ExtraRun, now: int) -> None:
 
 
 def on_schedule(record: Record, change: Callable[[Record], Change | None], *, now: int) -> Change | None:
-    """Apply a change of the schedule's side of a record, whatever run is current; a run that is stays so."""
+    """Apply a change to the schedule's side of a record, whichever run is current. A current run stays current."""
     if not has_extra(record.state):
         return change(record)
     state = State(record.state)
@@ -191,7 +191,7 @@ def on_schedule(record: Record, change: Callable[[Record], Change | None], *, no
 
 
 def schedule_side(record: Record) -> Record:
-    """The record as it would be if no run outside the schedule was current."""
+    """The record as it would be without a current manual run or backfill."""
     if not has_extra(record.state):
         return record
     state = State(record.state)
@@ -202,7 +202,7 @@ def schedule_side(record: Record) -> Record:
 
 
 def _to_schedule(record: Record, state: State, extra: Extra, waits: Waits) -> Record:
-    """The scheduled occurrence is current again; the text of ``state`` is yet to be set."""
+    """Make the scheduled occurrence current again. The caller has to encode ``state`` into the record."""
     state.set("now", waits.now)
     extra.run = extra.waits = None
     extra.store(state)
@@ -210,5 +210,5 @@ def _to_schedule(record: Record, state: State, extra: Extra, waits: Waits) -> Re
 
 
 def _text(state: State) -> str:
-    """The fence that was settled last stays."""
+    """Encode ``state``, keeping the fencing token that was settled last."""
     return state.text(state.count("fence"))

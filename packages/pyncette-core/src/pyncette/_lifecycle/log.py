@@ -1,4 +1,4 @@
-"""Lines of the run log: how runs have ended. Pure.
+"""Lines of the run log, which record how runs have ended. Pure.
 
 Times are microseconds since the epoch.
 """
@@ -23,9 +23,9 @@ _FINE = frozenset({"succeeded", "skipped"})
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """What a line says besides its fields.
+    """The content of a line's text.
 
-    :ivar scheduled_at: the occurrence; of a line about skipped ones alone, the first.
+    :ivar scheduled_at: the occurrence; if the line only reports skips, the first of them.
     :ivar started_at: when the last attempt began; None if there was none.
     """
 
@@ -44,7 +44,7 @@ def line(record: Record, attempt: Attempt, ended: Ended, *, errors_only: bool) -
     """The line for a run that has ended, or for occurrences that were skipped; None if there is nothing to log.
 
     :param record: as it was before the change.
-    :param errors_only: leave out what succeeded or was skipped.
+    :param errors_only: leave out runs that succeeded or were skipped.
     """
     outcome = ended.outcome or ("skipped" if ended.skips else None)
     if outcome is None or (errors_only and outcome in _FINE):
@@ -62,7 +62,7 @@ def line(record: Record, attempt: Attempt, ended: Ended, *, errors_only: bool) -
         trigger="schedule" if extra is None else extra.trigger,
         run_id=None if extra is None else extra.id,
     )
-    # The same line each time that the same end is stored again, after a lost reply.
+    # Deterministic, so that storing the same end again after a lost reply doesn't add a second line.
     digest = hashlib.sha1(record.key.encode(), usedforsecurity=False).hexdigest()[:16]
     name = f"{attempt.due_at:x}-{record.fence:x}-{digest}"
     return RunLine(name, record.queue, record.key, attempt.ended_at, outcome, encode(logged))

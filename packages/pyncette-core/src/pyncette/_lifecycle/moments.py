@@ -1,6 +1,6 @@
-"""The occurrences of one instance as they come due: nominal moments, jitter, and what is between. Pure.
+"""The occurrences of one instance: when they come due, with jitter, and which of them are skipped. Pure.
 
-Closed forms: nothing here takes time for each occurrence. Times are microseconds since the epoch.
+Everything is computed in closed form, never occurrence by occurrence. Times are microseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .values import Skipped
 
 @dataclass(slots=True)
 class Window:
-    """Occurrences after ``since`` and up to ``until`` have been skipped, and reported, ahead of time.
+    """Occurrences after ``since``, up to and including ``until``, were skipped and reported ahead of their turn.
 
-    :ivar busy: whether that was because the instance was busy, which it stays until it has caught up.
+    :ivar busy: whether they were skipped because the instance was busy. It counts as busy until it has caught up.
     """
 
     since: int
@@ -27,13 +27,13 @@ class Window:
     busy: bool = True
 
     def joins(self, since: int, until: int) -> bool:
-        """Whether what is skipped after ``since`` and up to ``until`` makes one piece with it: nothing is between.
-        If clocks are set back, something may."""
+        """Whether it and the window from ``since`` to ``until`` are contiguous. They may not be if a clock is set
+        back."""
         return self.since == self.until or since <= self.since <= until
 
 
 class Moments:
-    """An instance's occurrences, by its schedule and its task's policies."""
+    """An instance's occurrences, according to its schedule and its task's policies."""
 
     __slots__ = ("_jitter", "_key", "_spec", "_window")
 
@@ -44,8 +44,7 @@ class Moments:
         self._window = window
 
     def ready(self, due_at: int) -> int:
-        """When the occurrence comes due: later than its moment by the instance's share of ``jitter``, but before the
-        next one."""
+        """When the occurrence comes due: delayed by the instance's share of ``jitter``, but before the next one."""
         if not self._jitter:
             return due_at
         following = self._spec.following(due_at)
@@ -53,7 +52,7 @@ class Moments:
         return due_at + (_share(self._key) * step >> 160)
 
     def following(self, due_at: int) -> int | None:
-        """The occurrence after the one at ``due_at`` that was not skipped ahead of time; None if there is none."""
+        """The next occurrence after ``due_at`` that was not skipped ahead of its turn; None if there is none."""
         found = self._spec.following(due_at)
         window = self._window
         if window is not None and found is not None and window.since < found <= window.until:
@@ -61,7 +60,7 @@ class Moments:
         return found
 
     def first_ready_from(self, due_at: int, moment: int) -> int | None:
-        """The first occurrence from the one at ``due_at`` on that comes due at ``moment`` or later."""
+        """The first occurrence, from the one at ``due_at`` on, that comes due at ``moment`` or later."""
         if self.ready(due_at) >= moment:
             return due_at
         latest = self._spec.latest(due_at, moment)
@@ -73,7 +72,7 @@ class Moments:
         return self.following(latest)
 
     def last_ready_by(self, due_at: int, moment: int) -> int:
-        """The last occurrence from the one at ``due_at`` on that has come due at ``moment``; that if none has."""
+        """The last occurrence, from the one at ``due_at`` on, that is due by ``moment``; ``due_at`` if none is."""
         latest = self._spec.latest(due_at, moment)
         if self.ready(latest) > moment:
             latest = self._spec.latest(due_at, latest - 1)
@@ -83,7 +82,7 @@ class Moments:
         return latest
 
     def skipped(self, reason: str, due_at: int, before: int | None) -> Iterator[Skipped]:
-        """Those from the one at ``due_at`` on that are earlier than ``before``; with None there is none after it."""
+        """The occurrences from ``due_at`` on that are earlier than ``before``, or all of them if that is None."""
         if before is None:
             before = self._spec.latest(due_at, _END) + 1
         window = self._window
@@ -106,9 +105,9 @@ def came_due(spec: Spec, policies: Policies, key: str, due_at: int) -> int:
 
 
 _END = 2**61
-"""After every moment."""
+"""Later than every moment."""
 
 
 def _share(key: str) -> int:
-    """The same for an instance forever, and evenly spread over instances; of 2^160."""
+    """An instance's constant share of the jitter, evenly distributed from 0 to 2^160."""
     return int.from_bytes(hashlib.sha1(key.encode(), usedforsecurity=False).digest(), "big")

@@ -1,4 +1,4 @@
-"""At most once: the occurrence is over before it is executed, and how it ended is noted afterwards. Pure.
+"""At most once: the occurrence is stored as over before it is executed; its outcome is recorded afterwards. Pure.
 
 Times are microseconds since the epoch.
 """
@@ -34,10 +34,10 @@ def advance(
     revision: str,
     skips: Sequence[Skipped] = (),
 ) -> Ended:
-    """The occurrence at ``due_at`` is over, and about to be executed. Earlier runs whose worker has not reported their
-    end within a lease are ``unknown``.
+    """End the occurrence at ``due_at``, which is about to be executed. Earlier runs whose end was not reported within a
+    lease become ``unknown``.
 
-    :param skips: what is skipped before it.
+    :param skips: the occurrences that are skipped before it.
     """
     if not (record.state or skips) and _leaves_nothing(record, spec, policies, due_at, now):
         return Ended(lease.complete(record, next_due=None, revision=revision))
@@ -71,14 +71,14 @@ def advance(
 
 
 def _leaves_nothing(record: Record, spec: Spec, policies: Policies, due_at: int, now: int) -> bool:
-    """Whether the record is removed, as no occurrence follows the one at ``due_at``: then nothing has to be noted in
-    it."""
+    """Whether the record is removed because no occurrence follows the one at ``due_at``, so that its state doesn't
+    matter."""
     to = onward(record, spec, policies, due_at, now, opened=now)
     return to.due_at is None and not (to.skips or keeps_completed(record, policies))
 
 
 def concludes(policies: Policies) -> bool:
-    """Whether it is noted how a run ended."""
+    """Whether the outcomes of runs are recorded."""
     return policies.keep_runs > 0 or policies.pause_after is not None
 
 
@@ -92,10 +92,10 @@ def conclude(
     *,
     trigger: Trigger = "schedule",
 ) -> Ended:
-    """How the run ended that was claimed with ``fence``.
+    """Record how the run that was claimed with ``fence`` has ended.
 
-    :param record: as it is stored now: in whatever state, and perhaps already executed by another worker.
-    :param trigger: what caused the run: failures of runs outside the schedule never pause an instance.
+    :param record: the stored record, in any state. Another worker may already be executing the next occurrence.
+    :param trigger: what caused the run: failures of manual runs and backfills never pause an instance.
     """
     outcome, reason = outcome_of(attempt)
     if record is None or is_later(record.state):
@@ -116,9 +116,9 @@ def conclude(
 
 
 def _note(state: State, fence: int, attempt: Attempt) -> bool:
-    """The run is in the list of recent ones, unless many have followed it; its total counts in any case.
+    """Record the end of a run in the totals, and in the latest runs if it is still among them.
 
-    :return: False if that has been done.
+    :return: False if it was recorded before.
     """
     outcome, reason = outcome_of(attempt)
     for at, run in enumerate(state.latest()):

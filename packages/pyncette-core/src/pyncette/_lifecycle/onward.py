@@ -1,4 +1,4 @@
-"""On to the next occurrence, and what is skipped on the way. Pure; part of :mod:`pyncette._lifecycle.end`.
+"""Where an instance continues after a run, and what is skipped. Pure; part of :mod:`pyncette._lifecycle.end`.
 
 Times are microseconds since the epoch.
 """
@@ -23,10 +23,10 @@ from .values import Skipped
 class Onward:
     """Where an instance continues.
 
-    :ivar due_at: its next occurrence, None if there is none.
+    :ivar due_at: its next occurrence; None if there is none.
     :ivar ready_at: when that may be claimed.
-    :ivar skips: what is skipped on the way.
-    :ivar window: occurrences after the next one that are skipped ahead of time.
+    :ivar skips: the occurrences that are skipped on the way.
+    :ivar window: occurrences after the next one that are skipped ahead of their turn.
     """
 
     due_at: int | None
@@ -49,8 +49,8 @@ def onward(
     """Where an instance continues after the run of its occurrence at ``due_at``.
 
     :param opened: when the first attempt of the run began.
-    :param state: of the record; None if it has nothing in it that matters here.
-    :param superseded: whether the run was, so that none of what was missed has been executed yet.
+    :param state: the record's state; None if nothing in it matters here.
+    :param superseded: whether the run was superseded, so that no missed occurrence has been executed yet.
     """
     if state is None:
         following = spec.following(due_at)
@@ -75,10 +75,10 @@ def onward(
 def _skip_overlapping(
     moments: Moments, policies: Policies, following: int, now: int, opened: int, window: Window | None
 ) -> Onward:
-    """What came due while the run was open is skipped; what had been missed before is up to ``catch_up``."""
-    if window is not None and window.busy:  # while what had been missed is caught up with, the instance counts as busy
+    """Skip what came due while the run was open. ``catch_up`` decides about what had been missed before."""
+    if window is not None and window.busy:  # the instance counts as busy until it has caught up
         opened = window.until
-    opened = min(opened, now)  # the clock may have been set back since
+    opened = min(opened, now)  # the clock may have been set back
     if moments.ready(following) > opened:
         return _to(moments, "overlap", following, moments.first_ready_from(following, now + 1), now, window)
     missed = moments.last_ready_by(following, opened)
@@ -93,7 +93,7 @@ def _skip_overlapping(
             return Onward(following, ready_at, overlapping, Window(missed, beyond))
         if missed <= window.since <= beyond:
             return Onward(following, ready_at, overlapping, Window(missed, max(window.until, beyond)))
-        return Onward(following, ready_at, window=window)  # there is one window only: what overlaps counts as missed
+        return Onward(following, ready_at, window=window)  # the window is taken: what overlaps counts as missed
     coalesced = list(moments.skipped("coalesced", following, missed + 1))
     target = moments.following(beyond)
     ready_at = now if target is None else queued(moments.ready(target), now)
@@ -101,20 +101,19 @@ def _skip_overlapping(
 
 
 def _to(moments: Moments, reason: str, following: int, target: int | None, now: int, window: Window | None) -> Onward:
-    """To ``target``, skipping everything from ``following`` on."""
+    """Continue at ``target``, skipping everything from ``following`` on."""
     skips = list(moments.skipped(reason, following, target))
     ready_at = now if target is None else queued(moments.ready(target), now)
     return Onward(target, ready_at, skips, _ahead(window, target))
 
 
 def _ahead(window: Window | None, due_at: int | None) -> Window | None:
-    """The window, if it is still ahead."""
+    """The window, if it is still ahead of the occurrence at ``due_at``."""
     return window if window is not None and due_at is not None and due_at <= window.since else None
 
 
 def go_on(record: Record, policies: Policies, to: Onward, now: int, revision: str, state: str) -> Change:
-    """The change that continues or ends the instance: without a further occurrence it is removed, or kept as
-    completed."""
+    """The change that continues the instance, or completes it: then it is removed, or kept as completed."""
     if to.due_at is not None:
         return lease.complete(record, next_due=to.due_at, ready_at=to.ready_at, revision=revision, state=state)
     if not keeps_completed(record, policies):
@@ -125,17 +124,17 @@ def go_on(record: Record, policies: Policies, to: Onward, now: int, revision: st
 
 
 def keeps_completed(record: Record, policies: Policies) -> bool:
-    """Whether an instance without a further occurrence is kept. A static task always is, or it would start over."""
+    """Whether a completed instance is kept. A static task always is; otherwise it would start over."""
     return record.static or policies.retain_microseconds is not None
 
 
 def why_paused(failed_in_a_row: int) -> str:
-    """Why ``pause_after`` has paused an instance."""
+    """The reason shown for an instance that ``pause_after`` has paused."""
     return f"{failed_in_a_row} consecutive failed runs"
 
 
 def add_skips(state: State, skips: Sequence[Skipped], now: int, keep: int) -> None:
-    """Count what is skipped, and keep it among the latest runs."""
+    """Add skips to the totals and to the latest runs."""
     for skip in skips:
         run = Run(
             scheduled_at=skip.first,
@@ -153,13 +152,13 @@ def add_skips(state: State, skips: Sequence[Skipped], now: int, keep: int) -> No
 
 
 def store_window(state: State, window: Window | None) -> None:
-    """What is skipped ahead of time."""
+    """Record what was skipped ahead of its turn."""
     kept = None if window is None else [window.since, window.until]
     state.set("window", kept if kept is None or (window and window.busy) else [*kept, 0])
 
 
 def stored_window(state: State, due_at: int) -> Window | None:
-    """The window in ``state``, if it is ahead of the occurrence at ``due_at``."""
+    """The window in ``state``, unless the occurrence at ``due_at`` is after it."""
     found = state.fields.get("window")
     if isinstance(found, list) and len(found) in (2, 3) and all(isinstance(each, int) for each in found):
         window = Window(found[0], found[1], busy=len(found) == 2)

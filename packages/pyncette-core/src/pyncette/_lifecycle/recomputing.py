@@ -1,4 +1,4 @@
-"""Next occurrences by today's rules of their timezone. Pure; times are microseconds since the epoch."""
+"""Moves next occurrences after a change of timezone rules. Pure; times are microseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from .moments import came_due
 
 
 def recompute(record: Record, policies: Policies, *, now: int, revision: str) -> Change | None:
-    """A next occurrence that is no longer on the schedule is moved to the nearest one that is. None if it is on it, is
-    under way or overdue, was moved before, or the schedule was stored after it."""
+    """Move a next occurrence that is no longer on the schedule to the nearest one that is.
+
+    None if it is on the schedule, is being executed or overdue, was moved before, or the schedule was stored later.
+    """
     try:
         check_version(record.state)
         spec, _ = decode(record.spec, record.due_at)
@@ -41,7 +43,7 @@ def _moved(record: Record, spec: Spec, policies: Policies, now: int, revision: s
 
 
 def nearest(spec: Spec, due_at: int, now: int) -> int | None:
-    """The occurrence after ``now`` that is nearest to ``due_at``: a daily one stays on its day."""
+    """The occurrence after ``now`` that is nearest to ``due_at``, so that a daily one stays on its day."""
     first = spec.following(now)
     if first is None or first >= due_at:
         return first

@@ -1,4 +1,4 @@
-"""What becomes of an instance that is scheduled, though it may exist. Pure.
+"""Scheduling an instance that may already exist. Pure.
 
 Times are microseconds since the epoch.
 """
@@ -20,7 +20,7 @@ from .steering import pause
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """The change to store, None if there is nothing to store; and what it amounts to."""
+    """The change to store, None if there is nothing to store; and what scheduling amounted to."""
 
     change: Change | None
     how: Scheduling
@@ -37,9 +37,9 @@ def schedule(
     now: int,
     revision: str,
 ) -> Scheduled:
-    """An instance is scheduled, due first at ``first``.
+    """Schedule an instance whose first occurrence is at ``first``.
 
-    :param old: as it is stored now.
+    :param old: the stored record.
     :param ready_at: when the first occurrence may be claimed.
     :raises LaterSpec: a later version wrote what is stored; only ``"replace"`` overwrites that.
     """
@@ -73,8 +73,8 @@ def schedule(
 
 
 def _update(old: Record, stored: Spec, spec: Spec, now: int, revision: str) -> Scheduled:
-    """Schedule and bounds are the same: the next occurrence stays, so that calling again and again can't put it off."""
-    # What was carried is that of the call that changed something.
+    """Schedule and bounds are unchanged. Keep the next occurrence, so that repeated calls can't postpone it."""
+    # The carried context only changes along with something else.
     text = keep_unknown(old.spec, encode(replace(spec, since=stored.since, carried=stored.carried)))
     if text != old.spec:
         text = keep_unknown(old.spec, encode(replace(spec, since=stored.since)))
@@ -85,12 +85,12 @@ def _update(old: Record, stored: Spec, spec: Spec, now: int, revision: str) -> S
 
 
 def _reschedule(old: Record, spec: Spec, first: int, ready_at: int, now: int, revision: str) -> Change:
-    """The schedule is another one."""
+    """The schedule or its bounds have changed."""
     state = lease.state_of(old, now)
     open_or_overdue = old.attempt > 0 or old.due_at <= now
     moves = isinstance(spec.schedule, Once) or not open_or_overdue
     if state is lease.State.LEASED or (state not in _ENDED and not moves):
-        # What is under way, or overdue, still is executed once; the new schedule counts from now.
+        # What is being executed, or is overdue, is still executed once; the new schedule applies from now on.
         text = keep_unknown(old.spec, encode(replace(spec, since=now)))
         return lease.update(old, spec=text, revision=revision)
     text = keep_unknown(old.spec, encode(spec))
@@ -103,7 +103,7 @@ def _reschedule(old: Record, spec: Spec, first: int, ready_at: int, now: int, re
 
 
 _ENDED = frozenset({lease.State.DEAD, lease.State.COMPLETED, lease.State.UNREADABLE})
-"""What revives when it gets another schedule."""
+"""The states in which a new schedule revives an instance."""
 
 
 def _rescheduled(old: Record | None, ref: Ref, spec: Spec, first: int, ready_at: int, revision: str) -> Change:
@@ -111,7 +111,7 @@ def _rescheduled(old: Record | None, ref: Ref, spec: Spec, first: int, ready_at:
 
 
 def paused(scheduled: Scheduled, old: Record | None, *, now: int, revision: str) -> Scheduled:
-    """As ``scheduled``, and paused besides."""
+    """Like ``scheduled``, and paused as well."""
     if scheduled.how in (Scheduling.KEPT, Scheduling.EXISTS):
         return scheduled
     record = old if scheduled.change is None else scheduled.change.new

@@ -1,4 +1,4 @@
-"""What becomes of the record of a static task, whose schedule is the one in code. Pure.
+"""Keeps the record of a static task in line with its schedule in code. Pure.
 
 Times are microseconds since the epoch.
 """
@@ -20,7 +20,8 @@ from .extra import on_schedule
 from .moments import came_due
 
 SKEW = 10_000_000
-"""Microseconds by which the clock of whoever stored a next occurrence may be ahead before it counts as too late."""
+"""How far the clock of the worker that stored a next occurrence may be ahead, in microseconds, before the occurrence
+counts as too late."""
 
 
 class Notice(enum.Enum):
@@ -28,20 +29,20 @@ class Notice(enum.Enum):
 
     GONE = "gone"
     UNREADABLE = "unreadable"
-    """Its schedule can't be read; why."""
+    """Its schedule can't be read. Detail: why."""
     CHANGED = "changed"
-    """The schedule in code is another one."""
+    """The schedule in code has changed."""
     READABLE = "readable"
-    """It was set aside, and can be read again."""
+    """It was set aside as unreadable, and can be read again."""
     TOO_LATE = "too_late"
-    """The stored next occurrence is later than on the schedule; that, and when it is due now."""
+    """The stored next occurrence is later than on the schedule. Details: the stored one, and the new one."""
     COMPLETED = "completed"
-    """There is no next occurrence; when the last one was."""
+    """There is no next occurrence. Detail: when the last one was."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The change to store, None if there is nothing to store; and what is to be logged: notices with their details."""
+    """The change to store, None if there is nothing to store; and what to log: notices with their details."""
 
     change: Change | None
     notices: Sequence[tuple[Notice, *tuple[str, ...]]] = ()
@@ -50,12 +51,12 @@ class Kept:
 def keep(
     known: Record | None, ref: Ref, spec: Spec, policies: Policies, *, starting: bool, now: int, revision: str
 ) -> Kept:
-    """A static task is stored if its record is gone, and due sooner if its next occurrence can't be right.
+    """Restore the record of a static task if it is gone, and correct its next occurrence if it is impossibly late.
 
-    :param known: as it is stored now.
-    :param spec: as declared in code.
-    :param starting: whether the app starts: then its schedule replaces another one, and one that can't be read.
-        Afterwards, another schedule is that of a release which started later.
+    :param known: the stored record.
+    :param spec: the schedule in code.
+    :param starting: whether the app is starting. If so, its schedule replaces a stored one that differs or can't be
+        read. Later on, a different schedule must be left alone: it comes from a release that was started later.
     """
     case = _Case(ref, spec, policies, now, revision, [])
     if known is None:
@@ -63,7 +64,7 @@ def keep(
             case.note(Notice.GONE)
         return Kept(_new(case), case.notices)
     if _is_later(known):
-        return Kept(None)  # what a later version wrote is its own
+        return Kept(None)  # leave it to the later version that wrote it
     existing = _restored if starting else _checked
     change = on_schedule(known, lambda side: existing(case, side), now=now)
     return Kept(change, case.notices)
@@ -71,7 +72,7 @@ def keep(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What the decision is made from, and what was noticed meanwhile."""
+    """What the decision depends on, and what was noticed on the way."""
 
     ref: Ref
     spec: Spec
@@ -103,7 +104,7 @@ def _restored(case: _Case, record: Record) -> Change | None:
     if due_at is not None:
         return _adopted(case, record, due_at)
     if lease.state_of(record, now) is lease.State.LEASED or (band is None and record.due_at <= now):
-        # What is executed, or overdue, still comes to its end.
+        # What is being executed, or is overdue, is still completed.
         return Change(record, replace(record, spec=_since(case, record), revision=case.revision))
     return _completed(case, record)
 
@@ -117,7 +118,8 @@ def _new(case: _Case) -> Change:
 
 
 def _completed(case: _Case, old: Record | None) -> Change:
-    """The last occurrence has passed: kept, so that a schedule that continues can be told from a new task."""
+    """The last occurrence has passed. The record is kept: a schedule that is extended later must not look like a new
+    task."""
     ref, last, text = case.ref, case.spec.latest(0, case.now), encode(case.spec)
     case.note(Notice.COMPLETED, _shown(last))
     record = Record(ref.queue, ref.key, last, last, None, None, "", 0, 0, text, "")
@@ -128,8 +130,8 @@ def _completed(case: _Case, old: Record | None) -> Change:
 
 
 def _recomputed(case: _Case, record: Record) -> Change | None:
-    """Due sooner, if it waits for an occurrence that is later than the next one: a clock was wrong, or the rules of
-    a timezone have changed."""
+    """Reschedule a record that waits for a later occurrence than the next one on its schedule, because a clock was
+    wrong or the rules of a timezone have changed."""
     first, latest = case.spec.first(case.now), case.spec.first(case.now + SKEW)
     waits = lease.state_of(record, case.now) is lease.State.WAITING
     if first is None or latest is None or not waits or record.due_at <= latest:
@@ -151,12 +153,12 @@ def _adopted(case: _Case, record: Record, due_at: int) -> Change:
 
 
 def _since(case: _Case, record: Record) -> str:
-    """Occurrences of the schedule before this moment are not to be caught up with."""
+    """The encoded schedule, starting now: its earlier occurrences must not be caught up with."""
     return keep_unknown(record.spec, encode(replace(case.spec, since=case.now)))
 
 
 def _unmoved(spec: Spec, record: Record) -> int | None:
-    """The stored next occurrence, if bounds alone have changed, and it is within them."""
+    """The stored next occurrence, if only the bounds have changed and it is within them."""
     try:
         stored, _ = decode(record.spec)
     except UndecodableSpec:

@@ -1,7 +1,7 @@
-"""What operators make of a record: pausing, resuming, retrying the dead. Pure.
+"""What operators do to a record: pausing, resuming, retrying dead instances. Pure.
 
-``why`` in the state says that an instance is to stay out of execution, and why. Whatever ends while it is there leaves
-the record paused: see :func:`pyncette._lifecycle.end.end`. Times are microseconds since the epoch.
+``why`` in the state marks an instance as paused, and says why. An attempt that ends while it is set leaves the record
+paused: see :func:`pyncette._lifecycle.end.end`. Times are microseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .queueing import queued
 from .values import Attempt, AttemptEnd, Skipped
 
 BY_OPERATOR = "paused by an operator"
-"""The reason where none was given."""
+"""The default reason."""
 
 
 @dataclass(slots=True)
 class Steered:
-    """What becomes of a record.
+    """The decision about a record.
 
     :ivar change: None if there is nothing to store.
-    :ivar skips: occurrences that are skipped with it.
+    :ivar skips: occurrences that the change skips.
     """
 
     change: Change | None
@@ -38,7 +38,7 @@ class Steered:
 
 
 def pause(record: Record, reason: str, *, now: int, revision: str) -> Steered:
-    """The instance is paused. What is under way ends as usual; what is dead or completed stays so."""
+    """Pause an instance. An execution in progress ends as usual; a dead or completed instance stays as it is."""
     state = State(record.state)
     reason = reason or BY_OPERATOR
     if state.why == reason:
@@ -53,9 +53,9 @@ def pause(record: Record, reason: str, *, now: int, revision: str) -> Steered:
 
 
 def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, now: int, revision: str) -> Steered:
-    """The instance continues.
+    """Resume a paused instance.
 
-    :param catch_up: whether what came due during the pause counts as missed. Otherwise it is skipped, but for a
+    :param catch_up: whether what came due during the pause counts as missed. Otherwise it is skipped, except for a
         one-off and an occurrence that has already been attempted.
     """
     state = State(record.state)
@@ -63,7 +63,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
         return Steered(None)
     band = Band.of(record.ready_at)
     since = record.ready_at - Band.PAUSED.since if band is Band.PAUSED else state.count("since")
-    if band is None and since:  # what had come due when it was claimed, by the worker's clock, is the worker's
+    if band is None and since:  # the worker has what was due at its claim, by its clock
         since = max(since, record.fence + 1)
     for field in ("why", "row", "since"):
         state.set(field, None)
@@ -76,7 +76,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
     if to.window is not None:
         store_window(state, to.window)
     text = state.text(state.count("fence"))
-    if band is not Band.PAUSED:  # what is under way continues
+    if band is not Band.PAUSED:  # an execution in progress continues
         return Steered(lease.note(record, state=text, revision=revision), to.skips)
     if to.due_at is None:
         return Steered(go_on(record, policies, to, now, revision, text), to.skips)
@@ -87,7 +87,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
 
 
 def retry(record: Record, spec: Spec, policies: Policies, *, now: int, revision: str) -> Steered:
-    """A dead instance: its occurrence is executed with fresh attempts. What came due meanwhile is skipped."""
+    """Execute a dead instance's occurrence with a new set of attempts. What came due in the meantime is skipped."""
     if Band.of(record.ready_at) is not Band.DEAD:
         return Steered(None)
     state = State(record.state)
@@ -110,9 +110,8 @@ def retry(record: Record, spec: Spec, policies: Policies, *, now: int, revision:
 
 
 def after_paused_template(record: Record, spec: Spec, policies: Policies, until: int, now: int) -> Attempt | None:
-    """An occurrence that came due while its template was paused, until ``until``, is passed over with all that came due
-    by then. None if it is to be executed after all: a one-off, or one that has already been
-    attempted."""
+    """Skip an occurrence that came due during a pause of its template, and everything else that came due before the end
+    of that pause, ``until``. None for a one-off, which is executed anyway."""
     if isinstance(spec.schedule, Once):
         return None
     moments = Moments(spec, policies, record.key, stored_window(State(record.state), record.due_at))
@@ -124,11 +123,14 @@ def after_paused_template(record: Record, spec: Spec, policies: Policies, until:
 def skip_paused(
     record: Record, spec: Spec, policies: Policies, state: State, due_at: int, pauses: Sequence[tuple[int, int]]
 ) -> list[Skipped]:
-    """What comes due after the occurrence at ``due_at`` in a past pause of the template is skipped ahead of time, where
-    policies would choose from it, or pass it over for a reason of their own. Remembered in ``state``."""
+    """Skip occurrences after ``due_at`` that came due in past pauses of the template, ahead of their turn.
+
+    Only needed with policies that choose between missed occurrences, or skip some for reasons of their own. The skipped
+    ones are recorded in ``state``.
+    """
     found: list[Skipped] = []
     if not (policies.chooses or policies.catching_up is not CatchUp.ALL or policies.overlap is not Overlap.QUEUE):
-        return found  # each of them is passed over when it is its turn
+        return found  # each one is skipped when its turn comes
     for since, until in sorted(pauses):
         if until < HELD and came_due(spec, policies, record.key, due_at) < since:
             to = _after_pause(replace(record, due_at=due_at), spec, policies, state, since, until)
@@ -139,7 +141,7 @@ def skip_paused(
 
 
 def is_paused(state: State) -> bool:
-    """Whether the instance is paused, or will be when what is under way has ended."""
+    """Whether the instance is paused, or will be once the execution in progress has ended."""
     return state.why is not None
 
 
@@ -153,10 +155,10 @@ def hold_paused(
     attempt: int | None = None,
     fence: int | None = None,
 ) -> Change:
-    """The record is held from when its pause began: the instance is paused, and nothing of it is under way any more.
+    """Hold the record as paused, from when the pause began. Only for an instance that is not being executed.
 
-    :param due_at, attempt: of the new record; unchanged by default.
-    :param fence: with which an attempt has ended; that of the last one by default.
+    :param due_at, attempt: those of the new record; unchanged by default.
+    :param fence: the fencing token of the attempt that has ended; by default the one that was settled last.
     """
     since = state.count("since")
     state.set("since", None)
@@ -166,15 +168,16 @@ def hold_paused(
 
 
 def _is_open(record: Record, state: State) -> bool:
-    """Whether the occurrence is executed in any case: an attempt has begun, or it is retried after it was dead."""
+    """Whether the occurrence must not be skipped: an attempt has begun, or it was dead and is being retried."""
     return record.attempt > 0 or state.is_open(record.due_at)
 
 
 def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, since: int, now: int) -> Onward:
-    """Where an instance continues that was paused since ``since``, without what came due meanwhile.
+    """Where an instance that was paused at ``since`` continues, if what came due during the pause is skipped.
 
-    An occurrence that had come due before, or is open, stays; what came due later is skipped ahead of time. That is
-    remembered as one window: after another one, with missed occurrences in between, it counts as missed.
+    An occurrence that was due before the pause, or is open, stays, and those that came due later are skipped ahead of
+    their turn. There is room for one window of such skips. If there is one already, with missed occurrences between the
+    two, what came due during the pause counts as missed instead.
     """
     due_at = record.due_at
     window = stored_window(state, due_at)

@@ -1,4 +1,4 @@
-"""What the decisions are made of: how attempts end, what is skipped, what is stored of it.
+"""The values that decisions take and return: how attempts end, what is skipped, what to store.
 
 Times are microseconds since the epoch.
 """
@@ -27,13 +27,13 @@ class AttemptEnd(enum.Enum):
     SUPERSEDED = "superseded"
     """Cancelled, or not repeated, because the next occurrence has come due."""
     LOST = "lost"
-    """Its worker died, or lost its lease: noticed by the next claim."""
+    """Its worker died, or lost its lease. The next claim detects it."""
     CANCELLED = "cancelled"
     """Cancelled at the drain deadline."""
     RELEASED = "released"
-    """Never started."""
+    """Not started; the occurrence stays."""
     PASSED = "passed"
-    """Never started, nor will it be: the instance continues with another occurrence."""
+    """Not started, and will not be: the instance continues with another occurrence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ class Attempt:
     """An attempt that has ended.
 
     :ivar due_at: the occurrence.
-    :ivar ended_at: when it ended; the change may be stored long after.
+    :ivar ended_at: when it ended; the change may be stored much later.
     :ivar started_at: when it began; None if it never did.
-    :ivar error: what the task raised.
+    :ivar error: the exception that the task raised.
     :ivar worker: the process that executed it.
     :ivar skips: occurrences that were skipped before it.
-    :ivar go_to: of one that is passed over, the occurrence to continue with; None if there is none.
-    :ivar moved: whether the occurrence is moved there, as the rules of its timezone have changed.
-    :ivar pauses: since when, and until when, the task's template was paused.
+    :ivar go_to: for ``PASSED``: the occurrence to continue with; None if there is none.
+    :ivar moved: whether the occurrence is moved there because the rules of its timezone have changed.
+    :ivar pauses: the pauses of the task's template, as pairs of begin and end.
     """
 
     end: AttemptEnd
@@ -72,14 +72,14 @@ class Attempt:
 
 @dataclass(slots=True)
 class Ended:
-    """What becomes of a record.
+    """The decision after an attempt has ended.
 
     :ivar change: None if there is nothing to store.
-    :ivar outcome: of the run, None if it continues.
-    :ivar reason: why, where the outcome does not say it.
-    :ivar skips: occurrences that are skipped with this change.
-    :ivar again_at: when there will be a further attempt.
-    :ivar unknown: earlier runs whose end will never be known.
+    :ivar outcome: the run's outcome; None if the run continues.
+    :ivar reason: why, if the outcome alone doesn't say it.
+    :ivar skips: occurrences that the change skips.
+    :ivar again_at: when the next attempt is due, if there is one.
+    :ivar unknown: earlier runs whose outcome is now unknown.
     """
 
     change: Change | None

@@ -1,19 +1,19 @@
-"""What the poll loop does next. Pure: from what has happened and the time, it derives the next step.
+"""What the poll loop does next. Pure: derives the next step from the time and what has happened.
 
-Times are microseconds since the epoch. A pass begins with :meth:`Agenda.begin` and continues with the answer to each
-step, until that is :class:`Sleep`:
+Times are microseconds since the epoch. A pass begins with :meth:`Agenda.begin`. The result of each step leads to the
+next one, until that is :class:`Sleep`:
 
-* what is due is claimed at once;
-* what isn't due needs one question for each poll interval, which also shows what other processes have stored;
-* after a claim that got all there was, the next moment is asked for, which is mostly known without the storage; after
-  one that may have left something, the next claim follows at once;
-* while each claim gets all that it asked for, several are made at once, twice as many each time: the storage may be far
-  away. Once they get in each other's way, or there is no more, it is half as many;
-* without a free slot nothing is asked or claimed: the loop sleeps until one is free;
-* while writes are overdue nothing is claimed, as leases could not be renewed. The storage is asked, to see whether it
-  answers;
-* workers that do the same work take turns, so that what comes due is claimed by one of them. The next one asks when its
-  turn comes, and claims only what is left.
+* What is due is claimed immediately.
+* If nothing is due, one query per poll interval is enough; it also shows what other processes have stored.
+* After a claim that got everything, the next moment is looked up, usually without the storage. After one that may have
+  left something, the next claim follows immediately.
+* As long as each claim gets all that it asks for, several are made concurrently, twice as many each time, because the
+  storage may be far away. Once they get in each other's way, or nothing is left, the number is halved.
+* Without a free slot, nothing is queried or claimed: the loop sleeps until one is free.
+* While writes are overdue, nothing is claimed, because leases could not be renewed. The storage is queried to find out
+  whether it answers.
+* Workers that do the same work take turns, so that only one of them claims what comes due. The next one queries when
+  its turn comes, and claims only what is left.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from dataclasses import dataclass
 from pyncette.record import HELD
 
 UNSETTLED_FACTOR = 4
-"""Claims pause while more than this many times the concurrency limit of writes is waiting for the storage."""
+"""Claims pause while more writes than this multiple of the concurrency limit are waiting for the storage."""
 
 TURN = 10_000
-"""Microseconds that a turn takes: longer than a question and a claim, and too short for anybody to notice."""
+"""Microseconds per turn: longer than a query and a claim, and too short for anybody to notice."""
 
 DENSE = 2
-"""This many occurrences in one claim mean that more will be due when this worker's turn comes again."""
+"""If a claim gets at least this many occurrences, more will probably be due by this worker's next turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """When it is a worker's turn, among those that do the same work. By the clock alone: workers don't ask each other.
+    """When it is a worker's turn, among those that do the same work. The clock decides: workers don't communicate.
 
-    :ivar place: of the worker, from 0.
+    :ivar place: the worker's place, from 0.
     :ivar workers: how many there are.
     """
 
@@ -48,7 +48,7 @@ class Turns:
         return self.workers == 1
 
     def since(self, moment: int) -> int:
-        """The first moment of a turn that is not earlier than ``moment``."""
+        """The first moment within one of its turns that is not earlier than ``moment``."""
         turn = moment // TURN
         ahead = (self.place - turn) % self.workers
         return (turn + ahead) * TURN if ahead else moment
@@ -58,7 +58,7 @@ class Turns:
 class Claim:
     """Claim at most ``limit`` occurrences.
 
-    :ivar times: as much as one claim may get is claimed this many times at once.
+    :ivar times: how many concurrent claims to split that into.
     """
 
     limit: int
@@ -67,7 +67,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Ask for the next moment, of those greater than ``after`` if that is given: the storage, unless it has told."""
+    """Look up the next moment, later than ``after`` if that is given. This queries the storage unless it is known."""
 
     after: int | None
 
@@ -76,7 +76,7 @@ class Look:
 class Sleep:
     """Sleep until a moment, or until woken.
 
-    :ivar idle_until: nothing is to be done before then as far as is known; None if that is not known.
+    :ivar idle_until: the moment before which there is nothing to do; None if that is unknown.
     """
 
     until: int
@@ -89,28 +89,28 @@ Step = Claim | Look | Sleep
 def free_slots(limit: int, *, active: int, unsettled: int) -> int:
     """How many executions may be claimed; zero or less for none.
 
-    :param active: executions under way.
+    :param active: executions in progress.
     :param unsettled: writes that the storage has not confirmed.
     """
     return min(limit - active, UNSETTLED_FACTOR * limit - unsettled)
 
 
 class Agenda:
-    """What is known of the next moments.
+    """What the loop knows about the next moments.
 
-    :ivar turns: when what others know, too, is this worker's to claim.
+    :ivar turns: when it is this worker's turn to claim what the others know about, too.
     """
 
     def __init__(self, poll_interval: int, batch_size: int) -> None:
-        """``batch_size`` is the most that one claim gets."""
+        """``batch_size`` is the maximum size of one claim."""
         self.turns: Turns = Turns()
         self._poll_interval = poll_interval
         self._batch_size = batch_size
-        self._times = 1  # how many claims are made at once
-        self._wanted = 0  # by the last ones
-        self._known: int | None = None  # when the storage will have something; None if that has to be asked
-        self._scheduled: int | None = None  # the earliest moment that this process has stored since
-        self._at_once: int | None = None  # what this worker alone knows to be due: it has stored it, or left it
+        self._times = 1  # how many claims are made concurrently
+        self._wanted = 0  # how much the latest claims asked for
+        self._known: int | None = None  # when the storage has something next; None if it has to be queried
+        self._scheduled: int | None = None  # the earliest moment that this process has stored since then
+        self._at_once: int | None = None  # something due that only this worker knows: it has stored it, or left it
         self._asked_at = 0
         self._all_asked_at: int | None = None
         self._starved = False
@@ -118,7 +118,7 @@ class Agenda:
         self._until = 0
         self._idle_until: int | None = None
 
-    # What happens outside of a pass: whether the loop has to wake for it.
+    # Events between passes. Each returns whether the loop has to wake up.
 
     def scheduled(self, when: int, now: int) -> bool:
         """This process has stored something that is ready at ``when``."""
@@ -131,15 +131,16 @@ class Agenda:
         return True
 
     def freed(self) -> bool:
-        """A slot may have become free: an execution has ended, or its end is stored; or overdue writes are stored."""
+        """A slot may have become free, because an execution has ended or its end is stored; or overdue writes are
+        stored."""
         return self._starved
 
     # A pass.
 
     def begin(self, now: int, free: int, *, overdue: bool = False) -> Step:
-        """A pass begins, with this many free slots.
+        """Begin a pass with ``free`` slots.
 
-        :param overdue: whether writes wait for a storage that does not answer.
+        :param overdue: whether writes are waiting for a storage that doesn't answer.
         """
         self._failed = False
         self._starved = overdue or free <= 0
@@ -152,31 +153,31 @@ class Agenda:
         return Look(None)
 
     def looked(self, look: Look, next_ready: int | None, now: int, free: int, *, asked_at: int) -> Step:
-        """The answer to a question.
+        """Continue with the result of a look.
 
-        :param now: the time at which the pass began.
-        :param asked_at: when all queues were asked last.
+        :param now: when the pass began.
+        :param asked_at: when all queues were last queried.
         """
         self._known, self._asked_at = next_ready, now
         self._all_asked_at = asked_at
         if self._scheduled is not None and self._scheduled <= now:
-            self._scheduled = None  # known, or another worker's by now
+            self._scheduled = None  # `_known` covers it now, or another worker has it
         if self._starved:
             return self._sleep(now + self._poll_interval, None)
         if look.after is None:
             if self._at_once is not None or self._due(now):
                 return self._claim(free)
         elif not self.turns.alone and next_ready is not None and next_ready // TURN == now // TURN:
-            self._known = _next_turn(now)  # as much comes due here as fills a turn: whose is next claims it all at once
+            self._known = _next_turn(now)  # the rate is high enough that the next turn can claim a whole batch
         return self._rest(now)
 
     def claimed(self, count: int, more: bool, now: int, free: int) -> Step:
-        """A claim was answered, and what it got is being executed.
+        """Continue after a claim, whose occurrences are being executed.
 
-        :param count: how much that is.
+        :param count: how many it got.
         :param more: whether more may be ready.
-        :param now: the time at which the pass began.
-        :param free: slots that are free now.
+        :param now: when the pass began.
+        :param free: how many slots are free now.
         """
         self._times = 2 * self._times if count >= self._wanted else max(self._times // 2, 1)
         if more:
@@ -189,15 +190,14 @@ class Agenda:
         return Look(now)
 
     def failed(self, now: int) -> Step:
-        """The pass, which began at ``now``, could not be finished: the next one comes after the poll interval, whatever
-        has come due."""
+        """The pass that began at ``now`` has failed: try again after the poll interval, whatever comes due."""
         self._failed = True
         return self._sleep(now + self._poll_interval, None)
 
     # Sleep.
 
     def sleep(self) -> Sleep:
-        """How long to sleep from here, given what was scheduled since the pass has ended."""
+        """How long to sleep, taking into account what was scheduled since the pass ended."""
         scheduled = HELD if self._scheduled is None else self.turns.since(self._scheduled)
         if self._at_once is not None:
             scheduled = self._at_once
@@ -207,7 +207,7 @@ class Agenda:
         return Sleep(min(self._until, scheduled), idle)
 
     def is_over(self, now: int, *, woken: bool) -> bool:
-        """Whether the sleep has ended, rather than become shorter."""
+        """Whether the sleep has ended, as opposed to being shortened."""
         return self._starved or not woken or now >= self._until
 
     def _claim(self, free: int) -> Claim:
@@ -217,7 +217,7 @@ class Agenda:
         return Claim(free, self._times)
 
     def _rest(self, now: int) -> Sleep:
-        """Until what is known; what is beyond the next poll has to be asked for again then."""
+        """Sleep until the next known moment. If that is after the next poll, forget it: the poll finds it again."""
         poll = (now if self._all_asked_at is None else self._all_asked_at) + self._poll_interval
         if self._known is not None and self._known <= poll:
             return self._sleep(min(self.turns.since(self._known), poll), None)
@@ -230,7 +230,7 @@ class Agenda:
         return self.sleep()
 
     def _is_first(self, now: int) -> bool:
-        """Whether something is due, and no worker had a turn since then, or since this worker has asked for it."""
+        """Whether something is due, and the turn in which it came due, or this worker looked it up, is not over."""
         due = self._due(now)
         return bool(due) and (self.turns.alone or max(self._asked_at, *due) // TURN == now // TURN)
 
@@ -239,5 +239,5 @@ class Agenda:
 
 
 def _next_turn(now: int) -> int:
-    """When the turn ends in which this moment is."""
+    """The end of the turn that contains ``now``."""
     return (now // TURN + 1) * TURN

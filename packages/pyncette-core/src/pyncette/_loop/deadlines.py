@@ -1,6 +1,6 @@
-"""Cuts executions short: those that take longer than their ``timeout``, and those that the next occurrence supersedes.
+"""Cuts executions short that exceed their ``timeout``, or that the next occurrence supersedes.
 
-One task watches all of them, so that no execution needs a timer of its own.
+One task watches all of them, so that no execution needs its own timer.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ logger: logging.Logger = logging.getLogger(__name__)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 PausesOf = Callable[[HeldLease], Sequence[tuple[int, int]]]
-"""Since when, and until when, the template of what is executed was paused."""
+"""Returns the pauses of the template, as pairs of begin and end."""
 
 
 class Deadlines:
-    """The limits of all executions under way.
+    """The limits of all executions in progress.
 
-    :param on_timeout: called when a function in a thread has timed out, while it continues.
-    :param pauses: of a template.
+    :param on_timeout: called when a function in a thread has timed out; it keeps running.
+    :param pauses: returns the pauses of an execution's template.
     """
 
     def __init__(self, clock: Clock, on_timeout: Callable[[HeldLease], None], pauses: PausesOf) -> None:
         self._clock = clock
         self._pauses = pauses
         self._on_timeout = on_timeout
-        self._limited: dict[HeldLease, Limit] = {}  # in order
+        self._limited: dict[HeldLease, Limit] = {}
         self._wake_at = HELD
         self._earlier = anyio.Event()
 
     def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> None:
-        """Limit what is executed from now on within ``scope``."""
+        """Limit the execution that is about to run within ``scope``."""
         limit = Limit(scope, started_at, times_out_at(held.task.policies, started_at), self._look_in_time)
         held.limit = self._limited[held] = limit
         self._look_in_time(held)
 
     def end(self, held: HeldLease) -> None:
-        """What was limited has ended, in time or not. Its end is yet to be stored; the scope need not wait for that."""
+        """The execution has ended, in time or not. Its end is yet to be stored, but the scope is no longer needed."""
         if self._limited.pop(held, None) is not None:
             held.limit = None
 
@@ -58,7 +58,7 @@ class Deadlines:
             self._earlier.set()
 
     def _next(self, held: HeldLease, limit: Limit) -> tuple[int, AttemptEnd]:
-        """When it is cut short, and how. By the schedule as it is stored now: it may have been changed meanwhile."""
+        """When to cut it short, and how, by the schedule as it is stored now: it may have changed since."""
         policies, at = held.task.policies, None
         if may_be_superseded(policies):
             pauses = self._pauses(held)
@@ -75,7 +75,7 @@ class Deadlines:
             await self._clock.wait_until(self._wake_at, self._earlier)
 
     def look(self, now: int) -> int:
-        """Cut short what is to be cut short now; returns when to look again."""
+        """Cut short what has reached its limit; returns when to look again."""
         wake_at = HELD
         for held, limit in list(self._limited.items()):
             if limit.cut is not None:
@@ -88,8 +88,8 @@ class Deadlines:
         return wake_at
 
     def _cut(self, held: HeldLease, limit: Limit, end: AttemptEnd) -> None:
-        """Cut it short. A plain function in a thread can't be cancelled: its timeout is reported at once, and its
-        slot stays taken until it returns."""
+        """Cut an execution short. A plain function in a thread can't be cancelled: its timeout is reported immediately,
+        but it keeps its slot until it returns."""
         limit.cut = end
         if held.task.synchronous:
             self._on_timeout(held)
@@ -98,9 +98,9 @@ class Deadlines:
 
 
 def extend(held: HeldLease, delta: datetime.timedelta) -> None:
-    """Let an execution time out later. Has no effect without a ``timeout``.
+    """Extend an execution's timeout. Has no effect without a ``timeout``.
 
-    :raises TypeError: ``delta`` is no ``timedelta``.
+    :raises TypeError: ``delta`` is not a ``timedelta``.
     :raises ValueError: it is negative.
     """
     if not isinstance(delta, datetime.timedelta):
@@ -113,7 +113,7 @@ def extend(held: HeldLease, delta: datetime.timedelta) -> None:
 
 
 def remaining(held: HeldLease, now: int) -> datetime.timedelta | None:
-    """How long until an execution times out, not less than 0; None if it never does, or has ended."""
+    """How long until an execution times out, at least 0; None if it has no timeout, or has ended."""
     limit = held.limit
     if limit is None or limit.times_out_at is None:
         return None

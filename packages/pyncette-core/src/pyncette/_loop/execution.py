@@ -31,11 +31,11 @@ from .watchdog import Watchdog, Watched
 logger: logging.Logger = logging.getLogger(__name__)
 
 Middleware = Callable[[Any, Callable[[], Awaitable[Any]]], Awaitable[Any]]
-"""A :class:`pyncette.context.MiddlewareFunc`, seen from below the app."""
+"""A :class:`pyncette.context.MiddlewareFunc`, which this package may not import."""
 
 
 class Freed(Protocol):
-    """Told when an execution has ended."""
+    """Called when an execution has ended."""
 
     def __call__(self, *, of_limited: bool) -> None: ...
 
@@ -56,8 +56,8 @@ class Execution(Watched):
 
     @property
     def scope(self) -> anyio.CancelScope | None:
-        """The cancel scope around all that it does; None if nothing but its executor may cancel it. Made when it is
-        about to begin: a hundred of them that wait would be a hundred scopes for the garbage collector to look at."""
+        """The cancel scope around everything that it does; None if only its executor may cancel it. Created on demand:
+        otherwise every waiting execution would have a scope, which the garbage collector would have to traverse."""
         if self._scope is None and needs_scope(self._held.task.policies):
             self._scope = self._executions.new_scope()
         return self._scope
@@ -75,12 +75,13 @@ class Execution(Watched):
 
 
 class Executions:
-    """Executes leases, each with a context of its own.
+    """Executes leases, each with its own context.
 
-    :ivar new_scope: makes cancel scopes of the event loop that runs.
-    :ivar items: attributes that each context gets.
+    :ivar new_scope: creates cancel scopes for the running event loop.
+    :ivar items: attributes that every context gets.
     :ivar deadlines: cuts executions short.
-    :ivar drain_expired: set when the drain deadline has passed: what is cancelled now is given back to others.
+    :ivar drain_expired: set when the drain deadline has passed: executions cancelled from then on are given back to
+        other workers.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Executions:
         self._observers = observers
         self._middlewares = tuple(reversed(middlewares))
         self._new_context = new_context
-        self.new_scope = type(anyio.CancelScope())  # which need not ask each time what event loop runs
+        self.new_scope = type(anyio.CancelScope())  # the concrete class, to skip detecting the event loop each time
         self.items: dict[str, Any] = {"_prolong": self._prolong}
         self._on_end = on_end
         self.watchdog = Watchdog()
@@ -106,12 +107,12 @@ class Executions:
         self.deadlines = Deadlines(clock, self.timed_out, coordinator.pauses)
 
     async def execute_in(self, scope: anyio.CancelScope, held: HeldLease) -> None:
-        """As :meth:`execute`, within its own cancel scope."""
+        """Like :meth:`execute`, within its own cancel scope."""
         with scope:
             await self.execute(held, scope)
 
     async def execute(self, held: HeldLease, scope: anyio.CancelScope | None = None) -> None:
-        """Execute one occurrence and hand its end to the coordinator. Raises nothing but cancellation."""
+        """Execute one occurrence and pass its end to the coordinator. Raises only cancellation."""
         try:
             now = self._clock.now()
             decision = self._begin(held, now)
@@ -132,7 +133,7 @@ class Executions:
             self._on_end(of_limited=held.task.policies.concurrency is not None)
 
     def _begin(self, held: HeldLease, now: int) -> Execute | None:
-        """Carry out what is decided; None if that is not to execute it."""
+        """Decide what to do and do it, except executing. Returns None if there is nothing to execute."""
         decision = begin(
             held.task.policies,
             held.spec,
@@ -161,8 +162,11 @@ class Executions:
         return decision
 
     async def _secure(self, held: HeldLease, decision: Execute) -> bool:
-        """Whether it may be executed: at most once, as its occurrence is known to be over; otherwise, as the lease is
-        held again that had ended before the claim was answered."""
+        """Store what has to be stored before the execution: at most once, that the occurrence is over; otherwise, a
+        renewal of a lease that had expired when the reply to its claim arrived.
+
+        :return: whether it may be executed.
+        """
         extra = {"task": held.task.canonical_name}
         try:
             await (self._coordinator.advance if decision.advance else self._coordinator.retake)(held)
@@ -202,7 +206,7 @@ class Executions:
             self.deadlines.end(held)
             if end is AttemptEnd.TIMED_OUT:
                 error = _timed_out(held, error)
-            if not (end is AttemptEnd.TIMED_OUT and task.synchronous):  # otherwise it was reported
+            if not (end is AttemptEnd.TIMED_OUT and task.synchronous):  # otherwise timed_out() has reported it
                 self._ended(held, end, error, lag=lag, duration=time.perf_counter() - started)
         if held.lost:
             self._coordinator.lease_lost(held)
@@ -210,9 +214,9 @@ class Executions:
             self._coordinator.settle(held, end, error)
 
     def _how_ended(self, held: HeldLease, error: BaseException) -> tuple[BaseException | None, AttemptEnd]:
-        """How an execution has ended that raised, and what to report as its error.
+        """What to report as the error of an execution that raised, and how it has ended.
 
-        Its own scope surrounds all of it, so what cancelled it shows in which scope did.
+        The execution's own scope surrounds all of it, so ``limit.cut`` tells whether that scope was cancelled.
         """
         closing, cut = self.watchdog.closing, _cut(held)
         if _is_failure(error, closing=closing):
@@ -235,7 +239,7 @@ class Executions:
     def _log_end(self, task: Task, end: AttemptEnd, error: BaseException | None) -> None:
         extra = {"task": task.canonical_name}
         if isinstance(error, RetryLater):
-            return  # logged with the moment, once that is decided
+            return  # logged later, with the time of the next attempt
         if isinstance(error, Steering):
             logger.info("Task %s: %s", task, str(error) or type(error).__name__, extra=extra)
         elif end is AttemptEnd.TIMED_OUT:
@@ -246,14 +250,14 @@ class Executions:
             self._failures.failed(task, error)
 
     def timed_out(self, held: HeldLease) -> None:
-        """A plain function in a thread has timed out, and continues."""
+        """Report that a plain function in a thread has timed out. It keeps running."""
         started_at = held.started_at or self._clock.now()
         lag = max(0, started_at - held.ready_at) / 1_000_000
         duration = (self._clock.now() - started_at) / 1_000_000
         self._ended(held, AttemptEnd.TIMED_OUT, _timed_out(held, None), lag=lag, duration=duration)
 
     def _limit(self, held: HeldLease, scope: anyio.CancelScope, now: int) -> None:
-        """From now on the execution may be cut short, by ``scope``."""
+        """Allow the execution to be cut short from now on, by cancelling ``scope``."""
         policies = held.task.policies
         if cancelled_with_lease(policies):
             held.scope = scope
@@ -280,7 +284,7 @@ class Executions:
             args=held.args,
             fencing_token=held.record.fence,
             attempt=held.record.attempt,
-            _lease=held,  # what its methods ask
+            _lease=held,  # for its methods
         )
         if held.extra is not None:
             context.trigger, context.run_id = held.extra.trigger, held.extra.id
@@ -288,30 +292,30 @@ class Executions:
 
     async def _prolong(self, held: HeldLease) -> None:
         if holds_lease(held.task.policies):
-            if held.ended:  # a heartbeat from something that outlives the execution would put off the next one
+            if held.ended:  # something that outlives the execution must not delay the next one
                 raise LeaseLostException(held.task)
             await self._coordinator.extend(held)
 
 
 def _cut(held: HeldLease) -> AttemptEnd | None:
-    """How an execution was cut short, None if it was not."""
+    """How an execution was cut short; None if it was not."""
     return None if held.limit is None else held.limit.cut
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    """Whether it comes from a cancel scope, even among other errors; not if the program or coroutine ends."""
+    """Whether it comes from a cancel scope, even among other errors; not if the program or the coroutine is ending."""
     if isinstance(error, BaseExceptionGroup):
         return not any(isinstance(each, (KeyboardInterrupt, GeneratorExit)) for each in error.exceptions)
     return isinstance(error, anyio.get_cancelled_exc_class())
 
 
 def _is_failure(error: BaseException, *, closing: bool) -> bool:
-    """Whether the task failed, rather than its execution being cut short.
+    """Whether the task failed, as opposed to being cut short.
 
-    ``SystemExit`` is a failure: it ends the program that a function was taken from, not this one. So is a cancellation
-    that was not requested: the function waited for something else that was cancelled.
+    ``SystemExit`` is a failure: it must not end this program, only the script that the function was written for. So is
+    a cancellation that nobody requested: the function waited for something else that was cancelled.
 
-    :param closing: whether the coroutine is being closed, as its event loop is gone.
+    :param closing: whether the coroutine is being closed because its event loop is gone.
     """
     if isinstance(error, BaseExceptionGroup):
         return all(_is_failure(each, closing=closing) for each in error.exceptions)

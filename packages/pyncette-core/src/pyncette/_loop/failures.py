@@ -1,4 +1,4 @@
-"""Logs failures of tasks: in full when there is something new to read, otherwise in a line."""
+"""Logs failures of tasks: with a traceback if the failure is new, otherwise in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyncette._tasks.task import Task
 logger: logging.Logger = logging.getLogger(__name__)
 
 IN_FULL_AFTER = 3600.0
-"""Seconds after which the same error is logged in full again: by then, logs may have been rotated."""
+"""Seconds after which the same error is logged with its traceback again, as logs may have been rotated."""
 
 Place = tuple[type[BaseException], str, int]
 
@@ -25,13 +25,13 @@ class _Seen:
 
 
 class FailureLog:
-    """What was logged of each task; the instances of a template count together."""
+    """Remembers what was logged about each task. The instances of a template count as one."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
     def failed(self, task: Task, error: BaseException) -> None:
-        """An attempt has failed with ``error``. The same error is one of the same class from the same line."""
+        """Log a failed attempt. Errors are the same if they have the same class and come from the same line."""
         extra, name, place = {"task": task.canonical_name}, task.template.name, _place(error)
         seen, now = self._seen.get(name), time.monotonic()
         if seen is None or seen.place != place or now - seen.logged_at >= IN_FULL_AFTER:

@@ -13,14 +13,15 @@ from pyncette._tasks.task import Task
 
 
 async def invoke(func: Callable[..., Any], context: Any, *args: Any, **kwargs: Any) -> None:
-    """Run ``func`` to its end. ``context`` is the :class:`pyncette.Context`, which knows the app that this belongs to.
+    """Run ``func`` to completion. ``context`` is the :class:`pyncette.Context`, which refers to the app.
 
-    Worker threads are limited by the app's ``concurrency_limit``. They can't be cancelled: who cancels waits for them.
+    The app's ``concurrency_limit`` limits the number of worker threads. They can't be cancelled: a cancellation waits
+    for them.
     """
     if inspect.iscoroutinefunction(func):
         await func(context, *args, **kwargs)
         return
-    app_context = getattr(context, "app_context", None)  # a context that a test has made by hand may have none
+    app_context = getattr(context, "app_context", None)  # a test's own context may have none
     busy = nullcontext() if app_context is None else app_context.clock.busy(changes=True)
     limiter = None if app_context is None else app_context.threads
     with busy:
@@ -30,11 +31,11 @@ async def invoke(func: Callable[..., Any], context: Any, *args: Any, **kwargs: A
 
 
 async def invoke_with_arguments(task: Task, context: Any) -> None:
-    """As :func:`invoke`, with the arguments that the function declares, taken from ``context.args``.
+    """Like :func:`invoke`, with the arguments that the function declares, taken from ``context.args``.
 
     :raises ArgumentsException: they don't fit the function.
     """
-    assert task.arguments is not None  # noqa: S101 - it is what this is for
+    assert task.arguments is not None  # noqa: S101 - callers check this
     args, kwargs = task.arguments.taken_from(context)
     if task.synchronous:
         await invoke(task.task_func, context, *args, **kwargs)
@@ -43,8 +44,8 @@ async def invoke_with_arguments(task: Task, context: Any) -> None:
 
 
 def _call(func: Callable[..., Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any]:
-    """In a tuple: a function that turns out to return a coroutine is none that a thread may return on trio."""
+    """Return the result in a tuple, because trio refuses a function that returns a coroutine from a thread."""
     try:
         return (func(context, *args, **kwargs),)
-    except GeneratorExit as e:  # which would close the coroutine that waits for the thread
+    except GeneratorExit as e:  # it would close the coroutine that waits for the thread
         raise RuntimeError("The function raised GeneratorExit.") from e

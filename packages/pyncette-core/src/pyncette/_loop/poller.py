@@ -1,4 +1,4 @@
-"""The loop: sleep until something is due, claim it, hand it to the executor."""
+"""The poll loop: sleep until something is due, claim it, pass it to the executor."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ from .waker import Waker
 logger: logging.Logger = logging.getLogger(__name__)
 
 STOP_GRACE = 2.0
-"""Seconds that a question or claim under way gets when the loop is told to stop: a claim without its answer leaves
-leases behind."""
+"""Seconds that a query or claim in progress gets once the loop is stopped. An interrupted claim leaves leases behind."""
 
 
 class Poller:
-    """Runs one app's poll loop: carries out what its agenda says.
+    """Runs one app's poll loop: carries out the steps that its agenda decides.
 
     :ivar stopped: set by :meth:`stop`.
     :ivar last_tick: microseconds; when the last pass that succeeded began, None before the first.
@@ -70,19 +69,19 @@ class Poller:
         return self.stopped.is_set()
 
     def records_are_lost(self) -> None:
-        """The storage has come back empty, perhaps without an outage that anybody saw."""
+        """The storage may have lost its records, perhaps without a noticeable outage: check the static tasks."""
         self._coordinator.check_static(after_outage=True)
 
     def take_turns(self, place: int, workers: int) -> None:
-        """This many workers do the same work, this one included, and it is in this place of them."""
+        """Take turns with the workers that do the same work: ``workers`` of them, this one included."""
         self._agenda.turns = Turns(place, workers)
 
     async def run(self, tasks: Iterable[Task], executor: Executor, limit: int) -> None:
         """Poll until :meth:`stop`, with at most ``limit`` executions at a time.
 
-        A pass that fails is tried again after ``poll_interval``.
+        A pass that fails is retried after ``poll_interval``.
 
-        :raises PartitionCountException: a task is declared with another number of partitions than it is stored in.
+        :raises PartitionCountException: a task is declared with another number of partitions than it is stored with.
         """
         self._limit = limit
         started = failed = False
@@ -104,7 +103,7 @@ class Poller:
                     await self._coordinator.sweep()
                     failed = False
             except PartitionCountException:
-                raise  # it will not be otherwise the next time
+                raise  # retrying would not help
             except Exception as e:
                 logger.debug("A tick failed.", exc_info=e)
                 failed = started
@@ -118,9 +117,9 @@ class Poller:
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
-        """Asks the storage, for a moment only once the loop is told to stop.
+        """Limit calls of the storage to ``STOP_GRACE`` once the loop is stopped.
 
-        :raises TimeoutError: the loop is told to stop.
+        :raises TimeoutError: the loop was stopped and the storage did not answer in time.
         """
         with anyio.CancelScope() as self._asking:
             if self.stopping:

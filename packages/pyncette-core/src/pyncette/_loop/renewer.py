@@ -1,4 +1,4 @@
-"""Renews the leases of what is executed, for as long as the event loop turns."""
+"""Renews the leases of executions, as long as the event loop is not blocked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Renewer:
-    """Looks at all executions a few times per lease. While there are none it sleeps."""
+    """Checks all executions a few times per lease. Sleeps while there are none."""
 
     def __init__(self, coordinator: Coordinator, active: Active, clock: Clock, observers: Observers) -> None:
         self._coordinator = coordinator
@@ -35,22 +35,22 @@ class Renewer:
         self._begun.set()
 
     def stop(self) -> None:
-        """All executions have ended: end :meth:`run`."""
+        """End :meth:`run`. Call this when all executions have ended."""
         self._scope.cancel()
 
     async def run(self, tasks: Iterable[Task]) -> None:
-        """Work until :meth:`stop`, whatever is cancelled around: a function in a thread runs on then."""
+        """Work until :meth:`stop`, even if the surrounding scope is cancelled: a function in a thread keeps running."""
         interval = look_interval(task.policies.lease_microseconds for task in tasks)
         with self._scope:
             while True:
                 if not self._active:
                     self._begun = anyio.Event()
                     await self._begun.wait()
-                error = self._clock.error  # it may be so much later than the clock says
+                error = self._clock.error  # the real time may be ahead of the clock by this much
                 await self._clock.wait_until(self.look(self._clock.now() + error, interval) - error)
 
     def look(self, now: int, interval: int) -> int:
-        """Renew what is to be renewed now; returns when to look again."""
+        """Renew the leases that need it; returns when to look again."""
         later: list[tuple[int, int]] = []
         for held in self._active:
             if held.started_at is None:

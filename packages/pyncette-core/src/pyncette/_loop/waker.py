@@ -1,4 +1,4 @@
-"""Wakes the poll loop for what happens outside of it."""
+"""Wakes the poll loop for events from outside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .agenda import Agenda
 
 
 class Waker:
-    """Tells the agenda what has happened, and ends the loop's sleep if that matters."""
+    """Passes events to the agenda, and ends the loop's sleep if the agenda asks for it."""
 
     def __init__(self, agenda: Agenda, moments: Moments, clock: Clock) -> None:
         self._agenda = agenda
@@ -21,7 +21,7 @@ class Waker:
         self._event = anyio.Event()
 
     def stored(self, record: Record) -> None:
-        """This process has stored something."""
+        """This process has stored ``record``."""
         self._moments.note(record.queue, record.ready_at)
         self._scheduled(record.ready_at)
 
@@ -32,8 +32,8 @@ class Waker:
     def freed(self, *, of_limited: bool = False) -> None:
         """A slot may have become free.
 
-        :param of_limited: the execution was one of a task with ``concurrency``: more of it may be ready, which the
-            agenda doesn't know about.
+        :param of_limited: whether a task with ``concurrency`` was executed: more of its instances may be ready, which
+            the agenda doesn't know.
         """
         if self._agenda.freed():
             self._event.set()
@@ -41,12 +41,12 @@ class Waker:
             self._scheduled(self._clock.now())
 
     def wake(self) -> None:
-        """Whatever the agenda says."""
+        """Wake the loop unconditionally."""
         self._event.set()
 
     async def sleep(self) -> bool:
-        """Sleep as the agenda says; returns whether the sleep is over, rather than to be continued."""
+        """Sleep for as long as the agenda says; returns whether the sleep is over or has to be continued."""
         self._event = anyio.Event()
-        nap = self._agenda.sleep()
-        await self._clock.wait_until(nap.until, self._event, idle_until=nap.idle_until)
+        sleep = self._agenda.sleep()
+        await self._clock.wait_until(sleep.until, self._event, idle_until=sleep.idle_until)
         return self._agenda.is_over(self._clock.now(), woken=self._event.is_set())

@@ -1,4 +1,4 @@
-"""Notices an event loop that is blocked, while it is, and says which task blocks it."""
+"""Detects a blocked event loop, while it is blocked, and logs which task blocks it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 logger: logging.Logger = logging.getLogger(__name__)
 
 BLOCKED = 2.0
-"""Seconds that one step of an execution, from one await to the next, may take."""
+"""How many seconds one step of an execution, from one await to the next, may take."""
 
 
 class Watchdog:
-    """Looks at the steps of executions from a separate thread, which a blocked event loop can't keep from that.
+    """Monitors the steps of executions from a separate thread, which a blocked event loop doesn't stop.
 
-    :ivar step: the execution that is between two awaits, with the time of :func:`time.monotonic` at which it continued;
-        None while there is none. Set by the event loop, read by the thread.
-    :ivar closing: whether an execution is being closed, rather than continuing.
+    :ivar step: when the current step began (:func:`time.monotonic`), and the execution's name; None between steps. Set
+        by the event loop, read by the thread.
+    :ivar closing: whether an execution is being closed.
     """
 
     def __init__(self) -> None:
@@ -44,19 +44,19 @@ class Watchdog:
             thread.join()
 
     def _watch(self, over: threading.Event) -> None:
-        said: tuple[float, Any] | None = None
+        reported: tuple[float, Any] | None = None
         warn_at = 0.0
         while not over.wait(BLOCKED / 4):
             step = self.step
-            if said is not None and step is not said:
-                seconds = time.monotonic() - said[0]
-                logger.warning("The event loop is free again, %.1f s after %s blocked it.", seconds, said[1])
-                said = None
+            if reported is not None and step is not reported:
+                seconds = time.monotonic() - reported[0]
+                logger.warning("The event loop is free again, %.1f s after %s blocked it.", seconds, reported[1])
+                reported = None
             if step is None:
                 continue
             seconds = time.monotonic() - step[0]
-            if seconds >= (warn_at if step is said else BLOCKED):
-                said, warn_at = step, 2 * seconds
+            if seconds >= (warn_at if step is reported else BLOCKED):
+                reported, warn_at = step, 2 * seconds
                 self._warn(step[1], seconds)
 
     def _warn(self, name: Any, seconds: float) -> None:
@@ -73,10 +73,10 @@ class Watchdog:
 
 
 class Watched(Coroutine[Any, Any, None]):
-    """A coroutine that lets the watchdog know when it is between two awaits. Unlike others it may be dropped without
-    ever being awaited.
+    """A coroutine that tells the watchdog when each of its steps begins and ends. Unlike an ordinary coroutine, it may
+    be dropped without being awaited.
 
-    :param name: what the warning calls it.
+    :param name: its name in the warning.
     """
 
     __slots__ = ("_body", "_name", "_watchdog")
@@ -88,10 +88,10 @@ class Watched(Coroutine[Any, Any, None]):
 
     @abstractmethod
     def begin(self) -> Coroutine[Any, Any, None]:
-        """What is watched. Called once, when it is awaited."""
+        """Create the coroutine to watch. Called once, when this one is awaited."""
 
     def __await__(self) -> Generator[Any, Any, None]:
-        return self  # an iterator with send, throw and close is what awaiting needs
+        return self  # awaiting needs an iterator with send, throw and close
 
     def __iter__(self) -> Watched:
         return self
