@@ -5,7 +5,7 @@ from __future__ import annotations
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Never
 
-__path__ = extend_path(__path__, __name__)  # the backends are distributions of their own
+__path__ = extend_path(__path__, __name__)  # backends are separate distributions
 
 from ._app.actions import ActionsPage
 from ._app.app import Pyncette
@@ -68,7 +68,7 @@ __all__ = [
     "partition_of",
 ]
 
-if not TYPE_CHECKING:  # a type checker reports unknown names by itself
+if not TYPE_CHECKING:  # type checkers report unknown names themselves
 
     def __getattr__(name: str) -> Never:
         from ._validation.guesses import no_such_name

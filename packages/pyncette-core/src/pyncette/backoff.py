@@ -18,4 +18,4 @@ def pause(failures: int, *, first: float, longest: float, least: float = 0) -> f
         down time to recover.
     """
     bound = min(longest, first * 2.0 ** min(failures - 1, _DOUBLINGS))
-    return bound * random.uniform(least, 1)  # noqa: S311 - spreads attempts, guards nothing
+    return bound * random.uniform(least, 1)  # noqa: S311 - for spreading attempts, not for security

@@ -64,7 +64,7 @@ def asyncio_only(
     def make(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[Repository]:
         return _OnEither(factory(*args, **kwargs))
 
-    vars(make)[OPENS_LATER] = make  # so that what wraps it, and inherits its attributes, can be distinguished from it
+    vars(make)[OPENS_LATER] = make  # distinguishes it from wrappers that inherit its attributes
     return make
 
 
@@ -80,7 +80,7 @@ def wrap_inside(
 
 
 class _OnEither(AbstractAsyncContextManager[Repository]):
-    """Which event loop runs is known only when the repository is opened, not yet when its factory is called."""
+    """Chooses when the repository is opened: the event loop isn't known yet when the factory is called."""
 
     def __init__(self, manager: AbstractAsyncContextManager[Repository]) -> None:
         self.manager = manager
@@ -97,7 +97,7 @@ class _OnEither(AbstractAsyncContextManager[Repository]):
 
 
 class _Reply(Generic[T]):
-    """A result that the asyncio thread hands to one task on trio."""
+    """A result that the asyncio thread passes to one task on trio."""
 
     def __init__(self) -> None:
         import trio
@@ -142,7 +142,7 @@ class _Reply(Generic[T]):
         return self.result()
 
     async def wait_shielded(self, seconds: float) -> bool:
-        """Wait at most so long, whether cancelled or not, and say whether the result is there."""
+        """Wait at most ``seconds``, even if cancelled. Returns whether the result has arrived."""
         import trio
 
         with trio.move_on_after(seconds, shield=True):
@@ -160,11 +160,11 @@ class _Reply(Generic[T]):
                 raise error
             return cast(T, self._value)
         finally:
-            del error  # the exception's traceback refers to this frame: together they would wait for the collector
+            del error  # breaks the cycle of the exception, its traceback and this frame
 
 
 class _Crossing(Generic[T]):
-    """One call of a method of the repository. All but the reply is used in the asyncio thread."""
+    """One call of a repository method. Everything but the reply is only used in the asyncio thread."""
 
     def __init__(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self.reply = _Reply[T]()
@@ -175,7 +175,7 @@ class _Crossing(Generic[T]):
 
     def start(self, finished: Callable[[_Crossing[T]], object]) -> None:
         def finish(task: asyncio.Task[T]) -> None:
-            self.task = None  # it holds an error, whose traceback is going to refer to this object
+            self.task = None  # breaks a cycle: the traceback of its error will refer to this object
             finished(self)
             if task.cancelled():
                 self.reply.give(None, asyncio.CancelledError())
@@ -219,7 +219,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         try:
             return _bridged(await self._opened.wait(self._cancel), self.call)
         except BaseException:
-            await self._end(within=0)  # it has ended, or has been given its time to
+            await self._end(within=0)  # it has ended, or has had its time to do so
             raise
 
     async def __aexit__(
@@ -227,7 +227,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
     ) -> bool | None:
         import trio
 
-        # The repository's side knows a cancellation by the name of asyncio's only.
+        # On the repository's side, only asyncio's own exception is a cancellation.
         self._body_error = asyncio.CancelledError() if isinstance(error, trio.Cancelled) else error
         if not await self._end(within=CLOSE_TIMEOUT):
             return None
@@ -259,10 +259,10 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         self._post(self._main.cancel)
 
     async def _end(self, *, within: float) -> bool:
-        """Have the repository closed and its thread ended, whether the caller is cancelled or not.
+        """Close the repository and end its thread, even if the caller is cancelled.
 
         :param within: seconds until closing is cancelled.
-        :return: False if it had to be left behind.
+        :return: False if the thread had to be abandoned.
         """
         with self._lock:
             self._refusal = self._refusal or "The repository is closed."
@@ -282,7 +282,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         try:
             with asyncio.Runner() as runner:
                 suppress = runner.run(self._serve(), context=context)
-        except BaseException as e:  # noqa: BLE001 - raised again in the tasks that wait for it
+        except BaseException as e:  # noqa: BLE001 - raised again in the waiting tasks
             error = e
         with self._lock:
             if error is not None:
@@ -305,7 +305,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
         self._opened.give(repository)
         try:
             await self._closing.wait()
-        except asyncio.CancelledError as cancelled:  # the caller has stopped waiting, or the event loop breaks down
+        except asyncio.CancelledError as cancelled:  # the caller has stopped waiting, or the event loop is failing
             self._body_error = cancelled
         await self._cancel_crossings()
         error = self._body_error
@@ -325,7 +325,7 @@ class _Bridge(AbstractAsyncContextManager[Repository]):
 
 
 def _asyncio_context() -> Context:
-    """The caller's context, but for what it says about the event loop."""
+    """The caller's context, without what it says about the event loop."""
     import sniffio
 
     context = copy_context()
@@ -341,7 +341,7 @@ class _Forwarding:
 
 
 def _forward(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    @functools.wraps(getattr(Repository, name), updated=())  # its attributes say that it is abstract
+    @functools.wraps(getattr(Repository, name), updated=())  # without attributes, which mark it as abstract
     async def forward(self: _Forwarding, *args: Any, **kwargs: Any) -> Any:
         return await self.cross(functools.partial(getattr(self.target, name), *args, **kwargs))
 
@@ -351,12 +351,12 @@ def _forward(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
 _METHODS = [
     name
     for name, _ in inspect.getmembers(Repository, inspect.iscoroutinefunction)
-    if not name.startswith("_") and name != "within"  # which takes a connection of another event loop
+    if not name.startswith("_") and name != "within"  # it takes a connection of another event loop
 ]
 
 _BridgedRepository = type("BridgedRepository", (_Forwarding, Repository), {name: _forward(name) for name in _METHODS})
 
 
 def _bridged(target: Repository, cross: _Cross) -> Repository:
-    """A repository whose methods, whichever the interface has, each make one crossing."""
+    """A repository that forwards each method of the interface in one crossing."""
     return cast(Repository, _BridgedRepository(target, cross))

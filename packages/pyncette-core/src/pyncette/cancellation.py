@@ -52,4 +52,4 @@ async def _ended(task: asyncio.Future[Any], seconds: float) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
     if task.done() and not task.cancelled():
-        task.exception()  # whoever waited is gone; so it counts as seen
+        task.exception()  # nobody is waiting; mark it as retrieved

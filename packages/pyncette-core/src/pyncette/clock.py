@@ -66,18 +66,18 @@ class Clock(ABC):
 
 
 DRIFT = 5_000
-"""Two clocks may drift apart by one in this many microseconds: 200 ppm, more than any quartz that works."""
+"""Two clocks may drift apart by one in this many microseconds: 200 ppm, more than any working quartz does."""
 
 _DISTURBED = 1_000_000
-"""Microseconds that the machine's clock and the monotonic clock may go apart between two readings."""
+"""Microseconds that the machine's clock and the monotonic clock may drift apart between two readings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is known of the storage's clock: bounds of the difference to the monotonic clock. Microseconds.
+    """What is known about the storage's clock: bounds of its difference from the monotonic clock. Microseconds.
 
     :ivar low, high: the bounds.
-    :ivar at: when they were found, by the monotonic clock.
+    :ivar at: when they were determined, by the monotonic clock.
     """
 
     low: int
@@ -90,12 +90,12 @@ class Reading:
         return cls(server_time - at, server_time - at + took, at)
 
     def later(self, now: int) -> Reading:
-        """What is left of it ``now``: clocks go apart."""
+        """The reading as it applies ``now``, with bounds widened by the drift."""
         drift = max(now - self.at, 0) // DRIFT
         return Reading(self.low - drift, self.high + drift, now)
 
     def narrowed(self, newer: Reading) -> Reading:
-        """What both together imply; the newer one alone if they contradict each other, as a clock was set."""
+        """The intersection of both. If they contradict each other, a clock was set, and only the newer one counts."""
         old = self.later(newer.at)
         low, high = max(old.low, newer.low), min(old.high, newer.high)
         return Reading(low, high, newer.at) if low <= high else newer
@@ -133,7 +133,7 @@ class SystemClock(Clock):
     async def wait_until(
         self, when: int, event: anyio.Event | None = None, *, idle_until: int | None = None, background: bool = False
     ) -> None:
-        # A long sleep is cut into hours: the clock may be disciplined meanwhile, and callers look again anyway.
+        # Sleep for an hour at most, because the clock may be disciplined meanwhile. Callers check the time anyway.
         seconds = min(max(when - self.now(), 0) / 1_000_000, 3600.0)
         if event is None:
             await anyio.sleep(seconds)

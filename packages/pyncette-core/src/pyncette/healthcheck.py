@@ -83,7 +83,7 @@ def use_healthcheck_server(
                 try:
                     yield server
                 finally:
-                    with anyio.CancelScope(shield=True):  # asyncio's own cancellation gets in, and nothing may stay
+                    with anyio.CancelScope(shield=True):  # asyncio's own cancellation ignores it
                         try:
                             await portal.stop(cancel_remaining=True)
                         finally:
@@ -107,19 +107,19 @@ class _Question:
         self._said = ""
 
     def answer(self) -> str:
-        """What keeps the app from being healthy, empty if nothing does."""
+        """A description of what keeps the app from being healthy; empty if nothing does."""
         with self._lock:
             answer = self._asked
             if answer is None or answer.done():
                 answer = self._asked = Future()
-                # Handing the question over waits for the event loop, without a limit: a separate thread does that.
+                # A separate thread, because passing the question to the event loop may block without a limit.
                 arguments = [self._portal, self._handler, self._app_context, answer]
                 threading.Thread(target=_ask, args=arguments, name=__name__, daemon=True).start()
         try:
             problem = logged = answer.result(timeout=ANSWER_TIMEOUT + LOOP_GRACE)
         except TimeoutError:
             problem = logged = f"the event loop has not answered for {ANSWER_TIMEOUT:g} s"
-        except (Exception, CancelledError) as e:  # noqa: BLE001 - whatever keeps the handler from answering
+        except (Exception, CancelledError) as e:  # noqa: BLE001 - any failure of the handler is unhealthy
             problem, logged = f"the check failed with {type(e).__name__}", f"{type(e).__name__}: {e}"
         self._say(logged)
         return problem
@@ -144,7 +144,7 @@ def _ask(portal: BlockingPortal, handler: Handler, app_context: PyncetteContext,
 
     try:
         answer.set_result(portal.call(ask))
-    except BaseException as e:  # noqa: BLE001 - it is for the thread that waits
+    except BaseException as e:  # noqa: BLE001 - passed to the waiting thread
         answer.set_exception(e)
 
 
@@ -161,7 +161,7 @@ def _listen(address: str, port: int) -> _Server:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = os.name != "nt"  # there it would let two servers share a port
+    allow_reuse_address = os.name != "nt"  # on Windows, it would let two servers share a port
     request_queue_size = 256
 
     problem: Callable[[], str]
@@ -169,7 +169,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: str, port: int) -> None:
         self._both_families = address in ("", "::") and socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if self._both_families or ":" in address else socket.AF_INET
-        self._open: dict[socket.socket, float] = {}  # since when; the oldest first
+        self._open: dict[socket.socket, float] = {}  # when each was opened, oldest first
         self._lock = threading.Lock()
         super().__init__((address, port), _Request)
 
@@ -191,7 +191,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Called several times a second: ends connections that have taken too long."""
+        """Close connections that have taken too long. Called several times a second."""
         with self._lock:
             oldest = time.monotonic() - REQUEST_TIMEOUT
             for request in [request for request, since in self._open.items() if since < oldest]:
@@ -204,7 +204,7 @@ class _Server(ThreadingHTTPServer):
                 _cut(self._open, request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        logger.debug("A request of the health check failed: %r", sys.exception())  # such as one that was cut
+        logger.debug("A request of the health check failed: %r", sys.exception())  # for example, a closed connection
 
 
 def _cut(connections: dict[socket.socket, float], request: socket.socket) -> None:
@@ -230,7 +230,7 @@ class _Request(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """As inherited; a verb that there is no method for is not allowed here, rather than not implemented."""
+        """Respond to an unknown verb with "not allowed" instead of "not implemented"."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
             code, message = HTTPStatus.METHOD_NOT_ALLOWED, None
         super().send_error(code, message, explain)

@@ -62,8 +62,8 @@ def holds(lease: Record, stored: Record | None) -> bool:
 def register(
     old: Record | None, ref: Ref, *, due_at: int, spec: str, revision: str, ready_at: int | None = None
 ) -> Change:
-    """An instance is created; or all of one that exists is overwritten, its lease included. Only the fence stays, as it
-    must never repeat.
+    """Create an instance, or overwrite an existing one entirely, including its lease. Only the fence is kept, because
+    it must never repeat.
 
     :param ready_at: when it may be claimed; ``due_at`` by default.
     """
@@ -72,12 +72,12 @@ def register(
 
 
 def update(old: Record, *, spec: str, revision: str) -> Change:
-    """What is stored of schedule and arguments changes; next occurrence, lease and state stay."""
+    """Change the stored schedule and arguments; next occurrence, lease and state stay."""
     return Change(old, replace(old, spec=spec, revision=revision))
 
 
 def move(old: Record, *, due_at: int, spec: str, state: str, revision: str, ready_at: int | None = None) -> Change:
-    """The next occurrence is another one, and no attempt of it has begun. A lease ends; what is paused stays so.
+    """Move to another occurrence, of which no attempt has begun. A lease ends; a paused instance stays paused.
 
     :param ready_at: when it may be claimed; ``due_at`` by default.
     """
@@ -111,13 +111,13 @@ def adopt(
 
 
 def claim(record: Record, *, now: int, locked_until: int, token: str, holder: str) -> Record:
-    """A ready record is taken. Stores that push claims down write exactly this.
+    """Lease a ready record. Stores that execute claims on the server write exactly this.
 
     ``token`` becomes the revision. The fence grows even if the clock went back since the last claim. Fence and attempt
     stay within their range, so that a damaged record can be claimed, and set aside.
     """
     fence, attempt = record.fence, record.attempt
-    return Record(  # not by replace(), which takes longer than all the rest
+    return Record(  # without replace(), which would take longer than everything else
         record.queue,
         record.key,
         record.due_at,
@@ -133,7 +133,7 @@ def claim(record: Record, *, now: int, locked_until: int, token: str, holder: st
 
 
 def extend(record: Record, *, locked_until: int, revision: str) -> Change:
-    """The holder prolongs its lease. A lease is never shortened."""
+    """Extend a lease. A lease is never shortened."""
     until = max(locked_until, record.locked_until or 0)
     return Change(record, replace(record, ready_at=until, locked_until=until, revision=revision))
 
@@ -159,14 +159,14 @@ def retry(
     attempt: int | None = None,
     state: str | None = None,
 ) -> Change:
-    """The execution failed: the same occurrence may be claimed again at ``at``; with None when the lease expires,
-    which stays.
+    """The execution failed: the same occurrence may be claimed again at ``at``; if that is None, the lease stays, and
+    it may be claimed when the lease expires.
 
-    :param due_at, attempt, state: of the new record; unchanged by default.
+    :param due_at, attempt, state: those of the new record; unchanged by default.
     """
     new = _changed(record, revision, due_at, attempt, state)
     if at is not None:
-        new.ready_at, new.locked_until, new.locked_by = at, None, None  # not seen by any worker yet
+        new.ready_at, new.locked_until, new.locked_by = at, None, None  # no other worker has seen it yet
     return Change(record, new)
 
 
@@ -178,12 +178,12 @@ def release(record: Record, *, revision: str, at: int | None = None) -> Change:
 
 
 def note(record: Record, *, state: str, revision: str) -> Change:
-    """Something is recorded in the state; next occurrence and lease stay."""
+    """Change the state; next occurrence and lease stay."""
     return Change(record, replace(record, state=state, revision=revision))
 
 
 def revive(record: Record, *, due_at: int, ready_at: int, attempt: int, state: str, revision: str) -> Change:
-    """What was held no longer is; or it is paused instead of dead."""
+    """End holding a record; or make a dead instance a paused one."""
     new = _waiting(record, due_at, revision, attempt=attempt, state=state, ready_at=ready_at)
     return Change(record, new)
 
@@ -198,9 +198,9 @@ def hold(
     attempt: int | None = None,
     state: str | None = None,
 ) -> Change:
-    """Keep the record, but no worker may claim it.
+    """Keep the record, but exclude it from claims.
 
-    :param due_at, attempt, state: of the new record; unchanged by default.
+    :param due_at, attempt, state: those of the new record; unchanged by default.
     """
     new = _changed(record, revision, due_at, attempt, state)
     new.ready_at, new.locked_until, new.locked_by = band.at(moment), None, None

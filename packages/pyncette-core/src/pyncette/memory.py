@@ -103,7 +103,7 @@ class MemoryRepository(Repository):
     def _range(
         self, queue: Queue, since: int, before: int, after: tuple[int, str] | None = None
     ) -> Iterable[tuple[int, str]]:
-        """The entries of the index by ``ready_at`` that lie within."""
+        """The entries of the index by ``ready_at`` that are in the range."""
         index = self._by_ready.get(queue.name)
         if index is None:
             return ()

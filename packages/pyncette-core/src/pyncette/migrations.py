@@ -83,7 +83,7 @@ class Migration(Generic[StepT]):
 
     def after(self, stored: Format | None) -> Format:
         """What the store says of itself once the step is done."""
-        if stored is None:  # new, for this format alone
+        if stored is None:  # a new store only has to work with this format
             return Format(self.version, self.version)
         if self.phase is Phase.EXPAND:
             return Format(max(stored.written_by, self.version), stored.readable_from)

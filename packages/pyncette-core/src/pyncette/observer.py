@@ -152,20 +152,20 @@ class Observers:
         self.carrier: Carrier | None = None
         self._observers: list[Observer] = []
         self._awake: list[bool] = []
-        self._sampling = False  # whether some observer chooses attempts
-        self._listeners: dict[str, list[_Listener]] = {}  # without those events without a listener
+        self._sampling = False  # whether an observer selects attempts
+        self._listeners: dict[str, list[_Listener]] = {}  # only events that have listeners
 
     def __bool__(self) -> bool:
         return self.listening
 
     def add(self, observer: Observer) -> None:
-        """:raises TypeError: it has the wrong form."""
+        """:raises TypeError: it is not a valid observer."""
         check_observer(observer, Observer, EVENTS)
         self._observers.append(observer)
         self._listen()
 
     def _listen(self) -> None:
-        """Listen for those observers that are awake."""
+        """Register the listeners of all observers that are awake."""
         self._awake = [observer.awake for observer in self._observers]
         known = {
             (id(listener.observer), listener.name): listener for every in self._listeners.values() for listener in every
@@ -180,7 +180,7 @@ class Observers:
         self.listening = bool(self._listeners)
 
     def carried(self) -> str | None:
-        """What is to be stored with an instance that is being scheduled."""
+        """The carrier's context, to be stored with an instance that is being scheduled."""
         if self.carrier is None:
             return None
         try:
@@ -195,12 +195,12 @@ class Observers:
         return name in self._listeners
 
     def tell(self, name: str, **fields: Any) -> None:
-        """Make and emit one of the rarer events: the one that this method of an observer takes."""
+        """Create and emit one of the rarer events, which is identified by the observer's method."""
         if listeners := self._listeners.get(name):
             _tell(listeners, EVENTS[name](worker=self.worker, **fields))
 
     def look_who_is_awake(self) -> None:
-        """Tell no more to those that have nothing to do by now, and to the others again."""
+        """Stop notifying observers that have nothing to do any more, and resume notifying the others."""
         if self._awake != [observer.awake for observer in self._observers]:
             self._listen()
 
@@ -236,7 +236,7 @@ class Observers:
             _tell(listeners, BatchStored(worker=self.worker, size=size))
 
     def attempt_started(self, task: Task, record: Record, *, lag: float, carried: str | None = None) -> str | None:
-        """Returns what calls of the storage carry that are about the attempt."""
+        """Returns the context that storage calls about the attempt carry."""
         listeners, carries = self._listeners.get("attempt_started"), None
         if listeners and self._sampling:
             told = (task.template.name, task.canonical_name, record.fence, carried)
@@ -284,7 +284,7 @@ class Observers:
             _tell(listeners, LeaseLost(**self._run(task, record), attempt=record.attempt))
 
     def attempt_lost(self, task: Task, record: Record, worker: str) -> None:
-        """The attempt before the claim that made ``record`` was lost with ``worker``."""
+        """The attempt before the claim of ``record`` was lost with ``worker``."""
         if listeners := self._listeners.get("attempt_ended"):
             reason = f"lost with its worker {worker}" if worker else "lost with its worker"
             fields = self._run(task, record)
@@ -369,7 +369,7 @@ class _Listener:
             self._log(e)
 
     def takes(self, task: str, key: str, fencing_token: int, carried: str | None) -> str | None:
-        """None if the observer doesn't want the attempt."""
+        """Notify an observer that selects attempts; None if it doesn't want this one."""
         if not isinstance(self.observer, SamplingObserver):
             return ""
         try:

@@ -111,7 +111,7 @@ class _Tracing(SamplingObserver):
         self._operation: ContextVar[trace.Span | None] = ContextVar("pyncette_operation", default=None)
 
     @property
-    def awake(self) -> bool:  # type: ignore[override]  # it depends on what is set up meanwhile
+    def awake(self) -> bool:  # type: ignore[override]  # a property, because a provider may be set up later
         """Whether spans are recorded, or have to be ended."""
         provider = self._provider or trace.get_tracer_provider()
         if provider is not self._made_by:
@@ -119,7 +119,7 @@ class _Tracing(SamplingObserver):
         return _may_record(provider, self._tracer) or bool(self._attempts)
 
     def tick_started(self, event: TickStarted, /) -> None:
-        """What the loop does is part of no span, whatever was current when the app was run."""
+        """Detach the loop from whatever span was current when the app was started."""
         if trace.get_current_span() is not trace.INVALID_SPAN:
             otel_context.attach(_NO_CONTEXT)
         self._claim.set(None)
@@ -142,7 +142,7 @@ class _Tracing(SamplingObserver):
     def took(self, key: str, fencing_token: int, /) -> bool:
         attempt = (key, fencing_token)
         attached = self._attempts.pop(attempt, None)
-        if attached is None:  # it never began here
+        if attached is None:  # this worker never began it
             return False
         if attached[0].is_recording():
             self._attempts[attempt] = attached
@@ -156,7 +156,7 @@ class _Tracing(SamplingObserver):
 
     def attempt_ended(self, event: AttemptEnded, /) -> None:
         attached = self._attempts.pop((event.key, event.fencing_token), None)
-        if attached is None:  # it receives one that was lost elsewhere
+        if attached is None:  # the lost attempt was another worker's
             return
         span, _ = attached
         span.set_attribute("pyncette.outcome", event.outcome)
@@ -186,7 +186,7 @@ class _Tracing(SamplingObserver):
         _end(attached)
 
     def operation_started(self, event: OperationStarted, /) -> None:
-        """Several may have asked for what is stored together: one of them is the parent, of more there are links."""
+        """A batch may have several originators: a single one becomes the parent, several become links."""
         parents = [found for text in event.carried[: _MOST_LINKS + 1] if (found := _linked(text)) is not None]
         context = None
         if parents:
@@ -217,7 +217,7 @@ class _Tracing(SamplingObserver):
 
 
 def _may_record(provider: trace.TracerProvider, tracer: trace.Tracer) -> bool:
-    """Whether a span may be recorded: False without an SDK, or if it is disabled, or always samples nothing."""
+    """Whether a span may be recorded: False without an SDK, or if it is disabled or never samples."""
     if isinstance(provider, ProxyTracerProvider | NoOpTracerProvider) or isinstance(tracer, trace.NoOpTracer):
         return False
     describe: Any = getattr(getattr(provider, "sampler", None), "get_description", None)
@@ -226,7 +226,7 @@ def _may_record(provider: trace.TracerProvider, tracer: trace.Tracer) -> bool:
 
 @functools.lru_cache(10_000)
 def _of_task(task: str) -> tuple[str, Mapping[str, str]]:
-    """The name of the span of an attempt, and the attributes that a sampler can go by."""
+    """The name of an attempt's span, and the attributes that samplers can use."""
     return f"process {task}", {
         "messaging.system": "pyncette",
         "messaging.operation.type": "process",
@@ -236,7 +236,7 @@ def _of_task(task: str) -> tuple[str, Mapping[str, str]]:
 
 
 def _of_run(event: RunEvent) -> dict[str, str | int]:
-    """What a span says of a run, by names that stay."""
+    """The attributes of a run. Their names are stable."""
     attributes: dict[str, str | int] = {
         "pyncette.key": event.key,
         "pyncette.scheduled_at": event.scheduled_at.isoformat(),
@@ -268,7 +268,7 @@ def _end(attached: _Attached) -> None:
 
 def _leave(span: trace.Span, token: Token[otel_context.Context]) -> None:
     """The span is no longer the current one. One that was not sampled need not be ended."""
-    if trace.get_current_span() is span:  # otherwise it ends in another task, such as that of a time-out
+    if trace.get_current_span() is span:  # otherwise it ends in another task, such as that of a timeout
         otel_context.detach(token)
 
 
@@ -285,17 +285,17 @@ def _add_ids_to_logs() -> None:
             record.span_id = trace.format_span_id(context.span_id)
         return record
 
-    made.adds_trace_ids = True  # type: ignore[attr-defined]  # so that it is not done twice
+    made.adds_trace_ids = True  # type: ignore[attr-defined]  # prevents doing it twice
     logging.setLogRecordFactory(made)
 
 
 def _may_measure(provider: metrics.MeterProvider) -> bool:
-    """Whether there is an SDK. Of the stand-in for one that may be set up later the API has no public name."""
+    """Whether there is an SDK. The placeholder for one that is set up later has no public name in the API."""
     return not (isinstance(provider, metrics.NoOpMeterProvider) or type(provider).__name__ == "_ProxyMeterProvider")
 
 
 class _Makes:
-    """Makes instruments of one meter. Their names are those for Prometheus, as OpenTelemetry writes them:
+    """Creates the instruments of one meter. Their names are those of Prometheus in OpenTelemetry's notation:
     ``pyncette_tasks_duration_seconds`` is ``pyncette.tasks_duration`` in the unit ``s``."""
 
     def __init__(self, meter: metrics.Meter) -> None:
@@ -359,7 +359,7 @@ class _Gauge:
         self._values.clear()
 
     def observed(self, _: metrics.CallbackOptions) -> list[metrics.Observation]:
-        """What is shown now."""
+        """The current values."""
         found = list(self._values.items())
         return [metrics.Observation(value, dict(zip(self._names, labels, strict=True))) for labels, value in found]
 

@@ -150,7 +150,7 @@ class Repository(ABC):
         while attempts < CLAIM_ATTEMPTS:
             found = await ready_for(self, claims, now=now, limit=limit)
             if all(r.revision in lost for r in found):
-                break  # locked by a transaction, or shown by an index that lags
+                break  # locked by a transaction, or from a lagging index
             changes = [
                 Change(r, lease.claim(r, now=now, locked_until=ends[r.queue], token=token, holder=holder))
                 for r in found
@@ -222,7 +222,7 @@ def _left(claim: QueueClaim, taken: Sequence[Record]) -> QueueClaim:
 
 
 async def ready_for(repository: Repository, claims: Sequence[QueueClaim], *, now: int, limit: int) -> list[Record]:
-    """What the inherited claim leases: of each the earliest that is ready."""
+    """The records that the inherited claim tries to lease: the earliest ready ones of each queue."""
     found: list[Record] = []
     for each in claims:
         wanted = min(each.limit, limit - len(found))
@@ -253,7 +253,7 @@ class Remembered(Generic[T]):
         if self.knows(queues):
             return self._made
         made = self._make(queues)
-        if isinstance(queues, tuple):  # which stays as it is
+        if isinstance(queues, tuple):  # a tuple can't have changed
             self._queues, self._made = queues, made
         return made
 

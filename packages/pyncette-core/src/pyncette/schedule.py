@@ -279,7 +279,7 @@ def upcoming(
     :raises TypeError: at the call: a value has the wrong type.
     """
     start = _start(after)
-    # A preview of the past or of the far future says nothing against a text that has matches after now.
+    # Check for matches from now on even if the preview begins in the far future, and from its start if that is past.
     now = min(start, _system_now())
     return _occurrences(make_schedule(schedule=schedule, interval=interval, timezone=timezone, now=now), start)
 
@@ -302,7 +302,7 @@ def _occurrences(schedule: Schedule, start: int) -> Iterator[datetime]:
     while found is not None:
         try:
             shown = (_EPOCH + found * _MICROSECOND).astimezone(zone)
-        except OverflowError:  # a day at the beginning of the year 1 that the zone can't show
+        except OverflowError:  # a day at the beginning of the year 1 that the zone can't represent
             pass
         else:
             yield shown

@@ -1,4 +1,4 @@
-"""What a worker says of itself."""
+"""How a worker describes itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyncette.observer import Observers
 
 
 class Working(Protocol):
-    """What an app context knows of its loop."""
+    """The part of an app context that describes its loop."""
 
     @property
     def clock(self) -> Clock: ...
@@ -32,12 +32,12 @@ class Working(Protocol):
 
 @functools.cache
 def own_version() -> str:
-    """That of core. Finding it takes as long as a hundred executions, so it is looked up once, before the loop runs."""
+    """The version of core. Cached before the loop runs, because the lookup takes as long as a hundred executions."""
     return importlib.metadata.version("pyncette-core")
 
 
 def default_name() -> str:
-    """What a worker is called that was given no name: its host and process."""
+    """A worker's default name: host name and process id."""
     return f"{socket.gethostname()[:80]}:{os.getpid()}"
 
 
@@ -51,10 +51,10 @@ def describing(
     history: datetime.timedelta | None,
     observers: Observers,
 ) -> Callable[[], Worker]:
-    """A function that describes the worker as it is at the moment.
+    """A function that returns the worker's current description.
 
-    :param running: the executions under way.
-    :param history: how long the log of runs is kept; None if there is none.
+    :param running: the executions in progress.
+    :param history: how long the run log is kept; None if there is none.
     """
     started_at = to_datetime(context.clock.now())
     names = tuple(task.name for task in tasks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyncette._tasks.action import ACTIONS, Action
 
 LONGEST = 1000
-"""Characters of each text of an action."""
+"""The maximum number of characters of each of an action's texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class ActionsPage:
 
 
 def check_note(**fields: object) -> dict[str, str | None]:
-    """What is stored of an action.
+    """The fields of an action, truncated as they are stored.
 
-    :raises TypeError: a field is no string.
+    :raises TypeError: a field is not a string.
     """
     checked: dict[str, str | None] = {}
     for name, value in fields.items():
@@ -38,9 +38,9 @@ def check_note(**fields: object) -> dict[str, str | None]:
 
 
 def place_of_action(token: str | None) -> str | None:
-    """Where the page before ended, by its token.
+    """The key at which the previous page ended, from its continuation token.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not a continuation token.
     """
     if token is None or token.startswith(f"{ACTIONS.name}:"):
         return token

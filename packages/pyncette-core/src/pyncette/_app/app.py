@@ -28,7 +28,7 @@ from .running import PyncetteContext
 MiddlewareT = TypeVar("MiddlewareT", bound=MiddlewareFunc)
 FixtureT = TypeVar("FixtureT", bound=FixtureFunc)
 
-_NOTHING: Any = None  # a default for the sake of a message
+_NOTHING: Any = None  # a default, for a better error message
 
 
 class Pyncette(Declarations):

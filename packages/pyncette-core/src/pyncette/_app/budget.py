@@ -1,7 +1,7 @@
-"""How long the end of an app may wait for a storage that does not answer: one budget for all of its steps.
+"""How long an app's shutdown may wait for a storage that doesn't answer: one budget for all of its steps.
 
-An orchestrator that has sent SIGTERM kills soon after: the whole end takes 2 s beyond ``drain_timeout``, or 10 s where
-none is set and nothing runs. Backends take a second at most to close their connections.
+An orchestrator kills the process soon after SIGTERM. So a shutdown takes at most 2 s beyond ``drain_timeout``, or 10 s
+if none is set and nothing is running. Backends take at most a second to close their connections.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ AFTER_DRAIN = 0.8
 """Seconds beyond ``drain_timeout`` that the storage gets to confirm what has been executed."""
 
 WITHOUT_DRAIN = 5.0
-"""Seconds that it gets after the last execution where there is no ``drain_timeout``."""
+"""Seconds that it gets after the last execution if there is no ``drain_timeout``."""
 
 LEAST = 0.1
-"""Seconds that each step gets, so that what can be done at once is done."""
+"""The minimum number of seconds for each step, so that what can be done immediately is done."""
 
 
 class SettleBudget:
-    """What is left for settlements.
+    """The time left for settlements.
 
-    :param drain: ``drain_timeout``, None if it is not set.
+    :param drain: ``drain_timeout``; None if it is not set.
     """
 
     def __init__(self, drain: datetime.timedelta | None) -> None:
@@ -32,15 +32,15 @@ class SettleBudget:
         self._until: float | None = None
 
     def renew(self) -> None:
-        """The loop runs (again)."""
+        """Start over: the loop runs, or runs again."""
         self._stopped_at = self._until = None
 
     def stopped(self) -> None:
-        """The app was told to shut down."""
+        """The app is shutting down."""
         self._stopped_at = anyio.current_time()
 
     def left(self) -> float:
-        """Seconds that the next step may wait. The first call says that executions have ended."""
+        """Seconds that the next step may wait. The first call means that all executions have ended."""
         now = anyio.current_time()
         if self._until is None:
             self._until = now + WITHOUT_DRAIN

@@ -31,13 +31,13 @@ T = TypeVar("T")
 W = TypeVar("W", bound=Awaited)
 
 STEPS_AT_ONCE = 25
-"""How many instances are prepared, or answers read, before others get their turn: that takes half a millisecond."""
+"""How many instances are prepared, or results read, before yielding to the event loop: about half a millisecond."""
 
 ImportedInstance = tuple[str, datetime.datetime, Mapping[str, Any]]
 """Name, next occurrence, and the keywords of ``schedule_task``."""
 
 Progress = Callable[[int], Any]
-"""Gets the number of instances that have been dealt with so far, refused ones included. May be a coroutine function."""
+"""Called with the number of instances processed so far, including refused ones. May be a coroutine function."""
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class BulkCall:
 
     @contextlib.contextmanager
     def announced(self, result: BulkResult) -> Iterator[None]:
-        """Tells observers of its beginning and its end."""
+        """Report the beginning and the end of the call to observers."""
         about = {"call": self.name, "task": self.task.template.name}
         observers = self.access.observers
         observers.look_who_is_awake()
@@ -113,7 +113,7 @@ async def schedule_many(
 
 
 def _keywords(task: Task, item: Any) -> tuple[str, dict[str, Any]]:
-    """The name of an instance, and the keywords of ``schedule_task``."""
+    """The name of an instance, and its keywords for ``schedule_task``."""
     match item:
         case (name, BoundTask() as bound):
             return name, {"args": bound.args_for(task)}
@@ -161,7 +161,7 @@ async def unschedule_many(
 
 
 class Bulk(Generic[T, W]):
-    """Sends writes in batches, and takes down what became of each."""
+    """Sends writes in batches, and collects their results."""
 
     def __init__(
         self,
@@ -216,21 +216,21 @@ class Bulk(Generic[T, W]):
         await tell(self._progress, self._result.done + len(self._result.refused))
 
     async def follow_up(self, stored: Sequence[tuple[str, W]]) -> Mapping[W, Exception]:
-        """What else is to be done for a batch of names and writes; returns the writes that it is refused for, and
+        """Do what remains to be done for a stored batch of names and writes. Returns the writes that it failed for, and
         why."""
         return {}
 
     async def _give_way(self) -> None:
-        """Executions and heartbeats must not wait until all instances are prepared, or all answers read."""
+        """Yield to the event loop, so that executions and heartbeats don't wait for the whole batch."""
         self._steps += 1
         if self._steps % STEPS_AT_ONCE == 0:
             await anyio.lowlevel.checkpoint()
 
 
 async def store_all(writer: Batching, writes: Sequence[Awaited]) -> None:
-    """Send writes that are not refused, and wait for them.
+    """Send writes that can't be refused, and wait for them.
 
-    :raises RepositoryException: the storage failed; a part may be stored.
+    :raises RepositoryException: the storage failed; some of them may be stored.
     """
     await writer.send(writes)
     for number, write in enumerate(writes):
@@ -240,7 +240,7 @@ async def store_all(writer: Batching, writes: Sequence[Awaited]) -> None:
 
 
 async def tell(progress: Progress | None, number: int) -> None:
-    """Tell how many instances have been dealt with so far."""
+    """Report how many instances have been processed so far."""
     if progress is not None:
         told = progress(number)
         if inspect.isawaitable(told):
@@ -248,7 +248,7 @@ async def tell(progress: Progress | None, number: int) -> None:
 
 
 def _name(label: Callable[[T], object], item: T) -> str:
-    if isinstance(item, str):  # a name alone
+    if isinstance(item, str):  # only a name
         return item
     try:
         return str(label(item))

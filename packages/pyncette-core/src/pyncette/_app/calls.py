@@ -1,4 +1,4 @@
-"""Calls of a running app that can't do what the caller means are refused at once, with what to write."""
+"""Refuses calls of a running app that can't do what the caller intends, with what to write instead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Form = tuple[bool, int]
 
 
 class CallCheck:
-    """What one app context can be asked for, and from where.
+    """Checks which calls an app context accepts, and from where.
 
     :ivar loop: the event loop that the context belongs to.
     :ivar closed: whether its block has been left.
@@ -30,7 +30,7 @@ class CallCheck:
             self.admit(task)
 
     def admit(self, task: Task) -> None:
-        """A task that this app does not declare may be listed and steered."""
+        """Accept a task that this app doesn't declare, so that it can be listed and controlled."""
         self._forms.setdefault(task.name, set()).add(_form(task))
 
     def check_loop(self, method: str) -> None:
@@ -46,10 +46,10 @@ class CallCheck:
 
     def check(self, method: str, task: Task) -> None:
         """
-        :raises RuntimeError: as :meth:`check_loop`.
-        :raises TypeError: ``task`` is none.
-        :raises ValueError: it is not among the tasks that the app had when the context was made, so this app would
-            never execute it. One of another app will do that is declared here in the same way.
+        :raises RuntimeError: as for :meth:`check_loop`.
+        :raises TypeError: ``task`` is not a task.
+        :raises ValueError: the app didn't declare it before the context was created, so this app would never execute
+            it. A task of another app is accepted if this app declares it in the same way.
         """
         self.check_loop(method)
         check_task(task)

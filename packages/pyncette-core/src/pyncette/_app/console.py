@@ -29,17 +29,17 @@ FORMATS = ("text", "json")
 TEXT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 
 DRIVERS = ("aiobotocore", "aioboto3", "aiosqlite", "asyncmy", "asyncpg", "boto3", "botocore", "redis", "urllib3")
-"""Loggers of drivers, which log credentials and data at DEBUG: ``LOG_LEVEL=DEBUG`` is not meant for them. Who
-wants them sets their own level."""
+"""Loggers of drivers. ``LOG_LEVEL=DEBUG`` doesn't apply to them, because at DEBUG they log credentials and data. To see
+that, set their own level."""
 
 
 def main(create: Create, backend: str, log_format: str = "text") -> None:
     """Run an app until a signal ends it.
 
-    :raises ValueError: the backend or the format of the log is not valid.
-    :raises RuntimeError: an event loop is running already, or this is not the main thread.
-    :raises SystemExit: with status 1, a mistake of configuration: an environment variable, an option of the storage,
-        a storage or a port that can't be used. A line says what it is.
+    :raises ValueError: the backend or the log format is not valid.
+    :raises RuntimeError: an event loop is already running, or this is not the main thread.
+    :raises SystemExit: with status 1, for a configuration error: an environment variable, an option of the storage, or
+        a storage or port that can't be used. One line of output says what is wrong.
     """
     _refuse_a_running_loop()
     options = _backend_options(backend)
@@ -105,7 +105,7 @@ async def _run(create: Create, signals: StopSignals) -> None:
 def _configured(create: Create) -> AbstractAsyncContextManager[PyncetteContext]:
     try:
         return create()
-    except (TypeError, ValueError) as e:  # options of the storage; whatever users' code raises comes later
+    except (TypeError, ValueError) as e:  # options of the storage; users' code runs later
         raise PyncetteException(str(e)) from e
 
 

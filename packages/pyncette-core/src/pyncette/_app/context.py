@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
 
     class lazy:  # noqa: N801 - a decorator
-        """As :func:`functools.cached_property`, which takes a lock on Python 3.11: that is four times as slow."""
+        """Like :func:`functools.cached_property`, which takes a lock on Python 3.11 and is four times slower."""
 
         def __init__(self, make):
             self.make = make
@@ -78,7 +78,7 @@ class Context:
     _lease: HeldLease | None = None
     _prolong: Callable[[HeldLease], Coroutine[Any, Any, None]]
 
-    # Few executions ask for these two, so they are made when one does. A test may set them like any other attribute.
+    # Few executions use these two, so they are created on demand. A test may set them like any other attribute.
 
     @lazy
     def scheduled_at(self) -> datetime.datetime:

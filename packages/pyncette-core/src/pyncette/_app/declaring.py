@@ -144,7 +144,7 @@ class Declarations:
         :raises ValueError: immediately or when the function is decorated; says what to write instead.
         :raises TypeError: a keyword is misspelt or comes from another scheduler, or a value has the wrong type.
         """
-        given = locals()  # each parameter by its name, so that a policy needs no further mention
+        given = locals()  # all parameters by name, so that a new policy needs no further change
         _need_parentheses("task", *misplaced)
         if kwargs.get("execute_at") is not None:
             raise ValueError(
@@ -300,14 +300,14 @@ class Declarations:
         if chosen is None or chosen == "":
             raise ValueError("No name found for the task: give it one, name='…'.")
         checked = check_name(chosen)
-        static_queue(escape(checked))  # the longest that is made of it
+        static_queue(escape(checked))  # the longest name derived from it, to check its length
         if any(task.name == checked for task in self._tasks):
             raise ValueError(f"There is a task called {checked!r} already: give this one another name, name='…'.")
         return checked
 
 
 def _arguments(name: str, function: Any, args: dict[str, Any]) -> dict[str, Any]:
-    """What the function declares, and the arguments that are given where it is declared, as JSON."""
+    """The arguments that the function declares, and those of the declaration as JSON."""
     arguments = read_arguments(name, function)
     if arguments is None:
         encode_args(args)
@@ -316,7 +316,7 @@ def _arguments(name: str, function: Any, args: dict[str, Any]) -> dict[str, Any]
 
 
 def _need_parentheses(decorator: str, *arguments: object) -> None:
-    """``@app.task`` without parentheses passes the function as an argument."""
+    """Refuse ``@app.task`` without parentheses, which passes the function as an argument."""
     if any(callable(argument) for argument in arguments):
         raise TypeError(f"Write @app.{decorator}(), with parentheses.")
     if arguments:
@@ -331,9 +331,9 @@ def _check_template_name(name: str) -> None:
 def _template_schedule(timing: Timing) -> dict[str, Any]:
     """Schedule, timezone and bounds of a template, which may leave each to its instances."""
     if any(timing.get(name) is not None for name in KINDS):
-        schedule, bounds = read_timing(timing, may_be_over=True)  # its instances are refused
+        schedule, bounds = read_timing(timing, may_be_over=True)  # if it has ended, its instances are refused
         return {"schedule": schedule, "bounds": bounds}
     timezone = timing.get("timezone")
     if timezone is not None:
-        make_schedule(schedule="* * * * *", timezone=timezone)  # an unknown zone is refused now, not later
+        make_schedule(schedule="* * * * *", timezone=timezone)  # refuse an unknown timezone now
     return {"schedule": None, "timezone": timezone, "bounds": read_bounds(timing)}

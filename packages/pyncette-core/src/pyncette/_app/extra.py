@@ -1,4 +1,4 @@
-"""Runs outside the schedule, as operators ask for them."""
+"""Manual runs and backfills, as operators request them."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from .instances import locate, unbound
 from .recomputing import recompute
 
 LARGE_BACKFILL = 100_000
-"""Moments; more have to be confirmed."""
+"""The number of moments above which a backfill has to be confirmed."""
 
 LONGEST_ID = 200
 """Characters."""
 
 MOMENTS_AT_ONCE = 100
-"""How many moments are computed before others get their turn."""
+"""How many moments are computed before yielding to the event loop."""
 
 
 RunArgs = Mapping[str, Any] | BoundTask
-"""Arguments of a run alone: some of them, or the task with all of them."""
+"""A run's own arguments: some of them, or the task bound to all of them."""
 
 Triggered = str | tuple[str, RunArgs]
-"""The name of an instance; or that with the arguments of its run alone."""
+"""The name of an instance, or the name and the run's own arguments."""
 
 ManyTriggered = Iterable[Triggered] | AsyncIterable[Triggered] | Mapping[str, Mapping[str, Any]] | Mapping[str, RunArgs]
 
@@ -74,7 +74,7 @@ class BackfillState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is asked for. Moments are microseconds."""
+    """A requested backfill. Moments are microseconds."""
 
     start: int
     end: int
@@ -98,15 +98,15 @@ class ExtraRuns:
         return write.run.id
 
     def asking(self, task: Task, name: str | None, args: Mapping[str, Any]) -> Ask:
-        """The write that asks for a run, which :meth:`tell_workers` has to follow."""
+        """The write that requests a run. Call :meth:`tell_workers` once it is stored."""
         _, ref = locate(task, name)
         own, carried = decode_args(encode_args(task.encoded_args({}, args))), self._access.observers.carried()
         return Ask(task, ref, ExtraRun(new_revision(), self._access.clock.now(), own, carried=carried))
 
     async def tell_workers(self, task: Task, asked: Sequence[Ask]) -> Mapping[Ask, Exception]:
-        """Runs that are stored: have workers look for them if their template is paused, and lists if they are held.
+        """Make stored runs known to workers if their template is paused, and to lists if their instances are held.
 
-        :return: those that wait until it is resumed, because too many are looked for.
+        :return: those that have to wait until the template is resumed, because there are too many.
         """
         template, stored = task.template.queue.name, await self._access.reading.renew()
         refused: dict[Ask, Exception] = {}
@@ -138,7 +138,7 @@ class ExtraRuns:
         return await BulkTriggers(self, call, args, progress).run(items)
 
     async def backfill(self, task: Task, name: str | None, plan: Plan) -> BackfillState:
-        """Asks for a backfill, or only says what it would be."""
+        """Request a backfill, or only describe what it would be."""
         _, ref = locate(task, name)
         record, spec = await self._read(ref)
         if isinstance(spec.schedule, Once):
@@ -174,7 +174,7 @@ class ExtraRuns:
         return [_described(fill, spec.schedule.tz) for fill in extra_of(State(record.state)).fills]
 
     async def cancel(self, task: Task, name: str | None, backfill_id: str) -> bool:
-        """Returns whether there was one."""
+        """Returns whether there was such a backfill."""
         write = DropBackfill(locate(task, name)[1], backfill_id)
         await self._access.writer.store(write)
         return write.changed
@@ -185,7 +185,7 @@ class ExtraRuns:
 
 
 class BulkTriggers(Bulk[Triggered, Ask]):
-    """Many runs are asked for."""
+    """Requests many manual runs."""
 
     def __init__(self, runs: ExtraRuns, call: BulkCall, args: Mapping[str, Any], progress: Progress | None) -> None:
         super().__init__(call, self._asking, lambda item: item if isinstance(item, str) else item[0], progress)
@@ -208,14 +208,14 @@ class BulkTriggers(Bulk[Triggered, Ask]):
         writes = [write for _, write in stored]
         try:
             refused = await self._runs.tell_workers(self._task, writes)
-        except PyncetteException as e:  # whether anybody looks for them is unknown
+        except PyncetteException as e:  # it is unknown whether workers will find them
             return dict.fromkeys(writes, e)
         self._result.runs += [(name, write.run.id) for name, write in stored if write not in refused]
         return refused
 
 
 def check_id(backfill_id: object) -> None:
-    """:raises TypeError, ValueError: it is no text, or none that can be stored with each of a backfill's runs."""
+    """:raises TypeError, ValueError: it is not a string, or can't be stored with each of the backfill's runs."""
     if not isinstance(backfill_id, str):
         raise TypeError(f"backfill_id must be a string, not {type(backfill_id).__name__}.")
     if not 0 < len(backfill_id) <= LONGEST_ID:
@@ -229,7 +229,7 @@ def _described(fill: Backfill, tz: datetime.tzinfo) -> BackfillState:
 
 
 class OnDemand:
-    """The part of an app context that asks for runs."""
+    """The part of an app context that requests manual runs and backfills."""
 
     _calls: CallCheck
     _access: Access

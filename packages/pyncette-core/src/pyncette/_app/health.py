@@ -1,4 +1,4 @@
-"""What keeps an app from doing its work. Pure; times are microseconds."""
+"""Detects what keeps an app from working. Pure; times are microseconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyncette._leases.held import HeldLease
 from pyncette._lifecycle.begin import holds_lease, renews_lease
 
 CLOCK_PART = 2
-"""The storage's clock has to be known to the part of the shortest lease that this is the denominator of."""
+"""The storage's clock has to be known to within this fraction (1/CLOCK_PART) of the shortest lease."""
 
 
 def problems(
@@ -21,7 +21,7 @@ def problems(
     shortest_lease: int | None,
     active: Iterable[HeldLease],
 ) -> Iterator[str]:
-    """Each problem in words, none if all is well."""
+    """A description of each problem; empty if all is well."""
     if last_tick is None:
         yield "the poll loop has not succeeded yet"
     elif now - last_tick >= 2 * poll_interval:
@@ -37,11 +37,11 @@ def problems(
 
 
 def beyond_lease(held: HeldLease, now: int) -> int:
-    """For how long an execution has gone on after the end of its lease; 0 if it has not, or needs none."""
+    """How long an execution has been running since its lease expired; 0 if it has not expired or is not renewed."""
     policies = held.task.policies
     if held.started_at is None or not holds_lease(policies):
         return 0
-    if not renews_lease(policies):  # its record may show a later end, at which it is put back for the others again
+    if not renews_lease(policies):  # its record may show a later end, from being put back
         return max(0, now - held.started_at - policies.lease_microseconds)
     until = held.record.locked_until
     return 0 if until is None else max(0, now - until)

@@ -1,4 +1,4 @@
-"""What holds instances and lets them continue: pauses, and fresh attempts of what is dead."""
+"""Pausing and resuming, and retrying dead instances."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .listing import Listing
 from .templates import Templates
 
 LONGEST_REASON = 500
-"""Characters."""
+"""The maximum number of characters."""
 
 
 class Holding(OnDemand):
-    """The part of an app context that pauses, resumes and revives."""
+    """The part of an app context that pauses, resumes and retries."""
 
     _reading: ControlReading
     _observers: Observers
@@ -162,7 +162,7 @@ class Holding(OnDemand):
 
 
 def check_no_transaction(template: Task, transaction: object) -> None:
-    """:raises ValueError: there is one."""
+    """:raises ValueError: a transaction was passed."""
     if transaction is not None:
         raise ValueError(
             f"The template {template.name!r} is paused and resumed for all workers at once, never in a transaction: "
@@ -171,7 +171,7 @@ def check_no_transaction(template: Task, transaction: object) -> None:
 
 
 def check_reason(reason: object) -> str:
-    """:raises TypeError, ValueError: it is no text, or too long to be stored."""
+    """:raises TypeError, ValueError: it is not a string, or too long."""
     if not isinstance(reason, str):
         raise TypeError(f"reason must be a string, not {type(reason).__name__}.")
     if len(reason) > LONGEST_REASON:

@@ -42,9 +42,9 @@ class Instances:
 
 
 def what_if_exists(given: IfExists, *, force: bool) -> IfExists:
-    """What to do about an instance that exists.
+    """What to do if the instance exists.
 
-    :raises ValueError: it is none of the words, or ``force`` says something else.
+    :raises ValueError: it is not a valid value, or ``force`` contradicts it.
     """
     check_flag("force", force)
     words = get_args(IfExists)
@@ -60,9 +60,9 @@ def what_if_exists(given: IfExists, *, force: bool) -> IfExists:
 def unbound(
     task: Task | BoundTask, args: Mapping[str, Any] | None, kwargs: Mapping[str, object]
 ) -> tuple[Task, Mapping[str, Any] | None]:
-    """The task, and the arguments that are given for it in one way or the other.
+    """The task, and its arguments, which are passed either bound to it or separately.
 
-    :raises TypeError: they are given in both.
+    :raises TypeError: they are passed both ways.
     """
     if not isinstance(task, BoundTask):
         return task, args
@@ -73,9 +73,9 @@ def unbound(
 
 
 def locate(task: Task, name: str | None) -> tuple[Task, Ref]:
-    """What a static task, an instance, or a template and the name of an instance stand for: its parent and its record.
+    """The parent and the record's location of a static task, an instance, or a template's instance with this name.
 
-    :raises ValueError: a name is missing, or there is one too many.
+    :raises ValueError: the name is missing or superfluous.
     """
     check_task(task)
     if task.dynamic:
@@ -89,9 +89,9 @@ def locate(task: Task, name: str | None) -> tuple[Task, Ref]:
 
 
 def instance_ref(task: Task, name: str | None) -> Ref:
-    """Where the record of an instance is, given as itself or by its template and name.
+    """The location of an instance's record, given the instance, or its template and name.
 
-    :raises ValueError: it is a static task, or the name is missing, or there is one too many.
+    :raises ValueError: it is a static task, or the name is missing or superfluous.
     """
     check_task(task)
     if not task.dynamic and task.parent_task is None:

@@ -1,4 +1,4 @@
-"""What is stored, regardless of who declares it: tasks, and those that no worker executes any more."""
+"""All stored tasks, whoever declares them, including orphans, which no worker executes any more."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _Task = tuple[str, Kind]
 
 
 class Inventory:
-    """What is stored, for one app context."""
+    """The stored tasks, for one app context."""
 
     def __init__(
         self, store: Store, writer: Writer, reading: ControlReading, registry: Registry, declared: Sequence[Task]
@@ -83,7 +83,8 @@ class Inventory:
         return [self._described(task, numbers, control, paused) for task, numbers in sorted(partitions.items())]
 
     async def _paused_statics(self, queues: Sequence[str]) -> dict[str, Pause]:
-        """The static tasks that are paused, by name. Their records say so; templates have a record for all."""
+        """The pauses of static tasks, by name. They are in the tasks' own records; those of templates are in the
+        control record."""
         found: dict[str, Pause] = {}
         for start in range(0, len(queues), PAGE):
             records = await self._store.read([Ref(queue, queue) for queue in queues[start : start + PAGE]])
@@ -97,7 +98,7 @@ class Inventory:
         self, task: _Task, partitions: set[int | None], control: Control, statics: Mapping[str, Pause]
     ) -> StoredTask:
         """
-        :param partitions: those that hold something; None stands for a queue that is none.
+        :param partitions: those that hold something; None for a queue that is not a partition.
         :param statics: the static tasks that are paused.
         """
         name, kind = task
@@ -120,7 +121,7 @@ class Inventory:
         return control.partitions.get(escape(name), largest + 1)
 
     async def orphans(self) -> list[StoredTask]:
-        """Those that are stored, and that neither a live worker nor this app declares."""
+        """The stored tasks that no live worker executes and this app doesn't declare."""
         workers = await self._registry.alive()
         for worker in workers:
             if worker.task_count > len(worker.tasks):
@@ -132,7 +133,7 @@ class Inventory:
         return [task for task in await self.tasks() if task.stored and (task.name, task.kind) not in known]
 
     async def find(self, name: str, kind: Kind | None) -> Task:
-        """A task by its name, declared here or not."""
+        """A task by its name, whether or not this app declares it."""
         for declared in self._declared.values():
             if declared.name == name and kind in (None, declared.kind):
                 return declared
@@ -150,11 +151,11 @@ class Inventory:
         return _handle(found[0])
 
     def task_of(self, stored: StoredTask) -> Task:
-        """The task that was listed."""
+        """The task for an entry of the list."""
         return self._declared.get((stored.name, stored.kind)) or _handle(stored)
 
     async def purge(self, name: str, kind: Kind | None, progress: Progress | None) -> int:
-        """Remove all that is stored of an orphan."""
+        """Remove everything that is stored for an orphan. Returns the number of records."""
         orphans = await self.orphans()
         purged = [task for task in orphans if task.name == name and kind in (None, task.kind)]
         if not purged:
@@ -175,7 +176,7 @@ class Inventory:
         return removed
 
     async def _forget(self, purged: StoredTask, queues: Sequence[str]) -> None:
-        """Drop what was said of a template that is purged, so that a new one of its name starts over."""
+        """Remove a purged template from the control record, so that a new one with its name starts over."""
         if purged.kind == "static":
             return
         partitioned = purged.kind == "partitioned"
@@ -199,7 +200,7 @@ class Inventory:
             after = page[-1]
 
     async def _is_in_use(self, queue: str) -> bool:
-        """Whether the task is declared, or the queue holds something: storages may name queues that have become
+        """Whether the queue's task is declared or the queue holds something. Storages may list queues that have become
         empty."""
         name, kind, _ = task_of(queue)
         if (name, kind) in self._declared:
@@ -213,12 +214,12 @@ def _executed(workers: Iterable[Worker]) -> set[_Task]:
 
 
 _NOT_HERE = Policies(execution_mode=ExecutionMode.AT_MOST_ONCE, keep_runs=MOST_RUNS)
-"""What a program goes by that knows none of the task's policies: it drops no recent run, and does not schedule again
-what may have run. The others are up to the worker that claims the instance, jitter included."""
+"""The policies of a program that doesn't know the task's own. They keep all recent runs, and don't reschedule what may
+have run. The worker that claims the instance applies the actual policies, including jitter."""
 
 
 def _handle(stored: StoredTask) -> Task:
-    """The task as far as it can be known without its code: enough to list and steer it, not to execute it."""
+    """A task created without its code: enough to list and control it, but not to execute it."""
     common: dict[str, Any] = {"schedule": None, "args": {}, "policies": _NOT_HERE}
     if stored.kind == "partitioned":
         return PartitionedTask(stored.name, _not_here, partition_count=stored.partition_count or 1, **common)

@@ -1,4 +1,4 @@
-"""Lists instances page by page: by key, or by time along the index that exists anyway."""
+"""Lists instances page by page: by key, or by time, using the index that claims need anyway."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pyncette.record import BAND_WIDTH, HELD, LEAST, Band, Count, Record
 from .states import TaskState, describe
 
 STATES_AT_ONCE = 25
-"""How many records are decoded before others get their turn: about half a millisecond."""
+"""How many records are decoded before yielding to the event loop: about half a millisecond."""
 
 PARTITIONS_AT_ONCE = 8
-"""How many partitions of a template are asked at the same time: about as many as there are connections."""
+"""How many partitions of a template are queried concurrently: about as many as there are connections."""
 
 HeldState = Literal["dead", "paused", "completed", "unreadable"]
-"""The states that are listed and counted without reading anything else."""
+"""The states that can be listed and counted without reading other instances."""
 
 BANDS: dict[str, Band] = {
     "dead": Band.DEAD,
@@ -43,7 +43,7 @@ BANDS: dict[str, Band] = {
 }
 
 END = HELD + len(Band) * BAND_WIDTH
-"""After every ``ready_at``."""
+"""Greater than every ``ready_at``."""
 
 Place = tuple[int, str]
 """``ready_at`` and key of a record."""
@@ -70,7 +70,7 @@ class Listing:
     async def by_key(
         self, task: Task, control: Control, *, prefix: str, limit: int, token: str | None
     ) -> ListTasksResponse:
-        """A page in the order of keys, partition by partition."""
+        """A page in key order, partition by partition."""
         queues = queues_of(task)
         at, after = _decoded_key(token, len(queues))
         found: list[tuple[Task, Record]] = []
@@ -86,7 +86,7 @@ class Listing:
     async def by_time(
         self, task: Task, control: Control, *, since: int, before: int, limit: int, token: str | None
     ) -> ListTasksResponse:
-        """A page of those with ``since <= ready_at < before``, in that order over all partitions."""
+        """A page of the instances with ``since <= ready_at < before``, in order of ``ready_at`` across partitions."""
         queues = queues_of(task)
         places = _decoded_places(token, len(queues))
         waiting = await self._waiting_for_manual_runs(queues, control, since, before)
@@ -96,7 +96,7 @@ class Listing:
             at_once=PARTITIONS_AT_ONCE,
         )
         pages = [[(record.ready_at, at, record) for record in page] for at, page in enumerate(found)]
-        again = {record.key for page in found for record in page}  # whose runs have ended in between
+        again = {record.key for page in found for record in page}  # their runs have ended since the first query
         waiting = [
             (ready_at, at, record)
             for ready_at, at, record in waiting
@@ -112,8 +112,8 @@ class Listing:
     async def _waiting_for_manual_runs(
         self, queues: Sequence[Task], control: Control, since: int, before: int
     ) -> list[tuple[int, int, Record]]:
-        """What would be held in the range, if it weren't for manual runs that wait, in the order of that moment: the
-        moment, the place of the queue, and the record."""
+        """What would be held in the range if no manual runs were waiting, in order of ``ready_at``: tuples of that
+        moment, the index of the queue, and the record."""
         if since < HELD or not control.asked:
             return []
         places = {parent.queue.name: at for at, parent in enumerate(queues)}
@@ -128,7 +128,7 @@ class Listing:
         return sorted(found, key=_in_order)
 
     async def earliest(self, task: Task) -> int:
-        """The earliest moment at which an instance is ready, HELD if none is."""
+        """The earliest moment at which an instance is ready; HELD if none is."""
         ask = partial(self._store.scan_ready, limit=1)
         pages = await concurrently(
             [partial(ask, parent.queue) for parent in queues_of(task)], at_once=PARTITIONS_AT_ONCE
@@ -136,7 +136,7 @@ class Listing:
         return min((record.ready_at for page in pages for record in page), default=HELD)
 
     async def held(self, task: Task, band: Band, control: Control) -> AsyncIterator[tuple[Task, Record]]:
-        """What is in a band, with the template or partition that it belongs to; page by page."""
+        """The records in a band, each with its template or partition."""
         queues = queues_of(task)
         for _, at, record in await self._waiting_for_manual_runs(queues, control, band.since, band.before):
             yield queues[at], record
@@ -150,7 +150,7 @@ class Listing:
                     yield parent, record
 
     async def count(self, parents: Sequence[Task], control: Control, since: int = LEAST, before: int = END) -> Count:
-        """How many records there are, over all of these queues."""
+        """The number of records in all of these queues."""
         waiting = await self._waiting_for_manual_runs(parents, control, since, before)
         ask = partial(self._store.count, since=since, before=before)
         counts = await concurrently([partial(ask, parent.queue) for parent in parents], at_once=PARTITIONS_AT_ONCE)

@@ -1,4 +1,4 @@
-"""What ``app.create()`` returns: a context manager that says so to those who use it as the context."""
+"""The context manager that ``app.create()`` returns. It explains itself when it is mistaken for the context."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Opening(AbstractAsyncContextManager[PyncetteContext]):
     ) -> bool | None:
         return await self._opened.__aexit__(exc_type, exc, traceback)
 
-    if not TYPE_CHECKING:  # checkers know that it has no such attributes
+    if not TYPE_CHECKING:  # type checkers know that it has no such attributes
 
         def __getattr__(self, name: str) -> Never:
             if hasattr(PyncetteContext, name):

@@ -1,4 +1,4 @@
-"""Next occurrences by today's rules, in bulk."""
+"""Moves next occurrences after a change of timezone rules, in bulk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .bulk import STEPS_AT_ONCE, Progress, store_all, tell
 
 
 async def recompute(access: Access, task: Task, progress: Progress | None, *, dry_run: bool) -> int:
-    """Page by page; returns how many were moved, or would have been."""
+    """Move next occurrences page by page. Returns how many were moved, or would have been."""
     moved = seen = 0
     async for page in _pages(access.store, task):
         writes = [Recompute(record, task.policies) for record in page]

@@ -1,4 +1,4 @@
-"""What ran: questions to the log of runs."""
+"""Queries of the run log."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def page(store: Store, question: RunQuestion) -> RunsPage:
 
 
 def check_outcomes(outcomes: Iterable[str] | None) -> list[str] | None:
-    """:raises TypeError, ValueError: they are one text, or one of them is unknown."""
+    """:raises TypeError, ValueError: they are a single string, or one of them is unknown."""
     if outcomes is None:
         return None
     if isinstance(outcomes, str):
@@ -97,7 +97,7 @@ def check_outcomes(outcomes: Iterable[str] | None) -> list[str] | None:
 
 
 def _read(lines: Iterable[RunLine]) -> Iterable[LoggedRun]:
-    """The lines as users see them. One that is damaged is left out."""
+    """The lines as users see them. Damaged ones are left out."""
     for line in lines:
         logged = decode(line.text)
         if logged is None:
@@ -135,9 +135,9 @@ def _encoded(line: RunLine) -> str:
 
 
 def place_of(token: str | None) -> tuple[int, str] | None:
-    """Where the page before ended, by its token.
+    """Where the previous page ended, from its continuation token.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not a continuation token.
     """
     if token is None:
         return None

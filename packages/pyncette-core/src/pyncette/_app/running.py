@@ -197,7 +197,7 @@ class PyncetteContext(Scheduling):
         return Sampler(*own, self._listing, self._active)
 
     async def _cut_off(self, scope: anyio.CancelScope) -> None:
-        """Cancel executions that outlast the drain deadline; they give their leases back."""
+        """Cancel executions that exceed the drain deadline; they give their leases back."""
         if self._drain_timeout is not None:
             await self._poller.stopped.wait()
             await self.clock.wait_until(self.clock.now() + self._drain_timeout // datetime.timedelta(microseconds=1))
@@ -231,7 +231,7 @@ class PyncetteContext(Scheduling):
         """
         if self._calls.loop.is_current:
             self._shutdown()
-            self._calls.loop.soon(_nothing)  # a signal's handler does not wake the loop by itself
+            self._calls.loop.soon(_nothing)  # a signal handler doesn't wake the loop by itself
         else:
             self._calls.loop.soon(self._shutdown)
 
@@ -248,9 +248,9 @@ class PyncetteContext(Scheduling):
 
     @asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
-        """Keeps the writer at work, to the last write. Entered by :meth:`pyncette.Pyncette.create`."""
+        """Run the writer until everything is stored. Entered by :meth:`pyncette.Pyncette.create`."""
         if self._register:
-            own_version()  # not later, when executions would wait for it
+            own_version()  # look it up now, before executions would wait for it
         async with background() as group:
             group.start_soon(self._writer.run)
             try:
@@ -259,7 +259,7 @@ class PyncetteContext(Scheduling):
                 self._calls.closed = True
                 try:
                     await self._settle()
-                finally:  # asyncio's own cancellation knows no shield
+                finally:  # asyncio's own cancellation ignores shields
                     if lost := self._writer.stop():
                         logger.error(
                             "Writes that the storage did not confirm: %d. The executions they settle will run again.",
@@ -271,7 +271,7 @@ def _nothing() -> None: ...
 
 
 def _log_of(store: Store, repository: Repository, options: LoopOptions) -> History | None:
-    """:raises ValueError: a log is wanted, and the storage has none."""
+    """:raises ValueError: a run log is requested, but the storage doesn't support it."""
     if options.history is None:
         return None
     if not repository.keeps_runs:

@@ -1,4 +1,4 @@
-"""What no event reports by itself: looked at from time to time, and only while an observer wants to know."""
+"""Samples values that no event reports, periodically, and only while an observer is interested."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .health import beyond_lease
 from .listing import Listing
 
 INTERVAL = 30_000_000
-"""Microseconds between two looks."""
+"""Microseconds between two samples."""
 
 
 class Sampler:
-    """Looks at this worker and, on one worker of all that execute a task, at what is stored of it."""
+    """Samples this worker, and the stored instances of the tasks for which it is the one that reports them."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Sampler:
         self._active = active
 
     async def run(self, tasks: Sequence[Task]) -> None:
-        """Look twice a minute, until cancelled."""
+        """Sample twice a minute, until cancelled."""
         while True:
             await self._clock.wait_until(self._clock.now() + INTERVAL, background=True)
             if self._observers.has_listeners("sampled"):
@@ -58,7 +58,7 @@ class Sampler:
         samples: list[SampledTask] = []
         try:
             samples = [await self._stored(task) for task in await self._registry.sampled(tasks)]
-        except RepositoryException:  # logged where it happens; what this worker knows of itself is reported anyway
+        except RepositoryException:  # the store has logged it; report at least this worker's own values
             samples = []
         now = self._clock.now()
         self._observers.tell(

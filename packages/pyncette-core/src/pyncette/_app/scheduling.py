@@ -1,4 +1,4 @@
-"""What users do with instances while the app runs: they schedule, change, remove and look at them."""
+"""Scheduling, changing, removing and reading instances while the app runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells a program to stop: the first signal politely, the second at once."""
+"""Stops a program on signals: gracefully on the first one, immediately on the second."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ HANGUP: int | None = getattr(signal, "SIGHUP", None)  # there is none on Windows
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.Signals(HANGUP)] if HANGUP else [])]
 
 ECHO = 0.2
-"""Seconds after the first signal in which another one is the same: ``timeout`` and some terminals signal both the
-process and its group."""
+"""Seconds after the first signal during which another one counts as a duplicate: ``timeout`` and some terminals signal
+both the process and its group."""
 
 
 class StopSignals:
-    """Handles SIGINT, SIGTERM and SIGHUP while it is entered. SIGHUP stays ignored where it is.
+    """Handles SIGINT, SIGTERM and SIGHUP while it is entered. If SIGHUP is ignored, it stays so.
 
-    The handlers are Python's own rather than an event loop's: they stand before the loop starts (a process with the
-    id 1, as in a container, would ignore the signals until then), and the second signal ends the process even if a
-    task blocks the loop. A socket carries the first one into whichever loop runs.
+    The handlers are Python's own, not an event loop's. So they are in place before the loop starts (until then, a
+    process with the id 1, as in a container, would ignore the signals), and the second signal ends the process even if
+    a task blocks the loop. A socket passes the first signal to whichever event loop is running.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class StopSignals:
         self._sender.setblocking(False)
         for number in SIGNALS:
             if number == HANGUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup means it
+                continue  # as set by nohup
             self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -54,7 +54,7 @@ class StopSignals:
         self._sender.close()
 
     async def wait(self) -> None:
-        """Return as soon as the first signal has come."""
+        """Return as soon as the first signal has arrived."""
         await anyio.wait_readable(self._receiver)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -62,7 +62,7 @@ class StopSignals:
         if self._first is not None and now - self._first < ECHO:
             return
         if self._first is not None:
-            # Not by way of logging, whose locks the interrupted code may hold.
+            # Without logging, because the interrupted code may hold its locks.
             os.write(sys.stderr.fileno(), b"Terminating at once.\n")
             os._exit(128 + number)
         self._first = now

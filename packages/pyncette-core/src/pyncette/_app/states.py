@@ -1,4 +1,4 @@
-"""What is stored of an instance, as users see it."""
+"""The stored state of an instance, as users see it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def describe(parent: Task, record: Record, control: Control, now: int) -> TaskSt
         spec, args = decode(record.spec, record.due_at)
     except UndecodableSpec:
         task = parent.restore(parent.name_in(record.key), None, {}) if parent.dynamic else parent
-        due_at = min(max(record.due_at, EARLIEST), LATEST)  # whatever is there is shown
+        due_at = min(max(record.due_at, EARLIEST), LATEST)  # show even a damaged value
         return TaskState(task, to_datetime(due_at), None, None, "unreadable")
     task = (
         parent.restore(parent.name_in(record.key), spec.schedule, args, bounds=spec.bounds)

@@ -1,4 +1,4 @@
-"""What operators do while the app runs, here or elsewhere."""
+"""What operators do while the app runs, in this process or elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators do with whole templates, in one write whatever the number of instances."""
+"""What operators do to whole templates: one write, whatever the number of instances."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Templates:
 
     async def resume(self, template: Task, *, catch_up: bool) -> None:
         name = template.canonical_name
-        earliest = await self._listing.earliest(template)  # nothing that still waits came due before it
+        earliest = await self._listing.earliest(template)  # nothing that is still waiting came due earlier
         await self._change(
             lambda control, now: control.forget(name, before=earliest).resume(name, now=now, catch_up=catch_up)
         )

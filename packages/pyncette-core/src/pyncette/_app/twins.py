@@ -1,4 +1,4 @@
-"""Finds a program whose module was imported twice: once as ``__main__``, and once by its name."""
+"""Detects a program whose module was imported twice: once as ``__main__``, and once by name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 def warn(app: Declarations) -> None:
-    """Say so if a second copy of the program has an app with tasks that this one lacks.
+    """Log a warning if a second copy of the program has an app with tasks that this one lacks.
 
-    Modules that import the app by the program's name declare their tasks there, where nothing runs.
+    Modules that import the app by the program's name declare their tasks on that copy, which isn't running.
     """
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)

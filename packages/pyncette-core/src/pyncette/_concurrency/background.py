@@ -1,4 +1,4 @@
-"""Task groups for background work that don't change how errors of the foreground look, and who cancels whom."""
+"""Task groups for background work that don't affect the foreground's errors and cancellation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def unwrapped(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-    """``manager``, which holds a task group; but what the block raises is not wrapped in an exception group."""
+    """``manager``, which contains a task group, but without wrapping errors of the block in an exception group."""
     error: Exception | None = None
     async with manager as value:
         try:
@@ -31,7 +31,7 @@ async def unwrapped(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]
 
 @asynccontextmanager
 async def background() -> AsyncIterator[TaskGroup]:
-    """A task group that is cancelled at the end of the block. What the block raises is not wrapped in a group."""
+    """A task group that is cancelled at the end of the block. Errors of the block are not wrapped in a group."""
     async with unwrapped(anyio.create_task_group()) as group:
         try:
             yield group
@@ -40,7 +40,7 @@ async def background() -> AsyncIterator[TaskGroup]:
 
 
 async def concurrently(calls: Sequence[Callable[[], Awaitable[T]]], *, at_once: int) -> list[T]:
-    """What the calls return, in their order. The first error ends all of them, and is raised as it is."""
+    """The results of the calls, in order. The first error cancels all of them, and is raised as it is."""
     found: dict[int, T] = {}
     errors: list[Exception] = []
     left = iter(enumerate(calls))
@@ -66,7 +66,7 @@ def is_cancelled() -> bool:
     """Whether the current task is being cancelled, by a cancel scope or in asyncio's own way."""
     if anyio.current_effective_deadline() == -math.inf:
         return True
-    if on_trio():  # which has cancel scopes only
+    if on_trio():  # trio only has cancel scopes
         return False
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""Which event loop runs, and how it is reached from elsewhere."""
+"""Detects the running event loop, and calls into it from other threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def on_trio() -> bool:
-    """Whether the caller runs on trio; otherwise it is asyncio, the other one that anyio knows."""
+    """Whether the caller runs on trio; otherwise it is asyncio, the only other event loop that anyio supports."""
     if "trio" not in sys.modules:
         return False
     import sniffio  # a dependency of trio
@@ -24,7 +24,7 @@ def on_trio() -> bool:
 
 
 class EventLoop:
-    """The event loop in which it was made."""
+    """The event loop in which the object was created."""
 
     def __init__(self) -> None:
         self._token = anyio.lowlevel.current_token()
@@ -42,20 +42,20 @@ class EventLoop:
             return False
 
     def run(self, func: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
-        """Run a coroutine function from another thread, and wait for its end.
+        """Run a coroutine function from another thread, and wait for its result.
 
         :raises RuntimeError: the caller is in the loop's own thread, which must not wait, or the loop has ended.
         """
         return anyio.from_thread.run(functools.partial(func, *args, **kwargs), token=self._token)
 
     def soon(self, func: Callable[[], object]) -> None:
-        """Call ``func`` in the loop, and return at once. From any thread, and from the handler of a signal.
+        """Schedule ``func`` to be called in the loop. May be called from any thread, and from a signal handler.
 
         Nothing happens if the loop has ended.
         """
         loop: Any = self._token.native_token
         try:
-            if hasattr(loop, "run_sync_soon"):  # trio's, which calls it in a task
+            if hasattr(loop, "run_sync_soon"):  # trio's token, which calls it in a task
                 loop.run_sync_soon(func)
             else:
                 loop.call_soon_threadsafe(self._in_a_task, loop, func)
@@ -63,7 +63,7 @@ class EventLoop:
             return
 
     def _in_a_task(self, loop: Any, func: Callable[[], object]) -> None:
-        """A mere callback of asyncio is in no event loop, as far as anyio can tell."""
+        """Run ``func`` in a task, because anyio doesn't detect the event loop in a plain callback of asyncio."""
         task = loop.create_task(_call(func))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -74,7 +74,7 @@ async def _call(func: Callable[[], object]) -> None:
 
 
 def loop_name() -> str:
-    """The event loop that runs the caller: ``"asyncio"``, ``"uvloop"`` or ``"trio"``."""
+    """The name of the caller's event loop: ``"asyncio"``, ``"uvloop"`` or ``"trio"``."""
     if on_trio():
         return "trio"
     loop: object = anyio.lowlevel.current_token().native_token

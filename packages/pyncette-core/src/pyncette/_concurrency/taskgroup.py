@@ -1,8 +1,8 @@
-"""Task groups of the event loop itself, for executions: they start by the ten thousand.
+"""Task groups of the event loop itself, for executions, which are started by the ten thousand.
 
-Starting a task in a task group of anyio costs 11 to 14 µs, for a handle with two events and a scope, which was a third
-of what an execution costs; here it is 6 µs on asyncio and 4 µs on trio. What anyio promises about cancellation holds
-too: it comes again at each await, and spares what is shielded.
+Starting a task in anyio's task group costs 11 to 14 µs, for a handle with two events and a scope, which was a third of
+an execution; here it costs 6 µs on asyncio and 4 µs on trio. anyio's rules of cancellation still apply: it is raised
+again at each await, and respects shields.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class LoopTaskGroup(ABC):
-    """Leaving the block waits for all tasks; when it is left by an error, or cancelled, it cancels them first.
+    """Leaving the block waits for all tasks. If the block raises or is cancelled, they are cancelled first.
 
-    A task that raises cancels the others and the block, and its error leaves the block in an exception group.
+    If a task raises, the other tasks and the block are cancelled, and the block raises the error in an exception group.
     """
 
     @abstractmethod
@@ -40,29 +40,29 @@ class LoopTaskGroup(ABC):
     def start_soon(self, task: Awaitable[None], *, uses_threads: bool = False) -> None:
         """Run ``task`` in a separate task, with a copy of the caller's context variables.
 
-        A scope costs half as much as a task. One that has its own cancel scope, around all that it does, shows it
-        as its attribute ``scope``, and gets no other one.
+        A scope costs half as much as a task. So if ``task`` has its own cancel scope, around everything that it does,
+        as its attribute ``scope``, it gets no other one.
 
-        :param uses_threads: whether it calls worker threads. On asyncio anyio keeps idle ones for the tasks that
-            descend from one of its own: others may start a thread for each call.
+        :param uses_threads: whether it calls worker threads. On asyncio, anyio reuses idle threads only for tasks that
+            descend from its own; other tasks may start a new thread for each call.
         """
 
 
 def loop_task_group() -> LoopTaskGroup:
-    """A task group of the event loop that runs."""
+    """A task group of the running event loop."""
     return _TrioGroup() if on_trio() else _AsyncioGroup()
 
 
 class _AsyncioGroup(LoopTaskGroup):
-    """asyncio's own group knows only asyncio's cancellation, which comes once and shields nothing. So this is a group
-    of anyio, in which one task stands for all the others: it ends when they have, and hands its cancellation on to
-    the scope of each."""
+    """A group of anyio in which one task represents all the others: it ends when they have ended, and passes its
+    cancellation on to the scope of each. asyncio's own group only has asyncio's cancellation, which is raised once and
+    ignores shields."""
 
     def __init__(self) -> None:
         self._group = anyio.create_task_group()
         self._started: dict[Awaitable[None], asyncio.Task[None]] = {}  # those that have not ended
         self._scopes: set[anyio.CancelScope] = set()
-        self._new_scope = type(anyio.CancelScope())  # which need not ask each time what event loop runs
+        self._new_scope = type(anyio.CancelScope())  # the concrete class, to skip detecting the event loop each time
         self._left = asyncio.Event()
         self._cancelled = False
 
@@ -86,7 +86,7 @@ class _AsyncioGroup(LoopTaskGroup):
             self._started[task] = started
 
     async def _run(self, task: Awaitable[None]) -> None:
-        # Notes its end by itself: a callback of the event loop would cost as much as the scope.
+        # Records its own end, because a callback of the event loop would cost as much as the scope.
         own: anyio.CancelScope | None = getattr(task, "scope", None)
         scope = self._new_scope() if own is None else own
         with scope if own is None else _ENTERED:
@@ -100,7 +100,7 @@ class _AsyncioGroup(LoopTaskGroup):
                 raise
             except BaseException:
                 self._group.cancel_scope.cancel()
-                raise  # and stay among those that have started, with the error
+                raise  # stays in `_started`, with the error
             else:
                 self._started.pop(task, None)
             finally:
@@ -123,8 +123,8 @@ class _AsyncioGroup(LoopTaskGroup):
             raise
 
     async def _all_ended(self) -> list[BaseException]:
-        """Wait for all that have started, and return what they have raised, but for cancellation. One that was
-        cancelled before it began is still among them."""
+        """Wait for all started tasks, and return their errors, except cancellations. Tasks that were cancelled before
+        they began are still among those started."""
         while any(not task.done() for task in self._started.values()):
             await asyncio.wait(self._started.values())
         ended = [task for task in self._started.values() if not task.cancelled()]

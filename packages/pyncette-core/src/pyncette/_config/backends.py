@@ -1,4 +1,4 @@
-"""Finds the backend that a URL or an option asks for among the installed distributions."""
+"""Finds the backend for a URL or an option among the installed distributions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Factory = Callable[..., AbstractAsyncContextManager[Repository]]
 
 
 def choose(repository_factory: Factory | str | None, options: Mapping[str, Any]) -> tuple[Factory, Mapping[str, Any]]:
-    """The factory, and the options that a URL stands for.
+    """The factory, and the options that a URL contains.
 
-    :raises ValueError: the URL's scheme is unknown, or the URL can't be understood.
+    :raises ValueError: the URL's scheme is unknown, or the URL is malformed.
     :raises TypeError: ``repository_factory`` is neither a callable nor a URL.
     """
     if repository_factory is None:
@@ -50,7 +50,7 @@ def choose(repository_factory: Factory | str | None, options: Mapping[str, Any])
 
 
 def opens_later(factory: Factory) -> bool:
-    """Whether calling the factory checks its options, and does nothing else. Of a user's own that is not known."""
+    """Whether calling the factory only checks its options. Unknown, so False, for a user's own factory."""
     while isinstance(factory, functools.partial):
         factory = factory.func
     return getattr(factory, OPENS_LATER, None) is factory

@@ -1,4 +1,4 @@
-"""Where an app's tasks are stored, and how they are executed: what ``Pyncette(…)`` was given, and what overrides it."""
+"""Where an app's tasks are stored and how they are executed: the parameters of ``Pyncette(…)``, and overrides."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .backends import Factory, choose, opens_later
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """As it was given, and checked.
+    """A checked configuration.
 
-    :ivar options: those of the backend and of the executor.
-    :ivar factory: makes the repository, with ``bound.repository``.
-    :ivar bound: all options, each where it belongs.
+    :ivar options: options of the backend and of the executor.
+    :ivar factory: creates the repository, with the options ``bound.repository``.
+    :ivar bound: all options, grouped by what they belong to.
     """
 
     repository_factory: Factory | str | None
@@ -36,12 +36,12 @@ class Configuration:
         object.__setattr__(self, "factory", factory)
         object.__setattr__(self, "bound", bind(self.options, self.loop, factory, self.executor_cls, from_url))
         if opens_later(factory):
-            factory(**self.bound.repository)  # which checks the options
+            factory(**self.bound.repository)  # to check the options
 
     def overridden(self, loop: Mapping[str, Any], options: Mapping[str, Any], **changed: Any) -> Configuration:
         """This configuration with other values; None leaves a value as it is.
 
-        An option that only the repository factory or the executor before takes is dropped together with it.
+        Options that only an overridden repository factory or executor accepts are dropped together with it.
         """
         changed = {name: value for name, value in changed.items() if value is not None}
         kept = {name: value for name, value in self.options.items() if self._outlives(name, changed, options)}

@@ -20,8 +20,8 @@ from .extra import proceed
 
 
 def moments(record: Record, spec: Spec, start: int, end: int) -> Iterator[int]:
-    """The schedule's moments from ``start`` to ``end``, both inclusive, that are before the next occurrence. The moments
-    of an interval are counted backwards from there."""
+    """The schedule's moments from ``start`` to ``end``, both inclusive, that are before the next occurrence. An
+    interval's moments are counted backwards from there."""
     completed = Band.of(record.ready_at) is Band.COMPLETED
     end = min(end, record.due_at - (not completed))
     spec = replace(spec, since=None)

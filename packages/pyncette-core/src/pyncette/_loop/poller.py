@@ -25,7 +25,7 @@ from .waker import Waker
 logger: logging.Logger = logging.getLogger(__name__)
 
 STOP_GRACE = 2.0
-"""Seconds that a query or claim in progress gets once the loop is stopped. An interrupted claim leaves leases behind."""
+"""Seconds that a query or claim in progress gets once the loop is stopped. An interrupted claim leaves leases."""
 
 
 class Poller:

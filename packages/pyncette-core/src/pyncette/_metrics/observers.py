@@ -1,7 +1,7 @@
-"""What is measured of an app, from events: the same for everything that shows metrics.
+"""The metrics of an app, derived from events: the same for all exporters.
 
 Labels: ``task_name`` is the name of the task or template, ``operation`` the repository's method, ``exception_type`` the
-class of what was raised. An operation that serves several templates at once has an empty ``task_name``.
+class of the exception. An operation that concerns several templates has an empty ``task_name``.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 class Makes(Protocol):
-    """Makes instruments, whose ``labels(*values)`` have ``inc``, ``dec``, ``observe`` and ``set``, as those of
-    ``prometheus_client`` do; one without labels has them itself."""
+    """Creates instruments with the interface of ``prometheus_client``: ``labels(*values)`` returns an object with
+    ``inc``, ``dec``, ``observe`` and ``set``; an instrument without labels has these methods itself."""
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Any: ...
 
@@ -46,7 +46,7 @@ class Makes(Protocol):
 
 
 class _Family:
-    """Counts, durations, failures and number in progress of one kind of thing."""
+    """Number, durations, failures and number in progress of one kind of operation."""
 
     def __init__(self, kind: str, labels: tuple[str, ...], makes: Makes) -> None:
         self._total = makes.counter(f"pyncette_{kind}_total", f"Number of {kind}", labels)
@@ -63,7 +63,7 @@ class _Family:
     def finished(self, *values: str, duration: float, error: BaseException | None) -> None:
         _child(self._in_progress, values).dec()
         _child(self._duration, values).observe(duration)
-        if isinstance(error, Exception):  # a cancellation is no failure
+        if isinstance(error, Exception):  # a cancellation is not a failure
             self._failures.labels(*values, type(error).__name__).inc()
 
 
@@ -72,7 +72,7 @@ def _child(metric: Any, values: tuple[str, ...]) -> Any:
 
 
 class Metrics:
-    """All instruments, made once for all apps that share them."""
+    """All instruments, created once for all apps that share them."""
 
     def __init__(self, makes: Makes) -> None:
         self.tasks: _Family = _Family("tasks", ("task_name",), makes)
@@ -110,7 +110,7 @@ class Metrics:
 
 
 class _Sampled:
-    """What is looked at from time to time."""
+    """The instruments for samples."""
 
     def __init__(self, makes: Makes) -> None:
         self.instances = makes.gauge(
@@ -131,7 +131,7 @@ class _Sampled:
 
 
 def observers_of(metrics: Metrics, *, repository: bool, ticks: bool, tasks: bool) -> Iterator[Observer]:
-    """What has to be added to an app."""
+    """The observers to add to an app."""
     if repository:
         yield _RepositoryObserver(metrics)
     if ticks:
@@ -157,7 +157,7 @@ class _RepositoryObserver(Observer):
 class _TickObserver(Observer):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._lag = 0.0  # of what the current tick has claimed
+        self._lag = 0.0  # of the current tick's claims
 
     def tick_started(self, event: TickStarted, /) -> None:
         self._metrics.ticks.started()
@@ -175,14 +175,14 @@ class _TickObserver(Observer):
 class _TaskObserver(Observer):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._running: dict[str, dict[tuple[str, int | None], float]] = {}  # by task, those that have run for long
+        self._running: dict[str, dict[tuple[str, int | None], float]] = {}  # long-running ones, by task
 
     def attempt_started(self, event: AttemptStarted, /) -> None:
         self._metrics.tasks.started(event.task)
         self._metrics.staleness.labels(event.task).observe(event.lag)
 
     def attempt_ended(self, event: AttemptEnded, /) -> None:
-        if event.duration is not None:  # otherwise it never started here
+        if event.duration is not None:  # otherwise this worker never started it
             self._metrics.tasks.finished(event.task, duration=event.duration, error=event.error)
             if self._running.get(event.task):
                 self._running[event.task].pop((event.key, event.fencing_token), None)
@@ -204,7 +204,7 @@ class _TaskObserver(Observer):
         self._metrics.leases_lost.labels(event.task).inc()
 
     def sampled(self, event: Sampled, /) -> None:
-        """What another worker samples now is no longer shown here."""
+        """Show a sample. Tasks that another worker samples now are removed."""
         metrics = self._metrics.sampled
         metrics.beyond_lease.set(event.beyond_lease)
         metrics.overdue.set(int(event.writes_overdue))

@@ -1,4 +1,4 @@
-"""Reads cron expressions, most of it by croniter."""
+"""Parses cron expressions, mostly with croniter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CronError(CroniterBadCronError):
 def parse(text: str) -> Fields:
     """Parse `text`; equal texts share one result.
 
-    :raises CronError: the text is wrong; says which field.
+    :raises CronError: the text is not valid; the message names the field.
     """
     parts = _parts(text)
     for name, allowed, part in zip(NAMES, _ALLOWED, parts, strict=False):
@@ -52,7 +52,7 @@ def parse(text: str) -> Fields:
     try:
         parsed = croniter(" ".join(plain) if rewritten else text, 0)
     except (ValueError, TypeError, LookupError) as error:
-        raise _explain(text, parts, error) from None  # says all that croniter's error does
+        raise _explain(text, parts, error) from None  # croniter's own error adds nothing
     return _fields(text, parsed, parts if rewritten else parsed.expressions)
 
 
@@ -61,13 +61,13 @@ def _parts(text: str) -> list[str]:
 
 
 def warning_of(text: str) -> str | None:
-    """What its author probably did not mean by an expression that can be parsed."""
+    """A warning about a valid expression that probably doesn't mean what its author intended; None if there is none."""
     trouble = too_long_step(_parts(text))
     return None if trouble is None else f"schedule {shown(text)}: {trouble}."
 
 
 def _explain(text: str, parts: Sequence[str], error: Exception) -> CronError:
-    """Find the field that croniter objects to by trying each with all others open."""
+    """Find the field that croniter objects to, by trying each one with wildcards in all others."""
     if not 5 <= len(parts) <= 7:
         return CronError(
             f"schedule {shown(text)} has {len(parts)} {'field' if len(parts) == 1 else 'fields'}: {_SHAPE}"
@@ -146,7 +146,7 @@ class _DayRule:
                 f"schedule {shown(text)}: the day-of-week field mixes weekdays with '#' or 'L'; declare a task for each"
             )
         if self.days is not None and self.weekdays is not None and (self.nth or self.nearest):
-            # cron fires when either field matches, croniter when both do or just the one: no way to please all.
+            # Cron fires if either field matches, croniter if both do, or only one of them: the text is ambiguous.
             raise CronError(
                 f"schedule {shown(text)}: a day-of-month field and a day-of-week field don't go together where one of"
                 " them has '#', 'L5' or 'W'; write * for one of them, or declare a task for each"

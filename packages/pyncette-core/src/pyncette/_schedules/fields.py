@@ -1,7 +1,7 @@
 """A parsed cron expression: which local times match.
 
-A *local time* is what a clock on the wall shows, in whole seconds since the epoch as if it were UTC. What a timezone
-makes of it is the business of :mod:`.search`.
+A *local time* is what a wall clock shows, in whole seconds since the epoch as if it were UTC. :mod:`.search` maps it to
+moments in a timezone.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _month_lengths() -> Sequence[int]:
 _LENGTHS = _month_lengths()
 # The first day of each month of the cycle, in days since 1970-01-01.
 _STARTS = tuple(accumulate(_LENGTHS[:-1], initial=0))
-# What a month's calendar looks like depends on its length and the weekday of its first day (1970-01-01 was the
-# fourth day of a week that begins on Sunday): 28 kinds.
+# A month's calendar depends only on its length and the weekday of its first day, which makes 28 kinds. The 4 is for
+# 1970-01-01, a Thursday.
 _KINDS = bytes((length - 28) * 7 + (start + 4) % 7 for length, start in zip(_LENGTHS, _STARTS, strict=True))
 
 
@@ -39,7 +39,7 @@ _KINDS = bytes((length - 28) * 7 + (start + 4) % 7 for length, start in zip(_LEN
 class Days:
     """The days on which a cron expression matches, for those that don't match every day."""
 
-    masks: tuple[int, ...]  # for each kind of month the matching days, the first day in bit 0
+    masks: tuple[int, ...]  # the matching days of each kind of month, the first day in bit 0
     months: int  # bit 0 is January
     years: frozenset[int] | None
 
@@ -94,7 +94,7 @@ class Days:
         return None
 
     def count(self, first: int, last: int) -> int:
-        """How many days from `first` to `last`, both included, match."""
+        """How many days match from `first` to `last`, both inclusive."""
         if last < first:
             return 0
         cycles = 0 if self.years is not None else (last - first) // _CYCLE_DAYS
@@ -188,7 +188,7 @@ class Fields:
         return day * _DAY_SECONDS + (self._time(number) if number else self.last)
 
     def count(self, after: int, until: int) -> int:
-        """How many local times match that are later than `after` and not later than `until`."""
+        """How many matching local times are later than `after` and not later than `until`."""
         if until <= after:
             return 0
         first, before = divmod(after, _DAY_SECONDS)
@@ -206,7 +206,7 @@ class Fields:
         return found
 
     def _times_until(self, time: int) -> int:
-        """How many times of a day match up to `time`."""
+        """How many matching times of day there are up to `time`."""
         hours, minutes, seconds = self.values
         minute, second = divmod(time, 60)
         hour, minute = divmod(minute, 60)
@@ -220,7 +220,7 @@ class Fields:
         return found
 
     def _time(self, number: int) -> int:
-        """The time of day that matches as the `number`-th, counted from 1."""
+        """The `number`-th matching time of day, counted from 1."""
         hours, minutes, seconds = self.values
         rest, second = divmod(number - 1, len(seconds))
         hour, minute = divmod(rest, len(minutes))
@@ -228,7 +228,7 @@ class Fields:
 
 
 def _month(day: int) -> tuple[int, int]:
-    """The month in which a day is, counted from January 1970, and how many days of it come before."""
+    """The month that contains a day, counted from January 1970, and how many of its days are before that day."""
     cycle, within = divmod(day, _CYCLE_DAYS)
     index = bisect_right(_STARTS, within) - 1
     return cycle * _CYCLE_MONTHS + index, within - _STARTS[index]

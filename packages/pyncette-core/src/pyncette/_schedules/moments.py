@@ -1,4 +1,4 @@
-"""Moments, which are integers everywhere inside, as users see them."""
+"""Converts between moments, which are integers internally, and the datetimes that users see."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 
 EARLIEST = (datetime.datetime.min.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
 LATEST = (datetime.datetime.max.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
-"""The last moment that a datetime can hold."""
+"""The last moment that a datetime can represent."""
 
 
 def to_datetime(microseconds: int, tz: datetime.tzinfo = datetime.UTC) -> datetime.datetime:
-    """An aware datetime; exact, which ``fromtimestamp`` of a float is not."""
+    """An aware datetime. Exact, unlike ``fromtimestamp`` with a float."""
     moment = _EPOCH + datetime.timedelta(microseconds=microseconds)
     return moment if tz is datetime.UTC else moment.astimezone(tz)
 
 
 def moment_of(name: str, value: object) -> int:
-    """The moment that a user gave as the parameter ``name``; a naive one is local time.
+    """The moment that a user passed as the parameter ``name``; a naive datetime is local time.
 
-    :raises TypeError: it is no datetime.
-    :raises ValueError: it is outside of the years 1 to 9999 in UTC.
+    :raises TypeError: it is not a datetime.
+    :raises ValueError: it is outside the years 1 to 9999 in UTC.
     """
     if not isinstance(value, datetime.datetime):
         raise TypeError(f"{name} must be a datetime like datetime(2030, 1, 31, 12, 0, tzinfo=UTC), not {value!r}")

@@ -1,4 +1,4 @@
-"""POSIX TZ rules like ``EST5EDT,M3.2.0,M11.1.0``, as `zoneinfo` reads them at the end of a timezone's file."""
+"""POSIX TZ rules such as ``EST5EDT,M3.2.0,M11.1.0``, which `zoneinfo` reads at the end of a timezone file."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from io import BytesIO
 from zoneinfo import ZoneInfo
 
 _NAME, _OFFSET, _DATE = "([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)", "[+-]?[0-9:]+", ",[JM][0-9.]+(/[+-]?[0-9:]+)?"
-# Dates as days of the year from 0 on are left out: zoneinfo has them a day early.
+# Dates given as zero-based days of the year are not supported, because zoneinfo is off by one day.
 _RULE = re.compile(f"{_NAME}{_OFFSET}({_NAME}({_OFFSET})?({_DATE}){{2}})?")
-# POSIX counts westward, everybody else eastward from UTC.
+# In POSIX, positive offsets are west of UTC; everywhere else they are east of it.
 _FROM_UTC = re.compile(r"(UTC|GMT)([+-]?)([0-9]{1,2}(?::[0-9]{2})?)")
 
 
 class PosixZone(tzinfo):
     """The timezone of a rule.
 
-    A class of its own, as a `ZoneInfo` that was not found by name can't be pickled, and so no moment in it.
+    A separate class, because a `ZoneInfo` that was not found by name can't be pickled, and neither can its datetimes.
 
-    :raises ValueError: the text is no rule; one without the dates of daylight saving is none.
+    :raises ValueError: the text is not a rule, or has daylight saving without dates.
     """
 
     def __init__(self, rule: str) -> None:
@@ -57,14 +57,14 @@ class PosixZone(tzinfo):
 
 
 def _posix(rule: str) -> str:
-    """``UTC+3`` is read as three hours ahead of UTC, which POSIX writes with a minus."""
+    """Invert the sign of ``UTC+3``, by which users mean three hours ahead of UTC. POSIX writes that with a minus."""
     match = _FROM_UTC.fullmatch(rule)
     return rule if match is None else f"{match[1]}{'+' if match[2] == '-' else '-'}{match[3]}"
 
 
 def _file(rule: str) -> bytes:
-    """A timezone's file (RFC 9636) without transitions, so that the rule at its end holds always."""
+    """A timezone file (RFC 9636) without transitions, so that the rule at its end always applies."""
     one_type = bytes(6) + b"UTC\0"
-    counts = bytes(16) + (1).to_bytes(4, "big") + (4).to_bytes(4, "big")  # of nothing, of types, of letters
+    counts = bytes(16) + (1).to_bytes(4, "big") + (4).to_bytes(4, "big")  # counts of unused parts, types, letters
     block = b"TZif2" + bytes(15) + counts + one_type
     return block + block + f"\n{rule}\n".encode()

@@ -1,7 +1,7 @@
 """Ranges of a cron expression that croniter 7 misreads, written out as lists of values.
 
-croniter takes a range with equal ends (``2-2``) for every value, and starts a wrapping range with a step (``23-5/2``)
-over at the wrap.
+croniter reads a range with equal ends (``2-2``) as every value, and restarts the step of a wrapping range (``23-5/2``)
+at the wrap.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STEP = re.compile(r".*/([0-9]{1,9})")
 
 
 def written_out(field: int, part: str) -> str:
-    """The field ``part`` with such ranges replaced; everything else as it is, what is wrong in it too."""
+    """The field ``part`` with such ranges replaced. Everything else stays as it is, even if it is invalid."""
     if "-" not in part:
         return part
     return ",".join(_written_out(field, item) for item in part.split(","))
@@ -43,7 +43,7 @@ def _written_out(field: int, item: str) -> str:
 
 
 def _value(field: int, text: str) -> int | None:
-    """None: the field has no such value."""
+    """The number that ``text`` stands for; None if the field has no such value."""
     if text.isdigit():
         first, size = _FIRST_AND_SIZE[field]
         return value if first <= (value := int(text)) < first + size + (field == WEEKDAY) else None
@@ -51,8 +51,8 @@ def _value(field: int, text: str) -> int | None:
 
 
 def too_long_step(parts: Sequence[str]) -> str | None:
-    """What is to be said about the first step that is longer than its field, so that it never comes to a second value;
-    None if there is none."""
+    """A warning about the first step that is longer than its field, so that it never reaches a second value; None if
+    there is none."""
     for field, part in enumerate(parts[:YEAR]):
         size = _FIRST_AND_SIZE[field][1]
         for item in part.split(","):

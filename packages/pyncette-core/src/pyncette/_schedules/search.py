@@ -1,8 +1,7 @@
 """Occurrences of a cron expression in a timezone: the next, the latest, how many.
 
-All times are whole seconds: a *moment* is seconds since the epoch in UTC, a *local time* is what a clock on the wall
-shows, counted in seconds as if it were UTC. The two rules, fixed-time and elapsed-time, are those of
-:mod:`pyncette.schedule`.
+All times are whole seconds: a *moment* is seconds since the epoch in UTC, a *local time* is what a wall clock shows,
+counted in seconds as if it were UTC. :mod:`pyncette.schedule` explains the two rules, fixed-time and elapsed-time.
 """
 
 from __future__ import annotations
@@ -10,19 +9,19 @@ from __future__ import annotations
 from .fields import Fields
 from .zones import DAY, WINDOW_BITS, Offsets, Zone, offsets_near
 
-# Every zone's rules repeat after 400 years at most, once the last irregular change (in 2087 today) is past.
+# After the last irregular change (currently in 2087), every zone's rules repeat within 400 years.
 _ALL_RULES_SEEN = 600 * 366 * DAY
 
-# Occurrences are counted exactly up to this many, whatever the range, ...
+# Occurrences are counted exactly up to this number, whatever the range, ...
 _COUNTED = 10_000
-# ... and in this many windows of a zone's offsets, 68 years, however many there are.
+# ... and within this many windows of a zone's offsets, which are 68 years, whatever their number.
 _COUNTED_WINDOWS = 32
 
 
 def next_fixed(fields: Fields, zone: Zone, moment: int) -> int | None:
     """The next occurrence after `moment` by the fixed-time rule; in seconds, as are all arguments.
 
-    A local time is due at the first moment at which the clock shows it or a later one.
+    A local time is due at the first moment at which the clock shows it, or a later time.
     """
     near = offsets_near(zone, moment >> WINDOW_BITS)
     segment = near.segment(moment)
@@ -49,15 +48,15 @@ def next_elapsed(fields: Fields, zone: Zone, moment: int) -> int | None:
             return local - offset
         moment = near.ends[segment]
         if near.least[segment + 1] <= seen:
-            # Clocks go back to times that may match again.
+            # The clock is set back, to times that may match again.
             continue
         if local is None:
             return None
-        # An expression that only matches inside gaps, like "*/5 2 * 3 0#2" in New York, would be searched forever.
+        # Without a limit, an expression that matches only in gaps, like "*/5 2 * 3 0#2" in New York, would never end.
         give_up = give_up or local + _ALL_RULES_SEEN
         if local > give_up:
             return None
-        # No clock shows `local` earlier than a day before that time in UTC.
+        # Offsets are less than a day, so no clock shows `local` more than a day before that time in UTC.
         moment = max(moment, local - 2 * DAY)
 
 
@@ -68,7 +67,7 @@ def latest_fixed(fields: Fields, zone: Zone, moment: int) -> int | None:
 
 
 def _come_to(near: Offsets, moment: int) -> int:
-    """The latest local time that clocks have shown, or jumped over, up to `moment`."""
+    """The latest local time that the clock has shown or jumped over by `moment`."""
     segment = near.segment(moment)
     return max(moment + near.offsets[segment], near.reached[segment] - 1)
 
@@ -86,21 +85,21 @@ def latest_elapsed(fields: Fields, zone: Zone, moment: int) -> int | None:
             return local - offset
         moment = near.starts[segment] - 1
         if near.reached[segment] - 1 > seen:
-            # Clocks went back: before that they showed times that may match again.
+            # The clock was set back: before that, it showed times that may match again.
             continue
         if local is None:
             return None
         give_up = give_up or local - _ALL_RULES_SEEN
         if local < give_up:
             return None
-        # No clock shows `local` later than a day after that time in UTC.
+        # Offsets are less than a day, so no clock shows `local` more than a day after that time in UTC.
         moment = min(moment, local + 2 * DAY)
 
 
 def count(fields: Fields, zone: Zone | None, after: int, until: int) -> tuple[int, bool]:
     """How many occurrences are later than `after` and not later than `until`, and whether those are all.
 
-    A count that would take long is ended early, and then is a lower bound.
+    A count that would take long ends early, and is then a lower bound.
     """
     if until <= after:
         return 0, True
@@ -123,7 +122,7 @@ def _count_fixed(fields: Fields, zone: Zone, after: int, until: int) -> int:
     for segment in range(1, len(near.starts)):
         start = near.starts[segment]
         if after < start <= until:
-            # All times that are jumped over run as one, and with what is due at that moment anyway.
+            # All times that were jumped over run as one, together with whatever is due at that moment.
             together = fields.count(near.reached[segment] - 1, start + near.offsets[segment])
             found -= max(0, together - 1)
     return found

@@ -1,7 +1,7 @@
 """Timezones as tables of UTC offsets, so that the scheduling math runs on integers.
 
-All times here are whole seconds: a *moment* is seconds since the epoch in UTC, a *local time* is what a clock on
-the wall shows, counted in seconds as if it were UTC.
+All times are whole seconds: a *moment* is seconds since the epoch in UTC, a *local time* is what a wall clock shows,
+counted in seconds as if it were UTC.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from .posix import PosixZone
 
 DAY = 86_400
 
-# A window spans 2**26 seconds, about two years: its table takes a fifth of a millisecond to find.
+# A window spans 2**26 seconds, about two years. Computing its table takes a fifth of a millisecond.
 WINDOW_BITS = 26
 _A_RECENT_WINDOW = 26
 # A local time is less than a day away from its moment, so a table that reaches a few days beyond both ends of its
-# window answers every question about a moment or a local time inside it.
+# window covers every moment and every local time inside it.
 _MARGIN = 4 * DAY
 
 _SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# No zone ever changed twice within four days (a test looks at all of them), so looking this often misses no change.
+# No zone has ever changed twice within four days (a test checks all of them), so this step misses no change.
 _CLOSEST = 2 * DAY
-# datetime can't hold a moment whose local time is outside the years 1 to 9999.
+# datetime can't represent a moment whose local time is outside the years 1 to 9999.
 _EARLIEST = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _SECOND
 _LATEST = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _SECOND
 
@@ -42,9 +42,9 @@ class Offsets:
     """The UTC offsets of a zone over one window of time.
 
     Segment ``i`` lasts from ``starts[i]`` until ``ends[i]``, and its clock shows the moment plus ``offsets[i]``.
-    ``reached[i]`` is the local time that clocks had come to before segment ``i`` began: all earlier local times have
+    ``reached[i]`` is the local time that the clock had reached before segment ``i`` began: all earlier local times have
     been shown or jumped over. ``least[i]`` is the earliest local time that is shown from segment ``i`` on. Both have
-    one entry more than there are segments.
+    one more entry than there are segments.
     """
 
     starts: tuple[int, ...]
@@ -58,7 +58,7 @@ class Offsets:
         return bisect_right(self.starts, moment) - 1
 
     def arrival(self, local: int) -> int:
-        """The first moment at which the clock shows `local` or, if that time is jumped over, a later one."""
+        """The first moment at which the clock shows `local` or, if that is jumped over, a later time."""
         segment = bisect_right(self.reached, local) - 1
         return max(self.starts[segment], local - self.offsets[segment])
 
@@ -70,11 +70,11 @@ class Zone:
 
     def __init__(self, tz: tzinfo) -> None:
         self.tzinfo: tzinfo = tz
-        # As `fromutc` wants it: a time in UTC that is labelled with the zone.
+        # `fromutc` expects a time in UTC that carries the zone.
         self._epoch = _EPOCH.replace(tzinfo=tz)
 
     def offset(self, moment: int) -> int:
-        """Seconds that the zone is ahead of UTC at `moment`; beyond the years 1 to 9999 as at their ends."""
+        """Seconds that the zone is ahead of UTC at `moment`. Outside the years 1 to 9999, the value at their ends."""
         if not _EARLIEST <= moment <= _LATEST:
             moment = min(max(moment, _EARLIEST), _LATEST)
         offset = self.tzinfo.fromutc(self._epoch + timedelta(seconds=moment)).utcoffset()
@@ -103,7 +103,7 @@ def offsets_near(zone: Zone, window: int) -> Offsets:
 
 
 def _first_change(zone: Zone, low: int, high: int, offset: int) -> int:
-    """A moment in ``(low, high]`` at which the zone leaves `offset`, in force at `low` and not at `high`."""
+    """A moment in ``(low, high]`` at which the zone changes from `offset`, which applies at `low` but not at `high`."""
     while high - low > 1:
         middle = (low + high) // 2
         if zone.offset(middle) == offset:
@@ -115,7 +115,7 @@ def _first_change(zone: Zone, low: int, high: int, offset: int) -> int:
 
 @lru_cache(maxsize=2048)
 def find_zone(name: str) -> Zone:
-    """The zone called `name`: an IANA name or a POSIX TZ rule, the same on every machine.
+    """The zone `name`: an IANA name or a POSIX TZ rule. The result is the same on every machine.
 
     :raises ValueError: it is neither; the message suggests the nearest name.
     """
@@ -127,21 +127,21 @@ def find_zone(name: str) -> Zone:
 
 @lru_cache(maxsize=1)
 def iana_names() -> frozenset[str]:
-    """The names in the IANA database. What else `zoneinfo` finds on a machine (``localtime``) differs between them."""
+    """The names in the IANA database. Other names that `zoneinfo` finds (``localtime``) differ between machines."""
     return frozenset((resources.files("tzdata") / "zones").read_text(encoding="utf-8").split())
 
 
 def _posix(name: str) -> tzinfo | None:
     try:
         found = PosixZone(name)
-        # An offset of more than a day is noticed only when it is asked for.
+        # Detects an offset of more than a day, which raises only when it is computed.
         offsets_near(Zone(found), _A_RECENT_WINDOW)
     except ValueError:
         return None
     return found
 
 
-# Cached because it takes a tenth of a second, and thousands of stored records may share an unknown name.
+# Cached, because this takes a tenth of a second, and thousands of stored records may share an unknown name.
 @lru_cache(maxsize=256)
 def _refusal(name: str) -> str:
     nearest = _nearest(name[:100])

@@ -1,4 +1,4 @@
-"""What operators did, as records: one for each action, as versioned JSON text. Pure functions."""
+"""Records of what operators did: one per action, as versioned JSON text. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pyncette.record import Band, Queue, Record
 VERSION = 1
 
 ACTIONS = Queue(":actions")
-"""Where the records are: in a reserved queue, from which nothing is claimed. Their keys run backwards in time, so that
-the latest actions are read first."""
+"""The reserved queue of the records, from which nothing is claimed. Keys decrease over time, so that the latest actions
+are read first."""
 
 LIFETIME = 90 * 86_400_000_000
-"""Microseconds for which an action is kept."""
+"""How long an action is kept, in microseconds."""
 
 _LATEST = 10**19
-"""Above every moment, in microseconds."""
+"""Greater than every moment in microseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +43,21 @@ class Action:
 
 
 def key_of(now: int, salt: str) -> str:
-    """The key of an action of this moment."""
+    """The key of an action at this moment."""
     return f"{ACTIONS.name}:{_LATEST - now:020}:{salt}"
 
 
 def new_record(
     key: str, now: int, revision: str, *, who: str, what: str, task: str | None, instance: str | None, detail: str
 ) -> Record:
-    """The record of an action, held until it may be removed."""
+    """The record of an action. It is held until it expires."""
     fields = {"v": VERSION, "who": who, "what": what, "task": task, "instance": instance, "detail": detail}
     text = json.dumps(fields, separators=(",", ":"))
     return Record(ACTIONS.name, key, now, Band.COMPLETED.at(now + LIFETIME), None, None, revision, 0, 0, text)
 
 
 def decode(record: Record) -> Action | None:
-    """The action, None if the text is damaged or of a version that leaves out what this one needs."""
+    """The action; None if the text is damaged, or from a version that omits fields that this one needs."""
     try:
         fields = json.loads(record.spec)
         return Action(

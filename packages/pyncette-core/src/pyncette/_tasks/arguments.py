@@ -1,4 +1,4 @@
-"""What a task function declares as its arguments: read from its signature once, checked whenever some are given."""
+"""The arguments that a task function declares: read from its signature once, checked whenever arguments are passed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .spec import encode_args
 
 
 class Inconvertible(ValueError):
-    """A value is none of its type.
+    """A value doesn't match its type.
 
-    :ivar path: where, from the argument's name on: keys and positions.
+    :ivar path: where, as keys and positions, beginning with the argument's name.
     """
 
     def __init__(self, path: Sequence[object], problem: str) -> None:
@@ -25,27 +25,27 @@ class Inconvertible(ValueError):
 
 
 class Conversion(Protocol):
-    """Values of a type, to JSON and back.
+    """Converts values of a type to JSON and back.
 
-    :ivar fields: the names in the JSON object, None if it has none in particular.
-    :ivar is_object: whether JSON holds a value as an object.
+    :ivar fields: the names in the JSON object; None if it may have any.
+    :ivar is_object: whether a value is a JSON object.
     """
 
     fields: frozenset[str] | None
     is_object: bool
 
     def encode(self, value: object) -> Any:
-        """What JSON holds of ``value``, which is of the type, or has been encoded already.
+        """Convert ``value`` to JSON. It may be of the type, or encoded already.
 
-        :raises Inconvertible: it is neither, or it would not arrive as it was.
+        :raises Inconvertible: it is neither, or decoding it would not yield the same value.
         """
 
     def decode(self, text: str) -> Any:
-        """:raises Inconvertible: the text stands for no value of the type."""
+        """:raises Inconvertible: the text is not a value of the type."""
 
 
 class Source(Protocol):
-    """What the value of a parameter comes from instead: a fixture."""
+    """The source of a parameter's value if that is not an argument: a fixture."""
 
     def name_among(self, fixtures: Mapping[str, Any], parameter: str) -> str:
         """:raises ValueError: there is no such fixture."""
@@ -61,9 +61,9 @@ class Parameter:
 
 
 class Arguments:
-    """The arguments of one task. They are given and stored under their names.
+    """The arguments of one task. They are passed and stored by name.
 
-    :ivar names: what may be given; None if that is known only by its conversion.
+    :ivar names: the valid names; None if only the model's conversion knows them.
     :ivar fixture_names: the parameters that are filled from fixtures, with the name of each.
     """
 
@@ -87,9 +87,9 @@ class Arguments:
         self.fixture_names: dict[str, str] = {}
 
     def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments as they are passed in a call, by their names.
+        """The arguments of a call, by name.
 
-        :raises TypeError: an argument is unknown or given twice, or it is the model and of another type.
+        :raises TypeError: an argument is unknown or passed twice, or the model has a different type.
         """
         for name in kwargs:
             if name in self._sources:
@@ -115,10 +115,10 @@ class Arguments:
             raise TypeError(self._wrong((self._model.name, *e.path), e)) from None
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Some of the arguments, as JSON. Those that are missing may be given elsewhere.
+        """Convert arguments to JSON. They need not be complete.
 
-        :raises TypeError: an argument is unknown, or of another type.
-        :raises ValueError: a value is no strict JSON.
+        :raises TypeError: an argument is unknown, or has a different type.
+        :raises ValueError: a value is not strict JSON.
         """
         encoded: dict[str, Any] = {}
         for name, value in values.items():
@@ -135,7 +135,7 @@ class Arguments:
         return encoded
 
     def check_complete(self, encoded: Mapping[str, Any]) -> None:
-        """:raises TypeError: an argument is missing; with a model: or of another type."""
+        """:raises TypeError: an argument is missing or, with a model, has a different type."""
         for name in self._required:
             if name not in encoded:
                 raise self._missing(name)
@@ -143,18 +143,18 @@ class Arguments:
             self._decoded(encoded, TypeError)
 
     def check_beside(self, stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-        """Arguments of one run come before those that are stored. Only together are they the model.
+        """Check a run's own arguments, which override the stored ones. A model is only complete with both.
 
-        :raises TypeError: they are of another type.
+        :raises TypeError: they have a different type.
         """
         if self._model is not None and own:
             self._decoded({**stored, **own}, TypeError)
 
     def decode(self, args: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Stored arguments as the function takes them: by position, and by name.
+        """Convert stored arguments to those that the function takes, by position and by name.
 
-        :raises ArgumentsException: they don't fit the function, which another version of the program declared in
-            another way.
+        :raises ArgumentsException: they don't fit the function, because another version of the program declared it
+            differently.
         """
         for name in args:
             if self.names is not None and name not in self.names:
@@ -167,9 +167,9 @@ class Arguments:
         return (), self._decoded(args, _outdated) if args else {}
 
     def resolve(self, fixtures: Mapping[str, Any]) -> None:
-        """Find the fixtures among those of the app.
+        """Look up the fixtures in the app.
 
-        :raises ValueError: there is no such fixture, or an argument is called like one.
+        :raises ValueError: there is no such fixture, or an argument has the name of a fixture.
         """
         for name in self._parameters:
             if name in fixtures:
@@ -184,9 +184,9 @@ class Arguments:
                 raise ValueError(f"The parameter {parameter!r} of {self._task!r}: {e}") from None
 
     def taken_from(self, context: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """What the function takes after its context, by position and by name: arguments, and fixtures.
+        """What to pass to the function after its context, by position and by name: arguments and fixtures.
 
-        :raises ArgumentsException: as :meth:`decode`.
+        :raises ArgumentsException: as for :meth:`decode`.
         """
         positional, keywords = self.decode(context.args)
         if not self.fixture_names:

@@ -18,7 +18,7 @@ else:
 
 
 class BoundTask(Generic[P]):
-    """A task with arguments, as :meth:`Task.with_args` returns it.
+    """A task with arguments, as returned by :meth:`Task.with_args`.
 
     :ivar task: the :class:`Task`.
     """
@@ -31,7 +31,7 @@ class BoundTask(Generic[P]):
         self._kwargs = kwargs
 
     def named_args(self) -> dict[str, Any]:
-        """The arguments by their names.
+        """The arguments by name.
 
         :raises TypeError: one is unknown, or the function declares none.
         """
@@ -46,9 +46,9 @@ class BoundTask(Generic[P]):
         return {}
 
     def args_for(self, task: Any) -> dict[str, Any]:
-        """As :meth:`named_args`.
+        """Like :meth:`named_args`.
 
-        :raises TypeError: they are those of another task than ``task``.
+        :raises TypeError: they belong to a different task than ``task``.
         """
         if self.task.template.canonical_name != task.template.canonical_name:
             raise TypeError(f"These are arguments of {self.task.name!r}: write {task.name}.with_args(…).")

@@ -1,7 +1,7 @@
-"""What operators have said about whole templates: one record for all processes, as versioned JSON text. Pure functions.
+"""The control record, by which operators control whole templates: one for all processes, as versioned JSON text. Pure.
 
-Every poll brings the record along, so what is in it reaches all workers within two poll intervals, whatever the number
-of instances. Fields that this version does not know are kept. Times are microseconds since the epoch.
+Every poll reads it as well, so its content reaches all workers within two poll intervals, whatever the number of
+instances. Fields that this version doesn't know are kept. Times are microseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ CONTROL = Ref(":control", ":control")
 """Where the record is: in a reserved queue, from which nothing is claimed."""
 
 MOST_WINDOWS = 100
-"""How many past pauses of a template are kept; what came due in older ones and still waits is executed after all."""
+"""How many past pauses of a template are kept. What came due in older ones and is still waiting is executed."""
 
 MOST_ASKED = 100
-"""Manual runs of instances of paused templates."""
+"""The maximum number of manual runs in the record."""
 
 MOST_HELD = 50
-"""Manual runs that are noted for lists alone, so that there is room for the others."""
+"""The maximum number of them that are there only for lists, which leaves room for the others."""
 
 _FIELDS = frozenset({"v", "paused", "windows", "partitions", "asked"})
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A template is paused.
+    """A template's pause.
 
-    :ivar since: when it was.
-    :ivar reason: for people.
+    :ivar since: when it began.
+    :ivar reason: shown to operators.
     """
 
     since: int
@@ -47,7 +47,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A template was paused from ``since`` to ``until``; what came due meanwhile is skipped."""
+    """A template was paused from ``since`` to ``until``; what came due in the meantime is skipped."""
 
     since: int
     until: int
@@ -73,13 +73,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """All that is in the record.
+    """The content of the record.
 
-    :ivar paused: by the template's canonical name.
+    :ivar paused: the current pauses, by the template's canonical name.
     :ivar windows: past pauses whose occurrences are skipped, oldest first.
     :ivar partitions: the partition count of each partitioned task.
-    :ivar asked: runs that workers look for by themselves, oldest first.
-    :ivar unknown: fields of a later version.
+    :ivar asked: manual runs that claims or lists don't find otherwise, oldest first.
+    :ivar unknown: fields from a later version.
     """
 
     paused: Mapping[str, Pause] = field(default_factory=dict)
@@ -89,14 +89,14 @@ class Control:
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def pause(self, template: str, *, now: int, reason: str) -> Control:
-        """The template is paused. That it already was keeps the moment and changes the reason."""
+        """Pause a template. If it is paused already, only the reason changes."""
         since = self.paused[template].since if template in self.paused else now
         return replace(self, paused={**self.paused, template: Pause(since, reason)})
 
     def resume(self, template: str, *, now: int, catch_up: bool) -> Control:
-        """The template continues; nothing changes if it was not paused.
+        """Resume a template; changes nothing if it is not paused.
 
-        :param catch_up: whether what came due meanwhile counts as missed, rather than being skipped.
+        :param catch_up: whether what came due in the meantime counts as missed, instead of being skipped.
         """
         pause = self.paused.get(template)
         if pause is None:
@@ -108,20 +108,20 @@ class Control:
         return replace(self, paused=paused, windows={**self.windows, template: windows[-MOST_WINDOWS:]})
 
     def forget(self, template: str, *, before: int) -> Control:
-        """Drop past pauses that ended before a moment: nothing that came due in them is stored any more."""
+        """Drop past pauses that ended before a moment, because nothing that came due in them is left."""
         left = tuple(window for window in self.windows.get(template, ()) if window.until > before)
         windows = _without(self.windows, template)
         return replace(self, windows={**windows, template: left} if left else windows)
 
     def partitioned(self, counts: Mapping[str, int]) -> Control:
-        """These templates have this many partitions, unless it is stored already."""
+        """Record the partition counts of templates, unless they are stored already."""
         return replace(self, partitions={**counts, **self.partitions})
 
     def ask(self, template: str, run: Asked, *, held: bool = False) -> Control:
-        """A run is to be looked for while the template is paused; otherwise it is found as any other.
+        """Add a manual run, if the template is paused; otherwise workers find it like any other.
 
-        :param held: whether lists look for it too, because its instance is dead, paused or completed.
-        :raises TooManyRunsException: too many are.
+        :param held: whether to add it in any case, for lists, because its instance is dead, paused or completed.
+        :raises TooManyRunsException: there are too many.
         """
         if run in self.asked or (template not in self.paused and not (held and len(self.asked) < MOST_HELD)):
             return self
@@ -133,16 +133,16 @@ class Control:
         return replace(self, asked=(*self.asked, run))
 
     def answered(self, runs: Iterable[Asked]) -> Control:
-        """These runs have ended, or are gone."""
+        """Remove runs that have ended, or are gone."""
         gone = frozenset(runs)
         return replace(self, asked=tuple(run for run in self.asked if run not in gone))
 
     def purged(self, template: str, queues: Collection[str], *, partitioned: bool, other: bool) -> Control:
-        """All that was stored of a template is removed.
+        """Remove everything about a template.
 
-        :param queues: where it was.
+        :param queues: its queues.
         :param partitioned: whether these are partitions.
-        :param other: whether there is another template of that name, to which pauses apply as well.
+        :param other: whether there is another template of that name, to which the pauses apply as well.
         """
         asked = tuple(run for run in self.asked if run.queue not in queues)
         control = replace(self, asked=asked)
@@ -153,14 +153,14 @@ class Control:
         return replace(control, paused=_without(self.paused, template), windows=_without(self.windows, template))
 
     def pauses(self, template: str) -> list[tuple[int, int]]:
-        """Since when and until when the template was paused; what came due meanwhile is not executed. A pause under way
+        """The pauses of a template, as pairs of begin and end; what came due in them is not executed. A current pause
         has no end."""
         found = [(window.since, window.until) for window in self.windows.get(template, ())]
         pause = self.paused.get(template)
         return found if pause is None else [*found, (pause.since, HELD)]
 
     def skipped_until(self, template: str, due_at: int) -> int | None:
-        """The end of the past pause in which an occurrence came due, None if it came due in none."""
+        """The end of the past pause in which an occurrence came due; None if there was none."""
         for window in self.windows.get(template, ()):
             if window.since <= due_at < window.until:
                 return window.until
@@ -203,7 +203,7 @@ def decode(text: str) -> Control:
 
 
 def new_record(old: Record | None, control: Control, *, revision: str) -> Record:
-    """The record that stores it. It is held: no claim takes it."""
+    """The record that stores it. It is held, so that no claim takes it."""
     fence = old.fence if old else 0
     ready_at = Band.PAUSED.since
     return Record(CONTROL.queue, CONTROL.key, 0, ready_at, None, None, revision, fence, 0, encode(control))

@@ -1,4 +1,4 @@
-"""Converts arguments by pydantic, which is installed with the extra ``typed``. The only module that knows it."""
+"""Converts arguments with pydantic, which the extra ``typed`` installs. The only module that uses it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .arguments import Inconvertible
 
 
 class Converted:
-    """Values of one type. Strict: nothing is converted but what JSON has no value for.
+    """Converts values of one type. Strict: only values without a JSON equivalent are converted.
 
-    :ivar fields: the names in the JSON object, None if it is none, or has no names in particular.
-    :ivar is_object: whether JSON holds a value as an object.
+    :ivar fields: the names in the JSON object; None if it may have any names, or is not an object.
+    :ivar is_object: whether a value is a JSON object.
     """
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
@@ -35,9 +35,9 @@ class Converted:
         try:
             encoded = self._adapter.dump_python(
                 valid, mode="json", by_alias=True, warnings=False
-            )  # it is compared below
+            )  # the result is compared below
             text = json.dumps(encoded)
-        except (TypeError, ValueError, RecursionError):  # their words may hold values
+        except (TypeError, ValueError, RecursionError):  # their messages may contain values
             raise Inconvertible(
                 (), f"it is of type {type(value).__name__}, and JSON can't hold what is in it"
             ) from None
@@ -46,7 +46,7 @@ class Converted:
         except ValidationError as e:
             path, message = _first(e)
             raise Inconvertible(path, f"what JSON would hold of it can't be read back ({message})") from None
-        if _is_converted(value, valid) and _is_same(back, valid):  # it was an object or an array, for example
+        if _is_converted(value, valid) and _is_same(back, valid):  # for example, it was an object or an array
             kind, given = type(valid).__name__, type(value).__name__
             return self._encoded_already(value, Inconvertible((), f"it should be an instance of {kind}, not {given}"))
         if not _is_same(back, value):
@@ -64,9 +64,9 @@ class Converted:
             raise Inconvertible(*_first(e)) from None
 
     def _encoded_already(self, value: object, problem: Inconvertible) -> Any:
-        """From a command line, or another storage.
+        """Check a value that is already JSON: it comes from a command line, or from another storage.
 
-        :param problem: raised if it isn't.
+        :param problem: raised if it isn't valid JSON for the type.
         """
         try:
             text = json.dumps(value, allow_nan=False)
@@ -75,34 +75,34 @@ class Converted:
         try:
             self.decode(text)
         except Inconvertible:
-            if isinstance(value, (str, dict, list)):  # otherwise it was not meant as what JSON holds of a value
+            if isinstance(value, (str, dict, list)):  # other JSON values are not encoded forms
                 raise
             raise problem from None
         return json.loads(text)
 
 
 class Converter:
-    """Makes conversions."""
+    """Creates conversions."""
 
     def of_type(self, annotation: Any) -> Converted:
-        """:raises TypeError: JSON can't hold its values."""
+        """:raises TypeError: JSON can't represent its values."""
         try:
             return Converted(TypeAdapter(annotation))
         except (PydanticUserError, PydanticUndefinedAnnotation, SchemaError) as e:
-            said = str(e).splitlines()[0].partition(". ")[0]  # what follows is advice for other cases
+            said = str(e).splitlines()[0].partition(". ")[0]  # the rest is advice for other cases
             raise TypeError(f"{said.rstrip('.')}.") from None
 
     def object_of(self, types: Mapping[str, Any]) -> Converted:
-        """An object with these fields, none of which need be there."""
-        make: Any = TypedDict  # type checkers want the names written down
+        """The conversion of an object with these fields, all optional."""
+        make: Any = TypedDict  # Any, because type checkers require literal names
         return Converted(TypeAdapter(make("Arguments", {name: NotRequired[kind] for name, kind in types.items()})))
 
 
 def _is_same(a: Any, b: Any) -> bool:
     """Whether two values are equal.
 
-    So are two moments of different timezones if they are the same: ``==`` says no where one of the clocks is put back.
-    And objects that can't be compared, if their attributes are.
+    The same moment in two timezones is equal, even where ``==`` says no because a clock is set back. Objects that can't
+    be compared are equal if their attributes are.
     """
     if a == b:
         return True
@@ -121,7 +121,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def _is_converted(value: Any, valid: Any) -> bool:
-    """Whether ``valid`` has been made of ``value``, or of a part of it, that is of another type."""
+    """Whether validation has changed the type of ``value``, or of a part of it, to that of ``valid``."""
     if type(value) is not type(valid):
         return not _is_same(value, valid)
     if isinstance(value, Mapping):
@@ -132,7 +132,7 @@ def _is_converted(value: Any, valid: Any) -> bool:
 
 
 def _form(schema: Mapping[str, Any]) -> tuple[bool, frozenset[str] | None]:
-    """Whether a schema is one of objects, and the names in them, None if they may have any."""
+    """Whether a schema describes objects, and their field names; None if any names are allowed."""
     if "$ref" in schema:
         schema = schema["$defs"][schema["$ref"].rpartition("/")[2]]
     if "oneOf" in schema:
@@ -143,7 +143,7 @@ def _form(schema: Mapping[str, Any]) -> tuple[bool, frozenset[str] | None]:
 
 
 def _first(error: ValidationError) -> tuple[tuple[object, ...], str]:
-    """Where, and what is wrong there. The value is left out: it may be a secret."""
+    """The path and the problem of the first error. The value is omitted, because it may be a secret."""
     first = error.errors(include_url=False, include_context=False)[0]
     if first["type"] == "missing":
         return first["loc"], "it is missing"

@@ -1,4 +1,4 @@
-"""Scheduling an instance that may exist: what to do about it, and what became of it."""
+"""Scheduling an instance that may already exist: what to do, and what was done."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Runs outside the schedule: those that operators ask for. What is stored of them, within ``state``. Pure functions.
+"""How manual runs and backfills are stored within ``state``. Pure functions.
 
-The field ``extra`` of the state holds, each if there is any:
+The state's field ``extra`` contains the following, each only if it is not empty:
 
 =========  ===========================================================================================================
-``run``    the run that is current: id, moment, its own arguments, what caused it. The record's ``attempt`` and
-           ``ready_at``, and ``now`` in the state, are about it
-``waits``  the same three of the scheduled occurrence meanwhile
-``asked``  runs that wait for their turn, oldest first
-``fills``  backfills, oldest first: id, next and last moment, number of moments and of those done, schedule
-``done``   the latest runs that have ended, and when: a call whose answer was lost finds its run there
+``run``    the current run: id, moment, its own arguments, trigger. The record's ``attempt`` and ``ready_at``, and
+           ``now`` in the state, belong to it
+``waits``  the same three values of the scheduled occurrence, kept while ``run`` is current
+``asked``  manual runs that wait for their turn, oldest first
+``fills``  backfills, oldest first: id, next and last moment, number of moments in total and done, schedule
+``done``   the latest runs that have ended, and when, so that a call whose reply was lost finds its run
 =========  ===========================================================================================================
 
 Times are microseconds.
@@ -25,30 +25,30 @@ from pyncette.record import Band
 from .state import State
 
 MOST_WAITING = 10
-"""Manual runs of one instance that wait."""
+"""The maximum number of waiting manual runs per instance."""
 
 MOST_BACKFILLS = 10
-"""Backfills of one instance."""
+"""The maximum number of backfills per instance."""
 
 REMEMBERED = 600_000_000
-"""How long the id of a run that has ended is kept: longer than any call is retried."""
+"""How long the id of an ended run is kept: longer than any call is retried."""
 
 BACKFILL_REMEMBERED = 30 * 86_400_000_000
-"""The same for the id of a backfill, which people choose."""
+"""The same for a backfill's id, which users choose."""
 
 _MARK = '"extra":'
-"""In the text of each state that has the field: a quote within a string would be escaped."""
+"""Occurs in the text of a state exactly if it has the field: a quote within a string would be escaped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraRun:
-    """A run that is no occurrence of the schedule.
+    """A manual run, or one of a backfill.
 
     :ivar id: random.
-    :ivar at: the moment that it stands for: of a manual run, when it was asked for.
+    :ivar at: the moment that it is executed for; for a manual run, when it was requested.
     :ivar args: its own arguments, in addition to those of the instance.
     :ivar trigger: what caused it.
-    :ivar carried: what a carrier gave when it was asked for.
+    :ivar carried: the carrier's context from the request.
     """
 
     id: str
@@ -62,13 +62,13 @@ class ExtraRun:
 class Backfill:
     """Past moments that are executed one after another.
 
-    :ivar id: of its runs, too.
-    :ivar next_at: the moment that comes next, or is being executed.
-    :ivar last: the last one.
-    :ivar total: how many there are; a lower bound above 100,000 for a cron expression.
+    :ivar id: also the id of its runs.
+    :ivar next_at: the next moment, or the one being executed.
+    :ivar last: the last moment.
+    :ivar total: how many moments there are; a lower bound above 100,000 for a cron expression.
     :ivar done: how many of them are done.
-    :ivar spec: the schedule as it was when the backfill was asked for, as text.
-    :ivar carried: what a carrier gave then.
+    :ivar spec: the encoded schedule as it was at the request.
+    :ivar carried: the carrier's context from the request.
     """
 
     id: str
@@ -82,10 +82,10 @@ class Backfill:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What the record says of the scheduled occurrence, kept while another run is current.
+    """The values of the scheduled occurrence, kept while another run is current.
 
-    :ivar attempt, ready_at: of the record.
-    :ivar now: attempts that are recorded in the state.
+    :ivar attempt, ready_at: as in the record.
+    :ivar now: the attempts recorded in the state.
     """
 
     attempt: int
@@ -102,11 +102,11 @@ class Waits:
 class Extra:
     """The decoded field.
 
-    :ivar run: the one that is current, None if that is the scheduled occurrence.
-    :ivar waits: what is kept of that; None if ``run`` is.
-    :ivar asked: those that wait.
-    :ivar fills: backfills that have not ended.
-    :ivar done: when those ended that are remembered, by id.
+    :ivar run: the current run; None if the scheduled occurrence is current.
+    :ivar waits: the values of the scheduled occurrence; None if ``run`` is None.
+    :ivar asked: the manual runs that are waiting.
+    :ivar fills: the backfills that have not ended.
+    :ivar done: when recently ended runs ended, by id.
     """
 
     run: ExtraRun | None = None
@@ -117,26 +117,26 @@ class Extra:
 
     @property
     def pending(self) -> bool:
-        """Whether something waits for its turn."""
+        """Whether runs are waiting for their turn."""
         return bool(self.asked or self.fills)
 
     def step(self, following: int | None) -> None:
-        """The moment of the oldest backfill has ended; the next one is ``following``, None if that was the last."""
+        """A run of the oldest backfill has ended: continue it at ``following``; None if that was its last."""
         fill = self.fills.pop(0)
         if following is not None:
             self.fills.insert(0, replace(fill, next_at=following, done=fill.done + 1))
 
     def knows(self, run_id: str) -> bool:
-        """Whether a run was stored, be it over or not."""
+        """Whether a run was stored, whether or not it has ended."""
         return run_id in self.done or self.is_open(run_id) or any(fill.id == run_id for fill in self.fills)
 
     def is_open(self, run_id: str) -> bool:
-        """Whether a run waits, or is current."""
+        """Whether a manual run is waiting or current."""
         return any(run.id == run_id for run in self.open)
 
     @property
     def open(self) -> list[ExtraRun]:
-        """The runs that have not ended, in their order."""
+        """The runs that have not ended, in order of execution; backfills only if current."""
         return self.asked if self.run is None else [self.run, *self.asked]
 
     def forget(self, before: int) -> None:
@@ -144,7 +144,7 @@ class Extra:
         self.done = {run_id: ended_at for run_id, ended_at in self.done.items() if ended_at >= before}
 
     def store(self, state: State) -> None:
-        """Write the field, or remove it if there is nothing in it."""
+        """Write the field, or remove it if it is empty."""
         fields: dict[str, Any] = {}
         if self.run is not None and self.waits is not None:
             fields["run"] = _packed(self.run)
@@ -162,12 +162,12 @@ class Extra:
 
 
 def has_extra(text: str) -> bool:
-    """Whether a state has the field: costs next to nothing."""
+    """Whether a state has the field. Doesn't decode it, for speed."""
     return _MARK in text
 
 
 def extra_of(state: State) -> Extra:
-    """The decoded field, empty if there is none or it was damaged."""
+    """The decoded field; empty if there is none or it is damaged."""
     fields = state.fields.get("extra")
     if not isinstance(fields, dict):
         return Extra()
@@ -185,7 +185,7 @@ def extra_of(state: State) -> Extra:
 
 
 def current_run(text: str) -> ExtraRun | None:
-    """The run that is current according to a state, None if that is the scheduled occurrence."""
+    """The current run according to a state; None if the scheduled occurrence is current."""
     return extra_of(State(text)).run if has_extra(text) else None
 
 

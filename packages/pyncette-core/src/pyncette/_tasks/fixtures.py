@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class FromFixture:
-    """Stands as the default of a parameter that is filled from a fixture."""
+    """The default value that marks a parameter as filled from a fixture."""
 
     __slots__ = ("_wanted",)
 

@@ -1,4 +1,4 @@
-"""The keywords of tasks and instances: which are parameters, and which are arguments of the task."""
+"""Tells the keywords of tasks and instances apart: parameters, and arguments of the task."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .policies import POLICIES
 from .timing import Timing
 
 Argument: TypeAlias = str | int | float | bool | Sequence[object] | Mapping[str, object] | None
-"""An argument of a task, as a type: what JSON can hold. Most values of policies are something else, so type checkers
-find a misspelt policy; the others are found when the task is declared."""
+"""The type of a task's argument: what JSON can represent. Most policies have other types, so type checkers find
+misspelt ones; the rest are found when the task is declared."""
 
 
 SCHEDULE_PARAMETERS = tuple(Timing.__annotations__)
@@ -37,17 +37,17 @@ FOREIGN_WORDS: dict[str, str] = {
     **dict.fromkeys(("kwargs", "task_kwargs", "func_kwargs"), "args={'argument': …}"),
     **{word: known.write for known in POLICIES.values() for word in known.words},
 }
-"""Words that other schedulers have for what a task declares here, and what to write instead."""
+"""Other schedulers' words for task parameters, and what to write instead."""
 
 _PARAMETERS_OF_CALLS = ("self", "task", "name")
 _PARAMETERS_OF_INSTANCES = ("instance_name", "force", "if_exists", "paused", "transaction")
 
 
 def declared_args(kwargs: Mapping[str, object], explicit: object) -> dict[str, Any]:
-    """The arguments of a task where it is declared: its further keywords, and what is in ``args``.
+    """The arguments in a task's declaration: the remaining keywords, and what is in ``args``.
 
-    :raises TypeError: a keyword is a misspelt parameter, or a word that other schedulers have for one; or ``args`` is
-        no dictionary.
+    :raises TypeError: a keyword is a misspelt parameter, or another scheduler's word for one; or ``args`` is not a
+        dictionary.
     """
     for name in kwargs:
         if problem := _in_a_declaration(name):
@@ -58,10 +58,10 @@ def declared_args(kwargs: Mapping[str, object], explicit: object) -> dict[str, A
 def instance_args(
     kwargs: Mapping[str, object], explicit: object, declared: Collection[str] = frozenset()
 ) -> dict[str, Any]:
-    """The arguments of an instance: its further keywords, and what is in ``args``.
+    """The arguments of an instance: the remaining keywords, and what is in ``args``.
 
     :param declared: arguments that the task function declares, whatever they are called.
-    :raises TypeError: a keyword is a policy or a misspelt parameter, or ``args`` is no dictionary.
+    :raises TypeError: a keyword is a policy or a misspelt parameter, or ``args`` is not a dictionary.
     """
     for name in kwargs:
         if name not in declared and (problem := _of_an_instance(name)):
@@ -87,7 +87,7 @@ def _in_a_declaration(name: str) -> str | None:
     return _reserved(name, _PARAMETERS_OF_CALLS) or _misspelt(name)
 
 
-@lru_cache(maxsize=1024)  # asked for every argument of every instance
+@lru_cache(maxsize=1024)  # called for every argument of every instance
 def _of_an_instance(name: str) -> str | None:
     if name in POLICY_PARAMETERS or name in PARTITION_PARAMETERS:
         return (

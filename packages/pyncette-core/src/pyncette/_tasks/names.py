@@ -1,4 +1,4 @@
-"""Canonical names and partitions: which strings may name what, and how they become storage keys. Pure functions."""
+"""Canonical names and partitions: which names are valid, and how they become storage keys. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Literal
 MAX_CANONICAL_BYTES = 1024
 
 STATIC = ":static:"
-"""What queue and key of a static task begin with. So they are never those of a template or partition of the same name,
-and a deploy that turns one into the other finds neither's records."""
+"""The prefix of a static task's queue and key. It keeps them apart from those of a template or partition of the same
+name, so that a deploy that turns one into the other doesn't find the former's records."""
 
 Kind = Literal["static", "dynamic", "partitioned"]
-"""What a task is declared as. Tasks of the same name and of different kinds are different ones in the storage."""
+"""How a task is declared. Tasks of the same name but of different kinds are separate in the storage."""
 
 
 def check_name(name: object, what: str = "task") -> str:
     """``name`` if it can name a task or an instance.
 
-    :raises TypeError: it is no string.
-    :raises ValueError: it holds NUL or a lone surrogate.
+    :raises TypeError: it is not a string.
+    :raises ValueError: it contains NUL or a lone surrogate.
     """
     if not isinstance(name, str):
         raise TypeError(f"The name of a {what} must be a string, not {type(name).__name__}: write {str(name)!r}.")
@@ -37,17 +37,17 @@ def check_name(name: object, what: str = "task") -> str:
 
 
 def escape(name: str) -> str:
-    """A name as a part of a canonical name."""
+    """Escape a name for use in a canonical name."""
     return name.replace(":", "::")
 
 
 def join(*parts: str) -> str:
-    """The canonical name made of escaped parts.
+    """The canonical name composed of escaped parts.
 
     :raises ValueError: it takes more than 1,024 bytes of UTF-8.
     """
     canonical = ":".join(parts)
-    # A damaged stored name may have lone surrogates, and is shown anyway.
+    # A damaged stored name may contain lone surrogates, and has to be shown nevertheless.
     size = len(canonical) if canonical.isascii() else len(canonical.encode(errors="surrogatepass"))
     if size > MAX_CANONICAL_BYTES:
         raise ValueError(
@@ -71,12 +71,12 @@ def name_of(key: str) -> str:
 
 
 def is_reserved(queue: str) -> bool:
-    """Whether a queue holds what core keeps for itself, and no task."""
+    """Whether a queue is reserved for core's own records, and holds no tasks."""
     return queue.startswith(":") and not queue.startswith(("::", STATIC))
 
 
 def task_of(queue: str) -> tuple[str, Kind, int | None]:
-    """Name and kind of the task that a queue belongs to, and the partition if it is one."""
+    """The name and kind of the task that a queue belongs to, and the partition number if it is a partition's."""
     if queue.startswith(STATIC):
         return unescape(name_of(queue)), "static", None
     place = 0
@@ -104,6 +104,6 @@ def partition_of(partition_count: int, name: str) -> int:
 
 
 def shown(name: str) -> str:
-    """A name as logs and messages show it: quoted if it has line breaks, escapes or other characters that would change
-    how the text around it looks."""
+    """A name for logs and messages: quoted if it has line breaks, escapes or other characters that would garble the
+    surrounding text."""
     return name if name.isprintable() else repr(name)

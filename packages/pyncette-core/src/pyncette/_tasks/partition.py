@@ -12,7 +12,7 @@ from .bound import P
 from .task import PartitionSelector, Task
 
 MOST_PARTITIONS = 100_000
-"""Each partition is a task of its own in every process."""
+"""An upper limit, because every process creates a task per partition."""
 
 
 class Partition(Task):

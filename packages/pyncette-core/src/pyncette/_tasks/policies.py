@@ -1,7 +1,7 @@
 """How occurrences of a task are executed: each policy with its default, its check and its documentation.
 
 The decorators repeat names, types, defaults and documentation, because type checkers and editors read nothing else; a
-test holds them to this module. All the rest follows from it.
+test checks that they agree with this module. Everything else is derived from it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Overlap(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What there is to know of a policy besides its name, type and default.
+    """Everything about a policy besides its name, type and default.
 
     :ivar doc: its line in the documentation.
     :ivar check: called with the policy's name and value; raises TypeError or ValueError.
@@ -106,9 +106,9 @@ MOST_RUNS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Policies:
-    """How occurrences of a task are executed. Not stored: those of the code that runs apply.
+    """How occurrences of a task are executed. Policies are not stored: those in the running code apply.
 
-    Without slots, so that what each execution needs of them is computed once.
+    Has no slots, so that properties can be cached.
     """
 
     fast_forward: Annotated[
@@ -299,12 +299,12 @@ class Policies:
 
     @cached_property
     def catching_up(self) -> CatchUp:
-        """``catch_up``, or what ``fast_forward`` stands for."""
+        """``catch_up``, or its equivalent for ``fast_forward``."""
         return CatchUp.EARLIEST if self.fast_forward else self.catch_up
 
     @cached_property
     def steps_plainly(self) -> bool:
-        """Whether the next occurrence is always the one after this, at its moment: nearly always."""
+        """Whether no policy affects which occurrence comes next, or when. True for most tasks."""
         skips = self.overlap is Overlap.SKIP or self.catching_up is CatchUp.EARLIEST
         return not skips and self.jitter is None
 
@@ -315,18 +315,18 @@ class Policies:
 
     @cached_property
     def follows_attempts(self) -> bool:
-        """Whether it matters to the next attempt how those before it have ended."""
+        """Whether the next attempt depends on how the earlier ones ended."""
         return self.retry is not None or self.overlap is not Overlap.QUEUE or self.chooses
 
     @cached_property
     def chooses(self) -> bool:
-        """Whether an execution may begin with another occurrence than the one that was missed first."""
+        """Whether an execution may begin with a different occurrence than the earliest missed one."""
         return self.catching_up is CatchUp.LATEST or self.max_lateness is not None
 
     def check(self) -> None:
-        """Refuse what can't be executed.
+        """Refuse policies that can't be followed.
 
-        :raises TypeError: a policy is of a wrong type.
+        :raises TypeError: a policy has the wrong type.
         :raises ValueError: the policies contradict each other, or the lease has no duration.
         """
         for name, described in POLICIES.items():

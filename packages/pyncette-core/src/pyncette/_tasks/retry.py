@@ -1,4 +1,4 @@
-"""When a run that failed is executed again. Pure."""
+"""When a failed run is executed again. Pure."""
 
 from __future__ import annotations
 
@@ -60,15 +60,14 @@ class Retry:
         :param chance: a random number from 0 to 1.
         """
         longest = self.max_delay // _MICROSECOND
-        try:  # of a float: a power of a whole number may have millions of digits
+        try:  # float, because a power of an integer may have millions of digits
             delay = min(longest, self.delay // _MICROSECOND * float(self.factor) ** (times - 1))
         except OverflowError:
             delay = longest
         return round(delay * (1 + self.jitter * (2 * chance - 1)))
 
     def allows(self, error: BaseException) -> bool:
-        """Whether there is a further attempt after ``error``, as far as its kind goes. Its kind also counts if a task
-        group has wrapped it."""
+        """Whether the type of ``error`` allows another attempt, even if a task group has wrapped the error."""
         kinds = (error, alone(error))
         return any(isinstance(kind, self.on) for kind in kinds) and not any(
             isinstance(kind, self.give_up_on) for kind in kinds
@@ -76,7 +75,7 @@ class Retry:
 
 
 def alone(error: BaseException) -> BaseException:
-    """The only error in groups of one, or else the error itself."""
+    """The error itself, or the only error in a group, or in nested groups, of one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -88,7 +87,7 @@ the number of attempts that have failed. It should be quick and pure, as it may 
 
 
 def check_retry(name: str, value: object) -> None:
-    """:raises TypeError: it is no retry policy."""
+    """:raises TypeError: it is not a retry policy."""
     if value is None or isinstance(value, Retry):
         return
     if isinstance(value, int) and not isinstance(value, bool):

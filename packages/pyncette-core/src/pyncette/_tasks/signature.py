@@ -26,7 +26,7 @@ _PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, datetime.date, d
 def read_arguments(task: str, function: Callable[..., Any]) -> Arguments | None:
     """The arguments that ``function`` declares; None if it takes the context alone.
 
-    A parameter without a type that has a default is none: it is how functions made in a loop keep a value.
+    A parameter with a default but without a type is not an argument: functions created in a loop keep a value that way.
 
     :raises TypeError: it can't be called with a context, or an argument can't be passed or stored.
     """
@@ -52,21 +52,24 @@ def read_arguments(task: str, function: Callable[..., Any]) -> Arguments | None:
 
 
 def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
-    """Without those that a ``functools.partial`` has given a value by keyword: they are no arguments."""
+    """The function's parameters, without those that a ``functools.partial`` has set by keyword."""
     given = function.keywords if isinstance(function, functools.partial) else {}
     try:
         return [each for each in signature_of(function).parameters.values() if each.name not in given]
-    except (TypeError, ValueError):  # some builtins have none; what is not a function is reported later
+    except (TypeError, ValueError):  # some builtins have none; objects that aren't functions are reported later
         return ()
 
 
 def _check_context(task: str, function: Callable[..., Any], first: inspect.Parameter) -> None:
-    """Say so if the first parameter was meant as an argument: the function would be called with the context for it."""
+    """Refuse a first parameter that is meant as an argument, because it would receive the context.
+
+    :raises TypeError: its type is that of an argument.
+    """
     if first.annotation is _NOTHING:
         return
     try:
         annotation = _annotations(task, function, [first])[first.name]
-    except Exception:  # noqa: BLE001 - Context may be known to type checkers alone
+    except Exception:  # noqa: BLE001 - Context may be imported for type checkers only
         return
     if (get_origin(annotation) or annotation) in _PLAIN:
         argument = first.replace(annotation=annotation)
@@ -145,7 +148,7 @@ def _annotations(task: str, function: Callable[..., Any], values: Sequence[inspe
 
 
 def _innermost(function: Any) -> Any:
-    """The function in which the annotations were written."""
+    """The function that the annotations belong to, beneath wrappers and partials."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func

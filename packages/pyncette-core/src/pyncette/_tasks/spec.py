@@ -1,4 +1,4 @@
-"""What is stored of an instance's schedule and arguments, as versioned JSON text. Pure functions."""
+"""An instance's stored schedule and arguments, as versioned JSON text. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSION = 1
 _FIELDS = frozenset({"v", "cron", "tz", "every", "at", "since", "from", "to", "runs", "args", "ctx"})
 
 MAX_DEPTH = 200
-"""Levels of nesting that arguments may have; every decoder takes them, called from however deep."""
+"""The maximum nesting depth of arguments. Every decoder can handle it, however deep the call stack is."""
 
 _PLAIN = (str, int, type(None))  # bool is an int
 
@@ -30,17 +30,17 @@ class UndecodableSpec(ValueError):
 
 
 class LaterSpec(UndecodableSpec):
-    """A later version wrote the spec or the state that is stored. It is left as it is, for that version to execute."""
+    """A later version wrote the stored spec or state. It is left as it is, for that version to execute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Between which moments, in microseconds, and how often a schedule has occurrences.
+    """The limits of a schedule: between which moments, in microseconds, and how often it has occurrences.
 
     :ivar start_at: the first moment; an interval's occurrences are this one and those a multiple of the interval later.
-        It may lie in the past.
+        It may be in the past.
     :ivar end_at: the latest moment, inclusive.
-    :ivar max_runs: how many occurrences may begin; counted by whoever begins them.
+    :ivar max_runs: how many occurrences may begin. The state counts them; a schedule doesn't know.
     """
 
     start_at: int | None = None
@@ -48,7 +48,7 @@ class Bounds:
     max_runs: int | None = None
 
     def ended(self, moment: int) -> bool:
-        """Whether ``moment`` is later than the last one."""
+        """Whether ``moment`` is later than ``end_at``."""
         return self.end_at is not None and moment > self.end_at
 
 
@@ -59,9 +59,9 @@ UNBOUNDED = Bounds()
 class Spec:
     """A schedule, its arguments, its bounds, and the moment from which the schedule counts.
 
-    :ivar args: JSON text of an object, so that every execution gets a copy of its own.
+    :ivar args: JSON text of an object, so that every execution gets its own copy.
     :ivar since: microseconds; occurrences before it belong to an older schedule and are not caught up with.
-    :ivar carried: what a carrier gave when it was scheduled, to be passed on when it is executed; see
+    :ivar carried: the carrier's context from the scheduling call, passed on to executions; see
         :meth:`pyncette.Pyncette.use_carrier`.
     """
 
@@ -72,14 +72,14 @@ class Spec:
     carried: str | None = None
 
     def first(self, now: int) -> int | None:
-        """The first occurrence of a schedule that is stored at ``now``, None if it has none any more.
+        """The first occurrence of a schedule that is stored at ``now``; None if none is left.
 
-        A single occurrence may lie in the past, all others are later than ``now``.
+        A one-off's occurrence may be in the past, all others are later than ``now``.
         """
         return self._within(self.schedule.first(now) if isinstance(self.schedule, Once) else self._after(now))
 
     def following(self, scheduled: int) -> int | None:
-        """The occurrence after the one at ``scheduled``, None if that was the last."""
+        """The occurrence after the one at ``scheduled``; None if that was the last."""
         if isinstance(self.schedule, Once):  # stored while an occurrence of another schedule was being executed
             is_to_come = self.since is not None and scheduled != self.schedule.at
             return self._within(self.schedule.at) if is_to_come else None
@@ -87,7 +87,7 @@ class Spec:
         return self._within(self._after(start))
 
     def latest(self, scheduled: int, now: int) -> int:
-        """The latest occurrence that is not after ``now``, from the one at ``scheduled`` on."""
+        """The latest occurrence that is not after ``now``, but at least the one at ``scheduled``."""
         following = self.following(scheduled)
         if following is None or following > now:
             return scheduled
@@ -106,8 +106,8 @@ class Spec:
         return replace(rest, first=first, count=rest.count + 1) if rest else SkippedRange(first, first, 1)
 
     def includes(self, moment: int) -> bool:
-        """Whether there is, by today's rules, an occurrence at ``moment``. An interval without ``start_at`` can't tell,
-        and says yes."""
+        """Whether there is an occurrence at ``moment``, by today's timezone rules. Always true for an interval without
+        ``start_at``, which can't tell."""
         start = self.bounds.start_at
         if isinstance(self.schedule, Interval) and start is not None and (moment - start) % self.schedule.period:
             return False
@@ -151,8 +151,8 @@ def encode(spec: Spec) -> str:
 def decode(text: str, due_at: int = 0) -> tuple[Spec, dict[str, Any]]:
     """The spec, and its arguments as a fresh dictionary.
 
-    :param due_at: the occurrence that is stored next to the text.
-    :raises UndecodableSpec: the text or the occurrence was damaged, or it was written by a version that came later.
+    :param due_at: the record's occurrence, stored next to the text.
+    :raises UndecodableSpec: the text or the occurrence is damaged, or a later version wrote it.
     """
     args: dict[str, Any] = {}
     if len(text) <= _SHORT and '"args"' not in text:
@@ -165,12 +165,12 @@ def decode(text: str, due_at: int = 0) -> tuple[Spec, dict[str, Any]]:
 
 
 _SHORT = 256
-"""Characters of a text whose spec is remembered."""
+"""The maximum length of a text whose decoded spec is cached."""
 
 
 @lru_cache(maxsize=1024)
 def _shared(text: str) -> Spec:
-    """Most instances of a template have one schedule, and no arguments of their own."""
+    """Decode with a cache: most instances of a template share a schedule and have no arguments."""
     return _decoded(text)[0]
 
 
@@ -195,7 +195,7 @@ def _decoded(text: str) -> tuple[Spec, dict[str, Any]]:
 
 
 def keep_unknown(old: str, new: str) -> str:
-    """``new`` with the fields of ``old`` that this version does not know: a later one has written them."""
+    """``new`` plus the fields of ``old`` that this version doesn't know, because a later one wrote them."""
     try:
         unknown = {name: value for name, value in json.loads(old).items() if name not in _FIELDS}
     except (ValueError, AttributeError, RecursionError):
@@ -242,20 +242,20 @@ def encode_args(args: Mapping[str, Any]) -> str:
         raise ValueError(problem)
     try:
         return _JSON.encode(args)
-    except ValueError as e:  # a whole number of more digits than Python converts
+    except ValueError as e:  # an integer with more digits than Python converts
         raise ValueError(f"The arguments can't be written as JSON: {e}. Pass large numbers as text.") from None
 
 
 def decode_args(text: str) -> dict[str, Any]:
-    """What :func:`encode_args` wrote, as a fresh dictionary."""
+    """Decode the result of :func:`encode_args` into a new dictionary."""
     args: dict[str, Any] = json.loads(text)
     return args
 
 
 def _why_not_json(args: Mapping[str, Any]) -> str | None:
-    """What in the arguments JSON has no way to write, or would change silently.
+    """What in the arguments JSON can't represent, or would change silently; None if there is nothing.
 
-    Keeps an iterator for each level that is open, and makes text of a path only when something is wrong there.
+    Iterative instead of recursive, and formats a path only if something is wrong there.
     """
     keys: list[Any] = []
     levels: list[Iterator[tuple[Any, Any]]] = [iter(args.items())]
@@ -294,7 +294,7 @@ def _why_not_container(value: Any, path: list[Any]) -> str | None:
 
 
 def _too_deep(value: Any, path: list[Any]) -> str:
-    """Goes down from ``value`` by the first container in each, to tell how deep it is, and whether that ends."""
+    """Describe nesting that is too deep: follow the first container at each level, to find the depth or a cycle."""
     depth, seen = len(path) - 1, set()
     while value is not None and id(value) not in seen:
         seen.add(id(value))

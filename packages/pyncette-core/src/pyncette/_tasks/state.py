@@ -1,17 +1,19 @@
 """What has happened to an instance, as versioned JSON text. Pure functions.
 
-Core alone reads it; stores keep it. Fields that this version does not know are kept. In this order:
+Only core reads it; storages keep it as it is. Fields that this version doesn't know are kept. The fields, in order:
 
 * ``v``: version of the format
-* ``fence``: of the attempt that was settled last. It proves that a settlement whose answer was lost is stored
+* ``fence``: the fencing token of the attempt that was settled last. It shows whether a settlement whose reply was lost
+  is stored
 * ``ok``: runs that succeeded
 * ``runs``: the latest runs, oldest first: scheduled at, started after, took, attempts, outcome, worker, further fields
-* ``past``: other totals, by outcome or by the reason of skips; ``began``: occurrences with at least one attempt
-* others: ``row``: failed runs in a row; ``now``: attempts of the run that is open; ``window``: skipped ahead of time;
-  ``moved``: the occurrence that was moved onto the schedule; ``why``: of a pause; ``since``: when it began, if
-  something was under way; ``extra``: runs outside the schedule, see :mod:`pyncette._tasks.extra`
+* ``past``: other totals, by outcome or by reason of skips; ``began``: occurrences with at least one attempt
+* others: ``row``: consecutive failed runs; ``now``: attempts of the open run; ``window``: occurrences that were skipped
+  ahead of their turn; ``moved``: the occurrence that was moved onto the schedule; ``why``: the reason of a pause;
+  ``since``: when the pause began, if an execution was in progress; ``extra``: manual runs and backfills, see
+  :mod:`pyncette._tasks.extra`
 
-Nearly always a run has succeeded and there are no others: then the text is edited, not decoded.
+Usually a run has succeeded and there are no others: then the text is edited without being decoded.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from .spec import LaterSpec
 VERSION = 1
 
 LONGEST_ERROR = 500
-"""Characters of an error's text."""
+"""The maximum number of characters of an error's text."""
 
 _HEAD = f'{{"v":{VERSION},"fence"'
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -35,21 +37,21 @@ _JSON = json.JSONEncoder(separators=(",", ":"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """How a run ended; several skipped occurrences are one. Times are microseconds.
+    """How a run ended. Occurrences that were skipped together count as one run. Times are microseconds.
 
-    :ivar scheduled_at: the occurrence, of several the first.
+    :ivar scheduled_at: the occurrence; the first of several.
     :ivar started_at: when its first attempt began, as far as known; None if none did.
-    :ivar ended_at: when it ended; None while an at-most-once run is under way.
-    :ivar attempts: how many began.
+    :ivar ended_at: when it ended; None while an at-most-once run is in progress.
+    :ivar attempts: how many attempts began.
     :ivar outcome: a :data:`pyncette.events.RunOutcome`, or ``running``.
-    :ivar worker: who executed it last, or decided about it.
-    :ivar error: type and text of the last error, cut.
-    :ivar reason: of a skip, or why else it ended.
+    :ivar worker: the worker that executed it last, or decided its outcome.
+    :ivar error: type and text of the last error, truncated.
+    :ivar reason: why it was skipped or ended.
     :ivar last: the last of several skipped occurrences.
     :ivar count: number of occurrences.
     :ivar exact: False if ``count`` is a lower bound.
     :ivar lost: the workers whose attempts were lost.
-    :ivar fence: of an at-most-once run, by which its end is reported.
+    :ivar fence: the fencing token of an at-most-once run, which identifies it when its end is reported.
     """
 
     scheduled_at: int
@@ -71,15 +73,15 @@ class Run:
 
 @dataclass(slots=True)
 class Attempts:
-    """What is recorded of the attempts of the run that is open.
+    """The recorded attempts of the open run.
 
     :ivar due: the occurrence.
-    :ivar ended: attempts whose end is recorded.
-    :ivar failed: those of them that count as failures.
-    :ivar lost: those that ended with their worker.
-    :ivar first: when the first of them began.
-    :ivar lost_with: workers, each once.
-    :ivar error: of the last one that failed.
+    :ivar ended: how many attempts have a recorded end.
+    :ivar failed: how many of them count as failures.
+    :ivar lost: how many of them were lost with their worker.
+    :ivar first: when the first attempt began.
+    :ivar lost_with: the workers that lost attempts, each once.
+    :ivar error: the error of the last failed attempt.
     """
 
     due: int
@@ -108,17 +110,17 @@ class State:
 
     @property
     def why(self) -> str | None:
-        """Why the instance is paused, or will be when what is under way has ended; None if it is not."""
+        """Why the instance is paused, or will be once its execution has ended; None if it is not."""
         reason = self.fields.get("why")
         return reason if isinstance(reason, str) else None
 
     def count(self, name: str) -> int:
-        """A whole number, 0 if there is none."""
+        """An integer field; 0 if it is missing."""
         value = self.fields.get(name, 0)
         return value if isinstance(value, int) else 0
 
     def text(self, fence: int) -> str:
-        """To be stored after the attempt that was claimed with ``fence``."""
+        """The encoded text, to be stored after the attempt that was claimed with ``fence``."""
         fields = {key: value for key, value in self.fields.items() if key not in ("v", "fence", "ok")}
         head: dict[str, Any] = {"v": VERSION, "fence": fence, "ok": self.succeeded}
         counted = {name: n for name, n in self.past.items() if n}
@@ -126,14 +128,14 @@ class State:
         return _JSON.encode({**head, "runs": self.runs, **past, **fields})
 
     def set(self, name: str, value: object) -> None:
-        """Set a field, or remove it if there is nothing to say."""
+        """Set a field, or remove it if the value is empty."""
         if value in (None, 0, "", ()):
             self.fields.pop(name, None)
         else:
             self.fields[name] = value
 
     def failures_in_a_row(self, outcome: str) -> int:
-        """How many runs have failed in a row, after one that ended in ``outcome``. A skip changes nothing."""
+        """Count consecutive failed runs, given a run that ended in ``outcome``. A skip changes nothing."""
         if outcome == "failed":
             self.set("row", self.count("row") + 1)
         elif outcome == "succeeded":
@@ -141,14 +143,14 @@ class State:
         return self.count("row")
 
     def is_last_run(self, max_runs: int | None) -> bool:
-        """Count an occurrence that has begun, if ``max_runs`` limits them; whether that was the last."""
+        """Count an occurrence that has begun, if ``max_runs`` is set. Returns whether it was the last one."""
         if max_runs is None:
             return False
         self.past["began"] = self.past.get("began", 0) + 1
         return self.past["began"] >= max_runs
 
     def add(self, run: Run, keep: int) -> None:
-        """A run has ended (or begun, at most once): count it, and keep it among the latest ``keep``."""
+        """Count a run that has ended (at most once: begun), and add it to the latest runs, limited to ``keep``."""
         self.tally(run.outcome, run.reason, run.count)
         self.runs = [*self.runs, _packed(run)][-keep:] if keep else []
 
@@ -161,22 +163,23 @@ class State:
             self.past[name] = self.past.get(name, 0) + count
 
     def latest(self) -> list[Run | None]:
-        """The latest runs, None for one that can't be read."""
+        """The latest runs; None in place of one that can't be read."""
         return [_unpacked(packed) for packed in self.runs]
 
     def put(self, at: int, run: Run) -> None:
-        """Another outcome for one of :meth:`latest`, which had none that counts."""
+        """Replace one of :meth:`latest`, whose outcome was not final."""
         self.tally(run.outcome, run.reason, run.count)
         self.runs[at] = _packed(run)
 
     def is_open(self, due: int) -> bool:
-        """Whether the occurrence at ``due`` is to be executed whatever else has come due: the end of an attempt is
-        recorded, or it is retried after it was dead."""
+        """Whether the occurrence at ``due`` must be executed, whatever else has come due: the end of an attempt is
+        recorded, or it was dead and is being retried."""
         found = self.fields.get("now")
         return isinstance(found, dict) and found.get("due") == due
 
     def attempts(self, due: int, claimed: int) -> Attempts:
-        """Of the occurrence at ``due``, which has been claimed so often; empty if what is recorded is another's."""
+        """The recorded attempts of the occurrence at ``due``, which was claimed ``claimed`` times; empty if those
+        recorded belong to another occurrence."""
         found = self.fields.get("now")
         if isinstance(found, dict) and found.get("due") == due:
             try:
@@ -188,7 +191,7 @@ class State:
         return Attempts(due)
 
     def record_attempts(self, attempts: Attempts | None) -> None:
-        """None once the run has ended."""
+        """Record the attempts of the open run; None once it has ended."""
         if attempts is None:
             self.fields.pop("now", None)
         else:
@@ -199,8 +202,8 @@ class State:
 def after_success(
     text: str, fence: int, keep: int, *, scheduled_at: int, started_at: int, ended_at: int, attempts: int, worker: str
 ) -> str | None:
-    """The text after a run that succeeded, None if more than totals and latest runs has to change: then it has to be
-    decoded.
+    """The text after a run that succeeded; None if more than the totals and the latest runs changes, so that the text
+    has to be decoded.
     """
     run = (
         f'[{scheduled_at},{started_at - scheduled_at},{ended_at - started_at},{attempts},"succeeded",{_quoted(worker)}]'
@@ -216,7 +219,7 @@ def after_success(
     ok = text.find(',"ok":', 16, runs)
     end = text.find("]]", runs)
     if text[:14] != _HEAD or ok < 0 or end < 0 or not keep or text.find("{", 16, end) > 0:
-        return None  # an error within, for example, may hold anything
+        return None  # for example, an error's text could contain anything
     tail = text[end + 2 :]
     if tail != "}" and (tail[:9] != ',"past":{' or tail.find("}") != len(tail) - 2):
         return None
@@ -236,16 +239,16 @@ _quoted = lru_cache(maxsize=16)(json.dumps)
 
 
 def last_settled(text: str) -> int | None:
-    """The fence of the attempt that was settled last, None if none was.
+    """The fencing token of the attempt that was settled last; None if none was.
 
-    It proves that a settlement whose answer was lost has been stored, even if another worker has claimed it since.
+    It proves that a settlement whose reply was lost was stored, even if another worker has claimed the record since.
     """
     fence = _decoded(text).get("fence")
     return fence if isinstance(fence, int) else None
 
 
 def check_version(text: str) -> None:
-    """:raises LaterSpec: a later version wrote it, so that what this one made of it would be wrong."""
+    """:raises LaterSpec: a later version wrote it, so this version might misread it."""
     if not text or text.startswith(_HEAD):
         return
     version = _decoded(text).get("v")
@@ -263,7 +266,7 @@ def is_later(text: str) -> bool:
 
 
 def starting_over(text: str) -> str:
-    """The state of a completed instance that starts over: ``max_runs`` counts from 0."""
+    """The state of a completed instance that starts over: ``max_runs`` counts from 0 again."""
     if not text:
         return text
     state = State(text)
@@ -273,28 +276,28 @@ def starting_over(text: str) -> str:
 
 
 def latest_runs(text: str) -> list[Run]:
-    """The latest runs, oldest first. What can't be read is left out."""
+    """The latest runs, oldest first. Damaged ones are left out."""
     return [run for run in State(text).latest() if run is not None]
 
 
 def totals(text: str) -> dict[str, int]:
-    """How many occurrences ended how, by outcome; skipped ones by their reason."""
+    """The number of occurrences by outcome; skipped ones by reason."""
     state = State(text)
     return {"succeeded": state.succeeded, **{name: n for name, n in state.past.items() if name != "began"}}
 
 
 def described(error: BaseException) -> str:
-    """Type and text of an error, cut. One that can't be shown ends its attempt like any other."""
+    """Type and text of an error, truncated. Works even if the error's ``__str__`` raises."""
     name = type(error).__name__
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
-        text = "<exception str() failed>"  # as tracebacks have it
+        text = "<exception str() failed>"  # as in tracebacks
     return cut(f"{name}: {text}" if text else name)
 
 
 def cut(text: str) -> str:
-    """As much of it as is stored."""
+    """The text, truncated to the stored length."""
     return text[:LONGEST_ERROR]
 
 
@@ -328,7 +331,7 @@ def _unpacked(packed: Any) -> Run | None:
 
 
 _DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(Run) if each.default is not MISSING}
-"""The further fields of a run, left out where they say nothing."""
+"""The optional fields of a run, which are omitted if they have these values."""
 
 
 def _counts(found: object) -> dict[str, int]:
@@ -338,7 +341,7 @@ def _counts(found: object) -> dict[str, int]:
 
 
 def _decoded(text: str) -> dict[str, Any]:
-    """All fields; a text that was damaged is replaced by an empty one."""
+    """All fields; none if the text is damaged."""
     try:
         fields = json.loads(text) if text else {}
     except (ValueError, RecursionError):

@@ -83,7 +83,7 @@ class Task(Generic[P]):
         self._bounds = bounds
         if parent_task is None:
             self._check_policies(schedule)
-        # A template may name a timezone alone, for instances that bring a cron expression of their own.
+        # A template may set only a timezone, for instances that have their own cron expressions.
         self._timezone = schedule.timezone if isinstance(schedule, Cron) else timezone
         self.scheduling: Scheduling | None = None
 
@@ -173,7 +173,7 @@ class Task(Generic[P]):
 
     @functools.cached_property
     def queue(self) -> Queue:
-        """Where the records of this static task, template or partition are."""
+        """The queue that contains the records of this static task, template or partition."""
         name = self.canonical_name
         return Queue(name) if self.dynamic else Queue(names.static_queue(name), static=True)
 
@@ -184,7 +184,7 @@ class Task(Generic[P]):
 
     @property
     def ref(self) -> Ref:
-        """Where the record of this static task or instance is."""
+        """The location of this static task's or instance's record."""
         if self.dynamic:
             raise ValueError(f"{self.name!r} is a template of instances: name one of them as well.")
         if self.parent_task is None:
@@ -197,10 +197,10 @@ class Task(Generic[P]):
         return self if self.parent_task is None else self.parent_task.template
 
     def new_spec(self) -> Spec:
-        """What is to be stored of this static task or instance."""
+        """The spec to store for this static task or instance."""
         if self._schedule is None:
             raise ValueError(f"{self.name!r} has no schedule.")
-        # The arguments of a static task are those of the code that runs.
+        # A static task's arguments are not stored: those in the running code apply.
         args = "{}" if self.parent_task is None else self.args_text
         return Spec(self._schedule, args, bounds=self._bounds)
 
@@ -260,7 +260,7 @@ class Task(Generic[P]):
         return parent.restore(name, own_schedule, merged, encode_args(merged), bounds)
 
     def encoded_args(self, kwargs: Mapping[str, object], args: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Arguments of an instance or a run, as JSON if they are typed. Some may be missing.
+        """The arguments of an instance or a run, as JSON values if they are typed. Some may be missing.
 
         :raises TypeError: one is unknown, misspelt or of another type than it is declared with.
         """
@@ -336,7 +336,7 @@ class Task(Generic[P]):
         return decode_args(self.args_text) if self.extra_args else {}
 
     def _with_defaults(self, timing: Timing) -> Timing:
-        """The timing of an instance; what it leaves out comes from the template."""
+        """The timing of an instance, with the template's defaults."""
         if all(timing.get(kind) is None for kind in KINDS):
             timing = {**timing, "schedule": self.schedule, "interval": self.interval, "execute_at": self.execute_at}
         if timing.get("execute_at") is None and all(timing.get(name) is None for name in BOUNDS):
@@ -369,7 +369,7 @@ class Task(Generic[P]):
 
 
 def check_task(task: object) -> None:
-    """:raises TypeError: ``task`` is none."""
+    """:raises TypeError: ``task`` is not a task."""
     if isinstance(task, BoundTask):
         raise TypeError(f"This call takes no arguments of {task.task.name!r}: pass the task without with_args().")
     if not isinstance(task, Task):

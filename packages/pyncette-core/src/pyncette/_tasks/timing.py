@@ -1,4 +1,4 @@
-"""When a task or an instance is due, as keywords: schedule and bounds."""
+"""The keywords that say when a task or an instance is due: schedule and bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .spec import UNBOUNDED, Bounds
 
 
 class Timing(TypedDict, total=False):
-    """When a task is due. Exactly one of the first three, a timezone with ``schedule`` only, and bounds."""
+    """When a task is due: exactly one of the first three, a timezone only with ``schedule``, and bounds."""
 
     schedule: str | None
     interval: datetime.timedelta | None
@@ -29,9 +29,9 @@ BOUNDS = ("start_at", "end_at", "max_runs")
 
 
 def read_timing(timing: Timing, *, may_be_over: bool = False) -> tuple[Schedule, Bounds]:
-    """The schedule and the bounds that the keywords stand for.
+    """The schedule and the bounds that the keywords describe.
 
-    :param may_be_over: whether a schedule whose last moment has passed is a schedule.
+    :param may_be_over: whether to accept a schedule whose last moment has passed.
     :raises ValueError: they contradict each other, or a value is wrong.
     :raises TypeError: a value has the wrong type.
     """
@@ -50,7 +50,7 @@ def read_timing(timing: Timing, *, may_be_over: bool = False) -> tuple[Schedule,
 
 
 def read_bounds(timing: Timing) -> Bounds:
-    """The bounds alone, of a template that leaves the schedule to its instances."""
+    """Only the bounds, for a template that leaves the schedule to its instances."""
     start_at, end_at, max_runs = (timing.get(name) for name in BOUNDS)
     if start_at is None and end_at is None and max_runs is None:
         return UNBOUNDED

@@ -1,4 +1,4 @@
-"""What a process says of itself: one record for each, as versioned JSON text. Pure functions."""
+"""The records by which workers announce themselves, as versioned JSON text. Pure functions."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LIFETIME = 4 * RENEWAL
 """Microseconds without a write after which a worker counts as dead."""
 
 FURTHER_RENEWAL = 20 * RENEWAL
-"""The same of a record with further names of tasks, which stay what they are."""
+"""The same for a record with further names of tasks, which don't change."""
 
 MOST_TASKS = 1000
-"""How many names a record holds; further ones are in separate records, which are not written as often."""
+"""How many names a record holds; further ones are in separate records, which are written less often."""
 
 
 _KINDS: dict[str, Kind] = {kind[0]: kind for kind in get_args(Kind)}
@@ -104,7 +104,7 @@ def encode(worker: Worker) -> str:
 
 
 def encode_further(worker: Worker, of: str) -> list[str]:
-    """Texts with the names of tasks for which there is no room in the record of the worker, whose key is ``of``."""
+    """The texts for task names that don't fit into the worker's record, whose key is ``of``."""
     starts = range(MOST_TASKS, len(worker.tasks), MOST_TASKS)
     return [
         json.dumps({"v": VERSION, "of": of, "page": number, **_listed(worker, since)}, separators=(",", ":"))
@@ -113,7 +113,7 @@ def encode_further(worker: Worker, of: str) -> list[str]:
 
 
 def _listed(worker: Worker, since: int) -> dict[str, Any]:
-    """The tasks that one record holds: their names, and the first letters of their kinds."""
+    """The fields for one record's tasks: their names, and the first letters of their kinds."""
     page = slice(since, since + MOST_TASKS)
     return {"tasks": worker.tasks[page], "kinds": "".join(kind[0] for kind in worker.kinds[page])}
 
@@ -123,7 +123,7 @@ def _tasks(fields: dict[str, Any]) -> _Tasks:
 
 
 def decode_all(records: Iterable[Record]) -> dict[str, Worker]:
-    """The workers by key, in the order of their records, with all names that are stored. Without what is damaged."""
+    """The workers by key, in the order of their records, with all stored names. Damaged records are left out."""
     workers: dict[str, Worker] = {}
     further: list[tuple[str, int, _Tasks]] = []
     for record in records:
@@ -139,15 +139,15 @@ def decode_all(records: Iterable[Record]) -> dict[str, Worker]:
 
 
 def first_that_prunes(workers: Mapping[str, Worker]) -> str | None:
-    """The key of the one worker that prunes the log of runs: of those that keep one the one that keeps it shortest, and
-    of several the first by name; None if none does."""
+    """The key of the worker that prunes the run log: the one that keeps it for the shortest time, and the first by key
+    if there are several; None if no worker keeps a log."""
     keep = {key: worker.history for key, worker in workers.items() if worker.history is not None}
     return min(keep, key=lambda key: (keep[key], key), default=None)
 
 
 def first_that_sample(workers: Mapping[str, Worker]) -> dict[tuple[str, Kind], str]:
-    """For each task, the key of the one worker that reports what is stored of it: the first by name of those that
-    execute it and report."""
+    """For each task, the key of the worker that reports its stored instances: the first by key of those that execute
+    the task and report samples."""
     found: dict[tuple[str, Kind], str] = {}
     for key, worker in sorted(workers.items()):
         if worker.samples:
@@ -157,8 +157,8 @@ def first_that_sample(workers: Mapping[str, Worker]) -> dict[tuple[str, Kind], s
 
 
 def place_among(workers: Mapping[str, Worker], key: str) -> tuple[int, int]:
-    """The place of the worker at ``key`` among those that do the same work, from 0, and how many they are: where some
-    do a part of it, those that do the part which the fewest do."""
+    """The place, from 0, of the worker at ``key`` among those that do the same work, and their number. If workers
+    execute different tasks, those that share the task with the fewest workers count."""
     by_task: dict[tuple[str, Kind], list[str]] = {}
     for each, worker in sorted(workers.items()):
         for task in zip(worker.tasks, worker.kinds, strict=False):
@@ -176,7 +176,7 @@ def _decode_further(record: Record) -> list[tuple[str, int, _Tasks]]:
 
 
 def decode(record: Record) -> Worker | None:
-    """The worker, None if the text is damaged or of a version that leaves out what this one needs."""
+    """The worker; None if the text is damaged, or from a version that omits fields that this one needs."""
     try:
         fields = json.loads(record.spec)
         tick, kept = fields["tick"], fields.get("history")
@@ -205,5 +205,5 @@ def decode(record: Record) -> Worker | None:
 
 
 def new_record(key: str, text: str, *, now: int, revision: str, lifetime: int = LIFETIME) -> Record:
-    """The record of a worker that writes now. It is held until the moment at which it counts as dead."""
+    """The record of a worker that writes now. It is held until the moment at which the worker counts as dead."""
     return Record(WORKERS.name, key, now, Band.COMPLETED.at(now + lifetime), None, None, revision, 0, 0, text)

@@ -30,7 +30,7 @@ def shown(value: object, text: Callable[[object], str] = repr) -> str:
 def check_duration(name: str, value: object) -> int:
     """``value`` in microseconds.
 
-    :raises TypeError: it is no ``timedelta``.
+    :raises TypeError: it is not a ``timedelta``.
     :raises ValueError: it is not positive, or longer than 1,000 years.
     """
     if not isinstance(value, datetime.timedelta):
@@ -49,10 +49,10 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_sought(name: str, value: object) -> None:
-    """A text that is looked for in the storage.
+    """Check a text to search for in the storage.
 
-    :raises TypeError: it is none.
-    :raises ValueError: nothing that is stored has it, and databases refuse it.
+    :raises TypeError: it is not a string.
+    :raises ValueError: nothing stored can contain it, and databases refuse it.
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}.")
@@ -67,7 +67,7 @@ def check_heartbeat(name: str, value: object) -> None:
 
 
 def check_choice(kind: type[enum.Enum]) -> Callable[[str, object], None]:
-    """A check that raises TypeError for what is no member of ``kind``."""
+    """A check that raises TypeError unless the value is a member of ``kind``."""
 
     def check(name: str, value: object) -> None:
         if not isinstance(value, kind):
@@ -78,7 +78,7 @@ def check_choice(kind: type[enum.Enum]) -> Callable[[str, object], None]:
 
 
 def check_optional(check: Callable[[str, object], object]) -> Callable[[str, object], None]:
-    """A check that admits None as well."""
+    """A check that also accepts None."""
 
     def checked(name: str, value: object) -> None:
         if value is not None:
@@ -88,7 +88,7 @@ def check_optional(check: Callable[[str, object], object]) -> Callable[[str, obj
 
 
 def check_whole(least: int, most: int = MOST) -> Callable[[str, object], None]:
-    """A check that raises TypeError for what is no whole number, and ValueError for one that is out of range."""
+    """A check that raises TypeError if the value is not an integer, and ValueError if it is out of range."""
 
     def check(name: str, value: object) -> None:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -100,9 +100,9 @@ def check_whole(least: int, most: int = MOST) -> Callable[[str, object], None]:
 
 
 def check_count(name: str, value: object, most: int = MOST) -> int:
-    """``value``, if it is a whole number from 1 to ``most``.
+    """``value``, if it is an integer from 1 to ``most``.
 
-    :raises TypeError: it is no whole number.
+    :raises TypeError: it is not an integer.
     :raises ValueError: it is less than 1, or more than ``most``.
     """
     if not isinstance(value, int) or isinstance(value, bool):
@@ -115,12 +115,12 @@ def check_count(name: str, value: object, most: int = MOST) -> int:
 
 
 def is_index(value: object, count: int) -> bool:
-    """Whether ``value`` is a whole number from 0 to ``count - 1``."""
+    """Whether ``value`` is an integer from 0 to ``count - 1``."""
     return isinstance(value, int) and 0 <= value < count
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature, also of a function whose annotations can't be evaluated, as they are for type checkers only."""
+    """The signature, even if the annotations can't be evaluated because they are only meant for type checkers."""
     if sys.version_info >= (3, 14):
         import annotationlib
 
@@ -144,7 +144,7 @@ def check_function(what: str, value: object, *arguments: str) -> None:
 
 
 def check_no_generator(what: str, value: object) -> None:
-    """:raises TypeError: calling ``value`` would only make a generator, and run nothing of its body."""
+    """:raises TypeError: ``value`` is a generator function, so calling it would run nothing of its body."""
     if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
         raise TypeError(f"The {what} {value!r} is a generator, whose body would never run: leave its yield out.")
 
@@ -152,7 +152,7 @@ def check_no_generator(what: str, value: object) -> None:
 def check_port(name: str, value: object) -> int:
     """``value``, if it is a port number.
 
-    :raises TypeError: it is no whole number.
+    :raises TypeError: it is not an integer.
     :raises ValueError: it is not from 0 to 65,535.
     """
     if not isinstance(value, int) or isinstance(value, bool):

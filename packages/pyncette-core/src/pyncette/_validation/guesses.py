@@ -1,4 +1,4 @@
-"""Names that ``pyncette`` doesn't have, but that people try to import from it."""
+"""Names that ``pyncette`` doesn't have, but that users try to import from it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SYNONYMS = {
     "Scheduler": "Pyncette",
     "TaskContext": "Context",
 }
-"""What other libraries call it, and what it is called here."""
+"""Other libraries' names, and the corresponding ones here."""
 
 
 def no_such_name(name: str, exported: Collection[str]) -> Never:
-    """Say what is meant, if that can be told.
+    """Suggest the name that was probably meant, if there is one.
 
     :raises ImportError: the name is a guess that can be corrected. ``from … import`` would replace the text of an
         :class:`AttributeError`.

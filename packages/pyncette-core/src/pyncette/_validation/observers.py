@@ -1,4 +1,4 @@
-"""Whether something is an observer: errors at the earliest moment, not when the first event is emitted."""
+"""Checks observers when they are added, so that mistakes show before the first event is emitted."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .suggest import near_miss
 
 
 def overrides(observer: object, base: type, name: str) -> bool:
-    """Whether it has a method of its own of that name."""
+    """Whether the observer overrides the method ``name`` of ``base``."""
     return getattr(getattr(observer, name), "__func__", None) is not getattr(base, name)
 
 
 def check_observer(observer: object, base: type, events: Mapping[str, type]) -> None:
     """:raises TypeError: it does not derive from ``base``, or a method could not be called with an event.
 
-    :param events: what each method takes.
+    :param events: the event that each method takes.
     """
     if isinstance(observer, type):
         raise TypeError(f"{observer.__name__} is a class: write app.use_observer({observer.__name__}()).")

@@ -1,4 +1,4 @@
-"""Recognises misspelt words, so that a typing mistake becomes an error instead of a silent default."""
+"""Detects misspelt words, so that a typo becomes an error instead of a silent default."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Insertions, deletions, substitutions and swaps of neighbours that turn ``a`` into ``b``."""
+    """The number of insertions, deletions, substitutions and swaps of neighbours that turn ``a`` into ``b``."""
     before: list[int] = []
     previous: list[int] = []
     row = list(range(len(b) + 1))
@@ -21,10 +21,10 @@ def edit_distance(a: str, b: str) -> int:
 
 
 def near_miss(word: str, known: tuple[str, ...]) -> str | None:
-    """The known word that ``word`` was very probably meant to be, None if it may well mean something else.
+    """The known word that ``word`` is very probably a typo of; None if it may well mean something else.
 
-    One edit is a near miss, two are one for words of eight letters and more. Words of four letters have too many
-    neighbours that are words themselves (``name``: ``game``, ``same``): there the first letter must be right.
+    One edit counts as a typo; in words of eight or more letters, two do. Many words of four letters are one edit apart
+    (``name``, ``game``, ``same``), so their first letter must be right.
     """
     for candidate in known:
         tolerance = 2 if len(candidate) >= 8 else 1
@@ -40,7 +40,7 @@ def near_miss(word: str, known: tuple[str, ...]) -> str | None:
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
-    """The known word nearest to ``word``, None if all are far away."""
+    """The known word nearest to ``word``; None if all are too different."""
     best = min(known, key=lambda candidate: edit_distance(word.lower(), candidate), default=None)
     if best is None or edit_distance(word.lower(), best) > max(2, len(best) // 3):
         return None
