@@ -96,6 +96,11 @@ def test_instances_are_paused_by_themselves(failed: Program) -> None:
     assert "Nob" in err
     (bob,) = lines(failed("list", "report", "--state", "paused", "--json", *STORE)[1])
     assert (bob["instance"], bob["paused_reason"]) == ("Bob", "on leave")
+    assert bob["scheduled_at"] is not None
+    row = failed("list", "report", "--state", "paused", *STORE)[1].splitlines()[1]
+    assert row.split()[:5] == ["Bob", "paused", "-", "-", "every"]
+    (dead,) = failed("list", "report", "--state", "dead", *STORE)[1].splitlines()[1:]
+    assert dead.split() == ["Eve", "dead", "-", "-", "once"]
     assert failed("resume", "report", "Bob", *STORE) == (0, "Resumed 1 of 'report'.\n", "")
     assert failed("list", "report", "--state", "paused", *STORE)[1] == ""
 

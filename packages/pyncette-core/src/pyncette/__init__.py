@@ -71,6 +71,7 @@ __all__ = [
 if not TYPE_CHECKING:  # type checkers report unknown names themselves
 
     def __getattr__(name: str) -> Never:
+        from . import errors
         from ._validation.guesses import no_such_name
 
-        no_such_name(name, __all__)
+        no_such_name(name, __all__, vars(errors))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime
 from typing import Protocol
 
+from pyncette._validation.parameters import corrects_keywords
+
 
 class _Named(Protocol):
     """What an error needs to know of a task."""
@@ -129,6 +131,12 @@ def _text(reason: object) -> str:
     return "" if reason is None else str(reason)
 
 
+_REASONS = dict.fromkeys(("cause", "error", "exc", "exception", "message", "msg", "why"), "reason='…'")
+
+
+@corrects_keywords(
+    dict.fromkeys(("countdown", "delay", "interval", "seconds", "wait"), "after=timedelta(seconds=…)") | _REASONS
+)
 class RetryLater(Steering):
     """The run is executed again later. Uses up no attempt, and needs no ``retry`` policy.
 
@@ -157,6 +165,7 @@ class RetryLater(Steering):
         return self.reason or f"again after {self.after}"
 
 
+@corrects_keywords(_REASONS)
 class GiveUp(Steering):
     """The run has failed, and there is no further attempt, whatever ``retry`` says; ``on_exhausted`` applies.
 
@@ -168,6 +177,7 @@ class GiveUp(Steering):
         self.reason: str = _text(reason)
 
 
+@corrects_keywords(_REASONS)
 class Skip(Steering):
     """The run ends as ``skipped``, with the reason ``by_task``: there was nothing to do.
 

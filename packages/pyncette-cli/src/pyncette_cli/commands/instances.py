@@ -107,11 +107,16 @@ def _print_states(states: Sequence[TaskState]) -> None:
     columns: list[tuple[str, Callable[[TaskState], object]]] = [
         ("INSTANCE", lambda each: each.task.name),
         ("STATE", lambda each: each.state),
-        ("NEXT", lambda each: local(next_moment(each))),
-        ("WHEN", lambda each: relative(next_moment(each), now)),
+        ("NEXT", lambda each: local(next_moment(each)) if will_start(each) else "-"),
+        ("WHEN", lambda each: relative(next_moment(each), now) if will_start(each) else "-"),
         ("SCHEDULE", lambda each: schedule_words(each.task)),
     ]
     output.print_table([name for name, _ in columns], [[value(each) for _, value in columns] for each in states])
+
+
+def will_start(state: TaskState) -> bool:
+    """Whether it starts by itself: what is paused or dead keeps its occurrence, but waits for an operator."""
+    return state.state not in ("paused", "dead", "completed")
 
 
 def next_moment(state: TaskState) -> datetime:

@@ -8,10 +8,53 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pyncette._validation.checks import check_count, check_duration
+from pyncette._validation.parameters import corrects_keywords
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
+_WORDS = {
+    **dict.fromkeys(
+        (
+            "attempts",
+            "max_retries",
+            "max_retry",
+            "max_tries",
+            "retries",
+            "stop_after_attempt",
+            "times",
+            "total",
+            "tries",
+        ),
+        "max_attempts=…, which counts the first attempt too",
+    ),
+    **dict.fromkeys(
+        ("backoff", "countdown", "initial_delay", "interval", "min_delay", "pause", "retry_delay", "seconds", "wait"),
+        "delay=timedelta(seconds=…)",
+    ),
+    **dict.fromkeys(("backoff_factor", "base", "exponent", "multiplier"), "factor=2"),
+    **dict.fromkeys(
+        ("backoff_max", "max_backoff", "max_interval", "max_wait", "retry_backoff_max"),
+        "max_delay=timedelta(minutes=…)",
+    ),
+    **dict.fromkeys(("randomize", "retry_jitter"), "jitter=0.1"),
+    **dict.fromkeys(
+        ("deadline", "max_duration", "max_time", "stop_after_delay", "timeout", "total_timeout"),
+        "max_elapsed=timedelta(minutes=…)",
+    ),
+    **dict.fromkeys(
+        ("autoretry_for", "errors", "exceptions", "retry_exceptions", "retry_for", "retry_if", "retry_on"),
+        "on=(ConnectionError,), the errors after which to try again",
+    ),
+    **dict.fromkeys(
+        ("dont_autoretry_for", "dont_retry_on", "exclude", "ignore", "no_retry_on", "not_on", "throws"),
+        "give_up_on=(ValueError,), the errors after which not to try again",
+    ),
+}
+"""Words that other libraries have for the parameters of :class:`Retry`."""
+
+
+@corrects_keywords(_WORDS)
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Retries failed attempts, with a growing delay.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyncette._validation.parameters import corrects_keywords
 
+
+@corrects_keywords()
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """Says what to expect of a store. Nothing here excuses a store from a method of the interface.

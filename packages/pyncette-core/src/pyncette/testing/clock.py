@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import anyio
 import anyio.lowlevel
 
+from pyncette._validation.parameters import corrects_keywords
 from pyncette.clock import Clock
 from pyncette.record import HELD
 
@@ -22,6 +23,7 @@ _QUIET_ITERATIONS = 4
 """Iterations of asyncio's loop without a runnable task: callbacks, which no task shows, may yet wake one."""
 
 
+@corrects_keywords(dict.fromkeys(("at", "now", "time"), "start=datetime(…, tzinfo=UTC)"))
 class ManualClock(Clock):
     """Drives an app in virtual time: ``Pyncette(clock=ManualClock())``.
 
