@@ -1,4 +1,4 @@
-"""Faults to put into core: each is one change of its source."""
+"""Faults to insert into core: each is one change of its source. docs/promises.md lists them by their names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 class Mutant:
     """A fault.
 
-    :ivar module: of ``pyncette``.
-    :ivar old: what is written there, once.
-    :ivar new: what is written instead.
-    :ivar seeds: it is found within this many.
+    :ivar name: the module, and what goes wrong in plain words.
+    :ivar module: its name within ``pyncette``.
+    :ivar old: the text to replace, which must occur exactly once.
+    :ivar new: the replacement.
+    :ivar seeds: the number of seeds within which the simulation must find the fault.
     """
 
     name: str
@@ -24,20 +25,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        "writer: two writes of one record leave in one batch",
+        "writer: two writes of one record are sent in one batch",
         "_leases.writer",
         "if key in batch or key in delayed:",
         "if key in delayed:",
         seeds=1000,
     ),
     Mutant(
-        "writer: a conflict counts as stored",
+        "writer: a write that met a conflict counts as stored",
         "_leases.writer",
         "                self._conflict(write)\n            else:",
         "                self._applied(write, change.new)\n            else:",
     ),
     Mutant(
-        "writer: what met a conflict is not tried again",
+        "writer: a write that met a conflict is not retried",
         "_leases.writer",
         "self._waiting.extendleft(write for write in reversed(batch) if not write.done)",
         "self._waiting.extendleft(())",
@@ -50,104 +51,104 @@ MUTANTS = (
         seeds=1000,
     ),
     Mutant(
-        "held: another worker's lease is settled",
+        "held: a lease that another worker has taken over is settled",
         "_leases.held",
         "if stored is None or not lease.holds(self.record, stored):",
         "if stored is None:",
         seeds=1000,
     ),
     Mutant(
-        "held: a renewal prolongs nothing",
+        "held: a renewal does not extend the lease",
         "_leases.held",
         "            return None\n        return lease.extend(held.record, locked_until=now + self._duration,",
         "            return None\n        return lease.extend(held.record, locked_until=now,",
     ),
     Mutant(
-        "held: what is stored is not taken up",
+        "held: the record as stored is not adopted",
         "_leases.held",
         "        self.record = stored\n        return True",
         "        return True",
         seeds=1000,
     ),
     Mutant(
-        "held: executed at most once though the lease was lost",
+        "held: an at-most-once run starts although its lease is lost",
         "_leases.held",
         "        if self.held.lost:\n            raise LeaseLostException(self.held.task)",
         "",
         seeds=5000,
     ),
     Mutant(
-        "renewals: none is due",
+        "renewals: no lease is renewed",
         "_leases.renewals",
         "    return left <= lease // 2 or left > lease",
         "    return left > lease",
     ),
     Mutant(
-        "coordinator: a process begins what it still executes",
+        "coordinator: a process starts an instance that it is still executing",
         "_leases.coordinator",
         "if (mine := self.active.executing(record)) is not None and self._keeps(mine, before, record):",
         "if False:",
         seeds=5000,
     ),
     Mutant(
-        "coordinator: leases of a tenth of a second",
+        "coordinator: leases last only 0.1 seconds",
         "_leases.coordinator",
         "ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}\n        claims",
         "ends = {task.queue.name: latest + 100_000 for task in tasks}\n        claims",
     ),
     Mutant(
-        "outlook: a paused template is claimed",
+        "outlook: instances of a paused template are claimed",
         "_leases.outlook",
         "return not full and template.queue.name not in self._reading.control.paused",
         "return not full",
         seeds=500,
     ),
     Mutant(
-        "lease: tokens do not grow",
+        "lease: fencing tokens do not grow",
         "lease",
         "now if fence < now else min(fence, MAX_FENCE - 1) + 1,",
         "max(fence, 1),",
     ),
     Mutant(
-        "shares: concurrency is not counted",
+        "shares: running executions do not count against concurrency",
         "_leases.shares",
         "limit - running.get(name, 0) for name, limit",
         "limit for name, limit",
         seeds=500,
     ),
     Mutant(
-        "agenda: more is claimed than there is room for",
+        "agenda: more is claimed than there are free slots",
         "_loop.agenda",
         "return min(limit - active, UNSETTLED_FACTOR * limit - unsettled)",
         "return limit",
     ),
     Mutant(
-        "agenda: the answer to a look is forgotten",
+        "agenda: what the storage says about the next due record is forgotten",
         "_loop.agenda",
         "        self._known, self._asked_at = next_ready, now\n",
         "        self._known, self._asked_at = None, now\n",
     ),
     Mutant(
-        "poller: all but one of a claim are dropped",
+        "poller: only the first instance of a claim is executed",
         "_loop.poller",
         "                for lease in held:",
         "                for lease in held[:1]:",
     ),
     Mutant(
-        "begin: at most once, the occurrence is not ended first",
+        "begin: an at-most-once occurrence is not marked as ended before it runs",
         "_lifecycle.begin",
         "_ADVANCE = Execute(advance=True)",
         "_ADVANCE = Execute(advance=False)",
     ),
     Mutant(
-        "begin: what was paused meanwhile is executed",
+        "begin: an instance that was paused after its claim is executed",
         "_lifecycle.begin",
         """if '"why"' in record.state and is_paused(State(record.state)):  # while""",
         "if False:  # while",
         seeds=5000,
     ),
     Mutant(
-        "steering: what is retried after it was dead may be skipped",
+        "steering: a dead occurrence that an operator retries may be skipped",
         "_lifecycle.steering",
         "state.record_attempts(Attempts(record.due_at))",
         "state.record_attempts(None)",
@@ -160,53 +161,53 @@ MUTANTS = (
         seeds=500,
     ),
     Mutant(
-        "choice: LATEST takes the earliest",
+        "choice: CatchUp.LATEST picks the earliest",
         "_lifecycle.choice",
         "if policies.catching_up is CatchUp.LATEST:",
         "if False:",
         seeds=500,
     ),
     Mutant(
-        "end: occurrences that are skipped are not counted",
+        "end: skipped occurrences are not counted",
         "_lifecycle.end",
         "    add_skips(state, to.skips, case.now, policies.keep_runs)\n    store_window",
         "    store_window",
         seeds=500,
     ),
     Mutant(
-        "end: what has failed for the last time is not held",
+        "end: an instance is not kept as dead after its last attempt",
         "_lifecycle.end",
         "        return policies.on_exhausted is OnExhausted.HOLD",
         "        return False",
         seeds=500,
     ),
     Mutant(
-        "end: pause_after counts one too many",
+        "end: pause_after pauses one failure too late",
         "_lifecycle.end",
         "row >= policies.pause_after:",
         "row > policies.pause_after:",
         seeds=500,
     ),
     Mutant(
-        "onward: the next occurrence counts from now",
+        "onward: the next occurrence is computed from the current time",
         "_lifecycle.onward",
         "following = spec.following(due_at)",
         "following = spec.following(now)",
     ),
     Mutant(
-        "again: one attempt too many",
+        "again: a run gets one attempt too many",
         "_lifecycle.again",
         "if failed >= retry.max_attempts:",
         "if failed > retry.max_attempts:",
     ),
     Mutant(
-        "again: no delay before a retry",
+        "again: retries have no delay",
         "_lifecycle.again",
         "at = attempt.ended_at + retry.pause(failed, chance)",
         "at = attempt.ended_at",
     ),
     Mutant(
-        "cutting: timeouts are far too long",
+        "cutting: timeouts are 100 times too long",
         "_lifecycle.cutting",
         "return None if timeout is None else started_at + timeout",
         "return None if timeout is None else started_at + 100 * timeout",
@@ -220,7 +221,7 @@ MUTANTS = (
         seeds=500,
     ),
     Mutant(
-        "state: one run more than max_runs",
+        "state: max_runs allows one run too many",
         "_tasks.state",
         'return self.past["began"] >= max_runs',
         'return self.past["began"] > max_runs',
@@ -234,7 +235,7 @@ MUTANTS = (
         seeds=2000,
     ),
     Mutant(
-        "extra: of several triggers one is executed",
+        "extra: of several triggers, only one is executed",
         "_lifecycle.extra",
         "        return extra.asked.pop(0)",
         "        extra.asked[1:] = []\n        return extra.asked.pop(0)",
@@ -248,28 +249,28 @@ MUTANTS = (
         seeds=1000,
     ),
     Mutant(
-        "scheduling: an update puts the next occurrence off",
+        "scheduling: an update postpones the next occurrence",
         "_lifecycle.scheduling",
         "if stored.schedule == spec.schedule and stored.bounds == spec.bounds:",
         "if False:",
         seeds=1000,
     ),
     Mutant(
-        "registration: an instance that is unscheduled stays",
+        "registration: an unscheduled instance is not removed",
         "_leases.registration",
         "        self.existed = True\n        return Change(self.known, None)",
         "        self.existed = True\n        return None",
         seeds=500,
     ),
     Mutant(
-        "control: one operator overwrites what another has said",
+        "control: one operator overwrites another's pause",
         "_leases.control",
         "before = decode(self.known.spec) if self.known else Control()",
         "before = self._reading.control",
         seeds=2000,
     ),
     Mutant(
-        "clock: the later bound of the storage's time",
+        "clock: the upper bound of the storage's time is used, not the lower",
         "clock",
         "return monotonic + self._reading.later(monotonic).low",
         "return monotonic + self._reading.later(monotonic).high",
@@ -281,7 +282,7 @@ MUTANTS = (
         "return monotonic + self._reading.low",
     ),
     Mutant(
-        "clock: the storage's time is not followed",
+        "clock: readings of the storage's clock are ignored",
         "clock",
         "        self._reading = reading if known is None else known.narrowed(reading)\n",
         "",

@@ -1,6 +1,6 @@
-"""Puts faults into core, each alone, and sees that the simulation finds it.
+"""Inserts faults into core, one at a time, and checks that the simulation finds each.
 
-A mutant is a separate process, in which one module of core is imported with one change.
+Each mutant runs in a process of its own, which imports one module of core with one change.
 """
 
 from __future__ import annotations
@@ -22,9 +22,28 @@ from .faults_of_core import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 
+FOUND_AS = {
+    "abandoned": "a lease abandoned",
+    "backfills": "a backfill incomplete",
+    "beginnings": "a start that was too early or not allowed",
+    "duplicates": "executed twice",
+    "endings": "an execution that never ends",
+    "gone": "an unscheduled instance that is still there",
+    "leases": "a wrong lease or token",
+    "not done in 900 s": "something that never finishes",
+    "occurrences": "an occurrence lost",
+    "operations": "a wrong answer to an operator",
+    "pauses": "a claim during a pause",
+    "policies": "a policy broken",
+    "runs_asked_for": "a manual run lost or repeated",
+    "said": "a pause or resume that nobody asked for",
+    "totals": "wrong counters",
+}
+"""What the table calls the checks that find a fault."""
+
 
 class _Changed(importlib.machinery.SourceFileLoader):
-    """Loads a module with a change of its source."""
+    """Loads a module from its changed source."""
 
     def __init__(self, name: str, path: str, mutant: Mutant) -> None:
         super().__init__(name, path)
@@ -33,7 +52,7 @@ class _Changed(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
         source = changed(Path(path).read_text(), self._mutant)
-        return self.source_to_code(source.encode(), path)  # not from the cache, and not into it
+        return self.source_to_code(source.encode(), path)  # bypasses the bytecode cache, which knows only the original
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -55,7 +74,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 def changed(source: str, mutant: Mutant) -> str:
     """The source with the fault.
 
-    :raises ValueError: what the fault is to replace is not there, or more than once.
+    :raises ValueError: the text to replace is missing, or occurs more than once.
     """
     if source.count(mutant.old) != 1:
         raise ValueError(f"{mutant.module} has {mutant.old!r} {source.count(mutant.old)} times: change the mutant.")
@@ -63,7 +82,7 @@ def changed(source: str, mutant: Mutant) -> str:
 
 
 def source_of(mutant: Mutant) -> str:
-    """The source of the module that it changes."""
+    """The source of the module that the mutant changes."""
     spec = importlib.util.find_spec(f"pyncette.{mutant.module}")
     assert spec is not None
     assert spec.origin is not None
@@ -72,10 +91,10 @@ def source_of(mutant: Mutant) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a mutant.
+    """Whether the simulation found a mutant.
 
-    :ivar seeds: how many were run, the one that has found it included.
-    :ivar found: what was found; empty if nothing was.
+    :ivar seeds: how many were run, including the one that found the fault.
+    :ivar found: the first problem that was reported; empty if there was none.
     """
 
     mutant: Mutant
@@ -85,7 +104,7 @@ class Verdict:
 
 
 def judge(mutant: Mutant) -> Verdict:
-    """Run seeds in a separate process until one finds the fault."""
+    """Run seeds in a separate process until one of them finds the fault."""
     began = time.monotonic()
     command = [sys.executable, "-m", __name__, str(MUTANTS.index(mutant))]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -94,14 +113,15 @@ def judge(mutant: Mutant) -> Verdict:
 
 
 def table(*, jobs: int = 1) -> int:
-    """Print what becomes of each; returns the exit status."""
-    print("| fault | found by seed | by |\n|---|---|---|")
+    """Print the table of docs/promises.md, and return the exit status."""
+    print("| fault | seeds | found as |\n|---|---|---|")
     missed = 0
     with ThreadPoolExecutor(jobs) as pool:
         for verdict in pool.map(judge, MUTANTS):
             missed += not verdict.found
-            number = f"{verdict.seeds:,} of {verdict.mutant.seeds:,}" if verdict.found else "not found"
-            print(f"| {verdict.mutant.name} | {number} | {verdict.found.partition(':')[0]} |", flush=True)
+            check = verdict.found.partition(":")[0]
+            found_as = FOUND_AS.get(check, check) if verdict.found else "not found"
+            print(f"| {verdict.mutant.name} | {verdict.seeds:,} | {found_as} |", flush=True)
     print(f"\n{len(MUTANTS) - missed} of {len(MUTANTS)} are found.")
     return 1 if missed else 0
 

@@ -10,7 +10,7 @@ import pytest
 from pyncette import Pyncette, TaskState
 from pyncette_dashboard import forecast as it
 from pyncette_dashboard.charts import HEIGHT, stacked
-from pyncette_dashboard.forecast import forecast, herds
+from pyncette_dashboard.forecast import forecast, peaks
 
 START = datetime(2027, 1, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -67,11 +67,11 @@ def test_too_many_are_cut_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sum(seen.totals) <= 51
 
 
-def test_herds() -> None:
+def test_peaks() -> None:
     at = START + timedelta(minutes=7, seconds=9)
     crowd = [state(at + timedelta(seconds=turn), interval=HOUR) for turn in range(5)]
-    found = herds({"report": ([*crowd, state(at + HOUR, interval=HOUR)], 2.0)}, 10)
-    assert [(herd.task, herd.at, herd.count) for herd in found] == [("report", START + timedelta(minutes=7), 10)]
+    found = peaks({"report": ([*crowd, state(at + HOUR, interval=HOUR)], 2.0)}, 10)
+    assert [(peak.task, peak.at, peak.count) for peak in found] == [("report", START + timedelta(minutes=7), 10)]
 
 
 def test_bars_are_as_high_as_their_values() -> None:

@@ -74,7 +74,7 @@ async def test_overview(opened: Open) -> None:
         await site.context.trigger_task(site.cleanup)
 
         page = await site.shows(browser, "5 runs within", "/")
-        page = await site.shows(browser, "Dead 3 out of attempts Success 40 % of the last runs", "/")
+        page = await site.shows(browser, "Dead 3 dead letters Success 40 % of the last runs", "/")
         assert "At 02:30 (Europe/Berlin)" in page
         assert "Workers 1 0 of 100 busy" in page
         assert re.search(r"report .*per instance .*succeeded", page)
@@ -211,11 +211,11 @@ async def test_workers(opened: Open) -> None:
         assert "eu-1 0/100 2" in page
 
 
-async def test_calendar_shows_herds(opened: Open) -> None:
+async def test_calendar_shows_the_busiest_minutes(opened: Open) -> None:
     async with opened(running=False) as site:
         when = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(days=1)
-        herd = [(f"timer {number}", {"execute_at": when}) for number in range(30)]
-        await site.context.schedule_tasks(site.report, [*herd, ("another", {"interval": timedelta(hours=6)})])
+        peak = [(f"timer {number}", {"execute_at": when}) for number in range(30)]
+        await site.context.schedule_tasks(site.report, [*peak, ("another", {"interval": timedelta(hours=6)})])
         browser = site.browser()
         await browser.get("/task", name="report")
 

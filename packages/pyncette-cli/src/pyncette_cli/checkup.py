@@ -121,7 +121,7 @@ def paused_found(tasks: Sequence[StoredTask]) -> Finding:
     if not paused:
         return Finding("paused", "ok", "no task is paused")
     named = [clean(task.name) + (f" ({clean(task.paused_reason)})" if task.paused_reason else "") for task in paused]
-    return Finding("paused", "warning", f"paused: {', '.join(named)}", "pyncette resume TASK resumes one")
+    return Finding("paused", "warning", ", ".join(named), "pyncette resume TASK resumes one")
 
 
 def dead_found(task: str, number: int) -> Finding:

@@ -167,7 +167,7 @@ def _of_cron(
 
 
 @dataclass(frozen=True, slots=True)
-class Herd:
+class Peak:
     """Many occurrences of one task in one minute.
 
     :ivar count: how many.
@@ -178,14 +178,14 @@ class Herd:
     count: float
 
 
-def herds(samples: Mapping[str, tuple[Sequence[TaskState], float]], most: int) -> list[Herd]:
+def peaks(samples: Mapping[str, tuple[Sequence[TaskState], float]], most: int) -> list[Peak]:
     """The minutes with most of the next occurrences of one task, of those that at least two sampled instances have."""
-    found: list[Herd] = []
+    found: list[Peak] = []
     for name, (states, weight) in samples.items():
         minutes = Counter(
             state.scheduled_at.astimezone(datetime.UTC).replace(second=0, microsecond=0)
             for state in states
             if state.state in WAITING
         )
-        found += [Herd(name, at, number * weight) for at, number in minutes.items() if number > 1]
-    return sorted(found, key=lambda herd: (-herd.count, herd.at, herd.task))[:most]
+        found += [Peak(name, at, number * weight) for at, number in minutes.items() if number > 1]
+    return sorted(found, key=lambda peak: (-peak.count, peak.at, peak.task))[:most]

@@ -53,7 +53,7 @@ class Pulse:
     """How a task is doing: what changes from second to second.
 
     :ivar state: of a static task; of a template that of the instance that comes next; None if nothing is stored.
-    :ivar dead: how many are out of attempts.
+    :ivar dead: the number of dead instances.
     :ivar runs: the latest ones, newest first; empty if no log is kept.
     :ivar asked_at: the storage's time when it was asked.
     """

@@ -172,7 +172,7 @@ VERBS = {
         _can_be_paused,
         _pause,
     ),
-    "resume": Verb("Resume", "It continues.", "is resumed", _is_paused, _resume),
+    "resume": Verb("Resume", "Executions start again.", "is resumed", _is_paused, _resume),
     "reschedule": Verb(
         "Reschedule",
         "Its schedule is replaced; its arguments stay. A dead instance starts over.",

@@ -1,4 +1,4 @@
-"""What is due when, over days: where the herds are."""
+"""What is due in each hour of the next days, and in the busiest minutes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from pyncette_dashboard.forecast import Forecast, herds
+from pyncette_dashboard.forecast import Forecast, peaks
 from pyncette_dashboard.page import Page
 
 from .shown import is_partial, occurrences_of, rows_of, samples_of
@@ -20,7 +20,7 @@ LEVELS = 5
 
 MOST_TASKS = 200
 
-MOST_HERDS = 15
+MOST_PEAKS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def calendar(page: Page) -> Response:
         chosen=days,
         choices=DAYS,
         seen=seen,
-        herds=herds(samples_of(rows), MOST_HERDS),
+        peaks=peaks(samples_of(rows), MOST_PEAKS),
         tasks=await page.desk.tasks(),
         cut=len(stored) > MOST_TASKS,
     )

@@ -1,4 +1,4 @@
-"""Dead letters: what is out of attempts, grouped by its error, and retried."""
+"""Dead letters: dead instances, grouped by their error, and forms to retry them."""
 
 from __future__ import annotations
 
