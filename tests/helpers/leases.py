@@ -8,7 +8,7 @@ from typing import Any
 
 from pyncette import Context, Pyncette, lease
 from pyncette._leases.held import HeldLease
-from pyncette._lifecycle.extra import ask
+from pyncette._lifecycle.extra import request
 from pyncette._tasks.extra import ExtraRun
 from pyncette._tasks.spec import Spec, encode
 from pyncette.record import Record
@@ -43,7 +43,7 @@ def made(before: Record | None = None, **policies: Any) -> HeldLease:
 def asked() -> Record:
     """Asked for outside the schedule, and current."""
     run = ExtraRun("id", NOW - 3 * SECOND, {"number": 7})
-    change = ask(due(ready_at=NOW + MINUTE, due_at=NOW + MINUTE), run, now=NOW - 3 * SECOND, revision="asked")
+    change = request(due(ready_at=NOW + MINUTE, due_at=NOW + MINUTE), run, now=NOW - 3 * SECOND, revision="asked")
     assert change is not None
     assert change.new is not None
     return change.new

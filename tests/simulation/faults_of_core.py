@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(
         "writer: a record is not read again after a conflict",
         "_leases.writer",
-        "            write.fresh = False  # until the answer is here, what is stored is unknown",
+        "            write.fresh = False  # until the reply arrives, it is unknown what is stored",
         "            write.fresh = True",
         seeds=1000,
     ),
@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "coordinator: a process starts an instance that it is still executing",
         "_leases.coordinator",
-        "if (mine := self.active.executing(record)) is not None and self._keeps(mine, before, record):",
+        "if (mine := self.active.executing(record)) is not None and self._still_executing(mine, before, record):",
         "if False:",
         seeds=5000,
     ),
@@ -143,8 +143,8 @@ MUTANTS = (
     Mutant(
         "begin: an instance that was paused after its claim is executed",
         "_lifecycle.begin",
-        """if '"why"' in record.state and is_paused(State(record.state)):  # while""",
-        "if False:  # while",
+        """if '"why"' in record.state and is_paused(State(record.state)):  # paused""",
+        "if False:  # paused",
         seeds=5000,
     ),
     Mutant(
@@ -189,8 +189,8 @@ MUTANTS = (
         seeds=500,
     ),
     Mutant(
-        "onward: the next occurrence is computed from the current time",
-        "_lifecycle.onward",
+        "continuation: the next occurrence is computed from the current time",
+        "_lifecycle.continuation",
         "following = spec.following(due_at)",
         "following = spec.following(now)",
     ),
@@ -237,8 +237,8 @@ MUTANTS = (
     Mutant(
         "extra: of several triggers, only one is executed",
         "_lifecycle.extra",
-        "        return extra.asked.pop(0)",
-        "        extra.asked[1:] = []\n        return extra.asked.pop(0)",
+        "        return extra.requested.pop(0)",
+        "        extra.requested[1:] = []\n        return extra.requested.pop(0)",
         seeds=2000,
     ),
     Mutant(

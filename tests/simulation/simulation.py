@@ -271,7 +271,7 @@ class Simulation:
             why = _why_unfinished(record, self._world.now)
             if why:
                 found.append(f"{key} {why}")
-        found += [f"{asked} is looked for" for asked in self._control().asked]
+        found += [f"{asked} is looked for" for asked in self._control().requested]
         return [
             *found,
             *(f"{each.what} by {each.by} is open" for each in self.history.operations if each.until is None),

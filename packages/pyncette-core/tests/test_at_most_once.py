@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from pyncette import CatchUp, ExecutionMode, GiveUp, Policies, RetryLater, Skip, lease
-from pyncette._lifecycle.extra import ask
-from pyncette._lifecycle.once import advance, conclude, concludes, lists_run, outcome_of
+from pyncette._lifecycle.at_most_once import advance, conclude, concludes, lists_run, outcome_of
+from pyncette._lifecycle.extra import request
 from pyncette._lifecycle.steering import pause
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._tasks.extra import ExtraRun, extra_of
@@ -161,7 +161,7 @@ def test_what_is_paused_meanwhile_is_held() -> None:
 
 def test_a_run_outside_the_schedule_makes_room() -> None:
     waiting = Record("task", "task:a", NOW + MINUTE, NOW + MINUTE, None, None, "r", 5, 0, encode(SPEC))
-    current = new(ask(waiting, ExtraRun("id", NOW - 1), now=NOW, revision="a"))
+    current = new(request(waiting, ExtraRun("id", NOW - 1), now=NOW, revision="a"))
     record = lease.claim(current, now=NOW, locked_until=NOW + MINUTE, token="t", holder="host:1:t")
     found = advanced(record, due_at=NOW - 1)
     after = new(found.change, record)
@@ -175,10 +175,10 @@ def test_a_run_outside_the_schedule_makes_room() -> None:
 
 
 def test_a_run_that_was_asked_for_has_its_turn_afterwards() -> None:
-    record = new(ask(claimed(), ExtraRun("id", NOW - 1), now=NOW, revision="a"))
+    record = new(request(claimed(), ExtraRun("id", NOW - 1), now=NOW, revision="a"))
     after = new(advanced(record).change, record)
     assert (extra_of(State(after.state)).run, after.ready_at) == (ExtraRun("id", NOW - 1), NOW)
-    last = new(ask(claimed(ONE_OFF), ExtraRun("id", NOW - 1), now=NOW, revision="a"))
+    last = new(request(claimed(ONE_OFF), ExtraRun("id", NOW - 1), now=NOW, revision="a"))
     left = new(advanced(last, ONE_OFF).change, last)
     assert (extra_of(State(left.state)).run, left.revision) == (ExtraRun("id", NOW - 1), "new")
 
@@ -325,7 +325,7 @@ def test_what_has_lost_its_lease_is_paused() -> None:
 
 
 def test_the_schedule_is_paused_while_another_run_is_current() -> None:
-    record = new(ask(listed(RUNNING, row=2), ExtraRun("id", NOW), now=NOW, revision="a"))
+    record = new(request(listed(RUNNING, row=2), ExtraRun("id", NOW), now=NOW, revision="a"))
     after = new(concluded(record, attempt(), PAUSING).change, record)
     extra = extra_of(State(after.state))
     assert extra.run == ExtraRun("id", NOW)

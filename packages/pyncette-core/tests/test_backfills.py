@@ -12,14 +12,14 @@ from pyncette import Policies, Retry, lease
 from pyncette._lifecycle.backfill import add, drop, moments, schedule_text
 from pyncette._lifecycle.begin import PutBack, begin
 from pyncette._lifecycle.end import end
-from pyncette._lifecycle.extra import ask, in_turn, on_schedule, outlives, over, proceed, schedule_side
+from pyncette._lifecycle.extra import end_run, in_turn, on_schedule, proceed, remainder, request, schedule_side
 from pyncette._lifecycle.queueing import LATE
 from pyncette._lifecycle.steering import pause
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended
 from pyncette._tasks.extra import (
     BACKFILL_REMEMBERED,
-    MOST_BACKFILLS,
-    MOST_WAITING,
+    MAX_BACKFILLS,
+    MAX_WAITING,
     REMEMBERED,
     Backfill,
     Extra,
@@ -135,12 +135,12 @@ def test_of_what_is_completed_it_is_executed_too() -> None:
 
 def test_ten_of_them_wait() -> None:
     record = stored(NOW, due_at=NOW)
-    for number in range(MOST_BACKFILLS):
+    for number in range(MAX_BACKFILLS):
         record = new(add(record, fill(str(number)), now=NOW, revision="new"))
-    with pytest.raises(TooManyRunsException, match=f"^{MOST_BACKFILLS} backfills of 'task:a' are already waiting"):
+    with pytest.raises(TooManyRunsException, match=f"^{MAX_BACKFILLS} backfills of 'task:a' are already waiting"):
         add(record, fill("more"), now=NOW, revision="new")
     record = new(drop(record, "3", now=NOW, revision="new"))
-    assert len(extra(record).fills) == MOST_BACKFILLS - 1
+    assert len(extra(record).fills) == MAX_BACKFILLS - 1
     assert add(record, fill("more"), now=NOW, revision="new") is not None
     assert add(record, fill("3"), now=NOW, revision="new") is None, "it was asked for before"
 
@@ -206,15 +206,15 @@ def test_what_its_schedule_has_no_more_of_is_over() -> None:
 
 def test_between_two_moments_others_have_their_turn() -> None:
     record = new(add(stored(), fill(), now=NOW, revision="new"))
-    asked = new(ask(claimed(record), ExtraRun("manual", NOW), now=NOW, revision="a"))
+    asked = new(request(claimed(record), ExtraRun("manual", NOW), now=NOW, revision="a"))
     after = ended(asked)
     assert (extra(after).run, after.ready_at) == (ExtraRun("manual", NOW), NOW)
     back = ended(claimed(after))
     assert extra(back).run == ExtraRun("fill", PAST + MINUTE, trigger="backfill")
-    unbegun = new(ask(record, ExtraRun("manual", NOW), now=NOW, revision="a"))
+    unbegun = new(request(record, ExtraRun("manual", NOW), now=NOW, revision="a"))
     assert extra(unbegun).run == ExtraRun("manual", NOW)
     failed = ended(claimed(record), AttemptEnd.FAILED, Policies(retry=Retry(9)))
-    retries = new(ask(failed, ExtraRun("manual", NOW), now=NOW, revision="a"))
+    retries = new(request(failed, ExtraRun("manual", NOW), now=NOW, revision="a"))
     assert (extra(retries).run, retries.attempt) == (extra(failed).run, 1), "it has begun"
     due = proceed(record, DUE)
     assert (extra(due).run, due.ready_at, due.due_at) == (None, DUE, DUE)
@@ -239,7 +239,7 @@ def test_what_had_begun_comes_back_as_it_was() -> None:
     state = State("")
     state.record_attempts(Attempts(DUE, ended=2, failed=1, first=NOW))
     record = replace(stored(NOW + 30 * SECOND, state=state.text(5)), attempt=2)
-    current = new(ask(record, ExtraRun("a", NOW), now=NOW, revision="a"))
+    current = new(request(record, ExtraRun("a", NOW), now=NOW, revision="a"))
     assert (current.attempt, State(current.state).fields.get("now")) == (0, None)
     failed = ended(claimed(current), AttemptEnd.FAILED, Policies(retry=Retry(9)))
     assert State(failed.state).attempts(NOW, 1).ended == 1
@@ -254,8 +254,8 @@ def test_what_had_begun_comes_back_as_it_was() -> None:
 
 
 def test_a_change_of_the_schedule_alone_knows_which_record_it_is_of() -> None:
-    current = new(ask(stored(), ExtraRun("a", NOW), now=NOW, revision="a"))
-    waiting = new(ask(claimed(stored()), ExtraRun("a", NOW), now=NOW, revision="a"))
+    current = new(request(stored(), ExtraRun("a", NOW), now=NOW, revision="a"))
+    waiting = new(request(claimed(stored()), ExtraRun("a", NOW), now=NOW, revision="a"))
     for record in (current, waiting, stored()):
         assert on_schedule(record, lambda side: None, now=NOW) is None
         removed = on_schedule(record, lambda side: Change(side, None), now=NOW)
@@ -272,7 +272,7 @@ def test_a_change_of_the_schedule_alone_knows_which_record_it_is_of() -> None:
 
 
 def test_what_was_done_is_forgotten_after_a_while() -> None:
-    record = ended(claimed(new(ask(stored(), ExtraRun("a", NOW), now=NOW, revision="a"))))
+    record = ended(claimed(new(request(stored(), ExtraRun("a", NOW), now=NOW, revision="a"))))
     assert extra(record).done == {"a": NOW}
     assert extra(proceed(record, NOW + REMEMBERED)).done == {"a": NOW}
     assert extra(proceed(record, NOW + REMEMBERED + 1)).done == {}
@@ -281,27 +281,27 @@ def test_what_was_done_is_forgotten_after_a_while() -> None:
 @pytest.mark.parametrize("until, gone", [(NOW - GRAIN, True), (NOW, True), (NOW + GRAIN, False)])
 def test_what_was_kept_for_a_run_is_gone_when_its_time_is_over(until: int, gone: bool) -> None:
     completed = stored(Band.COMPLETED.at(until), due_at=NOW - HOUR)
-    current = claimed(new(ask(completed, ExtraRun("a", NOW), now=NOW, revision="a")))
-    after = over(current, State(current.state), now=NOW, revision="o")
+    current = claimed(new(request(completed, ExtraRun("a", NOW), now=NOW, revision="a")))
+    after = end_run(current, State(current.state), now=NOW, revision="o")
     assert (after is None) is gone
-    more = new(ask(current, ExtraRun("b", NOW), now=NOW, revision="b"))
-    later = over(more, State(more.state), now=NOW, revision="o")
+    more = new(request(current, ExtraRun("b", NOW), now=NOW, revision="b"))
+    later = end_run(more, State(more.state), now=NOW, revision="o")
     assert later is not None
     assert (extra(later).run, later.revision, State(later.state).count("fence")) == (ExtraRun("b", NOW), "o", NOW)
 
 
 def test_a_run_that_is_asked_for() -> None:
     record = stored(state=State("").text(3))
-    after = new(change := ask(record, ExtraRun("a", NOW - HOUR), now=NOW, revision="asked"))
+    after = new(change := request(record, ExtraRun("a", NOW - HOUR), now=NOW, revision="asked"))
     assert change is not None
     assert change.old is record
     assert (after.revision, after.ready_at) == ("asked", NOW), "it is on time, however long ago it was asked for"
     leased = claimed(stored(NOW, due_at=NOW))
-    for number in range(MOST_WAITING):
-        leased = new(ask(leased, ExtraRun(str(number), NOW), now=NOW, revision="a"))
+    for number in range(MAX_WAITING):
+        leased = new(request(leased, ExtraRun(str(number), NOW), now=NOW, revision="a"))
     with pytest.raises(TooManyRunsException) as raised:
-        ask(leased, ExtraRun("more", NOW), now=NOW, revision="a")
-    assert str(raised.value) == f"{MOST_WAITING} manual runs of 'task:a' are already waiting: trigger it later."
+        request(leased, ExtraRun("more", NOW), now=NOW, revision="a")
+    assert str(raised.value) == f"{MAX_WAITING} manual runs of 'task:a' are already waiting: trigger it later."
 
 
 @pytest.mark.parametrize("why, begins", [(None, True), ("x", False)])
@@ -324,10 +324,10 @@ def test_what_outlives_its_schedule() -> None:
     state = State("")
     Extra(done={"a": NOW}).store(state)
     state.record_attempts(Attempts(DUE, ended=1))
-    assert outlives(stored(state=state.text(5)), NOW) is None
-    assert outlives(stored(), NOW) is None
-    Extra(asked=[ExtraRun("a", NOW)]).store(state)
-    left = outlives(claimed(stored(state=state.text(5))), NOW)
+    assert remainder(stored(state=state.text(5)), NOW) is None
+    assert remainder(stored(), NOW) is None
+    Extra(requested=[ExtraRun("a", NOW)]).store(state)
+    left = remainder(claimed(stored(state=state.text(5))), NOW)
     assert left is not None
     assert (left.locked_until, left.locked_by, left.attempt) == (None, None, 0)
     assert extra(left).waits == Waits(0, Band.COMPLETED.since, None)

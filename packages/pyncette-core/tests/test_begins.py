@@ -11,8 +11,8 @@ import pytest
 
 from pyncette import CatchUp, ExecutionMode, Overlap, Policies, Retry, lease
 from pyncette._lifecycle.begin import Begin, Execute, PutBack, Settle, begin, renews_lease
+from pyncette._lifecycle.continuation import store_window
 from pyncette._lifecycle.moments import Window, came_due
-from pyncette._lifecycle.onward import store_window
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Skipped
 from pyncette._tasks.extra import Extra, ExtraRun, Waits
 from pyncette._tasks.spec import Bounds, Spec, encode
@@ -303,7 +303,7 @@ def beside(
     run: ExtraRun | None, waits: Waits | None = None, attempts: Attempts | None = None, asked: ExtraRun | None = None
 ) -> Record:
     state = noting(attempts)
-    Extra(run=run, waits=waits, asked=[] if asked is None else [asked]).store(state)
+    Extra(run=run, waits=waits, requested=[] if asked is None else [asked]).store(state)
     return due(state=state)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pyncette import Overlap, Policies
+from pyncette._lifecycle.continuation import store_window
 from pyncette._lifecycle.cutting import (
     cancelled_with_lease,
     cuts,
@@ -17,7 +18,6 @@ from pyncette._lifecycle.cutting import (
     times_out_at,
 )
 from pyncette._lifecycle.moments import Window, came_due
-from pyncette._lifecycle.onward import store_window
 from pyncette._tasks.spec import Spec, encode
 from pyncette._tasks.state import Attempts, State
 from pyncette.record import Record

@@ -10,7 +10,7 @@ import pytest
 
 from pyncette import CatchUp, FailureMode, Overlap, Policies, Retry, Skip, lease
 from pyncette._lifecycle.end import end
-from pyncette._lifecycle.extra import ask
+from pyncette._lifecycle.extra import request
 from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.steering import pause
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
@@ -55,7 +55,7 @@ def paused(spec: Spec = SPEC, since: int = NOW - SECOND) -> Record:
 def beside() -> Record:
     """A run that was asked for is executed."""
     waiting = Record("task", "task:a", NOW + MINUTE, NOW + MINUTE, None, None, "r", 5, 0, encode(SPEC), "")
-    return claimed(changed(ask(waiting, ExtraRun("id", NOW), now=NOW, revision="a")))
+    return claimed(changed(request(waiting, ExtraRun("id", NOW), now=NOW, revision="a")))
 
 
 def ended(
@@ -265,7 +265,7 @@ def test_a_further_attempt_is_one_of_the_occurrence_that_was_chosen(make: Make) 
 
 
 def test_the_record_outlives_its_schedule_for_a_run_that_was_asked_for() -> None:
-    asked = changed(ask(plain(ONE_OFF), ExtraRun("id", NOW), now=NOW, revision="a"))
+    asked = changed(request(plain(ONE_OFF), ExtraRun("id", NOW), now=NOW, revision="a"))
     new = changed(ended(asked, AttemptEnd.SUCCEEDED, spec=ONE_OFF).change)
     assert (new.revision, new.ready_at, new.locked_until) == (REVISION, NOW, None)
     assert extra_of(State(new.state)).run == ExtraRun("id", NOW)

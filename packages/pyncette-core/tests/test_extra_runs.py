@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from pyncette import ExecutionMode, FailureMode, GiveUp, OnExhausted, Overlap, Policies, Retry, Skip, lease
+from pyncette._lifecycle.at_most_once import advance, conclude
 from pyncette._lifecycle.begin import Begin, Execute, Settle, begin
 from pyncette._lifecycle.cutting import superseded_at
 from pyncette._lifecycle.end import end
-from pyncette._lifecycle.extra import ask, on_schedule, schedule_side
-from pyncette._lifecycle.once import advance, conclude
+from pyncette._lifecycle.extra import on_schedule, request, schedule_side
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended
 from pyncette._tasks.extra import REMEMBERED, Extra, ExtraRun, extra_of, has_extra
 from pyncette._tasks.spec import Spec, encode
@@ -44,7 +44,7 @@ def waiting(spec: Spec = RECURRING, *, ready_at: int = NOW + MINUTE, attempts: A
 
 def asked(record: Record, *ids: str, now: int = NOW) -> Record:
     for run_id in ids:
-        change = ask(record, ExtraRun(run_id, now, {"of": run_id}), now=now, revision=REVISION)
+        change = request(record, ExtraRun(run_id, now, {"of": run_id}), now=now, revision=REVISION)
         assert change is not None
         assert change.new is not None
         record = change.new
@@ -177,10 +177,10 @@ def test_a_call_is_stored_once() -> None:
     """Also if its answer is lost, and it is decided again after the run has ended."""
     record = asked(waiting(), "a")
     again = ExtraRun("a", NOW)
-    assert ask(record, again, now=NOW, revision=REVISION) is None
-    assert ask(claimed(record), again, now=NOW, revision=REVISION) is None
+    assert request(record, again, now=NOW, revision=REVISION) is None
+    assert request(claimed(record), again, now=NOW, revision=REVISION) is None
     over = stored(ended(claimed(record)))
-    assert ask(over, again, now=NOW, revision=REVISION) is None
+    assert request(over, again, now=NOW, revision=REVISION) is None
     much_later = asked(over, "b", now=NOW + REMEMBERED + 1)
     assert extra_of(State(much_later.state)).done == {}
 
@@ -261,7 +261,7 @@ def test_a_worker_of_the_schedule_dies_between_two_attempts() -> None:
     """Then none was lost. It makes room, as when another version has stored what was asked for."""
     between = waiting(attempts=Attempts(NOW + MINUTE, ended=1, failed=1, first=NOW))
     state = State(between.state)
-    Extra(asked=[ExtraRun("a", NOW)]).store(state)
+    Extra(requested=[ExtraRun("a", NOW)]).store(state)
     decision = _begin(replace(between, state=state.text(5)), Policies(retry=RETRY))
     assert isinstance(decision, Settle)
     assert decision.attempt.end is AttemptEnd.RELEASED

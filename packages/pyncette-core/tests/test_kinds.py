@@ -15,7 +15,7 @@ import pytest
 
 from pyncette import Context, Pyncette, PyncetteContext, Task
 from pyncette._tasks import control
-from pyncette._tasks.control import Asked, Control, Pause, Window
+from pyncette._tasks.control import Control, Pause, RequestedRun, Window
 from pyncette._tasks.names import Kind
 from pyncette.errors import PartitionCountException, PyncetteException, TaskNotFoundException
 from pyncette.events import OperationFinished
@@ -192,26 +192,26 @@ async def test_a_template_that_is_purged_starts_over() -> None:
 
 
 def test_what_was_said_of_a_template_that_is_purged() -> None:
-    asked = Asked("task:1", "task:1:a", "run")
+    asked = RequestedRun("task:1", "task:1:a", "run")
     everything = Control(
         paused={"task": Pause(1), "other": Pause(2)},
         windows={"task": (Window(1, 2),), "other": (Window(3, 4),)},
         partitions={"task": 2, "other": 3},
-        asked=(asked, Asked("task", "task:b", "run"), Asked("other", "other:c", "run")),
+        requested=(asked, RequestedRun("task", "task:b", "run"), RequestedRun("other", "other:c", "run")),
     )
     others = Control(
         paused={"other": Pause(2)},
         windows={"other": (Window(3, 4),)},
         partitions={"other": 3},
-        asked=everything.asked[1:],
+        requested=everything.requested[1:],
     )
     queues = ["task:0", "task:1"]
     assert everything.purged("task", queues, partitioned=True, other=False) == others
     assert everything.purged("task", queues, partitioned=True, other=True) == replace(
-        everything, partitions=others.partitions, asked=others.asked
+        everything, partitions=others.partitions, requested=others.requested
     )
     assert everything.purged("task", ["task"], partitioned=False, other=True) == replace(
-        everything, asked=(asked, everything.asked[2])
+        everything, requested=(asked, everything.requested[2])
     )
 
 
@@ -251,12 +251,12 @@ def test_a_control_record_that_is_damaged_is_refused() -> None:
 
 
 def test_a_run_that_is_found_without_is_not_noted() -> None:
-    run = Asked("task", "task:a", "id")
+    run = RequestedRun("task", "task:a", "id")
     nothing = Control()
-    assert nothing.ask("task", run) is nothing
-    noted = nothing.ask("task", run, held=True)
-    assert noted.asked == (run,)
-    assert noted.ask("task", run, held=True) is noted
+    assert nothing.request("task", run) is nothing
+    noted = nothing.request("task", run, held=True)
+    assert noted.requested == (run,)
+    assert noted.request("task", run, held=True) is noted
 
 
 async def test_a_count_that_was_purged_is_stored_again() -> None:

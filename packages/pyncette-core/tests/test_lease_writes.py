@@ -16,8 +16,8 @@ from pyncette._leases.history import History
 from pyncette._leases.store import Store
 from pyncette._leases.writer import Writer
 from pyncette._leases.writes import Write
+from pyncette._lifecycle.at_most_once import advance, conclude
 from pyncette._lifecycle.end import end
-from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Skipped
 from pyncette._tasks.spec import Spec, encode
 from pyncette._tasks.state import State, latest_runs

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pyncette import ExecutionMode, FailureMode, GiveUp, OnExhausted, Policies, Retry, RetryLater, Skip, lease
+from pyncette._lifecycle.at_most_once import advance, conclude
 from pyncette._lifecycle.begin import Execute, PutBack, Settle, begin, holds_lease
 from pyncette._lifecycle.end import end
-from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.queueing import LATE
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended
 from pyncette._tasks.spec import Spec, encode

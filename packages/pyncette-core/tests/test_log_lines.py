@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyncette._lifecycle.extra import ask
+from pyncette._lifecycle.extra import request
 from pyncette._lifecycle.log import Logged, decode, encode, line
 from pyncette._lifecycle.queueing import LATE, RECENT, queued, repeats_missed, to_backlog
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
@@ -76,7 +76,7 @@ def test_what_a_line_says() -> None:
     assert logged(Ended(None, "failed"), attempt(AttemptEnd.LOST)).attempts == 2
     for end in (AttemptEnd.PASSED, AttemptEnd.RELEASED):
         assert logged(Ended(None, skips=SKIPS), attempt(end)).attempts == 0
-    change = ask(replace(RECORD, attempt=0), ExtraRun("id", NOW), now=NOW, revision="a")
+    change = request(replace(RECORD, attempt=0), ExtraRun("id", NOW), now=NOW, revision="a")
     assert change is not None
     assert change.new is not None
     beside = logged(Ended(None, "failed"), attempt(), change.new)

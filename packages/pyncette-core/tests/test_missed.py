@@ -10,8 +10,15 @@ import pytest
 
 from pyncette import CatchUp, Overlap, Policies
 from pyncette._lifecycle.choice import Chosen, choose, moved_to, superseded, supersedes_at
+from pyncette._lifecycle.continuation import (
+    Continuation,
+    add_skips,
+    continuation,
+    continue_or_complete,
+    store_window,
+    stored_window,
+)
 from pyncette._lifecycle.moments import Window, came_due
-from pyncette._lifecycle.onward import Onward, add_skips, go_on, onward, store_window, stored_window
 from pyncette._lifecycle.queueing import LATE
 from pyncette._lifecycle.values import Skipped
 from pyncette._tasks.spec import Bounds, Spec, encode
@@ -188,7 +195,7 @@ def test_where_an_instance_continues(catch_up: CatchUp, overlap: Overlap, supers
         passed = {at for reason, at in skips if not (kept and reason == "overlap")}
         target = next((at for at in case.every[1:] if at not in passed), None)
         state = State(case.record.state)
-        found = onward(
+        found = continuation(
             case.record, case.spec, policies, case.due, now, opened=opened, state=state, superseded=superseded
         )
         assert (found.due_at, case.counted([*found.skips])) == (target, skips), seed
@@ -204,7 +211,7 @@ def test_a_record_without_a_window_needs_no_state() -> None:
             policies = Policies(catch_up=catch_up, overlap=overlap, jitter=case.jitter)
             case.record = replace(case.record, state="")
             with_state, without = (
-                onward(case.record, case.spec, policies, case.due, NOW, opened=case.due, state=state)
+                continuation(case.record, case.spec, policies, case.due, NOW, opened=case.due, state=state)
                 for state in (State(""), None)
             )
             assert with_state == without, seed
@@ -234,7 +241,7 @@ def test_without_a_further_occurrence_it_is_removed_or_kept(static: bool, retain
         ":static:a" if static else "a", ":static:a" if static else "a:b", NOW, NOW, NOW, "w", "r", 5, 3, "s", ""
     )
     assert record.static is static
-    change = go_on(record, policies, Onward(None), NOW, "new", "state")
+    change = continue_or_complete(record, policies, Continuation(None), NOW, "new", "state")
     assert change.old is record
     if not static and retain is None:
         assert change.new is None
@@ -283,5 +290,5 @@ def test_all_that_is_left_of_a_schedule_whose_years_have_passed_is_skipped() -> 
 def test_occurrences_may_be_a_microsecond_apart(catch_up: CatchUp, reasons: list[tuple[str, int]]) -> None:
     spec, policies = Spec(Interval(1)), Policies(catch_up=catch_up, overlap=Overlap.SKIP)
     record = Record("task", "task:a", NOW - 5, NOW - 5, None, None, "r", 5, 0, encode(spec), "")
-    found = onward(record, spec, policies, NOW - 5, NOW, opened=NOW - 3)
+    found = continuation(record, spec, policies, NOW - 5, NOW, opened=NOW - 3)
     assert [(skip.reason, skip.count) for skip in found.skips] == [*reasons, ("overlap", 3)]

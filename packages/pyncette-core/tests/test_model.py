@@ -26,10 +26,10 @@ from pyncette import (
     Skip,
     lease,
 )
+from pyncette._lifecycle.at_most_once import advance, conclude
 from pyncette._lifecycle.begin import PutBack, Settle, begin
 from pyncette._lifecycle.cutting import superseded_at
 from pyncette._lifecycle.end import end
-from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.steering import pause, resume, retry
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Skipped
 from pyncette._tasks.control import Control

@@ -31,7 +31,7 @@ def made(moments: Mapping[str, Sequence[int]], next_ready: int | None = None, *,
     """All queues have answered at :data:`NOW`."""
     found = Moments(POLL, most)
     found.start(QUEUES)
-    found.all_told(answer(moments, next_ready), NOW, NOW + POLL)
+    found.all_answered(answer(moments, next_ready), NOW, NOW + POLL)
     return found
 
 
@@ -42,7 +42,7 @@ def next_of(moments: Moments, now: int = NOW, claimable: Callable[[str], bool] =
 def test_all_are_asked_once_per_interval() -> None:
     moments = Moments(POLL, 3)
     assert moments.is_old(NOW)
-    moments.all_told(answer({}), NOW, NOW + POLL)
+    moments.all_answered(answer({}), NOW, NOW + POLL)
     assert not moments.is_old(NOW + POLL - 1)
     assert moments.is_old(NOW + POLL)
     assert moments.is_old(NOW - 1), "the clock was put back"
@@ -67,18 +67,18 @@ def test_what_comes_next(moments: Moments, expected: int | None) -> None:
 def test_what_was_claimed_is_over() -> None:
     moments = made({"a": [NOW - 7, NOW + 9], "b": [NOW - 5]})
     assert set(moments.due(NOW)) == {"a", "b"}
-    moments.claimed(["a"], NOW, moments.came)
+    moments.claimed(["a"], NOW, moments.passed)
     assert set(moments.due(NOW)) == {"b"}
-    moments.claimed(["b"], NOW, moments.came)
+    moments.claimed(["b"], NOW, moments.passed)
     assert next_of(moments) == NOW + 9
-    moments.claimed(list(moments.due(NOW + 9)), NOW + 9, moments.came)
+    moments.claimed(list(moments.due(NOW + 9)), NOW + 9, moments.passed)
     assert next_of(moments, NOW + 9) == NOW + POLL, "what comes later has to be asked for"
 
 
 def test_what_comes_due_during_a_claim_stays() -> None:
     moments = made({"a": [NOW - 7]})
     moments.due(NOW)
-    came = moments.came
+    came = moments.passed
     moments.note("a", NOW)
     assert set(moments.due(NOW)) == {"a"}
     moments.claimed(["a"], NOW, came)
@@ -93,7 +93,7 @@ def test_what_this_process_stores_is_known() -> None:
     assert next_of(moments) == NOW + 3000, "not asked for yet"
     moments.note("b", NOW + 50)
     assert next_of(moments) == NOW + 50
-    moments.all_told(answer({}), NOW + 1, NOW + 1 + POLL)
+    moments.all_answered(answer({}), NOW + 1, NOW + 1 + POLL)
     assert next_of(moments) == NOW + 50, "an index that lags behind does not show it"
 
 
@@ -101,17 +101,17 @@ def test_before_the_first_question() -> None:
     moments = Moments(POLL, 3)
     moments.start(QUEUES)
     moments.note("a", NOW + 1)
-    moments.all_told(answer({}), NOW, NOW + POLL)
+    moments.all_answered(answer({}), NOW, NOW + POLL)
     assert next_of(moments) == NOW + 1
 
 
 def test_an_answer_that_was_cut_short_is_asked_for_again() -> None:
     moments = made({"a": [NOW + 1, NOW + 1, NOW + 2], "b": [NOW + 2]})
     for now, unsure in ((NOW + 1, []), (NOW + 2, ["a"])):
-        moments.claimed(list(moments.due(now)), now, moments.came)
+        moments.claimed(list(moments.due(now)), now, moments.passed)
         assert moments.unsure(now, claimable=every, claimed=True) == unsure
     moments.ask(["a"])
-    moments.told(["a"], answer({"a": [NOW + 4]}))
+    moments.answered(["a"], answer({"a": [NOW + 4]}))
     assert moments.unsure(NOW + 2, claimable=every, claimed=True) == []
     assert next_of(moments, NOW + 2) == NOW + 4
 
@@ -126,7 +126,7 @@ def test_others_may_have_claimed_what_is_due() -> None:
     moments = made({"a": [NOW - 1, NOW + 5, NOW + 6], "b": [NOW + 8]})
     assert moments.unsure(NOW, claimable=every, claimed=False) == ["a"]
     moments.ask(["a"])
-    moments.told(["a"], answer({"a": [NOW + 6]}))
+    moments.answered(["a"], answer({"a": [NOW + 6]}))
     assert next_of(moments) == NOW + 6, "its earlier answer is out of date"
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from pyncette import CatchUp, ExecutionMode, Overlap, Policies, Retry, lease
 from pyncette._lifecycle.again import GivenUp, after_loss
+from pyncette._lifecycle.at_most_once import advance, conclude
 from pyncette._lifecycle.begin import Execute, Settle, begin
 from pyncette._lifecycle.end import end
-from pyncette._lifecycle.extra import ask, over, proceed
+from pyncette._lifecycle.extra import end_run, proceed, request
 from pyncette._lifecycle.log import Logged, decode
 from pyncette._lifecycle.log import encode as encode_line
-from pyncette._lifecycle.once import advance, conclude
 from pyncette._lifecycle.recomputing import recompute
 from pyncette._lifecycle.scheduling import Scheduled, paused, schedule
 from pyncette._lifecycle.steering import pause, retry
@@ -110,16 +110,16 @@ def test_nothing_beside_the_schedule_changes_nothing() -> None:
 
 def test_what_is_unreadable_runs_nothing_beside_the_schedule() -> None:
     unreadable = record(Spec(Interval(MINUTE)), ready_at=Band.UNREADABLE.at(NOW))
-    change = ask(unreadable, ExtraRun("a", NOW), now=NOW, revision=REVISION)
+    change = request(unreadable, ExtraRun("a", NOW), now=NOW, revision=REVISION)
     after = new(change)
     assert after.ready_at == unreadable.ready_at
-    assert [run.id for run in extra_of(State(after.state)).asked] == ["a"]
+    assert [run.id for run in extra_of(State(after.state)).requested] == ["a"]
 
 
 def test_nothing_is_left_once_no_run_is_current() -> None:
     """As what is stored of the runs is damaged, for example."""
     one = record(Spec(Once(NOW)), ready_at=Band.COMPLETED.since)
-    assert over(one, State('{"v":1,"extra":"damaged"}'), now=NOW, revision=REVISION) is None
+    assert end_run(one, State('{"v":1,"extra":"damaged"}'), now=NOW, revision=REVISION) is None
 
 
 def test_a_schedule_that_can_not_be_decoded_is_not_recomputed() -> None:

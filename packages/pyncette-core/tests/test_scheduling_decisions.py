@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pyncette import Policies, lease
-from pyncette._lifecycle.extra import ask
+from pyncette._lifecycle.extra import request
 from pyncette._lifecycle.moments import came_due
 from pyncette._lifecycle.recomputing import nearest, recompute
 from pyncette._lifecycle.scheduling import Scheduled, paused, schedule
@@ -170,7 +170,7 @@ def test_it_is_scheduled_and_paused_at_once() -> None:
 
 
 def test_a_run_that_was_asked_for_is_not_disturbed() -> None:
-    asked = changed(ask(stored(), ExtraRun("id", NOW), now=NOW, revision="a"))
+    asked = changed(request(stored(), ExtraRun("id", NOW), now=NOW, revision="a"))
     new = changed(scheduled(asked))
     assert (new.due_at, new.ready_at) == (FIRST, NOW)
 
@@ -254,6 +254,6 @@ def test_what_is_delayed_by_jitter_past_its_moment_is_not_moved() -> None:
 
 def test_a_run_that_was_asked_for_does_not_keep_it_from_being_moved() -> None:
     now = NOON - HOUR
-    asked = changed(ask(stored(DAILY, due_at=OFF), ExtraRun("id", now), now=now, revision="a"))
+    asked = changed(request(stored(DAILY, due_at=OFF), ExtraRun("id", now), now=now, revision="a"))
     new = changed(recompute(asked, Policies(), now=now, revision="new"))
     assert (new.due_at, new.ready_at) == (NOON, now)

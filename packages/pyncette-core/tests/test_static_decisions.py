@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from pyncette import Policies, lease
-from pyncette._lifecycle.extra import ask
-from pyncette._lifecycle.static import SKEW, Kept, Notice, keep
+from pyncette._lifecycle.extra import request
+from pyncette._lifecycle.static import SKEW, Notice, Reconciled, reconcile
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.extra import ExtraRun
 from pyncette._tasks.spec import Bounds, Spec, UndecodableSpec, decode, encode
@@ -43,12 +43,12 @@ def with_unknown(record: Record) -> Record:
     return replace(record, spec=record.spec.replace("{", '{"later":1,', 1))
 
 
-def kept(known: Record | None, spec: Spec = HOURLY, *, starting: bool, jitter: int = 0) -> Kept:
+def kept(known: Record | None, spec: Spec = HOURLY, *, starting: bool, jitter: int = 0) -> Reconciled:
     policies = Policies(jitter=datetime.timedelta(microseconds=jitter))
-    return keep(known, REF, spec, policies, starting=starting, now=NOW, revision="new")
+    return reconcile(known, REF, spec, policies, starting=starting, now=NOW, revision="new")
 
 
-def new(of: Kept) -> Record:
+def new(of: Reconciled) -> Record:
     assert of.change is not None
     assert of.change.new is not None
     assert of.change.new.revision == "new"
@@ -93,13 +93,13 @@ def test_a_schedule_that_has_ended_is_stored_as_completed(starting: bool) -> Non
     ids=["on schedule", "overdue", "by a clock that is ahead", "executed", "paused", "dead"],
 )
 def test_what_is_right_stays(starting: bool, known: Record) -> None:
-    assert kept(known, starting=starting) == Kept(None, [])
+    assert kept(known, starting=starting) == Reconciled(None, [])
 
 
 @BOTH
 def test_what_ended_meanwhile_stays_due(starting: bool) -> None:
     """Its last occurrence may be later than any on the schedule, which has none any more."""
-    assert kept(stored(ENDED, NOW + HOUR), ENDED, starting=starting) == Kept(None, [])
+    assert kept(stored(ENDED, NOW + HOUR), ENDED, starting=starting) == Reconciled(None, [])
 
 
 @BOTH
@@ -120,8 +120,8 @@ def test_what_is_too_late_comes_sooner(starting: bool) -> None:
 def test_another_schedule_replaces_the_stored_one_at_the_start_only() -> None:
     """Afterwards it belongs to a release that started later."""
     known = stored(EVERY_MINUTE, NOW + MINUTE)
-    assert kept(known, starting=False) == Kept(None, [])
-    assert kept(stored(EVERY_MINUTE, NOW + 9 * HOUR), starting=False) == Kept(None, [])
+    assert kept(known, starting=False) == Reconciled(None, [])
+    assert kept(stored(EVERY_MINUTE, NOW + 9 * HOUR), starting=False) == Reconciled(None, [])
     found = kept(known, starting=True)
     assert new(found).due_at == NOW + HOUR
     assert decode(new(found).spec)[0] == replace(HOURLY, since=NOW)
@@ -203,7 +203,7 @@ def test_a_damaged_schedule_is_replaced_at_the_start_only() -> None:
 
 def test_what_can_be_read_again_is_rescheduled_at_the_start() -> None:
     known = stored(due_at=NOW - HOUR, band=Band.UNREADABLE)
-    assert kept(known, starting=False) == Kept(None, [])
+    assert kept(known, starting=False) == Reconciled(None, [])
     found = kept(known, starting=True)
     assert new(found).ready_at == NOW + HOUR
     assert list(found.notices) == [(Notice.READABLE,)]
@@ -219,13 +219,13 @@ def test_what_can_be_read_again_is_rescheduled_at_the_start() -> None:
     ids=["spec", "state"],
 )
 def test_what_a_later_version_wrote_is_its_own(starting: bool, known: Record) -> None:
-    assert kept(known, starting=starting) == Kept(None)
+    assert kept(known, starting=starting) == Reconciled(None)
 
 
 @BOTH
 def test_a_manual_run_that_is_current_stays_so(starting: bool) -> None:
     late = stored(due_at=NOW + 9 * HOUR)
-    asked = ask(late, ExtraRun("run", NOW - 1, {}, "manual"), now=NOW - 1, revision="asked")
+    asked = request(late, ExtraRun("run", NOW - 1, {}, "manual"), now=NOW - 1, revision="asked")
     assert asked is not None
     assert asked.new is not None
     found = kept(asked.new, starting=starting)
@@ -239,4 +239,4 @@ def test_a_manual_run_that_is_current_stays_so(starting: bool) -> None:
 def test_the_last_occurrence_stays(starting: bool) -> None:
     """However soon the schedule ends after it."""
     ends = replace(HOURLY, bounds=Bounds(end_at=NOW + HOUR))
-    assert kept(stored(ends), ends, starting=starting) == Kept(None, [])
+    assert kept(stored(ends), ends, starting=starting) == Reconciled(None, [])

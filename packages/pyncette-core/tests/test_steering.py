@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pyncette import CatchUp, Overlap, Policies, lease
+from pyncette._lifecycle.continuation import store_window, stored_window
 from pyncette._lifecycle.moments import Window, came_due
-from pyncette._lifecycle.onward import store_window, stored_window
 from pyncette._lifecycle.queueing import LATE
 from pyncette._lifecycle.steering import BY_OPERATOR, Steered, hold_paused, pause, resume, retry, skip_paused
 from pyncette._lifecycle.values import Skipped

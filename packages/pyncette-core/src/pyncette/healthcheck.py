@@ -121,10 +121,10 @@ class _Question:
             problem = logged = f"the event loop has not answered for {ANSWER_TIMEOUT:g} s"
         except (Exception, CancelledError) as e:  # noqa: BLE001 - any failure of the handler is unhealthy
             problem, logged = f"the check failed with {type(e).__name__}", f"{type(e).__name__}: {e}"
-        self._say(logged)
+        self._log_change(logged)
         return problem
 
-    def _say(self, problem: str) -> None:
+    def _log_change(self, problem: str) -> None:
         with self._lock:
             before, self._said = self._said, problem
         if problem and not before:

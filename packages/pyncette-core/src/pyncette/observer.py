@@ -197,7 +197,7 @@ class Observers:
     def tell(self, name: str, **fields: Any) -> None:
         """Create and emit one of the rarer events, which is identified by the observer's method."""
         if listeners := self._listeners.get(name):
-            _tell(listeners, EVENTS[name](worker=self.worker, **fields))
+            _notify(listeners, EVENTS[name](worker=self.worker, **fields))
 
     def look_who_is_awake(self) -> None:
         """Stop notifying observers that have nothing to do any more, and resume notifying the others."""
@@ -207,16 +207,16 @@ class Observers:
     def tick_started(self) -> None:
         self.look_who_is_awake()
         if listeners := self._listeners.get("tick_started"):
-            _tell(listeners, TickStarted(worker=self.worker))
+            _notify(listeners, TickStarted(worker=self.worker))
 
     def tick_finished(self, *, duration: float, error: BaseException | None) -> None:
         if listeners := self._listeners.get("tick_finished"):
-            _tell(listeners, TickFinished(worker=self.worker, duration=duration, error=error))
+            _notify(listeners, TickFinished(worker=self.worker, duration=duration, error=error))
 
     def operation_started(self, *, operation: str, task_name: str, carried: Sequence[str] = ()) -> None:
         if listeners := self._listeners.get("operation_started"):
             event = OperationStarted(worker=self.worker, operation=operation, task=task_name, carried=tuple(carried))
-            _tell(listeners, event)
+            _notify(listeners, event)
 
     def operation_finished(
         self, *, operation: str, task_name: str, duration: float, error: BaseException | None
@@ -225,15 +225,15 @@ class Observers:
             event = OperationFinished(
                 worker=self.worker, operation=operation, task=task_name, duration=duration, error=error
             )
-            _tell(listeners, event)
+            _notify(listeners, event)
 
     def claimed(self, *, count: int, lag: float) -> None:
         if listeners := self._listeners.get("claimed"):
-            _tell(listeners, Claimed(worker=self.worker, count=count, lag=lag))
+            _notify(listeners, Claimed(worker=self.worker, count=count, lag=lag))
 
     def batch_stored(self, *, size: int) -> None:
         if listeners := self._listeners.get("batch_stored"):
-            _tell(listeners, BatchStored(worker=self.worker, size=size))
+            _notify(listeners, BatchStored(worker=self.worker, size=size))
 
     def attempt_started(self, task: Task, record: Record, *, lag: float, carried: str | None = None) -> str | None:
         """Returns the context that storage calls about the attempt carry."""
@@ -245,12 +245,12 @@ class Observers:
             carries = next((text for _, text in chosen if text), None)
         if listeners:
             event = AttemptStarted(**self._run(task, record), attempt=record.attempt, lag=lag, carried=carried)
-            _tell(listeners, event)
+            _notify(listeners, event)
         return carries
 
     def attempt_running(self, task: Task, record: Record, *, duration: float) -> None:
         if listeners := self._listeners.get("attempt_running"):
-            _tell(listeners, AttemptRunning(**self._run(task, record), attempt=record.attempt, duration=duration))
+            _notify(listeners, AttemptRunning(**self._run(task, record), attempt=record.attempt, duration=duration))
 
     def attempt_ended(
         self,
@@ -277,11 +277,11 @@ class Observers:
                 duration=duration,
                 error=error,
             )
-            _tell(listeners, event)
+            _notify(listeners, event)
 
     def lease_lost(self, task: Task, record: Record) -> None:
         if listeners := self._listeners.get("lease_lost"):
-            _tell(listeners, LeaseLost(**self._run(task, record), attempt=record.attempt))
+            _notify(listeners, LeaseLost(**self._run(task, record), attempt=record.attempt))
 
     def attempt_lost(self, task: Task, record: Record, worker: str) -> None:
         """The attempt before the claim of ``record`` was lost with ``worker``."""
@@ -289,7 +289,7 @@ class Observers:
             reason = f"lost with its worker {worker}" if worker else "lost with its worker"
             fields = self._run(task, record)
             fields["fencing_token"] = None
-            _tell(listeners, AttemptEnded(**fields, attempt=record.attempt - 1, outcome="lost", reason=reason))
+            _notify(listeners, AttemptEnded(**fields, attempt=record.attempt - 1, outcome="lost", reason=reason))
 
     def run_ended(
         self,
@@ -305,7 +305,7 @@ class Observers:
         if listeners := self._listeners.get("run_ended"):
             fields = self._run(task, record)
             fields["scheduled_at"] = to_datetime(scheduled_at)
-            _tell(listeners, RunEnded(**fields, outcome=outcome, attempts=attempts, reason=reason, error=error))
+            _notify(listeners, RunEnded(**fields, outcome=outcome, attempts=attempts, reason=reason, error=error))
 
     def skipped(self, task: Task, record: Record, skip: SkippedRange, reason: str) -> None:
         """Occurrences are skipped, with a change of ``record``."""
@@ -321,7 +321,7 @@ class Observers:
                 count=skip.count,
                 count_exact=skip.exact,
             )
-            _tell(listeners, event)
+            _notify(listeners, event)
 
     def _run(self, task: Task, record: Record) -> _Run:
         extra = current_run(record.state)
@@ -395,6 +395,6 @@ class _Listener:
             )
 
 
-def _tell(listeners: list[_Listener], event: Event) -> None:
+def _notify(listeners: list[_Listener], event: Event) -> None:
     for listener in listeners:
         listener(event)

@@ -66,7 +66,7 @@ def use_opentelemetry(
     """
     meters = meter_provider or metrics.get_meter_provider()
     if measure and _may_measure(meters):
-        found = Metrics(_Makes(meters.get_meter(_SCOPE)))
+        found = Metrics(_InstrumentFactory(meters.get_meter(_SCOPE)))
         for observer in observers_of(found, repository=True, ticks=True, tasks=True):
             app.use_observer(observer)
     app.use_observer(_Tracing(tracer_provider))
@@ -294,7 +294,7 @@ def _may_measure(provider: metrics.MeterProvider) -> bool:
     return not (isinstance(provider, metrics.NoOpMeterProvider) or type(provider).__name__ == "_ProxyMeterProvider")
 
 
-class _Makes:
+class _InstrumentFactory:
     """Creates the instruments of one meter. Their names are those of Prometheus in OpenTelemetry's notation:
     ``pyncette_tasks_duration_seconds`` is ``pyncette.tasks_duration`` in the unit ``s``."""
 

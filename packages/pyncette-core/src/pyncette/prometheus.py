@@ -38,13 +38,13 @@ def use_prometheus(
     """
     metrics = _metrics.get(registry)
     if metrics is None:
-        metrics = _metrics[registry] = Metrics(_Makes(registry))
+        metrics = _metrics[registry] = Metrics(_InstrumentFactory(registry))
     for observer in observers_of(metrics, repository=measure_repository, ticks=measure_ticks, tasks=measure_tasks):
         app.use_observer(observer)
 
 
-class _Makes:
-    """Makes instruments of one registry."""
+class _InstrumentFactory:
+    """InstrumentFactory instruments of one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

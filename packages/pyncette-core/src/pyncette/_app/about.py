@@ -20,7 +20,7 @@ from pyncette.clock import Clock
 from pyncette.observer import Observers
 
 
-class Working(Protocol):
+class RunningApp(Protocol):
     """The part of an app context that describes its loop."""
 
     @property
@@ -41,8 +41,8 @@ def default_name() -> str:
     return f"{socket.gethostname()[:80]}:{os.getpid()}"
 
 
-def describing(
-    context: Working,
+def describer(
+    context: RunningApp,
     name: str,
     tasks: Sequence[Task],
     concurrency_limit: int,

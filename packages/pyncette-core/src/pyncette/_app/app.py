@@ -19,7 +19,7 @@ from pyncette.options import HistoryOf, LoopOptions
 from pyncette.repository import Repository
 
 from . import console as entry
-from . import twins
+from . import duplicates
 from .context import Context, FixtureFunc, MiddlewareFunc
 from .declaring import Declarations
 from .opening import Opening
@@ -108,7 +108,7 @@ class Pyncette(Declarations):
             raise TypeError(f"The fixture {fixture_name!r} must be an async generator: async def with one yield in it.")
         if fixture_name in self._fixtures:
             raise ValueError(f"There is a fixture called {fixture_name!r} already: choose another name.")
-        self._say_if_late("fixture", fixture_name)
+        self._warn_if_late("fixture", fixture_name)
         self._fixtures[fixture_name] = func
 
     def fixture(self, name: str | None = None) -> Callable[[FixtureT], FixtureT]:
@@ -129,7 +129,7 @@ class Pyncette(Declarations):
         check_function("middleware", func, "context", "next")
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
             raise TypeError(f"The middleware {func!r} must be a coroutine function: write await next(), not yield.")
-        self._say_if_late("middleware", getattr(func, "__name__", "…"))
+        self._warn_if_late("middleware", getattr(func, "__name__", "…"))
         self._middlewares.append(func)
 
     def middleware(self, func: MiddlewareT = _NOTHING) -> MiddlewareT:
@@ -219,7 +219,7 @@ class Pyncette(Declarations):
         fixtures: Mapping[str, FixtureFunc],
     ) -> AsyncIterator[PyncetteContext]:
         options = configuration.bound
-        twins.warn(self)
+        duplicates.warn(self)
         async with storage as repository:
             context = PyncetteContext(
                 repository,

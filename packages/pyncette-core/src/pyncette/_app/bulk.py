@@ -213,7 +213,7 @@ class Bulk(Generic[T, W]):
         refused = await self.follow_up(stored)
         self._result.refused += [(name, refused[write]) for name, write in stored if write in refused]
         self._result.done += len(stored) - len(refused)
-        await tell(self._progress, self._result.done + len(self._result.refused))
+        await report_progress(self._progress, self._result.done + len(self._result.refused))
 
     async def follow_up(self, stored: Sequence[tuple[str, W]]) -> Mapping[W, Exception]:
         """Do what remains to be done for a stored batch of names and writes. Returns the writes that it failed for, and
@@ -239,7 +239,7 @@ async def store_all(writer: Batching, writes: Sequence[Awaited]) -> None:
         await write.wait()
 
 
-async def tell(progress: Progress | None, number: int) -> None:
+async def report_progress(progress: Progress | None, number: int) -> None:
     """Report how many instances have been processed so far."""
     if progress is not None:
         told = progress(number)

@@ -58,7 +58,7 @@ class Declarations:
         """All tasks, in the order in which they were declared."""
         return tuple(self._tasks)
 
-    def _say_if_late(self, what: str, name: str) -> None:
+    def _warn_if_late(self, what: str, name: str) -> None:
         if self._opened:
             logger.warning(
                 "The %s %r was added while the app is open, and has no effect on it: add it before app.create().",
@@ -289,7 +289,7 @@ class Declarations:
             task = make(name, function, timing, {**settings, **_arguments(name, function, args)})
             if task.arguments is not None and not task.dynamic:
                 task.arguments.check_complete(task.extra_args)
-            self._say_if_late("task", task.name)
+            self._warn_if_late("task", task.name)
             self._tasks.append(task)
             return task
 

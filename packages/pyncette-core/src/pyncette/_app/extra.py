@@ -10,14 +10,14 @@ from typing import Any
 import anyio.lowlevel
 
 from pyncette._leases.access import Access
-from pyncette._leases.asked import AddBackfill, Ask, DropBackfill
 from pyncette._leases.control import ChangeControl
 from pyncette._leases.existing import readable
+from pyncette._leases.requested import AddBackfill, DropBackfill, RequestRun
 from pyncette._leases.revisions import new_revision
 from pyncette._lifecycle.backfill import moments, schedule_text
 from pyncette._schedules.moments import LATEST, moment_of, to_datetime
 from pyncette._tasks.bound import BoundTask
-from pyncette._tasks.control import Asked, Control
+from pyncette._tasks.control import Control, RequestedRun
 from pyncette._tasks.extra import Backfill, ExtraRun, extra_of
 from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import Spec, decode_args, encode_args
@@ -91,37 +91,37 @@ class ExtraRuns:
 
     async def trigger(self, task: Task, name: str | None, args: Mapping[str, Any]) -> str:
         """Returns the id of the run."""
-        write = self.asking(task, name, args)
+        write = self.request(task, name, args)
         await self._access.writer.store(write)
-        for error in (await self.tell_workers(task, [write])).values():
+        for error in (await self.notify_workers(task, [write])).values():
             raise error
         return write.run.id
 
-    def asking(self, task: Task, name: str | None, args: Mapping[str, Any]) -> Ask:
-        """The write that requests a run. Call :meth:`tell_workers` once it is stored."""
+    def request(self, task: Task, name: str | None, args: Mapping[str, Any]) -> RequestRun:
+        """The write that requests a run. Call :meth:`notify_workers` once it is stored."""
         _, ref = locate(task, name)
         own, carried = decode_args(encode_args(task.encoded_args({}, args))), self._access.observers.carried()
-        return Ask(task, ref, ExtraRun(new_revision(), self._access.clock.now(), own, carried=carried))
+        return RequestRun(task, ref, ExtraRun(new_revision(), self._access.clock.now(), own, carried=carried))
 
-    async def tell_workers(self, task: Task, asked: Sequence[Ask]) -> Mapping[Ask, Exception]:
+    async def notify_workers(self, task: Task, requested: Sequence[RequestRun]) -> Mapping[RequestRun, Exception]:
         """Make stored runs known to workers if their template is paused, and to lists if their instances are held.
 
         :return: those that have to wait until the template is resumed, because there are too many.
         """
-        template, stored = task.template.queue.name, await self._access.reading.renew()
-        refused: dict[Ask, Exception] = {}
+        template, stored = task.template.queue.name, await self._access.reading.reread()
+        refused: dict[RequestRun, Exception] = {}
 
         def change(control: Control, _: int) -> Control:
             refused.clear()
-            for write in asked:
+            for write in requested:
                 try:
-                    asked_run = Asked(write.ref.queue, write.ref.key, write.run.id)
-                    control = control.ask(template, asked_run, held=write.held)
+                    requested_run = RequestedRun(write.ref.queue, write.ref.key, write.run.id)
+                    control = control.request(template, requested_run, held=write.held)
                 except TooManyRunsException as e:
                     refused[write] = e
             return control
 
-        if template in stored.paused or any(write.held for write in asked):
+        if template in stored.paused or any(write.held for write in requested):
             await self._access.writer.store(ChangeControl(change, self._access.reading))
         return refused
 
@@ -184,16 +184,16 @@ class ExtraRuns:
         return readable(record, ref)
 
 
-class BulkTriggers(Bulk[Triggered, Ask]):
+class BulkTriggers(Bulk[Triggered, RequestRun]):
     """Requests many manual runs."""
 
     def __init__(self, runs: ExtraRuns, call: BulkCall, args: Mapping[str, Any], progress: Progress | None) -> None:
-        super().__init__(call, self._asking, lambda item: item if isinstance(item, str) else item[0], progress)
+        super().__init__(call, self._request, lambda item: item if isinstance(item, str) else item[0], progress)
         self._runs = runs
         self._task = call.task
         self._args = args
 
-    def _asking(self, item: Triggered) -> tuple[str, Ask]:
+    def _request(self, item: Triggered) -> tuple[str, RequestRun]:
         match item:
             case str() as name:
                 args = self._args
@@ -202,12 +202,12 @@ class BulkTriggers(Bulk[Triggered, Ask]):
             case _:
                 raise TypeError(f"Pass an instance name, or a pair ('name', {{…}}) of it and arguments, not {item!r}.")
         own = args.args_for(self._task) if isinstance(args, BoundTask) else args
-        return name, self._runs.asking(self._task, name, own)
+        return name, self._runs.request(self._task, name, own)
 
-    async def follow_up(self, stored: Sequence[tuple[str, Ask]]) -> Mapping[Ask, Exception]:
+    async def follow_up(self, stored: Sequence[tuple[str, RequestRun]]) -> Mapping[RequestRun, Exception]:
         writes = [write for _, write in stored]
         try:
-            refused = await self._runs.tell_workers(self._task, writes)
+            refused = await self._runs.notify_workers(self._task, writes)
         except PyncetteException as e:  # it is unknown whether workers will find them
             return dict.fromkeys(writes, e)
         self._result.runs += [(name, write.run.id) for name, write in stored if write not in refused]
@@ -228,7 +228,7 @@ def _described(fill: Backfill, tz: datetime.tzinfo) -> BackfillState:
     return BackfillState(fill.id, at, last, fill.total, fill.done, exact=fill.total <= LARGE_BACKFILL)
 
 
-class OnDemand:
+class Triggering:
     """The part of an app context that requests manual runs and backfills."""
 
     _calls: CallCheck

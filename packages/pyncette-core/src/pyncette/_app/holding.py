@@ -12,7 +12,7 @@ from pyncette.observer import Observers
 from pyncette.record import Band, Record
 
 from .bulk import Bulk, BulkResult, Progress
-from .extra import OnDemand
+from .extra import Triggering
 from .instances import locate
 from .listing import Listing
 from .templates import Templates
@@ -21,7 +21,7 @@ LONGEST_REASON = 500
 """The maximum number of characters."""
 
 
-class Holding(OnDemand):
+class Holding(Triggering):
     """The part of an app context that pauses, resumes and retries."""
 
     _reading: ControlReading

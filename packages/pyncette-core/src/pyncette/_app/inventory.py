@@ -17,14 +17,14 @@ from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.control import Control, Pause
 from pyncette._tasks.names import Kind, escape, is_reserved, task_of, unescape
 from pyncette._tasks.partition import PartitionedTask
-from pyncette._tasks.policies import MOST_RUNS, ExecutionMode, Policies
+from pyncette._tasks.policies import MAX_RUNS, ExecutionMode, Policies
 from pyncette._tasks.state import State
 from pyncette._tasks.task import Task
 from pyncette._tasks.worker import Worker
 from pyncette.errors import OrphansUnknownException
 from pyncette.record import Band, Queue, Ref
 
-from .bulk import Progress, store_all, tell
+from .bulk import Progress, report_progress, store_all
 from .listing import END
 
 PAGE = 1000
@@ -171,7 +171,7 @@ class Inventory:
                 while records := await self._store.scan(queue, after=None, limit=PAGE):
                     await store_all(self._writer, [Remove(record.ref) for record in records])
                     removed += len(records)
-                    await tell(progress, removed)
+                    await report_progress(progress, removed)
             await self._forget(orphan, [queue.name for queue in queues])
         return removed
 
@@ -213,18 +213,18 @@ def _executed(workers: Iterable[Worker]) -> set[_Task]:
     return {task for worker in workers for task in zip(worker.tasks, worker.kinds, strict=False)}
 
 
-_NOT_HERE = Policies(execution_mode=ExecutionMode.AT_MOST_ONCE, keep_runs=MOST_RUNS)
+_UNKNOWN_POLICIES = Policies(execution_mode=ExecutionMode.AT_MOST_ONCE, keep_runs=MAX_RUNS)
 """The policies of a program that doesn't know the task's own. They keep all recent runs, and don't reschedule what may
 have run. The worker that claims the instance applies the actual policies, including jitter."""
 
 
 def _handle(stored: StoredTask) -> Task:
     """A task created without its code: enough to list and control it, but not to execute it."""
-    common: dict[str, Any] = {"schedule": None, "args": {}, "policies": _NOT_HERE}
+    common: dict[str, Any] = {"schedule": None, "args": {}, "policies": _UNKNOWN_POLICIES}
     if stored.kind == "partitioned":
-        return PartitionedTask(stored.name, _not_here, partition_count=stored.partition_count or 1, **common)
-    return Task(stored.name, _not_here, dynamic=stored.kind == "dynamic", **common)
+        return PartitionedTask(stored.name, _not_executable, partition_count=stored.partition_count or 1, **common)
+    return Task(stored.name, _not_executable, dynamic=stored.kind == "dynamic", **common)
 
 
-async def _not_here(context: object) -> None:
+async def _not_executable(context: object) -> None:
     raise RuntimeError("This program does not declare the task, and can't execute it.")

@@ -114,10 +114,10 @@ class Listing:
     ) -> list[tuple[int, int, Record]]:
         """What would be held in the range if no manual runs were waiting, in order of ``ready_at``: tuples of that
         moment, the index of the queue, and the record."""
-        if since < HELD or not control.asked:
+        if since < HELD or not control.requested:
             return []
         places = {parent.queue.name: at for at, parent in enumerate(queues)}
-        refs = list(dict.fromkeys(run.ref for run in control.asked if run.queue in places))
+        refs = list(dict.fromkeys(run.ref for run in control.requested if run.queue in places))
         found: list[tuple[int, int, Record]] = []
         for record in await self._store.read(refs) if refs else ():
             if record is None or lease.state_of(record, self._clock.now()) is lease.State.LEASED:

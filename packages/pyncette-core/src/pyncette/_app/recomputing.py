@@ -14,7 +14,7 @@ from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.record import Record
 
-from .bulk import STEPS_AT_ONCE, Progress, store_all, tell
+from .bulk import STEPS_AT_ONCE, Progress, report_progress, store_all
 
 
 async def recompute(access: Access, task: Task, progress: Progress | None, *, dry_run: bool) -> int:
@@ -28,7 +28,7 @@ async def recompute(access: Access, task: Task, progress: Progress | None, *, dr
             await store_all(access.writer, writes)
             moved += sum(write.moved for write in writes)
         seen += len(page)
-        await tell(progress, seen)
+        await report_progress(progress, seen)
     return moved
 
 

@@ -35,7 +35,7 @@ from pyncette.options import LoopOptions
 from pyncette.repository import Repository
 
 from . import health
-from .about import default_name, describing, own_version
+from .about import default_name, describer, own_version
 from .budget import SettleBudget
 from .sampling import Sampler
 from .scheduling import Scheduling
@@ -190,7 +190,7 @@ class PyncetteContext(Scheduling):
     def _about(self, tasks: Sequence[Task], limit: int) -> Callable[[], Worker]:
         kept = None if self._history is None else self._history.kept
         own = (self, self._worker_name, tasks, limit, self._active)
-        return describing(*own, history=kept, observers=self._observers)
+        return describer(*own, history=kept, observers=self._observers)
 
     def _sampler(self) -> Sampler:
         own = (self._store, self._writer, self.clock, self._observers, self._reading, self._registry)

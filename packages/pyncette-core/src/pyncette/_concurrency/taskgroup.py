@@ -68,7 +68,7 @@ class _AsyncioGroup(LoopTaskGroup):
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
-        self._group.start_soon(self._stand_for_all)
+        self._group.start_soon(self._supervise)
         return self
 
     async def __aexit__(
@@ -106,7 +106,7 @@ class _AsyncioGroup(LoopTaskGroup):
             finally:
                 self._scopes.discard(scope)
 
-    async def _stand_for_all(self) -> None:
+    async def _supervise(self) -> None:
         try:
             await self._left.wait()
             await self._all_ended()

@@ -52,10 +52,10 @@ class Access:
         """
         if transaction is None:
             return self
-        with alone(transaction):
+        with exclusive(transaction):
             store = await self.store.within(await driver_connection(transaction))
         writer = InTransaction(transaction, store, self.clock, self.writer.on_stored)
-        return Access(store, writer, self.clock, self.reading.apart(), self.observers)
+        return Access(store, writer, self.clock, self.reading.independent(), self.observers)
 
 
 class InTransaction(Batching):
@@ -77,7 +77,7 @@ class InTransaction(Batching):
         """
         for write in writes:
             self._take(write)
-        with alone(self._transaction):
+        with exclusive(self._transaction):
             await self._store_all()
 
     async def _store_all(self) -> None:
@@ -115,7 +115,7 @@ class InTransaction(Batching):
 
 
 @contextmanager
-def alone(transaction: object) -> Iterator[None]:
+def exclusive(transaction: object) -> Iterator[None]:
     """Refuse a second call on the same transaction. The driver would mix up their replies, and their savepoints would
     undo each other's work."""
     if id(transaction) in _in_use:

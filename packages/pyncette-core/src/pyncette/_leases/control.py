@@ -39,14 +39,14 @@ class ControlReading:
             self.take(looked.records[0], now)
         return self.control
 
-    async def renew(self) -> Control:
+    async def reread(self) -> Control:
         """The content, read again in any case."""
         now = self._clock.now()
         (record,) = await self._store.read((CONTROL,))
         self.take(record, now)
         return self.control
 
-    def apart(self) -> ControlReading:
+    def independent(self) -> ControlReading:
         """A new, independent reading that starts with no knowledge."""
         return ControlReading(self._store, self._clock, self._poll_interval)
 

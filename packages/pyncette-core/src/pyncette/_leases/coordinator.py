@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pyncette import lease
 from pyncette._concurrency.background import concurrently
+from pyncette._lifecycle.at_most_once import concludes
 from pyncette._lifecycle.begin import holds_lease, renews_lease
-from pyncette._lifecycle.once import concludes
 from pyncette._lifecycle.values import Attempt, AttemptEnd
 from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import LaterSpec, UndecodableSpec, decode
@@ -19,7 +19,6 @@ from pyncette.observer import Observers
 from pyncette.record import Record
 
 from .active import Active
-from .asked import AskedRuns
 from .control import ControlReading
 from .crowded import Crowded
 from .held import Advance, Conclude, Extend, HeldLease, Renew, Settle, Settling
@@ -29,6 +28,7 @@ from .outcomes import Outcomes
 from .outlook import Outlook
 from .partitions import PartitionCounts
 from .renewals import put_back_delay
+from .requested import RequestedRuns
 from .retention import Retention
 from .revisions import new_revision
 from .shares import Shares, admitted, exhausted_by, open_tasks, room_left
@@ -81,8 +81,8 @@ class Coordinator:
         self._settling = Settling(moments.interval, history, self._outcomes.settled)
         self._left: set[str] = set()  # keys of records that a later version wrote
         self._worker = observers.worker = worker
-        self._asked = AskedRuns(store, writer, clock, reading)
-        self._outlook = Outlook(store, clock, reading, moments, self.active, self._asked)
+        self._requested = RequestedRuns(store, writer, clock, reading)
+        self._outlook = Outlook(store, clock, reading, moments, self.active, self._requested)
 
     @property
     def unsettled(self) -> int:
@@ -176,10 +176,10 @@ class Coordinator:
         have more. If there are more queues than slots, they take turns."""
         held: list[HeldLease] = []
         limit = min(free, self._batch_size)
-        if self._reading.control.asked:
-            asked = await self._claim_asked(limit)
-            held += self._decode(asked)
-            limit -= len(asked)
+        if self._reading.control.requested:
+            requested = await self._claim_requested(limit)
+            held += self._decode(requested)
+            limit -= len(requested)
         tasks, cut = self._outlook.due(limit, self._shares.behind)
         limited = [task for task in tasks if task.policies.concurrency is not None]
         room = room_left(limited, self.active.running_with(held))
@@ -215,7 +215,7 @@ class Coordinator:
 
         :return: pairs of the record before the claim and the record as stored now, and the queues that may have more.
         """
-        now, token, came = self._clock.now(), new_revision(), self._outlook.came
+        now, token, passed = self._clock.now(), new_revision(), self._outlook.passed
         latest = now + self._clock.error  # workers whose clocks are ahead must not take it before the lease ends
         ends = {task.queue.name: latest + task.policies.lease_microseconds for task in tasks}
         claims = self._shares.claims(tasks, share, ends=ends, room=room, now=now)
@@ -231,10 +231,10 @@ class Coordinator:
         exhausted = [
             queue.name for queue in exhausted_by(claims, before, limit) if queue.static or queue.name not in more
         ]
-        self._outlook.claimed(served, exhausted=exhausted, now=now, came=came)
+        self._outlook.claimed(served, exhausted=exhausted, now=now, passed=passed)
         return pairs, more
 
-    async def _claim_asked(self, limit: int) -> list[tuple[Record, Record]]:
+    async def _claim_requested(self, limit: int) -> list[tuple[Record, Record]]:
         """Claim manual runs of instances whose template is paused."""
         token = new_revision()
         latest = self._clock.now() + self._clock.error
@@ -245,13 +245,13 @@ class Coordinator:
         def admit(ready: list[Record]) -> list[Record]:
             return admitted(ready, self._tasks, room)[:limit]
 
-        return await self._asked.claim(ends, admit=admit, token=token, holder=f"{self._worker}:{token}")
+        return await self._requested.claim(ends, admit=admit, token=token, holder=f"{self._worker}:{token}")
 
     def _decode(self, claimed: Iterable[tuple[Record, Record]]) -> Iterable[HeldLease]:
         claimed_at = self._clock.now()
         for before, record in claimed:
             task = self._tasks[record.queue]
-            if (mine := self.active.executing(record)) is not None and self._keeps(mine, before, record):
+            if (mine := self.active.executing(record)) is not None and self._still_executing(mine, before, record):
                 continue
             try:
                 yield self._held(task, record, before, claimed_at)
@@ -267,7 +267,7 @@ class Coordinator:
                 )
                 self._writer.submit(SetAside(record))
 
-    def _keeps(self, mine: HeldLease, before: Record, record: Record) -> bool:
+    def _still_executing(self, mine: HeldLease, before: Record, record: Record) -> bool:
         """Handle the claim of an occurrence that this process is still executing, or whose end it has yet to store.
 
         It must not begin a second time. Unless its lease is renewed, other workers may claim it after a while; until

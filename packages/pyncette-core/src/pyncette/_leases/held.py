@@ -10,9 +10,9 @@ from typing import Any
 import anyio
 
 from pyncette import lease
+from pyncette._lifecycle.at_most_once import advance, conclude, lists_run
 from pyncette._lifecycle.end import end
 from pyncette._lifecycle.moments import came_due
-from pyncette._lifecycle.once import advance, conclude, lists_run
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._tasks.extra import ExtraRun, current_run
 from pyncette._tasks.spec import Spec, UndecodableSpec, decode

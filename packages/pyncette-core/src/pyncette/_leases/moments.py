@@ -20,7 +20,7 @@ _NOTE = -1
 class _Due:
     """
     :ivar since: the earliest moment.
-    :ivar number: the value of :attr:`Moments.came` at the latest one.
+    :ivar number: the value of :attr:`Moments.passed` at the latest one.
     """
 
     since: int
@@ -38,7 +38,7 @@ class Moments:
     :ivar until: the end of the period that the query covered.
     :ivar interval: the time between two queries of all queues.
     :ivar most: the maximum number of moments that a query returns per queue.
-    :ivar came: how many moments have passed so far.
+    :ivar passed: how many moments have passed so far.
     """
 
     def __init__(self, interval: int, most: int) -> None:
@@ -51,7 +51,7 @@ class Moments:
         self.queues = queues
         self.asked_at: int | None = None
         self.until: int = LEAST
-        self.came: int = 0
+        self.passed: int = 0
         self._later: int | None = None  # the first moment beyond `until`; None if unknown
         self._coming: list[tuple[int, str, int]] = []  # a heap: moment, queue, and the number of the query it is from
         self._answers: dict[str, int] = {}  # how often each queue was queried separately
@@ -72,7 +72,7 @@ class Moments:
         elif self._later is not None:
             self._later = min(self._later, moment)
 
-    def all_told(self, looked: Look, asked_at: int, until: int) -> None:
+    def all_answered(self, looked: Look, asked_at: int, until: int) -> None:
         """Record the result of a query of all queues."""
         self.asked_at, self.until = asked_at, until
         self._coming = [entry for entry in self._coming if entry[2] == _NOTE]
@@ -91,7 +91,7 @@ class Moments:
             self._cut.pop(queue, None)
             self._unknown[queue] = None
 
-    def told(self, queues: Iterable[str], looked: Look) -> None:
+    def answered(self, queues: Iterable[str], looked: Look) -> None:
         """Record the result of a separate query."""
         for queue in queues:
             self._unknown.pop(queue, None)
@@ -112,11 +112,11 @@ class Moments:
             entry = moment, queue, _ = heappop(coming)
             if not self._holds(entry):
                 continue
-            self.came += 1
+            self.passed += 1
             if (due := self._due.get(queue)) is None:
-                self._due[queue] = _Due(moment, self.came)
+                self._due[queue] = _Due(moment, self.passed)
             else:
-                due.number = self.came
+                due.number = self.passed
         return self._due
 
     def _holds(self, entry: tuple[int, str, int]) -> bool:
@@ -124,11 +124,11 @@ class Moments:
         _, queue, answer = entry
         return answer in (_NOTE, self._answers.get(queue, 0))
 
-    def claimed(self, queues: Iterable[str], now: int, came: int) -> None:
-        """Everything that these queues had at ``now``, after ``came`` moments, has been claimed."""
+    def claimed(self, queues: Iterable[str], now: int, passed: int) -> None:
+        """Everything that these queues had at ``now``, after ``passed`` moments, has been claimed."""
         for queue in queues:
             due = self._due.get(queue)
-            if due is not None and due.number <= came:
+            if due is not None and due.number <= passed:
                 del self._due[queue]
             if self._cut.get(queue, HELD) <= now:
                 del self._cut[queue]

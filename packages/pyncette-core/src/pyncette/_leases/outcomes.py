@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from pyncette._lifecycle.at_most_once import outcome_of
 from pyncette._lifecycle.extra import schedule_side
-from pyncette._lifecycle.once import outcome_of
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._schedules.moments import to_datetime
 from pyncette._tasks.extra import current_run
@@ -49,11 +49,11 @@ class Outcomes:
         elif result.outcome == "succeeded" and not (self._observers.listening or result.skips):
             return
         else:
-            self._tell(held.task, write.run, write.attempt, result)
+            self._report(held.task, write.run, write.attempt, result)
 
     def advanced(self, held: HeldLease, result: Ended) -> None:
         """At most once: it is stored that the occurrence is over, and it is about to be executed."""
-        tell_skips(self._observers, held.task, held.record, result.skips)
+        report_skips(self._observers, held.task, held.record, result.skips)
         for run in result.unknown:
             logger.warning(
                 "It is unknown how the run of %s at %s ended: its worker, %s, did not report it.",
@@ -70,13 +70,13 @@ class Outcomes:
         """At most once: the run's outcome is stored, or storing it has been given up."""
         self._active.release(write.held)
         self._on_settled()
-        self._tell(write.held.task, write.run, write.attempt, write.result)
+        self._report(write.held.task, write.run, write.attempt, write.result)
 
     def once_only(self, held: HeldLease, attempt: Attempt) -> None:
         """At most once: the run has ended, and its outcome is not stored."""
         outcome, reason = outcome_of(attempt)
         self._active.release(held)
-        self._tell(held.task, held.record, attempt, Ended(None, outcome, reason))
+        self._report(held.task, held.record, attempt, Ended(None, outcome, reason))
 
     def lease_lost(self, held: HeldLease) -> None:
         """Report a lost lease if the occurrence was begun. What happens to it next is up to other workers."""
@@ -94,7 +94,7 @@ class Outcomes:
         )
         self._observers.lease_lost(held.task, held.record)
 
-    def _tell(self, task: Task, run: Record, attempt: Attempt, result: Ended) -> None:
+    def _report(self, task: Task, run: Record, attempt: Attempt, result: Ended) -> None:
         if attempt.end is AttemptEnd.LOST:
             self.attempt_lost(task, run, attempt.worker)
         if attempt.moved and attempt.go_to is not None:
@@ -105,7 +105,7 @@ class Outcomes:
                 to_datetime(attempt.go_to, task.tz),
                 extra={"task": task.canonical_name},
             )
-        tell_skips(self._observers, task, run, result.skips)
+        report_skips(self._observers, task, run, result.skips)
         if result.outcome is None:
             if isinstance(attempt.error, RetryLater):
                 at = result.again_at
@@ -151,7 +151,7 @@ class Outcomes:
             logger.warning("The run of %s has failed: %s", task, why, extra=extra)
 
 
-def tell_skips(observers: Observers, task: Task, run: Record, skips: Sequence[Skipped]) -> None:
+def report_skips(observers: Observers, task: Task, run: Record, skips: Sequence[Skipped]) -> None:
     """Report skipped occurrences. Call this after the skip is stored."""
     for skip in skips:
         extra = {"task": task.canonical_name, "reason": skip.reason, "count": skip.count}

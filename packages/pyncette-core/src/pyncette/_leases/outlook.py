@@ -10,9 +10,9 @@ from pyncette.clock import Clock
 from pyncette.record import Queue
 
 from .active import Active
-from .asked import AskedRuns
 from .control import ControlReading
 from .moments import Moments
+from .requested import RequestedRuns
 from .store import Store
 
 
@@ -29,7 +29,7 @@ class Outlook:
         reading: ControlReading,
         moments: Moments,
         active: Active,
-        asked: AskedRuns,
+        requested: RequestedRuns,
     ) -> None:
         self.tasks: Mapping[str, Task] = {}
         self._store = store
@@ -37,7 +37,7 @@ class Outlook:
         self._reading = reading
         self._moments = moments
         self._active = active
-        self._asked = asked
+        self._requested = requested
         self._paused: Collection[str] | None = None  # the paused templates, whose queues `_queues` leaves out
         self._queues: tuple[Queue, ...] = ()
         self._served: dict[str, int] = {}  # by queue, the number of the last claim that got something from it
@@ -62,10 +62,10 @@ class Outlook:
             await self._ask_all()
         elif unsure := moments.unsure(now, claimable=self.is_claimable, claimed=after is not None):
             await self._ask(unsure, after)
-        asked = await self._asked.next_ready(self.tasks, after)
+        requested = await self._requested.next_ready(self.tasks, after)
         first = moments.next(self._clock.now(), claimable=self.is_claimable)
         asked_at = now if moments.asked_at is None else moments.asked_at
-        return min((moment for moment in (asked, first) if moment is not None), default=None), asked_at
+        return min((moment for moment in (requested, first) if moment is not None), default=None), asked_at
 
     async def refresh(self) -> None:
         """Query all queues and read the control record, if that last happened more than a poll interval ago.
@@ -81,16 +81,16 @@ class Outlook:
             now = self._clock.now()
             until = now + moments.interval
             looked = await self._store.look(self._awake(), (CONTROL,), until=until, limit=moments.most)
-            moments.all_told(looked, now, until)
+            moments.all_answered(looked, now, until)
             if not self._reading.take(looked.records[0], now):
                 return
 
     async def _ask(self, queues: Sequence[str], after: int | None) -> None:
         moments = self._moments
         moments.ask(queues)
-        asked = [self.tasks[queue].queue for queue in queues]
-        looked = await self._store.look(asked, (), after=after, until=moments.until, limit=moments.most)
-        moments.told(queues, looked)
+        requested = [self.tasks[queue].queue for queue in queues]
+        looked = await self._store.look(requested, (), after=after, until=moments.until, limit=moments.most)
+        moments.answered(queues, looked)
 
     def _awake(self) -> tuple[Queue, ...]:
         """The queues whose template is not paused. There may be thousands, so the tuple is kept until that changes."""
@@ -121,18 +121,18 @@ class Outlook:
         return [self.tasks[queue] for queue in chosen], len(chosen) < len(due)
 
     @property
-    def came(self) -> int:
+    def passed(self) -> int:
         """Pass this to :meth:`claimed`: what comes due after it was read may be missing from the claim's result."""
-        return self._moments.came
+        return self._moments.passed
 
-    def claimed(self, ends: Mapping[str, int], *, exhausted: Sequence[str], now: int, came: int) -> None:
+    def claimed(self, ends: Mapping[str, int], *, exhausted: Sequence[str], now: int, passed: int) -> None:
         """Record the result of a claim.
 
         :param ends: when the leases end, by queue, for the queues that yielded something.
         :param exhausted: queues that have nothing left.
         """
         self._claims += 1
-        self._moments.claimed(exhausted, now, came)
+        self._moments.claimed(exhausted, now, passed)
         for queue, end in ends.items():
             self._served[queue] = self._claims
             self._moments.note(queue, end)

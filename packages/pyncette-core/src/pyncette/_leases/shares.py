@@ -54,13 +54,13 @@ class Shares:
     def __init__(self) -> None:
         self.behind: set[str] = set()
         self.crowded: set[str] = set()
-        self._owing = False  # whether the backlog comes first in the next claim
-        self._owing_in: set[str] = set()  # the same for each queue with a concurrency limit
-        self._turned: set[str] = set()  # limited queues where a claim of one side yielded nothing in this pass
+        self._backlog_next = False  # whether the backlog comes first in the next claim
+        self._backlog_next_in: set[str] = set()  # the same for each queue with a concurrency limit
+        self._one_sided: set[str] = set()  # limited queues where a claim of one side yielded nothing in this pass
 
     def begin(self) -> None:
         """Begin a pass of one or more claims."""
-        self._turned.clear()
+        self._one_sided.clear()
 
     def claims(
         self, tasks: Iterable[Task], share: int, *, ends: Mapping[str, int], room: dict[str, int], now: int
@@ -95,10 +95,10 @@ class Shares:
                 on_time.append(QueueClaim(queue, recent, end, since=border))
             if old:
                 late.append(QueueClaim(queue, old, end, before=border))
-        return [*late, *on_time] if self._owing else [*on_time, *late]
+        return [*late, *on_time] if self._backlog_next else [*on_time, *late]
 
     def _is_backlog_first(self, queue: str, *, limited: bool) -> bool:
-        return (queue in self._owing_in) != (queue in self._turned) if limited else self._owing
+        return (queue in self._backlog_next_in) != (queue in self._one_sided) if limited else self._backlog_next
 
     def claimed(
         self, claims: Sequence[QueueClaim], found: Sequence[Record], *, limit: int, limited: Collection[str], now: int
@@ -124,9 +124,9 @@ class Shares:
                 elif claim.before != HELD and len(found) < limit:
                     self.behind.discard(queue)  # the whole backlog was claimed
             if queue in limited and len(sides) == 1 and _is_partial(sides[0]) and not all_of[queue]:
-                if queue not in self._turned:
+                if queue not in self._one_sided:
                     more.add(queue)
-                self._turned.add(queue)
+                self._one_sided.add(queue)
         self.behind |= is_behind(found, now)
         self._remember(late, all_of, limited)
         return more
@@ -135,12 +135,12 @@ class Shares:
         """Remember which side comes first in the next claim."""
         for queue in all_of:
             if queue in limited:
-                owing = queue in self.behind and 2 * late[queue] < all_of[queue]
-                (self._owing_in.add if owing else self._owing_in.discard)(queue)
+                backlog_next = queue in self.behind and 2 * late[queue] < all_of[queue]
+                (self._backlog_next_in.add if backlog_next else self._backlog_next_in.discard)(queue)
         total = sum(count for queue, count in all_of.items() if queue not in limited)
         if total:
             old = sum(count for queue, count in late.items() if queue not in limited)
-            self._owing = bool(self.behind) and 2 * old < total
+            self._backlog_next = bool(self.behind) and 2 * old < total
 
 
 def is_behind(claimed: Iterable[Record], now: int) -> set[str]:

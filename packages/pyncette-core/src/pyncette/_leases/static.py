@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from pyncette._lifecycle.static import Notice, keep
+from pyncette._lifecycle.static import Notice, reconcile
 from pyncette._tasks.task import Task
 from pyncette.record import Change
 
@@ -33,7 +33,7 @@ class StaticTasks:
         :raises RepositoryException: one could not be stored.
         """
         self._tasks, self._checked_at = list(tasks), now
-        writes = [Keep(task, starting=True) for task in self._tasks]
+        writes = [Reconcile(task, starting=True) for task in self._tasks]
         for write in writes:
             self._writer.submit(write)
         for write in writes:
@@ -46,11 +46,11 @@ class StaticTasks:
         if after_outage or not 0 <= now - self._checked_at < CHECK_INTERVAL:
             self._checked_at = now
             for task in self._tasks:
-                self._writer.submit(Keep(task, starting=False))
+                self._writer.submit(Reconcile(task, starting=False))
 
 
-class Keep(Awaited):
-    """Store a static task as :func:`~pyncette._lifecycle.static.keep` decides."""
+class Reconcile(Awaited):
+    """Store a static task as :func:`~pyncette._lifecycle.static.reconcile` decides."""
 
     def __init__(self, task: Task, *, starting: bool) -> None:
         super().__init__(task.ref, None, fresh=False)
@@ -61,7 +61,7 @@ class Keep(Awaited):
 
     def decide(self, now: int) -> Change | None:
         spec, policies, revision = self._spec, self._policies, new_revision()
-        kept = keep(self.known, self.ref, spec, policies, starting=self._starting, now=now, revision=revision)
+        kept = reconcile(self.known, self.ref, spec, policies, starting=self._starting, now=now, revision=revision)
         for notice, *details in kept.notices:
             _log(self._name, notice, *details)
         return kept.change

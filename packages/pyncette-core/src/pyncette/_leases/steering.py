@@ -12,7 +12,7 @@ from pyncette.observer import Observers
 from pyncette.record import Change, Record, Ref
 
 from .existing import OnExisting, readable
-from .outcomes import tell_skips
+from .outcomes import report_skips
 
 
 class Steer(OnExisting):
@@ -45,7 +45,7 @@ class Steer(OnExisting):
             _, spec = readable(before, self.ref)
             name = self.parent.name_in(before.key)
             task = self.parent.restore(name, spec.schedule, {}) if self.parent.dynamic else self.parent
-            tell_skips(self._observers, task, before, self._steered.skips)
+            report_skips(self._observers, task, before, self._steered.skips)
 
 
 class Pause(Steer):

@@ -18,10 +18,10 @@ from pyncette._tasks.worker import (
     decode_all,
     encode,
     encode_further,
-    first_that_prunes,
-    first_that_sample,
     new_record,
     place_among,
+    pruning_worker,
+    sampling_workers,
 )
 from pyncette.clock import Clock
 from pyncette.errors import RepositoryException
@@ -122,11 +122,11 @@ class Registry:
     async def prunes(self) -> bool:
         """Whether pruning the run log is this process's job. Two processes may both think so for a moment, when one
         joins or leaves."""
-        return first_that_prunes(await self._alive()) in (self._key, None)
+        return pruning_worker(await self._alive()) in (self._key, None)
 
     async def sampled(self, tasks: Iterable[Task]) -> list[Task]:
         """The tasks whose stored instances this process reports."""
-        first = first_that_sample(await self._alive())
+        first = sampling_workers(await self._alive())
         return [task for task in tasks if first.get((task.name, task.kind), self._key) == self._key]
 
     async def _alive(self) -> dict[str, Worker]:

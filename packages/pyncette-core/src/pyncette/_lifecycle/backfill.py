@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pyncette._tasks.extra import BACKFILL_REMEMBERED, MOST_BACKFILLS, Backfill, extra_of
+from pyncette._tasks.extra import BACKFILL_REMEMBERED, MAX_BACKFILLS, Backfill, extra_of
 from pyncette._tasks.names import name_of
 from pyncette._tasks.spec import Spec, encode
 from pyncette._tasks.state import State
@@ -49,9 +49,9 @@ def add(record: Record, fill: Backfill, *, now: int, revision: str) -> Change | 
     extra = extra_of(state)
     if extra.knows(fill.id):
         return None
-    if len(extra.fills) >= MOST_BACKFILLS:
+    if len(extra.fills) >= MAX_BACKFILLS:
         name = name_of(record.key)
-        raise TooManyRunsException(f"{MOST_BACKFILLS} backfills of {name!r} are already waiting: cancel some of them.")
+        raise TooManyRunsException(f"{MAX_BACKFILLS} backfills of {name!r} are already waiting: cancel some of them.")
     extra.fills.append(fill)
     extra.store(state)
     return _changed(record, state, now, revision)

@@ -144,7 +144,7 @@ def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Rec
         if extra.run.trigger == "backfill" and waits is not None and (live or waits.held):
             return Settle(Attempt(AttemptEnd.RELEASED, extra.run.at, now))  # it waits
         return _begin_extra(policies, record, before, extra.run, now)
-    return _set_aside(policies, spec, record, before, now) if extra.asked else None
+    return _set_aside(policies, spec, record, before, now) if extra.requested else None
 
 
 def _begin_extra(policies: Policies, record: Record, before: Record, run: ExtraRun, now: int) -> Begin:

@@ -15,8 +15,8 @@ from pyncette._tasks.state import Attempts, State
 from pyncette.record import Record
 from pyncette.schedule import Cron
 
+from .continuation import stored_window
 from .moments import Moments, Window
-from .onward import stored_window
 from .values import Skipped
 
 Pauses = Sequence[tuple[int, int]]

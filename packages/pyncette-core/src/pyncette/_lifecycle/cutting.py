@@ -9,7 +9,7 @@ from pyncette._tasks.state import State
 from pyncette.record import Record
 
 from .choice import Pauses, supersedes_at
-from .onward import stored_window
+from .continuation import stored_window
 from .steering import is_paused
 
 

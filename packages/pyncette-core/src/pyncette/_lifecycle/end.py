@@ -19,9 +19,18 @@ from pyncette.schedule import Once
 
 from .again import Again, after_failure, after_loss
 from .choice import supersedes_at
-from .extra import in_turn, over
+from .continuation import (
+    Continuation,
+    add_skips,
+    continuation,
+    continue_or_complete,
+    keeps_completed,
+    store_window,
+    stored_window,
+    why_paused,
+)
+from .extra import end_run, in_turn
 from .moments import came_due
-from .onward import Onward, add_skips, go_on, keeps_completed, onward, store_window, stored_window, why_paused
 from .queueing import queued
 from .steering import hold_paused, is_paused, skip_paused
 from .values import Attempt, AttemptEnd, Ended, Skipped
@@ -53,7 +62,7 @@ def end(
     """Decide what to store when an attempt has ended.
 
     :param record: the stored record, under the attempt's lease. At most once, the lease has ended before that:
-        see :func:`pyncette._lifecycle.once.conclude`.
+        see :func:`pyncette._lifecycle.at_most_once.conclude`.
     :param retry_delay: the delay with ``FailureMode.UNLOCK``.
     :param revision: random; also the source of the randomness that spreads retries.
     """
@@ -110,7 +119,7 @@ def _succeeded(
     """The fast path for nearly every end, without decoding the state. None if more has to change than the totals and
     the latest runs."""
     started_at = attempt.started_at or attempt.ended_at
-    to = onward(record, spec, policies, attempt.due_at, now, opened=started_at)
+    to = continuation(record, spec, policies, attempt.due_at, now, opened=started_at)
     if to.due_at is None and not keeps_completed(record, policies):
         state: str | None = ""
     else:
@@ -126,7 +135,7 @@ def _succeeded(
         )
     if state is None or to.skips or attempt.skips or to.window or spec.bounds.max_runs is not None:
         return None
-    return Ended(go_on(record, policies, to, now, revision, state), "succeeded")
+    return Ended(continue_or_complete(record, policies, to, now, revision, state), "succeeded")
 
 
 def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
@@ -138,7 +147,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     state.add(_run(case, recorded, outcome, reason), policies.keep_runs)
     state.record_attempts(None)
     if case.extra is not None:
-        new = over(record, state, now=case.now, revision=case.revision)
+        new = end_run(record, state, now=case.now, revision=case.revision)
         return Ended(Change(record, new), outcome, reason)
     row = state.failures_in_a_row(outcome)
     if outcome == "failed" and _holds(policies, case.spec):
@@ -151,11 +160,11 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
         paused = skip_paused(record, case.spec, policies, state, attempt.due_at, attempt.pauses)
         add_skips(state, paused, case.now, policies.keep_runs)
     is_superseded = outcome == "superseded"
-    to = onward(
+    to = continuation(
         record, case.spec, policies, attempt.due_at, until, opened=opened, state=state, superseded=is_superseded
     )
     if is_last:
-        to = Onward(None)
+        to = Continuation(None)
     to.ready_at = queued(to.ready_at, case.now)
     add_skips(state, to.skips, case.now, policies.keep_runs)
     store_window(state, to.window)
@@ -165,7 +174,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     if to.due_at is not None and is_paused(state):
         return Ended(_paused(case, state, due_at=to.due_at, attempt=0), outcome, reason, skips)
     text = state.text(record.fence)
-    return Ended(go_on(record, policies, to, case.now, case.revision, text), outcome, reason, skips)
+    return Ended(continue_or_complete(record, policies, to, case.now, case.revision, text), outcome, reason, skips)
 
 
 def _passed(case: _Case) -> Ended:
@@ -179,13 +188,13 @@ def _passed(case: _Case) -> Ended:
     add_skips(state, skips, case.now, policies.keep_runs)
     if attempt.moved:
         state.set("moved", attempt.go_to)
-    to = Onward(None)
+    to = Continuation(None)
     if attempt.go_to is not None:
         came = came_due(case.spec, policies, record.key, attempt.go_to)
-        to = Onward(attempt.go_to, queued(came, case.now))
+        to = Continuation(attempt.go_to, queued(came, case.now))
     if to.due_at is not None and is_paused(state):
         return Ended(_paused(case, state, due_at=to.due_at, attempt=0), skips=skips)
-    change = go_on(record, policies, to, case.now, case.revision, state.text(record.fence))
+    change = continue_or_complete(record, policies, to, case.now, case.revision, state.text(record.fence))
     return Ended(change, skips=skips)
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from pyncette._tasks.extra import (
     BACKFILL_REMEMBERED,
-    MOST_WAITING,
+    MAX_WAITING,
     REMEMBERED,
     Extra,
     ExtraRun,
@@ -33,7 +33,7 @@ from .queueing import queued
 from .values import Ended
 
 
-def ask(record: Record, run: ExtraRun, *, now: int, revision: str) -> Change | None:
+def request(record: Record, run: ExtraRun, *, now: int, revision: str) -> Change | None:
     """Request a manual run. It begins immediately, or after the execution in progress. None if it is stored already.
 
     :raises TooManyRunsException: too many runs are waiting.
@@ -42,11 +42,11 @@ def ask(record: Record, run: ExtraRun, *, now: int, revision: str) -> Change | N
     extra = extra_of(state)
     if extra.knows(run.id):
         return None
-    waiting = len(extra.asked) + (extra.run is not None and not record.attempt)
-    if waiting >= MOST_WAITING:
+    waiting = len(extra.requested) + (extra.run is not None and not record.attempt)
+    if waiting >= MAX_WAITING:
         name = name_of(record.key)
-        raise TooManyRunsException(f"{MOST_WAITING} manual runs of {name!r} are already waiting: trigger it later.")
-    extra.asked.append(run)
+        raise TooManyRunsException(f"{MAX_WAITING} manual runs of {name!r} are already waiting: trigger it later.")
+    extra.requested.append(run)
     extra.store(state)
     return Change(record, proceed(replace(record, revision=revision, state=_text(state)), now))
 
@@ -61,7 +61,7 @@ def in_turn(ended: Ended, now: int, revision: str) -> Ended:
         if new is not change.new:  # usually it is the same, and at most once this delays every execution
             ended.change = replace(change, new=new)
     elif current_run(change.old.state) is None:
-        ended.change = replace(change, new=outlives(replace(change.old, revision=revision), now))
+        ended.change = replace(change, new=remainder(replace(change.old, revision=revision), now))
     return ended
 
 
@@ -99,8 +99,8 @@ def _next_run(record: Record, extra: Extra, now: int, *, paused: bool) -> ExtraR
     band = Band.of(record.ready_at)
     if band is Band.UNREADABLE:
         return None
-    if extra.asked:
-        return extra.asked.pop(0)
+    if extra.requested:
+        return extra.requested.pop(0)
     if extra.fills and not paused and record.ready_at > now and band in (None, Band.COMPLETED):
         fill = extra.fills[0]
         return ExtraRun(fill.id, fill.next_at, trigger="backfill", carried=fill.carried)
@@ -118,10 +118,10 @@ def _gives_way(record: Record, extra: Extra, run: ExtraRun, waits: Waits, now: i
     if waits.held:
         return True
     cancelled = all(fill.id != run.id for fill in extra.fills)
-    return not record.attempt and (bool(extra.asked) or waits.ready_at <= now or cancelled)
+    return not record.attempt and (bool(extra.requested) or waits.ready_at <= now or cancelled)
 
 
-def outlives(record: Record, now: int) -> Record | None:
+def remainder(record: Record, now: int) -> Record | None:
     """What to keep of a record whose schedule has ended, for the runs that are waiting; None if there are none."""
     if not (has_extra(record.state) and extra_of(State(record.state)).pending):
         return None
@@ -131,7 +131,7 @@ def outlives(record: Record, now: int) -> Record | None:
     return proceed(replace(left, state=_text(state)), now)
 
 
-def over(record: Record, state: State, *, now: int, revision: str) -> Record | None:
+def end_run(record: Record, state: State, *, now: int, revision: str) -> Record | None:
     """End the current run: return to the scheduled occurrence, or continue with the next run. None if nothing is left.
 
     :param state: the new state, except for what this function changes.

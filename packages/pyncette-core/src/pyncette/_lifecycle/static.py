@@ -41,16 +41,16 @@ class Notice(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Reconciled:
     """The change to store, None if there is nothing to store; and what to log: notices with their details."""
 
     change: Change | None
     notices: Sequence[tuple[Notice, *tuple[str, ...]]] = ()
 
 
-def keep(
+def reconcile(
     known: Record | None, ref: Ref, spec: Spec, policies: Policies, *, starting: bool, now: int, revision: str
-) -> Kept:
+) -> Reconciled:
     """Restore the record of a static task if it is gone, and correct its next occurrence if it is impossibly late.
 
     :param known: the stored record.
@@ -62,12 +62,12 @@ def keep(
     if known is None:
         if not starting:
             case.note(Notice.GONE)
-        return Kept(_new(case), case.notices)
+        return Reconciled(_new(case), case.notices)
     if _is_later(known):
-        return Kept(None)  # leave it to the later version that wrote it
+        return Reconciled(None)  # leave it to the later version that wrote it
     existing = _restored if starting else _checked
     change = on_schedule(known, lambda side: existing(case, side), now=now)
-    return Kept(change, case.notices)
+    return Reconciled(change, case.notices)
 
 
 @dataclass(frozen=True, slots=True)

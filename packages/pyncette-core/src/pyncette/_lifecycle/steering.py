@@ -16,8 +16,8 @@ from pyncette._tasks.state import Attempts, State
 from pyncette.record import HELD, Band, Change, Record
 from pyncette.schedule import Once
 
+from .continuation import Continuation, add_skips, continue_or_complete, store_window, stored_window
 from .moments import Moments, Window, came_due
-from .onward import Onward, add_skips, go_on, store_window, stored_window
 from .queueing import queued
 from .values import Attempt, AttemptEnd, Skipped
 
@@ -67,7 +67,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
         since = max(since, record.fence + 1)
     for field in ("why", "row", "since"):
         state.set(field, None)
-    to = Onward(record.due_at, Moments(spec, policies, record.key).ready(record.due_at))
+    to = Continuation(record.due_at, Moments(spec, policies, record.key).ready(record.due_at))
     if not catch_up and not isinstance(spec.schedule, Once) and since and band in (None, Band.PAUSED):
         to = _after_pause(record, spec, policies, state, since, now)
     elif _is_open(record, state):
@@ -79,7 +79,7 @@ def resume(record: Record, spec: Spec, policies: Policies, *, catch_up: bool, no
     if band is not Band.PAUSED:  # an execution in progress continues
         return Steered(lease.note(record, state=text, revision=revision), to.skips)
     if to.due_at is None:
-        return Steered(go_on(record, policies, to, now, revision, text), to.skips)
+        return Steered(continue_or_complete(record, policies, to, now, revision, text), to.skips)
     change = lease.revive(
         record, due_at=to.due_at, ready_at=to.ready_at, attempt=record.attempt, state=text, revision=revision
     )
@@ -172,7 +172,7 @@ def _is_open(record: Record, state: State) -> bool:
     return record.attempt > 0 or state.is_open(record.due_at)
 
 
-def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, since: int, now: int) -> Onward:
+def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, since: int, now: int) -> Continuation:
     """Where an instance that was paused at ``since`` continues, if what came due during the pause is skipped.
 
     An occurrence that was due before the pause, or is open, stays, and those that came due later are skipped ahead of
@@ -186,8 +186,8 @@ def _after_pause(record: Record, spec: Spec, policies: Policies, state: State, s
     if ready_at >= since and not _is_open(record, state):
         target = moments.first_ready_from(due_at, now)
         skips = list(moments.skipped("paused", due_at, target))
-        return Onward(None, skips=skips) if target is None else Onward(target, moments.ready(target), skips)
-    stays = Onward(due_at, queued(ready_at, now))
+        return Continuation(None, skips=skips) if target is None else Continuation(target, moments.ready(target), skips)
+    stays = Continuation(due_at, queued(ready_at, now))
     missed = moments.last_ready_by(due_at, since - 1)
     first = moments.following(missed)
     if first is None or moments.ready(first) >= now:

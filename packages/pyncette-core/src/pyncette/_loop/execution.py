@@ -16,7 +16,7 @@ from pyncette._leases.held import HeldLease
 from pyncette._lifecycle.begin import EXECUTE, Execute, PutBack, Settle, begin, holds_lease
 from pyncette._lifecycle.cutting import cancelled_with_lease, cuts, needs_scope
 from pyncette._lifecycle.values import AttemptEnd
-from pyncette._tasks.retry import alone
+from pyncette._tasks.retry import sole_error
 from pyncette._tasks.task import Task
 from pyncette.clock import Clock
 from pyncette.errors import LeaseLostException, RepositoryException, RetryLater, Steering
@@ -220,8 +220,8 @@ class Executions:
         """
         closing, cut = self.watchdog.closing, _cut(held)
         if _is_failure(error, closing=closing):
-            asked = alone(error)
-            return asked if isinstance(asked, Steering) else error, cut or AttemptEnd.FAILED
+            sole = sole_error(error)
+            return sole if isinstance(sole, Steering) else error, cut or AttemptEnd.FAILED
         if cut is None or not _is_cancellation(error):
             return error, AttemptEnd.CANCELLED
         beside = error.split(anyio.get_cancelled_exc_class())[1] if isinstance(error, BaseExceptionGroup) else None

@@ -58,7 +58,7 @@ class Renewer:
             policies = held.task.policies
             lease = policies.lease_microseconds
             if now - held.started_at >= lease // 2:
-                self._tell(held, lease, now)
+                self._report(held, lease, now)
             if held.renewing or held.lost or not renews_lease(policies):
                 continue
             until = held.record.locked_until or now
@@ -68,7 +68,7 @@ class Renewer:
                 later.append((until, lease))
         return next_look(later, interval, now)
 
-    def _tell(self, held: HeldLease, lease: int, now: int) -> None:
+    def _report(self, held: HeldLease, lease: int, now: int) -> None:
         running = now - (held.started_at or now)
         seconds = running / 1_000_000
         self._observers.attempt_running(held.task, held.record, duration=seconds)

@@ -32,7 +32,7 @@ _LAG_BUCKETS = (
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-class Makes(Protocol):
+class InstrumentFactory(Protocol):
     """Creates instruments with the interface of ``prometheus_client``: ``labels(*values)`` returns an object with
     ``inc``, ``dec``, ``observe`` and ``set``; an instrument without labels has these methods itself."""
 
@@ -48,13 +48,15 @@ class Makes(Protocol):
 class _Family:
     """Number, durations, failures and number in progress of one kind of operation."""
 
-    def __init__(self, kind: str, labels: tuple[str, ...], makes: Makes) -> None:
-        self._total = makes.counter(f"pyncette_{kind}_total", f"Number of {kind}", labels)
-        self._duration = makes.histogram(f"pyncette_{kind}_duration_seconds", f"Duration of {kind} in seconds", labels)
-        self._failures = makes.counter(
+    def __init__(self, kind: str, labels: tuple[str, ...], factory: InstrumentFactory) -> None:
+        self._total = factory.counter(f"pyncette_{kind}_total", f"Number of {kind}", labels)
+        self._duration = factory.histogram(
+            f"pyncette_{kind}_duration_seconds", f"Duration of {kind} in seconds", labels
+        )
+        self._failures = factory.counter(
             f"pyncette_{kind}_failures_total", f"Number of failed {kind}", (*labels, "exception_type")
         )
-        self._in_progress = makes.gauge(f"pyncette_{kind}_in_progress", f"Number of {kind} in progress", labels)
+        self._in_progress = factory.gauge(f"pyncette_{kind}_in_progress", f"Number of {kind} in progress", labels)
 
     def started(self, *values: str) -> None:
         _child(self._total, values).inc()
@@ -74,58 +76,58 @@ def _child(metric: Any, values: tuple[str, ...]) -> Any:
 class Metrics:
     """All instruments, created once for all apps that share them."""
 
-    def __init__(self, makes: Makes) -> None:
-        self.tasks: _Family = _Family("tasks", ("task_name",), makes)
-        self.ticks: _Family = _Family("ticks", (), makes)
-        self.operations: _Family = _Family("repository_ops", ("operation", "task_name"), makes)
-        self.staleness = makes.histogram(
+    def __init__(self, factory: InstrumentFactory) -> None:
+        self.tasks: _Family = _Family("tasks", ("task_name",), factory)
+        self.ticks: _Family = _Family("ticks", (), factory)
+        self.operations: _Family = _Family("repository_ops", ("operation", "task_name"), factory)
+        self.staleness = factory.histogram(
             "pyncette_tasks_staleness_seconds",
             "Time in seconds from the moment an occurrence was due to the start of its execution",
             ("task_name",),
             _LAG_BUCKETS,
         )
-        self.longest_running = makes.gauge(
+        self.longest_running = factory.gauge(
             "pyncette_tasks_longest_running_seconds",
             "How long the oldest execution that has outlasted half of its lease has been running, in seconds",
             ("task_name",),
         )
-        self.due_lag = makes.gauge(
+        self.due_lag = factory.gauge(
             "pyncette_due_lag_seconds",
             "How long the oldest occurrence that the last tick claimed had been due, in seconds; 0 if it claimed none",
         )
-        self.leases_lost = makes.counter(
+        self.leases_lost = factory.counter(
             "pyncette_leases_lost_total", "Number of leases lost before the execution was settled", ("task_name",)
         )
-        self.runs = makes.counter(
+        self.runs = factory.counter(
             "pyncette_runs_total",
             "Number of occurrences that have ended, by outcome; skipped ones also by the reason",
             ("task_name", "outcome", "reason"),
         )
-        self.batch_size = makes.histogram(
+        self.batch_size = factory.histogram(
             "pyncette_settlement_batch_size",
             "Number of writes that went to the storage together",
             buckets=_BATCH_BUCKETS,
         )
-        self.sampled: _Sampled = _Sampled(makes)
+        self.sampled: _Sampled = _Sampled(factory)
 
 
 class _Sampled:
     """The instruments for samples."""
 
-    def __init__(self, makes: Makes) -> None:
-        self.instances = makes.gauge(
+    def __init__(self, factory: InstrumentFactory) -> None:
+        self.instances = factory.gauge(
             "pyncette_instances", "Number of instances that are held, by state: dead or paused", ("task_name", "state")
         )
-        self.backlog = makes.gauge(
+        self.backlog = factory.gauge(
             "pyncette_backlog_age_seconds",
             "How long the oldest unclaimed occurrence has been ready, in seconds",
             ("task_name",),
         )
-        self.beyond_lease = makes.gauge(
+        self.beyond_lease = factory.gauge(
             "pyncette_executions_beyond_lease", "Number of executions that continue after their lease has expired"
         )
-        self.overdue = makes.gauge("pyncette_writes_overdue", "1 while writes wait for a storage that fails, else 0")
-        self.clock_offset = makes.gauge(
+        self.overdue = factory.gauge("pyncette_writes_overdue", "1 while writes wait for a storage that fails, else 0")
+        self.clock_offset = factory.gauge(
             "pyncette_clock_offset_seconds", "How far the storage's time is ahead of the machine's, in seconds"
         )
 

@@ -21,13 +21,13 @@ VERSION = 1
 CONTROL = Ref(":control", ":control")
 """Where the record is: in a reserved queue, from which nothing is claimed."""
 
-MOST_WINDOWS = 100
+MAX_WINDOWS = 100
 """How many past pauses of a template are kept. What came due in older ones and is still waiting is executed."""
 
-MOST_ASKED = 100
+MAX_REQUESTED = 100
 """The maximum number of manual runs in the record."""
 
-MOST_HELD = 50
+MAX_HELD = 50
 """The maximum number of them that are there only for lists, which leaves room for the others."""
 
 _FIELDS = frozenset({"v", "paused", "windows", "partitions", "asked"})
@@ -54,7 +54,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedRun:
     """A run was asked for of an instance whose template is paused, so that no claim finds it; or that is dead, paused
     or completed itself, so that lists of those don't find it while the run waits.
 
@@ -78,14 +78,14 @@ class Control:
     :ivar paused: the current pauses, by the template's canonical name.
     :ivar windows: past pauses whose occurrences are skipped, oldest first.
     :ivar partitions: the partition count of each partitioned task.
-    :ivar asked: manual runs that claims or lists don't find otherwise, oldest first.
+    :ivar requested: manual runs that claims or lists don't find otherwise, oldest first.
     :ivar unknown: fields from a later version.
     """
 
     paused: Mapping[str, Pause] = field(default_factory=dict)
     windows: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     partitions: Mapping[str, int] = field(default_factory=dict)
-    asked: tuple[Asked, ...] = ()
+    requested: tuple[RequestedRun, ...] = ()
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def pause(self, template: str, *, now: int, reason: str) -> Control:
@@ -105,7 +105,7 @@ class Control:
         if catch_up:
             return replace(self, paused=paused)
         windows = (*self.windows.get(template, ()), Window(pause.since, now))
-        return replace(self, paused=paused, windows={**self.windows, template: windows[-MOST_WINDOWS:]})
+        return replace(self, paused=paused, windows={**self.windows, template: windows[-MAX_WINDOWS:]})
 
     def forget(self, template: str, *, before: int) -> Control:
         """Drop past pauses that ended before a moment, because nothing that came due in them is left."""
@@ -117,25 +117,25 @@ class Control:
         """Record the partition counts of templates, unless they are stored already."""
         return replace(self, partitions={**counts, **self.partitions})
 
-    def ask(self, template: str, run: Asked, *, held: bool = False) -> Control:
+    def request(self, template: str, run: RequestedRun, *, held: bool = False) -> Control:
         """Add a manual run, if the template is paused; otherwise workers find it like any other.
 
         :param held: whether to add it in any case, for lists, because its instance is dead, paused or completed.
         :raises TooManyRunsException: there are too many.
         """
-        if run in self.asked or (template not in self.paused and not (held and len(self.asked) < MOST_HELD)):
+        if run in self.requested or (template not in self.paused and not (held and len(self.requested) < MAX_HELD)):
             return self
-        if len(self.asked) >= MOST_ASKED:
+        if len(self.requested) >= MAX_REQUESTED:
             raise TooManyRunsException(
-                f"{MOST_ASKED} manual runs of instances of paused templates are already waiting. This one waits until "
-                f"{template!r} is resumed."
+                f"{MAX_REQUESTED} manual runs of instances of paused templates are already waiting. This one waits "
+                f"until {template!r} is resumed."
             )
-        return replace(self, asked=(*self.asked, run))
+        return replace(self, requested=(*self.requested, run))
 
-    def answered(self, runs: Iterable[Asked]) -> Control:
+    def answered(self, runs: Iterable[RequestedRun]) -> Control:
         """Remove runs that have ended, or are gone."""
         gone = frozenset(runs)
-        return replace(self, asked=tuple(run for run in self.asked if run not in gone))
+        return replace(self, requested=tuple(run for run in self.requested if run not in gone))
 
     def purged(self, template: str, queues: Collection[str], *, partitioned: bool, other: bool) -> Control:
         """Remove everything about a template.
@@ -144,8 +144,8 @@ class Control:
         :param partitioned: whether these are partitions.
         :param other: whether there is another template of that name, to which the pauses apply as well.
         """
-        asked = tuple(run for run in self.asked if run.queue not in queues)
-        control = replace(self, asked=asked)
+        requested = tuple(run for run in self.requested if run.queue not in queues)
+        control = replace(self, requested=requested)
         if partitioned:
             control = replace(control, partitions=_without(self.partitions, template))
         if other:
@@ -179,8 +179,8 @@ def encode(control: Control) -> str:
         fields["windows"] = {name: [[w.since, w.until] for w in windows] for name, windows in control.windows.items()}
     if control.partitions:
         fields["partitions"] = dict(control.partitions)
-    if control.asked:
-        fields["asked"] = [[run.queue, run.key, run.run_id] for run in control.asked]
+    if control.requested:
+        fields["asked"] = [[run.queue, run.key, run.run_id] for run in control.requested]
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -195,7 +195,9 @@ def decode(text: str) -> Control:
                 for name, windows in fields.get("windows", {}).items()
             },
             partitions={name: int(count) for name, count in fields.get("partitions", {}).items()},
-            asked=tuple(Asked(str(queue), str(key), str(run)) for queue, key, run in fields.get("asked", ())),
+            requested=tuple(
+                RequestedRun(str(queue), str(key), str(run)) for queue, key, run in fields.get("asked", ())
+            ),
             unknown={name: value for name, value in fields.items() if name not in _FIELDS},
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as e:

@@ -24,10 +24,10 @@ from pyncette.record import Band
 
 from .state import State
 
-MOST_WAITING = 10
+MAX_WAITING = 10
 """The maximum number of waiting manual runs per instance."""
 
-MOST_BACKFILLS = 10
+MAX_BACKFILLS = 10
 """The maximum number of backfills per instance."""
 
 REMEMBERED = 600_000_000
@@ -104,21 +104,21 @@ class Extra:
 
     :ivar run: the current run; None if the scheduled occurrence is current.
     :ivar waits: the values of the scheduled occurrence; None if ``run`` is None.
-    :ivar asked: the manual runs that are waiting.
+    :ivar requested: the manual runs that are waiting.
     :ivar fills: the backfills that have not ended.
     :ivar done: when recently ended runs ended, by id.
     """
 
     run: ExtraRun | None = None
     waits: Waits | None = None
-    asked: list[ExtraRun] = field(default_factory=list)
+    requested: list[ExtraRun] = field(default_factory=list)
     fills: list[Backfill] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
 
     @property
     def pending(self) -> bool:
         """Whether runs are waiting for their turn."""
-        return bool(self.asked or self.fills)
+        return bool(self.requested or self.fills)
 
     def step(self, following: int | None) -> None:
         """A run of the oldest backfill has ended: continue it at ``following``; None if that was its last."""
@@ -137,7 +137,7 @@ class Extra:
     @property
     def open(self) -> list[ExtraRun]:
         """The runs that have not ended, in order of execution; backfills only if current."""
-        return self.asked if self.run is None else [self.run, *self.asked]
+        return self.requested if self.run is None else [self.run, *self.requested]
 
     def forget(self, before: int) -> None:
         """Drop the ids of runs that ended before a moment."""
@@ -149,8 +149,8 @@ class Extra:
         if self.run is not None and self.waits is not None:
             fields["run"] = _packed(self.run)
             fields["waits"] = [self.waits.attempt, self.waits.ready_at, self.waits.now]
-        if self.asked:
-            fields["asked"] = [_packed(run) for run in self.asked]
+        if self.requested:
+            fields["asked"] = [_packed(run) for run in self.requested]
         if self.fills:
             fields["fills"] = [_packed_fill(fill) for fill in self.fills]
         if self.done:

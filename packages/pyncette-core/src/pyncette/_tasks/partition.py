@@ -11,7 +11,7 @@ from . import names
 from .bound import P
 from .task import PartitionSelector, Task
 
-MOST_PARTITIONS = 100_000
+MAX_PARTITIONS = 100_000
 """An upper limit, because every process creates a task per partition."""
 
 
@@ -68,7 +68,7 @@ class PartitionedTask(Task[P]):
         enabled_partitions: Collection[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        check_count("partition_count", partition_count, MOST_PARTITIONS)
+        check_count("partition_count", partition_count, MAX_PARTITIONS)
         if not callable(partition_selector):
             raise TypeError("partition_selector must be a function of partition_count and the instance's name.")
         super().__init__(name, task_func, dynamic=True, **kwargs)

@@ -100,7 +100,7 @@ class Policy:
     words: tuple[str, ...] = ()
 
 
-MOST_RUNS = 100
+MAX_RUNS = 100
 """How many of its latest runs an instance remembers at most."""
 
 
@@ -266,7 +266,7 @@ class Policies:
         int,
         Policy(
             "how many of its latest runs each instance keeps, up to 100; 3 by default.",
-            check=check_whole(0, MOST_RUNS),
+            check=check_whole(0, MAX_RUNS),
             write="keep_runs=3",
             words=("history_limit", "keep_history", "result_ttl"),
         ),

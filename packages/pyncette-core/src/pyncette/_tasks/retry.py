@@ -111,13 +111,13 @@ class Retry:
 
     def allows(self, error: BaseException) -> bool:
         """Whether the type of ``error`` allows another attempt, even if a task group has wrapped the error."""
-        kinds = (error, alone(error))
+        kinds = (error, sole_error(error))
         return any(isinstance(kind, self.on) for kind in kinds) and not any(
             isinstance(kind, self.give_up_on) for kind in kinds
         )
 
 
-def alone(error: BaseException) -> BaseException:
+def sole_error(error: BaseException) -> BaseException:
     """The error itself, or the only error in a group, or in nested groups, of one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

@@ -27,7 +27,7 @@ LIFETIME = 4 * RENEWAL
 FURTHER_RENEWAL = 20 * RENEWAL
 """The same for a record with further names of tasks, which don't change."""
 
-MOST_TASKS = 1000
+MAX_TASKS = 1000
 """How many names a record holds; further ones are in separate records, which are written less often."""
 
 
@@ -105,7 +105,7 @@ def encode(worker: Worker) -> str:
 
 def encode_further(worker: Worker, of: str) -> list[str]:
     """The texts for task names that don't fit into the worker's record, whose key is ``of``."""
-    starts = range(MOST_TASKS, len(worker.tasks), MOST_TASKS)
+    starts = range(MAX_TASKS, len(worker.tasks), MAX_TASKS)
     return [
         json.dumps({"v": VERSION, "of": of, "page": number, **_listed(worker, since)}, separators=(",", ":"))
         for number, since in enumerate(starts)
@@ -114,7 +114,7 @@ def encode_further(worker: Worker, of: str) -> list[str]:
 
 def _listed(worker: Worker, since: int) -> dict[str, Any]:
     """The fields for one record's tasks: their names, and the first letters of their kinds."""
-    page = slice(since, since + MOST_TASKS)
+    page = slice(since, since + MAX_TASKS)
     return {"tasks": worker.tasks[page], "kinds": "".join(kind[0] for kind in worker.kinds[page])}
 
 
@@ -138,14 +138,14 @@ def decode_all(records: Iterable[Record]) -> dict[str, Worker]:
     return workers
 
 
-def first_that_prunes(workers: Mapping[str, Worker]) -> str | None:
+def pruning_worker(workers: Mapping[str, Worker]) -> str | None:
     """The key of the worker that prunes the run log: the one that keeps it for the shortest time, and the first by key
     if there are several; None if no worker keeps a log."""
     keep = {key: worker.history for key, worker in workers.items() if worker.history is not None}
     return min(keep, key=lambda key: (keep[key], key), default=None)
 
 
-def first_that_sample(workers: Mapping[str, Worker]) -> dict[tuple[str, Kind], str]:
+def sampling_workers(workers: Mapping[str, Worker]) -> dict[tuple[str, Kind], str]:
     """For each task, the key of the worker that reports its stored instances: the first by key of those that execute
     the task and report samples."""
     found: dict[tuple[str, Kind], str] = {}

@@ -14,7 +14,7 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 LONGEST = datetime.timedelta(days=365_250)
 """A thousand years. What is counted from today on stays within the years that ``datetime`` can show."""
 
-MOST = 1_000_000
+MAX = 1_000_000
 """What is counted, and takes memory or work for each."""
 
 
@@ -87,7 +87,7 @@ def check_optional(check: Callable[[str, object], object]) -> Callable[[str, obj
     return checked
 
 
-def check_whole(least: int, most: int = MOST) -> Callable[[str, object], None]:
+def check_whole(least: int, most: int = MAX) -> Callable[[str, object], None]:
     """A check that raises TypeError if the value is not an integer, and ValueError if it is out of range."""
 
     def check(name: str, value: object) -> None:
@@ -99,7 +99,7 @@ def check_whole(least: int, most: int = MOST) -> Callable[[str, object], None]:
     return check
 
 
-def check_count(name: str, value: object, most: int = MOST) -> int:
+def check_count(name: str, value: object, most: int = MAX) -> int:
     """``value``, if it is an integer from 1 to ``most``.
 
     :raises TypeError: it is not an integer.

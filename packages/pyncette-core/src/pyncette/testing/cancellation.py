@@ -33,7 +33,7 @@ Target = Method | Literal["open", "close"]
 NOW = 1_800_000_000_000_000
 QUEUE = Queue("cancellation")
 BATCH = 20
-MOST_POINTS = 500
+MAX_POINTS = 500
 OPEN_FILES = "/dev/fd" if os.path.isdir("/dev/fd") else None
 """Where the operating system lists the open files of this process, if it does."""
 
@@ -169,7 +169,7 @@ class _Sweep:
     async def _at_each_point(
         self, target: Target, work: Callable[[], Awaitable[object]], then: Callable[[], Awaitable[object]]
     ) -> int:
-        for point in range(1, MOST_POINTS):
+        for point in range(1, MAX_POINTS):
             self._trigger.target, self._trigger.point, self._trigger.fired = target, point, False
             with anyio.fail_after(self._timeout):
                 with anyio.CancelScope() as scope:
@@ -179,7 +179,7 @@ class _Sweep:
                 await then()
             if not self._trigger.fired:
                 return point - 1
-        raise AssertionError(f"{target} waits more than {MOST_POINTS} times")
+        raise AssertionError(f"{target} waits more than {MAX_POINTS} times")
 
     async def _reset(self, repository: Repository) -> None:
         """Store all records as new ones, which is possible only if everything works."""

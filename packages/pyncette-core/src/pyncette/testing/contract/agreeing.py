@@ -30,7 +30,7 @@ from .base import (
     stored,
     want,
 )
-from .cancelling import MOST_CHECKPOINTS, cancelled_at
+from .cancelling import MAX_CHECKPOINTS, cancelled_at
 from .racing import RaceContract
 
 EVERYTHING = 2**63 - 1
@@ -65,7 +65,7 @@ class AgreementContract(RaceContract):
 
     async def test_cancelled_writes_leave_the_index_right(self, repository: Repository) -> None:
         """Wherever an insert, an update, a deletion or a claim is cancelled, the index shows what is stored."""
-        for checkpoint in range(1, MOST_CHECKPOINTS):
+        for checkpoint in range(1, MAX_CHECKPOINTS):
             moved, gone, held = (
                 record(name=f"{kind} {checkpoint}", ready_at=NOW + checkpoint) for kind in ("moved", "gone", "held")
             )

@@ -38,7 +38,7 @@ AnyCall = Callable[[], Coroutine[Any, Any, object]]
 
 CROWD = 24
 """Calls at once: more than a pool of connections holds by default."""
-MOST_CHECKPOINTS = 100
+MAX_CHECKPOINTS = 100
 
 
 async def cancelled_at(checkpoint: int, call: AnyCall) -> bool:
@@ -82,7 +82,7 @@ class CancellationContract(ContractBase):
         records = numbered(20)
         await insert(repository, records)
 
-        for checkpoint in range(1, MOST_CHECKPOINTS):
+        for checkpoint in range(1, MAX_CHECKPOINTS):
             changes = [
                 Change(one, record(name=f"{number:05}", attempt=checkpoint)) for number, one in enumerate(records)
             ]
@@ -99,7 +99,7 @@ class CancellationContract(ContractBase):
         records = numbered(20)
         await insert(repository, records)
         now = NOW
-        for checkpoint in range(1, MOST_CHECKPOINTS):
+        for checkpoint in range(1, MAX_CHECKPOINTS):
             token, until = fresh(), now + MINUTE
             claims = want(TASK, locked_until=until)
             claim = functools.partial(repository.claim, claims, now=now, limit=20, token=token, holder=token)
@@ -123,7 +123,7 @@ class CancellationContract(ContractBase):
         records = numbered(CROWD)
         await insert(repository, records)
         for name in METHODS:
-            for checkpoint in range(1, MOST_CHECKPOINTS):
+            for checkpoint in range(1, MAX_CHECKPOINTS):
                 calls = await _calls(name, repository, records)
                 reached = await _all_at_once(
                     [functools.partial(cancelled_at, checkpoint, c) for c in calls], self.deadlock_after

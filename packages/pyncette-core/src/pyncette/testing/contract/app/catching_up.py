@@ -14,7 +14,7 @@ from pyncette.testing.contract.base import Factory
 from pyncette.testing.faults import FaultyRepository
 
 MANY = 10_000
-MOST_PLACES = 10
+MAX_PLACES = 10
 """How many of a batch are checked one by one: a large batch takes longer than its first changes need."""
 
 
@@ -48,7 +48,7 @@ class CaughtUpRepository(FaultyRepository):
         of the old place shows it.
         """
         queues = {ref.queue: Queue(ref.queue, ref.static) for ref in refs}
-        places = sorted({(one.queue, one.ready_at) for one in moved})[:MOST_PLACES]
+        places = sorted({(one.queue, one.ready_at) for one in moved})[:MAX_PLACES]
         with anyio.move_on_after(self._lag):
             while True:
                 found: dict[str, Record] = {}

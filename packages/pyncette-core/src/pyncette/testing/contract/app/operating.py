@@ -231,7 +231,7 @@ class History:
             if state.state != "waiting" or state.triggered or state.task.name not in RECURRING
         ]
         (record,) = await self.bench.repository.read([CONTROL])
-        asked = () if record is None else decode(record.spec).asked
+        asked = () if record is None else decode(record.spec).requested
         found += [f"{run} is looked for" for run in asked]
         found += [f"{run} is under way" for run in self.ledger.under_way()]
         for name in RECURRING[:-1]:

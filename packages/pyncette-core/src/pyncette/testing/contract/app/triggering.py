@@ -8,7 +8,7 @@ import pytest
 
 from pyncette import Context, ExecutionMode, FailureMode, OnExhausted, PyncetteContext, Retry, Task
 from pyncette._app.listing import HeldState
-from pyncette._tasks.control import MOST_ASKED, Asked, Control, decode, new_record
+from pyncette._tasks.control import MAX_REQUESTED, Control, RequestedRun, decode, new_record
 from pyncette._tasks.state import latest_runs, totals
 from pyncette.errors import TaskNotFoundException, TooManyRunsException
 from pyncette.record import Band, Change, Ref
@@ -139,7 +139,7 @@ class TriggerContract(AppBase):
                 await bench.advance(10)
                 assert await held("paused") == ["a", "b", "c"]
                 await bench.advance(2)
-                assert (await _control(bench)).asked == ()
+                assert (await _control(bench)).requested == ()
 
     @pytest.mark.parametrize("options", [{}, ONCE], ids=["at-least-once", "at-most-once"])
     async def test_a_trigger_inside_of_a_paused_template(self, bench: Bench, options: dict[str, Any]) -> None:
@@ -166,7 +166,7 @@ class TriggerContract(AppBase):
             await bench.advance_to(40)
             assert sorted(bench.log.names()) == ["paused:a"] * 3 + ["split:2:b"] * 2
             assert await described(operator, paused, "a") == ("paused", 10, 0)
-            assert (await _control(bench)).asked == ()
+            assert (await _control(bench)).requested == ()
             await operator.resume_task(paused, catch_up=True)
             await bench.advance_to(42)
         assert sorted(given(bench), key=str)[:3] == [0, 1, 2]
@@ -182,8 +182,8 @@ class TriggerContract(AppBase):
             (record,) = await bench.repository.read([Ref(":control", ":control")])
             assert record is not None
             full = decode(record.spec)
-            for number in range(MOST_ASKED):
-                full = full.ask("template", Asked("template", "template:a", f"{number}"))
+            for number in range(MAX_REQUESTED):
+                full = full.request("template", RequestedRun("template", "template:a", f"{number}"))
             assert await bench.repository.swap([Change(record, new_record(record, full, revision=fresh()))]) == [
                 APPLIED
             ]
@@ -326,7 +326,7 @@ class TriggerContract(AppBase):
             assert (result.done, result.refused) == (2, [])
             await bench.advance(2)
             assert sorted(given(bench)) == [1, 3, 4, 7, 7]
-            assert (await _control(bench)).asked == ()
+            assert (await _control(bench)).requested == ()
 
     async def test_an_update_meets_a_manual_run(self, bench: Bench) -> None:
         """It changes the schedule immediately, and the run continues."""

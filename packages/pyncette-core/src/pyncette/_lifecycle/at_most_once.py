@@ -17,8 +17,8 @@ from pyncette.errors import GiveUp, RetryLater, Skip
 from pyncette.events import RunOutcome, Trigger
 from pyncette.record import HELD, Band, Change, Record
 
-from .extra import in_turn, on_schedule, over, schedule_side
-from .onward import Onward, add_skips, go_on, keeps_completed, onward, why_paused
+from .continuation import Continuation, add_skips, continuation, continue_or_complete, keeps_completed, why_paused
+from .extra import end_run, in_turn, on_schedule, schedule_side
 from .steering import hold_paused, is_paused
 from .values import Attempt, AttemptEnd, Ended, Skipped
 
@@ -58,22 +58,22 @@ def advance(
     )
     state.add(run, policies.keep_runs)
     if extra is not None:
-        return Ended(Change(record, over(record, state, now=now, revision=revision)), unknown=unknown)
-    to = onward(record, spec, policies, due_at, now, opened=now, state=state)
+        return Ended(Change(record, end_run(record, state, now=now, revision=revision)), unknown=unknown)
+    to = continuation(record, spec, policies, due_at, now, opened=now, state=state)
     if state.is_last_run(spec.bounds.max_runs):
-        to = Onward(None)
+        to = Continuation(None)
     add_skips(state, to.skips, now, policies.keep_runs)
     if to.due_at is not None and is_paused(state):
         change = hold_paused(record, state, now=now, revision=revision, due_at=to.due_at, attempt=0, fence=record.fence)
     else:
-        change = go_on(record, policies, to, now, revision, state.text(record.fence))
+        change = continue_or_complete(record, policies, to, now, revision, state.text(record.fence))
     return in_turn(Ended(change, skips=[*skips, *to.skips], unknown=unknown), now, revision)
 
 
 def _leaves_nothing(record: Record, spec: Spec, policies: Policies, due_at: int, now: int) -> bool:
     """Whether the record is removed because no occurrence follows the one at ``due_at``, so that its state doesn't
     matter."""
-    to = onward(record, spec, policies, due_at, now, opened=now)
+    to = continuation(record, spec, policies, due_at, now, opened=now)
     return to.due_at is None and not (to.skips or keeps_completed(record, policies))
 
 

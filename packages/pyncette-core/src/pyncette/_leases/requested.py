@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from pyncette import lease
 from pyncette._lifecycle.backfill import add, drop
-from pyncette._lifecycle.extra import ask, schedule_side
-from pyncette._tasks.control import Asked
+from pyncette._lifecycle.extra import request, schedule_side
+from pyncette._tasks.control import RequestedRun
 from pyncette._tasks.extra import Backfill, ExtraRun, current_run, extra_of
 from pyncette._tasks.spec import Spec, decode
 from pyncette._tasks.state import State
@@ -21,7 +21,7 @@ from .store import Store
 from .writer import Writer
 
 
-class Ask(OnExisting):
+class RequestRun(OnExisting):
     """Request a manual run."""
 
     def __init__(self, task: Task, ref: Ref, run: ExtraRun) -> None:
@@ -33,7 +33,7 @@ class Ask(OnExisting):
         if self._task.arguments is not None and self.run.args:
             stored = self._task.extra_args if record.static else decode(record.spec, record.due_at)[1]
             self._task.arguments.check_beside(stored, self.run.args)
-        return ask(record, self.run, now=now, revision=revision)
+        return request(record, self.run, now=now, revision=revision)
 
     @property
     def held(self) -> bool:
@@ -63,7 +63,7 @@ class DropBackfill(OnExisting):
         return drop(record, self._id, now=now, revision=revision)
 
 
-class AskedRuns:
+class RequestedRuns:
     """The manual runs that the control record lists: their templates are paused, so that ordinary claims don't find
     them."""
 
@@ -76,7 +76,7 @@ class AskedRuns:
     async def next_ready(self, queues: Collection[str], after: int | None) -> int | None:
         """When the first of them after ``after`` may be claimed. Removes those that have ended from the control
         record."""
-        if not self._reading.control.asked:
+        if not self._reading.control.requested:
             return None
         moments = [record.ready_at for record in await self._records(queues) if _is_claimable(record)]
         return min((moment for moment in moments if after is None or moment > after), default=None)
@@ -104,19 +104,19 @@ class AskedRuns:
 
     async def _records(self, queues: Collection[str]) -> list[Record]:
         """The records of the requested runs of these queues."""
-        asked = [run for run in self._reading.control.asked if run.queue in queues]
-        refs = list(dict.fromkeys(run.ref for run in asked))
+        requested = [run for run in self._reading.control.requested if run.queue in queues]
+        refs = list(dict.fromkeys(run.ref for run in requested))
         if not refs:
             return []
         stored = dict(zip(refs, await self._store.read(refs), strict=True))
-        still = [run for run in asked if _is_open(stored[run.ref], run)]
-        over = [run for run in asked if run not in still]
+        still = [run for run in requested if _is_open(stored[run.ref], run)]
+        over = [run for run in requested if run not in still]
         if over:
             self._writer.submit(ChangeControl(lambda control, _: control.answered(over), self._reading))
         return [record for ref in dict.fromkeys(run.ref for run in still) if (record := stored[ref]) is not None]
 
 
-def _is_open(record: Record | None, run: Asked) -> bool:
+def _is_open(record: Record | None, run: RequestedRun) -> bool:
     return record is not None and extra_of(State(record.state)).is_open(run.run_id)
 
 

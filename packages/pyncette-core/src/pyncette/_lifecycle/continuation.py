@@ -20,7 +20,7 @@ from .values import Skipped
 
 
 @dataclass(slots=True)
-class Onward:
+class Continuation:
     """Where an instance continues.
 
     :ivar due_at: its next occurrence; None if there is none.
@@ -35,7 +35,7 @@ class Onward:
     window: Window | None = None
 
 
-def onward(
+def continuation(
     record: Record,
     spec: Spec,
     policies: Policies,
@@ -45,7 +45,7 @@ def onward(
     opened: int,
     state: State | None = None,
     superseded: bool = False,
-) -> Onward:
+) -> Continuation:
     """Where an instance continues after the run of its occurrence at ``due_at``.
 
     :param opened: when the first attempt of the run began.
@@ -55,18 +55,18 @@ def onward(
     if state is None:
         following = spec.following(due_at)
         if following is None:
-            return Onward(None)
+            return Continuation(None)
         if policies.steps_plainly:
-            return Onward(following, queued(following, now))
+            return Continuation(following, queued(following, now))
     window = None if state is None else stored_window(state, due_at)
     moments = Moments(spec, policies, record.key, window)
     following = moments.following(due_at)
     if following is None:
-        return Onward(None)
+        return Continuation(None)
     ready_at = moments.ready(following)
     coalesces = policies.catching_up is CatchUp.EARLIEST and not superseded
     if ready_at > now or (policies.overlap is not Overlap.SKIP and not coalesces):
-        return Onward(following, queued(ready_at, now), window=_ahead(window, following))
+        return Continuation(following, queued(ready_at, now), window=_ahead(window, following))
     if policies.overlap is Overlap.SKIP:
         return _skip_overlapping(moments, policies, following, now, opened, window)
     return _to(moments, "coalesced", following, moments.first_ready_from(following, now), now, window)
@@ -74,7 +74,7 @@ def onward(
 
 def _skip_overlapping(
     moments: Moments, policies: Policies, following: int, now: int, opened: int, window: Window | None
-) -> Onward:
+) -> Continuation:
     """Skip what came due while the run was open. ``catch_up`` decides about what had been missed before."""
     if window is not None and window.busy:  # the instance counts as busy until it has caught up
         opened = window.until
@@ -90,21 +90,23 @@ def _skip_overlapping(
     if policies.catching_up is CatchUp.ALL:
         ready_at = queued(moments.ready(following), now)
         if window is None or following > window.until:
-            return Onward(following, ready_at, overlapping, Window(missed, beyond))
+            return Continuation(following, ready_at, overlapping, Window(missed, beyond))
         if missed <= window.since <= beyond:
-            return Onward(following, ready_at, overlapping, Window(missed, max(window.until, beyond)))
-        return Onward(following, ready_at, window=window)  # the window is taken: what overlaps counts as missed
+            return Continuation(following, ready_at, overlapping, Window(missed, max(window.until, beyond)))
+        return Continuation(following, ready_at, window=window)  # the window is taken: what overlaps counts as missed
     coalesced = list(moments.skipped("coalesced", following, missed + 1))
     target = moments.following(beyond)
     ready_at = now if target is None else queued(moments.ready(target), now)
-    return Onward(target, ready_at, [*coalesced, *overlapping], _ahead(window, target))
+    return Continuation(target, ready_at, [*coalesced, *overlapping], _ahead(window, target))
 
 
-def _to(moments: Moments, reason: str, following: int, target: int | None, now: int, window: Window | None) -> Onward:
+def _to(
+    moments: Moments, reason: str, following: int, target: int | None, now: int, window: Window | None
+) -> Continuation:
     """Continue at ``target``, skipping everything from ``following`` on."""
     skips = list(moments.skipped(reason, following, target))
     ready_at = now if target is None else queued(moments.ready(target), now)
-    return Onward(target, ready_at, skips, _ahead(window, target))
+    return Continuation(target, ready_at, skips, _ahead(window, target))
 
 
 def _ahead(window: Window | None, due_at: int | None) -> Window | None:
@@ -112,7 +114,9 @@ def _ahead(window: Window | None, due_at: int | None) -> Window | None:
     return window if window is not None and due_at is not None and due_at <= window.since else None
 
 
-def go_on(record: Record, policies: Policies, to: Onward, now: int, revision: str, state: str) -> Change:
+def continue_or_complete(
+    record: Record, policies: Policies, to: Continuation, now: int, revision: str, state: str
+) -> Change:
     """The change that continues the instance, or completes it: then it is removed, or kept as completed."""
     if to.due_at is not None:
         return lease.complete(record, next_due=to.due_at, ready_at=to.ready_at, revision=revision, state=state)
