@@ -54,6 +54,13 @@ def test_typed_and_in_its_own_folder(folder: Path) -> None:
         assert all(parent.is_relative_to(package) for parent in files), "only core ships pyncette/__init__.py"
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_an_editable_install_adds_folders_that_exist(folder: Path) -> None:
+    """From Python 3.15 on, every process would begin with a complaint about one that does not."""
+    build = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert all((folder / added).is_dir() for added in build.get("dev-mode-dirs", []))
+
+
 def floor_plan(heading: str) -> set[str]:
     """The modules that a table of the page names."""
     (table,) = re.findall(rf"(?m)^\| {heading} \| job \|\n\|---\|---\|\n((?:\|.*\n)+)", PAGE.read_text())
