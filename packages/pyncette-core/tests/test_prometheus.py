@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from contextlib import nullcontext
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 
 import anyio
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from pyncette import Context, GiveUp, Pyncette, Retry
 from pyncette.memory import MemoryRepository
@@ -143,6 +146,22 @@ async def test_two_apps_share_a_registry() -> None:
         async with running(app):
             await clock.advance(MINUTE)
     assert scrape(registry)["pyncette_tasks_total"] == {(("task_name", "static"),): 2}
+
+
+def test_two_threads_share_a_registry() -> None:
+    """Each makes an app, and asks for its metrics, at the same moment."""
+    both = threading.Barrier(2)
+
+    class Registry(CollectorRegistry):
+        def register(self, collector: Collector) -> None:
+            with suppress(threading.BrokenBarrierError):  # nobody else makes metrics, as it should be
+                both.wait(0.5)
+            super().register(collector)
+
+    registry = Registry()
+    with ThreadPoolExecutor(2) as threads:
+        for made in [threads.submit(use_prometheus, Pyncette(), registry=registry) for _ in range(2)]:
+            made.result()
 
 
 async def test_a_cancelled_execution_is_no_failure() -> None:

@@ -6,6 +6,7 @@ class of what was raised. An operation that serves several templates at once has
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
@@ -36,9 +37,10 @@ def use_prometheus(
         ``pyncette_executions_beyond_lease``, ``pyncette_writes_overdue`` and ``pyncette_clock_offset_seconds``.
     :param registry: where the metrics are registered. Apps with the same registry share them.
     """
-    metrics = _metrics.get(registry)
-    if metrics is None:
-        metrics = _metrics[registry] = Metrics(_InstrumentFactory(registry))
+    with _lock:
+        metrics = _metrics.get(registry)
+        if metrics is None:
+            metrics = _metrics[registry] = Metrics(_InstrumentFactory(registry))
     for observer in observers_of(metrics, repository=measure_repository, ticks=measure_ticks, tasks=measure_tasks):
         app.use_observer(observer)
 
@@ -62,3 +64,5 @@ class _InstrumentFactory:
 
 
 _metrics: WeakKeyDictionary[CollectorRegistry, Metrics] = WeakKeyDictionary()
+_lock = threading.Lock()
+"""A registry refuses the same metrics a second time, and apps in several threads may share one."""
