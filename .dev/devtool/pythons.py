@@ -14,7 +14,7 @@ from devtool.layout import ROOT
 from devtool.problem import Problem
 
 OLDEST = (3, 11)
-NEWEST = (3, 14)
+NEWEST = (3, 15)
 
 
 def at_hand() -> dict[tuple[int, int], str]:
