@@ -9,4 +9,4 @@ from .settings import options_from_url
 __all__ = ["MySQLRepository", "backend", "mysql_repository", "schema_sql"]
 
 backend: Backend = Backend(factory=mysql_repository, options_from_url=options_from_url)
-"""What ``mysql://`` stands for."""
+"""The backend of ``mysql://`` URLs."""

@@ -1,4 +1,4 @@
-"""Records as the text of statements, in batches, and rows as records."""
+"""Encodes records into the text of statements, in batches, and decodes rows into records."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pyncette.errors import RecordRefusedException
 from pyncette.record import Change, Record, RunLine
 
 ROWS = 500
-"""How many values a derived table or a list holds at most."""
+"""The maximum number of values in a derived table or a list."""
 
 BYTES = 4 * 2**20
-"""How large a script gets at most, unless a single record is larger."""
+"""The maximum size of a script, unless a single record is larger."""
 
 _AROUND = 4096
-"""More than the statements of a script take without their values."""
+"""An upper bound for the size of a script's statements without their values."""
 
 
 class Dialect(Enum):
-    """Whose SQL it is, where MySQL and MariaDB have different words for the same thing."""
+    """The SQL dialect, where MySQL and MariaDB differ."""
 
     MYSQL = "MySQL"
     MARIADB = "MariaDB"
 
 
 def text(value: str) -> str:
-    """A literal of bytes, which means the same in every SQL mode and character set."""
+    """A binary literal, which means the same in every SQL mode and character set."""
     return f"x'{value.encode(errors='surrogateescape').hex()}'"
 
 
@@ -41,7 +41,7 @@ def optional_number(value: int | None) -> str:
 
 
 def derived(dialect: Dialect, name: str, columns: Sequence[str], rows: Iterable[str]) -> str:
-    """A derived table of values. Each row is text with commas between its values; there is at least one."""
+    """A derived table of values. Each row is a text of comma-separated values; there is at least one row."""
     names = ", ".join(columns)
     if dialect is Dialect.MYSQL:
         return f"(VALUES ROW({'),ROW('.join(rows)})) AS {name} ({names})"
@@ -52,8 +52,8 @@ def derived(dialect: Dialect, name: str, columns: Sequence[str], rows: Iterable[
 def record(row: Sequence[Any]) -> Record:
     """A record from its columns in the order of its fields.
 
-    One with bytes that are no UTF-8, which only a hand can have put there, gets a spec that can't be decoded, so that
-    it is set aside.
+    A record with bytes that are not UTF-8, which can only have been stored by hand, gets a spec that can't be decoded,
+    so that it is set aside.
     """
     queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state = row
     try:
@@ -66,7 +66,8 @@ def record(row: Sequence[Any]) -> Record:
 
 
 def record_before(row: Sequence[Any]) -> Record:
-    """A record as it was before it was claimed: from what a claim leaves in ``was``, and what it does not change."""
+    """A record as it was before its claim: from the column ``was``, where a claim saves what it changes, and from the
+    rest."""
     queue, key, due_at, was, spec, state = row
     ready_at, locked_until, fence, attempt, revision, locked_by = was.decode().split(",")
     return record(
@@ -87,17 +88,17 @@ def record_before(row: Sequence[Any]) -> Record:
 
 
 def decoded(value: bytes) -> str:
-    """Bytes that are no text stand in it as lone surrogates."""
+    """Decodes UTF-8; other bytes become lone surrogates."""
     return value.decode(errors="surrogateescape")
 
 
 class _Row(NamedTuple):
     """One change.
 
-    :ivar kind: the list of :class:`Batch` that it belongs to.
-    :ivar values: what the statement needs to know.
-    :ivar written: what is in the table afterwards; empty for a deletion.
-    :ivar line: what goes to the log of runs if the change is applied, if anything.
+    :ivar kind: the list of :class:`Batch` that the change belongs to.
+    :ivar values: the values for the statement.
+    :ivar written: the row as it is afterwards; empty for a deletion.
+    :ivar line: the line for the log of runs if the change is applied; empty for none.
     """
 
     kind: str
@@ -136,9 +137,9 @@ class Batch:
 
 
 def batches(changes: Sequence[Change], max_packet: int) -> Iterator[Batch]:
-    """The changes in the order of their keys, which is the order in which every client locks them.
+    """Batches of the changes, sorted by key: every client locks rows in this order.
 
-    :raises RecordRefusedException: a record is larger than what the server takes.
+    :raises RecordRefusedException: a record is larger than the server accepts.
     """
     batch = Batch()
     for position, change in sorted(enumerate(changes), key=_key):
@@ -183,7 +184,8 @@ def _state(new: Record) -> tuple[str, str]:
 
 
 def _line(change: Change, run: RunLine) -> str:
-    """The line, behind what shows that the change is applied: the revision that is written, or the one deleted."""
+    """The line, preceded by the revision that proves that the change was applied: the one written, or the one
+    deleted."""
     record = change.new or change.old
     named = f"{text(change.ref.queue)},{text(change.ref.key)},{text(record.revision if record else '')}"
     what = f"{text(run.queue)},{text(run.key)},{text(run.outcome)},{characters(run.text)}"
@@ -191,7 +193,7 @@ def _line(change: Change, run: RunLine) -> str:
 
 
 def characters(value: str) -> str:
-    """A literal of characters."""
+    """A character literal."""
     return f"_utf8mb4 {text(value)}"
 
 
@@ -200,7 +202,7 @@ def _size(row: _Row) -> int:
 
 
 def _largest_size(row: _Row, change: Change) -> int:
-    """What the record takes when it is written again: then its old revision is sent too, twice."""
+    """The size of the record when it is written the next time: then its old revision is sent too, twice."""
     inserted = change.new if change.old is None else None
     return _size(row) + (2 * len(text(inserted.revision)) if inserted is not None else 0)
 

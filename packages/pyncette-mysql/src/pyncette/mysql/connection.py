@@ -1,5 +1,5 @@
-"""Connections to the server, opened when they are needed and used again, and scripts that are sent on them: in time,
-again after a deadlock, and with errors of ours."""
+"""A pool of connections to the server, and scripts sent over them: with a deadline, repeated after a deadlock, and with
+Pyncette's errors."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ CONNECT_SECONDS = 10.0
 PING_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 TESTED_WHEN_IDLE_SECONDS = 30.0
-"""A connection that was used more recently than that is not asked whether it still works: most losses show by
-themselves, as the server or its host ends the connection."""
+"""A connection that has been idle for less than this is not tested before it is used. Most losses show anyway, because
+the server or its host closes the connection."""
 
 CALL_SECONDS = 30.0
-"""How long a call may take in all, the wait for a connection included."""
+"""Seconds that a call may take in total, including the wait for a connection."""
 
 ATTEMPTS = 10
 FIRST_PAUSE_SECONDS = 0.01
@@ -53,16 +53,16 @@ SET SESSION
 sql_mode = '{SQL_MODE}',
 sql_safe_updates = 0, sql_select_limit = 18446744073709551615, innodb_lock_wait_timeout = 1, lock_wait_timeout = 10
 """
-"""What every connection begins with. READ COMMITTED locks no gaps between rows. The waits for locks are shorter than
-those of our callers, so that a call that was given up does not leave a waiting statement behind."""
+"""The statement that every connection starts with. READ COMMITTED locks no gaps between rows. Lock timeouts are shorter
+than a call's, so that an abandoned call doesn't leave a waiting statement behind."""
 
 
 async def execute(connection: Connection, script: str) -> list[Rows]:
     """Send one or several statements in one packet. The server stops at the first error.
 
-    :return: the rows of each statement, none for one that has no result.
+    :return: the rows of each statement; empty for a statement without a result.
     """
-    cursor = connection.cursor(Cursor)  # whatever a caller's connection makes by default
+    cursor = connection.cursor(Cursor)  # regardless of the default of a caller's connection
     await cursor.execute(script)
     replies: list[Rows] = []
     while True:
@@ -74,8 +74,8 @@ async def execute(connection: Connection, script: str) -> list[Rows]:
 class Connections:
     """A pool of connections.
 
-    The driver has one as well. It opens connections under a lock that also guards the idle ones, so that a server
-    that does not answer blocks everybody, and it can't be closed within a bound.
+    The driver's own pool opens connections under a lock that also guards the idle ones, so a server that doesn't
+    answer blocks every caller, and it can't be closed within a time limit.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -86,11 +86,11 @@ class Connections:
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[Connection]:
-        """A connection that works and has no transaction open.
+        """A working connection without an open transaction.
 
-        After an error of the server it is used again once the transaction has been rolled back. After any other
-        exception, cancellation included, it is closed: an unread answer may still be on its way. If the server was
-        silent, the idle ones are closed as well.
+        After an error from the server, the transaction is rolled back and the connection is reused. After any other
+        exception, including cancellation, the connection is closed, as an unread answer may still arrive. If the server
+        didn't answer in time, the idle connections are closed as well.
         """
         async with self._free:
             connection = await self._take()
@@ -108,10 +108,10 @@ class Connections:
             self._give_back(connection)
 
     async def close(self) -> None:
-        """Say goodbye to the server on all connections that are idle; those in use follow when they come back."""
+        """Close all idle connections cleanly. Those in use are closed when they are returned."""
         self._closed = True
         idle, self._idle = self._idle, []
-        # Shielded, as a cancelled app has to take leave as well.
+        # Shielded: a cancelled app must close its connections too.
         try:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 async with anyio.create_task_group() as tasks:
@@ -176,15 +176,15 @@ class Database(Server):
     async def run(self, script: str) -> list[Rows]:
         """Run a script in one round trip: the rows of each statement. If more than one writes, it is a transaction.
 
-        A script that the server has undone because of a deadlock is run again.
+        A script that the server has rolled back because of a deadlock is run again.
 
-        :raises RepositoryUnavailableException: whether it was carried out is not known.
-        :raises RecordRefusedException: the server does not store this.
+        :raises RepositoryUnavailableException: it is unknown whether the script was executed.
+        :raises RecordRefusedException: the server refuses to store a record.
         :raises RepositoryException: any other error.
         """
         try:
-            # anyio's cancellation comes again: the driver connects within asyncio.wait_for(), which loses one on Python
-            # 3.11 if the connection is there at the same moment.
+            # anyio repeats its cancellation. That is needed because the driver connects within asyncio.wait_for(),
+            # which on Python 3.11 loses a cancellation that coincides with the end of the wait.
             with anyio.fail_after(CALL_SECONDS):
                 return await self._run(script)
         except DRIVER_ERRORS as error:
@@ -207,7 +207,7 @@ class Database(Server):
 
 
 async def _say_goodbye(connection: Connection) -> None:
-    with suppress(Exception):  # whatever it is, the connection is closed afterwards
+    with suppress(Exception):  # whatever happens, the connection is closed next
         await connection.ensure_closed()
 
 

@@ -1,5 +1,5 @@
-"""What operators learn about the server and the table: durability, permissions, and what keeps the server from tidying
-up."""
+"""What operators learn about the server and the table: durability, permissions, and what holds back the purge of old
+rows."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ OLD = 300
 """Seconds after which an open transaction is reported."""
 
 LONG_HISTORY = 1_000_000
-"""Transactions whose old rows the server has not removed yet, from which on that is reported."""
+"""The length of InnoDB's history list, in transactions, from which on it is reported."""
 
 FREE = 100 * 2**20
-"""Bytes of the table's file that hold nothing, from which on they are reported if they are more than half of it."""
+"""Free space within the table's file is reported from this number of bytes on, if it is more than half of the file."""
 
 _SETTINGS = """
 SHOW SESSION VARIABLES WHERE variable_name IN ('version', 'transaction_isolation', 'tx_isolation', 'log_bin',
@@ -39,7 +39,7 @@ SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) FROM infor
 WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID()) ORDER BY 2 DESC LIMIT 5;
 SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len'
 """
-# They need the privilege, and change nothing.
+# Each needs the privilege, but changes nothing.
 _PROBES = {
     "SELECT": "SELECT 1 FROM `{table}` WHERE FALSE",
     "INSERT": "INSERT INTO `{table}` SELECT * FROM `{table}` WHERE FALSE",
@@ -110,7 +110,7 @@ async def _permissions(database: Server, settings: Settings) -> list[Finding]:
 
 
 async def _may(database: Server, statement: str) -> bool:
-    """Whether the user has the privilege. What refuses the statement for another reason is reported by other checks."""
+    """Whether the user has the privilege. If the statement fails for another reason, other checks report that."""
     try:
         await database.run(statement)
     except RepositoryUnavailableException:
@@ -140,7 +140,7 @@ def _bloat(rows: Rows, settings: Settings) -> Finding:
 
 
 async def _transactions(database: Server) -> list[Finding]:
-    """An old one keeps the server from removing what was deleted, over which each claim then has to pass."""
+    """An old transaction keeps the server from purging deleted rows, which each claim then has to scan."""
     try:
         sessions, metrics = await database.run(_TRANSACTIONS)
     except RepositoryException as error:

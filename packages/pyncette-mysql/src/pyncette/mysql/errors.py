@@ -1,4 +1,4 @@
-"""What the driver's errors mean."""
+"""Translates the driver's errors into Pyncette's."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ TABLE_EXISTS = 1050
 
 LOCK_WAIT_TIMEOUT = 1205
 IS_LOCKED = frozenset({LOCK_WAIT_TIMEOUT, 3572})
-"""Of a statement with NOWAIT, MariaDB's and MySQL's, and of an insert that has waited for long."""
+"""The row is locked: the codes of NOWAIT in MariaDB and MySQL, and of an insert whose wait has timed out."""
 
 NO_SUCH_SAVEPOINT = 1305
 READ_ONLY = 1792
 
 NOTHING_APPLIED = frozenset({LOCK_WAIT_TIMEOUT, 1213, 3101})
-"""Lock wait timeout, deadlock, and a commit that a replication group turned down: what was done is undone."""
+"""Lock wait timeout, deadlock, and a commit refused by a replication group. Everything was rolled back."""
 
 _REFUSED = frozenset({1118, 1153, 1264, 1301, 1366, 1406})
-"""Too large for a row, a packet or a column, out of range, or no text."""
+"""Too large for a row, a packet or a column; out of range; or not valid text."""
 
 _NO_ROOM = frozenset({1021, 1037, 1038, 1040, 1041, 1114, 1129, 1135, 1203, 1226})
 _GOING_DOWN_OR_NOT_THE_PRIMARY = frozenset({1047, 1053, 1077, 1078, 1079, 1080, 1290, 1792, 1836, 3032, 3168})
 _ENDED_FROM_OUTSIDE = frozenset({1042, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927, 1969, 3024, 3169, 4031})
 _UNKNOWN = frozenset({1030, 1105})
-"""Errors of the engine, and those without a number of their own: a statement that a shutdown ends is one of these."""
+"""Errors of the storage engine and unspecific ones, among them that of a statement interrupted by a shutdown."""
 
 _UNAVAILABLE = _NO_ROOM | _GOING_DOWN_OR_NOT_THE_PRIMARY | _ENDED_FROM_OUTSIDE | _UNKNOWN | NOTHING_APPLIED
 
 _NOT_SUPPORTED = frozenset({2059, 2061})
-"""The server wants a method of authentication that the driver does not know."""
+"""The server requires an authentication method that the driver doesn't support."""
 
 _FIRST_OF_CLIENT = 2000
 _LAST_OF_CLIENT = 2999
-"""Errors that the client makes itself: it can't connect, or the connection is gone."""
+"""Errors up to this one come from the client: it can't connect, or the connection is lost."""
 
 
 def number(error: BaseException | None) -> int:
-    """The number of a server's or the driver's error, 0 if it has none."""
+    """The number of an error from the server or the driver; 0 if it has none."""
     first = error.args[0] if isinstance(error, MySQLError) and error.args else 0
     return first if isinstance(first, int) else 0
 
 
 def words(error: BaseException) -> str:
-    """What the server or the driver says, as a sentence."""
+    """The message of the server or the driver, as a sentence."""
     text = str(error.args[1] if number(error) and len(error.args) > 1 else error).rstrip(".")
     return f"{text} (error {number(error)})." if number(error) else f"{text}."
 
@@ -63,12 +63,12 @@ def lost_connection(error: BaseException) -> bool:
 
 
 def not_supported(error: RuntimeError) -> NotSupportedError:
-    """What the driver raises as if it were a bug: it lacks a library for the method of authentication."""
+    """The driver raises a RuntimeError if it lacks a library for the authentication method."""
     return NotSupportedError(min(_NOT_SUPPORTED), str(error))
 
 
 def translated(error: Exception) -> RepositoryException:
-    """Ours for the driver's error; to be raised ``from`` it."""
+    """The exception to raise ``from`` the driver's error."""
     if isinstance(error, TimeoutError):
         return RepositoryUnavailableException("The MySQL server did not answer in time.")
     if number(error) in _NOT_SUPPORTED:
@@ -81,9 +81,9 @@ def translated(error: Exception) -> RepositoryException:
 
 
 def at_start(error: Exception, settings: Settings) -> RepositoryException:
-    """What to say when the storage can't be opened.
+    """The exception to raise when the storage can't be opened.
 
-    :param error: the driver's.
+    :param error: the driver's error.
     """
     server = f"the MySQL server at {settings.host}:{settings.port}"
     if number(error) in ACCESS_DENIED:

@@ -34,7 +34,7 @@ class MySQLRepository(Repository):
     """
 
     keeps_runs = True
-    _in_order = False  # whether all that is behind what is busy counts as busy
+    _in_order = False  # whether everything after a busy change counts as busy
 
     def __init__(self, database: Server, statements: Statements, settings: Settings) -> None:
         self._database = database
@@ -48,8 +48,8 @@ class MySQLRepository(Repository):
         return [found.get(ref) for ref in refs]
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """A change whose row another transaction has locked is busy at once; one that inserts what another transaction
-        is inserting, after a second."""
+        """A change of a row that another transaction has locked is busy immediately. An insert of a key that another
+        transaction is inserting is busy after a second."""
         try:
             planned = list(batches(changes, self._database.max_packet))
             scripts = [self._script(batch) for batch in planned]
@@ -76,17 +76,17 @@ class MySQLRepository(Repository):
                 raise
         else:
             return outcomes_in(replies)
-        # The server has undone all of it for the sake of inserts that would have waited for too long.
+        # The server rolled all of it back because of inserts that waited for too long.
         outcomes = await self._inserts_that_wait(changes, batch)
         rest = [position for position in batch.positions if position not in outcomes]
-        if len(rest) == len(batch.positions):  # what it waited for has gone, or hides: nothing is inserted this time
+        if len(rest) == len(batch.positions):  # the conflicting row is gone or not visible: insert nothing this time
             outcomes = {position: Swap.BUSY for position in rest if changes[position].old is None}
             rest = [position for position in rest if position not in outcomes]
         outcomes |= zip(rest, await self.swap([changes[position] for position in rest]), strict=True)
         return list(outcomes.items())
 
     async def _inserts_that_wait(self, changes: Sequence[Change], batch: Batch) -> dict[int, Swap]:
-        """The inserts of records that are there or that other transactions are inserting; without waiting."""
+        """The inserts whose records exist or are being inserted by other transactions. Doesn't wait."""
         inserts = [position for position in batch.positions if changes[position].old is None]
         refs = [changes[position].ref for position in inserts]
         _, uncommitted, committed = await self._database.run(self._statements.met(refs))
@@ -112,7 +112,7 @@ class MySQLRepository(Repository):
         return [decoded(name) for (name,) in rows]
 
     async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
-        """Looks at one row more than the limit, to know whether the limit is exact."""
+        """Counts one row more than the limit, to know whether the result is exact."""
         ((found,),) = _all(await self._database.run(self._statements.count(queue, since, before, limit + 1)))
         return Count(min(int(found), limit), exact=found <= limit)
 
@@ -146,7 +146,7 @@ class MySQLRepository(Repository):
         until: int = LEAST,
         limit: int = 1,
     ) -> Look:
-        """Takes a second round trip if a queue that is not static has something up to ``until``."""
+        """Needs a second round trip if a dynamic queue has something up to ``until``."""
         times = self._statements.next_ready(queues, after, until)
         script = ";".join([self._statements.clock(), *times, *([self._statements.read(refs)] if refs else [])])
         clock, *replies = await self._database.run(script)
@@ -166,12 +166,12 @@ class MySQLRepository(Repository):
         return answer(question, await self._database.run(script)) if script else []
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
-        """Leaves lines that another process is pruning to it."""
+        """Skips lines that another process is pruning."""
         ((count,),) = _all(await self._database.run(self._statements.prune_runs(before, limit)))
         return int(count)
 
     async def within(self, connection: Any) -> Repository:
-        """Takes a connection of asyncmy. A deadlock, as InnoDB sees it, rolls the whole transaction back."""
+        """Takes a connection of asyncmy. If InnoDB detects a deadlock, it rolls the whole transaction back."""
         borrowed = await borrow(connection, self._database, self._statements.identity(), self._settings.where)
         return _InTransaction(borrowed, self._statements, self._settings, self)
 
@@ -189,8 +189,8 @@ class MySQLRepository(Repository):
 class _InTransaction(MySQLRepository):
     """Reads and writes on a connection of the caller.
 
-    At REPEATABLE READ, MySQL's default, statements that read see a snapshot, and those that write see what is there.
-    At SERIALIZABLE, statements that read lock as well, and wait for others.
+    At REPEATABLE READ, MySQL's default, reads see a snapshot, while writes see the latest committed rows. At
+    SERIALIZABLE, reads take locks too, and wait for other transactions.
     """
 
     _in_order = True
@@ -198,12 +198,12 @@ class _InTransaction(MySQLRepository):
     def __init__(self, database: Server, statements: Statements, settings: Settings, outer: MySQLRepository) -> None:
         super().__init__(database, statements, settings)
         self._outer = outer
-        self._held: set[Ref] = set()  # what it has locked, at least
+        self._held: set[Ref] = set()  # the records known to be locked by this transaction
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
-        """Locks what is there, up to the first that another transaction has locked: then the answer is what the
-        transaction sees. A key that is nowhere is not asked for with a lock, which would keep others from inserting
-        around it."""
+        """Locks the records that exist. If another transaction has locked one, the answer for it and the rest is what
+        this transaction sees. Keys without a record are read without a lock, which would block inserts by others in the
+        gap around them."""
         committed = await self._outer.read(refs)
         there = [ref for ref, one in zip(refs, committed, strict=True) if one]
         hidden = [ref for ref, one in zip(refs, committed, strict=True) if not one]
@@ -216,9 +216,10 @@ class _InTransaction(MySQLRepository):
         return [found.get(ref) for ref in refs]
 
     async def _locked(self, refs: Sequence[Ref]) -> dict[Ref, Record]:
-        """Lock what is there, in this order, up to the first that another transaction has locked.
+        """Lock the existing records in this order, up to the first one that another transaction has locked.
 
-        :raises RepositoryException: there is one. The locks before it stay, whatever is rolled back to a savepoint.
+        :raises RepositoryException: there is such a record. The earlier locks stay, even after a rollback to a
+            savepoint.
         """
         if not refs:
             return {}
@@ -227,7 +228,7 @@ class _InTransaction(MySQLRepository):
         return found
 
     async def _seen(self, refs: Sequence[Ref], committed: list[Record | None]) -> list[Record | None]:
-        """What is committed where the transaction can't see without waiting."""
+        """The records that this transaction sees; the committed ones where it could not look without waiting."""
         try:
             return await super().read(refs)
         except RepositoryException as error:
@@ -238,8 +239,8 @@ class _InTransaction(MySQLRepository):
         return self._statements.swap_within(batch)
 
     async def _swap(self, changes: Sequence[Change], batch: Batch, script: str) -> list[tuple[int, Swap]]:
-        """Locks first, in the order of the keys, what is to be changed, and what it conflicts with as well, which would
-        otherwise have to be locked after what is behind it."""
+        """First locks the rows to change, and existing rows that conflict with inserts, in the order of their keys.
+        Otherwise a conflicting row would have to be locked after rows with greater keys."""
         read = {position: changes[position].ref for position in batch.positions if changes[position].old is not None}
         try:
             await self._locked([ref for ref in read.values() if ref not in self._held])
@@ -247,14 +248,14 @@ class _InTransaction(MySQLRepository):
         except RepositoryException as error:
             _see_that_it_is_locked(error)
         else:
-            # It is locked by nobody else. The snapshot may show what it was when others changed it.
+            # No other transaction has locked it, but the snapshot may show an outdated record.
             return [(n, Swap.CONFLICT if outcome is Swap.BUSY and n in read else outcome) for n, outcome in outcomes]
         positions, middle = batch.positions, len(batch.positions) // 2
         if await self._are_there(changes, batch):
             return [(position, Swap.CONFLICT) for position in positions]
         if middle == 0:
             return [(positions[0], Swap.BUSY)]
-        # All of it is undone for the sake of one: find that. Nothing behind it is locked.
+        # All of it was rolled back because of one change: find that one. Nothing after it is locked.
         swaps = await self.swap([changes[position] for position in positions[:middle]])
         if Swap.BUSY in swaps:
             swaps += [Swap.BUSY] * (len(positions) - middle)
@@ -263,8 +264,8 @@ class _InTransaction(MySQLRepository):
         return list(zip(positions, swaps, strict=True))
 
     async def _are_there(self, changes: Sequence[Change], batch: Batch) -> bool:
-        """Whether the batch inserts only, without having looked, and some are there: an insert waits for a lock, where
-        what was read is changed or busy at once."""
+        """Whether the batch consists of inserts without a previous read, and some of the records exist. Such an insert
+        would wait for a lock, whereas a record that was read is changed, or busy, immediately."""
         if any(changes[position].old is not None for position in batch.positions):
             return False
         refs = [changes[position].ref for position in batch.positions]
@@ -272,7 +273,7 @@ class _InTransaction(MySQLRepository):
 
 
 def _see_that_it_is_locked(error: RepositoryException) -> None:
-    """Raise the error unless it says that others have locked a record."""
+    """Raise the error unless it means that another transaction has locked a record."""
     if number(error.__cause__) not in IS_LOCKED:
         raise error
 
@@ -335,7 +336,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Repository]:
 
 
 def outcomes_in(replies: Iterable[Rows]) -> list[tuple[int, Swap]]:
-    """What the results of a swap say."""
+    """The outcomes in the results of a swap."""
     return [(position, _SWAPS[outcome]) for position, outcome in _all(replies)]
 
 

@@ -1,4 +1,4 @@
-"""Questions to the log of runs."""
+"""Queries of the log of runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .statements import BRANCHES, Statements, chunks
 
 
 def asking(question: RunQuestion, statements: Statements) -> str:
-    """Asks for each queue and outcome, which have an index together; empty if nothing can be found."""
+    """The script that queries each combination of queue and outcome, which an index covers; empty if nothing can
+    match."""
     parts = [
         statements.fill("runs", index=index, conditions=" AND ".join(conditions), limit=question.limit)
         for index, conditions in _parts(question)
@@ -29,7 +30,8 @@ def answer(question: RunQuestion, replies: Sequence[Rows]) -> list[RunLine]:
 
 
 def _parts(question: RunQuestion) -> Iterator[tuple[str, list[str]]]:
-    """Indexes with the conditions that they are asked with. An instance has few lines: its others are read over."""
+    """The indexes to use and their conditions. An instance has few lines, so its outcomes are filtered without an
+    index."""
     conditions = _conditions(question)
     queues = [None] if question.queues is None else [f"r.queue = {text(queue)}" for queue in set(question.queues)]
     outcomes = [None] if question.outcomes is None else [f"r.outcome = {text(one)}" for one in set(question.outcomes)]

@@ -1,8 +1,8 @@
-"""The table: which format it has, and how it is made or brought up to date.
+"""The table: its format, and how it is created or upgraded.
 
-The format stands in the table's comment. MySQL commits before and after each statement that changes a table, and does
-such a statement whole or not at all. So a step ends with one statement that changes the table and its comment together;
-what stands before that can be repeated.
+The format is stored in the table's comment. MySQL commits before and after each statement that changes a table, and
+each such statement is atomic. So a migration ends with one statement that changes the table and its comment together,
+and the statements before that can be repeated.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _OLDEST = {Dialect.MYSQL: (8, 0, 22), Dialect.MARIADB: (10, 6, 0)}
 _LONGEST_NAME = 64
 
 _ATTEMPTS = 6
-"""How often a step is tried that could not lock the table, for lock_wait_timeout each time."""
+"""How often a migration is tried if it can't lock the table; each attempt takes lock_wait_timeout."""
 
 _WAIT_SECONDS = 10
-"""How long the server lets one statement wait for another process; then it is sent again."""
+"""Seconds that a statement waits on the server for another process before it is sent again."""
 
 
 _COLUMNS = {
@@ -81,14 +81,14 @@ WHERE table_schema = DATABASE() AND table_name = '{name}' ORDER BY index_name, s
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is before we begin.
+    """The state of the server and its tables before any change.
 
     :ivar max_packet: the largest packet that the server takes, in bytes.
-    :ivar exists: whether there is a table, or a view, of that name.
-    :ivar engine: of the table, None of a view.
+    :ivar exists: whether there is a table or a view of that name.
+    :ivar engine: the table's engine; None for a view.
     :ivar columns: the table's columns with their types.
     :ivar indexes: the table's indexes with their columns.
-    :ivar runs_engine, runs_columns, runs_indexes: those of the log of runs; empty if there is none.
+    :ivar runs_engine, runs_columns, runs_indexes: the same for the log of runs; empty if there is none.
     """
 
     version: str
@@ -108,13 +108,13 @@ class Found:
 
 
 def migrations() -> Sequence[Migration[str]]:
-    """All steps that this release knows."""
+    """All migrations that this release knows."""
     return load_migrations(__package__)
 
 
 @dataclass(frozen=True, slots=True)
 class Schema(TableSchema[str]):
-    """What the table is to be like."""
+    """The table as this release needs it."""
 
     backend = "mysql"
 
@@ -123,7 +123,7 @@ class Schema(TableSchema[str]):
         return cls(table, migrations())
 
     def script(self, step: Migration[str], stored: Format | None) -> str:
-        """The statements of one step; the last one changes the comment as well."""
+        """The statements of one migration. The last one also changes the comment."""
         comment = f"'{step.after(stored).mark}'"
         return filled(step, {"table": f"`{self.table}`", "runs": f"`{runs_table(self.table)}`", "format": comment})
 
@@ -142,13 +142,14 @@ def schema_sql(table_name: str = "pyncette_tasks", from_format: int = 0, *, cont
 
 
 async def prepare(connections: Connections, settings: Settings, schema: Schema) -> Found:
-    """See that the table is there in the right format; make it, or bring it up to date, unless that is to be skipped.
+    """Create or upgrade the table if necessary, unless the settings forbid it.
 
     Several processes may do this at the same time.
 
-    :raises StorageVersionException: it is not ours, or of a format that this release can't handle. It is left as it is.
-    :raises RepositoryUnavailableException: the server can't be reached, or is not able to serve at the moment.
-    :raises RepositoryException: anything else that is in the way; says what to do.
+    :raises StorageVersionException: the table is not Pyncette's, or has a format that this release can't handle. It was
+        left unchanged.
+    :raises RepositoryUnavailableException: the server can't be reached, or can't serve at the moment.
+    :raises RepositoryException: any other problem; the message says what to do.
     """
     try:
         async with connections.lend() as connection:
@@ -167,13 +168,13 @@ async def _inspect(connection: Connection, settings: Settings) -> Found:
 
 
 def inspection(settings: Settings) -> str:
-    """The script that looks at what there is."""
+    """The script that inspects the server and its tables."""
     names = (settings.table_name, runs_table(settings.table_name))
     return ";".join([_INSPECT_SERVER, *(_INSPECT_TABLE.format(name=name) for name in names)])
 
 
 def found_in(replies: Sequence[Rows]) -> Found:
-    """What the replies to :func:`inspection` say."""
+    """Parse the replies to :func:`inspection`."""
     server, table, columns, indexes, runs, *of_runs = replies
     version, max_packet = server[0]
     engine, comment = table[0] if table else (None, "")
@@ -192,12 +193,12 @@ def found_in(replies: Sequence[Rows]) -> Found:
 
 
 def _types(rows: Rows) -> dict[str, str]:
-    """MariaDB reports a width of whole numbers, which means nothing."""
+    """The type of each column, without the meaningless display width that MariaDB reports for integers."""
     return {name: re.sub(r"^bigint\(\d+\)", "bigint", kind) for name, kind in rows}
 
 
 def _ordered(rows: Rows) -> dict[str, str]:
-    """The columns of each index; part of it may be an expression, which has no name."""
+    """The columns of each index. A part that is an expression has no name."""
     indexes: dict[str, list[str]] = {}
     for name, column in rows:
         indexes.setdefault(name, []).append(column or "an expression")
@@ -216,10 +217,10 @@ def _check_server(found: Found) -> None:
 
 
 def recognised(found: Found, schema: Schema, where: str) -> Format | None:
-    """The table's format, None if it is not there.
+    """The table's format; None if there is no table.
 
-    :raises StorageVersionException: it is not a table of ours.
-    :raises RepositoryException: it is, and was changed.
+    :raises StorageVersionException: it is not a table of Pyncette's.
+    :raises RepositoryException: it is, but someone has changed it.
     """
     if not found.exists:
         return None
@@ -230,7 +231,7 @@ def recognised(found: Found, schema: Schema, where: str) -> Format | None:
         rename=f"RENAME TABLE `{schema.table}` TO `{schema.table[: _LONGEST_NAME - 3]}_1x`",
         restore=f"ALTER TABLE `{schema.table}` COMMENT =",
     )
-    # What a table of another format looks like is not known here.
+    # The columns of other formats are unknown here.
     if stored.written_by == newest(schema.steps) and (faults := _faults(found)):
         raise RepositoryException(
             f"The table {schema.table} ({where}) has been changed: {'; '.join(faults)}. Undo that, or make a new table."
@@ -270,13 +271,13 @@ def _differences(
 
 
 async def _change(connection: Connection, settings: Settings, schema: Schema) -> Found:
-    """Make the table or bring it up to date, step by step, one process at a time; returns what there is then."""
+    """Create or upgrade the table step by step, one process at a time. Returns the state afterwards."""
     finish = settings.finish_upgrade
     async with _alone(connection, settings):
         while True:
             found = await _inspect(connection, settings)
             stored = recognised(found, schema, settings.where)
-            finish |= stored is None  # it has not been used yet
+            finish |= stored is None  # nothing uses it yet
             pending = schema.pending(stored, settings.where, finish=finish)
             if not pending:
                 return found
@@ -286,7 +287,8 @@ async def _change(connection: Connection, settings: Settings, schema: Schema) ->
 async def _carry_out(
     connection: Connection, settings: Settings, schema: Schema, step: Migration[str], stored: Format | None
 ) -> None:
-    """Do one step. Where several servers take writes, another process may have done it: their locks are not shared."""
+    """Run one migration. If several servers accept writes, another process may have run it, as they don't share
+    locks."""
     attempt = 1
     while True:
         try:
@@ -298,7 +300,7 @@ async def _carry_out(
                 return
             if number(error) != LOCK_WAIT_TIMEOUT or attempt == _ATTEMPTS:
                 raise
-            attempt += 1  # a transaction that uses the table takes long
+            attempt += 1  # a long transaction uses the table
         else:
             logger.info("The table %s: %s is done.", schema.table, step.name)
             return
@@ -306,9 +308,9 @@ async def _carry_out(
 
 @asynccontextmanager
 async def _alone(connection: Connection, settings: Settings) -> AsyncIterator[None]:
-    """Hold a lock that the server gives to one connection at a time, and takes back when that ends.
+    """Hold a lock that belongs to one connection at a time, and is released when that connection ends.
 
-    The statement of a process that was killed continues, and the lock is held until it has ended.
+    If a process is killed, its statement still runs to the end on the server, and so long the lock is held.
     """
     table = f"{settings.database}.{settings.table_name}".encode()
     lock = f"pyncette schema {hashlib.sha256(table).hexdigest()[:40]}"  # a name has 64 characters at most

@@ -11,15 +11,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pyncette.checks import check_flag, check_whole
 
-_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,58}")  # names have 64 characters at most, and "_runs" follows
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,58}")  # a name has at most 64 characters, and "_runs" is appended
 _SSL_WORDS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where the server is, who asks, and which table is ours.
+    """The server, the user, and the table.
 
-    :ivar finish_upgrade: whether steps may be done after which older releases can't use the table.
+    :ivar finish_upgrade: whether to run migrations after which older releases can't use the table.
     """
 
     host: str
@@ -52,7 +52,7 @@ class Settings:
 
     @property
     def where(self) -> str:
-        """The server and the database, for people to read."""
+        """The server and the database, for messages."""
         return f"MySQL at {self.host}:{self.port}, database {self.database!r}"
 
 
@@ -79,7 +79,7 @@ def _check_text(name: str, value: object) -> None:
 
 
 def options_from_url(url: str) -> Mapping[str, Any]:
-    """The options that ``mysql://user:password@host:port/database`` stands for; all parts are percent-decoded.
+    """The options in ``mysql://user:password@host:port/database``; all parts are percent-decoded.
 
     ``?ssl=true`` is ``mysql_ssl=True``. Parts that are left out can be given as options.
 

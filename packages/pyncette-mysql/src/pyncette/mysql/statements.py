@@ -1,4 +1,4 @@
-"""The statements of ``statements.sql`` with their values, and the scripts that are made of them."""
+"""Fills values into the statements of ``statements.sql``, and combines them into scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .settings import runs_table
 T = TypeVar("T")
 
 BRANCHES = 200
-"""How many parts a UNION has at most."""
+"""The maximum number of parts in a UNION."""
 
 COLUMNS = (
     "t.queue, t.`key`, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, "
@@ -30,12 +30,12 @@ _WRITTEN = ("n", "queue", "`key`", "revision", "old")
 _LINE = ("queue", "`key`", "revision", "ended_at", "id", "run_queue", "run_key", "outcome", "text")
 
 MANY_PARTS = 16
-"""From this many parts on, a claim asks first which queues have something due (MySQL): planning a part costs the server
-some 40 microseconds, asking the index only 5."""
+"""On MySQL, a claim with this many parts first asks which queues have something due: planning a part costs the server
+some 40 microseconds, looking into the index only 5."""
 
 
 class Statements:
-    """The statements for one table, in the words of one server."""
+    """The statements for one table, in the dialect of its server."""
 
     def __init__(self, table_name: str, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -76,7 +76,8 @@ class Statements:
         return self.fill("clock")
 
     def next_ready(self, queues: Sequence[Queue], after: int | None, until: int) -> list[str]:
-        """Positions of queues and the first moment of each: those up to ``until``, and the first of all."""
+        """Scripts that return positions of queues with their first moment: all those up to ``until``, and the
+        earliest."""
         condition = f" AND t.ready_at < {HELD}" + ("" if after is None else f" AND t.ready_at > {after}")
         places = list(enumerate(queues))
         parts = [
@@ -91,7 +92,7 @@ class Statements:
         ]
 
     def soon(self, queues: Sequence[Queue], after: int | None, until: int, limit: int) -> str:
-        """Positions of queues and all but the first of their moments up to ``until``."""
+        """A script that returns positions of queues with their moments up to ``until``, except the first."""
         last = min(until, HELD - 1)
         condition = f" AND t.ready_at <= {last}" + ("" if after is None else f" AND t.ready_at > {after}")
         parts = (
@@ -101,17 +102,17 @@ class Statements:
         return ";".join(" UNION ALL ".join(chunk) for chunk in chunks(list(parts), BRANCHES))
 
     def wants_narrowing(self, claims: Sequence[QueueClaim]) -> bool:
-        """Whether it is worth a round trip to find out first which queues have something due."""
+        """Whether finding out first which queues have something due is worth a round trip."""
         return self.dialect is Dialect.MYSQL and sum(1 for _ in runs(claims)) >= MANY_PARTS
 
     def ready_claims(self, claims: Sequence[QueueClaim], now: int) -> str:
-        """The positions of the claims that would get something."""
+        """A script that returns the positions of the claims that would get something."""
         rows = [f"{n},{text(c.queue.name)},{c.since},{min(c.before, now + 1)}" for n, c in enumerate(claims)]
         columns = ("n", "queue", "since", "past")
         return ";".join(self.fill("ready_claims", asked=self._asked(columns, chunk)) for chunk in chunks(rows, ROWS))
 
     def claim(self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str) -> str:
-        """A transaction. The results of its statements are no rows but those of the claimed records."""
+        """A transaction whose only rows are the claimed records."""
         leased = {"now": now, "limit": limit, "token": text(token), "holder": text(holder)}
         if self.dialect is Dialect.MYSQL:
             picks = [self._part("pick_instances", "pick_statics", run, now) for run in runs(claims)]
@@ -130,13 +131,13 @@ class Statements:
         return f"START TRANSACTION;{lease};{claimed};COMMIT"
 
     def swap(self, batch: Batch) -> str:
-        """A transaction. Its results are pairs: the position of a change, and what became of it; those of deletions
-        that are applied or busy, and of other changes that are not applied."""
+        """A transaction that returns pairs of a change's position and its outcome: for deletions that were applied or
+        were busy, and for other changes that were not applied."""
         return f"START TRANSACTION;SET @pyncette_applied = 0;{self._changing(batch)};COMMIT"
 
     def swap_within(self, batch: Batch) -> str:
-        """The same within a transaction of the caller, which must not lock anything behind what is locked. The caller
-        may have asked the server to count rows that are found, not changed, so that the count says nothing."""
+        """The same within a caller's transaction, which must not lock anything after a row that is locked. The caller's
+        connection may count the rows found instead of those changed, so the count is not used."""
         changing = self._changing(batch).replace("SKIP LOCKED", "NOWAIT")
         return f"SET @pyncette_applied = NULL;{changing}"
 
@@ -166,7 +167,8 @@ class Statements:
         return self.fill("prune_runs", before=before, limit=limit)
 
     def met(self, refs: Sequence[Ref]) -> str:
-        """The positions of the records that are there, first with those that are not committed, then without."""
+        """Two scripts that return the positions of existing records: first including uncommitted ones, then without
+        them."""
         rows = [f"{n},{text(ref.queue)},{text(ref.key)}" for n, ref in enumerate(refs)]
         return self.fill("find_inserted", changes=self._changes(_INSERTED, rows))
 
@@ -190,7 +192,7 @@ class Statements:
 
 
 def runs(claims: Sequence[QueueClaim]) -> Iterator[Sequence[QueueClaim]]:
-    """The claims in their order, static ones of one window that follow each other together."""
+    """The claims in their order; consecutive static ones with the same window form one group."""
     for (static, _, _), group in groupby(claims, key=lambda claim: (claim.queue.static, claim.since, claim.before)):
         together = list(group)
         yield from chunks(together, ROWS if static else 1)

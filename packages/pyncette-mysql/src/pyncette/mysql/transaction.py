@@ -33,8 +33,8 @@ _UNDO = f"ROLLBACK TO SAVEPOINT pyncette;{_END}"
 
 
 class Borrowed(Server):
-    """A connection of the caller. Each script has a savepoint, so that one that fails leaves the transaction as it was,
-    and settings of its own for as long as it runs."""
+    """A connection of the caller. Each script runs after a savepoint, so that a failure leaves the transaction as it
+    was, and with its own session settings, which are restored afterwards."""
 
     def __init__(self, connection: Connection, max_packet: int, session: Sequence[object]) -> None:
         self._connection = connection
@@ -65,8 +65,8 @@ class Borrowed(Server):
 
 async def borrow(connection: Any, own: Server, identity: str, where: str) -> Borrowed:
     """
-    :param own: where the table is.
-    :param identity: the script that asks for it.
+    :param own: the repository's own server.
+    :param identity: the script that identifies the server and the database, so that the two can be compared.
     :raises TypeError: it is no connection of the driver.
     :raises ValueError: it can't be used for the table, or has no transaction.
     """

@@ -1,4 +1,4 @@
-"""Batches as columns: each statement gets one array for each column, however many records there are."""
+"""Batches as columns: a statement gets one array per column, regardless of the number of records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pyncette.record import Change, Queue, QueueClaim, Record, Ref
 from .errors import LARGEST_SPEC, largest
 
 MOST_ROWS = 5000
-"""Rows in one statement. More would hold their locks for long."""
+"""The maximum number of rows in one statement: more would hold their locks for too long."""
 
 MOST_TEXT = 16 * 1024 * 1024
-"""Characters of ``spec`` in one statement, if it has more than one row: the server holds them several times over."""
+"""The maximum number of characters of ``spec`` in one statement with several rows: the server keeps several copies."""
 
 Columns = tuple[list[Any], ...]
 
@@ -24,9 +24,10 @@ def read_columns(refs: Sequence[Ref]) -> Columns:
 
 
 def claim_columns(claims: Sequence[QueueClaim], now: int, begun: Mapping[int, tuple[int, str]]) -> Columns:
-    """Queue, whether it is static, limit, lease end, the window of what is ready, and the key behind which it begins.
+    """One row per claim: queue, whether it is static, limit, lease end, the range of ``ready_at``, and the key to start
+    after.
 
-    :param begun: the places behind which some claims begin, by their numbers.
+    :param begun: the positions to start after, by the index of the claim; the other claims start at the beginning.
     """
     since, after = [claim.since for claim in claims], [""] * len(claims)
     for number, (moment, key) in begun.items():
@@ -43,13 +44,13 @@ def claim_columns(claims: Sequence[QueueClaim], now: int, begun: Mapping[int, tu
 
 
 def swap_columns(changes: Sequence[Change]) -> Columns:
-    """What ``swap`` takes, one row for each change: queue, key, revision of ``old``, and the columns of ``new``."""
+    """The arguments of ``swap``, one row per change: queue, key, revision of ``old``, and the columns of ``new``."""
     return tuple(map(list, zip(*map(_row, changes), strict=True)))
 
 
 def delete_columns(changes: Sequence[Change]) -> Columns | None:
-    """What ``delete`` takes: queue, key and revision of ``old``; None unless all changes are deletions that append no
-    line to the log."""
+    """The arguments of ``delete``: queue, key and revision of ``old``. None unless all changes are deletions that
+    append nothing to the log of runs."""
     if any(change.new is not None or change.run is not None for change in changes):
         return None
     gone = [change.either for change in changes]
@@ -57,7 +58,7 @@ def delete_columns(changes: Sequence[Change]) -> Columns | None:
 
 
 def batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    """Cut a batch into parts that one statement can take.
+    """Split a batch into parts that fit into one statement.
 
     :raises RecordRefusedException: a record is too large.
     """
@@ -98,7 +99,7 @@ _NOTHING = (None,) * 9
 
 
 def _new_spec(change: Change) -> str | None:
-    """The text to be stored; None if it stays as it is, which spares sending it, and rewriting a large one."""
+    """The text to store; None if it is unchanged, so that a large one is neither sent nor rewritten."""
     old, new = change.old, change.new
     if new is None or (old is not None and old.spec == new.spec):
         return None
@@ -125,7 +126,7 @@ def by_queue(queues: Sequence[str] | None, moments: Sequence[int] | None) -> dic
 
 
 def dynamic_and_static(queues: Sequence[Queue]) -> tuple[str, list[str]]:
-    """The names of either kind; the dynamic ones as the text of an array: the driver would look at each name each time
-    that it sends them."""
+    """The names of the dynamic and of the static queues. The dynamic ones are an array literal: given a list, the
+    driver would encode every name again for each statement."""
     quoted = (queue.name.replace("\\", "\\\\").replace('"', '\\"') for queue in queues if not queue.static)
     return "{" + ",".join(f'"{name}"' for name in quoted) + "}", [queue.name for queue in queues if queue.static]

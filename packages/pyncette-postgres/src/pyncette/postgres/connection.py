@@ -1,4 +1,4 @@
-"""Connections: how statements get to the server and what comes back when it is not there."""
+"""Connections: how statements reach the server, and which errors result if they don't."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ LEAVE_TIMEOUT = 5.0
 """Seconds that a cancelled statement may take to end before its connection is cut."""
 
 CANCEL_TIMEOUT = 1.0
-"""Seconds that jobs in the background get to end when they are cancelled."""
+"""Seconds that background tasks get to finish once they are cancelled."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds to take leave of the server."""
+"""Seconds to close the connections cleanly."""
 
 ATTEMPTS = 10
-"""How often a statement is sent that ended in a deadlock, or in a conflict of serializable transactions."""
+"""How often a statement is sent if it keeps ending in a deadlock or a serialization failure."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds
 
-_SERVER_IS_GONE = frozenset({"25006", "57P01", "57P02", "57P03"})  # a standby by now, shut down, crashed, starting up
+# Read-only since a failover, shut down, crashed, starting up.
+_SERVER_IS_GONE = frozenset({"25006", "57P01", "57P02", "57P03"})
 
 _SESSION = {
     "application_name": "pyncette",
-    # Plans are made once for a connection and kept, maybe while the table is empty: whatever its size was then, they
-    # must be good for millions of rows. The statements are written so that the indexes serve all that they do.
+    # Each connection plans a statement once, possibly while the table is empty, and keeps the plan, which must still
+    # work with millions of rows. The statements are written so that an index serves every part of them.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -54,13 +55,13 @@ _SESSION = {
     "enable_sort": "off",
     "jit": "off",
     "lock_timeout": f"{LOCK_TIMEOUT:g}s",
-    # At a higher level, records that others have just changed would be errors instead of lost races.
+    # At a higher isolation level, a record that someone else has just changed would be an error, not a conflict.
     "default_transaction_isolation": "read committed",
 }
 
 
 class Background:
-    """Tasks that are not waited for until the end."""
+    """Tasks that run in the background until the pool is closed."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -72,9 +73,9 @@ class Background:
         return task
 
     async def ended(self) -> None:
-        """Wait for them; they are cancelled if the caller is.
+        """Wait for them all; if the caller is cancelled, so are they.
 
-        Not by ``asyncio.gather``, which forgets who cancelled it if the last of them has ended before.
+        ``asyncio.gather`` won't do: it loses the cancellation if the last task has just ended.
         """
         try:
             if self._tasks:
@@ -89,13 +90,13 @@ class Background:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever started it got it; here it only counts as seen
+            task.exception()  # its caller has handled it; this keeps asyncio from reporting it again
 
 
 class Server(ABC):
     """Where statements are sent.
 
-    :ivar where: for people to read.
+    :ivar where: a description for messages.
     """
 
     where: str
@@ -132,11 +133,11 @@ class Database(Server):
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """A connection for as long as the block lasts; the driver's errors come out as they are.
+        """A connection for the duration of the block; the driver's errors are passed on unchanged.
 
-        When the server is lost, or silent, the pool's other connections, most likely lost as well, are not tried any
-        more. The connection of a cancelled block is not used again: if a statement was just being prepared, the driver
-        would keep it as if it were idle, in the middle of a transaction that locks the table against changes of it.
+        If the server is lost or doesn't answer, the pool's other connections are discarded too, as they are most likely
+        lost as well. The connection of a cancelled block is never reused: if a statement was being prepared, the driver
+        would return it to the pool as idle, although it is in a transaction that blocks changes of the table's schema.
         """
         connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
         since = asyncio.get_running_loop().time()
@@ -154,22 +155,22 @@ class Database(Server):
         await self._release(connection)
 
     async def _release(self, connection: Any) -> None:
-        with suppress(*DRIVER_ERRORS):  # a connection that can't be released is cut by the pool, and replaced
+        with suppress(*DRIVER_ERRORS):  # the pool closes and replaces a connection that can't be released
             await self._pool.release(connection, timeout=LEAVE_TIMEOUT)
 
 
 async def _leave(connection: Any) -> None:
-    """Have the statement that may be running cancelled, then close the connection."""
-    with suppress(*DRIVER_ERRORS):  # it is cut
+    """Ask the server to cancel the statement that may be running, then close the connection."""
+    with suppress(*DRIVER_ERRORS):  # the connection is dropped either way
         async with asyncio.timeout(LEAVE_TIMEOUT):
             await connection.close()
 
 
 class Connector:
-    """Makes the pool's connections.
+    """Opens the pool's connections.
 
-    An attempt that is no longer waited for continues to its end in the background. Cancelled half-way, the driver
-    would leave a future behind whose exception is never retrieved, which the event loop then complains of.
+    If nobody waits for an attempt any more, it still runs to its end in the background. Cancelled halfway, the driver
+    would leave behind a future whose exception is never retrieved, and the event loop would report it.
     """
 
     def __init__(self, background: Background) -> None:
@@ -186,7 +187,7 @@ class Connector:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Database]:
-    """The pool, open as long as the block lasts. Connections are made when they are first needed."""
+    """The pool, open for the duration of the block. Connections are opened when they are first needed."""
     background = Background()
     pool = await asyncpg.create_pool(
         settings.url,
@@ -202,7 +203,7 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
     try:
         yield Database(pool, settings.where, background)
     finally:
-        # Shielded, as a cancelled app has to take leave as well; the pool cuts its connections if time runs out.
+        # Shielded: a cancelled app must close its connections too. When time runs out, the pool drops them.
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
             try:
                 await pool.close()
@@ -211,8 +212,8 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
 
 
 def session_settings(settings: Settings) -> dict[str, str]:
-    """What is set for each session, unless the URL sets it. Proxies refuse most of it, and behind them each statement
-    is planned again anyway."""
+    """The settings of each session, unless the URL overrides them. Proxies refuse most of them, but behind a proxy each
+    statement is planned again anyway."""
     if settings.behind_proxy:
         return {}
     given = parse_qs(urlsplit(settings.url).query)
@@ -220,7 +221,8 @@ def session_settings(settings: Settings) -> dict[str, str]:
 
 
 async def _leave_as_it_is(_: Any) -> None:
-    """Nothing that we do leaves a trace in a session. The driver's own clean-up would cost a round trip each time."""
+    """Skips the driver's reset of a session, which costs a round trip each time: our statements leave no session
+    state."""
 
 
 def _cut(attempt: asyncio.Task[Any]) -> None:

@@ -15,13 +15,13 @@ OLD = 300
 """Seconds after which a transaction that holds vacuum back is reported."""
 
 OLD_SLOT = 100_000
-"""Transactions after which a replication slot that does so is reported."""
+"""The number of transactions by which a replication slot may hold vacuum back before it is reported."""
 
 DEAD_ROWS = 50_000
-"""The number of dead rows that is reported, if they are more than half as many as the others."""
+"""Dead rows are reported from this number on, if there are more than half as many as live rows."""
 
 LARGE_INDEX = 100 * 2**20
-"""Bytes from which on an index that is larger than its table is reported."""
+"""An index of at least this many bytes is reported if it is larger than its table."""
 
 _SETTINGS = """
 SELECT name, setting FROM pg_settings WHERE name IN ('server_version', 'fsync', 'full_page_writes',
@@ -42,7 +42,7 @@ _INDEXES = """
 SELECT i.relname::text AS name, x.indisvalid AND x.indisready AS usable, pg_relation_size(i.oid) AS size
 FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid WHERE x.indrelid = to_regclass($1)
 """
-# Of other users' sessions the server hides all but their existence, unless one may see statistics.
+# Without the right to read statistics, other users' sessions show nothing but that they exist.
 _SEES_ALL = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
 _HOLDING = """
 SELECT format('%s, process %s%s', coalesce(nullif(application_name, ''), 'a session'), pid,
@@ -63,7 +63,7 @@ ORDER BY behind DESC LIMIT 20
 
 
 async def diagnose(database: Server, settings: Settings) -> list[Finding]:
-    """All checks. A table that is gone meanwhile is an error, as in other calls."""
+    """All checks. If the table has been dropped, this raises, as other calls do."""
     schema = Schema.of(settings.table)
     server = {row["name"]: row["setting"] for row in await database.fetch(_SETTINGS)}
     ((connections,),) = await database.fetch(_CONNECTIONS)
@@ -163,7 +163,7 @@ def _vacuum(server: Mapping[str, str], table: Table, about: Any) -> Iterator[Fin
 
 
 def _holding(sessions: Iterable[Any], slots: Iterable[Any], *, sees_all: bool) -> Iterator[Finding]:
-    """What keeps vacuum from removing dead rows and index entries, over which each claim then has to pass."""
+    """What keeps vacuum from removing dead rows and index entries, which each claim then has to scan."""
     old = [f"{row['who']} (for {row['seconds']:,.0f} s)" for row in sessions if row["seconds"] > OLD]
     if old:
         advice = "end it: SELECT pg_terminate_backend(PROCESS), or ROLLBACK PREPARED"

@@ -1,4 +1,4 @@
-"""The errors of the driver and of the server as Pyncette's."""
+"""Translates errors of the driver and of the server into Pyncette's."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import asyncpg
 from pyncette.errors import RecordRefusedException, RepositoryException, RepositoryUnavailableException
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-"""All that the driver raises; timeouts are ``OSError`` too."""
+"""Everything that the driver raises; a timeout is an ``OSError`` too."""
 
 LARGEST_SPEC = 64 * 1024 * 1024
-"""Bytes of UTF-8 that a record's spec may have. The server could take more, but not in good time."""
+"""The maximum size of a record's spec in bytes of UTF-8. The server would accept more, but too slowly."""
 
 _UNDONE = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
@@ -56,7 +56,7 @@ _PERMANENT = {
 def translated(error: Exception, where: str) -> RepositoryException:
     """The exception to raise from ``error``.
 
-    :param where: the server, for people to read.
+    :param where: a description of the server for the message.
     """
     code: str = getattr(error, "sqlstate", None) or ""
     said = words(error)
@@ -82,16 +82,16 @@ def translated(error: Exception, where: str) -> RepositoryException:
 
 
 def nothing_was_done(error: Exception) -> bool:
-    """Whether it is certain that the statement had no effect, and likely that it succeeds when it is sent again.
+    """Whether the statement certainly had no effect, and will probably succeed if it is sent again.
 
-    The server undid it, or the driver did not send it, because the server has just ended the idle connection.
+    Either the server rolled it back, or the driver didn't send it because the server had just closed the connection.
     """
     never_sent = isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error)
     return never_sent or getattr(error, "sqlstate", None) in _UNDONE
 
 
 def is_out_of_step(error: BaseException) -> bool:
-    """Whether the driver says that it can't use a connection, such as one that the server has just ended."""
+    """Whether the driver refuses to use a connection, such as one that the server has just closed."""
     misuse = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     return misuse or isinstance(error, asyncpg.InternalClientError)
 

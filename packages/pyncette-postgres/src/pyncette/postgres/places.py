@@ -1,7 +1,8 @@
 """Where the claims of a queue continue.
 
-What was claimed has left its old entry in the index. The server forgets it once no transaction is older: until then
-each claim would walk over all that were claimed before, which an old transaction makes slower with each execution.
+A claimed record leaves a dead entry in the index, which the server removes only when no older transaction is left.
+Until then each claim would scan the entries of everything claimed before, so one old transaction would make claims
+slower with every execution.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from dataclasses import dataclass, replace
 from pyncette.record import LEAST, Change, QueueClaim, Record
 
 FULL_LOOK = 1.0
-"""Seconds after which a queue is looked into from its beginning, for what others have stored before the place."""
+"""Seconds after which a queue is scanned from its beginning again, for records that others stored before the place."""
 
 WORTH_IT = 100
-"""This many records claimed one after another are worth remembering a place; fewer would cost a round trip more."""
+"""A place is remembered after this many records claimed in a row. With fewer, it would cost more round trips than it
+saves."""
 
 Place = tuple[int, str]
 """``ready_at`` and key."""
@@ -25,9 +27,9 @@ Place = tuple[int, str]
 
 @dataclass(slots=True)
 class _Window:
-    """What is known of one side of a queue: all of it up to a border, or what has come due since.
+    """What is known of one part of a queue: everything up to a border, or what has come due since.
 
-    :ivar taken: records claimed since a claim last got all there was.
+    :ivar taken: the number of records claimed since a claim last emptied this part.
     """
 
     place: Place
@@ -36,14 +38,15 @@ class _Window:
 
 
 class Places:
-    """Remembers how far claims have come."""
+    """Remembers how far claims have advanced in each queue."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._windows: dict[tuple[str, bool], _Window] = {}
 
     def begin(self, claims: Sequence[QueueClaim]) -> dict[int, Place]:
-        """Behind which place claims begin, by their numbers; the others begin where they say."""
+        """The place after which each claim starts, by the index of the claim. Claims without one start at their own
+        bounds."""
         if not self._windows:
             return {}
         places = ((number, self._begin(claim)) for number, claim in enumerate(claims))
@@ -62,9 +65,9 @@ class Places:
     def claimed(
         self, claims: Sequence[QueueClaim], begun: Mapping[int, Place], found: Sequence[Record], limit: int
     ) -> list[QueueClaim]:
-        """Claims for at most ``limit`` in all were answered.
+        """Take note of the answer to claims for at most ``limit`` records in total.
 
-        :return: those that may have missed something before their places, and what they still want.
+        :return: the claims that may have missed something before their places, with what they still want.
         """
         taken = defaultdict(list)
         for record in found:
@@ -84,7 +87,7 @@ class Places:
         if not taken or claim.queue.static:
             return
         last, name = max(taken), _name(claim)
-        if last[0] >= claim.locked_until:  # what this claim has taken is ready again before that
+        if last[0] >= claim.locked_until:  # the records that it took will be ready again before that place
             self._windows.pop(name, None)
             return
         window = self._windows.setdefault(name, _Window(last, self._clock() + FULL_LOOK))
@@ -92,7 +95,7 @@ class Places:
         window.taken += len(taken)
 
     def stored(self, changes: Iterable[Change]) -> None:
-        """Something is stored: a place that it comes before is forgotten."""
+        """Forget the places that come after a record that was just stored."""
         if not self._windows:
             return
         last = max(window.place[0] for window in self._windows.values())

@@ -52,9 +52,9 @@ from .transaction import borrow
 class PostgresRepository(Repository):
     """Task instances in one table of a PostgreSQL database.
 
-    Each method sends one statement, which is a separate transaction (a batch of more than 5,000 records, or with
-    more than 16 million characters of arguments, takes several). Deadlocks and serialization failures, after which
-    nothing was applied, are tried again.
+    Each method sends one statement, which is a transaction of its own; a batch of more than 5,000 records, or with
+    more than 16 million characters of arguments, takes several. A statement that ends in a deadlock or a
+    serialization failure has had no effect, and is sent again.
     """
 
     keeps_runs = True
@@ -75,8 +75,8 @@ class PostgresRepository(Repository):
         return found
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """A change whose row another transaction has locked is busy at once; one that inserts what another transaction
-        is inserting, after :data:`~pyncette.postgres.connection.LOCK_TIMEOUT`."""
+        """A change of a row that another transaction has locked is busy immediately. An insert of a key that another
+        transaction is inserting is busy after :data:`~pyncette.postgres.connection.LOCK_TIMEOUT`."""
         if not changes:
             return []
         self._places.stored(changes)
@@ -93,7 +93,7 @@ class PostgresRepository(Repository):
                 raise
             if len(batch) == 1:
                 return {batch[0].either.key: Swap.BUSY}
-            # The server undid all of it for the sake of one: find that, and let the others proceed.
+            # The server rolled all of it back because of one change: find that one, and apply the others.
             middle = len(batch) // 2
             return await self._in_turn([batch[:middle], batch[middle:]])
         return {key: Swap.APPLIED if applied else Swap.BUSY for key, applied in rows}
@@ -117,8 +117,8 @@ class PostgresRepository(Repository):
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        """Where much is ready it continues after what it took last; what others have stored before that meanwhile it
-        takes at most a second later, or as soon as it finds less than it may take."""
+        """If many records are ready, it continues after those that it claimed last. Records that others have stored
+        before that place are claimed at most a second later, or as soon as fewer records are ready than it asks for."""
         wanted = [claim for claim in claims if claim.limit > 0]
         if not wanted or limit <= 0:
             return []
@@ -174,7 +174,7 @@ class PostgresRepository(Repository):
         return [row[0] for row in rows]
 
     async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
-        """Looks at one row more than the limit, to know whether the limit is exact."""
+        """Counts one row more than the limit, to know whether the result is exact."""
         rows = await self._database.fetch(self._queries.count, queue.name, since, before, limit + 1)
         found: int = rows[0][0]
         return Count(min(found, limit), exact=found <= limit)
@@ -184,7 +184,7 @@ class PostgresRepository(Repository):
         return [line(row) for row in await self._database.fetch(statement, *arguments)]
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
-        """Leaves lines that another process is pruning to it."""
+        """Skips lines that another process is pruning."""
         rows = await self._database.fetch(self._queries.prune_runs, before, limit)
         count: int = rows[0][0]
         return count
@@ -193,8 +193,8 @@ class PostgresRepository(Repository):
         return await diagnose(self._database, self._settings)
 
     async def within(self, connection: Any) -> Repository:
-        """Takes a connection of asyncpg, or of psycopg 3, used in a thread. Above READ COMMITTED, the transaction
-        fails if others have changed since its beginning what it changes."""
+        """Takes a connection of asyncpg or psycopg 3. Above READ COMMITTED, the transaction fails if it changes
+        something that others have changed since it began."""
         borrowed = await borrow(connection, self._database, self._queries.identity, self._settings.table.sql)
         return _InTransaction(borrowed, Queries.of(self._settings.table, within=True), self._settings)
 
@@ -206,7 +206,7 @@ class PostgresRepository(Repository):
 
 
 class _InTransaction(PostgresRepository):
-    """Writes on a connection of the caller, and nothing behind what is busy."""
+    """Writes on a connection of the caller, and stops at the first change that is busy."""
 
     async def _in_turn(self, parts: Iterable[Sequence[Change]]) -> dict[str, Swap]:
         found: dict[str, Swap] = {}

@@ -1,4 +1,4 @@
-"""The log of runs: its lines as columns, and questions to it."""
+"""The log of runs: its lines as columns, and the queries."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .codec import Columns
 from .statements import Queries
 
 _FAILED = f"AND r.outcome <> '{SUCCEEDED}'"
-"""Follows from the outcomes that are asked for; said so that the indexes of these runs are used."""
+"""Redundant next to the list of outcomes, but without it the server would not use the partial indexes."""
 
 
 def asking(question: RunQuestion, queries: Queries) -> tuple[str, list[Any]]:
-    """What to ask, with its arguments."""
+    """The query, and its arguments."""
     at, last = question.after or (question.before, "")
     arguments: list[Any] = [question.since, question.before, at, last, question.limit]
     if question.queues is not None:
@@ -36,8 +36,8 @@ def asking(question: RunQuestion, queries: Queries) -> tuple[str, list[Any]]:
 
 
 def run_columns(changes: Sequence[Change]) -> Columns | None:
-    """What ``swap_logged`` takes besides the changes: the keys of the records, and the columns of the lines; None where
-    no change has a line."""
+    """The further arguments of ``swap_logged``: the keys of the records, and the columns of the lines. None if no
+    change has a line."""
     rows = [
         (change.ref.key, run.ended_at, run.id, run.queue, run.key, run.outcome, run.text)
         for change in changes

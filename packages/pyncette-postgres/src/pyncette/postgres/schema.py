@@ -1,7 +1,7 @@
-"""The table: which format it has, and how it is made or brought up to date.
+"""The table: its format, and how it is created or upgraded.
 
-The format stands in the table's comment. A comment needs no second table with rights of its own, anybody may read
-it, it is written in the transaction that changes the table, and moves with it through dumps and renames.
+The format is stored in the table's comment. That needs no second table with permissions of its own, anyone can read
+it, it is written in the transaction that changes the table, and it survives dumps and renames.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 OLDEST_SERVER = (14, 0)
 
 _DDL_TIMEOUT = 24 * 3600.0
-"""Seconds. An index on millions of rows takes its time, for us or for the process that we wait for."""
+"""Seconds. Building an index on millions of rows takes long, whether we do it or wait for a process that does."""
 
 
 _LOOK = """
@@ -39,13 +39,13 @@ WHERE c.oid = to_regclass($1)
 
 
 def migrations() -> Sequence[Migration[str]]:
-    """All steps that this release knows."""
+    """All migrations that this release knows."""
     return load_migrations(__package__)
 
 
 @dataclass(frozen=True, slots=True)
 class Schema(TableSchema[Table]):
-    """What the table is to be like."""
+    """The table as this release needs it."""
 
     backend = "postgres"
 
@@ -54,14 +54,14 @@ class Schema(TableSchema[Table]):
         return cls(table, migrations())
 
     def script(self, step: Migration[str], stored: Format | None) -> str:
-        """The statements of one step, and the one that takes note of it."""
+        """The statements of one migration, including the one that records it."""
         names = {
             "table": self.table.sql,
             "key_index": f'"{self.table.name}_key"',
             "ready_index": f'"{self.table.name}_ready"',
             "static_index": f'"{self.table.name}_static"',
             "runs": self.table.runs.sql,
-            # No longer than the others: the server would cut them, and they would be the same.
+            # Not longer than this: the server would truncate the names, and they would collide.
             "runs_queue_index": f'"{self.table.name}_runs_q"',
             "runs_key_index": f'"{self.table.name}_runs_k"',
             "runs_failed_index": f'"{self.table.name}_runs_f"',
@@ -92,8 +92,9 @@ async def prepare(database: Database, settings: Settings, schema: Schema) -> Non
 
     Several processes may do this at the same time.
 
-    :raises StorageVersionException: it is not ours, or of a version that this one can't handle. It is left as it is.
-    :raises RepositoryException: it is not there and can't be made, or the server can't be used.
+    :raises StorageVersionException: the table is not Pyncette's, or of a version that this release can't handle. It was
+        left unchanged.
+    :raises RepositoryException: the table is missing and can't be created, or the server can't be used.
     """
     try:
         async with database.connection() as connection:
@@ -115,7 +116,7 @@ def _check_server(connection: Any, where: str) -> None:
 
 
 async def _format(connection: Any, schema: Schema, where: str) -> Format | None:
-    """The table's format, None if it is not there."""
+    """The table's format; None if there is no table."""
     if (encoding := await connection.fetchval("SHOW server_encoding")) != "UTF8":
         raise RepositoryException(
             f"{where} has the encoding {encoding}, which can't store all names; use a database with ENCODING 'UTF8'."
@@ -132,11 +133,11 @@ async def _format(connection: Any, schema: Schema, where: str) -> Format | None:
 def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence[str], where: str) -> Format:
     """The format of the table that has this comment.
 
-    :raises StorageVersionException: it is not a table of ours.
+    :raises StorageVersionException: it is not a table of Pyncette's.
     """
     table = schema.table
     return schema.recognised(
-        comment if kind in {"r", "p"} else None,  # tables, and partitioned ones
+        comment if kind in {"r", "p"} else None,  # ordinary and partitioned tables
         columns,
         where,
         rename=f"ALTER TABLE {table.sql} RENAME TO {table.name}_1x",
@@ -145,7 +146,7 @@ def recognised(schema: Schema, comment: str | None, kind: str, columns: Sequence
 
 
 async def _change(connection: Any, schema: Schema, where: str, *, finish: bool) -> None:
-    """Make the table or bring it up to date: step by step, each in a separate transaction, one process at a time."""
+    """Create or upgrade the table step by step, each step in a transaction of its own, one process at a time."""
     try:
         while await _step(connection, schema, where, finish=finish):
             pass
@@ -159,9 +160,9 @@ async def _change(connection: Any, schema: Schema, where: str, *, finish: bool) 
 
 
 async def _step(connection: Any, schema: Schema, where: str, *, finish: bool) -> bool:
-    """Do the next step, if there is one; all of them at once if the table is new, as it has not been used yet."""
+    """Run the next migration, if there is one; for a new table all of them at once, as nothing uses it yet."""
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute("SET LOCAL lock_timeout = 0")  # whoever is faster may need long
+        await connection.execute("SET LOCAL lock_timeout = 0")  # another process that migrates first may take long
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
             f"pyncette schema of {schema.table}",

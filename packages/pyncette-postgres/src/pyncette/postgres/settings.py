@@ -24,7 +24,7 @@ _PORTS = range(1, 65536)
 class Table:
     """A table's name, with every part of it checked.
 
-    :ivar schema: None where the first schema of the ``search_path`` that has the table is meant.
+    :ivar schema: None for the first schema in the ``search_path`` that has the table.
     """
 
     schema: str | None
@@ -49,7 +49,7 @@ class Table:
 
     @property
     def sql(self) -> str:
-        """The name as it is written in a statement; quoted, for ``order`` and ``user`` are good names too."""
+        """The name as written in a statement: quoted, so that ``order`` and ``user`` are valid names too."""
         return f'"{self.name}"' if self.schema is None else f'"{self.schema}"."{self.name}"'
 
     @property
@@ -65,9 +65,9 @@ class Table:
 class Settings:
     """Where the server is, which table is ours, and how to talk to it.
 
-    :ivar statement_cache_size: prepared statements that are kept for each connection; 0 also says that a proxy may
-        put each statement on another connection, so that nothing may be left behind on one.
-    :ivar finish_upgrade: whether steps may be done after which older releases can't use the table.
+    :ivar statement_cache_size: the number of prepared statements kept per connection; 0 also means that a proxy may
+        send each statement over a different connection, so no state may be left behind on one.
+    :ivar finish_upgrade: whether to run migrations after which older releases can't use the table.
     """
 
     url: str = field(repr=False)
@@ -86,7 +86,7 @@ class Settings:
 
     @property
     def where(self) -> str:
-        """The server and the database, for people to read; without the user and the password."""
+        """The server and the database for messages, without the user and the password."""
         parts = urlsplit(self.url)
         address = unquote(parts.netloc.rpartition("@")[2])
         database = unquote(parts.path.removeprefix("/"))
@@ -99,7 +99,7 @@ class Settings:
 
 
 def options_from_url(url: str) -> Mapping[str, Any]:
-    """The option that a ``postgresql://`` URL stands for, which is the URL itself.
+    """The options in a ``postgresql://`` URL: the URL itself is the only one.
 
     :raises ValueError: the URL can't be understood.
     """
@@ -108,10 +108,10 @@ def options_from_url(url: str) -> Mapping[str, Any]:
 
 
 def check_url(url: str) -> None:
-    """See that the driver will read the URL as it was meant.
+    """Check that the driver will parse the URL as intended.
 
-    The usual mistake is a password with a special character in it: the driver takes a part of it for the host, or shows
-    it in an error. So nothing of the URL is repeated here.
+    The usual mistake is an unescaped special character in the password: the driver then takes a part of the password
+    for the host, or shows it in an error. So these messages repeat no part of the URL.
 
     :raises TypeError, ValueError: saying what to write instead.
     """

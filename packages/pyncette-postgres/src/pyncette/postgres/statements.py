@@ -15,8 +15,8 @@ from .settings import Table
 class Queries:
     """The statements for one table.
 
-    :ivar swap: any changes; ``swap_logged`` appends lines to the log of runs.
-    :ivar delete: nothing but deletions, without lines for the log.
+    :ivar swap: applies any changes; ``swap_logged`` also appends lines to the log of runs.
+    :ivar delete: applies deletions that append nothing to the log.
     """
 
     read: str
@@ -39,7 +39,8 @@ class Queries:
     @cache
     def of(cls, table: Table, *, within: bool = False) -> Queries:
         """
-        :param within: for a transaction of a caller, which locks in the order of the keys and waits for nobody.
+        :param within: for a caller's transaction: locks rows in the order of their keys, and waits for no other
+            transaction.
         """
         texts = dict(load_statements(__package__))
         held, conflicting = ("hold_in_order", "hold_too") if within else ("hold_what_is_free", "pass_by")

@@ -1,7 +1,7 @@
-"""A connection of psycopg, the synchronous driver of Django and others, in place of one of asyncpg.
+"""Adapts a connection of psycopg, the synchronous driver of Django and others, to the interface of asyncpg.
 
-Whoever calls from another thread waits there, so that the connection is used by one thread at a time. Errors become
-those of asyncpg, which everything else here knows.
+The calling thread waits for each statement, so only one thread at a time uses the connection. Errors become those of
+asyncpg, which the rest of this package expects.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import asyncpg
 
 
 class Psycopg:
-    """What is used of a connection of asyncpg."""
+    """The part of asyncpg's connection that this package uses."""
 
     def __init__(self, connection: Any, driver: Any) -> None:
         self._connection = connection
@@ -32,7 +32,7 @@ class Psycopg:
         return bool(self._connection.closed)
 
     def is_in_transaction(self) -> bool:
-        """Without autocommit, the driver begins one with the first statement."""
+        """Without autocommit, the driver begins a transaction with the first statement."""
         idle = self._connection.info.transaction_status == self._driver.pq.TransactionStatus.IDLE
         return not (idle and self._connection.autocommit)
 
@@ -59,6 +59,6 @@ class Psycopg:
 
 
 def psycopg(connection: Any) -> Psycopg | None:
-    """The connection, if it is one of psycopg 3."""
+    """An adapter if it is a connection of psycopg 3, else None."""
     driver = sys.modules.get("psycopg")
     return Psycopg(connection, driver) if driver is not None and isinstance(connection, driver.Connection) else None

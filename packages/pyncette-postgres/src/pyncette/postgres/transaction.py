@@ -20,7 +20,7 @@ from .synchronous import Psycopg, psycopg
 
 LOCK_TIMEOUT = 0.2
 """Seconds that an insert waits for another transaction that inserts the same key. It is less than the server's
-``deadlock_timeout``, and less than our own statements wait: so it is never the caller's transaction that ends."""
+``deadlock_timeout`` and less than our own statements wait, so that the caller's transaction never falls victim."""
 
 _BEGIN = f"SAVEPOINT pyncette; SET LOCAL lock_timeout = '{LOCK_TIMEOUT:g}s'"
 _UNDO = "ROLLBACK TO SAVEPOINT pyncette; RELEASE SAVEPOINT pyncette"
@@ -37,7 +37,7 @@ _ENDED = {
     "57014": "The server has cancelled the statement, by statement_timeout of your session or on request: "
     "roll back, and give it more time.",
 }
-"""By SQLSTATE code: what an error says in the caller's transaction."""
+"""By SQLSTATE code: the message of an error in the caller's transaction."""
 
 
 class Borrowed(Server):
@@ -74,9 +74,9 @@ class Borrowed(Server):
 
 async def borrow(connection: Any, own: Server, identity: str, table: str) -> Borrowed:
     """
-    :param connection: of asyncpg, or of psycopg 3.
-    :param own: where the table is.
-    :param identity: the statement that asks for it.
+    :param connection: a connection of asyncpg or of psycopg 3.
+    :param own: the repository's own server.
+    :param identity: the statement that identifies the database and the table, so that the two can be compared.
     :raises TypeError: it is no connection of the driver.
     :raises ValueError: it can't be used for the table, or has no transaction.
     """
@@ -101,7 +101,7 @@ def _check(connection: Any) -> None:
         raise no_connection(connection, "PostgreSQL", _KINDS)
     try:
         closed, inside = connection.is_closed(), connection.is_in_transaction()
-    except asyncpg.InterfaceError:  # it was given back to its pool
+    except asyncpg.InterfaceError:  # it was returned to its pool
         closed, inside = True, False
     if closed:
         raise is_closed()

@@ -24,7 +24,7 @@ from .upgrade import Upgrade
 __all__ = ["RedisRepository", "backend", "redis_repository"]
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that closing the connections may take at most."""
+"""The maximum number of seconds to close the connections."""
 
 
 @asyncio_only
@@ -74,12 +74,13 @@ async def _open(chosen: Settings) -> AsyncIterator[Repository]:
         failures.starting = False
         yield RedisRepository(client, keys, chosen, max_row=max_row)
     finally:
-        with anyio.move_on_after(min(chosen.timeout, CLOSE_TIMEOUT), shield=True):  # who is cancelled closes them too
+        # Cancelled or not, the connections are closed.
+        with anyio.move_on_after(min(chosen.timeout, CLOSE_TIMEOUT), shield=True):
             await client.aclose()
 
 
 async def _prepare(client: Client, keys: Keys, chosen: Settings, schema: Schema) -> None:
-    """See that the namespace has the format of this release; several processes may do this at the same time."""
+    """Bring the namespace to the format of this release; several processes may do this at the same time."""
     if schema.pending(await opened(client, keys, chosen, schema)):
         await Upgrade(client, keys, schema).run()
 

@@ -1,4 +1,4 @@
-"""Turns batches of the repository interface into calls of scripts, and their replies into records. No I/O."""
+"""Turns batches of the repository interface into script calls, and their replies into records. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .wire import Call, bulk, number
 
 MAX_PARTS = 5000
 MAX_BYTES = 8 * 1024 * 1024
-"""A server does nothing else while a script runs, so what is larger goes as several scripts, in the same round trip."""
+"""The largest batch for one script call. A running script blocks the server, so a larger batch becomes several calls in
+one round trip."""
 
 _ONE, _ZERO = bulk(b"1"), bulk(b"0")
 _STATIC, _DYNAMIC = bulk(b"static"), bulk(b"dynamic")
@@ -25,7 +26,7 @@ _CHANGE = b"$%d\r\n%b\r\n" * _PARTS
 
 @dataclass(slots=True)
 class Section:
-    """The part of a batch that concerns one queue; each part is one record's arguments."""
+    """The part of a batch that concerns one queue: the arguments of each of its records."""
 
     queue: QueueKeys
     parts: list[bytes] = field(default_factory=list)
@@ -33,11 +34,11 @@ class Section:
 
 @dataclass(slots=True)
 class Batch:
-    """What goes into one call.
+    """The content of one call.
 
-    :ivar positions: of the parts in what the repository was asked, in the order of the reply.
-    :ivar lines: for logs of runs: the number of the change, the log's key, place and line.
-    :ivar grows: whether it makes the stored data grow.
+    :ivar positions: the index in the repository's call of each item, in the order of the reply.
+    :ivar lines: lines for logs of runs: the index of the change, the log's key, the line's score, and the line.
+    :ivar grows: whether the call makes the stored data grow.
     """
 
     slot: int
@@ -60,7 +61,7 @@ class Batch:
         self.grows |= grows
 
     def log(self, key: bytes, line: bytes) -> None:
-        """Append a line with the last change that was added."""
+        """Append a line to a log along with the change that was added last."""
         self.lines.append((len(self.positions), key, line))
         self.size += len(line)
 
@@ -116,7 +117,7 @@ def swaps(keys: Keys, changes: Sequence[Change], max_row: int) -> list[Batch]:
 
 
 def _by_queue(keys: Keys, refs: Iterable[Ref | Record]) -> list[tuple[QueueKeys, list[tuple[int, bytes]]]]:
-    """Positions and members of each queue; queues of one slot next to each other."""
+    """Positions and members by queue, with the queues of each slot side by side."""
     queues: dict[bytes, tuple[QueueKeys, list[tuple[int, bytes]]]] = {}
     for position, ref in enumerate(refs):
         if ref.queue == ref.key:
@@ -134,13 +135,13 @@ def _batch(batches: list[Batch], slot: int, size: int) -> Batch:
 
 
 def grows(change: Change) -> bool:
-    """Whether a change makes the stored data grow, so that a server that is full refuses it."""
+    """Whether a change makes the stored data grow, so that a server without free memory refuses it."""
     old, new = change.old, change.new
     return new is not None and (old is None or (old.spec != new.spec and len(old.spec) < len(new.spec)))
 
 
 def _change(change: Change, member: bytes, max_row: int) -> bytes:
-    """The arguments of a change. A spec that stays is not sent."""
+    """The arguments of a change. An unchanged spec is not sent."""
     old, new = change.old, change.new
     row = spec = ready_at = b""
     kind = b"-"
@@ -179,9 +180,9 @@ def claims_by_slot(keys: Keys, claims: Iterable[QueueClaim]) -> dict[int, list[Q
 
 @dataclass(slots=True)
 class Question:
-    """A call about queues, all of one slot.
+    """A call about queues in one slot.
 
-    :ivar queues: names of the dynamic ones, in the order of the reply's numbers from 1 on.
+    :ivar queues: the names of the dynamic queues; the reply numbers them from 1 on, in this order.
     """
 
     keys: list[bytes] = field(default_factory=list)
@@ -206,9 +207,10 @@ class Question:
 
 def ask_about(keys: Keys, claims: Sequence[QueueClaim], now: int, tails: dict[int, bytes] | None = None) -> Question:
     """
-    Queues that have all but the name in common become one run, since the usual call is about hundreds of them.
+    Consecutive queues whose claims are otherwise equal are sent as one run, as a typical call is about hundreds of
+    queues.
 
-    :param tails: of the headers of rows that are leased, by the end of the lease.
+    :param tails: by the end of the lease, the end of the header that a row gets when it is claimed.
     """
     question = Question()
     run: list[str] = []

@@ -1,4 +1,5 @@
-"""Executes scripts where their keys are, and repeats a call only if the server said that it did not carry it out."""
+"""Executes scripts on the servers that hold their keys. A call is repeated only if the server said it was not
+executed."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ from .wire import ASKING, Call, Plain, load
 
 MAX_ROUNDS = 16
 PAUSE = 0.05
-"""Seconds before a call is repeated that came while its slot was being moved."""
+"""Seconds to wait before repeating a call that arrived while its slot was being moved."""
 
 
 class _Attempt:
-    """One call on its way to a result.
+    """One call, and how it ended.
 
-    :ivar result: the reply, or the error that it ended with.
+    :ivar result: the reply or the error.
     """
 
     def __init__(self, call: Call | Plain) -> None:
@@ -44,7 +45,7 @@ class _Attempt:
         return [*before, ASKING, self.call.pack()] if self._asking else [*before, self.call.pack()]
 
     def take(self, reply: Any, node: Node, router: Router) -> None:
-        """Decide what a reply means. Each of the errors that lead to another attempt says that nothing was done."""
+        """Interpret a reply. Another attempt follows only errors which say that nothing was done."""
         self.result = reply
         self.wait = False
         if isinstance(reply, NoScriptError) and not self._loading:
@@ -101,9 +102,9 @@ class Client:
         return [self._outcome(attempt) for attempt in attempts]
 
     async def masters(self, commands: Sequence[bytes]) -> list[list[Any]]:
-        """Replies to commands of every server that takes writes and can be reached, errors of the server among them.
+        """The replies of every reachable master to these commands; errors from a server are among the replies.
 
-        :raises RepositoryException: none can be reached.
+        :raises RepositoryException: no master can be reached.
         """
         found: list[list[Any]] = []
         try:
@@ -121,7 +122,7 @@ class Client:
         return found
 
     async def plain(self, slot: int, *words: str) -> Any:
-        """The reply to a command that is no script, of the server with the slot."""
+        """The reply to an ordinary command from the server that holds the slot."""
         return await self.one(Plain(slot, words))
 
     async def aclose(self) -> None:

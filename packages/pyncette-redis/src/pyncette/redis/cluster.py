@@ -1,11 +1,11 @@
 """Redis Cluster: which server has which slot, learned from the servers.
 
-The driver has a client for clusters, which is not used here. It can go once that client
+The driver's own cluster client is not used here. It can replace this module once it
 
 * follows an ASK to a server that has no slots yet (redis-py issue 4015),
-* sends ASKING and the command that needs it over one connection: redis-py 8.1 takes a free one for each of the two
+* sends ASKING and the command that needs it over the same connection: redis-py 8.1 takes any free one for each
   (`RedisCluster._execute_command`; there was no issue about it in November 2026),
-* leaves connections alone that other calls are using when the map changes or one call fails (pull requests 4057, 4207).
+* doesn't close connections that other calls are using when the map changes or a call fails (pull requests 4057, 4207).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .settings import Settings
 from .wire import command
 
 REFRESH_INTERVAL = 0.5
-"""Seconds that pass at least between two looks at the cluster's map."""
+"""The minimum number of seconds between two requests for the cluster's map of slots."""
 
 _SLOTS = command("CLUSTER", "SLOTS")
 _SHARE_OF_TIMEOUT = 0.25
-"""Part of the timeout after which another server is asked for the map."""
+"""The fraction of the timeout after which the next server is asked for the map."""
 
 
 class Cluster(Router):
-    """Keeps a map of all slots, which is looked at again after a call failed or was redirected."""
+    """Keeps a map of all slots, and requests it again after a call has failed or was redirected."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -86,7 +86,7 @@ class Cluster(Router):
         return self._stale and (not self._slots or asyncio.get_running_loop().time() >= self._next_look)
 
     async def _look(self) -> None:
-        """Ask one server after the other for the map; keep the old one, if there is one and none answers."""
+        """Ask one server after another for the map. If none answers, keep the old map, if there is one."""
         error: BaseException | None = None
         for address in self._candidates():
             try:

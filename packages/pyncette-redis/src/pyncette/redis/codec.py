@@ -26,8 +26,8 @@ _LEAST_ROW = 28
 _LOST = "damaged: the schedule and arguments are missing"
 
 MAX_INLINE = 512
-"""Bytes of a spec that stays in its row. An entry of its own takes some hundred bytes of memory; copying this much at
-each fire takes no time that can be measured."""
+"""The size in bytes up to which a spec is stored in its row. A separate entry costs some hundred bytes of memory, while
+copying this much with every execution costs no measurable time."""
 
 _HAS_END, _HAS_HOLDER = 1, 2
 
@@ -37,13 +37,13 @@ MAX_ATTEMPT = 2**32 - 1
 
 
 def head(record: Record) -> bytes:
-    """A row as far as the spec."""
+    """A row up to the spec."""
     state = record.state.encode()
     return _header(record) + _LENGTH.pack(len(state)) + state
 
 
 def tail(spec: bytes) -> tuple[bytes, bytes]:
-    """The rest of a row, from the spec on, and the spec if it is apart."""
+    """The rest of a row from the spec on, and the spec if it is stored separately."""
     return (spec + _INLINE, b"") if len(spec) <= MAX_INLINE else (_APART, spec)
 
 
@@ -72,7 +72,7 @@ def _lease(ready_at: int, locked_until: int | None, locked_by: str | None) -> by
 
 
 def leased_tail(token: str, locked_until: int, holder: str) -> bytes:
-    """The end of the header of a row that is claimed, from the length of the revision on."""
+    """The end of the header of a claimed row, from the length of the revision on."""
     revision = token.encode()
     return bytes([len(revision)]) + revision + _lease(locked_until, locked_until, holder)
 
@@ -87,8 +87,8 @@ def time(value: int) -> bytes:
 
 
 def score(moment: int) -> bytes:
-    """The place of a ``ready_at`` in an index, whose numbers are doubles. Beyond what these tell apart (before 1684,
-    after 2255) it is rounded up, so that nothing is ready early."""
+    """The score of a ``ready_at`` in an index. Scores are doubles, which hold each microsecond from 1684 to 2255;
+    outside of that range they are rounded up, so that nothing is ready early."""
     if -_EXACT <= moment <= _EXACT:
         return b"%d" % moment
     nearest = float(moment)
@@ -96,7 +96,7 @@ def score(moment: int) -> bytes:
 
 
 def score_until(moment: int) -> bytes:
-    """The last place in an index of what is ready at ``moment``."""
+    """The highest score of what is ready at ``moment``."""
     if -_EXACT <= moment <= _EXACT:
         return b"%d" % moment
     nearest = float(moment)
@@ -114,28 +114,28 @@ def upper_bound(before: int, now: int | None = None) -> bytes:
 
 
 def encoded(text: str) -> bytes:
-    """Text as it is stored; what was damaged has bytes that are no text."""
+    """Text as it is stored. Damaged text contains surrogates, which become its original bytes."""
     return text.encode(errors="surrogateescape")
 
 
 def decoded(stored: bytes) -> str:
-    """The opposite of :func:`encoded`."""
+    """The inverse of :func:`encoded`."""
     return stored.decode(errors="surrogateescape")
 
 
 Stored = tuple[bytes, bytes | None]
-"""A row, and the spec if it is apart; that is empty if it is lost."""
+"""A row, and the spec if it is stored separately: empty if it is missing."""
 
 
 def record(queue: str, key: str, stored: Stored) -> Record:
-    """A record from its row. What can't be read of a damaged one is left out, and its spec is none."""
+    """A record from its row. If the row is damaged, unreadable fields are left out and the spec is invalid."""
     row, apart = stored
     places = _places(row)
     if places is None:
         return _damaged(queue, key, row)
     length, due_at, fence, attempt, end, state_at, spec_at = places
     revision = row[_FIXED_SIZE:end].decode(errors="surrogateescape")
-    state = row[state_at:spec_at].decode(errors="replace")  # core takes a damaged one for none
+    state = row[state_at:spec_at].decode(errors="replace")  # core treats a damaged state as an empty one
     spec = row[spec_at:-1] if apart is None else apart or _LOST.encode()
     try:
         text = spec.decode()
@@ -160,8 +160,8 @@ def record(queue: str, key: str, stored: Stored) -> Record:
 
 
 def _places(row: bytes) -> tuple[int, int, int, int, int, int, int] | None:
-    """The fixed fields of a row, and where revision, state and spec begin or end; None if it is damaged, which
-    ``common.lua`` decides in the same way."""
+    """The fixed fields of a row, and the offsets of revision, state and spec. None if the row is damaged, by the same
+    rules as in ``common.lua``."""
     last = len(row) - 1
     if last < _LEAST_ROW - 1 or row[last] > 1:
         return None
@@ -175,14 +175,15 @@ def _places(row: bytes) -> tuple[int, int, int, int, int, int, int] | None:
 
 
 def _damaged(queue: str, key: str, row: bytes) -> Record:
-    """What is known about a row that can't be read: its revision, by which it can be overwritten."""
+    """The record of an unreadable row. It has a revision, so that it can be overwritten."""
     end = _FIXED_SIZE + row[_FIXED_SIZE - 1] if len(row) >= _FIXED_SIZE else _FIXED_SIZE
     revision = decoded(row[_FIXED_SIZE:end])
     return Record(queue, key, 0, 0, None, None, revision, 0, 0, f"damaged: {row[:60]!r}")
 
 
 def member_of(queue: str, key: str) -> bytes:
-    """What stands for a key within its dynamic queue: without the queue's name where it begins with that."""
+    """The member that stands for a key in its dynamic queue: the key without the queue's name, if it begins with
+    that."""
     if key.startswith(queue) and key[len(queue) : len(queue) + 1] == ":":
         return encoded(key[len(queue) :])
     return b"\0" + encoded(key)
@@ -197,7 +198,7 @@ def members_with_prefix(queue: str, prefix: str) -> tuple[bytes, bytes]:
     if prefix.startswith(own):
         member = prefix[len(queue) :].encode()
         return b"[" + member, b"(" + member + b"\xff"
-    if own.startswith(prefix):  # all of the usual keys, and some of the others
+    if own.startswith(prefix):  # all of the usual keys match, and possibly others
         return b"-", b"+"
     member = b"\0" + prefix.encode()
     return b"[" + member, b"(" + member + b"\xff"
@@ -208,11 +209,11 @@ def key_of(queue: str, member: bytes) -> str:
 
 
 Page = list[tuple[bytes, Stored]]
-"""Members, and what is stored for them."""
+"""Members and their rows."""
 
 
 def pages(reply: bytes) -> Iterator[tuple[int, Page]]:
-    """Of the reply to a claim: the number of each queue, and its part."""
+    """The reply to a claim, split by queue: the number of the queue, and its members and rows."""
     at = 0
     while at < len(reply):
         queue, count = _COUNTS.unpack_from(reply, at)
@@ -221,14 +222,14 @@ def pages(reply: bytes) -> Iterator[tuple[int, Page]]:
 
 
 def page(reply: bytes) -> Page:
-    """A reply that holds nothing else."""
+    """A reply that consists of a single page."""
     return _page(reply, 0, None)[0]
 
 
 def _page(reply: bytes, at: int, count: int | None) -> tuple[Page, int]:
     """
-    :param count: how many there are; None for all until the end.
-    :return: them, and where what follows begins.
+    :param count: the number of entries; None for all up to the end.
+    :return: the entries, and the offset behind them.
     """
     found: Page = []
     end, lengths, head = len(reply), _LENGTHS.unpack_from, _LENGTHS.size
@@ -245,13 +246,13 @@ def _page(reply: bytes, at: int, count: int | None) -> tuple[Page, int]:
 
 
 def _apart(reply: bytes, at: int) -> tuple[bytes, int]:
-    """A spec that is apart from its row, and where what follows begins."""
+    """A spec that is stored separately, and the offset behind it."""
     at, end = at + _LENGTH_SIZE, at + _LENGTH_SIZE + _LENGTH.unpack_from(reply, at)[0]
     return reply[at:end], end
 
 
 def rows(reply: bytes) -> Iterator[Stored | None]:
-    """What is stored at each place that was read, None for nothing."""
+    """The row of each record that was read; None if there is no record."""
     at = 0
     while at < len(reply):
         (length,) = _LENGTH.unpack_from(reply, at)

@@ -1,7 +1,7 @@
 """One Redis server: a bounded set of connections, and pipelined commands over one of them.
 
-The driver's pools are not used: they close idle connections for good reasons (a failover, redis-py issue 1345), but
-slowly enough that others take these meanwhile, and have them closed under their hands.
+The driver's pools are not used. They close idle connections for good reasons, such as a failover, but slowly enough
+that another call may take one of these in the meantime and lose it (redis-py issue 1345).
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
 _can_read = getattr(AbstractConnection, "can_read", None) or AbstractConnection.can_read_destructive
-"""Has another name before redis-py 8."""
+"""It has another name before redis-py 8."""
 
 Connect = Callable[[], Awaitable[AbstractConnection]]
 
 
 def connecting(options: Mapping[str, Any], timeout: float, host: str, port: int) -> AbstractConnection:
     """
-    A connection that is yet to be opened. RESP2: all replies are single strings, and its handshake is shorter.
+    A connection that is not open yet. It speaks RESP2: all replies are single strings anyway, and its handshake is
+    shorter.
 
     :param options: arguments of the driver's connections.
     :param timeout: seconds that closing it may take.
@@ -43,16 +44,16 @@ def connecting(options: Mapping[str, Any], timeout: float, host: str, port: int)
 
 
 class Node:
-    """Several calls may be under way at the same time, each on a separate connection.
+    """One server. Several calls may be under way at the same time, each on a separate connection.
 
-    The driver's own retries and timeouts are off: a write must not be repeated by it, and one deadline covers all of a
-    call: waiting for a connection, connecting, sending, and all replies.
+    The driver's own retries and timeouts are off: it must not repeat a write, and one deadline covers the whole call,
+    from waiting for a connection to the last reply.
 
     :ivar address: for messages.
     """
 
     def __init__(self, address: str, connect: Connect, *, connections: int, timeout: float) -> None:
-        """``connect`` makes connections; what it returns need not be connected yet."""
+        """``connect`` creates connections, which need not be open yet."""
         self.address = address
         self._connect = connect
         self._timeout = timeout
@@ -63,11 +64,11 @@ class Node:
     async def run(self, commands: Sequence[bytes], *, timeout: float | None = None) -> list[Any]:
         """Send packed commands together, and return their replies; those that are errors as ``ResponseError``.
 
-        A connection whose call failed or was cancelled is closed: it may hold unread replies. If it was silent, so are
-        the idle ones.
+        A connection whose call failed or was cancelled is closed, as it may hold unread replies. If the server didn't
+        answer in time, the idle connections are closed too.
 
-        :raises redis.RedisError, OSError: transport errors, after which it is unknown what was carried out.
-        :raises TimeoutError: the deadline has passed; the same.
+        :raises redis.RedisError, OSError: a transport error; it is unknown which commands were executed.
+        :raises TimeoutError: the deadline has passed; it is unknown which commands were executed.
         """
         async with asyncio.timeout(self._timeout if timeout is None else timeout), self._free:
             connection = await self._usable()
@@ -90,12 +91,12 @@ class Node:
         return replies
 
     async def forget(self) -> None:
-        """Close idle connections. They are lost, or the address leads to another server by now."""
+        """Close the idle connections: they are lost, or the address belongs to another server now."""
         while self._idle:
             await _close(self._idle.pop())
 
     async def aclose(self) -> None:
-        """Close all connections, and wait until they are; one that is in use closes as soon as its call has ended."""
+        """Close all connections and wait for that. A connection in use closes when its call has ended."""
         self._open = False
         while self._idle:
             await self._idle.pop().disconnect()
@@ -118,7 +119,7 @@ async def _reply(connection: AbstractConnection) -> Any:
 
 
 async def _has_ended(connection: AbstractConnection) -> bool:
-    """Whether there is something to read where nothing is expected: the end, or the server's word of farewell."""
+    """Whether there is unexpected input: the end of the stream, or the server's last message."""
     try:
         return bool(await _can_read(connection))
     except (OSError, RedisConnectionError):
@@ -126,5 +127,5 @@ async def _has_ended(connection: AbstractConnection) -> bool:
 
 
 async def _close(connection: AbstractConnection) -> None:
-    """Never waits, so that it works for who is cancelled as well."""
+    """Never waits, so that it works in a cancelled call too."""
     await connection.disconnect(nowait=True)

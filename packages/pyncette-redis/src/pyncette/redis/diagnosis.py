@@ -1,4 +1,4 @@
-"""What operators learn about the servers: durability, room, permissions, indexes."""
+"""What operators learn about the servers: durability, memory, permissions, indexes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .wire import Plain, command
 CONFIGURATION = ("maxmemory-policy", "save", "appendfsync")
 
 APART = 1_000_000
-"""Microseconds that the clocks of a cluster may differ by without a warning."""
+"""Microseconds by which the clocks of a cluster may differ without a warning."""
 
 MOST_QUEUES = 1_000
-"""How many dynamic tasks or partitions are looked at."""
+"""The maximum number of queues whose indexes are checked."""
 
 LOOKS = 3
-"""How often an index is looked at that seems to be wrong: it may have changed between two questions."""
+"""How often an index that seems inconsistent is checked: it may have changed between two queries."""
 
 
 async def diagnose(client: Client, keys: Keys, settings: Settings) -> list[Finding]:
-    """Each check of each server; what is the same on several of them once."""
+    """All checks of all servers. A finding that several servers share is reported once."""
     asked = [command("INFO"), command("TIME"), *(command("CONFIG", "GET", name) for name in CONFIGURATION)]
     servers = await client.masters(asked)
     found = [each for info, _, *more in servers for each in _server(info_of(info), configuration_of(more))]
@@ -92,7 +92,7 @@ def _memory(info: Mapping[str, str]) -> Finding:
 
 
 def _clocks(times: Sequence[int]) -> list[Finding]:
-    """Those of a cluster; the replies took a moment, so only differences that are larger count."""
+    """Compares the clocks of a cluster. The replies arrived one after another, so only larger differences count."""
     if len(times) < 2 or max(times) - min(times) <= APART:
         return []
     apart = f"the clocks of its servers differ by {(max(times) - min(times)) / 1e6:.1f} s"
@@ -100,7 +100,7 @@ def _clocks(times: Sequence[int]) -> list[Finding]:
 
 
 async def _format(client: Client, keys: Keys, settings: Settings) -> list[Finding]:
-    """Whether the user may still run everything, and what the marker says."""
+    """Whether the user may run every command, and which format the namespace has."""
     schema = Schema.of(settings)
     try:
         text = await opened(client, keys, settings, schema)

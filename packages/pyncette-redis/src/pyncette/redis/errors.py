@@ -1,4 +1,4 @@
-"""What the driver and the server report, as exceptions of Pyncette that say what to do."""
+"""Translates errors of the driver and of the server into Pyncette's exceptions, which say what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NoMasterError(driver.ConnectionError):
 
 
 TRANSPORT = (driver.RedisError, OSError, EOFError)
-"""All that a call of the driver may raise; ``TimeoutError`` is an ``OSError``."""
+"""Everything that a call of the driver may raise; ``TimeoutError`` is an ``OSError``."""
 
 _BROKEN = (driver.ConnectionError, driver.TimeoutError, driver.InvalidResponse, OSError, EOFError)
 
@@ -29,8 +29,8 @@ _TRANSIENT = {
 class Failures:
     """Translates errors of one repository.
 
-    :ivar starting: whether it is being opened. What is refused then is a mistake in the configuration; later it is an
-        outage that somebody may fix.
+    :ivar starting: whether the repository is being opened. A refusal is then a mistake in the configuration; later it
+        is an outage that somebody may fix.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -86,7 +86,7 @@ class Failures:
         if isinstance(error, driver.InvalidResponse):
             return lasting, f"What answers as {where} does not speak Redis's protocol: {error}"
         hint = _hint(str(error))
-        if self.starting and not self._tls and "connecting to" not in str(error):  # something answers
+        if self.starting and not self._tls and "connecting to" not in str(error):  # a server answers, but not in TLS
             hint = " (if it expects TLS, write rediss://)"
         return unavailable, f"{where} can't be reached, or closed the connection: {error}{hint}"
 
@@ -95,7 +95,7 @@ class Failures:
         return self._settings.connection.get("connection_class") is SSLConnection
 
     def _mask(self, error: BaseException | None) -> None:
-        """Some servers repeat a password in the error that refuses it."""
+        """Remove the password: some servers repeat it in the error that refuses it."""
         while error is not None:
             if any(secret in str(error) for secret in self._settings.secrets):
                 error.args = tuple(self._masked(part) for part in error.args)

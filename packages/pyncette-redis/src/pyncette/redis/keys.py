@@ -1,4 +1,4 @@
-"""Names of keys. All keys of a queue are in one slot of a cluster, and so are those of all static tasks."""
+"""Names of keys. All keys of a queue are in the same slot of a cluster, and all static tasks share one slot."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class QueueKeys:
 class Keys:
     """The keys of one namespace.
 
-    What stands between the braces decides on the slot. A brace in a queue's name may cut that short, but it does so in
-    the same way in all keys of the queue.
+    The text between the braces determines the slot. A brace in a queue's name may cut that text short, but in the same
+    way in all keys of the queue.
 
-    :ivar lock, progress: of a change of format.
+    :ivar lock, progress: the keys used during an upgrade of the format.
     :ivar spread: whether the queues are spread over the slots of a cluster.
     """
 
@@ -78,7 +78,7 @@ class Keys:
         return keys
 
     def slot(self, queue: str) -> int:
-        """That of a dynamic queue, which stays unknown if it is."""
+        """The slot of a dynamic queue. Unlike other methods, this does not add the queue to those known."""
         return self._slot(self._tag(queue))
 
     def _tag(self, queue: str) -> bytes:
@@ -101,6 +101,6 @@ class Keys:
         return key_slot(key) if self.spread else 0
 
     def legacy(self, queue: str | None = None) -> str:
-        """The index that version 1 kept: of its static tasks, or of the instances of a template or partition."""
+        """An index of version 1: that of its static tasks, or of the instances of a template or partition."""
         index = f"pyncette:{self.namespace}:index"
         return index if queue is None else f"{index}:{queue}"

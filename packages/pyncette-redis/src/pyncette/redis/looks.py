@@ -1,4 +1,4 @@
-"""The question of an idle poll, as calls of a script, one for each slot. No I/O."""
+"""The query of an idle poll as script calls, one per slot. No I/O."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .wire import Call, bulk, number
 
 @dataclass(slots=True)
 class Question:
-    """What one slot is asked.
+    """The query to one slot.
 
-    :ivar names: of dynamic queues.
+    :ivar names: the names of dynamic queues.
     :ivar ready: their indexes by time.
-    :ivar statics: names of static tasks, where these are.
-    :ivar reads: of records.
+    :ivar statics: the names of static tasks, in the slot that holds them.
+    :ivar reads: records to read.
     """
 
     slot: int
@@ -30,11 +30,11 @@ class Question:
 
     @property
     def positions(self) -> list[int]:
-        """Of the records that are read in what was asked, in the order of the reply."""
+        """The index in the repository's call of each record to read, in the order of the reply."""
         return [position for batch in self.reads for position in batch.positions]
 
     def moments(self, reply: Sequence[bytes]) -> dict[str, list[int]]:
-        """Those in the reply, by queue."""
+        """The moments in the reply, by queue."""
         names = [*self.names, *self.statics]
         found: dict[str, list[int]] = {}
         for place, moment in zip(reply[::2], reply[1::2], strict=True):
@@ -59,7 +59,7 @@ class Question:
 
 
 def by_slot(keys: Keys, queues: Sequence[Queue]) -> dict[int, Question]:
-    """The part of the questions that is about queues."""
+    """The part of the queries that concerns queues, by slot."""
     slots: dict[int, Question] = {}
 
     def at(slot: int) -> Question:
@@ -77,9 +77,9 @@ def by_slot(keys: Keys, queues: Sequence[Queue]) -> dict[int, Question]:
 
 
 def questions(keys: Keys, about: Mapping[int, Question], refs: Sequence[Ref]) -> list[Question]:
-    """One for each slot concerned; if there is none, one that is about the time alone.
+    """One query per slot concerned; if there is none, one that asks only for the time.
 
-    :param about: what :func:`by_slot` gave, which stays as it is.
+    :param about: the result of :func:`by_slot`, which is not modified.
     """
     slots = {slot: replace(question, reads=[]) for slot, question in about.items()}
     for batch in batches.reads(keys, refs):

@@ -29,14 +29,14 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 REPEAT_SECONDS = 60
-"""How often it is said that a part of a cluster fails."""
+"""How often a failing part of a cluster is logged, in seconds."""
 
 
 class RedisRepository(Repository):
     """Records in Redis or Valkey: one server, one with sentinels, or a cluster.
 
-    In a cluster each slot is asked by itself, and a call about several slots is carried out for some even if it fails
-    for others. ``claim`` and ``look`` then answer for those that could be reached.
+    In a cluster, a call about several slots consists of a separate call to each, some of which may fail while others
+    succeed. ``claim`` and ``look`` then return what the reachable slots answered.
     """
 
     keeps_runs = True
@@ -68,8 +68,8 @@ class RedisRepository(Repository):
                 records[position] = codec.record(refs[position].queue, refs[position].key, stored)
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """A server that is full refuses new records and larger ones; it still settles those that are there. Scripts
-        run one after the other, so nothing is ever busy."""
+        """A server without free memory refuses new records and larger ones, but still settles existing ones. Scripts
+        run one after another, so nothing is ever busy."""
         await self._admit(each.queue for each in (change.either for change in changes) if not each.static)
         swaps = [Swap.CONFLICT] * len(changes)
         everything = range(len(changes))
@@ -90,7 +90,7 @@ class RedisRepository(Repository):
         """
         Apply some of the changes, and note in ``swaps`` which were applied.
 
-        :return: the last error, and what may be tried again without those changes that a server which is full refuses.
+        :return: the last error, and the changes to try again: those that a server without free memory does not refuse.
         """
         plan = batches.swaps(self._keys, [changes[position] for position in positions], self._max_row)
         results = await self._client.each([batch.swap() for batch in plan])
@@ -117,7 +117,7 @@ class RedisRepository(Repository):
         until: int = LEAST,
         limit: int = 1,
     ) -> Look:
-        """In a cluster the time is read if the slot of the static tasks is asked anyway."""
+        """In a cluster, the answer includes the time only if the slot of the static tasks is asked anyway."""
         if not self._asked.knows(queues):
             await self._admit(each.name for each in queues if not each.static)
         await self._admit(ref.queue for ref in refs if not ref.static)
@@ -192,7 +192,7 @@ class RedisRepository(Repository):
         return self._page(queue, await self._client.one(call))
 
     async def queues(self, *, after: str | None, limit: int) -> list[str]:
-        """Names also queues that have become empty."""
+        """Includes queues that have become empty."""
         start = "-" if after is None else f"({after}"
         slot, key = self._keys.static.slot, self._keys.queues_name
         names = await self._client.plain(slot, "ZRANGEBYLEX", key, start, "+", "LIMIT", "0", str(limit))
@@ -210,18 +210,18 @@ class RedisRepository(Repository):
         return Count(int(value), exact=True)
 
     async def runs(self, question: RunQuestion) -> list[RunLine]:
-        """Reads over lines of other instances, outcomes and texts, some thousand in each step."""
+        """Scans the log in steps of some thousand lines, and leaves out other instances, outcomes and texts."""
         return await self._run_log.runs(question)
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
-        """The oldest of each queue go first; the queues follow one after the other."""
+        """Removes the oldest lines of one queue after another."""
         return await self._run_log.prune(before, limit)
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str
     ) -> list[Record]:
-        """In a cluster, a claim that wants more than ``limit`` first asks each slot how much is ready there, so that
-        queues are served in the order given and no more than ``limit`` are taken."""
+        """In a cluster, claims for more than ``limit`` in total first ask each slot how much is ready there, so that
+        queues are served in the order given and no more than ``limit`` records are claimed."""
         await self._admit(claim.queue.name for claim in claims if not claim.queue.static)
         chosen = await self._within(claims, now, limit) if self._keys.spread else claims
         tails = {end: codec.leased_tail(token, end, holder) for end in {claim.locked_until for claim in chosen}}
@@ -232,7 +232,7 @@ class RedisRepository(Repository):
         return self._records(questions, await self._client.each(calls))
 
     async def clock(self) -> int | None:
-        """The time of the server that has the static tasks."""
+        """The time of the server that holds the static tasks."""
         seconds, microseconds = await self._client.plain(self._keys.static.slot, "TIME")
         return int(seconds) * 1_000_000 + int(microseconds)
 
@@ -249,7 +249,7 @@ class RedisRepository(Repository):
         return [codec.record(queue.name, codec.key_of(queue.name, member), stored) for member, stored in found]
 
     async def _register(self, queues: set[str]) -> RepositoryException | None:
-        """Take down the names of queues that get their first record from this process; returns why that failed."""
+        """Store the names of queues that get their first record from this process. Returns the error if that failed."""
         new = sorted(queues - self._registered)
         if new:
             names = [bulk(codec.encoded(name)) for name in new]
@@ -262,7 +262,7 @@ class RedisRepository(Repository):
         return None
 
     async def _within(self, claims: Sequence[QueueClaim], now: int, limit: int) -> list[QueueClaim]:
-        """What to claim of several slots so that it can't become more than ``limit`` in all."""
+        """The claims to send to several slots, so that they can't return more than ``limit`` records in total."""
         wanted = [replace(claim, limit=min(claim.limit, limit)) if claim.limit > limit else claim for claim in claims]
         slots = batches.claims_by_slot(self._keys, wanted)
         if len(slots) <= 1 or sum(1 if claim.queue.static else claim.limit for claim in wanted) <= limit:
@@ -300,9 +300,9 @@ class RedisRepository(Repository):
         ]
 
     def _reached(self, replies: Sequence[Any]) -> list[Any]:
-        """The replies that are no errors; if there are none, the first error is raised.
+        """The replies that are not errors. If all are errors, the first one is raised.
 
-        Servers that could be reached must not wait for the others.
+        What reachable servers hold must not wait for the others.
         """
         fine = [reply for reply in replies if not isinstance(reply, RepositoryException)]
         errors = [reply for reply in replies if isinstance(reply, RepositoryException)]
@@ -315,7 +315,7 @@ class RedisRepository(Repository):
         return fine
 
     async def _admit(self, queues: Iterable[str]) -> None:
-        """Look once at each dynamic queue, whether version 1 has left instances of it."""
+        """Check each dynamic queue once for instances that version 1 has left."""
         unknown = {queue for queue in queues if not self._keys.known(queue)}
         if unknown and self._may_be_legacy:
             found = await self._client.plain(0, "EXISTS", *map(self._keys.legacy, unknown))

@@ -1,4 +1,4 @@
-"""Which server a call goes to: always the same one, the master that sentinels name, or the one with the slot."""
+"""The server that a call goes to: always the same one, the master that sentinels name, or the owner of the slot."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .settings import Settings
 
 
 class Router(ABC):
-    """Finds servers. Where there is one only, all redirections are errors of the server's."""
+    """Finds servers. By default there is only one, and a redirection is an error of the server."""
 
     @abstractmethod
     async def prepare(self) -> None:
-        """Called before each attempt; learns where the data is if that is unknown or stale."""
+        """Called before each attempt: finds out where the data is, if that is unknown or outdated."""
 
     @abstractmethod
     def node(self, slot: int) -> Node:
-        """The server that has the slot."""
+        """The server that holds the slot."""
 
     @abstractmethod
     def masters(self) -> Sequence[Node]: ...
 
     async def report_failure(self, node: Node) -> None:
-        """A call to this server failed. Its other connections are likely to be of no use either."""
+        """A call to this server has failed, so its other connections are probably lost too."""
         await node.forget()
 
     @abstractmethod
@@ -37,7 +37,7 @@ class Router(ABC):
 
     @abstractmethod
     def redirected(self, error: AskError, node: Node) -> Node | None:
-        """The server named by a MOVED or ASK that ``node`` answered; None if that can't be."""
+        """The server that a MOVED or ASK from ``node`` names; None if it can't be correct."""
 
     @abstractmethod
     async def aclose(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The log of runs: for each queue a sorted set by the moment of the end, whose members are the lines."""
+"""The log of runs: one sorted set per queue, whose members are the lines, scored by the moment when the run ended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .keys import Keys
 from .wire import Call, Plain, bulk, number
 
 LOOKED_AT = 2000
-"""Lines that one script looks at; the server does nothing else meanwhile."""
+"""The maximum number of lines that one script scans, as it blocks the server meanwhile."""
 
 QUEUES = 100
-"""Whose logs are asked in one round trip."""
+"""The number of queues whose logs are read in one round trip."""
 
 _ENDED = struct.Struct(">qH")
 _LENGTH = struct.Struct(">H")
@@ -47,7 +47,7 @@ class _Log:
 
 
 def appended(keys: Keys, run: RunLine) -> tuple[bytes, bytes]:
-    """The log's key, and the line with its place in it; packed by :func:`~pyncette.redis.wire.bulk`."""
+    """The log's key, and the line with its score; packed by :func:`~pyncette.redis.wire.bulk`."""
     log = _log(keys, run.queue, static=run.queue == run.key)
     outcome, instance = codec.encoded(run.outcome), log.instance(run.key)
     line = b"".join(
@@ -65,14 +65,14 @@ def appended(keys: Keys, run: RunLine) -> tuple[bytes, bytes]:
 
 
 class RunLog:
-    """Questions to the logs of all queues, and their pruning."""
+    """Reads and prunes the logs of all queues."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 
     async def runs(self, question: RunQuestion) -> list[RunLine]:
-        """Asks the logs of some queues at a time. Once enough is found, only for what is as new as that."""
+        """Reads the logs of some queues at a time. Once it has enough lines, it asks only for newer ones."""
         found: list[RunLine] = []
         async for logs in self._logs(question.queues):
             if len(found) == question.limit > 0:
@@ -114,7 +114,8 @@ class RunLog:
         return found
 
     async def _logs(self, queues: Sequence[str] | None) -> AsyncIterator[list[_Log]]:
-        """The logs of queues, or of all, page by page. Which of them are static tasks does not show by their names."""
+        """The logs of these queues, or of all, page by page. A name doesn't tell whether its queue is static, so both
+        are tried."""
         if queues is not None:
             names = sorted(set(queues))
             for start in range(0, len(names), QUEUES):
@@ -165,7 +166,7 @@ def _call(script: scripts.Script, log: _Log, *arguments: bytes) -> Call:
 
 
 def _place(stored: bytes) -> tuple[_Place, int]:
-    """Moment and id of a line, and where its outcome begins."""
+    """The moment and id of a line, and the offset of its outcome."""
     stop = stored.index(b"\0")
     ended_at, _ = _ENDED.unpack_from(stored, stop + 1)
     return (ended_at, codec.decoded(stored[:stop])), stop + 1 + _ENDED.size

@@ -1,6 +1,6 @@
-"""A namespace: whose data it is, and which format that has.
+"""A namespace: whether it holds Pyncette's data, and in which format.
 
-The format stands in a separate key, the marker, as text that people can read and restore.
+The format is stored in a separate key, the marker, as text that people can read and restore.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _FORMAT = re.compile(r"Pyncette, format (\d+), readable from (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a namespace is to be like, as the steps that lead there.
+    """The format that this release needs, as the migrations that lead there.
 
-    :ivar finish: whether steps may be done after which older releases can't use the namespace.
+    :ivar finish: whether to run migrations after which older releases can't use the namespace.
     """
 
     namespace: str
@@ -45,7 +45,7 @@ class Schema:
         return marker(Format(newest(self.steps), newest(self.steps)))
 
     def stored(self, text: str) -> Format:
-        """:raises StorageVersionException: it is no marker that a release has written."""
+        """:raises StorageVersionException: no release has written such a marker."""
         found = _FORMAT.fullmatch(text)
         if found is None:
             raise StorageVersionException(
@@ -55,7 +55,7 @@ class Schema:
         return Format(int(found[1]), int(found[2]))
 
     def pending(self, text: str) -> list[Migration[str]]:
-        """The steps that a namespace with this marker needs now.
+        """The migrations that a namespace with this marker needs now.
 
         :raises StorageVersionException: this release can't work with it.
         """
@@ -64,7 +64,7 @@ class Schema:
 
 
 def migrations() -> tuple[Migration[str], ...]:
-    """All steps that this release knows."""
+    """All migrations that this release knows."""
     return load_migrations(__package__, "lua")
 
 
@@ -73,14 +73,14 @@ def marker(stored: Format) -> str:
 
 
 async def opened(client: Client, keys: Keys, settings: Settings, schema: Schema) -> str:
-    """The marker of the namespace, which is made if it is new.
+    """The marker of the namespace, which is created if the namespace is new.
 
-    :raises RepositoryException: the user may not do what is needed.
-    :raises StorageVersionException: what is there is not ours, or its marker is lost.
+    :raises RepositoryException: the user lacks a permission.
+    :raises StorageVersionException: the data is not Pyncette's, or its marker is lost.
     """
     names = [keys.marker, keys.queues_name]
     if settings.mode is not Mode.CLUSTER:
-        names.append(keys.legacy())  # version 1 did not know clusters
+        names.append(keys.legacy())  # version 1 did not support clusters
     arguments = [schema.new]
     for probe in PROBES:
         arguments += [str(len(probe)), *(word.format(key=keys.marker) for word in probe)]

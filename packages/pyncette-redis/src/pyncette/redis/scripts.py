@@ -11,7 +11,7 @@ from pyncette.migrations import Migration, Phase
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as the server knows it: by the SHA-1 of its source."""
+    """A script, which the server identifies by the SHA-1 of its source."""
 
     name: str
     source: bytes = field(repr=False)
@@ -28,9 +28,9 @@ def _load(name: str, *, grows: bool = False) -> Script:
 
 def _made(name: str, body: str, *, grows: bool) -> Script:
     """
-    A script that makes the data grow is refused by a server that has reached its ``maxmemory``; the others continue, so
-    that what is there is still executed, settled and deleted. None is flagged as reading only: a replica must refuse
-    them all, since it may not have seen yet what was acknowledged.
+    A server that has reached its ``maxmemory`` refuses scripts that make the data grow. It still runs the others, so
+    that existing records are executed, settled and deleted. No script is flagged as read-only, so that a replica
+    refuses them all: it may lack writes that were acknowledged.
     """
     shebang = "#!lua\n" if grows else "#!lua flags=allow-oom\n"
     source = (shebang + _read("lua", "common.lua") + body).encode()
@@ -57,5 +57,5 @@ ALL = (OPEN, REGISTER, INSERT, SETTLE, CLAIM, COUNT, LOOK, READ, SCAN, SCAN_READ
 
 
 def migration(step: Migration[str]) -> Script:
-    """What a step does to a batch of records."""
+    """The script that applies a migration to a batch of records."""
     return _made(step.name, step.step, grows=step.phase is Phase.EXPAND)

@@ -1,8 +1,8 @@
 """Asks sentinels where the master is.
 
-The driver's client for sentinels is not used. It swaps entries of its list of sentinels while other tasks walk over it,
-so that one is left out (redis-py's pull request 4331 discusses the list), its pool lost a connection with each failover
-(issue 4187), and it can't close its connections to the sentinels (issue 3201). This module can go once these are fixed.
+The driver's sentinel client is not used. It swaps entries of its list of sentinels while other tasks iterate over the
+list, so that they may skip one (redis-py's pull request 4331); its pool leaked a connection with each failover (issue
+4187); and it can't close its connections to the sentinels (issue 3201). Once these are fixed, this module can go.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ class Sentinels:
     """All sentinels of the configuration; the one that answered last is asked first."""
 
     def __init__(self, settings: Settings) -> None:
-        timeout = settings.timeout / (len(settings.hosts) + 1)  # a dead one must leave time for the others
+        # A sentinel that doesn't answer must leave time for the others.
+        timeout = settings.timeout / (len(settings.hosts) + 1)
         self._service = settings.service or ""
         self._question = command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
         self._sentinels = [self._node(settings, host, port, timeout) for host, port in settings.hosts]
 
     async def master(self) -> tuple[str, int]:
-        """:raises NoMasterError: no sentinel knows it.
-        :raises redis.RedisError: what was asked is no sentinel."""
+        """:raises NoMasterError: no sentinel knows the master.
+        :raises redis.RedisError: the server is not a sentinel."""
         silent: BaseException | None = None
         for sentinel in list(self._sentinels):
             try:

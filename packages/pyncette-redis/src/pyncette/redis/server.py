@@ -1,4 +1,4 @@
-"""What is checked of a server before it is used: its kind, its version, its settings."""
+"""Checks of a server before it is used: its kind, version and settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OLDEST_REDIS = 7
 NEEDED = f"Redis {OLDEST_REDIS} or newer, or Valkey"
 
 PROBES = (
-    # what a user must be allowed to run; "{key}" stands for a key of Pyncette's
+    # the commands that the user must be allowed to run; "{key}" stands for one of Pyncette's keys
     ("HSET", "{key}", "f", "v"),
     ("HMGET", "{key}", "f"),
     ("HDEL", "{key}", "f"),
@@ -44,9 +44,9 @@ PROBES = (
 
 async def check(client: Client, settings: Settings, failures: Failures) -> int:
     """
-    :return: how many bytes an argument of a command may have.
-    :raises RepositoryException: the server can't be used as it is, or as the options say.
-    :raises RepositoryUnavailableException: it can't be reached.
+    :return: the maximum size of a command's argument in bytes.
+    :raises RepositoryException: the server can't be used, or not with these options.
+    :raises RepositoryUnavailableException: the server can't be reached.
     """
     commands = [command("HELLO"), command("INFO", "memory"), command("INFO", "persistence")]
     settings_asked = [command("CONFIG", "GET", name) for name in _CONFIGURATION]
@@ -71,7 +71,7 @@ _CONFIGURATION = ("maxmemory-policy", "save", "proto-max-bulk-len")
 
 
 def check_server(hello: Any, settings: Settings) -> None:
-    """A server that keeps its kind to itself is believed to be the right one."""
+    """A server that doesn't tell its kind is assumed to be the right one."""
     if isinstance(hello, NoPermissionError):
         return
     where = f"Redis at {settings.address}"
@@ -98,7 +98,7 @@ def check_server(hello: Any, settings: Settings) -> None:
 
 
 def info_of(reply: Any) -> Mapping[str, str]:
-    """The fields of an INFO, none if that is not permitted."""
+    """The fields of an INFO; empty if the user may not run it."""
     if isinstance(reply, ResponseError):
         return {}
     pairs = (line.partition(":") for line in reply.decode().splitlines())
@@ -106,7 +106,7 @@ def info_of(reply: Any) -> Mapping[str, str]:
 
 
 def configuration_of(replies: Sequence[Any]) -> Mapping[str, str]:
-    """Settings of the server, as far as the user may see them; hosted servers often hide them."""
+    """The settings of the server that the user may see; hosted servers often hide them."""
     found: dict[str, str] = {}
     for reply in replies:
         if isinstance(reply, list) and len(reply) == 2:
@@ -115,9 +115,9 @@ def configuration_of(replies: Sequence[Any]) -> Mapping[str, str]:
 
 
 def durability(info: Mapping[str, str], configuration: Mapping[str, str]) -> Iterator[Finding]:
-    """What may lose data.
+    """Settings that may lose data.
 
-    :param info: fields of INFO; none if the user may not see them.
+    :param info: fields of INFO; empty if the user may not see them.
     """
     policy = info.get("maxmemory_policy") or configuration.get("maxmemory-policy", "")
     if policy.startswith("allkeys-"):

@@ -1,4 +1,4 @@
-"""The options of the backend, checked before anything is connected. No message repeats the URL and its password."""
+"""The options of the backend, checked before connecting. No message repeats the URL, as it may contain a password."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Mode(enum.Enum):
 class Settings:
     """All options, checked.
 
-    :ivar hosts: addresses from the URL; in a cluster those to begin with, with sentinels theirs.
-    :ivar timeout: seconds that a call may take in all.
+    :ivar hosts: the addresses in the URL: of the server, of some servers of the cluster, or of the sentinels.
+    :ivar timeout: seconds that a call may take in total.
     :ivar connection: further arguments of the driver's connections.
     :ivar sentinel: further arguments of connections to sentinels.
-    :ivar finish_upgrade: whether steps may be done after which older releases can't use the namespace.
+    :ivar finish_upgrade: whether to run migrations after which older releases can't use the namespace.
     """
 
     mode: Mode
@@ -66,7 +66,7 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not show up in messages."""
+        """Texts that must not appear in messages."""
         passwords = [
             self.connection.get("password"),
             self.connection.get("ssl_password"),
@@ -114,7 +114,7 @@ def check(
 
 def options_from_url(url: str) -> dict[str, Any]:
     """
-    The options that a URL stands for. Mode, namespace and timeout are separate options.
+    The options in a URL. Mode, namespace and timeout are not part of it.
 
     :raises ValueError: the URL can't be understood.
     """
@@ -128,7 +128,7 @@ def _timeout(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"redis_timeout must be a number of seconds, not {type(value).__name__}.")
     if not 0 < value <= LONGEST_TIMEOUT:
-        shown = f"{value}" if abs(value) < 1e9 else "that large a number"  # whose digits Python may refuse to show
+        shown = f"{value}" if abs(value) < 1e9 else "that large a number"  # Python may refuse to print that many digits
         raise ValueError(f"redis_timeout must be more than 0 and at most {LONGEST_TIMEOUT:,} seconds, not {shown}.")
     return float(value)
 
@@ -168,7 +168,7 @@ def _parse(url: str, mode: Mode) -> tuple[tuple[tuple[str, int], ...], dict[str,
         parsed: dict[str, Any] = dict(parse_url(f"{scheme}://{login}{hosts[0]}{rest}"))
         addresses = _addresses(hosts, default)
     except ValueError as error:
-        if "connection URL" in str(error):  # names the parameter, and nothing else
+        if "connection URL" in str(error):  # this message names the parameter, but not its value
             raise ValueError(f"redis_url can't be understood: {error}") from None
         raise _unreadable() from None
     parsed.pop("host", None)
@@ -186,7 +186,7 @@ def _split(url: str) -> tuple[str, str, list[str], str]:
     login, at_sign, hosts = after[:end].rpartition("@")
     rest = after[end:]
     if "#" in rest or (scheme != "unix" and not at_sign and "@" in rest):
-        raise _unreadable()  # a password ends in the wrong place, and nothing of it may be repeated
+        raise _unreadable()  # part of a password may be taken for the host, so nothing of it is repeated
     path = rest.partition("?")[0].strip("/")
     if scheme != "unix" and path and not path.isdecimal():
         raise ValueError(f"The path in redis_url must be the number of a database, as in {_EXAMPLE!r}.")

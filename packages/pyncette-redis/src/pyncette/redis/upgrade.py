@@ -1,10 +1,10 @@
-"""Brings a namespace to the format of this release, step by step, in bounded batches.
+"""Upgrades a namespace to the format of this release, migration by migration, in bounded batches.
 
-One process does it, under a lock that ends by itself some time after its owner was killed. How far it has come is
-stored after each batch, and whoever gets the lock next continues from there. A batch may be repeated, so steps are made
-for that; should an owner be so slow that it loses its lock, nothing is lost but time.
+One process does the work, under a lock that expires if its owner is killed. The progress is stored after each batch,
+and the next owner of the lock continues from there. A batch may be repeated, so migrations are idempotent: an owner
+that is so slow that it loses its lock costs time, but no data.
 
-Records are found by the index of their names, not by HSCAN, whose cursors are of no use after a failover.
+Records are found through the index by name, not by HSCAN, whose cursors are invalid after a failover.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ from .wire import Call, bulk
 logger: logging.Logger = logging.getLogger(__name__)
 
 BATCH = 1000
-"""Records that a script changes at once; the server does nothing else meanwhile."""
+"""The number of records that one script changes, as it blocks the server meanwhile."""
 
 LOCK_SECONDS = 30
-"""The lock ends after this time without a batch done."""
+"""The lock expires if no batch is finished for this long."""
 
 _WAIT = 0.2
 
 
 class _LostLock(Exception):
-    """Another process has taken over."""
+    """The lock has expired, and another process has taken over."""
 
 
 @dataclass(slots=True)
 class _Place:
-    """How far a step has come: through all queues before ``queue``, and of that one through all up to ``member``."""
+    """The progress of a migration: all queues before ``queue`` are done, and in ``queue`` all members up to
+    ``member``."""
 
     step: str
     queue: str = ""
@@ -64,12 +65,13 @@ class Upgrade:
 
     def __init__(self, client: Client, keys: Keys, schema: Schema) -> None:
         self._client = client
-        self._keys = Keys(keys.namespace, spread=keys.spread)  # of its own: the other knows what was looked at
+        # Separate from the repository's, which remembers the queues that were checked.
+        self._keys = Keys(keys.namespace, spread=keys.spread)
         self._schema = schema
         self._token = secrets.token_hex(8)
 
     async def run(self) -> None:
-        """Return when nothing is pending any more, whoever has done it; however long that takes."""
+        """Return once no migration is pending, however long that takes and whichever process has run them."""
         while True:
             with suppress(_LostLock):
                 taken, text, progress = await self._lock()
@@ -100,10 +102,11 @@ class Upgrade:
                 await self._advance(text, place, release=True)
 
     async def _records(self, place: _Place) -> AsyncIterator[tuple[QueueKeys, list[str]]]:
-        """Members of all queues from a place on, which moves along: it is that of the batch that was given last."""
+        """Members of all queues after ``place``, in batches. ``place`` is updated to the end of the batch yielded
+        last."""
         names = await self._names(f"[{place.queue}" if place.queue else "-")
         while names:
-            yield self._keys.static, names  # which of them are static tasks shows
+            yield self._keys.static, names  # the script skips those that are not static tasks
             for name in names:
                 if name != place.queue:
                     place.queue, place.member = name, ""
@@ -129,7 +132,7 @@ class Upgrade:
 
     async def _advance(self, text: str, place: str, *, new: str = "", release: bool = False) -> None:
         """
-        :raises _LostLock: the lock is another's by now.
+        :raises _LostLock: another process has the lock.
         """
         lease = "0" if release else str(LOCK_SECONDS * 1000)
         if await self._client.one(self._call(scripts.ADVANCE, self._token, lease, place, text, new)) != b"1":

@@ -1,5 +1,5 @@
-"""Commands as bytes. A batch has hundreds of arguments, most of them bytes already: the driver's way to pack them costs
-several times as much, unless hiredis is installed (redis-py issue 2162)."""
+"""Encodes commands. A batch has hundreds of arguments, most of which are bytes already. The driver's own encoder takes
+several times as long, unless hiredis is installed (redis-py issue 2162)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def command(*words: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A command that is no script.
+    """A command other than a script.
 
-    :ivar slot: that of its key; of a command without a key any.
+    :ivar slot: the slot of its key; any slot for a command without a key.
     """
 
     slot: int
@@ -43,9 +43,9 @@ class Plain:
 class Call:
     """One execution of a script.
 
-    :ivar slot: that of its keys, all of them.
-    :ivar keys, arguments: packed by :func:`bulk`; a piece may hold several arguments.
-    :ivar argument_count: how many there are.
+    :ivar slot: the slot that all its keys share.
+    :ivar keys, arguments: packed by :func:`bulk`; one item may hold several arguments.
+    :ivar argument_count: the number of arguments.
     """
 
     script: Script
