@@ -1,4 +1,4 @@
-"""The dashboard of Pyncette: an ASGI application that shows what is scheduled, and steers it."""
+"""The dashboard of Pyncette: an ASGI application that shows what is scheduled, and lets operators change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: roles, and the ways in which a visitor gets one."""
+"""Access control: roles, and how a visitor gets one."""
 
 from __future__ import annotations
 
@@ -52,29 +52,30 @@ class Access:
     """Whether there is a page to log in."""
 
     challenge: str = ""
-    """Of the header ``WWW-Authenticate`` for those who get no role."""
+    """The header ``WWW-Authenticate`` of the answer to visitors without a role."""
 
     advice: str = "Ask the administrator of this dashboard for access."
-    """What a visitor without a role reads."""
+    """The message for visitors without a role."""
 
     async def visitor(self, connection: HTTPConnection) -> Visitor:
-        """Who is asking."""
+        """The sender of this request."""
         raise NotImplementedError
 
     def by_token(self, token: str) -> tuple[str, Visitor] | None:
-        """Who has this token, and a hash by which they are known afterwards; None if it is unknown."""
+        """The visitor with this token, and the token's hash, which identifies them afterwards; None if the token is
+        unknown."""
         return None
 
     def by_hash(self, known: str) -> Visitor | None:
-        """Who has the token of this hash."""
+        """The visitor whose token has this hash; None if there is none."""
         return None
 
 
 class Loopback(Access):
     """Everyone on this machine, and no one else: the default.
 
-    A request that a proxy has passed on, or that was sent to another name than the machine's own, is refused: it may
-    come from anywhere.
+    A request that was forwarded by a proxy, or sent to a name other than the machine's own, is refused: it may come
+    from anywhere.
 
     :param role: what they may do.
     """
@@ -96,10 +97,10 @@ class Loopback(Access):
 
 
 class Tokens(Access):
-    """Those who know a token: by a page to log in, or in the header ``Authorization: Bearer …``.
+    """Everyone with a token, which they enter on the login page, or send in the header ``Authorization: Bearer …``.
 
-    :param tokens: what each token gives: ``{"…": "read", "…": "operate"}``. At least 16 characters each.
-    :param names: who has it, for the log of actions.
+    :param tokens: the role of each token: ``{"…": "read", "…": "operate"}``. A token has at least 16 characters.
+    :param names: the name of each token's owner, for the log of actions.
     """
 
     asks_for_token = True
@@ -133,9 +134,9 @@ class Tokens(Access):
 
 
 class Passwords(Access):
-    """Basic login of browsers: behind TLS only.
+    """HTTP Basic authentication. Use it only behind TLS.
 
-    :param users: password and role of each: ``{"ada": ("…", "operate")}``.
+    :param users: the password and role of each user: ``{"ada": ("…", "operate")}``.
     """
 
     challenge = 'Basic realm="Pyncette", charset="UTF-8"'
@@ -177,7 +178,7 @@ class Checked(Access):
 
 def access_of(given: Access | Check | None) -> Access:
     """
-    :raises TypeError: it is neither a way to get a role nor callable.
+    :raises TypeError: it is neither an :class:`Access` nor callable.
     """
     anything: object = given
     if given is None:

@@ -1,4 +1,4 @@
-"""What the dashboard knows of the storage: one cache for all viewers, which asks no more than it may."""
+"""What the dashboard knows of the storage: a cache shared by all viewers, with a budget for queries."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ logger: logging.Logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RATE = 2.0
-"""Questions a second, whatever the viewers."""
+"""Queries per second, however many viewers there are."""
 
 RESERVE = 100.0
-"""Questions that may be asked at once after a time without any: a page that is opened first needs several."""
+"""Queries that may be sent at once after a quiet time, as the first page that someone opens needs several."""
 
 ACTED = 10.0
-"""Further ones that an operator's action allows, so that its result is seen at once."""
+"""Additional queries that each action of an operator allows, so that its result shows at once."""
 
 AT_ONCE = 4
-"""Questions that are under way at the same time."""
+"""The maximum number of concurrent questions."""
 
 MOST = 2000
-"""Answers that are kept."""
+"""The maximum number of answers kept."""
 
 TIMEOUT = 10.0
 """Seconds that a question may take."""
 
 GLANCE = 0.05
-"""Seconds that a page waits for a fresh answer when it has an older one."""
+"""Seconds that a page waits for a fresh answer if it has an older one."""
 
 PROBE = 1.0
 """Seconds between two questions while the storage does not answer."""
 
 TROUBLES = (RepositoryException, OSError, TimeoutError)
-"""What a question raises when the storage does not answer."""
+"""The errors of a question if the storage does not answer."""
 
 _asked: ContextVar[list[int]] = ContextVar("pyncette_dashboard_asked")
 
 
 class Tally(Observer):
-    """Counts the questions that the dashboard asks: also within an app that asks others of its own."""
+    """Counts the dashboard's queries, even if they share a context with an app that sends others."""
 
     def operation_started(self, event: OperationStarted, /) -> None:
         counted = _asked.get(None)
@@ -62,11 +62,11 @@ class Tally(Observer):
 
 
 class Unreachable(Exception):
-    """The storage is not responding, and nothing is known from before."""
+    """The storage is not responding, and there is no earlier answer."""
 
 
 class Crowded(Unreachable):
-    """More was asked for than the storage may be asked, so that a page did not get its turn in time."""
+    """The budget for queries is exhausted, so a page did not get its turn in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class Question(Generic[T]):
     """Something to ask the storage.
 
     :ivar key: viewers with the same key share the answer.
-    :ivar every: seconds for which an answer will do.
-    :ivar costs: queries that it takes, until the first answer has shown it; 0 if the storage is not asked at all.
+    :ivar every: seconds for which an answer stays fresh.
+    :ivar costs: the expected number of queries until the first answer shows the real one; 0 if it sends none.
     """
 
     key: Hashable
@@ -88,8 +88,8 @@ class Question(Generic[T]):
 class Trouble:
     """The storage is not responding.
 
-    :ivar since: since when.
-    :ivar error: what it said last.
+    :ivar since: when this began.
+    :ivar error: the latest error.
     """
 
     since: datetime.datetime
@@ -102,9 +102,9 @@ class Answer(Generic[T]):
 
     :ivar value: the answer; None while there is none.
     :ivar at: when it was given; None while there is none.
-    :ivar costs: queries that it took last; None while it was never given.
-    :ivar asked: when the question was last asked; outdated: whether something was changed since.
-    :ivar asking: set when the question that is under way has been answered.
+    :ivar costs: the number of queries that the last answer took; None while there is none.
+    :ivar asked: when the question was last asked; outdated: whether something has changed since.
+    :ivar asking: set when the question under way has been answered.
     """
 
     value: T | None = None
@@ -117,10 +117,10 @@ class Answer(Generic[T]):
 
 
 class Budget:
-    """How many queries may be sent: a number per second, and a reserve.
+    """Limits the number of queries to a rate per second and a reserve.
 
-    In any ``seconds`` they are at most ``rate * seconds + reserve``, and what the last question takes beyond one query.
-    Each action of an operator adds :data:`ACTED`.
+    Within any ``seconds``, at most ``rate * seconds + reserve`` queries are sent, plus those that the last question
+    takes beyond one. Each action of an operator adds :data:`ACTED`.
     """
 
     def __init__(self, rate: float = RATE, reserve: float = RESERVE) -> None:
@@ -132,7 +132,7 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Queries that may be sent now; below zero by what the last question took beyond one."""
+        """Queries that may be sent now; negative if the last question took more than were left."""
         now = anyio.current_time()
         self._left = min(self._reserve, self._left + (now - self._at) * self._rate)
         self._at = now
@@ -144,11 +144,11 @@ class Budget:
         return self._line.locked()
 
     def spend(self, questions: float) -> None:
-        """This many are sent, or were not sent after all if it is negative."""
+        """Take note that this many queries are sent; a negative number gives back what was not needed."""
         self._left = min(self._reserve, self.left - questions)
 
     async def turn(self, questions: int) -> None:
-        """Wait for the turn of what is going to take this many queries, and spend them."""
+        """Wait until a question of this many queries may be asked, and spend them."""
         async with self._line:
             if (left := self.left) <= 0:
                 await anyio.sleep(-left / self._rate + 0.001)
@@ -159,7 +159,7 @@ class Board:
     """Answers, by question.
 
     :ivar trouble: None while the storage answers.
-    :ivar asked: how many questions were asked so far.
+    :ivar asked: the number of questions asked so far.
     """
 
     def __init__(self, group: anyio.abc.TaskGroup) -> None:
@@ -172,9 +172,9 @@ class Board:
         self._probed = -math.inf
 
     def begin(self, question: Question[T], *, must: bool = True) -> Answer[T]:
-        """Ask, without waiting for the answer, if what is known is too old and there is budget.
+        """Ask without waiting for the answer, if the known one is too old and the budget allows.
 
-        :param must: ask for what is not known at all even if the budget is spent, as soon as it allows.
+        :param must: if there is no answer at all, ask as soon as the budget allows, even if it is exhausted now.
         """
         answer = self._answer(question.key)
         if answer.asking is None and self._may_ask(answer, question, must):
@@ -188,17 +188,17 @@ class Board:
         return answer
 
     async def wait(self, answers: Iterable[Answer[Any]], seconds: float) -> None:
-        """Wait until all that is being asked is answered, but no longer than this."""
+        """Wait until all questions under way have been answered, but no longer than this."""
         with anyio.move_on_after(seconds):
             for answer in answers:
                 if answer.asking is not None:
                     await answer.asking.wait()
 
     async def get(self, question: Question[T]) -> Answer[T]:
-        """What is known; asks if that is too old.
+        """The answer. Asks if the known one is too old.
 
-        :raises Unreachable: nothing is known, and the storage does not answer.
-        :raises LookupError, ValueError: what the question raised.
+        :raises Unreachable: there is no answer, and the storage is not responding.
+        :raises LookupError, ValueError: raised by the question itself.
         """
         answer = self.begin(question)
         await self.wait([answer], TIMEOUT if answer.at is None else GLANCE)
@@ -210,9 +210,9 @@ class Board:
         return answer
 
     async def fresh(self, question: Question[T]) -> T:
-        """The answer alone, for pages that can't go without it.
+        """The value of the answer, for pages that can't do without it.
 
-        :raises Unreachable: nothing is known, and the storage does not answer.
+        :raises Unreachable: there is no answer, and the storage is not responding.
         """
         answer = await self.get(question)
         if answer.at is None:
@@ -233,7 +233,7 @@ class Board:
         return math.inf if answer is None else anyio.current_time() - answer.asked
 
     def forget(self) -> None:
-        """Something was changed from here: pages show it at once."""
+        """Mark all answers as outdated after an action, so that pages show its effect at once."""
         for answer in self._answers.values():
             answer.outdated = True
         self._budget.spend(-ACTED)

@@ -1,4 +1,4 @@
-"""Bars as rectangles: what a template draws as SVG. Pure."""
+"""Computes the bars of charts as rectangles, which templates draw as SVG. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 HEIGHT = 100.0
-"""Of a chart, in its own units; a browser stretches it."""
+"""The height of a chart in its own units; the browser scales it."""
 
 LEAST = 1.5
-"""What a bar that is not empty is high at least."""
+"""The minimum height of a bar that is not empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Segment:
 class Bar:
     """A column.
 
-    :ivar title: what it says to those who point at it.
+    :ivar title: the tooltip.
     """
 
     x: float
@@ -39,10 +39,10 @@ class Bar:
 @dataclass(frozen=True, slots=True)
 class Chart:
     """
-    :ivar width: in the units of ``x``: one for each bar.
+    :ivar width: in units of ``x``, of which each bar takes one.
     :ivar top: the largest value.
-    :ivar ticks: texts below it, evenly spaced.
-    :ivar summary: what it shows, in words.
+    :ivar ticks: labels below the chart, evenly spaced.
+    :ivar summary: the content in words.
     """
 
     width: float
@@ -60,7 +60,7 @@ def stacked(
     ticks: Sequence[str],
     summary: str,
 ) -> Chart:
-    """A bar for each column, its values upon each other in the order of ``kinds``, the first one lowest."""
+    """A bar for each column, with its values stacked in the order of ``kinds``, the first one at the bottom."""
     top = max((sum(column.values()) for column in columns), default=0.0)
     bars = []
     for place, (column, title) in enumerate(zip(columns, titles, strict=True)):

@@ -65,7 +65,8 @@ def dashboard_command(
 
 
 def _access(read_only: bool) -> Access:
-    """What the environment asks for. Secrets are not options: every process of the machine could read them."""
+    """The access that the environment configures. Secrets are not options, which every process of the machine could
+    read."""
     tokens = {
         os.environ.get(name, ""): role
         for name, role in (("PYNCETTE_DASHBOARD_READ_TOKEN", "read"), ("PYNCETTE_DASHBOARD_TOKEN", "operate"))
@@ -86,7 +87,7 @@ def _access(read_only: bool) -> Access:
 
 def _user(text: str) -> tuple[str, tuple[str, str]]:
     """
-    :raises ValueError: it is not made of three parts. What it is made of is a secret.
+    :raises ValueError: it does not have three parts. The message repeats none of them, as they are secret.
     """
     name, _, rest = text.partition(":")
     password, separator, role = rest.rpartition(":")

@@ -35,21 +35,22 @@ STATIC = Path(__file__).with_name("static")
 
 
 class Dashboard:
-    """The dashboard of an app, or of a storage: an ASGI application, to be mounted in another one or served alone.
+    """The dashboard of an app or of a storage: an ASGI application to mount in another one or to serve on its own.
 
-    It opens the storage at its first request. A host with a lifespan opens and closes it there, and shares its own
-    context, which an app in memory needs: ``async with app.create() as context, dashboard.opened(context): …``
+    It opens the storage at its first request. A host application with a lifespan can open and close the dashboard
+    there, and share its own context, which an app in memory requires: ``async with app.create() as context,
+    dashboard.opened(context): …``
 
     :param source: the app, or the URL of a storage.
     :param access: who may do what: :class:`Loopback` (the default), :class:`Tokens`, :class:`Passwords`, or a function
         that takes the request and returns a role.
-    :param hide_arguments: show no arguments of instances.
+    :param hide_arguments: don't show the arguments of instances.
     :param secret: signs cookies and forms; several processes that serve one dashboard need the same one. Random by
         default.
-    :param title: on each page.
-    :param root_path: what stands before all paths, such as ``/jobs``, where neither the host nor the server sets it;
-        whether or not it is left in the paths of requests.
-    :param options: further ones of the storage, as :meth:`pyncette.Pyncette.create` takes them.
+    :param title: shown on each page.
+    :param root_path: the prefix of all paths, such as ``/jobs``, if neither the host nor the server sets it. Paths of
+        requests may or may not include it.
+    :param options: further options of the storage, as for :meth:`pyncette.Pyncette.create`.
     :raises TypeError: ``source`` is neither an app nor a URL, or an option is unknown.
     """
 
@@ -88,9 +89,9 @@ class Dashboard:
 
     @asynccontextmanager
     async def opened(self, context: PyncetteContext | None = None) -> AsyncIterator[None]:
-        """The dashboard at work, within a host's lifespan.
+        """Keep the dashboard open within a host's lifespan.
 
-        :param context: the host's own of the app; by default the dashboard opens one.
+        :param context: the host's own context of the app; by default the dashboard opens one.
         :raises RuntimeError: it is open already.
         """
         if self._desk is not None:
@@ -131,7 +132,7 @@ class Dashboard:
             raise Unreachable(str(e) or "it could not be opened in time") from e
 
     async def _stay_open(self, started: asyncio.Future[None]) -> None:
-        """In a separate task, as what opens a storage has to close it."""
+        """Runs in a separate task, because the task that opens a storage must close it."""
         try:
             async with self.opened():
                 started.set_result(None)
@@ -146,7 +147,8 @@ class Dashboard:
                 started.set_exception(e)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
-        """Of a dashboard that is served alone. It starts without the storage, and says so on its pages."""
+        """The lifespan of a dashboard that is served on its own. It starts even without the storage, and its pages say
+        so."""
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -157,18 +159,18 @@ class Dashboard:
 
 
 def _located(scope: Scope, prefix: str) -> Scope:
-    """With the paths as our routes have them: some hosts hide the prefix, or end each path with a slash."""
+    """The scope with paths as our routes expect them: some hosts strip the prefix, or append a slash to each path."""
     root, path = prefix or scope.get("root_path", ""), scope["path"]
     if prefix and path != prefix and not path.startswith(f"{prefix}/"):
         path = prefix + path
     path = path.rstrip("/") or "/"
-    if path == root.rstrip("/"):  # not a redirect: its URL would have the scheme that the proxy uses, not the browser
+    if path == root.rstrip("/"):  # no redirect, as its URL would have the scheme that the proxy uses, not the browser's
         path += "/"
     return {**scope, "root_path": root, "path": path}
 
 
 def _hardened(send: Send) -> Send:
-    """With the headers that every answer has."""
+    """Adds the security headers that every response has."""
 
     async def harden(message: Message) -> None:
         if message["type"] == "http.response.start":

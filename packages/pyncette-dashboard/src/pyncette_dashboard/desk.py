@@ -1,4 +1,4 @@
-"""The opened dashboard: storage, cache, jobs, and the questions that pages share."""
+"""The open dashboard: storage, cache, jobs, and the queries that pages share."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class Desk:
         return await self.shared("tasks", self.context.tasks, every=20, costs=2)
 
     async def workers(self) -> list[Worker]:
-        """Those at work."""
+        """The live workers."""
         return await self.board.fresh(self._workers)
 
     async def orphans(self) -> list[StoredTask]:
-        """What no worker executes."""
+        """The tasks that no worker executes."""
         return await self.board.fresh(self._orphans)
 
     async def checked(self) -> list[Finding]:
-        """What the storage finds when it checks itself; takes its time, so nothing as long as that is not known."""
+        """The storage's findings about itself. They take long, so this is empty until they are known."""
         answer = self.board.begin(Question("checked", self.context.diagnose, every=300), must=False)
         return answer.value or []
 
@@ -70,7 +70,7 @@ class Desk:
 
     async def template(self, name: str, kind: str) -> Task:
         """
-        :raises LookupError: nothing of it is stored.
+        :raises LookupError: nothing is stored of this task.
         """
         stored = await self.stored(name, kind)
         known = (stored.name, stored.kind, stored.partition_count)
@@ -79,28 +79,28 @@ class Desk:
         return self.templates[known]
 
     async def size(self, task: Task) -> Size:
-        """How large a template is."""
+        """The size of a template."""
         return await self.board.fresh(self._size_of(task))
 
     def begin(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
-        """Ask how tasks are doing and who executes them, without waiting for the answers."""
+        """Ask for the pulse of tasks and for their workers, without waiting for the answers."""
         self.board.begin(self._workers)
         self.board.begin(self._orphans)
         return self._begin_oldest("pulse", tasks, self._pulse_of)
 
     def begin_sizes(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
-        """Ask how large templates are, which takes much longer, without waiting for the answers."""
+        """Ask for the sizes of templates, which takes much longer, without waiting for the answers."""
         return self._begin_oldest("size", [each for each in tasks if each.kind != "static"], self._size_of)
 
     def _begin_oldest(
         self, what: str, tasks: Sequence[StoredTask], question: Callable[[Task], Question[Any]]
     ) -> list[Answer[Any]]:
-        """Begin with those that were asked about longest ago."""
+        """Ask first about the tasks whose answers are oldest."""
         ordered = sorted(tasks, key=lambda each: self.board.age((what, each.name, each.kind)), reverse=True)
         return [self.board.begin(question(self.context.task_of(stored)), must=False) for stored in ordered]
 
     def glance(self, stored: StoredTask) -> tuple[Pulse | None, Size | None]:
-        """What is known of a task; None for what is not known yet."""
+        """The pulse and size of a task as far as they are known; None if not yet."""
         about = (stored.name, stored.kind)
         return self.board.known(("pulse", *about)), self.board.known(("size", *about))
 
@@ -128,12 +128,12 @@ class Desk:
     async def shared(self, key: Hashable, ask: Callable[[], Awaitable[T]], *, every: float = 2.0, costs: int = 1) -> T:
         """The answer to a question that all viewers share.
 
-        :raises Unreachable: nothing is known, and the storage does not answer.
+        :raises Unreachable: there is no answer, and the storage is not responding.
         """
         return await self.board.fresh(Question(key, ask, every, costs))
 
     async def note(self, who: str, what: str, task: str | None, instance: str | None, detail: str) -> None:
-        """Write to the log of actions. What was done is done, so that its failure is no failure of the act."""
+        """Write to the log of actions. The action has already taken place, so an error here is only logged."""
         about = [repr(name) for name in (task, instance) if name is not None] + [detail] * bool(detail)
         logger.info("%s: %s", who, " ".join([what, *about]))
         try:

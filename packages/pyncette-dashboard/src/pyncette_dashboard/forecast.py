@@ -1,4 +1,4 @@
-"""What is due when, as far as schedules and a sample of the instances show it. Pure."""
+"""Forecasts occurrences from schedules and a sample of the instances. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pyncette import TaskState
 from pyncette.schedule import upcoming
 
 MOST_SCHEDULES = 100
-"""Different cron expressions whose occurrences are computed; of further ones the stored occurrence alone counts."""
+"""The maximum number of different cron expressions that are computed. Of any others, only the stored occurrence
+counts."""
 
 MOST_OCCURRENCES = 6000
-"""Occurrences of cron expressions that are computed. A page says so where that was not enough."""
+"""The maximum number of occurrences computed from cron expressions. If that was not enough, the page says so."""
 
 WAITING = ("waiting", "due", "retrying", "running")
-"""States in which something comes."""
+"""States of instances that have a next occurrence."""
 
 _Cron = tuple[str, str | None]
 
@@ -27,10 +28,10 @@ _Cron = tuple[str, str | None]
 class Forecast:
     """Numbers of occurrences.
 
-    :ivar buckets: by task, how many there are in each span of time.
-    :ivar sampled: whether they are estimates.
-    :ivar cut: whether some schedules were too many to be followed.
-    :ivar pending: whether they are still being counted: there is nothing yet.
+    :ivar buckets: by task, the number of occurrences in each time span.
+    :ivar sampled: whether the numbers are estimates.
+    :ivar cut: whether some occurrences were not counted, because there are too many.
+    :ivar pending: whether counting has not finished, so there are no numbers yet.
     """
 
     start: datetime.datetime
@@ -52,9 +53,9 @@ def forecast(
     step: datetime.timedelta,
     count: int,
 ) -> Forecast:
-    """How many occurrences there are in each of ``count`` spans from ``start`` on.
+    """The number of occurrences in each of ``count`` time spans from ``start`` on.
 
-    :param samples: by task, instances, and how many instances each of them stands for.
+    :param samples: by task, sampled instances, and the number of instances that each of them represents.
     """
     spans = _Spans(start, step, count)
     buckets: dict[str, list[float]] = {}
@@ -69,7 +70,7 @@ def forecast(
 
 @dataclass(frozen=True, slots=True)
 class _Alike:
-    """What instances have in common whose occurrences are the same."""
+    """The properties that determine occurrences: instances with equal ones are computed together."""
 
     first: datetime.datetime
     cron: _Cron | None
@@ -90,9 +91,9 @@ def _alike(states: Iterable[TaskState]) -> Iterable[tuple[_Alike, int]]:
 
 
 class _Spans:
-    """How many occurrences lie in each span of time. Those of one cron expression are computed once.
+    """Counts occurrences by time span. Those of one cron expression are computed once.
 
-    :ivar cut: whether there were too many for some of them.
+    :ivar cut: whether there were too many to count them all.
     """
 
     def __init__(self, start: datetime.datetime, step: datetime.timedelta, count: int) -> None:
@@ -104,7 +105,7 @@ class _Spans:
         self._crons: dict[_Cron, list[datetime.datetime]] = {}
 
     def of(self, alike: _Alike) -> Iterator[tuple[int, float]]:
-        """Places of spans, and how many occurrences there are in each."""
+        """The index of each time span with occurrences, and their number."""
         end = self._start + self._count * self._step
         if alike.end_at is not None:
             end = min(end, alike.end_at)
@@ -123,7 +124,7 @@ class _Spans:
     def _of_interval(
         self, first: datetime.datetime, interval: datetime.timedelta, end: datetime.datetime
     ) -> Iterator[tuple[int, float]]:
-        """Those after the first. What is overdue is caught up with, or not: unknown yet."""
+        """The occurrences after the first. Overdue ones are left out, as they may or may not be caught up."""
         passed = max(0, (self._start - first) // interval)
         begin, every, step = _micros(first - self._start), _micros(interval), _micros(self._step)
         until = _micros(end - self._start)
@@ -131,7 +132,7 @@ class _Spans:
             for moment in range(begin + (passed + 1) * every, until, every):
                 yield moment // step, 1
             return
-        for place in range(self._place(first), -(-until // step)):  # counted and not listed
+        for place in range(self._place(first), -(-until // step)):  # computed without listing each occurrence
             number = max(-((begin - min((place + 1) * step, until)) // every) - 1, passed)
             if number > passed:
                 yield place, number - passed
@@ -162,7 +163,7 @@ def _of_cron(
         found = upcoming(schedule=text, timezone=timezone, after=start - datetime.timedelta(seconds=1))
         within = itertools.takewhile(lambda moment: moment < end, found)
         return list(itertools.islice(within, most))
-    except ValueError:  # its last match has passed
+    except ValueError:  # the expression has no further match
         return []
 
 
@@ -170,7 +171,7 @@ def _of_cron(
 class Peak:
     """Many occurrences of one task in one minute.
 
-    :ivar count: how many.
+    :ivar count: the number of occurrences.
     """
 
     task: str
@@ -179,7 +180,7 @@ class Peak:
 
 
 def peaks(samples: Mapping[str, tuple[Sequence[TaskState], float]], most: int) -> list[Peak]:
-    """The minutes with most of the next occurrences of one task, of those that at least two sampled instances have."""
+    """The minutes with the most next occurrences of one task, if at least two sampled instances have one in them."""
     found: list[Peak] = []
     for name, (states, weight) in samples.items():
         minutes = Counter(

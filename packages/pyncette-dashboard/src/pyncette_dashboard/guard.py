@@ -1,4 +1,4 @@
-"""Guards every page: who asks, what they may do, whether a form is ours, and what goes wrong."""
+"""Guards every page: authentication, authorization, protection against forged forms, and errors."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ HEADERS = {
 }
 
 LONGEST_FORM = 1024 * 1024
-"""Bytes."""
+"""The maximum size of a form in bytes."""
 
 MOST_FIELDS = 5000
 
 ZONE_COOKIE = "pyncette_zone"
-"""What the browser's script says of the viewer's timezone."""
+"""The cookie in which the browser's script stores the viewer's timezone."""
 
 Handler = Callable[[Page], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -58,15 +58,15 @@ class Guard:
     open_desk: Callable[[], Awaitable[Desk]]
 
     def page(self, path: str, handler: Handler) -> Endpoint:
-        """For those who may read."""
+        """A page for visitors who may read."""
         return functools.partial(self._answer, path, handler, Role.READ)
 
     def act(self, path: str, handler: Handler) -> Endpoint:
-        """For those who may operate, and from our own forms alone."""
+        """An action for visitors who may operate, from our own forms only."""
         return functools.partial(self._answer, path, handler, Role.OPERATE)
 
     def entrance(self, path: str, handler: Handler) -> Endpoint:
-        """For everybody: the page to log in."""
+        """A page for everyone, such as the login page."""
         return functools.partial(self._answer, path, handler, Role.NONE)
 
     async def _answer(self, path: str, handler: Handler, needed: Role, request: Request) -> Response:
@@ -116,7 +116,7 @@ class Guard:
 
     def _refuse(self, page: Page) -> Response:
         scheme = page.request.headers.get("authorization", "").partition(" ")[0]
-        if self.access.asks_for_token and scheme.lower() != "bearer":  # with a wrong token it is a program
+        if self.access.asks_for_token and scheme.lower() != "bearer":  # a wrong Bearer token comes from a program
             return page.redirect(page.url("/login", next=page.here()))
         status = 401 if self.access.challenge else 403
         response = page.render("refused.html", status, title="No access", message=self.access.advice)
@@ -126,7 +126,7 @@ class Guard:
 
     async def _check_form(self, page: Page) -> None:
         """
-        :raises Refused: it comes from another site, or is not a form of this session.
+        :raises Refused: the form comes from another site, or from another session.
         """
         request = page.request
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
@@ -151,13 +151,13 @@ class Guard:
 
 
 def _over_tls(request: Request) -> bool:
-    """Whether the browser's connection is encrypted, here or at a proxy. Who claims it without reason only keeps their
-    own cookie from being sent."""
+    """Whether the browser's connection is encrypted, here or at a proxy. A visitor who forges this header only keeps
+    their own cookie from being sent."""
     return request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "").partition(",")[0] == "https"
 
 
 def _zone(request: Request) -> zoneinfo.ZoneInfo:
-    """That of the viewer, UTC until their browser has sent it."""
+    """The viewer's timezone; UTC until their browser has sent it."""
     name = request.cookies.get(ZONE_COOKIE, "UTC").replace("%2F", "/")
     try:
         return zoneinfo.ZoneInfo(name if len(name) < 60 else "UTC")

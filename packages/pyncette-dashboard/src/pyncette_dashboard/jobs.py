@@ -1,4 +1,4 @@
-"""Long work that an operator has started: done here, in batches, with progress, whether or not anyone is watching."""
+"""Long operations that an operator has started. They run in the background in batches and report their progress."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from pyncette.errors import PyncetteException
 logger: logging.Logger = logging.getLogger(__name__)
 
 KEPT = 100
-"""Jobs that can be looked at."""
+"""The maximum number of jobs kept for viewing."""
 
 BATCH = 100
-"""Steps that are under way at the same time: the writer stores them together."""
+"""The number of concurrent steps, which the writer stores together."""
 
 SHOWN = 20
-"""Refusals that are kept with their reasons."""
+"""The maximum number of refusals kept with their reasons."""
 
 
 @dataclass(slots=True)
 class Job:
     """
-    :ivar what: what is done, in words.
-    :ivar past: what has become of what is done, in a word.
+    :ivar what: the operation in words.
+    :ivar past: the participle for finished steps, such as ``retried``.
     :ivar task: the name of the task concerned; None if there are several.
-    :ivar done: steps that were done.
-    :ivar refused: how many were not.
-    :ivar refusals: the first of them, with the reasons.
-    :ivar error: why it ended before its end.
+    :ivar done: the number of steps that succeeded.
+    :ivar refused: the number of steps that were refused.
+    :ivar refusals: the first refused ones, with their reasons.
+    :ivar error: why the job stopped early, if it did.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Job:
 
     @property
     def share(self) -> int | None:
-        """Per cent that are done; None if the number is not known."""
+        """The percentage done; None if the total is unknown."""
         if self.ended_at is not None and not self.error:
             return 100
         return None if not self.total else min(99, 100 * (self.done + self.refused) // self.total)
@@ -77,7 +77,7 @@ class Jobs:
         return list(reversed(self._jobs.values()))
 
     def start(self, job: Job, work: Work, ended: Work) -> None:
-        """Do it in the background, and ``ended`` afterwards, whatever has become of it."""
+        """Run the job in the background, and then ``ended``, however the job has ended."""
         self._jobs[job.id] = job
         while len(self._jobs) > KEPT:
             self._jobs.popitem(last=False)
@@ -89,7 +89,7 @@ def new_job(what: str, past: str, task: str | None, who: str, total: int | None)
 
 
 def each_of(names: AsyncIterator[str], step: Callable[[str], Awaitable[bool]]) -> Work:
-    """Something for each name; what ``step`` answers with False was not needed any more."""
+    """Calls ``step`` for each name. False means that the step was no longer necessary."""
 
     async def work(job: Job) -> None:
         batch: list[str] = []

@@ -1,4 +1,4 @@
-"""What each page is made with."""
+"""A request, and how its page is rendered."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .session import Session
 from .templating import ENVIRONMENT
 
 COMPLETE_WITHIN = 0.05
-"""Seconds until a page goes out without what its next refresh can show as well."""
+"""Seconds after which a page is sent as it is; its next refresh shows the rest."""
 
 
 class Refused(Exception):
     """Ends a request with a page that says why.
 
-    :ivar status: of HTTP.
-    :ivar title: what is wrong.
-    :ivar message: what to do.
+    :ivar status: the HTTP status.
+    :ivar title: the problem.
+    :ivar message: what to do about it.
     """
 
     def __init__(self, status: int, title: str, message: str = "") -> None:
@@ -40,11 +40,11 @@ class Refused(Exception):
 class Page:
     """One request.
 
-    :ivar path: of the page, within the dashboard.
-    :ivar csrf: what forms carry.
-    :ivar zone: of the viewer.
+    :ivar path: the path within the dashboard.
+    :ivar csrf: the token for forms.
+    :ivar zone: the viewer's timezone.
     :ivar opened: None if the storage could not be opened.
-    :ivar form: the fields of what was posted.
+    :ivar form: the fields of the form that was sent.
     """
 
     request: Request
@@ -61,7 +61,7 @@ class Page:
 
     @property
     def time_left(self) -> float:
-        """Seconds for which it still waits for what its next refresh can show as well."""
+        """Seconds for which the page may still wait for answers that its next refresh can show too."""
         return max(0.0, self._began + COMPLETE_WITHIN - anyio.current_time())
 
     @property
@@ -78,7 +78,7 @@ class Page:
 
     @property
     def base(self) -> str:
-        """What all paths begin with."""
+        """The prefix of all paths."""
         return str(self.request.scope.get("root_path", "")).rstrip("/")
 
     @property
@@ -90,7 +90,7 @@ class Page:
         return self.visitor.role >= Role.OPERATE
 
     def asked(self, name: str, default: str = "") -> str:
-        """A field of the address."""
+        """A query parameter."""
         return self.request.query_params.get(name, default)
 
     def given(self, name: str, default: str = "") -> str:
@@ -98,13 +98,13 @@ class Page:
         return next((value for key, value in self.form if key == name), default)
 
     def url(self, path: str = "/", **query: object) -> str:
-        """An address within the dashboard; what is empty is left out."""
+        """A URL within the dashboard. Empty parameters are left out."""
         kept = [(key, str(value)) for key, value in query.items() if value not in (None, "")]
         text = urlencode(kept, errors="surrogatepass")
         return f"{self.base}{path}" + (f"?{text}" if text else "")
 
     def here(self, **changed: object) -> str:
-        """This page, with other filters."""
+        """The URL of this page with other filters."""
         return self.url(self.path, **{**dict(self.request.query_params), **changed})
 
     def render(self, template: str, status: int = 200, /, **values: Any) -> Response:
@@ -115,6 +115,6 @@ class Page:
         return Response(text, status, media_type="text/html", headers={"Cache-Control": "no-store"})
 
     def redirect(self, url: str, said: str = "") -> Response:
-        """Go to another page, which says so."""
+        """Redirect to another page, which shows this message."""
         self.session.said = said
         return RedirectResponse(url, 303)

@@ -1,4 +1,4 @@
-"""What pages ask of the storage. Each question has a key, so that all viewers share its answer."""
+"""The pages' questions to the storage. Each has a key, so that all viewers share its answer."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from pyncette_cli.checkup import (
 )
 
 SAMPLE = 500
-"""Instances of a template that are looked at for charts."""
+"""The number of a template's instances sampled for charts."""
 
 LATEST = 30
-"""Runs of a template that its success rate comes from."""
+"""The number of runs from which a template's success rate is computed."""
 
 LOGGED = 500
-"""Runs that the chart of outcomes shows at most."""
+"""The maximum number of runs in the chart of outcomes."""
 
 FAR = datetime.timedelta(days=3650)
 
@@ -52,10 +52,10 @@ Run = LoggedRun | TaskRun
 class Pulse:
     """How a task is doing: what changes from second to second.
 
-    :ivar state: of a static task; of a template that of the instance that comes next; None if nothing is stored.
+    :ivar state: the state of a static task, or of a template's next instance; None if nothing is stored.
     :ivar dead: the number of dead instances.
-    :ivar runs: the latest ones, newest first; empty if no log is kept.
-    :ivar asked_at: the storage's time when it was asked.
+    :ivar runs: the latest runs, newest first; empty if no log is kept.
+    :ivar asked_at: the storage's time of the query.
     """
 
     state: TaskState | None
@@ -65,17 +65,17 @@ class Pulse:
 
     @property
     def late(self) -> datetime.timedelta:
-        """For how long it had been due, without being executed, when the storage was asked. What is shown a few seconds
-        later is not later by that."""
+        """How long the task had been due without being executed at the time of the query. An answer that is shown some
+        seconds later must not count these as lateness."""
         return lateness(self.state, self.asked_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What of a template changes slowly.
+    """Properties of a template that change slowly.
 
-    :ivar sample: some instances, all of them if there are not more than that.
-    :ivar whole: whether it is all of them.
+    :ivar sample: some of the instances, or all of them if they are few.
+    :ivar whole: whether the sample includes all instances.
     """
 
     count: Count
@@ -86,7 +86,7 @@ class Size:
 
 
 async def pulse(context: PyncetteContext, task: Task) -> Pulse:
-    """How a task is doing: one question of a static task, three of a template."""
+    """How a task is doing: one query for a static task, three for a template."""
     now = now_of(context)
     if not task.dynamic:
         state = await context.get_task(task)
@@ -100,7 +100,7 @@ async def pulse(context: PyncetteContext, task: Task) -> Pulse:
 
 
 async def size(context: PyncetteContext, task: Task) -> Size:
-    """What of a template changes slowly: four questions."""
+    """Properties of a template that change slowly: four queries."""
     sample = await context.list_tasks(task, SAMPLE)
     whole = sample.continuation_token is None
     count = Count(len(sample.tasks), exact=True) if whole else await context.count_tasks(task)
@@ -114,7 +114,7 @@ async def size(context: PyncetteContext, task: Task) -> Size:
 
 
 async def runs_of(context: PyncetteContext, task: Task | None = None, **question: Any) -> list[LoggedRun]:
-    """Runs of the log, newest first; none if the storage keeps no log."""
+    """Runs from the log, newest first; empty if the storage keeps no log."""
     return (await runs_page(context, task, **question)).runs
 
 
@@ -127,7 +127,7 @@ async def runs_page(context: PyncetteContext, task: Task | None = None, **questi
 
 
 async def orphans(context: PyncetteContext) -> list[StoredTask]:
-    """What no worker executes; none while that can't be determined."""
+    """The tasks that no worker executes; empty while that can't be determined."""
     try:
         return await context.orphans()
     except OrphansUnknownException:
@@ -147,7 +147,7 @@ def findings(
     known: Sequence[tuple[StoredTask, Pulse, Size | None]],
     checked: Sequence[Finding],
 ) -> list[Finding]:
-    """What `pyncette doctor` would say of this, worst first, without what is as it should be."""
+    """The findings of `pyncette doctor`, worst first, except those that are ok."""
     found = [
         *workers_found(workers),
         clock_found(context),

@@ -1,4 +1,4 @@
-"""Serves the dashboard alone."""
+"""Serves the dashboard on its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .dashboard import Dashboard
 
 
 def serve(target: Target, host: str, port: int, root_path: str, options: Mapping[str, Any]) -> None:
-    """Until it is interrupted."""
+    """Serve the dashboard until it is interrupted."""
     source, storage = target.source()
     dashboard = Dashboard(source, root_path=root_path, **options, **storage)
     listening = _listen(host, port)
@@ -29,9 +29,9 @@ def serve(target: Target, host: str, port: int, root_path: str, options: Mapping
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Before anything is announced.
+    """Bind the socket first, so that the address is announced only if it is available.
 
-    :raises Failure: the address can't be had.
+    :raises Failure: the address is not available.
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

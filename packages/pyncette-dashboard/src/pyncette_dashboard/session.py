@@ -1,4 +1,4 @@
-"""Signed cookies: who has logged in, what proves that a form is ours, and what is said on the next page."""
+"""Signed cookies: the login, the protection of forms against forgery, and the message for the next page."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 COOKIE = "pyncette_dashboard"
-"""Its name. It holds a random id, and what :class:`Session` has fields for."""
+"""The cookie's name. It contains the fields of :class:`Session`."""
 
 LIFETIME = 12 * 3600
 """Seconds after which visitors have to log in again."""
 
 LONGEST = 3500
-"""Bytes of a cookie."""
+"""The maximum size of a cookie in bytes."""
 
 
 class Session:
-    """What a browser keeps for us, signed.
+    """The content of the signed cookie.
 
-    :ivar id: random; forms are tied to it.
-    :ivar token: a hash of the token that was given, empty before.
-    :ivar said: what the next page logs once.
+    :ivar id: a random value to which forms are tied.
+    :ivar token: the hash of the visitor's token; empty before the login.
+    :ivar said: a message that the next page shows once.
     """
 
     def __init__(self, fields: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Session:
         self._before = dict(fields)
 
     def renew(self) -> None:
-        """A login or logout: earlier forms are no longer valid."""
+        """Start a new session after a login or logout: earlier forms become invalid."""
         self.id, self.token = secrets.token_urlsafe(18), ""
 
     @property
@@ -51,28 +51,28 @@ class Session:
 
 
 class Signer:
-    """Signs what browsers keep.
+    """Signs cookies and forms.
 
-    :param secret: the same in all processes that serve one dashboard.
+    :param secret: must be the same in all processes that serve one dashboard.
     """
 
     def __init__(self, secret: str | None) -> None:
         self._key = hashlib.sha256((secret or secrets.token_urlsafe(32)).encode()).digest()
 
     def session(self, connection: HTTPConnection) -> Session:
-        """That of the browser; a new one if it has none, or if its signature is not ours."""
+        """The browser's session; a new one if it has none, or one with an invalid signature."""
         fields = self._opened(connection.cookies.get(COOKIE, ""))
         return Session(fields if fields is not None and fields.get("until", 0) > time.time() else {})
 
     def keep(self, session: Session, response: Response, *, path: str, secure: bool) -> None:
-        """Let the browser keep it."""
+        """Store the session in the browser's cookie."""
         text = self._sealed({**session.fields, "until": int(time.time()) + LIFETIME})
         response.set_cookie(
             COOKIE, text[:LONGEST], max_age=LIFETIME, path=path or "/", secure=secure, httponly=True, samesite="strict"
         )
 
     def csrf(self, session: Session) -> str:
-        """What a form of this session carries."""
+        """The token for forms of this session."""
         return self._mac(b"csrf:" + session.id.encode())
 
     def is_ours(self, session: Session, given: str) -> bool:

@@ -1,4 +1,4 @@
-"""The templates, and how moments, numbers and names are written in them. Everything is escaped."""
+"""The templates, and their filters for times, numbers and names. Everything is escaped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pyncette_cli.values import clean, relative, span
 from pyncette_cli.words import schedule_in_words
 
 COUNTED_TO = 10_000
-"""Instances of a queue that a storage counts, which can do no better."""
+"""Where a storage that can't count efficiently stops counting the instances of a queue."""
 
 LONGEST_ARGUMENTS = 20_000
-"""Characters of an instance's arguments that a page shows."""
+"""The maximum number of characters of an instance's arguments on a page."""
 
 
 def moment(value: datetime.datetime, zone: datetime.tzinfo, now: datetime.datetime) -> str:
-    """As short as it can be told apart: the time of today, the day of another one."""
+    """The shortest clear form: the time if it is today, otherwise with the date."""
     local, today = value.astimezone(zone), now.astimezone(zone)
     if local.date() == today.date():
         return f"{local:%H:%M:%S}"
@@ -31,12 +31,12 @@ def moment(value: datetime.datetime, zone: datetime.tzinfo, now: datetime.dateti
 
 
 def whole_moment(value: datetime.datetime, zone: datetime.tzinfo) -> str:
-    """With day and second."""
+    """With the date and seconds."""
     return f"{value.astimezone(zone):%a %Y-%m-%d %H:%M:%S}"
 
 
 def elsewhere(value: datetime.datetime, zone: datetime.tzinfo) -> str:
-    """The same moment in the zone of the task, where that is not the viewer's; otherwise nothing."""
+    """The same moment in the task's timezone, if that differs from the viewer's; otherwise empty."""
     if value.tzinfo is datetime.UTC or value.utcoffset() == value.astimezone(zone).utcoffset():
         return ""
     return f"{value:%a %H:%M} {_zone_name(value)}"
@@ -47,7 +47,7 @@ def _zone_name(value: datetime.datetime) -> str:
 
 
 def number(value: float | Count) -> str:
-    """With separators; an estimate is marked, and so is a lower bound, which is where storages end counting."""
+    """With thousands separators. An estimate is marked, and so is a lower bound, where the storage stopped counting."""
     if isinstance(value, Count):
         mark = "" if value.exact else "+" if value.value % COUNTED_TO == 0 else "~"
         return f"{value.value:,}+" if mark == "+" else f"{mark}{value.value:,}"
@@ -55,7 +55,7 @@ def number(value: float | Count) -> str:
 
 
 def short_number(value: float) -> str:
-    """``42``, ``1.2 k``, ``3.4 M``: a count, or an estimate of one, for what is narrow."""
+    """``42``, ``1.2 k``, ``3.4 M``: a count or an estimate, for narrow columns."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if value >= size:
             return f"{value / size:.3g} {unit}"
@@ -63,18 +63,18 @@ def short_number(value: float) -> str:
 
 
 def as_json(value: Mapping[str, Any]) -> str:
-    """Arguments, to be read."""
+    """Arguments as indented JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     return text if len(text) <= LONGEST_ARGUMENTS else f"{text[:LONGEST_ARGUMENTS]}…"
 
 
 def iso(value: datetime.datetime) -> str:
-    """For programs."""
+    """In ISO format, for programs."""
     return value.astimezone(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def schedule_of(task: Task) -> str:
-    """In words."""
+    """The schedule in words."""
     return schedule_in_words(task)
 
 
@@ -103,6 +103,6 @@ ENVIRONMENT.filters.update(
 
 
 def compile_templates() -> None:
-    """All of them, so that no page has to wait for its own."""
+    """Compile all templates, so that no page has to wait for its own."""
     for name in ENVIRONMENT.list_templates():
         ENVIRONMENT.get_template(name)

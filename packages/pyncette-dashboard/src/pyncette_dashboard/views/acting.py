@@ -1,4 +1,4 @@
-"""Acts on a task or an instance: each has a form that says what it does, and is written to the log of actions."""
+"""Actions on a task or an instance. Each has a form that explains it, and is written to the log of actions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .rescheduling import Wanted, coming, preview_of, wanted_of
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is acted upon: a template, a static task or an instance.
+    """The target of an action: a template, a static task or an instance.
 
-    :ivar name: of the instance; None for the others.
+    :ivar name: the name of an instance; None otherwise.
     :ivar state: None for a template.
     :ivar orphan: whether no live worker executes it.
     """
@@ -36,17 +36,17 @@ class Subject:
 
 
 Does = Callable[[Page, Subject], Awaitable["str | Job"]]
-"""Does it, and says what was done, for the log of actions; or begins it, if it takes long."""
+"""Performs an action and returns its description for the log of actions, or starts a job if it takes long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """An act.
+    """An action.
 
-    :ivar title: of its button.
-    :ivar says: what it does, for the form.
+    :ivar title: the text of its button.
+    :ivar says: its explanation in the form.
     :ivar destroys: whether it can't be undone.
-    :ivar past: what is said afterwards.
+    :ivar past: the message afterwards.
     """
 
     title: str
@@ -204,7 +204,7 @@ VERBS = {
 async def fitting(
     desk: Desk, stored: StoredTask, task: Task, name: str | None, state: TaskState | None
 ) -> dict[str, Verb]:
-    """What can be done to something, by the word in the address."""
+    """The actions that are possible on a subject, by their name in the URL."""
     subject = Subject(stored, task, name, state, await is_orphan(desk, stored))
     return {word: verb for word, verb in VERBS.items() if verb.fits(subject)}
 
@@ -217,7 +217,7 @@ async def is_orphan(desk: Desk, stored: StoredTask) -> bool:
 
 
 async def form(page: Page) -> Response:
-    """Says what an act does, and asks for what it needs."""
+    """The form that explains an action and asks for its input."""
     word = page.asked("verb")
     subject = await _subject(page, page.asked)
     verb = _verb(word, subject)

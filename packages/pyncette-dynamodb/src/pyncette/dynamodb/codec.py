@@ -1,9 +1,9 @@
-"""Where records are in the table, and how they are written there.
+"""The layout of records in the table.
 
-The table is keyed by ``pk``, the *place* of a group of records, and ``sk``, the record's key. The index has the same
-``pk`` and ``ready_at``. The instances of a dynamic task are spread over :data:`SHARDS` places by a hash of their keys,
-those of a partition have one place, since the author of a partitioned task has chosen how far to spread it, and all
-static tasks share one, so that one request finds those that are due, however many there are.
+The table's keys are ``pk``, the *place* of a group of records, and ``sk``, the record's key. Those of the index are
+``pk`` and ``ready_at``. The instances of a dynamic task are spread over :data:`SHARDS` places by a hash of their keys.
+A partition has one place, as the author of a partitioned task decides how far to spread it. All static tasks share one
+place, so that one request finds those that are due, however many there are.
 
 Neither the places nor the hash may ever change: records are stored under them.
 """
@@ -23,13 +23,14 @@ SHARDS = 4
 """Places of a dynamic task that is not partitioned."""
 
 INDEX = "pyncette-ready-1"
-"""The index by time. Its number is that of the table's format that made it."""
+"""The index by time. The number is the format of the table that introduced it."""
 
 PROJECTED = ("revision", "fence", "attempt")
-"""What a claim has to know of a record. The rest comes back from the write, so that it need not be stored twice."""
+"""The attributes that a claim needs. The write returns the rest, so the index need not store it a second time."""
 
 LARGEST_SPEC = 400_000
-"""Bytes of UTF-8 in a spec. An item has 409,600 at most, names, keys and the other attributes included."""
+"""The maximum size of a spec in bytes of UTF-8. An item has at most 409,600, including names, keys and other
+attributes."""
 
 Value = Mapping[str, Any]
 """A value in the form of DynamoDB's protocol, such as ``{"N": "7"}``."""
@@ -39,7 +40,7 @@ Item = Mapping[str, Value]
 _NOTHING: Value = {"NULL": True}
 
 NO_REVISION = ""
-"""Stands for the revision of a damaged record that has none that can be read."""
+"""The revision of a damaged record without a readable one."""
 
 _NUMBERS = ("due_at", "ready_at", "fence", "attempt")
 _TEXTS = ("revision", "spec", "state")
@@ -47,7 +48,7 @@ _TEXTS = ("revision", "spec", "state")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the index says of a record; it may be outdated."""
+    """A record as the index shows it, which may be outdated."""
 
     ref: Ref
     ready_at: int
@@ -56,13 +57,13 @@ class Entry:
     attempt: int
 
 
-_METADATA: Value = {"S": ":table"}  # no prefix makes such a place
+_METADATA: Value = {"S": ":table"}  # no prefix results in this place
 
 FORMAT: Item = {"pk": _METADATA, "sk": {"S": "format"}}
-"""The item that says which format the table has. Not in the index."""
+"""The item that holds the table's format. It is not in the index."""
 
 LOCK: Item = {"pk": _METADATA, "sk": {"S": "lock"}}
-"""The item of the process that is bringing the table up to date."""
+"""The item of the process that is upgrading the table."""
 
 
 class Layout:
@@ -72,7 +73,7 @@ class Layout:
         escaped = prefix.replace(":", "::")
         self.static: str = f"{escaped}:static"
         self.registry: str = f"{escaped}:queues"
-        """Where the names of all queues are that ever had a record, as keys of items without anything else."""
+        """The place of the names of all queues that ever had a record. They are the keys of otherwise empty items."""
         self._shards = [f"{escaped}:{shard}:" for shard in range(SHARDS)]
         self._cut = len(self._shards[0])
         self._logs = [f"{escaped}:log{shard}:" for shard in range(SHARDS)]
@@ -94,7 +95,7 @@ class Layout:
         return self._logs[zlib.crc32(key.encode()) % _width(queue)] + queue
 
     def ref(self, item: Item) -> Ref:
-        """The record that an item of the table or of the index stands for."""
+        """The reference to the record of an item of the table or of the index."""
         place, key = item["pk"]["S"], item["sk"]["S"]
         return Ref(key if place == self.static else place[self._cut :], key)
 
@@ -102,8 +103,8 @@ class Layout:
         return {"pk": text(self.place(ref)), "sk": text(ref.key)}
 
     def record(self, item: Item) -> Record:
-        """A record from its item. Of a damaged one what can be read; its spec is then none, so that core sets it
-        aside."""
+        """A record from its item. If the item is damaged, unreadable fields are left out and the spec is invalid, so
+        that core sets the record aside."""
         ref = self.ref(item)
         numbers = {name: _integer(item.get(name)) for name in _NUMBERS}
         texts = {name: _string(item.get(name)) for name in _TEXTS}
@@ -131,7 +132,7 @@ class Layout:
         )
 
     def entry(self, item: Item) -> Entry:
-        """What the index says, of a damaged record too, so that it can be claimed and set aside."""
+        """An entry of the index. A damaged record has one too, so that it can be claimed and set aside."""
         return Entry(
             self.ref(item),
             moment(item.get("ready_at")),
@@ -142,7 +143,7 @@ class Layout:
 
 
 def moment(value: Value | None) -> int:
-    """When the index shows what has this ``ready_at``; that of a damaged record need not be whole."""
+    """The time of a ``ready_at`` in the index; that of a damaged record may not be a whole number."""
     try:
         found = math.ceil(Decimal((value or {})["N"]))
     except (KeyError, ArithmeticError):
@@ -151,7 +152,7 @@ def moment(value: Value | None) -> int:
 
 
 def _integer(value: Value | None) -> int | None:
-    """A whole number that every store can hold; None for anything else."""
+    """The value as an integer within the range of every store, else None."""
     try:
         found = int((value or {})["N"])
     except (KeyError, ValueError):
@@ -173,6 +174,6 @@ def number(value: int | None) -> Value:
 
 
 def _width(queue: str) -> int:
-    """How many places a dynamic queue has. Templates double the colons of their names, so a single one is what stands
-    between a template and its partition."""
+    """The number of places of a dynamic queue. Colons in a template's name are doubled, so a single colon separates the
+    template from its partition."""
     return 1 if ":" in queue.replace("::", "") else SHARDS

@@ -1,4 +1,4 @@
-"""The connection: how requests get to DynamoDB and what comes back when it is not there."""
+"""The connection: how requests reach DynamoDB, and which errors result if they don't."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .settings import Settings
 T = TypeVar("T")
 
 CONNECTIONS = 32
-"""Requests that are under way at the same time, at most; more of them wait."""
+"""The maximum number of concurrent requests; further ones wait."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a connection."""
@@ -38,16 +38,16 @@ CLOSE_TIMEOUT = 1.0
 """Seconds that closing may take."""
 
 ATTEMPTS = 10
-"""How often something is sent that is too much for the table at the moment: about 3 seconds in all."""
+"""How often a throttled request is sent, which takes about 3 seconds in total."""
 
 ATTEMPTS_WHEN_CUT = 3
-"""How often a request that changes nothing is sent when its connection is cut."""
+"""How often a read is sent if its connection breaks."""
 
 MOST_SKEW = 5.0
-"""Seconds that this machine's clock may differ from DynamoDB's."""
+"""The maximum difference in seconds between this machine's clock and DynamoDB's."""
 
 _LARGE_REQUEST = 2**20
-"""Bytes above which the driver warns of sending all at once."""
+"""The size in bytes above which the driver warns about sending a request in one piece."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds
 
@@ -55,17 +55,17 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds
 class Database:
     """One table.
 
-    :ivar where: the table, for people to read.
+    :ivar where: the table, for messages.
     """
 
     def __init__(self, client: Any, settings: Settings) -> None:
         self._client = client
         self.where: str = replace(settings, region=client.meta.region_name).where
         self.table: str = settings.table
-        self._answered = (0.0, 0.0, "")  # the last answer: when it was asked for, when it came, its date
+        self._answered = (0.0, 0.0, "")  # the last answer: when the request was sent, when the answer arrived, its date
 
     async def send(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Send a request once. The driver's errors come out as they are."""
+        """Send a request once. The driver's errors are passed on unchanged."""
         asked = time.time()
         try:
             answer: dict[str, Any] = await getattr(self._client, operation)(**parameters)
@@ -76,7 +76,7 @@ class Database:
         return answer
 
     async def ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Send a request that changes nothing; again if DynamoDB fails, has too much to do, or hangs up.
+        """Send a read. It is repeated if DynamoDB fails, throttles it, or closes the connection.
 
         :raises RepositoryException: as :func:`~pyncette.dynamodb.errors.translated` has it.
         """
@@ -96,12 +96,12 @@ class Database:
 
     @property
     def skew(self) -> float:
-        """Seconds by which this machine's clock is ahead of DynamoDB's for sure, as the last answer showed it; negative
-        if it is behind."""
+        """By how many seconds at least this machine's clock is ahead of DynamoDB's, by the last answer; negative if it
+        is behind."""
         return _skew(*self._answered)
 
     def check_clock(self) -> None:
-        """Compare this machine's clock with DynamoDB's, as the last answer showed it: to the second.
+        """Compare this machine's clock with DynamoDB's, which the last answer gave to the second.
 
         :raises RepositoryException: they differ by more than :data:`MOST_SKEW`.
         """
@@ -116,15 +116,15 @@ class Database:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Database]:
-    """The driver's client, open as long as the block lasts. Connections are made when they are needed.
+    """The driver's client, open for the duration of the block. Connections are opened when they are needed.
 
-    :raises RepositoryException: no region is known, or the profile is not there.
+    :raises RepositoryException: the region is unknown, or the profile doesn't exist.
     """
     config = AioConfig(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         max_pool_connections=CONNECTIONS,
-        parameter_validation=False,  # it costs more than all the rest, and our requests have one shape
+        parameter_validation=False,  # it costs more than all the rest, and our requests are uniform
         retries={"total_max_attempts": 1, "mode": "standard"},
         user_agent_extra="pyncette",
         http_session_cls=Session,
@@ -135,7 +135,7 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
             "dynamodb",
             region_name=settings.region,
             endpoint_url=settings.endpoint,
-            verify=False if plain else None,  # the certificates of all authorities are read where there is TLS alone
+            verify=False if plain else None,  # without TLS, there is no need to load the certificate authorities
             config=config,
         )
         client = await opening.__aenter__()
@@ -145,15 +145,15 @@ async def connected(settings: Settings) -> AsyncIterator[Database]:
     try:
         yield Database(client, settings)
     finally:
-        # Shielded, as a cancelled app has to close its connections as well.
+        # Shielded: a cancelled app must close its connections too.
         with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await opening.__aexit__(None, None, None)
 
 
 async def together(requests: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
-    """Run all, and raise the first error when all have ended, so that nothing continues behind the caller's back.
+    """Run them all, and raise the first error once all have ended, so that none continues unnoticed.
 
-    Not by ``asyncio.gather``, which forgets who cancelled it if the last of them has ended before.
+    ``asyncio.gather`` won't do: it loses the cancellation if the last task has just ended.
     """
     found: dict[int, T] = {}
     errors: list[Exception] = []
@@ -178,22 +178,22 @@ async def pause(failures: int) -> None:
 
 
 def _attempts(error: Exception) -> int:
-    """How often to send a request that changes nothing and fails so."""
+    """How often to send a read that fails with this error."""
     if is_throttled(error) or is_server_fault(error):
         return ATTEMPTS
     return ATTEMPTS_WHEN_CUT if isinstance(error, ConnectionClosedError) else 1
 
 
 def _send_piece_by_piece(request: Any, **_: Any) -> None:
-    """A single record may make such a request, when all of its characters are escaped."""
+    """Avoids the driver's warning: a single record makes such a large request if all of its characters are escaped."""
     if len(request.body) > _LARGE_REQUEST:
         request.body = io.BytesIO(request.body)
 
 
 def _skew(asked: float, answered: float, date: str) -> float:
-    """Seconds by which our clock is ahead of the server's for sure, negative if it is behind; 0 if that is unknown.
+    """By how many seconds at least our clock is ahead of the server's; negative if it is behind, 0 if unknown.
 
-    The server's date has no fractions, and was taken at some moment between question and answer.
+    The server's date has no fraction, and was taken at some moment between request and answer.
     """
     try:
         server = parsedate_to_datetime(date).timestamp()

@@ -1,4 +1,4 @@
-"""What operators learn about the table: its index, its capacity, what would delete its items, the clock."""
+"""What operators learn about the table: its index, capacity, settings that delete items, and the clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .schema import migrations, recognised
 from .upgrade import Metadata
 
 SKEW = 1.0
-"""Seconds that this machine's clock may be off for sure without a warning."""
+"""Seconds by which this machine's clock may certainly be off without a warning."""
 
 
 async def diagnose(database: Database) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The errors of the driver and of DynamoDB as Pyncette's."""
+"""Translates errors of the driver and of DynamoDB into Pyncette's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyncette.errors import RecordRefusedException, RepositoryException, Reposit
 from .codec import LARGEST_SPEC
 
 DRIVER_ERRORS: tuple[type[Exception], ...] = (ClientError, BotoCoreError, OSError)
-"""All that the driver raises."""
+"""Everything that the driver raises."""
 
 SERVER_ERROR = 500
 
@@ -32,7 +32,7 @@ _SOURCES = (
     "profile (AWS_PROFILE), or the role of the machine or container."
 )
 
-# Codes of errors, those of a request without "Exception" at their ends.
+# Error codes. Those of requests are listed without "Exception" at the end.
 _THROTTLED = frozenset(
     {"ProvisionedThroughputExceeded", "RequestLimitExceeded", "Throttling", "ThrottlingError", "TransactionConflict"}
 )
@@ -61,7 +61,7 @@ _PERMANENT = {
 
 
 class Outcome(enum.Enum):
-    """What became of one statement of a batch."""
+    """The outcome of one statement of a batch."""
 
     APPLIED = "applied"
     LOST = "lost"
@@ -72,7 +72,7 @@ class Outcome(enum.Enum):
 
 
 def outcome(code: str | None) -> Outcome | None:
-    """What an error code of a statement says; None if it says that the statement can't be carried out at all."""
+    """The outcome that an error code stands for; None if the statement can't be executed at all."""
     if code is None:
         return Outcome.APPLIED
     if code in _LOST:
@@ -83,19 +83,19 @@ def outcome(code: str | None) -> Outcome | None:
 
 
 def is_throttled(error: Exception) -> bool:
-    """Whether DynamoDB has refused a request as one too many, and done nothing of it."""
+    """Whether DynamoDB throttled a request, and executed none of it."""
     return isinstance(error, ClientError) and _code(error) in _THROTTLED
 
 
 def is_server_fault(error: Exception) -> bool:
-    """Whether DynamoDB has failed, so that sending the same once more may succeed."""
+    """Whether DynamoDB itself failed, so that the same request may succeed next time."""
     return isinstance(error, ClientError) and _status(error) >= SERVER_ERROR
 
 
 def translated(error: Exception, where: str) -> RepositoryException:
     """The exception to raise from ``error``.
 
-    :param where: the table, for people to read.
+    :param where: the table, for the message.
     """
     if isinstance(error, ClientError):
         return _answered(error, where)
@@ -118,7 +118,7 @@ def translated(error: Exception, where: str) -> RepositoryException:
 
 
 def refused(code: str, message: str, where: str) -> RepositoryException:
-    """The exception for a statement, or for a request, that can't be carried out."""
+    """The exception for a statement or a request that can't be executed."""
     if code.startswith("Validation") and "size" in message.lower():
         return RecordRefusedException(f"{where} can't take a record ({message}). {largest()}")
     if code in _PERMANENT:

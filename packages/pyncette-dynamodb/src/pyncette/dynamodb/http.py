@@ -1,4 +1,4 @@
-"""The driver's HTTP session, with connections that are replaced when the network has fallen silent."""
+"""The driver's HTTP session, with connections that are replaced when the network stops answering."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pyncette.cancellation import fell_silent
 
 
 class Session:
-    """What the driver calls for its ``http_session_cls``.
+    """For the driver's option ``http_session_cls``.
 
-    A batch of writes takes many connections, and the driver's pool can't be told to close those that are idle. So
-    after a request that was given up without an answer, a session with a new pool takes over. The old one is closed as
-    soon as its last request has ended.
+    A batch of writes needs many connections, and the driver's pool can't be told to close idle ones. So after a request
+    that got no answer, a session with a new pool takes over. The old one is closed when its last request has ended.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -35,7 +34,7 @@ class Session:
             await asyncio.wait(self._closing)
 
     async def send(self, request: Any) -> Any:
-        """:raises botocore.exceptions.HTTPClientError: and its subclasses; no answer came."""
+        """:raises botocore.exceptions.HTTPClientError: or a subclass: there was no answer."""
         pool = self._current
         since = asyncio.get_running_loop().time()
         pool.requests += 1
@@ -57,7 +56,7 @@ class Session:
 
 
 class _Pool:
-    """A session of the driver's, and how many requests are under way on it."""
+    """A session of the driver, and the number of requests under way on it."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.session: Any = AIOHTTPSession(**options)

@@ -1,4 +1,4 @@
-"""The index by time. It may lag behind the table by moments: what it says is a hint, and each write checks it."""
+"""The index by time. It may lag behind the table for moments, so its entries are hints that each write verifies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .codec import INDEX, NO_REVISION, Entry, Item, Layout, moment, number, text
 from .connection import Database, together
 
 MOST_OUTDATED = 20_000
-"""How many revisions are remembered as outdated: those of more writes than happen while the index catches up."""
+"""How many outdated revisions are remembered: more than there are writes while the index catches up."""
 
 _FEW = 25
-"""Entries that cost as much to read as a single one."""
+"""The number of entries that cost no more to read than one."""
 
 
 class Outdated:
@@ -29,7 +29,7 @@ class Outdated:
 
     def add(self, key: str, revision: str) -> None:
         if revision == NO_REVISION:
-            return  # does not tell one state of a damaged record from another
+            return  # it can't distinguish the states of a damaged record
         self._known[key, revision] = None
         if len(self._known) > MOST_OUTDATED:
             del self._known[next(iter(self._known))]
@@ -49,7 +49,7 @@ class Index:
     async def within(
         self, place: str, *, since: int, before: int, limit: int | None = None, start: Item | None = None
     ) -> tuple[list[Entry], Item | None]:
-        """A page of what is ready at a place in a range of time, the earliest first, and where the next page starts."""
+        """A page of the entries at a place in a range of time, earliest first, and the start of the next page."""
         if since >= before:
             return [], None
         answer = await self._query(place, since, before, limit, start)
@@ -59,8 +59,8 @@ class Index:
     async def page(
         self, queue: str, *, since: int, before: int, after: tuple[int, str] | None, limit: int
     ) -> tuple[list[Entry], bool]:
-        """The next entries of a dynamic queue behind ``after``, in the order of time and key, and whether there may be
-        more. The index has no order for what is ready at the same time, so such entries are read together."""
+        """The next entries of a dynamic queue after ``after``, in the order of time and key, and whether there may be
+        more. The index doesn't order entries with the same time, so these are read together."""
         behind = (since, "") if after is None else after
         start = max(since, behind[0])
         read = [partial(self._next, place, start, before, behind, limit) for place in self._layout.places(queue)]
@@ -95,8 +95,8 @@ class Index:
     async def next_ready(
         self, queues: Sequence[Queue], *, after: int | None, until: int, most: int
     ) -> tuple[int | None, dict[str, list[int]]]:
-        """The earliest time of all records of these queues that is not held and, if ``after`` is given, greater; and of
-        each queue those up to ``until``, at most this many."""
+        """The earliest time of the records of these queues that are not held (and, if given, after ``after``); and for
+        each queue its times up to ``until``, at most ``most``."""
         since = LEAST if after is None else after + 1
         static = {queue.name for queue in queues if queue.static}
         places = [
@@ -116,10 +116,10 @@ class Index:
     async def _first(
         self, place: str, since: int, until: int, most: int, *, name: str = "", among: Collection[str] | None = None
     ) -> list[tuple[str, int]]:
-        """Queues and times at a place: those up to ``until``, at most this many, and the first if all are later.
+        """Queues and times at a place: those up to ``until``, at most ``most``, and the first one if all are later.
 
-        :param name: of the queue.
-        :param among: static queues, each a record at this place; others' may stand between them.
+        :param name: the name of the queue.
+        :param among: static queues, each of which is one record at this place; there may be others between them.
         """
         found: list[tuple[str, int]] = []
         limit: int | None = 1 if among is None and most == 1 else _FEW
@@ -147,7 +147,7 @@ class Index:
             parameters["ExclusiveStartKey"] = start
         condition = "pk = :place AND ready_at <= :last"
         values = {":place": text(place), ":last": number(before - 1)}
-        if since > LEAST:  # without a lower bound, so that what is damaged and too small is found as well
+        if since > LEAST:  # without a lower bound, so that damaged values below it are found as well
             condition = "pk = :place AND ready_at BETWEEN :first AND :last"
             values[":first"] = number(since)
         return await self._database.ask(
@@ -165,9 +165,9 @@ def _order(entry: Entry) -> tuple[int, str]:
 
 
 class Supply:
-    """What the claims of a call would get, taken from the index piece by piece, the earliest first.
+    """The candidates for the claims of a call, taken from the index piece by piece, earliest first.
 
-    Claims are known by their positions: several may be of the same queue, for different windows of time.
+    Claims are identified by their positions, as several may be of the same queue, for different windows of time.
     """
 
     def __init__(self, index: Index, layout: Layout, claims: Sequence[QueueClaim], *, now: int) -> None:
@@ -184,10 +184,10 @@ class Supply:
         self._static: dict[str, Entry] | None = None
 
     async def take(self, counts: Mapping[int, int], *, spread: int = 1) -> dict[int, list[Entry]]:
-        """For each claim its next entries, at most as many as asked for.
+        """The next entries for each claim, up to the number asked for.
 
-        :param spread: take them at random from this many times as many, so that several processes that do the same
-            don't all try for the same ones.
+        :param spread: take them at random from this many times as many, so that several processes don't all try the
+            same ones.
         """
         places = [place for place, count in counts.items() if count > 0 and place in self._dynamic]
         work = [partial(self._dynamic[place].take, counts[place], spread) for place in places]
@@ -206,14 +206,14 @@ class Supply:
         return (self._static or {}).pop(claim.queue.name)
 
     def put_back(self, place: int, entries: Sequence[Entry]) -> None:
-        """Entries that were taken but not tried, to be given again."""
+        """Return entries that were taken but not tried."""
         if place in self._dynamic:
             self._dynamic[place].put_back(entries)
         elif self._static is not None:
             self._static.update((entry.ref.key, entry) for entry in entries)
 
     async def _load_static(self) -> list[Entry]:
-        """All static tasks are at one place, and each is a separate queue, so that it takes all that are ready."""
+        """All static tasks are at one place but in separate queues, so the entries of all that are ready are needed."""
         found: dict[str, Entry] = {}
         while not self._static_pages.exhausted:
             await self._static_pages.fetch(None)
@@ -225,7 +225,7 @@ class Supply:
 
 
 class _Pages:
-    """What is ready at one place, page by page."""
+    """The ready entries of one place, page by page."""
 
     def __init__(self, index: Index, place: str, since: int, before: int) -> None:
         self._index = index
@@ -245,7 +245,7 @@ class _Pages:
 
 
 class _Merged:
-    """What is ready in one queue: its places put in one order."""
+    """The ready entries of one queue, merged from its places."""
 
     def __init__(self, places: Sequence[_Pages]) -> None:
         self._places = places

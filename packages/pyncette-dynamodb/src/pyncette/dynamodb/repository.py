@@ -24,26 +24,26 @@ from .settings import Settings
 from .statements import Statements, carry_out
 
 MOST_KEYS = 100
-"""Records that one request reads, by DynamoDB's rules."""
+"""The number of records that DynamoDB reads in one request at most."""
 
 ROUNDS = 4
-"""How often a claim looks for others in place of those that it lost."""
+"""How often a claim looks for replacements of records that it lost to others."""
 
 CLAIM_ATTEMPTS = 3
-"""How often a claim is sent that is too much for the table: what it does not get stays for later."""
+"""How often a throttled claim is sent; the records that it does not get are left for later."""
 
 MOST_SPREAD = 8
-"""Claims that meet others choose from this many times as many records."""
+"""Claims that compete with others choose from up to this many times as many records."""
 
 _Accept = Callable[[Sequence[Entry]], Awaitable[tuple[list[Record | None], bool]]]
-"""Says of each entry what record it stands for, if it is still good; and whether to continue for those that are not."""
+"""Returns the record of each entry, or None if the entry is outdated, and whether to look for replacements of those."""
 
 
 class DynamoDBRepository(Repository):
     """Task instances in one table of DynamoDB.
 
-    Writes are conditional on the revision, 25 in one request, all requests of a batch at the same time. What is ready
-    is found in an index that may lag behind; its entries are only tried for.
+    Writes are conditional on the revision, 25 per request, and the requests of a batch are sent concurrently. Ready
+    records are found in an index that may lag behind, so an attempt to claim an entry may fail.
     """
 
     keeps_runs = True
@@ -74,7 +74,7 @@ class DynamoDBRepository(Repository):
             answer = await self._database.ask("batch_get_item", RequestItems=request)
             more = answer["Responses"].get(self._database.table, [])
             records += await self._records(more)
-            # Left out is what is beyond the size of an answer, or the capacity of the table.
+            # What exceeds the size of an answer or the capacity of the table is missing.
             keys = answer.get("UnprocessedKeys", {}).get(self._database.table, {}).get("Keys", [])
             attempt = 0 if more else attempt + 1
             if keys and not more:
@@ -82,17 +82,17 @@ class DynamoDBRepository(Repository):
         return records
 
     async def _records(self, items: Sequence[Item]) -> list[Record]:
-        """The records of items of the table. Those that have lost their ``ready_at`` would never be found in the index,
-        so they get one: whoever claims them next sets them aside."""
+        """The records of items of the table. An item that has lost its ``ready_at`` is not in the index, so it gets a
+        new one; the next process to claim it sets it aside."""
         records = [self._layout.record(item) for item in items]
         lost = [record for record, item in zip(records, items, strict=True) if "ready_at" not in item]
-        if lost:  # if that fails, the next to read them tries again
+        if lost:  # if that fails, the next read tries again
             await carry_out(self._database, [self._statements.restore(record) for record in lost], attempts=1)
         return records
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """Nothing is ever busy: DynamoDB has no transactions that hold on to a record. Lines of the log of runs are
-        written after the changes that carry them."""
+        """Nothing is ever busy, as no transaction in DynamoDB holds a lock. Lines of the log of runs are written after
+        the changes that they belong to."""
         await self._register({change.ref.queue for change in changes if change.old is None} - self._registered)
         outcomes = await carry_out(self._database, [self._statements.change(change) for change in changes])
         swaps = [
@@ -112,7 +112,7 @@ class DynamoDBRepository(Repository):
         return swaps
 
     async def _register(self, queues: Collection[str]) -> None:
-        """Take down the names of queues that get their first record from this process."""
+        """Store the names of queues that get their first record from this process."""
         if queues:
             outcomes = await carry_out(self._database, [self._statements.register(queue) for queue in sorted(queues)])
             if outcomes.error is not None:
@@ -120,11 +120,11 @@ class DynamoDBRepository(Repository):
             self._registered.update(queues)
 
     async def runs(self, question: RunQuestion) -> list[RunLine]:
-        """Has an order by task and time; reads over lines of other instances, outcomes and texts."""
+        """Lines are ordered by task and time. Other instances, outcomes and texts are read and left out."""
         return await self._run_log.runs(question)
 
     async def prune_runs(self, *, before: int, limit: int) -> int:
-        """The oldest of some queues go first; other queues follow."""
+        """Removes the oldest lines of some queues, then of others."""
         return await self._run_log.prune(before, limit)
 
     async def claim(
@@ -150,7 +150,7 @@ class DynamoDBRepository(Repository):
         return await self._collect(claims, lease, now=now, limit=limit, spread=self._spread)
 
     def _meet(self, *, lost: int, tried: int) -> None:
-        """Adapt to how many others try for the same records."""
+        """Adapt the spread to how many of the records went to competing claims."""
         if 2 * lost > tried > 1:
             self._spread = min(2 * self._spread, MOST_SPREAD)
         elif lost == 0:
@@ -159,7 +159,7 @@ class DynamoDBRepository(Repository):
     async def _collect(
         self, claims: Sequence[QueueClaim], accept: _Accept, *, now: int, limit: int, spread: int = 1
     ) -> list[Record]:
-        """What is ready, according to the index, and is accepted; others for those that are not."""
+        """Accepted records among those that the index shows as ready, with replacements for those not accepted."""
         wanted = {place: claim.limit for place, claim in enumerate(claims) if claim.limit > 0}
         supply = Supply(self._index, self._layout, claims, now=now)
         found: dict[int, list[Record]] = {place: [] for place in wanted}
@@ -169,7 +169,7 @@ class DynamoDBRepository(Repository):
                 records, go_on = await accept([entry for _, entry in chosen]) if chosen else ([], False)
             except RepositoryException:
                 if any(found.values()):
-                    break  # what was won before must not be lost; the next call meets the same trouble
+                    break  # keep what was claimed so far; the next call will raise the same error
                 raise
             accepted = [(place, one) for (place, _), one in zip(chosen, records, strict=False) if one is not None]
             for place, record in accepted:
@@ -182,7 +182,7 @@ class DynamoDBRepository(Repository):
 
     @staticmethod
     async def _choose(supply: Supply, wanted: dict[int, int], limit: int, spread: int) -> list[tuple[int, Entry]]:
-        """The next entries of each claim, in the order of the claims, up to their limits and to that of all."""
+        """The next entries of each claim, in the order of the claims, up to the limit of each and the total limit."""
         taken = await supply.take({place: min(count, limit) for place, count in wanted.items()}, spread=spread)
         chosen: list[tuple[int, Entry]] = []
         for place in wanted:
@@ -251,14 +251,14 @@ class DynamoDBRepository(Repository):
                 queue.name, since=since, before=before, after=after, limit=limit - len(found)
             )
             records = await self.read([entry.ref for entry in entries])
-            # What has moved since the index was written is found where it is now, or left out.
+            # A record that has moved since the index was written is found at its new time, or left out.
             found += [r for r, entry in zip(records, entries, strict=True) if r and r.ready_at == entry.ready_at]
             if entries:
                 after = (entries[-1].ready_at, entries[-1].ref.key)
         return found
 
     async def queues(self, *, after: str | None, limit: int) -> list[str]:
-        """Names also queues that have become empty."""
+        """Includes queues that have become empty."""
         names: list[str] = []
         start = None if after is None else {"pk": text(self._layout.registry), "sk": text(after)}
         while len(names) < limit:
@@ -278,7 +278,7 @@ class DynamoDBRepository(Repository):
         return names
 
     async def count(self, queue: Queue, *, since: int = LEAST, before: int = HELD, limit: int = 10_000) -> Count:
-        """Looks at one entry more than the limit, to know whether the limit is exact."""
+        """Counts one entry more than the limit, to know whether the result is exact."""
         if queue.static:
             return Count(sum(since <= one.ready_at < before for one in await self._static(queue)), exact=True)
         places = self._layout.places(queue.name)
@@ -295,7 +295,7 @@ class DynamoDBRepository(Repository):
         until: int = LEAST,
         limit: int = 1,
     ) -> Look:
-        """Its questions are asked at the same time."""
+        """Sends its requests concurrently."""
         answers: list[Any] = await together(
             [
                 partial(self._index.next_ready, queues, after=after, until=until, most=limit),
@@ -313,7 +313,7 @@ class DynamoDBRepository(Repository):
         return await diagnose(self._database)
 
     async def clock(self) -> None:
-        """DynamoDB gives the time to the second only: no clock to go by, but one to check this machine's with.
+        """None: DynamoDB gives the time only to the second. That is enough to check this machine's clock.
 
         :raises RepositoryException: this machine's clock is wrong.
         """

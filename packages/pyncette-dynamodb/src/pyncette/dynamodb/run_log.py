@@ -1,8 +1,8 @@
-"""The log of runs: items of the table that no index shows, in the order of time under places of their own.
+"""The log of runs: items of the table at places of their own, ordered by time, and not in any index.
 
-A line is written once its change is known to be applied, for DynamoDB has no batch in which one write depends on
-another but its transactions, all or nothing at twice the price. So a line is missing if the process ends, or the table
-is out of reach, between the two.
+A line is written once its change is known to be applied. In DynamoDB, one write can depend on another only in a
+transaction, which is all or nothing and costs twice as much. So a line is missing if the process ends, or the table
+becomes unreachable, between the two.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .statements import Statement, carry_out
 logger: logging.Logger = logging.getLogger(__name__)
 
 QUEUES = 25
-"""Whose lines are asked for at the same time."""
+"""The number of queues whose lines are requested concurrently."""
 
-_FIELDS = {"#key": "key", "#outcome": "outcome", "#text": "text"}  # some are words of the query language
+_FIELDS = {"#key": "key", "#outcome": "outcome", "#text": "text"}  # some are reserved words
 
 Names = Callable[..., Awaitable[list[str]]]
 
@@ -44,14 +44,14 @@ class RunLog:
         self._delete = f'DELETE FROM "{database.table}" WHERE "pk"=? AND "sk"=?'  # noqa: S608 -- its name was checked
 
     async def append(self, lines: Sequence[RunLine]) -> None:
-        """Write lines whose changes are applied. Those that are there already stay; what fails is logged."""
+        """Write lines whose changes are applied. Existing lines stay unchanged; failures are logged."""
         statements = [self._inserting(line) for line in lines]
         outcomes = await carry_out(self._database, statements)
         if outcomes.error is not None:
             logger.warning("Lines of the log of runs were lost: %s", outcomes.error)
 
     async def runs(self, question: RunQuestion) -> list[RunLine]:
-        """Asks for some queues at a time. Once enough is found, only for what is as new as that."""
+        """Reads some queues at a time. Once it has enough lines, it asks only for newer ones."""
         found: list[RunLine] = []
         if question.limit < 1 or question.outcomes == []:
             return found
@@ -69,7 +69,7 @@ class RunLog:
         return found
 
     async def prune(self, before: int, limit: int) -> int:
-        """Delete the oldest lines of some queues after the other; returns how many."""
+        """Delete the oldest lines, some queues at a time. Returns the number of lines deleted."""
         deleted = 0
         async for queues in self._pages(None):
             if deleted >= limit:
@@ -95,7 +95,7 @@ class RunLog:
             after = page[-1]
 
     async def _newest(self, queue: str, place: str, question: RunQuestion) -> list[RunLine]:
-        """The newest lines of a place. The one behind which they begin may be found as well, and is left out."""
+        """The newest lines of a place. The line to start after may be found too, and is left out."""
         last = None if question.after is None else _sort_key(*question.after)
         end = _moment(question.before) if last is None else min(last, _moment(question.before))
         values = {":place": text(place), ":first": text(_moment(question.since)), ":last": text(end)}
@@ -148,7 +148,7 @@ class RunLog:
 
 
 def _conditions(question: RunQuestion, values: dict[str, Value]) -> list[str]:
-    """What a line must be like; adds to ``values``."""
+    """The conditions for a line. Their values are added to ``values``."""
     conditions: list[str] = []
     if question.key is not None:
         conditions.append("#key = :key")
@@ -164,7 +164,7 @@ def _conditions(question: RunQuestion, values: dict[str, Value]) -> list[str]:
 
 
 def _moment(moment: int) -> str:
-    """Where lines of a moment begin: its digits, as many for all, so that their order is that of time."""
+    """The prefix of the keys of lines of a moment: a fixed number of digits, so that they sort by time."""
     return f"{moment - LEAST:020}"
 
 

@@ -1,6 +1,6 @@
-"""The table: made if it is not there, recognised if it is, and brought up to date.
+"""The table: created if it doesn't exist, otherwise checked and upgraded.
 
-An item of the table says which format it has, see :mod:`~pyncette.dynamodb.upgrade`.
+Its format is stored in an item of the table, see :mod:`~pyncette.dynamodb.upgrade`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .upgrade import Metadata, Step, Upgrade, carry_out_steps
 logger: logging.Logger = logging.getLogger(__name__)
 
 CREATION_TIMEOUT = 300.0
-"""Seconds to wait for a table that is being made."""
+"""Seconds to wait for a table that is being created."""
 
 _LOOK_AGAIN = 1.0  # seconds
 
@@ -41,7 +41,7 @@ _Keys = list[tuple[str, str, str]]
 
 
 def table_definition(table_name: str = "pyncette_tasks") -> dict[str, Any]:
-    """What ``aws dynamodb create-table --cli-input-json`` takes, and boto3's ``create_table`` as keywords."""
+    """The input of ``aws dynamodb create-table --cli-input-json``, and the keywords of boto3's ``create_table``."""
     return {
         "TableName": table_name,
         "BillingMode": "PAY_PER_REQUEST",
@@ -60,21 +60,23 @@ def table_definition(table_name: str = "pyncette_tasks") -> dict[str, Any]:
 
 
 async def _table_is_made(_: Upgrade) -> None:
-    """It exists already: it holds the record of how far the upgrade is."""
+    """Nothing to do: the table exists, as it stores the progress of the upgrade."""
 
 
 def migrations() -> tuple[Migration[Step], ...]:
-    """All steps that this release knows. A new table is made as :func:`table_definition` says, and then gets all."""
+    """All migrations that this release knows. A new table is created as :func:`table_definition` says, and gets them
+    all."""
     return (Migration(1, Phase.EXPAND, "0001_expand_table", _table_is_made),)
 
 
 async def prepare(database: Database, settings: Settings) -> None:
-    """See that the table is there and ready, in the right format; make it, or bring it up to date, unless that is to be
-    skipped. Several processes may do this at the same time.
+    """Create or upgrade the table if necessary, unless the settings forbid it, and wait until it is ready. Several
+    processes may do this at the same time.
 
-    :raises StorageVersionException: it is not ours, or of a version that this one can't handle. It is left as it is.
-    :raises RepositoryException: it is not there and can't be made, DynamoDB can't be used, or this machine's clock is
-        wrong.
+    :raises StorageVersionException: the table is not Pyncette's, or of a version that this release can't handle. It was
+        left unchanged.
+    :raises RepositoryException: the table doesn't exist and can't be created, DynamoDB can't be used, or this machine's
+        clock is wrong.
     """
     table = await _look(database)
     database.check_clock()
@@ -114,9 +116,9 @@ async def _bring_up_to_date(database: Database, settings: Settings) -> None:
 
 
 async def _missing_format(database: Database, settings: Settings, metadata: Metadata, known: int) -> Format | None:
-    """The format of a table that did not have one a moment ago.
+    """The format of a table that had none a moment ago.
 
-    :raises StorageVersionException: it has lost it.
+    :raises StorageVersionException: the table has lost its format.
     """
     queues = await database.ask(
         "query",
@@ -126,7 +128,7 @@ async def _missing_format(database: Database, settings: Settings, metadata: Meta
         KeyConditionExpression="pk = :place",
         ExpressionAttributeValues={":place": text(Layout(settings.partition_prefix).registry)},
     )
-    # In this order: whoever has stored something has written down the format before.
+    # In this order: a process stores the format before anything else.
     stored = await metadata.format()
     if stored is None and queues["Items"]:
         item = {**FORMAT, "written_by": {"N": str(known)}, "readable_from": {"N": str(known)}}
@@ -139,7 +141,7 @@ async def _missing_format(database: Database, settings: Settings, metadata: Meta
 
 
 async def _look(database: Database) -> dict[str, Any] | None:
-    """The table's description, None if there is no table."""
+    """The table's description; None if there is no table."""
     try:
         answer = await database.send("describe_table", TableName=database.table)
     except DRIVER_ERRORS as error:
@@ -156,7 +158,7 @@ async def _make(database: Database, name: str) -> None:
     try:
         await database.send("create_table", **table_definition(name))
     except DRIVER_ERRORS as error:
-        if _is(error, "ResourceInUseException"):  # others were faster
+        if _is(error, "ResourceInUseException"):  # another process was faster
             return
         if _is(error, "AccessDeniedException"):
             raise RepositoryException(
@@ -169,9 +171,9 @@ async def _make(database: Database, name: str) -> None:
 
 
 def _is_ready(table: dict[str, Any], where: str) -> bool:
-    """Whether a table of ours can be used now; False if that takes a moment yet.
+    """Whether the table can be used; False if it isn't ready yet.
 
-    :raises StorageVersionException: it is not ours.
+    :raises StorageVersionException: it is not a table of Pyncette's.
     """
     status = table["TableStatus"]
     if status == "DELETING":
@@ -183,9 +185,9 @@ def _is_ready(table: dict[str, Any], where: str) -> bool:
 
 
 def recognised(table: dict[str, Any], where: str) -> dict[str, Any]:
-    """The index of a table of ours.
+    """The index of the table.
 
-    :raises StorageVersionException: it is another table, or one of another version of Pyncette.
+    :raises StorageVersionException: it is not a table of Pyncette's, or one of another version.
     """
     indexes: dict[str, dict[str, Any]] = {
         index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", [])
@@ -219,7 +221,7 @@ def _keys(keyed: dict[str, Any], table: dict[str, Any]) -> _Keys:
 
 
 def _projects(index: dict[str, Any]) -> bool:
-    """Whether the index holds what claims need."""
+    """Whether the index contains the attributes that claims need."""
     projection = index["Projection"]
     return projection["ProjectionType"] == "ALL" or set(projection.get("NonKeyAttributes", ())) >= set(PROJECTED)
 

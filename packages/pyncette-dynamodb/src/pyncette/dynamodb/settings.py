@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from pyncette.checks import check_flag
 
 LONGEST_PREFIX = 255
-"""Bytes of UTF-8; it is a part of every item."""
+"""The maximum size in bytes of UTF-8, as the prefix is a part of every item."""
 
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _REGION = re.compile(r"[a-z0-9-]+")
@@ -20,11 +20,11 @@ _URL_PARAMETERS = {"endpoint": "dynamodb_endpoint", "partition_prefix": "dynamod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where the table is, and which part of it is ours.
+    """The table, and the part of it that this app uses.
 
-    :ivar endpoint: None where AWS's own is meant.
-    :ivar region: None where AWS's usual places are to be searched for it (``AWS_REGION``, the profile ...).
-    :ivar finish_upgrade: whether steps may be done after which older releases can't use the table.
+    :ivar endpoint: None for AWS itself.
+    :ivar region: None to look it up in AWS's usual places (``AWS_REGION``, the profile ...).
+    :ivar finish_upgrade: whether to run migrations after which older releases can't use the table.
     """
 
     endpoint: str | None
@@ -46,14 +46,14 @@ class Settings:
 
     @property
     def where(self) -> str:
-        """The table, for people to read."""
+        """The table, for messages."""
         place = self.endpoint or self.region
         return f"The table {self.table!r} of DynamoDB" + (f" ({place})" if place else "")
 
 
 def options_from_url(url: str) -> Mapping[str, Any]:
-    """The options that ``dynamodb://region/table?endpoint=...&partition_prefix=...`` stands for. The region may be
-    left out (``dynamodb:///table``), and so may all parameters.
+    """The options in ``dynamodb://region/table?endpoint=...&partition_prefix=...``. The region (``dynamodb:///table``)
+    and the parameters are optional.
 
     :raises ValueError: the URL can't be understood.
     """
@@ -73,7 +73,7 @@ def options_from_url(url: str) -> Mapping[str, Any]:
 
 
 def _mistake(parts: SplitResult) -> str | None:
-    """What is wrong with the URL, without a word of what may be a secret in it."""
+    """What is wrong with the URL, without repeating anything that may be secret."""
     given = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     unknown = sorted(set(given) - set(_URL_PARAMETERS))
     if "@" in parts.netloc:
@@ -111,7 +111,7 @@ def _is_address(text: str) -> bool:
             and not parts.query
             and not parts.fragment
         )
-    except ValueError:  # the port is no number
+    except ValueError:  # the port is not a number
         return False
 
 

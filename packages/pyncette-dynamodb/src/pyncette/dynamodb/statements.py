@@ -1,6 +1,6 @@
-"""Conditional writes, as statements: DynamoDB takes a batch of them in one request, each with its own outcome.
+"""Conditional writes as PartiQL statements: DynamoDB takes a batch of them in one request, each with its own outcome.
 
-The classic batch requests take no conditions, and transactions are all or nothing at twice the price.
+The classic batch requests support no conditions, and transactions are all or nothing and cost twice as much.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .connection import ATTEMPTS, Database, pause, together
 from .errors import DRIVER_ERRORS, Outcome, is_throttled, largest, outcome, refused, translated
 
 MOST_STATEMENTS = 25
-"""In one request, by DynamoDB's rules."""
+"""The maximum number of statements that DynamoDB takes in one request."""
 
 MOST_TEXT = 500_000
-"""Bytes of specs in one request, if it has more than one statement. DynamoDB takes 16 MB, but the driver writes a
-request to the network at once, and warns of those above 1 MB."""
+"""The maximum total size of specs in a request with several statements, in bytes. DynamoDB takes 16 MB, but the driver
+writes a request to the network in one piece, and warns about those above 1 MB."""
 
 _FIELDS = ("due_at", "ready_at", "locked_until", "locked_by", "revision", "fence", "attempt", "state")
 _CLAIMED = ("ready_at", "locked_until", "locked_by", "revision", "fence", "attempt")
@@ -30,14 +30,14 @@ _CLAIMED = ("ready_at", "locked_until", "locked_by", "revision", "fence", "attem
 _WHERE = 'WHERE "pk"=? AND "sk"=? AND'
 _SAME = f'{_WHERE} "revision"=?'
 _UNREADABLE = """("revision" IS MISSING OR NOT attribute_type("revision", 'S') OR "revision"='')"""
-"""What is left to go by where a damaged record has no revision: that it still has none."""
+"""The condition for writing a damaged record without a revision: it still has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One conditional write.
 
-    :ivar size: about as many bytes its spec takes in a request.
+    :ivar size: the approximate size of its spec in a request, in bytes.
     """
 
     text: str
@@ -47,11 +47,11 @@ class Statement:
 
 @dataclass(slots=True)
 class Outcomes:
-    """What became of a batch.
+    """The outcomes of a batch.
 
-    :ivar of: one outcome for each statement.
-    :ivar items: what each statement returned, if anything.
-    :ivar error: what went wrong with those whose outcome is neither applied nor lost.
+    :ivar of: the outcome of each statement.
+    :ivar items: the item that each statement returned, if any.
+    :ivar error: the error of the statements whose outcome is neither applied nor lost.
     """
 
     of: list[Outcome]
@@ -59,13 +59,13 @@ class Outcomes:
     error: RepositoryException | None = field(default=None)
 
     def fail(self, error: RepositoryException) -> None:
-        """Take note of an error; one that will not pass by itself counts more than one that may."""
+        """Remember an error. A permanent error takes precedence over a temporary one."""
         if self.error is None or isinstance(self.error, RepositoryUnavailableException):
             self.error = error
 
 
 class Statements:
-    """Writes statements for one table."""
+    """Builds the statements for one table."""
 
     def __init__(self, table: str, layout: Layout) -> None:
         self._layout = layout
@@ -75,7 +75,7 @@ class Statements:
         self._claim = f'UPDATE "{table}" {_set(*_CLAIMED)} {_SAME} RETURNING ALL OLD *'
         self._restore = f'UPDATE "{table}" SET "ready_at"=? {_WHERE} "ready_at" IS MISSING'  # noqa: S608 -- its name was checked
         self._register = f'INSERT INTO "{table}" VALUE {{{_list("pk", "sk")}}}'
-        # Deleting what is not there is a success; only what was deleted comes back.
+        # Deleting a missing item succeeds, but only an item that was deleted is returned.
         self._delete = f'DELETE FROM "{table}" {_SAME} RETURNING ALL OLD *'  # noqa: S608 -- its name was checked
 
     def change(self, change: Change) -> Statement:
@@ -93,17 +93,17 @@ class Statements:
         return _guarded(self._rewrite, [*_values(new), text(_checked(new)), *place], old.revision, _size(new.spec))
 
     def register(self, queue: str) -> Statement:
-        """Takes down the name of a queue; fails where it is known."""
+        """Stores the name of a queue; fails if it is stored already."""
         return Statement(self._register, [*self._place(queue, self._layout.registry)])
 
     def restore(self, record: Record) -> Statement:
-        """Gives a damaged record without ``ready_at``, which no index shows, the one that it is read with."""
+        """Gives a damaged record without ``ready_at``, which is not in the index, the one that it was read with."""
         return Statement(
             self._restore, [number(record.ready_at), *self._place(record.key, self._layout.place(record.ref))]
         )
 
     def claim(self, entry: Entry, *, now: int, locked_until: int, token: str, holder: str) -> Statement:
-        """What :func:`pyncette.lease.claim` says, of the fields that it changes."""
+        """Changes the same fields as :func:`pyncette.lease.claim`."""
         values = (
             number(locked_until),
             number(locked_until),
@@ -121,9 +121,9 @@ class Statements:
 
 
 async def carry_out(database: Database, statements: Sequence[Statement], *, attempts: int = ATTEMPTS) -> Outcomes:
-    """Send the statements, all requests at the same time, and those that were too much for the table once more.
+    """Send the statements in concurrent requests, and repeat those that were throttled.
 
-    A request that fails spoils no other one.
+    A request that fails doesn't affect the others.
     """
     outcomes = Outcomes([Outcome.THROTTLED] * len(statements), [None] * len(statements))
     left: Sequence[int] = range(len(statements))
@@ -168,7 +168,7 @@ def _outcome(database: Database, error: dict[str, Any], outcomes: Outcomes) -> O
 
 
 def _parts(statements: Sequence[Statement], places: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Cut into what one request takes."""
+    """Split the statements into requests."""
     start = size = 0
     for end, place in enumerate(places):
         size += statements[place].size
@@ -180,7 +180,7 @@ def _parts(statements: Sequence[Statement], places: Sequence[int]) -> Iterator[S
 
 
 def _guarded(statement: str, parameters: Sequence[Value], revision: str, size: int = 0) -> Statement:
-    """A statement that is carried out only if the stored revision is still this one."""
+    """A statement that applies only if this is still the stored revision."""
     if revision == NO_REVISION:
         return Statement(statement.replace(_SAME, f"{_WHERE} {_UNREADABLE}"), parameters, size)
     return Statement(statement, [*parameters, text(revision)], size)

@@ -1,10 +1,10 @@
-"""Bringing a table up to date, step by step, while others use it.
+"""Upgrades a table migration by migration while other processes use it.
 
-DynamoDB has neither transactions over a table nor locks. So two items of the table, which no index shows, say how far
-it is: one its format, one who is at work on it and until where. Whoever is at work renews that before each page of
-items; if it is killed, others continue after its last page once the lock has expired. A process that was only suspended
-may find that it was overtaken. What it still writes then is harmless: each write is conditional on the item as it was
-read, and does what the others do.
+DynamoDB has neither locks nor transactions over a whole table. So two items of the table, which are not in the index,
+store the progress: one the format, the other the lock, with its owner and the last page done. The owner renews the lock
+before each page of items. If it is killed, another process continues after its last page once the lock has expired. A
+process that was only suspended may find that it was overtaken. Its remaining writes are harmless: each is conditional
+on the item as it was read, and makes the same change as the other process.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from .statements import Statement, carry_out
 logger: logging.Logger = logging.getLogger(__name__)
 
 LOCK_DURATION = 60.0
-"""Seconds after which others take over from a process that was killed. Clocks differ by a few at most."""
+"""Seconds after which others take over from a process that was killed: far more than clocks may differ."""
 
 PAGE = 100
 """Items that are rewritten between two renewals of the lock."""
 
 _RELEASE_TIMEOUT = 5.0
-_WAIT = 0.5  # seconds between looks at who is at work
+_WAIT = 0.5  # seconds between two reads of the lock
 
 _NOBODY = ""
 _NOTHING: Value = {"NULL": True}
 
 Rewrite = Callable[[Item], Mapping[str, Value | None]]
-"""What becomes of an item: attributes to be set, None for those to be removed; nothing if it stays as it is."""
+"""Returns the changes of an item: attributes to set, None for those to remove; empty if it stays as it is."""
 
 
 class Overtaken(Exception):
@@ -52,11 +52,11 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Who is at work on the table.
+    """The process that is upgrading the table.
 
     :ivar until: microseconds since the epoch.
-    :ivar step: the step that is being done.
-    :ivar after: the key of the last item that the step is done with, None at its beginning.
+    :ivar step: the migration under way.
+    :ivar after: the key of the last item that the migration has finished; None at its beginning.
     """
 
     owner: str
@@ -66,7 +66,7 @@ class Lock:
 
 
 class Metadata:
-    """The items that say how far a table is."""
+    """The items that store the progress of a table's upgrade."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,12 +85,12 @@ class Metadata:
         self._correct = f'UPDATE "{table}" {new} {where} {known}'
 
     async def format(self) -> Format | None:
-        """What the table says of itself."""
+        """The format stored in the table."""
         item = await self._read(FORMAT)
         return None if item is None else Format(int(item["written_by"]["N"]), int(item["readable_from"]["N"]))
 
     async def note(self, old: Format | None, new: Format) -> None:
-        """Write down a new format, unless others have done so meanwhile."""
+        """Store a new format, unless another process has done so in the meantime."""
         values = [number(new.written_by), number(new.readable_from)]
         if old is None:
             statement = Statement(self._note, [*FORMAT.values(), *values])
@@ -100,7 +100,7 @@ class Metadata:
         await self._apply(statement)
 
     async def acquire(self) -> Lock | None:
-        """Begin to work on the table; None while another process does."""
+        """Take the lock; None while another process holds it."""
         item, now = await self._read(LOCK), _now()
         mine = Lock(uuid.uuid4().hex, now + round(LOCK_DURATION * 1e6))
         try:
@@ -128,7 +128,7 @@ class Metadata:
         return new
 
     async def release(self, lock: Lock) -> None:
-        """Let others continue where a step was left, or forget the lock if none was."""
+        """Release the lock: others continue where a migration was left, or the lock is deleted if none is under way."""
         if lock.step:
             with suppress(Overtaken):
                 await self.update(lock, Lock(_NOBODY, 0, lock.step, lock.after))
@@ -136,7 +136,7 @@ class Metadata:
             await self._apply(Statement(self._drop, [*LOCK.values(), text(lock.owner)]))
 
     async def leave(self, lock: Lock) -> None:
-        """Release it even when this is cancelled; where that fails it expires."""
+        """Release the lock even if this call is cancelled. If that fails, the lock expires."""
         with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True), suppress(RepositoryException):
             await self.release(lock)
 
@@ -154,7 +154,7 @@ class Metadata:
 
 
 class Upgrade:
-    """What a step works with.
+    """The interface for migrations.
 
     :ivar database: the table.
     """
@@ -165,22 +165,23 @@ class Upgrade:
         self._metadata = metadata
 
     async def begin(self, step: str) -> None:
-        """Begin a step, or continue it."""
+        """Begin or continue a migration."""
         await self.renew(step, self.lock.after if self.lock.step == step else None)
 
     async def renew(self, step: str, after: Item | None) -> None:
-        """Write down how far a step is, and keep the lock for another :data:`LOCK_DURATION`.
+        """Store the progress of a migration, and keep the lock for another :data:`LOCK_DURATION`.
 
-        :raises Overtaken: it is too late for that.
+        :raises Overtaken: another process has the lock.
         """
         until = max(_now() + round(LOCK_DURATION * 1e6), self.lock.until + 1)
         self.lock = await self._metadata.update(self.lock, Lock(self.lock.owner, until, step, after))
 
     async def rewrite(self, changed: Rewrite) -> None:
-        """Rewrite all records, a page at a time, behind the last page that was done before. At most once in a step.
+        """Rewrite all records page by page, continuing after the last page that was done. Call it once per migration at
+        most.
 
-        Others keep using the table meanwhile: what older releases write behind our back lacks the change, so the
-        step that contracts what this one has expanded must rewrite once more.
+        Other processes keep using the table meanwhile. Records that older releases write lack the change, so the
+        contracting migration that follows this expanding one must rewrite all records again.
         """
         while True:
             start = {} if self.lock.after is None else {"ExclusiveStartKey": self.lock.after}
@@ -195,7 +196,7 @@ class Upgrade:
                 return
 
     async def _write(self, items: Sequence[Item], changed: Rewrite) -> list[Item]:
-        """Write a page; returns what others have changed meanwhile, as it is now."""
+        """Write a page. Returns the current state of items that others have changed in the meantime."""
         records = [item for item in items if "S" in item.get("revision", {})]  # not the names of queues
         written = [(item, changes) for item in records if (changes := changed(item))]
         statements = [_rewriting(self.database.table, item, changes) for item, changes in written]
@@ -215,14 +216,14 @@ class Upgrade:
 
 
 Step = Callable[[Upgrade], Awaitable[None]]
-"""Does one step. It may have been done in part before, and others use the table meanwhile."""
+"""Runs one migration. Part of it may have been done before, and other processes use the table meanwhile."""
 
 Pending = Callable[[], Awaitable[tuple[Format | None, Sequence[Migration[Step]]]]]
-"""The table's format, and the steps that it needs."""
+"""Returns the table's format, and the migrations that it needs."""
 
 
 async def carry_out_steps(database: Database, metadata: Metadata, pending: Pending) -> None:
-    """Do what has to be done, or wait for whoever does it."""
+    """Run all pending migrations, or wait for the process that is running them."""
     while (await pending())[1]:
         lock = await metadata.acquire()
         if lock is None:

@@ -1,4 +1,4 @@
-"""Rows and records, and texts that are no UTF-8."""
+"""Converts rows into records, and handles text that is not UTF-8."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pyncette.record import Record
 
 
 class Undecodable(str):
-    """A text that is no UTF-8. Its bytes stand in it as lone surrogates, so that it can be found and deleted."""
+    """A text that is not UTF-8. Its bytes are kept as lone surrogates, so that the row can be found and deleted."""
 
     __slots__ = ()
 
 
 def text(raw: bytes) -> str:
-    """What SQLite keeps as text; a connection's ``text_factory``."""
+    """Decodes SQLite's text: the ``text_factory`` of a connection."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -24,7 +24,7 @@ def text(raw: bytes) -> str:
 
 
 def bound(value: str) -> str | bytes:
-    """A text as the parameter of a statement."""
+    """A text as a parameter of a statement."""
     if value.isascii():
         return value
     try:
@@ -35,7 +35,7 @@ def bound(value: str) -> str | bytes:
 
 
 def reads_records(connection: sqlite3.Connection) -> Callable[[Sequence[Any]], Record]:
-    """What makes a record from its columns, in the order of its fields, as the connection returns them."""
+    """A function that makes a record from its columns, in the order of its fields, as this connection returns them."""
     return _record if connection.text_factory is str else _record_or_damaged
 
 
@@ -50,7 +50,7 @@ def _record_or_damaged(row: Sequence[Any]) -> Record:
 
 
 def columns(record: Record) -> tuple[int, int, int | None, str | None, str, int, int, str]:
-    """What almost every write changes, in the order of the statements."""
+    """The columns that almost every write changes, in the order of the statements."""
     return (
         record.due_at,
         record.ready_at,

@@ -1,7 +1,7 @@
 """Runs operations of several statements in the driver's thread.
 
-aiosqlite crosses to the thread of its connection once for every statement, which costs far more than most statements.
-Its public hook is ``factory``: the class of the :mod:`sqlite3` connection that it calls in that thread.
+aiosqlite switches to its connection's thread for every statement, which costs far more than most statements. Its
+public hook is ``factory``: the class of the :mod:`sqlite3` connection that it calls in that thread.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .settings import Settings
 T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.004
-"""Seconds between attempts while another connection is in the way."""
+"""Seconds between attempts while another connection holds the lock."""
 
 _RUN = "-- run the operation that is the parameter"
 
 
 class Session(sqlite3.Connection):
-    """A connection that takes an :class:`Operation` as the parameter of a statement that stands for it."""
+    """A connection that runs an :class:`Operation`, which is passed as the parameter of a placeholder statement."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         if sql is _RUN:
@@ -42,7 +42,7 @@ class Session(sqlite3.Connection):
 
 
 class _Rows:
-    """What aiosqlite uses of a cursor."""
+    """The part of a cursor that aiosqlite uses."""
 
     def __init__(self, rows: list[Any]) -> None:
         self._rows = rows
@@ -52,8 +52,8 @@ class _Rows:
 
 
 class Operation(Generic[T]):
-    """A function of the connection. It is called again if it failed because another connection was in the way, so it
-    must do all its writing inside of :func:`writing`."""
+    """A function of the connection. It is called again if another connection held the lock, so it must do all its
+    writing inside :func:`writing`."""
 
     def __init__(self, settings: Settings, function: Callable[[sqlite3.Connection], list[T]]) -> None:
         self._settings = settings
@@ -71,7 +71,7 @@ class Operation(Generic[T]):
             self._ended.set_result(None)
 
     async def abandon(self) -> None:
-        """See to it that the operation does not begin; if it has begun, wait until it has ended."""
+        """Keep the operation from starting; if it has started, wait until it has ended."""
         self._abandoned = True
         if not self._ended.cancel():
             await completed(asyncio.wrap_future(self._ended))
@@ -84,7 +84,7 @@ class Operation(Generic[T]):
                 return self._function(connection)
             except (sqlite3.Error, OverflowError, UnicodeError) as error:
                 if is_damaged_text(error) and connection.text_factory is str:
-                    connection.text_factory = text  # slow, so only where it is needed
+                    connection.text_factory = text  # it is slow, so it is set only when it is needed
                     continue
                 contention = isinstance(error, sqlite3.Error) and is_contention(error)
                 if not contention or time.monotonic() > deadline:
@@ -98,8 +98,8 @@ class Operation(Generic[T]):
 async def run(connection: aiosqlite.Connection, operation: Operation[T]) -> list[T]:
     """Run the operation in the connection's thread.
 
-    If the caller is cancelled, an operation that has begun comes to its end first, so that nothing is written later.
-    It no longer waits for other connections then.
+    If the caller is cancelled, an operation that has started is awaited first, so that nothing is written later. It
+    then stops waiting for other connections.
     """
     try:
         return cast(list[T], await connection.execute_fetchall(_RUN, (operation,)))
@@ -110,8 +110,8 @@ async def run(connection: aiosqlite.Connection, operation: Operation[T]) -> list
 
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
-    """A transaction that holds the write lock from its beginning: one that reads first and writes later would fail if
-    another wrote in between, and two of them could wait for each other."""
+    """A transaction that holds the write lock from its beginning. A transaction that reads first and writes later would
+    fail if another one wrote in between, and two of them could deadlock."""
     cursor = connection.cursor()
     cursor.execute("BEGIN IMMEDIATE")
     try:

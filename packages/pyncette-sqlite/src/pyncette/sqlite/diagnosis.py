@@ -1,4 +1,4 @@
-"""What operators learn about the database: whether it is whole, its room, and what keeps it from getting smaller."""
+"""What operators learn about the database: integrity, disk space, and what keeps it from shrinking."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CHECKING = 5.0
 """Seconds that the check of the file may take."""
 
 LITTLE = 100 * 2**20
-"""Bytes on the disk below which it is said that little is left."""
+"""Free disk space is reported if it is less than this number of bytes."""
 
 FREE = 10 * 2**20
-"""Bytes of the file that hold nothing, from which on they are reported if they are more than half of it."""
+"""Free space within the file is reported from this number of bytes on, if it is more than half of the file."""
 
 LARGE_LOG = 64 * 2**20
-"""Bytes of the write-ahead log from which on it is reported: after 16 MB it is overwritten from its beginning, unless a
-reader needs what is there."""
+"""The write-ahead log is reported from this number of bytes on. At 16 MB it is overwritten from its beginning, unless a
+reader still needs what is there."""
 
 _STEPS = 10_000
 
@@ -52,7 +52,7 @@ def diagnose(settings: Settings, connection: sqlite3.Connection) -> list[Finding
 
 
 def _integrity(settings: Settings, connection: sqlite3.Connection) -> Finding:
-    """Whether tables and indexes agree. A large file takes too long for that."""
+    """Whether tables and indexes agree. For a large file, the check takes too long and is cut short."""
     end = time.monotonic() + CHECKING
     connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:

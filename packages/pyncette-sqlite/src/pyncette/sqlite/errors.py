@@ -1,4 +1,4 @@
-"""SQLite's errors as Pyncette's."""
+"""Translates SQLite's errors into Pyncette's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyncette.errors import RecordRefusedException, RepositoryException, Reposit
 from .settings import Settings
 
 LOCK_TIMEOUT = 10.0
-"""Seconds that an operation waits for other processes to let go of the database."""
+"""Seconds that an operation waits for a lock that another process holds."""
 
 _CONTENTION = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
@@ -34,19 +34,19 @@ def primary_code(error: BaseException) -> int:
 
 
 def is_contention(error: sqlite3.Error) -> bool:
-    """Whether another connection was in the way, nothing was done, and trying again soon may succeed."""
+    """Whether another connection held a lock: nothing was done, and another attempt may succeed soon."""
     return primary_code(error) in _CONTENTION
 
 
 def is_damaged_text(error: Exception) -> bool:
-    """Whether a row was read whose text is no UTF-8. The module has no code for it."""
+    """Whether the text of a row is not UTF-8. The module has no error code for that."""
     return isinstance(error, sqlite3.OperationalError) and "Could not decode to UTF-8" in str(error)
 
 
 def translated(error: Exception, settings: Settings, max_size: int) -> RepositoryException:
     """The exception to raise from ``error``.
 
-    :param max_size: bytes that a row may have.
+    :param max_size: the maximum size of a row in bytes.
     """
     code = primary_code(error)
     where = f"SQLite database {settings.database!r}"

@@ -31,15 +31,15 @@ from .transaction import Borrowed, prepare_borrowed
 T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 37, 0)
-"""The first with STRICT tables."""
+"""The first version with STRICT tables."""
 
 
 class SqliteRepository(Repository):
     """Records in one table.
 
-    Each call is one crossing to a connection's thread, and each call that writes is one transaction, which is on the
-    disk when the call returns. Reading has a separate connection where the database is a file: so it does not wait
-    for the disk, nor for other processes that write.
+    Each call switches to a connection's thread once. A call that writes is one transaction, which is on disk when the
+    call returns. If the database is a file, reads have a separate connection, so that they wait neither for the disk
+    nor for other processes that write.
     """
 
     keeps_runs = True
@@ -54,7 +54,7 @@ class SqliteRepository(Repository):
         return await self._run(self._reader, partial(self._statements.read, refs))
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
-        """SQLite has one lock for the database, and none for a single record: no change is ever answered busy."""
+        """SQLite locks the whole database and no single record, so no change is ever busy."""
         return await self._run(self._writer, partial(self._statements.swap, changes))
 
     async def claim(
@@ -103,13 +103,13 @@ class SqliteRepository(Repository):
         return count
 
     async def within(self, connection: Any) -> Repository:
-        """Takes a connection of aiosqlite to the same file. Its transaction holds the lock of the whole database from
-        the first write on, so that it keeps all others waiting."""
+        """Takes a connection of aiosqlite to the same file. From its first write on, the transaction holds the lock of
+        the whole database, and all other writers wait."""
         await prepare_borrowed(connection, self._statements)
         return _InTransaction(self._statements, writer=self._writer, reader=self._reader, borrowed=connection)
 
     async def diagnose(self) -> list[Finding]:
-        """On a separate connection where the database is a file, so that nothing waits for it."""
+        """Uses a separate connection if the database is a file, so that nothing waits for it."""
         settings = self._statements.settings
         look = partial(diagnose, settings)
         if settings.in_memory:
@@ -189,7 +189,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Repository]:
 async def _session(
     settings: Settings, prepare: Callable[[sqlite3.Connection], list[None]]
 ) -> AsyncIterator[aiosqlite.Connection]:
-    # A connection that is half opened, or half closed, would leave its thread behind.
+    # A connection that is only half open or half closed would leave its thread behind.
     threads: list[threading.Thread] = []
 
     def session(*args: Any, **kwargs: Any) -> Session:
@@ -209,6 +209,6 @@ async def _connect(connection: aiosqlite.Connection, settings: Settings, threads
     try:
         _ = await connection
     except sqlite3.Error as error:
-        for thread in threads:  # which has something to tell the event loop yet
+        for thread in threads:  # they may still have to call back into the event loop
             await anyio.to_thread.run_sync(thread.join)
         raise translated(error, settings, max_size=0) from error

@@ -1,4 +1,4 @@
-"""Questions to the log of runs."""
+"""Queries of the log of runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CONDITIONS = {
 }
 
 _FAILED = f"AND outcome <> '{SUCCEEDED}'"
-"""Follows from the outcomes that are asked for; said so that the indexes of these runs are used."""
+"""Redundant next to the list of outcomes, but without it SQLite would not use the partial indexes."""
 
 
 def runs(sql: Mapping[str, str], question: RunQuestion, connection: sqlite3.Connection) -> list[RunLine]:
-    """Asks queue by queue, for which there is an index, and puts what is found in one order."""
+    """Queries queue by queue, for which there is an index, and merges the results."""
     if question.queues is None:
         return _runs(sql, question, None, connection)
     found = [line for queue in set(question.queues) for line in _runs(sql, question, queue, connection)]
@@ -32,7 +32,7 @@ def runs(sql: Mapping[str, str], question: RunQuestion, connection: sqlite3.Conn
 
 def prune(sql: Mapping[str, str], before: int, limit: int, connection: sqlite3.Connection) -> list[int]:
     (any_left,) = connection.execute(sql["has_old_runs"], (before,)).fetchone()
-    if not any_left or limit < 1:  # so that others need not wait for the write lock
+    if not any_left or limit < 1:  # without taking the write lock
         return [0]
     with writing(connection) as cursor:
         return [cursor.execute(sql["prune_runs"], (before, limit)).rowcount]

@@ -1,7 +1,7 @@
-"""The table: which format it has, and how it is made or brought up to date.
+"""The table: its format, and how it is created or upgraded.
 
-The numbers of each table's format are in a separate table, :data:`~pyncette.sqlite.settings.VERSIONS_TABLE`. SQLite
-changes tables within transactions, so a step is done together with its number, or not at all.
+The formats are stored in a separate table, :data:`~pyncette.sqlite.settings.VERSIONS_TABLE`. In SQLite, changes of
+tables are transactional, so a migration and its number are committed together.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ ON CONFLICT (table_name) DO UPDATE SET written_by = excluded.written_by, readabl
 
 
 def migrations() -> Sequence[Migration[str]]:
-    """All steps that this release knows."""
+    """All migrations that this release knows."""
     return load_migrations(__package__)
 
 
 def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
-    """Set the connection up, and see that the table is there in a format that this release can work with.
+    """Set up the connection, and create or upgrade the table if necessary.
 
-    :raises StorageVersionException: it is not, and was left as it is.
+    :raises StorageVersionException: this release can't work with the table, which was left unchanged.
     """
     pending = _pending(settings, connection.cursor())
     _configure(settings, connection)
     while pending:
         with writing(connection) as cursor:
             pending = _pending(settings, cursor)
-            is_new = stored_format(settings, cursor, settings.table) is None  # it has not been used yet
+            is_new = stored_format(settings, cursor, settings.table) is None  # nothing uses it yet
             for step in pending if is_new else pending[:1]:
                 _carry_out(settings, cursor, step)
             pending = [] if is_new else pending[1:]
@@ -57,7 +57,7 @@ def prepare(settings: Settings, connection: sqlite3.Connection) -> list[None]:
 
 
 def prepare_reader(connection: sqlite3.Connection) -> list[None]:
-    """Set up a connection that only reads, after another one was prepared."""
+    """Set up a connection for reading only, after :func:`prepare` was called on another one."""
     connection.execute("PRAGMA query_only = ON")
     return []
 
@@ -85,9 +85,9 @@ def _pending(settings: Settings, cursor: sqlite3.Cursor) -> list[Migration[str]]
 
 
 def stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> Format | None:
-    """What is known of the table; None if it is not there.
+    """The format of the table; None if there is no table.
 
-    :raises StorageVersionException: it is not one of this release's kind.
+    :raises StorageVersionException: the table is not Pyncette's.
     """
     columns = {name for (name,) in cursor.execute("SELECT name FROM pragma_table_info(?)", (settings.table,))}
     if not columns:
@@ -110,9 +110,9 @@ def stored_format(settings: Settings, cursor: sqlite3.Cursor, where: str) -> For
 
 
 def _carry_out(settings: Settings, cursor: sqlite3.Cursor, migration: Migration[str]) -> None:
-    """Do one step, and write down that it is done, in the transaction of ``cursor``."""
+    """Run one migration and record it, in the transaction of ``cursor``."""
     stored = stored_format(settings, cursor, settings.table)
-    # Not executescript, which commits first.
+    # executescript would commit first.
     for statement in _statements(_sql(settings, migration)):
         cursor.execute(statement)
     cursor.execute(_VERSIONS)
@@ -145,7 +145,7 @@ def _configure(settings: Settings, connection: sqlite3.Connection) -> None:
                 f"SQLite database {settings.database!r} can't be used by several processes, because its file system "
                 f"lacks shared memory (journal mode {mode!r}). Put it on a local disk."
             )
-    # In WAL mode a commit survives a power cut with FULL only; on macOS it takes fullfsync as well.
+    # In WAL mode, a commit survives a power failure only with FULL; on macOS it needs fullfsync as well.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")
     # Each checkpoint syncs the database file too, and a page that changed several times since is written once.

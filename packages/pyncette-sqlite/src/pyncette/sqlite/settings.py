@@ -1,4 +1,4 @@
-"""Where the table is: the checks of the options that say so, before anything is opened."""
+"""The options of the storage, checked before anything is opened."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Settings:
     """A table in a database.
 
     :ivar database: path of the file, or ":memory:".
-    :ivar finish_upgrade: whether steps may be done after which older releases can't use the table.
+    :ivar finish_upgrade: whether to run migrations after which older releases can't use the table.
     """
 
     database: str
@@ -44,7 +44,7 @@ class Settings:
         return self.database == MEMORY
 
     def check_path(self) -> None:
-        """Say clearly what SQLite would call "unable to open database file".
+        """Explain clearly what SQLite reports only as "unable to open database file".
 
         :raises RepositoryException: the path can't be a database file.
         """

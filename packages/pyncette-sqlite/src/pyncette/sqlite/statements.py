@@ -34,7 +34,7 @@ Statement = tuple[str, tuple[Any, ...]]
 """A statement and its parameters."""
 
 BEYOND_UTF8 = b"\xff"
-"""A byte that no text has."""
+"""A byte that does not occur in UTF-8."""
 
 
 def statements_of(table: str) -> Mapping[str, str]:
@@ -43,7 +43,7 @@ def statements_of(table: str) -> Mapping[str, str]:
 
 
 def file_identity(path: str) -> tuple[int, int]:
-    """Which file is at the path, whatever the path is."""
+    """Identifies the file at a path, independent of how the path is written."""
     try:
         status = os.stat(path)
     except OSError:
@@ -52,9 +52,9 @@ def file_identity(path: str) -> tuple[int, int]:
 
 
 class Statements:
-    """What the repository does, without the crossing to the thread that it is done in.
+    """The repository's operations, to be called in the connection's thread.
 
-    :ivar locking: the statement that takes the lock for writing.
+    :ivar locking: the statement that takes the write lock.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -78,7 +78,7 @@ class Statements:
         return [None if row is None else record(row) for row in rows]
 
     def reading(self, ref: Ref) -> Statement:
-        """What gives the columns of a record."""
+        """The statement that returns the columns of a record."""
         return self._sql["read"], (ref.queue, bound(ref.key))
 
     def swap(self, changes: Sequence[Change], connection: sqlite3.Connection) -> list[Swap]:
@@ -106,7 +106,7 @@ class Statements:
         self.check_file()
         ready = self._ready(connection.cursor(), claims, now)
         taken: list[Record] = []
-        if not ready or limit < 1:  # so an idle app never takes the write lock
+        if not ready or limit < 1:  # so that an idle app never takes the write lock
             return taken
         with writing(connection) as cursor:
             for claim in ready:
@@ -146,7 +146,7 @@ class Statements:
         if next_ready is not None and next_ready <= until:
             for queue, _ in cursor.execute(self._sql["soon"], wanted).fetchall():
                 rows = cursor.execute(self._sql["moments"], {**wanted, "queue": queue})
-                if found := [ready_at for (ready_at,) in rows]:  # none if others have claimed it meanwhile
+                if found := [ready_at for (ready_at,) in rows]:  # empty if others have claimed it in the meantime
                     moments[queue] = found
         return [Look(next_ready, records, None, moments)]
 
@@ -190,7 +190,7 @@ class Statements:
         return [name for (name,) in rows]
 
     def count(self, queue: Queue, since: int, before: int, limit: int, connection: sqlite3.Connection) -> list[Count]:
-        """Counts one more than the limit, to know whether the limit is exact."""
+        """Counts one row more than the limit, to know whether the result is exact."""
         self.check_file()
         wanted = {"queue": queue.name, "since": since, "before": before, "limit": limit + 1}
         (found,) = connection.cursor().execute(self._sql["count"], wanted).fetchone()
@@ -203,7 +203,7 @@ class Statements:
         return applied
 
     def writing(self, change: Change) -> Statement:
-        """What applies a change to one row, or to none."""
+        """The statement that applies a change: to one row, or to none if there is a conflict."""
         old, new = change.old, change.new
         if new is None:
             ref, revision = change.ref, old.revision if old else ""
@@ -216,11 +216,11 @@ class Statements:
         return self._sql["update_spec"], (*columns(new), new.spec, *place)
 
     def logging(self, run: RunLine) -> Statement:
-        """What appends a line to the log of runs."""
+        """The statement that appends a line to the log of runs."""
         return self._sql["log_run"], (run.ended_at, run.id, run.queue, run.key, run.outcome, run.text)
 
     def _ready(self, cursor: sqlite3.Cursor, claims: Sequence[QueueClaim], now: int) -> list[QueueClaim]:
-        """Those that would get something, in the order given."""
+        """The claims that would get something, in the order given."""
         windows = json.dumps([[claim.queue.name, claim.since, min(claim.before, now + 1)] for claim in claims])
         rows = cursor.execute(self._sql["ready_claims"], {"claims": windows})
         return [claims[index] for (index,) in sorted(rows) if claims[index].limit > 0]
@@ -229,7 +229,7 @@ class Statements:
         return None if self.settings.in_memory else file_identity(self.settings.database)
 
     def check_file(self) -> None:
-        """A file that is deleted or replaced while it is open would take writes that are never seen again."""
+        """Raise if the file was deleted or replaced while it was open: writes to the old file would be lost."""
         if self._identity() != self._file:
             raise RepositoryException(
                 f"The file of SQLite database {self.settings.database!r} was deleted or replaced while it was in use. "

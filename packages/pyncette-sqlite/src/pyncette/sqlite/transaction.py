@@ -22,12 +22,12 @@ from .statements import Statements
 T = TypeVar("T")
 
 LARGEST = 1_000_000_000
-"""Bytes that a row may have, unless the library was built otherwise."""
+"""The maximum size of a row in bytes, unless the library was built with another limit."""
 
 
 class Borrowed:
-    """A connection of the caller. Each statement is one crossing to its thread, as for the caller. What fails is
-    undone, and leaves the transaction as it was."""
+    """A connection of the caller. Each statement switches to its thread, as the caller's own do. A failed operation is
+    rolled back, and leaves the transaction as it was."""
 
     def __init__(self, connection: aiosqlite.Connection, statements: Statements) -> None:
         self._connection = connection
@@ -72,8 +72,8 @@ class Borrowed:
 
 
 async def prepare_borrowed(connection: Any, statements: Statements) -> None:
-    """See that a transaction is open on the caller's connection, or begin it where the driver would with the first
-    write; and take the lock: what is read before could not be written any more if others wrote between.
+    """Make sure that the caller's connection has an open transaction, or begin one if the driver would do so with the
+    first write. Then take the write lock: without it, if others wrote after our reads, our writes would fail.
 
     :raises RepositoryException: the database is in memory, or in use.
     :raises TypeError: it is no connection of the driver.
@@ -124,7 +124,7 @@ def translating(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def plain(connection: aiosqlite.Connection) -> Iterator[None]:
-    """Rows are tuples and texts are text meanwhile, whatever the caller wants them to be."""
+    """Rows are tuples and texts are strings for the duration of the block, whatever the caller has set."""
     rows, texts = connection.row_factory, connection.text_factory
     connection.row_factory, connection.text_factory = None, str
     try:
