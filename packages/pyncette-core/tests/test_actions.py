@@ -1,4 +1,4 @@
-"""What operators did, as it is noted in the storage."""
+"""The log of operators' actions in the storage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyncette.record import Record
 from pyncette.testing import ManualClock
 
 
-async def test_the_newest_comes_first_page_by_page() -> None:
+async def test_newest_first_page_by_page() -> None:
     clock = ManualClock()
     async with Pyncette(clock=clock).create() as context:
         for number in range(5):
@@ -28,7 +28,7 @@ async def test_the_newest_comes_first_page_by_page() -> None:
         assert last.at == clock.time - timedelta(seconds=1)
 
 
-async def test_they_are_kept_for_three_months() -> None:
+async def test_actions_are_kept_for_three_months() -> None:
     clock = ManualClock()
     async with Pyncette(clock=clock).create() as context:
         await context.note_action("ada", "pause")
@@ -40,14 +40,14 @@ async def test_they_are_kept_for_three_months() -> None:
         assert [action.what for action in (await context.actions()).actions] == ["trigger", "resume"]
 
 
-async def test_they_are_no_task() -> None:
+async def test_actions_do_not_show_up_as_a_task() -> None:
     async with Pyncette().create() as context:
         await context.note_action("ada", "login")
         assert await context.tasks() == []
         assert await context.orphans() == []
 
 
-async def test_any_text_is_kept() -> None:
+async def test_any_text_is_stored() -> None:
     async with Pyncette().create() as context:
         await context.note_action("\ud800\x00", "p" * 2000, task="a:b", instance=None, detail="“”\n")
         (action,) = (await context.actions()).actions
@@ -56,18 +56,18 @@ async def test_any_text_is_kept() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"who": None}, {"what": 7}, {"task": b"x"}, {"detail": None}])
-async def test_what_is_no_text_is_refused(fields: dict[str, Any]) -> None:
+async def test_other_types_than_strings_are_refused(fields: dict[str, Any]) -> None:
     async with Pyncette().create() as context:
         with pytest.raises(TypeError, match=f"{next(iter(fields))} must be a string"):
             await context.note_action(**{"who": "ada", "what": "pause", **fields})
 
 
-async def test_a_token_of_another_list_is_refused() -> None:
+async def test_a_continuation_token_of_another_list_is_refused() -> None:
     async with Pyncette().create() as context:
         with pytest.raises(ValueError, match=r"continuation token of actions"):
             await context.actions(continuation_token="report:user")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"v":1,"who":"ada"}'])
-def test_what_is_damaged_is_left_out(text: str) -> None:
+def test_damaged_actions_are_left_out(text: str) -> None:
     assert decode(Record(ACTIONS.name, "a", 0, 0, None, None, "r", 0, 0, text)) is None

@@ -1,4 +1,4 @@
-"""Whether an attempt is followed by another one: the decision, what it says, and when."""
+"""Whether another attempt follows, when, and with which reason."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def test_after_a_failure(policies: Policies, error: BaseException, decision: Aga
     found = failed(policies, error)
     assert found == decision
     if isinstance(found, Again):
-        assert found.at is None or type(found.at) is int  # a store would take no float
+        assert found.at is None or type(found.at) is int  # storages refuse floats
 
 
-def test_a_function_is_told_how_many_attempts_have_failed_and_with_what() -> None:
+def test_a_retry_function_gets_the_number_of_failed_attempts_and_the_error() -> None:
     seen: list[Any] = []
     failed(by_function(datetime.timedelta(0), seen))
     assert seen == [(1, ERROR)]
@@ -77,18 +77,18 @@ def test_a_function_is_told_how_many_attempts_have_failed_and_with_what() -> Non
 @pytest.mark.parametrize(
     "first, given_up", [(None, False), (NOW - 5 * SECOND, False), (NOW - 5 * SECOND - 1, True)], ids=str
 )
-def test_the_time_for_all_attempts_begins_with_the_first(first: int | None, given_up: bool) -> None:
+def test_max_elapsed_counts_from_the_first_attempt(first: int | None, given_up: bool) -> None:
     expected = GivenUp("max_elapsed has passed") if given_up else Again(NOW + 5 * SECOND)
     assert failed(Policies(retry=BOUNDED), first=first) == expected
 
 
-def test_without_a_policy_what_is_lost_is_repeated_at_once_and_does_not_count() -> None:
+def test_without_retry_a_lost_attempt_is_repeated_immediately_and_does_not_count() -> None:
     attempt = Attempt(AttemptEnd.LOST, NOW, NOW - SECOND, NOW - SECOND, worker="host:1")
     assert after_loss(Policies(), attempt, 99, Attempts(NOW), NOW, 0.5) == Again(NOW, counts=False)
 
 
-def test_what_is_lost_has_until_its_time_is_over_since_its_attempt_began() -> None:
-    """If none had ended before."""
+def test_max_elapsed_of_a_lost_attempt_counts_from_its_beginning() -> None:
+    """Unless an earlier attempt had ended."""
     for began, given_up in ((NOW - 5 * SECOND, False), (NOW - 6 * SECOND, True)):
         attempt = Attempt(AttemptEnd.LOST, NOW, NOW, began, worker="host:1")
         decision = after_loss(Policies(retry=BOUNDED), attempt, 1, Attempts(NOW), NOW, 0.5)

@@ -1,4 +1,4 @@
-"""What the poll loop does next, as tables; and what holds whatever happens."""
+"""What the poll loop does next: decision tables, and invariants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = 1000
 
 
 def made(*, known: int | None = None, scheduled: int | None = None) -> Agenda:
-    """An agenda that has learned of a moment in the storage, and of one that this process has stored."""
+    """An agenda that knows a moment in the storage, and one that this process has stored."""
     agenda = Agenda(POLL, BATCH)
     if known is not None:
         agenda.looked(Look(NOW - POLL), known, NOW - POLL, 1, asked_at=NOW - POLL)
@@ -38,11 +38,11 @@ def made(*, known: int | None = None, scheduled: int | None = None) -> Agenda:
         (made(scheduled=NOW), 3, Claim(3)),
         (made(scheduled=NOW), 0, Sleep(NOW + POLL, HELD)),
         (made(scheduled=NOW + 1), 3, Look(None)),
-        (made(known=NOW + POLL), 3, Look(None)),  # beyond the poll before: has to be asked again
+        (made(known=NOW + POLL), 3, Look(None)),  # after the next poll, so it is queried again
     ],
 )
-def test_a_pass_begins(agenda: Agenda, free: int, step: Step) -> None:
-    assert deepcopy(agenda).begin(NOW, free) == step  # so that the test can run twice
+def test_the_first_step_of_a_pass(agenda: Agenda, free: int, step: Step) -> None:
+    assert deepcopy(agenda).begin(NOW, free) == step  # a copy, so that the test can run twice
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_pass_begins(agenda: Agenda, free: int, step: Step) -> None:
         (Look(NOW), NOW + POLL + 1, Sleep(NOW + POLL, NOW + POLL + 1)),
     ],
 )
-def test_a_question_was_answered(look: Look, next_ready: int | None, step: Step) -> None:
+def test_the_step_after_a_look(look: Look, next_ready: int | None, step: Step) -> None:
     agenda = made()
     agenda.begin(NOW, 3)
     assert agenda.looked(look, next_ready, NOW, 3, asked_at=NOW) == step
@@ -75,7 +75,7 @@ def test_a_question_was_answered(look: Look, next_ready: int | None, step: Step)
         (True, 0, Sleep(NOW + POLL, None)),
     ],
 )
-def test_a_claim_was_answered(more: bool, free: int, step: Step) -> None:
+def test_the_step_after_a_claim(more: bool, free: int, step: Step) -> None:
     agenda = made(known=NOW)
     assert agenda.begin(NOW, 3) == Claim(3)
     assert agenda.claimed(1, more, NOW, free) == step
@@ -85,12 +85,12 @@ def test_a_claim_was_answered(more: bool, free: int, step: Step) -> None:
         assert agenda.begin(NOW, 3) == Claim(3), "what is left is claimed without a question"
 
 
-def test_a_pass_that_failed() -> None:
+def test_the_step_after_a_failed_pass() -> None:
     assert made(known=NOW).failed(NOW) == Sleep(NOW + POLL, None)
 
 
 @pytest.mark.parametrize("when", [NOW, NOW + 1])
-def test_a_pass_that_failed_is_not_repeated_at_once_for_what_is_due(when: int) -> None:
+def test_a_failed_pass_is_not_repeated_immediately(when: int) -> None:
     """What this process has scheduled stays due while the storage is unreachable."""
     agenda = made()
     agenda.scheduled(when, NOW)
@@ -107,8 +107,8 @@ def test_before_the_first_pass() -> None:
     assert agenda.freed() is False
 
 
-def test_a_claim_before_the_first_question() -> None:
-    """As one of several workers, of what this process has stored before the loop began."""
+def test_a_claim_before_the_first_look() -> None:
+    """One of several workers claims what this process stored before the loop began."""
     agenda = Agenda(100 * TURN, BATCH)
     agenda.turns = Turns(0, 2)
     assert agenda.scheduled(OWN, OWN - TURN)
@@ -116,7 +116,7 @@ def test_a_claim_before_the_first_question() -> None:
     assert agenda.claimed(DENSE, False, OWN, 3) == Sleep(OWN + 2 * TURN, None)
 
 
-def test_what_is_scheduled_shortens_the_sleep() -> None:
+def test_scheduling_shortens_the_sleep() -> None:
     agenda = made()
     agenda.begin(NOW, 3)
     agenda.looked(Look(None), None, NOW, 3, asked_at=NOW)
@@ -129,7 +129,7 @@ def test_what_is_scheduled_shortens_the_sleep() -> None:
     assert agenda.is_over(NOW + 40, woken=False)
 
 
-def test_without_a_slot_only_a_free_one_wakes() -> None:
+def test_without_free_slots_only_a_freed_slot_wakes() -> None:
     agenda = made()
     agenda.begin(NOW, 0)
     assert agenda.scheduled(NOW + 1, NOW)
@@ -159,9 +159,9 @@ events = st.lists(
 
 
 @given(events)
-def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | None]]) -> None:
-    """Never sleeps past a moment that it knows, nor longer than a poll interval; never claims without a slot, nor more
-    than there are; asks once for each poll interval at least, and never spins on questions."""
+def test_invariants(history: list[tuple[int, int, int | None, bool, int | None]]) -> None:
+    """It never sleeps past a known moment or longer than a poll interval, never claims more than there are free slots,
+    queries at least once per poll interval, and never queries in a busy loop."""
     agenda, now, last_question = Agenda(POLL, BATCH), NOW, NOW
     for passes, free, next_ready, more, scheduled in history:
         step, steps = agenda.begin(now, free), 0
@@ -193,7 +193,7 @@ def test_whatever_happens(history: list[tuple[int, int, int | None, bool, int | 
 
 
 def test_while_writes_are_overdue() -> None:
-    """Whatever is due, the storage is only asked, once for each poll interval, until they are stored."""
+    """Until they are stored, the storage is only queried, once per poll interval, whatever is due."""
     agenda = Agenda(POLL, BATCH)
     assert agenda.begin(NOW, 5, overdue=True) == Look(None)
     assert agenda.looked(Look(None), NOW - 10, NOW, 5, asked_at=NOW) == Sleep(NOW + POLL, None)
@@ -202,7 +202,7 @@ def test_while_writes_are_overdue() -> None:
     assert agenda.begin(NOW + 1, 5) == Claim(5)
 
 
-def test_what_came_due_while_writes_were_overdue_is_what_the_storage_says() -> None:
+def test_after_overdue_writes_the_storage_decides_what_is_due() -> None:
     agenda = made(scheduled=NOW)
     assert agenda.begin(NOW, 5, overdue=True) == Look(None)
     agenda.looked(Look(None), None, NOW, 5, asked_at=NOW)
@@ -215,7 +215,7 @@ PLACES = [(place, workers) for workers in (1, 2, 16) for place in {0, workers - 
 @pytest.mark.parametrize("place, workers", PLACES)
 @given(moment=st.integers(0, 2**60))
 def test_a_turn(place: int, workers: int, moment: int) -> None:
-    """Of each moment exactly one worker is the first, and the next follows a turn later at the latest."""
+    """At each moment it is exactly one worker's turn, and the next worker's follows within a turn."""
     turns = Turns(place, workers)
     at = turns.since(moment)
     assert moment <= at < moment + workers * TURN
@@ -230,7 +230,7 @@ OWN = 10 * TURN
 
 
 def of_two(*, known: int, asked_at: int = 0) -> Agenda:
-    """The agenda of the first of two workers, which has learned of a moment in the storage."""
+    """The agenda of the first of two workers, which knows a moment in the storage."""
     agenda = Agenda(100 * TURN, BATCH)
     agenda.turns = Turns(0, 2)
     agenda.begin(asked_at, 3)
@@ -241,32 +241,32 @@ def of_two(*, known: int, asked_at: int = 0) -> Agenda:
 @pytest.mark.parametrize(
     "known, asked_at, until, step",
     [
-        (OWN + 5, OWN - 3 * TURN, OWN + 5, Claim(3)),  # it comes due in a turn of this worker's
-        (OWN - 5, OWN - 3 * TURN, OWN, Look(None)),  # in one of the other's, who had it before
-        (OWN + 5, OWN + 1, OWN + 5, Claim(3)),  # asked for in this very turn
+        (OWN + 5, OWN - 3 * TURN, OWN + 5, Claim(3)),  # it comes due in this worker's turn
+        (OWN - 5, OWN - 3 * TURN, OWN, Look(None)),  # it came due in the other worker's turn
+        (OWN + 5, OWN + 1, OWN + 5, Claim(3)),  # looked up in the current turn
     ],
 )
-def test_whose_turn_it_is(known: int, asked_at: int, until: int, step: Step) -> None:
+def test_the_first_step_depends_on_whose_turn_it_is(known: int, asked_at: int, until: int, step: Step) -> None:
     agenda = of_two(known=known, asked_at=asked_at)
     assert agenda.sleep().until == until
     assert agenda.begin(until, 3) == step
 
 
-def test_what_is_left_is_claimed_when_the_turn_comes() -> None:
+def test_leftovers_are_claimed_in_the_next_turn() -> None:
     agenda = of_two(known=OWN - 5)
     assert agenda.begin(OWN, 3) == Look(None)
     assert agenda.looked(Look(None), OWN - 5, OWN, 3, asked_at=OWN) == Claim(3)
 
 
-def test_what_others_have_claimed_is_not() -> None:
-    """Also if this worker has stored it."""
+def test_what_others_have_claimed_is_not_claimed_again() -> None:
+    """Even if this worker has stored it."""
     agenda = of_two(known=OWN - 5)
     agenda.scheduled(OWN - 5, OWN - TURN)
     assert agenda.begin(OWN, 3) == Look(None)
     assert agenda.looked(Look(None), OWN + 7, OWN, 3, asked_at=OWN) == Sleep(OWN + 7, None)
 
 
-def test_what_only_this_worker_knows_waits_for_no_turn() -> None:
+def test_what_only_this_worker_knows_does_not_wait_for_its_turn() -> None:
     agenda, others_turn = of_two(known=OWN + 5 * TURN), OWN + TURN
     assert agenda.scheduled(others_turn, others_turn)
     assert agenda.sleep().until == others_turn
@@ -276,7 +276,7 @@ def test_what_only_this_worker_knows_waits_for_no_turn() -> None:
 
 
 @pytest.mark.parametrize("turns, step", [(Turns(), Look(OWN)), (Turns(0, 2), Sleep(OWN + 2 * TURN, None))])
-def test_where_much_comes_due_the_next_turn_asks(turns: Turns, step: Step) -> None:
+def test_with_many_occurrences_the_next_turn_looks(turns: Turns, step: Step) -> None:
     agenda = of_two(known=OWN)
     agenda.turns = turns
     assert agenda.begin(OWN, 3) == Claim(3)
@@ -299,7 +299,7 @@ def test_several_claims_at_once_while_each_gets_all_it_asks_for() -> None:
 
 @pytest.mark.parametrize("free, got, times", [(35, (10, 20, 30, 9), [1, 2, 3, 3, 1]), (85, (9, 9), [1, 1, 1])])
 def test_the_number_of_claims_at_once(free: int, got: tuple[int, ...], times: list[int]) -> None:
-    """Whole ones, never less than one."""
+    """An integer, at least one."""
     agenda, claims = Agenda(POLL, batch_size=10), list[Step]()
     agenda.scheduled(NOW, NOW)
     for count in got:
@@ -309,7 +309,7 @@ def test_the_number_of_claims_at_once(free: int, got: tuple[int, ...], times: li
 
 
 def test_the_next_turn_is_the_next_one() -> None:
-    """From its beginning."""
+    """It begins at the turn's beginning."""
     agenda = Agenda(100 * TURN, BATCH)
     agenda.turns = Turns(1, 2)
     agenda.scheduled(OWN + 5, OWN + 5)
@@ -317,8 +317,8 @@ def test_the_next_turn_is_the_next_one() -> None:
     assert agenda.claimed(DENSE, False, OWN + 5, 3) == Sleep(OWN + TURN, None)
 
 
-def test_more_in_the_same_turn_is_left_to_whose_turn_is_next() -> None:
-    """What this worker claims one by one, another one claims together, and this one again in its next turn."""
+def test_more_within_the_same_turn_is_left_to_the_next_worker() -> None:
+    """This worker would claim one at a time; the worker whose turn is next claims a batch."""
     agenda = of_two(known=OWN + 5)
     agenda.begin(OWN + 5, 3)
     assert agenda.claimed(1, False, OWN + 5, 3) == Look(OWN + 5)
@@ -326,7 +326,7 @@ def test_more_in_the_same_turn_is_left_to_whose_turn_is_next() -> None:
     assert step == Sleep(OWN + 2 * TURN, None)
 
 
-def test_the_next_poll_is_counted_from_the_last_question_about_all() -> None:
+def test_the_next_poll_counts_from_the_last_query_of_all_queues() -> None:
     agenda = made(known=NOW)
     assert agenda.begin(NOW, 3) == Claim(3)
     assert agenda.claimed(1, False, NOW, 3) == Look(NOW)

@@ -1,4 +1,4 @@
-"""What surrounds executions: fixtures, middlewares, executors, threads, cancellation."""
+"""The environment of executions: fixtures, middlewares, executors, threads, cancellation."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_fixtures_are_torn_down_after_the_last_execution(app: Pyncette, cl
     assert log == ["executed", "torn down"]
 
 
-async def test_errors_arrive_as_themselves(app: Pyncette) -> None:
+async def test_errors_are_raised_unwrapped(app: Pyncette) -> None:
     with pytest.raises(ZeroDivisionError):
         async with app.create():
             raise ZeroDivisionError
@@ -145,7 +145,7 @@ async def test_a_middleware_that_raises_fails_the_task(clock: ManualClock) -> No
     assert runs[0] == runs[1]
 
 
-async def test_synchronous_functions_run_in_threads_of_their_own_limit(clock: ManualClock) -> None:
+async def test_synchronous_functions_have_their_own_thread_limit(clock: ManualClock) -> None:
     app = Pyncette(clock=clock, concurrency_limit=3)
     threads: set[int] = set()
     together = threading.Barrier(3, timeout=30)
@@ -255,14 +255,14 @@ async def test_cancelling_run_cancels_executions_and_leaves_their_leases(clock: 
         assert state.locked_until == clock.time + MINUTE
 
 
-async def test_run_ends_at_once_after_a_shutdown(app: Pyncette) -> None:
+async def test_run_ends_immediately_after_a_shutdown(app: Pyncette) -> None:
     async with app.create() as context:
         context.shutdown()
         context.shutdown()
         await context.run()
 
 
-async def test_a_closed_context_says_so(app: Pyncette) -> None:
+async def test_calls_on_a_closed_context_are_refused(app: Pyncette) -> None:
     template = app.dynamic_task(name="t")(_body)
     async with app.create() as context:
         await context.schedule_task(template, "x", interval=MINUTE)
@@ -270,7 +270,7 @@ async def test_a_closed_context_says_so(app: Pyncette) -> None:
         await context.schedule_task(template, "y", interval=MINUTE)
 
 
-async def test_an_error_that_closes_the_app_under_its_run_is_told_alone(clock: ManualClock, app: Pyncette) -> None:
+async def test_an_error_that_closes_the_running_app_is_raised_alone(clock: ManualClock, app: Pyncette) -> None:
     async def fail() -> None:
         async with anyio.create_task_group() as group, app.create() as context:
             group.start_soon(context.run)

@@ -1,4 +1,4 @@
-"""At most once: an occurrence is over before it is executed, and how it ended is noted afterwards."""
+"""At most once: an occurrence is stored as over before it is executed; its outcome is recorded afterwards."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def new(change: Change | None, old: Record | None = None) -> Record:
     return change.new
 
 
-def test_it_is_over_and_listed_as_running() -> None:
+def test_it_is_stored_as_over_and_listed_as_running() -> None:
     record = claimed()
     found = advanced(record, skips=SKIPS)
     after = new(found.change, record)
@@ -93,7 +93,7 @@ def test_another_occurrence_may_have_been_chosen() -> None:
     assert (after.due_at, latest_runs(after.state)[0].scheduled_at) == (DUE, DUE - MINUTE)
 
 
-def test_as_many_are_kept_as_should() -> None:
+def test_keep_runs_limits_the_list() -> None:
     few = replace(ONCE, keep_runs=1, catch_up=CatchUp.EARLIEST)
     record = claimed(due_at=DUE - 3 * MINUTE)
     found = advanced(record, policies=few, skips=SKIPS)
@@ -106,7 +106,7 @@ RETAINING = replace(ONCE, retain=datetime.timedelta(hours=1))
 
 
 @pytest.mark.parametrize("state", ["", State("").text(3)])
-def test_what_does_not_repeat_is_removed_or_kept(state: str) -> None:
+def test_a_one_off_is_removed_or_kept(state: str) -> None:
     record = claimed(ONE_OFF, state=state)
     found = advanced(record, ONE_OFF)
     assert (found.change, list(found.skips), list(found.unknown)) == (Change(record, None), [], [])
@@ -118,7 +118,7 @@ def test_what_does_not_repeat_is_removed_or_kept(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["", State("").text(3)])
-def test_what_is_skipped_at_the_end_of_a_schedule_is_told(state: str) -> None:
+def test_skips_at_the_end_of_a_schedule_are_reported(state: str) -> None:
     ends = Spec(Interval(MINUTE), bounds=Bounds(end_at=DUE - MINUTE))
     record = claimed(ends, due_at=DUE - 3 * MINUTE, state=state)
     found = advanced(record, ends, replace(ONCE, catch_up=CatchUp.EARLIEST))
@@ -128,7 +128,7 @@ def test_what_is_skipped_at_the_end_of_a_schedule_is_told(state: str) -> None:
     assert new(plain.change).due_at == DUE - 2 * MINUTE
 
 
-def test_the_last_of_a_number_of_runs() -> None:
+def test_the_last_run_of_max_runs() -> None:
     for most, left in ((1, None), (2, DUE + MINUTE)):
         spec = replace(SPEC, bounds=Bounds(max_runs=most))
         change = advanced(claimed(spec), spec).change
@@ -136,7 +136,7 @@ def test_the_last_of_a_number_of_runs() -> None:
         assert (None if change.new is None else change.new.due_at) == left
 
 
-def test_the_end_of_a_run_that_nobody_has_reported_is_unknown() -> None:
+def test_an_unreported_end_of_a_run_is_unknown() -> None:
     state = State("")
     silent = NOW - 30 * SECOND
     for started_at in (silent - 1, silent):
@@ -148,7 +148,7 @@ def test_the_end_of_a_run_that_nobody_has_reported_is_unknown() -> None:
     assert totals(new(found.change).state)["unknown"] == 1
 
 
-def test_what_is_paused_meanwhile_is_held() -> None:
+def test_an_instance_paused_in_the_meantime_is_held() -> None:
     record = new(pause(claimed(), "", now=NOW - 9, revision="p").change)
     after = new(advanced(record).change, record)
     assert (after.due_at, after.attempt, after.revision) == (DUE + MINUTE, 0, "new")
@@ -159,7 +159,7 @@ def test_what_is_paused_meanwhile_is_held() -> None:
     assert State(after.state).count("fence") == NOW
 
 
-def test_a_run_outside_the_schedule_makes_room() -> None:
+def test_a_manual_run_ends_before_it_is_executed() -> None:
     waiting = Record("task", "task:a", NOW + MINUTE, NOW + MINUTE, None, None, "r", 5, 0, encode(SPEC))
     current = new(request(waiting, ExtraRun("id", NOW - 1), now=NOW, revision="a"))
     record = lease.claim(current, now=NOW, locked_until=NOW + MINUTE, token="t", holder="host:1:t")
@@ -174,7 +174,7 @@ def test_a_run_outside_the_schedule_makes_room() -> None:
     assert len(list(advanced(older, due_at=NOW - 1).unknown)) == 1
 
 
-def test_a_run_that_was_asked_for_has_its_turn_afterwards() -> None:
+def test_a_requested_run_follows() -> None:
     record = new(request(claimed(), ExtraRun("id", NOW - 1), now=NOW, revision="a"))
     after = new(advanced(record).change, record)
     assert (extra_of(State(after.state)).run, after.ready_at) == (ExtraRun("id", NOW - 1), NOW)
@@ -210,7 +210,7 @@ def test_the_outcome_of_a_run_without_another_attempt(how: Attempt, outcome: Run
         assert conclude(record, NOW, ONCE, how, NOW, "new") == Ended(None, outcome, reason)
 
 
-def test_there_is_no_later() -> None:
+def test_retry_later_fails_the_run() -> None:
     outcome, reason = outcome_of(attempt(RetryLater(datetime.timedelta(seconds=3))))
     assert outcome == "failed"
     assert reason.startswith("at most once, there is no other attempt: ")
@@ -225,7 +225,7 @@ def test_there_is_no_later() -> None:
         (replace(ONCE, keep_runs=0, pause_after=1), True),
     ],
 )
-def test_whether_the_end_is_noted(policies: Policies, notes: bool) -> None:
+def test_whether_outcomes_are_recorded(policies: Policies, notes: bool) -> None:
     assert concludes(policies) is notes
 
 
@@ -256,7 +256,7 @@ OTHER = replace(RUNNING, fence=NOW - 1)
         (attempt(None, AttemptEnd.CANCELLED), "failed", "", ""),
     ],
 )
-def test_how_it_ended_is_noted(how: Attempt, outcome: RunOutcome, reason: str, error: str) -> None:
+def test_the_outcome_is_recorded(how: Attempt, outcome: RunOutcome, reason: str, error: str) -> None:
     record = listed(OTHER, RUNNING, OTHER)
     found = concluded(record, how)
     after = new(found.change, record)
@@ -278,7 +278,7 @@ def test_a_worker_that_was_only_slow() -> None:
     assert totals(new(concluded(damaged, SUCCESS).change).state) == {"succeeded": 1}
 
 
-def test_one_that_many_have_followed_counts() -> None:
+def test_an_old_run_that_is_no_longer_listed_counts() -> None:
     for how, name in ((SUCCESS, "succeeded"), (attempt(), "failed"), (attempt(Skip()), "by_task")):
         record = listed(OTHER)
         after = new(concluded(record, how).change)
@@ -289,7 +289,7 @@ def test_one_that_many_have_followed_counts() -> None:
 PAUSING = replace(ONCE, pause_after=3)
 
 
-def test_failures_in_a_row_pause_it() -> None:
+def test_consecutive_failures_pause_it() -> None:
     record = listed(RUNNING, row=2)
     found = concluded(record, attempt(GiveUp("enough")), PAUSING)
     after = new(found.change, record)
@@ -312,13 +312,13 @@ def test_failures_in_a_row_pause_it() -> None:
         pytest.param(replace(listed(RUNNING, row=2), ready_at=HELD), attempt(), "schedule", 3, id="it is held"),
     ],
 )
-def test_what_pauses_nothing(record: Record, how: Attempt, trigger: Trigger, row: int) -> None:
+def test_outcomes_that_do_not_pause(record: Record, how: Attempt, trigger: Trigger, row: int) -> None:
     after = new(concluded(record, how, PAUSING, trigger=trigger).change, record)
     assert (State(after.state).why, State(after.state).count("row"), after.ready_at) == (None, row, record.ready_at)
     assert after.revision == "new"
 
 
-def test_what_has_lost_its_lease_is_paused() -> None:
+def test_an_expired_lease_does_not_prevent_pausing() -> None:
     record = replace(listed(RUNNING, row=2), locked_until=NOW + 9, locked_by="host:2:t")
     after = new(concluded(record, attempt(), PAUSING).change, record)
     assert Band.of(after.ready_at) is Band.PAUSED

@@ -1,4 +1,4 @@
-"""Attempts to store a batch are cut off in time for another one, before leases end."""
+"""Attempts to store a batch are cancelled in time for another one before leases expire."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_time_limits(left: int | None, failures: int, seconds: float) -> None:
     assert time_limit(left, failures) == seconds
 
 
-async def test_an_attempt_is_cut_off() -> None:
+async def test_an_attempt_is_cancelled_in_time() -> None:
     clock = SystemClock()
     attempt = Attempt(clock, 0)
     attempt.hurry([None, clock.now() + SECOND])
@@ -47,7 +47,7 @@ async def test_an_attempt_is_cut_off() -> None:
         await anyio.sleep_forever()
 
 
-async def test_what_arrives_meanwhile_hurries_it() -> None:
+async def test_new_writes_shorten_the_attempt() -> None:
     clock = SystemClock()
     attempt = Attempt(clock, 0)
     attempt.hurry([None])
@@ -62,14 +62,14 @@ async def test_what_arrives_meanwhile_hurries_it() -> None:
         await wait()
 
 
-async def test_its_own_errors_leave_it() -> None:
+async def test_errors_of_the_block_are_raised() -> None:
     with pytest.raises(ZeroDivisionError), Attempt(SystemClock(), 0):
         raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("clock, in_time", [(SystemClock(), False), (ManualClock(), True)], ids=["real", "virtual"])
 async def test_no_call_takes_long_in_virtual_time(monkeypatch: pytest.MonkeyPatch, clock: Clock, in_time: bool) -> None:
-    """Where the clock stands still during calls, a slow machine makes none fail."""
+    """With a clock that stands still during calls, none fails on a slow machine."""
     monkeypatch.setattr(store, "LOOK_LIMIT", SHORTEST / 4)
     plan = FaultPlan()
     plan.script("look", delay(before=SHORTEST / 2))
@@ -90,7 +90,7 @@ async def test_no_call_takes_long_in_virtual_time(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_silent_connection_costs_no_lease() -> None:
-    """Each second write gets no answer; leases of 2 s are renewed nevertheless, and nothing is claimed meanwhile."""
+    """Every second write gets no reply. Leases of 2 s are still renewed, and nothing is claimed in the meantime."""
     repository, plan, runs = MemoryRepository(), FaultPlan(), []
     app = Pyncette(
         repository_factory=plan.wrap(lambda: nullcontext(repository)), poll_interval=datetime.timedelta(0, 0.1)

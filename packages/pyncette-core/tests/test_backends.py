@@ -27,7 +27,7 @@ no_backend = 5
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes these entry points the only ones installed."""
+    """Make these the only installed entry points."""
 
     def _install(**points: str) -> None:
         found = [EntryPoint(name, f"third_party:{value}", backends.GROUP) for name, value in points.items()]
@@ -38,13 +38,13 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entry points import this module by a name, which test modules don't have."""
+    """Make this module importable by name, for entry points; test modules have none."""
     module = ModuleType("third_party")
     vars(module).update(shelf=shelf, no_backend=no_backend)
     monkeypatch.setitem(sys.modules, "third_party", module)
 
 
-async def test_a_third_party_joins_by_an_entry_point(install: Callable[..., None]) -> None:
+async def test_a_third_party_backend_by_entry_point(install: Callable[..., None]) -> None:
     install(shelf="shelf")
     async with Pyncette("shelf://here").create():
         pass
@@ -93,7 +93,7 @@ def test_mongodb_is_gone(install: Callable[..., None]) -> None:
         ("ftp://secret", r"\(installed: shelf\)\. There are also: dynamodb, mysql, .*, sqlite\.$"),
     ],
 )
-def test_a_scheme_that_is_nearly_right(install: Callable[..., None], url: str, advice: str) -> None:
+def test_a_misspelt_scheme(install: Callable[..., None], url: str, advice: str) -> None:
     install(shelf="shelf")
     with pytest.raises(ValueError, match=advice) as e:
         Pyncette(url)
@@ -113,7 +113,7 @@ def test_an_option_given_twice(install: Callable[..., None]) -> None:
         Pyncette("shelf://there", shelf_size=6)
 
 
-def test_an_entry_point_that_is_no_backend(install: Callable[..., None]) -> None:
+def test_an_invalid_entry_point(install: Callable[..., None]) -> None:
     install(shelf="no_backend")
     with pytest.raises(ValueError, match=r"is not a pyncette\.repository\.Backend"):
         Pyncette("shelf://here")
@@ -124,7 +124,7 @@ def test_a_sqlite_option_selects_sqlite(install: Callable[..., None]) -> None:
     with pytest.raises(ValueError, match="Install the distribution pyncette-sqlite"):
         Pyncette(sqlite_database="x")
     install(sqlite="shelf")
-    with pytest.raises(TypeError, match="Unknown option 'sqlite_database'"):  # memory_repository stands in for it
+    with pytest.raises(TypeError, match="Unknown option 'sqlite_database'"):  # it is memory_repository here
         Pyncette(sqlite_database="x")
 
 

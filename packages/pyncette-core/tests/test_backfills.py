@@ -1,4 +1,4 @@
-"""Moments of the past: which ones they are, and how they take turns with the schedule."""
+"""Backfills: which moments they contain, and how they take turns with the schedule."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def extra(record: Record) -> Extra:
     return extra_of(State(record.state))
 
 
-def test_which_moments_they_are() -> None:
-    """The grid of an interval goes back from its next occurrence, or forward from where it starts."""
+def test_the_moments_of_a_backfill() -> None:
+    """An interval's moments are counted backwards from its next occurrence, or forwards from ``start_at``."""
     for seed in range(200):
         choice = random.Random(seed)
         period, due_at = choice.randrange(1, 9), 1_000
@@ -100,7 +100,7 @@ def test_the_schedule_alone() -> None:
     assert schedule_text(spec) == encode(replace(SPEC, bounds=Bounds(max_runs=2)))
 
 
-def test_it_begins_while_the_schedule_wants_nothing() -> None:
+def test_it_begins_while_nothing_scheduled_is_due() -> None:
     record = stored(state=State("").text(3))
     after = new(change := add(record, fill(carried="c"), now=NOW, revision="new"))
     assert change is not None
@@ -128,7 +128,7 @@ def test_it_waits(record: Record) -> None:
     assert after.ready_at == record.ready_at
 
 
-def test_of_what_is_completed_it_is_executed_too() -> None:
+def test_it_is_executed_for_a_completed_instance() -> None:
     record = stored(Band.COMPLETED.at(NOW + HOUR), due_at=NOW - HOUR)
     assert extra(new(add(record, fill(), now=NOW, revision="new"))).run is not None
 
@@ -145,7 +145,7 @@ def test_ten_of_them_wait() -> None:
     assert add(record, fill("3"), now=NOW, revision="new") is None, "it was asked for before"
 
 
-def test_one_that_is_dropped() -> None:
+def test_a_cancelled_backfill() -> None:
     record = new(add(stored(NOW, due_at=NOW, state=State("").text(3)), fill(), now=NOW, revision="new"))
     assert drop(record, "other", now=NOW, revision="x") is None
     after = new(change := drop(record, "fill", now=NOW, revision="x"))
@@ -196,7 +196,7 @@ def test_one_moment_after_another_until_the_last() -> None:
     assert extra(record).done == dict.fromkeys(("fill", "next"), NOW + BACKFILL_REMEMBERED)
 
 
-def test_what_its_schedule_has_no_more_of_is_over() -> None:
+def test_a_backfill_ends_with_its_schedule() -> None:
     ends = Spec(Interval(MINUTE), bounds=Bounds(end_at=PAST))
     short = replace(fill(), spec=schedule_text(ends))
     record = new(add(stored(), short, now=NOW, revision="new"))
@@ -204,7 +204,7 @@ def test_what_its_schedule_has_no_more_of_is_over() -> None:
     assert (extra(after).run, extra(after).fills, after.ready_at) == (None, [], DUE)
 
 
-def test_between_two_moments_others_have_their_turn() -> None:
+def test_other_runs_get_their_turn_between_two_moments() -> None:
     record = new(add(stored(), fill(), now=NOW, revision="new"))
     asked = new(request(claimed(record), ExtraRun("manual", NOW), now=NOW, revision="a"))
     after = ended(asked)
@@ -234,8 +234,8 @@ def test_a_moment_that_is_paused_starts_over_later() -> None:
     assert found == PutBack("paused")
 
 
-def test_what_had_begun_comes_back_as_it_was() -> None:
-    """The attempts of the schedule are kept while another run is executed."""
+def test_a_begun_occurrence_is_restored() -> None:
+    """The scheduled occurrence's attempts are kept while another run is executed."""
     state = State("")
     state.record_attempts(Attempts(DUE, ended=2, failed=1, first=NOW))
     record = replace(stored(NOW + 30 * SECOND, state=state.text(5)), attempt=2)
@@ -253,7 +253,7 @@ def test_what_had_begun_comes_back_as_it_was() -> None:
     assert State(over_now.state).attempts(DUE, 2) == Attempts(DUE, ended=2, failed=1, first=NOW)
 
 
-def test_a_change_of_the_schedule_alone_knows_which_record_it_is_of() -> None:
+def test_a_change_of_the_schedule_refers_to_the_stored_record() -> None:
     current = new(request(stored(), ExtraRun("a", NOW), now=NOW, revision="a"))
     waiting = new(request(claimed(stored()), ExtraRun("a", NOW), now=NOW, revision="a"))
     for record in (current, waiting, stored()):
@@ -271,7 +271,7 @@ def test_a_change_of_the_schedule_alone_knows_which_record_it_is_of() -> None:
     assert (extra(freed_now).run, freed_now.ready_at) == (ExtraRun("a", NOW), NOW)
 
 
-def test_what_was_done_is_forgotten_after_a_while() -> None:
+def test_ids_of_ended_backfills_expire() -> None:
     record = ended(claimed(new(request(stored(), ExtraRun("a", NOW), now=NOW, revision="a"))))
     assert extra(record).done == {"a": NOW}
     assert extra(proceed(record, NOW + REMEMBERED)).done == {"a": NOW}
@@ -279,7 +279,7 @@ def test_what_was_done_is_forgotten_after_a_while() -> None:
 
 
 @pytest.mark.parametrize("until, gone", [(NOW - GRAIN, True), (NOW, True), (NOW + GRAIN, False)])
-def test_what_was_kept_for_a_run_is_gone_when_its_time_is_over(until: int, gone: bool) -> None:
+def test_a_record_kept_only_for_a_run_is_removed_after_it(until: int, gone: bool) -> None:
     completed = stored(Band.COMPLETED.at(until), due_at=NOW - HOUR)
     current = claimed(new(request(completed, ExtraRun("a", NOW), now=NOW, revision="a")))
     after = end_run(current, State(current.state), now=NOW, revision="o")
@@ -290,7 +290,7 @@ def test_what_was_kept_for_a_run_is_gone_when_its_time_is_over(until: int, gone:
     assert (extra(later).run, later.revision, State(later.state).count("fence")) == (ExtraRun("b", NOW), "o", NOW)
 
 
-def test_a_run_that_is_asked_for() -> None:
+def test_a_requested_run() -> None:
     record = stored(state=State("").text(3))
     after = new(change := request(record, ExtraRun("a", NOW - HOUR), now=NOW, revision="asked"))
     assert change is not None
@@ -305,9 +305,7 @@ def test_a_run_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("why, begins", [(None, True), ("x", False)])
-def test_a_backfill_begins_before_a_retry_that_the_lease_brings_unless_it_is_paused(
-    why: str | None, begins: bool
-) -> None:
+def test_a_backfill_begins_before_a_retry_at_the_end_of_the_lease_unless_paused(why: str | None, begins: bool) -> None:
     state = State("")
     state.set("why", why)
     leased = claimed(stored(NOW, due_at=NOW))
@@ -319,8 +317,8 @@ def test_a_backfill_begins_before_a_retry_that_the_lease_brings_unless_it_is_pau
     )
 
 
-def test_what_outlives_its_schedule() -> None:
-    """Nothing of the schedule's."""
+def test_what_remains_after_the_schedule_has_ended() -> None:
+    """The schedule's own state is dropped."""
     state = State("")
     Extra(done={"a": NOW}).store(state)
     state.record_attempts(Attempts(DUE, ended=1))
@@ -333,6 +331,6 @@ def test_what_outlives_its_schedule() -> None:
     assert extra(left).waits == Waits(0, Band.COMPLETED.since, None)
 
 
-def test_nobody_has_a_turn_where_nothing_is_stored() -> None:
+def test_without_a_record_no_run_gets_a_turn() -> None:
     nothing = Ended(None, "succeeded")
     assert in_turn(nothing, NOW, "r") == Ended(None, "succeeded")

@@ -1,4 +1,4 @@
-"""What is late, and what has been moved by others, does not disturb what is on time."""
+"""A backlog, and occurrences that others have moved, don't delay what is on time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class World:
             group.cancel_scope.cancel()
 
     async def miss_a_month(self, count: int, templates: Sequence[Task] | None = None) -> None:
-        """Of this many instances of each template."""
+        """Make this many instances of each template a month late."""
         async with self.app.create() as context:
             for template in templates or [self.template]:
                 given = ((f"behind {number}", {"interval": HOUR, "start_at": START}) for number in range(count))
@@ -90,8 +90,8 @@ def micros(moment: datetime.datetime) -> int:
 
 @pytest.mark.parametrize("catch_up, count", [(CatchUp.LATEST, 4000), (CatchUp.ALL, 300)])
 async def test_a_month_of_missed_occurrences_delays_nothing_that_is_on_time(catch_up: CatchUp, count: int) -> None:
-    """Neither what came due in an outage, more than can be executed within seconds, nor what is caught up with one
-    after another, whose instances wait for each other."""
+    """Neither a backlog from an outage, which takes longer than seconds to execute, nor instances that catch up one
+    occurrence after another delay it."""
     world = World(lasting=0.05, catch_up=catch_up, concurrency_limit=50)
     await world.miss_a_month(count)
     async with world.running() as context:
@@ -115,7 +115,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("slots, workers, policies", SHAPES)
 async def test_a_backlog_that_fills_every_slot(slots: int, workers: int, policies: dict[str, Any]) -> None:
-    """Of each slot that comes free what is on time has the first choice, without a slot that ever idles."""
+    """What is on time gets each slot that becomes free, and no slot is ever idle."""
     world = World(lasting=0.5, concurrency_limit=slots, **policies)
     await world.miss_a_month(300 if "catch_up" not in policies else 2000)
     async with world.running(workers) as context:
@@ -128,7 +128,7 @@ async def test_a_backlog_that_fills_every_slot(slots: int, workers: int, policie
     lags = world.lags_on_time()
     assert len(lags) >= 24 * min(slots, 4)
     assert max(lags) < SECOND
-    # All of the other slots were full all the time.
+    # The other slots were never idle.
     assert len(world.runs) - began >= 60 * 2 * policies.get("concurrency", slots) * workers - 20
 
 
@@ -144,8 +144,7 @@ async def test_a_backlog_that_fills_every_slot(slots: int, workers: int, policie
 )
 @pytest.mark.parametrize("attempts", [2, 5])
 async def test_a_backlog_that_fails(slots: int, workers: int, policies: dict[str, Any], attempts: int) -> None:
-    """Its repeated attempts come due a moment ago, and keep nothing waiting that is on time; nor do they keep the rest
-    of the backlog from being executed."""
+    """Its retries have only just come due, but delay neither what is on time nor the rest of the backlog."""
     retry = Retry(attempts, delay=SECOND)
     world = World(lasting=0.5, failing="behind", concurrency_limit=slots, retry=retry, **policies)
     await world.miss_a_month(2000)
@@ -164,7 +163,7 @@ async def test_a_backlog_that_fails(slots: int, workers: int, policies: dict[str
 
 
 async def test_a_backlog_on_the_only_slot() -> None:
-    """What is on time waits for the execution under way, and for one more if another one on time came before it."""
+    """What is on time waits for the current execution, and for another one that is on time and came first."""
     world = World(lasting=0.5, concurrency_limit=1)
     await world.miss_a_month(50)
     async with world.running() as context:
@@ -176,8 +175,8 @@ async def test_a_backlog_on_the_only_slot() -> None:
 
 
 @pytest.mark.parametrize("slots, policies", [(4, {}), (1, {}), (100, {"concurrency": 1})])
-async def test_a_backlog_beside_more_on_time_than_there_are_slots(slots: int, policies: dict[str, Any]) -> None:
-    """It gets half, and is not left out forever."""
+async def test_a_backlog_when_more_is_on_time_than_there_are_slots(slots: int, policies: dict[str, Any]) -> None:
+    """The backlog gets half of the slots, and doesn't starve."""
     world = World(lasting=0.5, concurrency_limit=slots, **policies)
     await world.miss_a_month(1000)
     per_second = 2 * policies.get("concurrency", slots)
@@ -193,8 +192,8 @@ async def test_a_backlog_beside_more_on_time_than_there_are_slots(slots: int, po
     assert 0.4 <= len(behind) / len(begun) <= 0.6
 
 
-async def test_many_templates_that_are_behind() -> None:
-    """What is on time in one of them does not wait until it is its turn."""
+async def test_many_templates_with_a_backlog() -> None:
+    """What is on time in one of them doesn't wait for that template's turn."""
     world = World(lasting=0.5, concurrency_limit=4)
     others = [world.app.dynamic_task(name=f"other {number}")(world.body) for number in range(40)]
     await world.miss_a_month(20, others)
@@ -208,7 +207,7 @@ async def test_many_templates_that_are_behind() -> None:
 
 
 async def test_a_backfill_delays_nothing_that_is_on_time() -> None:
-    """Its moments stand with what is behind, even if each of them has just been asked for."""
+    """Its moments belong to the backlog, even if the backfill has just been requested."""
     world = World(lasting=0.5, concurrency_limit=4)
     async with world.app.create() as context:
         for number in range(100):
@@ -224,9 +223,8 @@ async def test_a_backfill_delays_nothing_that_is_on_time() -> None:
     assert len([name for name, _, _ in world.runs if name.startswith("behind")]) >= 290
 
 
-async def test_what_is_caught_up_with_queues_behind_what_is_ready() -> None:
-    """It is not served in the order in which it came due, or one instance would keep the others waiting for all it has
-    missed."""
+async def test_catching_up_queues_at_the_end_of_the_backlog() -> None:
+    """If it were served in the order of due times, one instance could delay the others by everything it has missed."""
     world = World(lasting=1, concurrency_limit=1)
     async with world.app.create() as context:
         for name, hours in (("first", 1), ("second", 4)):
@@ -243,7 +241,7 @@ async def test_what_is_caught_up_with_queues_behind_what_is_ready() -> None:
 
 @pytest.mark.parametrize("stored_later", [False, True])
 async def test_an_occurrence_that_is_not_on_its_schedule_any_more(stored_later: bool) -> None:
-    """It was stored by other rules of its timezone: it is moved, unless the schedule was stored after it."""
+    """It was stored with different timezone rules. It is moved, unless the schedule was stored later."""
     world = World()
     async with world.running() as context:
         await context.schedule_task(world.template, "a", schedule="0 8 * * *", timezone="Africa/Nairobi")
@@ -257,7 +255,7 @@ async def test_an_occurrence_that_is_not_on_its_schedule_any_more(stored_later: 
 
 
 async def test_an_occurrence_is_moved_once_at_most() -> None:
-    """Workers with other rules than the one that moved it execute it, and don't move it on."""
+    """Workers with different rules execute it where it was moved to, and don't move it again."""
     world = World()
     async with world.running() as context:
         await context.schedule_task(world.template, "a", schedule="0 8 * * *", timezone="Africa/Nairobi")
@@ -266,9 +264,7 @@ async def test_an_occurrence_is_moved_once_at_most() -> None:
         await world.clock.advance(4 * HOUR + MINUTE)
         record = await world.stored("a")
         assert (record.due_at, world.runs) == (micros(moved), [])
-        await world.forge(
-            "a", spec=record.spec.replace("Africa/Nairobi", "Africa/Maputo")
-        )  # as rules of others have it
+        await world.forge("a", spec=record.spec.replace("Africa/Nairobi", "Africa/Maputo"))  # by another worker's rules
         await world.clock.advance(2 * HOUR)
-    # Executed where it was moved to; the next one is on the others' schedule.
+    # Executed where it was moved to; the next one follows the other rules.
     assert [at for _, _, at in world.runs] == [moved, START + 6 * HOUR]

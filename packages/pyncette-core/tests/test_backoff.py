@@ -1,4 +1,4 @@
-"""Pauses before another attempt: how they grow, and how they are spread."""
+"""Delays before another attempt: how they grow, and how they are spread."""
 
 import random
 from statistics import fmean
@@ -26,8 +26,8 @@ def test_the_bound_doubles_up_to_the_longest(failures: int, bound: float, least:
 
 
 @pytest.mark.parametrize("least", [0, 0.5])
-def test_all_of_it_is_used_alike(least: float) -> None:
-    """Of six clients that failed together, hardly two come back within the same thousandth."""
+def test_delays_are_evenly_distributed(least: float) -> None:
+    """Of six clients that failed together, hardly any two retry within the same thousandth."""
     found = [one / 0.5 for one in pauses(9, least=least)]
     assert fmean(found) == pytest.approx((1 + least) / 2, abs=0.02)
     assert len({round(one, 3) for one in found}) > 400

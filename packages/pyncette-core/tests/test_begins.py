@@ -1,4 +1,4 @@
-"""What is done with an occurrence that was claimed: each reason not to execute it as it is, also among others."""
+"""What happens to a claimed occurrence: each reason not to execute it as it is, alone and combined."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MINUTE = 60 * SECOND
 NOW = 1_800_000_000 * SECOND
 DUE = NOW - 10 * MINUTE
 BEGAN = NOW - 9 * MINUTE
-"""When the attempt before began, if there was one: an occurrence has come due at that moment."""
+"""When the previous attempt began, if there was one; an occurrence came due at that moment."""
 SPEC = Spec(Interval(MINUTE))
 DEFAULT = Policies()
 ONCE = Policies(execution_mode=ExecutionMode.AT_MOST_ONCE)
@@ -37,7 +37,7 @@ PASSED, LOST, RELEASED = AttemptEnd.PASSED, AttemptEnd.LOST, AttemptEnd.RELEASED
 
 
 def due(spec: Spec = SPEC, *, at: int = DUE, state: State | None = None, fence: int = 5) -> Record:
-    """Nobody has begun with it."""
+    """No worker has begun it."""
     text = "" if state is None else state.text(fence)
     return Record("task", "task:a", at, at, None, None, "r", fence, 0, encode(spec), text)
 
@@ -45,7 +45,7 @@ def due(spec: Spec = SPEC, *, at: int = DUE, state: State | None = None, fence: 
 def left(
     before: Record | None = None, *, attempt: int = 1, until: int = NOW - SECOND, holder: str | None = "host:1:t"
 ) -> Record:
-    """Somebody has begun with it, and was not heard of again."""
+    """A worker has begun it and disappeared."""
     found = due() if before is None else before
     return replace(found, attempt=attempt, fence=BEGAN, locked_until=until, locked_by=holder, ready_at=until)
 
@@ -82,7 +82,7 @@ RECORDED = Attempts(DUE, ended=1, failed=1, first=BEGAN)
 TAKEN_OFF = ((NOW - 5 * MINUTE, NOW - 2 * MINUTE),)
 
 
-def test_what_waited_too_long_is_put_back_whatever_it_is() -> None:
+def test_what_waited_too_long_for_a_slot_is_put_back() -> None:
     record, policies = left(), replace(RETRYING, lease_duration=datetime.timedelta(seconds=60))
     for waited, back in ((30 * SECOND, False), (30 * SECOND + 1, True)):
         found = begin(policies, SPEC, record, record, claimed_at=NOW - waited, now=NOW)
@@ -90,8 +90,8 @@ def test_what_waited_too_long_is_put_back_whatever_it_is() -> None:
 
 
 @pytest.mark.parametrize("policies", [DEFAULT, RETRYING, LATEST, PUNCTUAL, CANCELLING, ONCE])
-def test_what_came_due_while_its_template_was_paused_is_passed_over(policies: Policies) -> None:
-    """Unless somebody has begun with it, or it does not repeat."""
+def test_what_came_due_while_its_template_was_paused_is_skipped(policies: Policies) -> None:
+    """Unless a worker has begun it, or it is a one-off."""
     until, go_to = NOW - 3 * MINUTE, NOW - 3 * MINUTE
     found = begun(policies, due(), paused_until=until)
     assert found == passed(go_to, skipped(DUE, go_to - MINUTE, "paused"))
@@ -102,7 +102,7 @@ def test_what_came_due_while_its_template_was_paused_is_passed_over(policies: Po
     assert begun(policies, due(once), once, paused_until=until) == begun(policies, due(once), once)
 
 
-def test_what_is_passed_over_for_a_pause_keeps_to_what_was_skipped_ahead_of_time() -> None:
+def test_skipping_for_a_pause_respects_earlier_skips() -> None:
     state = State("")
     store_window(state, Window(DUE + MINUTE, DUE + 3 * MINUTE))
     found = begun(DEFAULT, due(state=state), paused_until=DUE + 2 * MINUTE + 1)
@@ -110,7 +110,7 @@ def test_what_is_passed_over_for_a_pause_keeps_to_what_was_skipped_ahead_of_time
 
 
 @pytest.mark.parametrize("policies", [LATEST, PUNCTUAL, CANCELLING])
-def test_a_pause_of_the_template_is_skipped_first_where_policies_would_choose_from_it(policies: Policies) -> None:
+def test_a_pause_of_the_template_is_skipped_before_policies_choose(policies: Policies) -> None:
     assert begun(policies, due(), pauses=TAKEN_OFF) == passed(DUE)
     for pauses in ((), ((DUE - MINUTE, DUE),), ((NOW - 5 * MINUTE, HELD),)):
         assert begun(policies, due(), pauses=pauses) == begun(policies, due())
@@ -128,12 +128,12 @@ def test_an_occurrence_that_is_off_its_schedule_is_moved() -> None:
     assert begun(DEFAULT, moved, spec) == Execute(advance=False)
 
 
-def test_what_comes_due_later_because_of_jitter_is_passed_to_itself() -> None:
-    """A program that did not know the jitter has stored it."""
+def test_an_occurrence_whose_jitter_has_not_passed_is_put_back() -> None:
+    """A program that doesn't know the jitter has stored it."""
     hour = datetime.timedelta(hours=1)
     hourly, policies = Spec(Interval(60 * MINUTE)), Policies(jitter=hour)
     late = came_due(hourly, policies, "task:a", DUE)
-    at = DUE + (NOW - late)  # would come due right now
+    at = DUE + (NOW - late)  # comes due now
     assert came_due(hourly, policies, "task:a", at) == NOW
     for early, found in ((0, Execute(advance=False)), (1, None)):
         before = due(hourly, at=at + early)
@@ -169,7 +169,7 @@ PAUSED = noting(why="by hand")
         ),
     ],
 )
-def test_what_was_paused_meanwhile_is_put_back(policies: Policies, before: Record, expected: Begin) -> None:
+def test_an_instance_paused_in_the_meantime_is_put_back(policies: Policies, before: Record, expected: Begin) -> None:
     assert begun(policies, before) == expected
     assert begun(policies, before, pauses=TAKEN_OFF, paused_until=NOW) == expected
 
@@ -180,7 +180,7 @@ TOO_LATE = skipped(DUE, NOW - 6 * MINUTE, "late")
 LATEST_ONCE = replace(LATEST, execution_mode=ExecutionMode.AT_MOST_ONCE)
 PUNCTUAL_ONCE = replace(PUNCTUAL, execution_mode=ExecutionMode.AT_MOST_ONCE)
 OPEN = due(state=noting(RECORDED), fence=BEGAN)
-"""The end of an attempt is recorded."""
+"""The state with a recorded end of an attempt."""
 
 
 @pytest.mark.parametrize(
@@ -201,19 +201,19 @@ OPEN = due(state=noting(RECORDED), fence=BEGAN)
         (PUNCTUAL, left(OPEN), Execute(advance=False)),
     ],
 )
-def test_what_is_chosen(policies: Policies, before: Record, expected: Begin) -> None:
+def test_which_missed_occurrence_is_chosen(policies: Policies, before: Record, expected: Begin) -> None:
     assert begun(policies, before) == expected
 
 
 @pytest.mark.parametrize("attempt, at, skips", [(1, BEGAN, skipped(DUE, BEGAN - MINUTE, "late")), (2, DUE, [])])
-def test_who_was_lost_had_chosen_by_what_was_late_then(attempt: int, at: int, skips: list[Skipped]) -> None:
-    """If it was the first: a further attempt is not too late."""
+def test_a_lost_attempt_had_chosen_by_lateness_at_its_claim(attempt: int, at: int, skips: list[Skipped]) -> None:
+    """Only the first attempt can be too late."""
     policies = Policies(max_lateness=datetime.timedelta(0))
     assert begun(policies, left(attempt=attempt)) == lost(at, skips=skips)
 
 
-def test_what_was_lost_is_named_although_there_is_nothing_left_to_choose() -> None:
-    """A fence may be ahead of the clock that it was claimed by: then nothing had come due by what it says."""
+def test_a_lost_attempt_is_reported_even_if_nothing_is_left_to_choose() -> None:
+    """A fencing token may be ahead of the clock at the claim; by its time, nothing had come due."""
     policies = Policies(max_lateness=datetime.timedelta(0))
     ended = Spec(Interval(MINUTE), bounds=Bounds(end_at=DUE))
     assert begun(policies, left(due(ended)), ended) == lost()
@@ -222,7 +222,7 @@ def test_what_was_lost_is_named_although_there_is_nothing_left_to_choose() -> No
     )
 
 
-def test_what_is_too_late_is_passed_over_to_the_next_one_that_is_to_come() -> None:
+def test_occurrences_that_are_too_late_are_skipped() -> None:
     policies = Policies(max_lateness=datetime.timedelta(0))
     off = due(at=DUE + 7)
     go_to = NOW + 7
@@ -282,11 +282,11 @@ def test_a_run_is_superseded_since_its_first_attempt(
 
 
 RETRIED = noting(Attempts(DUE))
-"""It was dead."""
+"""The state of an instance that was dead and is being retried."""
 
 
 @pytest.mark.parametrize("policies", [DEFAULT, PUNCTUAL, LATEST, ONCE, PUNCTUAL_ONCE, LATEST_ONCE])
-def test_what_was_dead_is_executed_whatever_has_come_due(policies: Policies) -> None:
+def test_a_retried_dead_occurrence_is_executed_whatever_has_come_due(policies: Policies) -> None:
     once = policies.execution_mode is ExecutionMode.AT_MOST_ONCE
     found = begun(policies, due(state=RETRIED), pauses=TAKEN_OFF, paused_until=NOW)
     assert found == Execute(advance=once)
@@ -359,18 +359,18 @@ HELD_BACK = Waits(0, Band.PAUSED.at(NOW))
         ),
     ],
 )
-def test_what_is_outside_the_schedule(policies: Policies, before: Record, expected: Begin) -> None:
+def test_manual_runs_and_backfills(policies: Policies, before: Record, expected: Begin) -> None:
     assert begun(policies, before) == expected
     assert begun(policies, before, pauses=TAKEN_OFF, paused_until=NOW) == expected
 
 
 @pytest.mark.parametrize("heartbeat, renews", [(True, True), ("cancel", True), (False, False)])
-def test_who_renews(heartbeat: Any, renews: bool) -> None:
+def test_which_policies_renew_leases(heartbeat: Any, renews: bool) -> None:
     assert renews_lease(Policies(heartbeat=heartbeat)) is renews
     assert renews_lease(replace(ONCE, heartbeat=heartbeat)) is False
 
 
-def test_what_ran_beside_the_schedule_before_is_no_reason() -> None:
+def test_an_earlier_manual_run_has_no_influence() -> None:
     state = State("")
     Extra(done={"id": NOW}).store(state)
     assert begun(DEFAULT, due(state=state)) == Execute(advance=False)

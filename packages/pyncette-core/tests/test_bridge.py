@@ -34,11 +34,11 @@ def record(key: str = "queue:key", revision: str = "1") -> Record:
 
 
 class DriverError(Exception):
-    """What the driver of these tests raises."""
+    """The error that the driver raises in these tests."""
 
 
 class AsyncioRepository(MemoryRepository):
-    """Keeps records in memory; awaits asyncio's own things, and does to ``read`` what the test wants."""
+    """Keeps records in memory, awaits asyncio primitives, and lets tests replace ``read``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class AsyncioRepository(MemoryRepository):
         return await super().read(refs)
 
     async def clock(self) -> int | None:
-        """The thread that it runs in, for the tests to see."""
+        """The id of the thread that it runs in."""
         assert asyncio.current_task() is not None
         return threading.get_ident()
 
@@ -84,7 +84,7 @@ def repository() -> AsyncioRepository:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Trio, but for the tests that say otherwise: what happens on asyncio is that the bridge stays away."""
+    """Trio, except for tests that say otherwise: on asyncio, there is no bridge."""
     return "trio"
 
 
@@ -121,15 +121,14 @@ async def test_every_method_reaches_the_repository(repository: AsyncioRepository
 
 
 def test_nothing_of_the_interface_is_left_out() -> None:
-    """All that is public is a coroutine function, and the bridge makes a crossing of each; but for ``within``, as
-    nobody on trio has a connection of asyncio. If this fails because the interface got something else, the bridge has
-    to learn it."""
+    """All public methods are coroutine functions, and the bridge forwards each of them, except ``within``: on trio,
+    nobody has a connection of asyncio. If this fails because the interface has something new, extend the bridge."""
     public = {name for name in dir(Repository) if not name.startswith("_")} - {"keeps_runs", "within"}
     assert public == set(bridge._METHODS)
     assert all(name in vars(bridge._BridgedRepository) for name in public)
 
 
-def test_the_factory_keeps_its_looks() -> None:
+def test_the_factory_keeps_its_name_and_docstring() -> None:
     @asyncio_only
     @asynccontextmanager
     async def some_repository(*, url: str, size: int = 3) -> AsyncIterator[Repository]:
@@ -150,7 +149,7 @@ async def test_on_asyncio_the_repository_is_the_factorys_own(repository: Asyncio
         assert opened is repository
 
 
-async def test_context_variables_are_seen(repository: AsyncioRepository) -> None:
+async def test_context_variables_are_visible(repository: AsyncioRepository) -> None:
     seen: list[str] = []
 
     def look() -> None:
@@ -190,7 +189,7 @@ def test_the_other_side_is_asyncio_for_every_library(
 
 async def test_many_calls_at_once(repository: AsyncioRepository) -> None:
     records = [record(f"queue:{number}") for number in range(200)]
-    meet = asyncio.Barrier(200)  # none returns before all are there
+    meet = asyncio.Barrier(200)  # no call returns before all have arrived
     repository.on_read = meet.wait
     async with opener(repository)() as bridged:
         assert await bridged.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * 200
@@ -206,7 +205,7 @@ async def expect(repository: Repository, one: Record) -> None:
 # Errors
 
 
-async def test_errors_arrive_as_themselves(repository: AsyncioRepository) -> None:
+async def test_errors_are_raised_unwrapped(repository: AsyncioRepository) -> None:
     error = DriverError("of the driver")
 
     def deep_in_the_driver() -> None:
@@ -219,15 +218,15 @@ async def test_errors_arrive_as_themselves(repository: AsyncioRepository) -> Non
         assert caught.value is error
         assert isinstance(error.__cause__, ValueError)
         names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-        assert names[0] == "test_errors_arrive_as_themselves"
+        assert names[0] == "test_errors_are_raised_unwrapped"
         assert names[-1] == "deep_in_the_driver"
         assert await bridged.clock()
     assert repository.log == ["open", "close"]
 
 
 async def test_errors_are_not_kept(repository: AsyncioRepository) -> None:
-    """An error refers to the frames that it went through. If they referred to it in turn, all that they hold would
-    live on until garbage is collected."""
+    """An error refers to the frames that it passed through. If these referred to the error, everything in them would
+    stay alive until the garbage collector runs."""
 
     class Kept(Exception):
         pass
@@ -248,7 +247,7 @@ async def test_errors_are_not_kept(repository: AsyncioRepository) -> None:
     assert not left
 
 
-async def test_an_error_of_the_opening(repository: AsyncioRepository) -> None:
+async def test_an_error_while_opening(repository: AsyncioRepository) -> None:
     error = DriverError("no such host")
 
     async def connect() -> None:
@@ -267,7 +266,7 @@ async def test_an_error_of_the_opening(repository: AsyncioRepository) -> None:
     assert caught.value is error
 
 
-async def test_an_error_of_the_closing(repository: AsyncioRepository) -> None:
+async def test_an_error_while_closing(repository: AsyncioRepository) -> None:
     error = DriverError("did not close")
 
     @asyncio_only

@@ -22,11 +22,11 @@ from pyncette.repository import Repository
 
 
 class DriverError(Exception):
-    """What the driver of these tests raises."""
+    """The error that the driver raises in these tests."""
 
 
 class ScriptedRepository(MemoryRepository):
-    """Its ``read`` does what the test wants; ``started`` and ``ended`` tell how far it is."""
+    """Lets tests replace ``read``; ``started`` and ``ended`` show its progress."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,18 +57,18 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "CANCEL_GRACE", 0.1)
     monkeypatch.setattr(bridge, "CLOSE_TIMEOUT", 0.2)
 
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """But for those tests that leave one behind on purpose, which ends a little later."""
+    """Except in tests that abandon one on purpose; it ends a little later."""
     yield
     for thread in threading.enumerate():
         if thread.name == "pyncette-repository":
-            assert "impatient" in request.fixturenames
+            assert "short_timeouts" in request.fixturenames
             thread.join(10)
             assert not thread.is_alive()
 
@@ -95,7 +95,7 @@ async def cancel_when_started(repository: ScriptedRepository, scope: anyio.Cance
 
 
 async def cancelled_read(repository: ScriptedRepository, bridged: Repository) -> tuple[bool, list[Record | None]]:
-    """Cancel a read when it has begun. Whether it ended as cancelled, and its result if it had one."""
+    """Cancel a read once it has begun. Returns whether it ended as cancelled, and its result, if any."""
     result: list[Record | None] = []
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as scope:
@@ -122,8 +122,8 @@ async def test_the_driver_is_cancelled_and_waited_for(repository: ScriptedReposi
         assert await bridged.clock() is None
 
 
-async def test_a_driver_that_completes_all_the_same(repository: ScriptedRepository) -> None:
-    """Its result is the result of the call, as it would be without a bridge."""
+async def test_a_driver_that_completes_in_spite_of_cancellation(repository: ScriptedRepository) -> None:
+    """The call returns its result, as it would without a bridge."""
 
     async def complete() -> None:
         with suppress(asyncio.CancelledError):
@@ -148,9 +148,9 @@ async def test_a_driver_that_fails_when_it_is_cancelled(repository: ScriptedRepo
 
 
 async def test_a_driver_that_does_not_end(
-    repository: ScriptedRepository, impatient: None, caplog: pytest.LogCaptureFixture
+    repository: ScriptedRepository, short_timeouts: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The caller is let go, other calls work, and closing takes its time, but ends."""
+    """The caller is released, other calls work, and closing is slow, but ends."""
     release = threading.Event()
 
     async def hang() -> None:
@@ -187,7 +187,7 @@ async def test_a_shielded_call_is_not_cancelled(repository: ScriptedRepository) 
 
 
 async def test_a_driver_that_cancels_itself(repository: ScriptedRepository) -> None:
-    """Nobody cancelled the caller: a cancellation of asyncio's would mean nothing to it."""
+    """Nobody cancelled the caller, so it must not receive asyncio's cancellation."""
 
     async def give_up() -> None:
         raise asyncio.CancelledError
@@ -224,9 +224,9 @@ async def test_cancelled_while_opening(repository: ScriptedRepository) -> None:
 
 
 async def test_an_opening_that_hangs(
-    repository: ScriptedRepository, impatient: None, caplog: pytest.LogCaptureFixture
+    repository: ScriptedRepository, short_timeouts: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is given up. Should it succeed after all, it is closed at once."""
+    """It is given up. If it succeeds later, the repository is closed immediately."""
     release = threading.Event()
 
     @asyncio_only
@@ -250,7 +250,7 @@ async def test_an_opening_that_hangs(
 
 
 async def test_a_cancelled_body_closes_the_repository(repository: ScriptedRepository) -> None:
-    """The factory learns of it by asyncio's own word, and is not cancelled while it closes."""
+    """The factory gets asyncio's ``CancelledError``, and is not cancelled while it closes."""
     with anyio.CancelScope() as scope:
         async with opener(repository):
             scope.cancel()
@@ -260,7 +260,7 @@ async def test_a_cancelled_body_closes_the_repository(repository: ScriptedReposi
 
 
 async def test_a_closing_that_hangs(
-    repository: ScriptedRepository, impatient: None, caplog: pytest.LogCaptureFixture
+    repository: ScriptedRepository, short_timeouts: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     release = threading.Event()
 
@@ -279,7 +279,7 @@ async def test_a_closing_that_hangs(
     release.set()
 
 
-async def test_a_closing_that_only_a_cancellation_ends(repository: ScriptedRepository, impatient: None) -> None:
+async def test_a_closing_that_only_a_cancellation_ends(repository: ScriptedRepository, short_timeouts: None) -> None:
     @asyncio_only
     @asynccontextmanager
     async def factory() -> AsyncIterator[Repository]:
@@ -308,11 +308,11 @@ async def failing_read(bridged: Repository) -> None:
         await bridged.read([])
 
 
-# The loop on the other side breaks down
+# The loop on the other side crashes
 
 
 async def test_a_call_that_ends_the_process(repository: ScriptedRepository) -> None:
-    """SystemExit goes through asyncio as it goes through everything: its loop ends, and so must the app."""
+    """SystemExit passes through asyncio: its loop ends, and so must the app."""
     repository.script = lambda: sys.exit(3)
     with pytest.raises(SystemExit) as caught:
         async with opener(repository) as bridged:
@@ -321,7 +321,7 @@ async def test_a_call_that_ends_the_process(repository: ScriptedRepository) -> N
 
 
 async def test_a_crash_of_the_loop_is_an_error_not_a_hang(repository: ScriptedRepository) -> None:
-    """Something in the background ends the loop, while one call is in flight and others come in."""
+    """Something in the background ends the loop while one call is in flight and others arrive."""
 
     def crash() -> None:
         raise SystemExit("of a background task")
@@ -358,7 +358,7 @@ async def refused_in_the_end(bridged: Repository) -> None:
 
 
 async def test_a_crash_while_crashing(repository: ScriptedRepository) -> None:
-    """The loop could not even end its calls and close the repository."""
+    """The loop can't even end its calls and close the repository."""
 
     async def stubborn() -> None:
         try:
@@ -390,8 +390,8 @@ async def test_a_stopped_loop_is_an_error_not_a_hang(repository: ScriptedReposit
             await refused_in_the_end(bridged)
 
 
-def test_the_event_loop_ends_before_the_repository(repository: ScriptedRepository, impatient: None) -> None:
-    """A program that forgets to close leaves no thread that would keep the process alive."""
+def test_the_event_loop_ends_before_the_repository(repository: ScriptedRepository, short_timeouts: None) -> None:
+    """If a program forgets to close the repository, no thread keeps the process alive."""
     manager = opener(repository)
     trio.run(manager.__aenter__)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "pyncette-repository"]

@@ -58,7 +58,7 @@ finally:
 @pytest.mark.parametrize("where", ["main", "child"])
 @pytest.mark.parametrize("driver, interrupts", [("willing", 1), ("stubborn", 2)])
 def test_interrupts_end_the_process(tmp_path: Path, driver: str, interrupts: int, where: str) -> None:
-    """One is enough where the driver can be cancelled, two end the process in any case within the bounds."""
+    """One interrupt is enough if the driver can be cancelled; two end the process in any case, within the timeouts."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What a call is told wrongly is refused before anything is stored."""
+"""Invalid arguments of calls are refused before anything is stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOON = datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.UTC)
 
 
 @pytest.mark.anyio
-async def test_switches_and_ids_of_calls_are_checked() -> None:
+async def test_flags_and_ids_of_calls_are_checked() -> None:
     app = Pyncette()
 
     @app.dynamic_task(interval=MINUTE)
@@ -49,8 +49,8 @@ async def test_switches_and_ids_of_calls_are_checked() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_looked_for_is_checked(caplog: pytest.LogCaptureFixture) -> None:
-    """Before the storage gets it: some can't encode it, which would look like a failure of theirs."""
+async def test_search_texts_are_checked(caplog: pytest.LogCaptureFixture) -> None:
+    """Before it reaches the storage: some storages can't encode it, which would look like an outage."""
     app = Pyncette()
 
     @app.dynamic_task(interval=MINUTE)

@@ -1,4 +1,4 @@
-"""The harness that cancels a repository everywhere: it reaches every point, and finds what is left behind."""
+"""The harness that cancels a repository at every point reaches each of them, and detects leaks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OnCancel = Callable[[], Awaitable[None] | None]
 
 
 class Waiting(MemoryRepository):
-    """Its ``read`` waits three times, and does what the test wants when it is cancelled."""
+    """Its ``read`` waits three times, and runs the test's code when it is cancelled."""
 
     def __init__(self, on_cancel: OnCancel) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ async def test_every_point_is_reached_once(anyio_backend_name: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["open files and sockets", "threads", "tasks", "connections"])
-async def test_what_is_left_behind_is_found(what: str) -> None:
+async def test_leaks_are_found(what: str) -> None:
     release = threading.Event()
     ends: list[int] = []
     threads: list[threading.Thread] = []
@@ -99,11 +99,11 @@ async def test_what_is_left_behind_is_found(what: str) -> None:
         for end in ends:
             os.close(end)
         for task in tasks:
-            with suppress(RuntimeError):  # on trio it ended together with its event loop
+            with suppress(RuntimeError):  # on trio, it ended with its event loop
                 task.cancel()
 
 
-async def test_a_lock_that_is_left_behind_is_found() -> None:
+async def test_a_leaked_lock_is_found() -> None:
     lock = asyncio.Lock()
 
     class Locking(Waiting):

@@ -1,4 +1,4 @@
-"""The storage's clock: what a reading says, and when it is read again."""
+"""The storage's clock: what a reading implies, and when the clock is read again."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ HOUR = datetime.timedelta(hours=1)
 
 
 def test_a_reading_bounds_the_difference() -> None:
-    """The server's clock showed 500 at some moment between 90 and 100."""
+    """The server's clock showed 500 at some moment from 90 to 100."""
     assert Reading.taken(500, took=10, at=100) == Reading(400, 410, 100)
 
 
-def test_clocks_go_apart() -> None:
+def test_clocks_drift_apart() -> None:
     assert Reading(400, 410, 100).later(100 + 3 * DRIFT) == Reading(397, 413, 100 + 3 * DRIFT)
 
 
@@ -49,7 +49,7 @@ def test_several_readings(old: tuple[int, int], newer: tuple[int, int], both: tu
 
 
 class Machine:
-    """The clocks of a machine, and of a server that it asks. Microseconds."""
+    """The clocks of a machine and of a server that it queries. Microseconds."""
 
     def __init__(self) -> None:
         self.wall = 1_000 * SECOND
@@ -67,7 +67,7 @@ class Machine:
 
 
 class Asked(MemoryRepository):
-    """A server whose answers take their time: to get there, and to come back."""
+    """A server with latency in both directions."""
 
     def __init__(self, machine: Machine) -> None:
         super().__init__()
@@ -110,8 +110,8 @@ async def test_a_slow_answer_changes_nothing(machine: Machine, asked: Asked) -> 
     assert machine.server - 20_000 < clock.now() <= machine.server <= clock.now() + clock.error
 
 
-async def test_a_machine_whose_clock_is_fast_begins_nothing_early(machine: Machine, asked: Asked) -> None:
-    """Between two readings its clock may go ahead of the storage's by what clocks that work go apart."""
+async def test_a_machine_with_a_fast_clock_begins_nothing_early(machine: Machine, asked: Asked) -> None:
+    """Between two readings, its clock may run ahead of the storage's only by the drift of working clocks."""
     clock = SystemClock()
     await Store(asked, clock, Observers(), {}).follow_clock()
     machine.pass_(29 * SECOND)
@@ -129,7 +129,7 @@ async def test_a_slow_first_answer_is_repeated(machine: Machine, asked: Asked) -
 
 
 async def test_on_a_network_that_is_always_slow(machine: Machine, asked: Asked) -> None:
-    """The error is known: leases end so much later, so that others with better clocks leave them whole."""
+    """The error is known: leases last that much longer, so that workers with better clocks don't take them early."""
     clock = SystemClock()
     asked.latencies = [(SECOND // 4, SECOND // 4)] * 10
     await Store(asked, clock, Observers(), {}).follow_clock()
@@ -154,12 +154,12 @@ async def test_a_machine_that_was_suspended_reads_again(machine: Machine, asked:
 
 
 class Unsure(ManualClock):
-    """Half a second behind at most."""
+    """A clock that may be up to half a second behind."""
 
     error = 500_000
 
 
-async def test_leases_last_though_the_clock_may_be_behind() -> None:
+async def test_leases_last_even_if_the_clock_is_behind() -> None:
     clock, repository = Unsure(), MemoryRepository()
     app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
 
@@ -181,7 +181,7 @@ async def test_leases_last_though_the_clock_may_be_behind() -> None:
 
 
 class Set(ManualClock):
-    """A machine's clock, which somebody sets. Those who sleep are woken as if nobody had: sleep is monotonic."""
+    """A machine's clock that can be set. Sleeps are monotonic, so they end as if it had not been set."""
 
     def set(self, by: datetime.timedelta) -> None:
         microseconds = by // datetime.timedelta(microseconds=1)
@@ -192,8 +192,8 @@ class Set(ManualClock):
 
 @pytest.mark.parametrize("back", [HOUR, MINUTE])
 @pytest.mark.parametrize("by_hand", [False, True], ids=["renewed", "with_heartbeat"])
-async def test_the_clock_goes_back(back: datetime.timedelta, by_hand: bool) -> None:
-    """Leases are renewed all along, so that nobody executes it a second time when their ends come by again."""
+async def test_the_clock_is_set_back(back: datetime.timedelta, by_hand: bool) -> None:
+    """Leases keep being renewed, so that nothing is executed twice when the clock passes their ends again."""
     clock, repository, runs = Set(), MemoryRepository(), []
     app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
 
@@ -219,7 +219,7 @@ async def test_the_clock_goes_back(back: datetime.timedelta, by_hand: bool) -> N
 async def test_a_static_task_outlives_a_clock_that_was_ahead(
     ahead: datetime.timedelta, timing: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it stored then is in the future once the clock is right again."""
+    """What it stored then is in the future once the clock is corrected."""
     clock, repository, runs = Set(), MemoryRepository(), []
     app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
 

@@ -1,4 +1,4 @@
-"""Closing an app ends, however often it is cancelled in asyncio's own way, which no shield holds off."""
+"""Closing an app ends, however often asyncio cancels it; its own cancellation ignores shields."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_cancelled_again_and_again_while_the_storage_hangs(with_healthcheck: boo
 
     @app.task(interval=SOON)
     async def work(context: Context) -> None:
-        plan.always(hang, "swap")  # so that its end is not stored
+        plan.always(hang, "swap")  # the end of the execution can't be stored
         executed.set()
 
     async def program() -> None:

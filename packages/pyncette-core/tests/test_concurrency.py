@@ -1,4 +1,4 @@
-"""``concurrency`` holds for runs that were asked for, under a pause of the template too."""
+"""``concurrency`` applies to manual runs, too, even while the template is paused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ("a", "b", "c")
 
 @pytest.mark.parametrize("resumed", [False, True])
 async def test_manual_runs_of_a_paused_template(resumed: bool) -> None:
-    """Also if the pause ends while they wait, and scheduled occurrences of others come due with them."""
+    """Even if the pause ends while they are waiting, and scheduled occurrences of others come due with them."""
     clock = ManualClock(datetime(2026, 1, 5, tzinfo=UTC))
     app = Pyncette(clock=clock)
     at_once: list[int] = []

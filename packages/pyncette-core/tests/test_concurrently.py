@@ -1,4 +1,4 @@
-"""Calls of a storage that are made at the same time."""
+"""Concurrent calls of a storage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pyncette._concurrency.background import concurrently
 
 
-async def test_answers_come_in_the_order_of_the_calls() -> None:
+async def test_results_are_in_the_order_of_the_calls() -> None:
     running = most = 0
 
     async def call(number: int) -> int:
@@ -29,7 +29,7 @@ async def test_answers_come_in_the_order_of_the_calls() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-async def test_the_first_error_ends_all_and_is_raised_as_it_is(at_once: int) -> None:
+async def test_the_first_error_cancels_the_others_and_is_raised_unwrapped(at_once: int) -> None:
     begun: list[int] = []
 
     async def call(number: int) -> None:

@@ -1,4 +1,4 @@
-"""When an execution is cut short, by its policies and by what has been stored."""
+"""When an execution is cut short, depending on policies and the stored record."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CANCELLING = Policies(overlap=Overlap.CANCEL)
         (Policies(heartbeat="cancel"), (False, False, True, True)),
     ],
 )
-def test_what_may_cut_it_short(policies: Policies, expected: tuple[bool, ...]) -> None:
+def test_which_policies_cut_executions_short(policies: Policies, expected: tuple[bool, ...]) -> None:
     kinds = (cuts, may_be_superseded, needs_scope, cancelled_with_lease)
     assert tuple(kind(policies) for kind in kinds) == expected
 
@@ -84,8 +84,8 @@ def test_when_it_is_superseded(
     assert superseded_at(record, SPEC, policies, NOW, NOW + MINUTE + 1 + 49 * SECOND, pauses) == expected
 
 
-def test_a_run_of_several_attempts_has_no_more_than_were_claimed() -> None:
-    """Otherwise what is recorded is damaged."""
+def test_a_run_has_no_more_attempts_than_were_claimed() -> None:
+    """If more are recorded, the record is damaged."""
     record = Record("task", "task:a", NOW, NOW, NOW + MINUTE, "w", "r", 5, 0, encode(SPEC), state(first=NOW))
     assert superseded_at(record, SPEC, CANCELLING, NOW, NOW + MINUTE) == NOW + 2 * MINUTE
     assert superseded_at(replace(record, attempt=1), SPEC, CANCELLING, NOW, NOW + MINUTE) == NOW + MINUTE

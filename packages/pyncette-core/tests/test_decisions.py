@@ -1,6 +1,6 @@
-"""The decision table is complete, the page of the documentation shows it, and what it calls impossible is refused.
+"""The decision table is complete, the documentation shows it, and combinations that it calls impossible are refused.
 
-All of it is lived through in memory here; the contract of apps has a part for each storage.
+All combinations are executed in memory here; the contract of apps executes a sample on each storage.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ def test_each_value_is_in_the_sample() -> None:
         assert set(values) in [set(known) for known in COLUMNS.values()]
 
 
-def test_what_is_stored_is_said_once() -> None:
+def test_each_stored_effect_is_listed_once() -> None:
     names = ["mode", "run", "retry", "pause", "restart", "overlap"]
     found = [each for given, _ in lines(STORED) for each in combinations(given, names)]
     assert len(found) == len(set(found))
 
 
-def test_what_is_impossible_has_reasons() -> None:
+def test_impossible_combinations_have_reasons() -> None:
     assert all(IMPOSSIBLE.values())
     assert len(EVERY) == 1296
 
 
 @pytest.mark.parametrize("combination", [each for each in EVERY if why_impossible(each)][::37], ids=", ".join)
-def test_what_is_impossible_is_refused(combination: tuple[str, ...]) -> None:
+def test_impossible_combinations_are_refused(combination: tuple[str, ...]) -> None:
     async def task(context: Context) -> None: ...
 
     cell = Cell(*[*combination, "", "", "", ""])

@@ -1,4 +1,4 @@
-"""What can be declared, and what is refused at once."""
+"""What can be declared, and what is refused immediately."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_one_function_under_several_names() -> None:
     assert {task.task_func for task in (first, second, third)} == {body}
 
 
-def test_what_a_task_says_of_itself() -> None:
+def test_attributes_of_a_task() -> None:
     task = Pyncette().task(
         schedule="0 0 * * *",
         timezone="Europe/Berlin",
@@ -104,7 +104,7 @@ def test_values_of_a_wrong_type(kwargs: dict[str, Any], says: str) -> None:
         Pyncette().task(**kwargs)(body)
 
 
-def test_bad_cron_text_is_croniters_error() -> None:
+def test_an_invalid_cron_expression_is_croniters_error() -> None:
     with pytest.raises(CroniterError):
         Pyncette().task(schedule="61 * * * *")(body)
 
@@ -132,7 +132,7 @@ def test_a_function_without_a_name() -> None:
         Pyncette().task(interval=MINUTE)(functools.partial(body))
 
 
-def test_no_function_at_all() -> None:
+def test_decorating_something_that_is_not_a_function() -> None:
     with pytest.raises(TypeError, match="must be a function"):
         Pyncette().task(interval=MINUTE)("body")  # type: ignore[arg-type]  # the mistake under test
 
@@ -158,7 +158,7 @@ def test_generators() -> None:
         app.use_middleware(around)  # type: ignore[arg-type]  # the mistake
 
 
-async def test_something_else_than_a_task() -> None:
+async def test_passing_something_that_is_not_a_task() -> None:
     mistake: Any = body
     async with Pyncette().create() as context:
         for call in (
@@ -192,7 +192,7 @@ def test_functions_that_take_other_arguments() -> None:
         app.fixture()(no_context)  # type: ignore[type-var]  # the mistake under test
     with pytest.raises(TypeError, match="must be an async generator"):
         app.use_fixture("one", one)  # type: ignore[arg-type]  # the mistake under test
-    app.task(interval=MINUTE)(print)  # takes anything
+    app.task(interval=MINUTE)(print)  # accepts any arguments
 
 
 def test_decorators_without_parentheses() -> None:
@@ -209,7 +209,7 @@ def test_a_middleware_with_parentheses() -> None:
         Pyncette().middleware()
 
 
-def test_a_name_can_be_given_once() -> None:
+def test_names_are_unique() -> None:
     app = Pyncette()
     app.task(interval=MINUTE)(body)
     for declare in (app.task(interval=MINUTE), app.dynamic_task(), app.partitioned_task(partition_count=1)):
@@ -270,10 +270,10 @@ class TestInstances:
         assert instance.parent_task is template
         assert instance.name == "x"
 
-    def test_a_timezone_goes_with_the_templates_schedule(self, template: Task) -> None:
+    def test_an_instances_timezone_applies_to_the_templates_schedule(self, template: Task) -> None:
         assert template.instantiate("x", timezone="Asia/Tokyo").timezone == "Asia/Tokyo"
 
-    def test_a_schedule_goes_with_the_templates_timezone(self, template: Task) -> None:
+    def test_an_instances_schedule_uses_the_templates_timezone(self, template: Task) -> None:
         assert template.instantiate("x", schedule="@hourly").timezone == "Europe/Berlin"
 
     def test_an_interval_replaces_schedule_and_timezone(self, template: Task) -> None:
@@ -284,7 +284,7 @@ class TestInstances:
         at = datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.UTC)
         assert template.instantiate("x", execute_at=at).execute_at == at
 
-    def test_a_template_may_name_a_timezone_alone(self) -> None:
+    def test_a_template_may_set_only_a_timezone(self) -> None:
         template = Pyncette().dynamic_task(timezone="Asia/Tokyo")(body)
         assert template.instantiate("x", schedule="@daily").timezone == "Asia/Tokyo"
         assert template.instantiate("x", interval=MINUTE).timezone is None
@@ -327,7 +327,7 @@ class TestInstances:
         with pytest.raises(ValueError, match="Set enabled_partitions"):
             template.partitions[0].enabled = False
 
-    def test_a_selector_that_goes_astray(self) -> None:
+    def test_a_selector_that_returns_an_invalid_partition(self) -> None:
         template = Pyncette().partitioned_task(partition_count=3, partition_selector=lambda count, name: 3)(body)
         with pytest.raises(ValueError, match="it must return a whole number from 0 to 2"):
             template.instantiate("x", interval=MINUTE)

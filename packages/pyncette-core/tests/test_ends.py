@@ -1,4 +1,4 @@
-"""What the end of an attempt makes of the record, in every way that it may end: what is kept, told and remembered."""
+"""What happens to the record at each kind of end of an attempt: what is kept, reported and recorded."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def plain(spec: Spec = SPEC) -> Record:
 
 
 def paused(spec: Spec = SPEC, since: int = NOW - SECOND) -> Record:
-    """Paused while it is executed."""
+    """An instance that was paused during its execution."""
     return changed(pause(plain(spec), "", now=since, revision="p").change)
 
 
 def beside() -> Record:
-    """A run that was asked for is executed."""
+    """A manual run in progress."""
     waiting = Record("task", "task:a", NOW + MINUTE, NOW + MINUTE, None, None, "r", 5, 0, encode(SPEC), "")
     return claimed(changed(request(waiting, ExtraRun("id", NOW), now=NOW, revision="a")))
 
@@ -97,9 +97,7 @@ Make = Callable[[], Record]
 @pytest.mark.parametrize("how, error", WAYS, ids=lambda one: getattr(one, "name", type(one).__name__))
 @pytest.mark.parametrize("make", [plain, paused, beside])
 @pytest.mark.parametrize("policies", [COMMITTING, RETRYING], ids=["commit", "retry"])
-def test_every_end_is_a_write_that_ends_the_lease(
-    make: Make, how: AttemptEnd, error: BaseException | None, policies: Policies
-) -> None:
+def test_every_end_ends_the_lease(make: Make, how: AttemptEnd, error: BaseException | None, policies: Policies) -> None:
     record = make()
     after = ended(record, how, policies, error=error, go_to=NOW + MINUTE)
     new = changed(after.change)
@@ -128,7 +126,7 @@ def test_every_end_is_a_write_that_ends_the_lease(
 )
 @pytest.mark.parametrize("make", [plain, paused, beside])
 @pytest.mark.parametrize("pauses", [(), PAUSES], ids=["no pause", "after a pause of the template"])
-def test_what_is_told_of_a_run_is_remembered(
+def test_what_is_reported_about_a_run_is_recorded(
     make: Make,
     pauses: Sequence[tuple[int, int]],
     how: AttemptEnd,
@@ -147,8 +145,8 @@ def test_what_is_told_of_a_run_is_remembered(
 
 @pytest.mark.parametrize("attempts", [1, 3])
 @pytest.mark.parametrize("make", [plain, paused])
-def test_who_has_not_begun_gives_the_claim_back(make: Make, attempts: int) -> None:
-    """As if there had been none; what was paused meanwhile is held since its pause."""
+def test_an_occurrence_that_was_not_begun_is_given_back(make: Make, attempts: int) -> None:
+    """As if it had not been claimed. An instance that was paused since is held from the pause on."""
     record = replace(make(), attempt=attempts)
     after = ended(record, AttemptEnd.RELEASED)
     new = changed(after.change)
@@ -159,7 +157,7 @@ def test_who_has_not_begun_gives_the_claim_back(make: Make, attempts: int) -> No
 
 @pytest.mark.parametrize("how", [AttemptEnd.SUCCEEDED, AttemptEnd.CANCELLED, AttemptEnd.PASSED])
 @pytest.mark.parametrize("make", [plain, paused])
-def test_what_was_skipped_is_told_and_remembered_however_it_ends(make: Make, how: AttemptEnd) -> None:
+def test_skips_are_reported_and_recorded_however_it_ends(make: Make, how: AttemptEnd) -> None:
     after = ended(make(), how, skips=SKIPS, go_to=NOW + MINUTE)
     assert list(after.skips)[:1] == list(SKIPS)
     run = next(run for run in latest_runs(changed(after.change).state) if run.outcome == "skipped")
@@ -167,7 +165,7 @@ def test_what_was_skipped_is_told_and_remembered_however_it_ends(make: Make, how
     assert (run.ended_at, run.worker, run.exact) == (NOW, "", True)
 
 
-def test_a_failure_that_is_retried_is_remembered_until_the_run_ends() -> None:
+def test_a_retried_failure_is_recorded_until_the_run_ends() -> None:
     first = ended(plain(), AttemptEnd.FAILED, RETRYING, error=ZeroDivisionError("no"))
     waits = changed(first.change)
     assert first.outcome is None
@@ -197,7 +195,7 @@ def test_a_retry_comes_no_later_than_the_occurrence_that_supersedes_it(
 
 
 @pytest.mark.parametrize("pauses", [(), PAUSES], ids=["no pause", "after a pause of the template"])
-def test_what_has_no_further_occurrence_is_kept_as_long_as_it_should(pauses: Sequence[tuple[int, int]]) -> None:
+def test_a_completed_instance_is_kept_for_retain(pauses: Sequence[tuple[int, int]]) -> None:
     keeping = Policies(keep_runs=5, retain=datetime.timedelta(hours=1))
     after = ended(plain(ONE_OFF), AttemptEnd.SUCCEEDED, keeping, pauses=pauses, spec=ONE_OFF)
     new = changed(after.change)
@@ -219,8 +217,8 @@ def test_a_worker_that_is_lost_twice_is_named_once(worker: str, lost: tuple[str,
     assert run.lost == lost
 
 
-def test_what_is_paused_and_out_of_attempts_is_dead() -> None:
-    """Its pause begins once somebody retries it."""
+def test_a_paused_instance_without_attempts_left_is_dead() -> None:
+    """Its pause begins when it is retried."""
     once = Policies(keep_runs=5, retry=Retry(1))
     after = ended(paused(ONE_OFF), AttemptEnd.FAILED, once, error=ZeroDivisionError("no"), spec=ONE_OFF)
     new = changed(after.change)
@@ -229,7 +227,7 @@ def test_what_is_paused_and_out_of_attempts_is_dead() -> None:
 
 
 def test_what_comes_due_during_a_pause_overlaps_no_run() -> None:
-    """A run under way skips what came due until the pause began. What came later is for the pause to decide."""
+    """A run skips what overlaps it until the pause began. How the pause ends decides about what came due later."""
     began = NOW - 20 * MINUTE
     record = replace(paused(since=NOW - 10 * MINUTE), due_at=began)
     overlapping = Policies(keep_runs=5, overlap=Overlap.SKIP)
@@ -241,13 +239,13 @@ def test_what_comes_due_during_a_pause_overlaps_no_run() -> None:
     assert (kept["skipped"].count, kept["skipped"].ended_at, kept["succeeded"].ended_at) == (10, NOW, NOW - 1)
 
 
-def test_an_occurrence_that_has_moved_is_remembered() -> None:
+def test_a_moved_occurrence_is_recorded() -> None:
     new = changed(ended(plain(), AttemptEnd.PASSED, go_to=NOW + MINUTE, moved=True).change)
     assert (new.due_at, State(new.state).count("moved")) == (NOW + MINUTE, NOW + MINUTE)
 
 
 @pytest.mark.parametrize("how", [AttemptEnd.RELEASED, AttemptEnd.SUCCEEDED, AttemptEnd.CANCELLED])
-def test_what_is_paused_since_nobody_knows_when_is_held_from_now_on(how: AttemptEnd) -> None:
+def test_a_pause_without_a_known_beginning_begins_now(how: AttemptEnd) -> None:
     state = State("")
     state.set("why", "paused by hand")
     record = replace(plain(), state=state.text(4))
@@ -255,7 +253,7 @@ def test_what_is_paused_since_nobody_knows_when_is_held_from_now_on(how: Attempt
 
 
 @pytest.mark.parametrize("make", [plain, paused])
-def test_a_further_attempt_is_one_of_the_occurrence_that_was_chosen(make: Make) -> None:
+def test_another_attempt_is_for_the_chosen_occurrence(make: Make) -> None:
     record, chosen = replace(make(), due_at=DUE - 3 * MINUTE), DUE - MINUTE
     attempt = Attempt(AttemptEnd.CANCELLED, chosen, NOW - 1, NOW - 7, worker="host:1", skips=SKIPS)
     after = end(record, SPEC, KEEPING, attempt, now=NOW, retry_delay=SECOND, revision=REVISION)
@@ -264,7 +262,7 @@ def test_a_further_attempt_is_one_of_the_occurrence_that_was_chosen(make: Make) 
     assert State(new.state).is_open(chosen)
 
 
-def test_the_record_outlives_its_schedule_for_a_run_that_was_asked_for() -> None:
+def test_the_record_is_kept_for_a_requested_run_after_its_schedule_has_ended() -> None:
     asked = changed(request(plain(ONE_OFF), ExtraRun("id", NOW), now=NOW, revision="a"))
     new = changed(ended(asked, AttemptEnd.SUCCEEDED, spec=ONE_OFF).change)
     assert (new.revision, new.ready_at, new.locked_until) == (REVISION, NOW, None)
@@ -275,8 +273,8 @@ LATEST = Policies(keep_runs=5, catch_up=CatchUp.LATEST)
 
 
 @pytest.mark.parametrize("how", [AttemptEnd.SUCCEEDED, AttemptEnd.PASSED])
-def test_what_came_due_while_the_template_was_paused_is_skipped_ahead_of_time(how: AttemptEnd) -> None:
-    """Where ``catch_up`` might choose it otherwise."""
+def test_what_came_due_while_the_template_was_paused_is_skipped_ahead_of_its_turn(how: AttemptEnd) -> None:
+    """Otherwise ``catch_up`` might choose it."""
     late, pauses = DUE + 30 * MINUTE, ((DUE + 10 * MINUTE, DUE + 15 * MINUTE),)
     record = lease.claim(plain(), now=late, locked_until=late + MINUTE, token="t", holder="host:1:t")
     attempt = Attempt(how, DUE, late, None if how is AttemptEnd.PASSED else late, go_to=DUE, pauses=pauses)
@@ -299,13 +297,13 @@ def test_what_comes_due_while_the_template_is_paused_overlaps_no_run() -> None:
     assert [(one.reason, one.count) for one in after.skips] == [("overlap", 10)]
 
 
-def test_what_is_passed_over_comes_due_with_its_share_of_jitter() -> None:
+def test_the_occurrence_after_a_skip_comes_due_with_its_jitter() -> None:
     jittering = Policies(jitter=datetime.timedelta(seconds=50))
     new = changed(ended(plain(), AttemptEnd.PASSED, jittering, go_to=NOW + MINUTE).change)
     assert new.due_at < new.ready_at == came_due(SPEC, jittering, new.key, new.due_at) < NOW + 2 * MINUTE
 
 
-def test_what_is_passed_over_without_a_further_occurrence_is_kept_as_long_as_it_should() -> None:
+def test_an_instance_that_ends_with_a_skip_is_kept_for_retain() -> None:
     keeping = Policies(retain=datetime.timedelta(hours=1))
     new = changed(ended(plain(), AttemptEnd.PASSED, keeping, go_to=None).change)
     assert new.ready_at == Band.COMPLETED.at(NOW + 60 * MINUTE)
@@ -314,20 +312,20 @@ def test_what_is_passed_over_without_a_further_occurrence_is_kept_as_long_as_it_
 CANCELLING = Policies(keep_runs=5, overlap=Overlap.CANCEL)
 
 
-def test_a_retry_that_the_lease_brings_is_not_brought_forward() -> None:
-    """Who claims it finds that it is superseded."""
+def test_a_retry_at_the_end_of_the_lease_is_not_moved_forward() -> None:
+    """The next claim finds that it is superseded."""
     record = replace(plain(), due_at=NOW)
     after = ended(record, AttemptEnd.FAILED, CANCELLING, error=ZeroDivisionError("no"))
     assert (after.again_at, changed(after.change).locked_until) == (None, record.locked_until)
 
 
-def test_a_retry_beside_the_schedule_waits_for_no_occurrence() -> None:
+def test_a_retry_of_a_manual_run_is_not_superseded() -> None:
     policies = replace(CANCELLING, retry=RETRYING.retry)
     after = ended(beside(), AttemptEnd.FAILED, policies, error=ZeroDivisionError("no"))
     assert after.again_at == changed(after.change).ready_at == NOW - 1 + 5 * MINUTE
 
 
-def test_a_retry_is_not_superseded_by_what_was_skipped_ahead_of_time() -> None:
+def test_a_retry_is_not_superseded_by_skipped_occurrences() -> None:
     policies, state = replace(CANCELLING, retry=RETRYING.retry), State("")
     state.set("window", [NOW, NOW + 2 * MINUTE, 0])
     record = replace(plain(), due_at=NOW, state=state.text(4))

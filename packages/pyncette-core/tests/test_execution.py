@@ -1,4 +1,4 @@
-"""One execution: who ends it, what outlives it, and the executors that it is handed to."""
+"""One execution: what ends it, what survives it, and the executors that run it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def clock() -> ManualClock:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio has no cancellation without a scope
 @pytest.mark.parametrize("executor", [DefaultExecutor, SynchronousExecutor])
-async def test_a_cancellation_that_nobody_asked_for_is_a_failure(clock: ManualClock, executor: type) -> None:
+async def test_an_unrequested_cancellation_is_a_failure(clock: ManualClock, executor: type) -> None:
     app = Pyncette(clock=clock, executor_cls=executor)
     runs: list[datetime.datetime] = []
 
@@ -53,7 +53,7 @@ class _Refusing(DefaultExecutor):
         raise OSError("no room, says the test")
 
 
-async def test_an_executor_that_raises_is_told_of_and_keeps_no_slots(
+async def test_an_executor_that_raises_is_logged_and_frees_its_slots(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Pyncette(clock=clock, executor_cls=_Refusing, concurrency_limit=1)
@@ -70,7 +70,7 @@ async def _idle(context: Context) -> None: ...
 
 @asynccontextmanager
 async def draining(app: Pyncette, clock: ManualClock) -> AsyncIterator[tuple[PyncetteContext, Task]]:
-    """An app that was shut down, and whose drain deadline of a minute is a second away; and what it still executes."""
+    """An app that is shutting down, one second before its drain deadline of a minute, and its executions."""
 
     @app.task(interval=HOUR, lease_duration=HOUR)
     async def endless(context: Context) -> None:
@@ -100,7 +100,7 @@ async def test_the_drain_deadline_counts_from_the_shutdown(clock: ManualClock, e
 async def test_the_clock_is_not_read_once_the_drain_deadline_has_passed(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a slow network several readings would take all the time there is, and the lease would not be given back."""
+    """On a slow network, several readings would use up the remaining time, and the lease would not be given back."""
     monkeypatch.setattr(store_module, "CLOCK_INTERVAL", 0)
     plan = FaultPlan()
     options: dict[str, Any] = {"drain_timeout": MINUTE, "register_worker": False}
@@ -115,7 +115,7 @@ async def test_the_clock_is_not_read_once_the_drain_deadline_has_passed(
         assert state.locked_until is None
 
 
-async def test_an_executor_that_does_not_know_how_much_it_can_run(clock: ManualClock) -> None:
+async def test_an_executor_without_a_concurrency_limit(clock: ManualClock) -> None:
     class Vague(SynchronousExecutor):
         concurrency_limit = None  # type: ignore[assignment]  # the mistake
 
@@ -134,7 +134,7 @@ async def test_one_loop_for_each_context(clock: ManualClock) -> None:
 
 
 class _Native:
-    """As somebody would write one who knows asyncio only."""
+    """An executor written for asyncio only."""
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -150,7 +150,7 @@ class _Native:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_an_executor_may_make_tasks_of_its_own(clock: ManualClock) -> None:
+async def test_an_executor_may_create_tasks_itself(clock: ManualClock) -> None:
     app = Pyncette(clock=clock, executor_cls=_Native)
     runs: list[datetime.datetime] = []
 
@@ -166,11 +166,11 @@ async def test_an_executor_may_make_tasks_of_its_own(clock: ManualClock) -> None
             context.shutdown()
         state = await context.get_task(endless)
     assert state is not None
-    assert [state.scheduled_at] == runs  # it was cancelled, which is neither success nor failure
+    assert [state.scheduled_at] == runs  # a cancellation is neither a success nor a failure
     assert state.locked_until is not None
 
 
-async def test_a_heartbeat_after_the_end_harms_nothing(clock: ManualClock) -> None:
+async def test_a_heartbeat_after_the_end_has_no_effect(clock: ManualClock) -> None:
     app = Pyncette(clock=clock)
     leaked: list[Callable[[], Awaitable[None]]] = []
 
@@ -189,8 +189,8 @@ async def test_a_heartbeat_after_the_end_harms_nothing(clock: ManualClock) -> No
         assert len(leaked) == 2
 
 
-async def test_executors_are_told_what_uses_threads(clock: ManualClock) -> None:
-    """As the default one has to know: see ``LoopTaskGroup.start_soon``."""
+async def test_executors_know_what_uses_threads(clock: ManualClock) -> None:
+    """The default executor needs this: see ``LoopTaskGroup.start_soon``."""
     told: list[tuple[str, bool]] = []
 
     class Noting(DefaultExecutor):

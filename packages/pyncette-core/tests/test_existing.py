@@ -1,4 +1,4 @@
-"""Changes of instances that exist, and of those whose record can't be read."""
+"""Changes to existing instances, including those whose record can't be read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bench() -> Bench:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_every_call_says_alike_what_is_wrong_with_the_record(bench: Bench, call: str) -> None:
+async def test_every_call_describes_a_broken_record_in_the_same_way(bench: Bench, call: str) -> None:
     app = bench.app()
     template = app.dynamic_task(name="template")(bench.log.note)
     async with app.create() as context:

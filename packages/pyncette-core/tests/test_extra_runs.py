@@ -1,4 +1,4 @@
-"""Runs outside the schedule take turns with the scheduled occurrence: decisions as tables."""
+"""Manual runs and backfills take turns with the scheduled occurrence: decision tables."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def stored(result: Ended) -> Record:
 
 
 def side(record: Record) -> tuple[int, int, Any]:
-    """What the record says of the schedule."""
+    """The schedule's side of the record."""
     found = schedule_side(record)
     return found.ready_at, found.attempt, State(found.state).fields.get("now")
 
@@ -100,8 +100,8 @@ DEAD = Band.DEAD.at(NOW)
         waiting(ready_at=Band.COMPLETED.at(NOW + MINUTE)),
     ],
 )
-def test_what_the_schedule_had_comes_back(before: Record) -> None:
-    """Whatever becomes of the run."""
+def test_the_scheduled_occurrence_is_restored(before: Record) -> None:
+    """However the run ends."""
     record = asked(before, "a")
     assert (record.ready_at, record.attempt, record.due_at, current(record)) == (NOW, 0, before.due_at, "a")
     assert side(record) == side(before)
@@ -126,15 +126,15 @@ def test_what_the_schedule_had_comes_back(before: Record) -> None:
     ],
 )
 def test_a_further_attempt(how: AttemptEnd, policies: Policies, ready_at: int, attempt: int) -> None:
-    """The run stays current, and those behind it wait."""
+    """The run stays current, and the ones after it wait."""
     before = waiting()
     after = stored(ended(claimed(asked(before, "a", "b")), how, policies, RuntimeError()))
     assert (current(after), after.ready_at, after.attempt) == ("a", ready_at, attempt)
     assert side(after) == side(before)
 
 
-def test_runs_have_their_turns() -> None:
-    """Those that were asked for while something runs come after it, oldest first; then the schedule continues."""
+def test_runs_take_turns() -> None:
+    """Runs that are requested during an execution follow it, oldest first; then the schedule continues."""
     record = asked(claimed(waiting()), "a", "b")
     assert current(record) is None
     record = stored(ended(record))
@@ -153,7 +153,7 @@ def test_runs_have_their_turns() -> None:
 
 @pytest.mark.parametrize("policies", [Policies(), Policies(failure_mode=FailureMode.UNLOCK), Policies(retry=RETRY)])
 def test_a_retry_of_the_schedule_waits_for_the_run(policies: Policies) -> None:
-    """Even if the lease stays until the retry."""
+    """Even if the lease is kept until the retry."""
     failed = stored(ended(claimed(waiting()), AttemptEnd.FAILED, policies, RuntimeError()))
     during = stored(ended(asked(claimed(waiting()), "a"), AttemptEnd.FAILED, policies, RuntimeError()))
     for record in (asked(failed, "a"), during):
@@ -162,7 +162,7 @@ def test_a_retry_of_the_schedule_waits_for_the_run(policies: Policies) -> None:
 
 
 @pytest.mark.parametrize("spec", [ONE_OFF, Spec(Interval(MINUTE), since=NOW)])
-def test_the_record_outlives_its_schedule(spec: Spec) -> None:
+def test_the_record_is_kept_until_the_last_run(spec: Spec) -> None:
     """A one-off that was triggered while it ran is removed after the last run."""
     record = stored(ended(asked(claimed(waiting(spec)), "a", "b"), spec=spec))
     assert current(record) == "a"
@@ -174,7 +174,7 @@ def test_the_record_outlives_its_schedule(spec: Spec) -> None:
 
 
 def test_a_call_is_stored_once() -> None:
-    """Also if its answer is lost, and it is decided again after the run has ended."""
+    """Even if its reply is lost and it is decided again after the run has ended."""
     record = asked(waiting(), "a")
     again = ExtraRun("a", NOW)
     assert request(record, again, now=NOW, revision=REVISION) is None
@@ -185,8 +185,8 @@ def test_a_call_is_stored_once() -> None:
     assert extra_of(State(much_later.state)).done == {}
 
 
-def test_nothing_stays_behind() -> None:
-    """When the ids of ended runs are forgotten, records are as fast to settle as before."""
+def test_old_ids_are_dropped() -> None:
+    """Once the ids of ended runs are dropped, settling takes the fast path again."""
     record = stored(ended(claimed(asked(waiting(), "a"))))
     attempt = Attempt(AttemptEnd.SUCCEEDED, record.due_at, NOW, NOW, None, "host:1")
     late = NOW + REMEMBERED + 1
@@ -203,7 +203,7 @@ def test_ten_wait() -> None:
 
 @pytest.mark.parametrize("at_most_once", [False, True])
 def test_it_begins(at_most_once: bool) -> None:
-    """Without anything that policies say about occurrences."""
+    """Policies about occurrences don't apply."""
     mode = ONCE if at_most_once else ExecutionMode.AT_LEAST_ONCE
     policies = Policies(execution_mode=mode, max_lateness=datetime.timedelta(0), fast_forward=True)
     before = asked(waiting(), "a", now=NOW - MINUTE)
@@ -219,7 +219,7 @@ def test_it_is_not_superseded() -> None:
 
 @pytest.mark.parametrize("retry", [None, RETRY])
 def test_its_worker_dies(retry: Retry | None) -> None:
-    """It is executed again, and that it was lost is counted where that is limited."""
+    """It is executed again; the lost attempt counts if their number is limited."""
     policies = Policies(retry=retry)
     dead = claimed(asked(waiting(), "a"), NOW - 2 * MINUTE)
     decision = _begin(dead, policies)
@@ -237,8 +237,8 @@ def test_its_worker_dies(retry: Retry | None) -> None:
     "policies", [DEFAULT, Policies(retry=RETRY), Policies(max_lateness=datetime.timedelta(seconds=1))]
 )
 def test_a_worker_of_the_schedule_dies(policies: Policies) -> None:
-    """What was asked for has its turn first; the attempt that was lost is not forgotten, nor when it began: by then its
-    occurrence was not late."""
+    """The manual run comes first. The lost attempt and its beginning stay recorded, so that the occurrence doesn't
+    count as late."""
     dead = asked(claimed(waiting(), NOW - 2 * MINUTE), "a")
     assert current(dead) is None
     decision = _begin(dead, policies)
@@ -258,7 +258,7 @@ def test_a_worker_of_the_schedule_dies(policies: Policies) -> None:
 
 
 def test_a_worker_of_the_schedule_dies_between_two_attempts() -> None:
-    """Then none was lost. It makes room, as when another version has stored what was asked for."""
+    """No attempt was lost. The schedule makes room for the manual run, which may come from another version."""
     between = waiting(attempts=Attempts(NOW + MINUTE, ended=1, failed=1, first=NOW))
     state = State(between.state)
     Extra(requested=[ExtraRun("a", NOW)]).store(state)
@@ -272,7 +272,7 @@ def _begin(before: Record, policies: Policies) -> Begin:
 
 
 def test_at_most_once() -> None:
-    """The run is over before it is executed; its failure, noted afterwards, pauses nothing."""
+    """The run is over before it is executed; its failure, recorded afterwards, pauses nothing."""
     policies = Policies(execution_mode=ONCE, pause_after=1)
     before = waiting()
     record = claimed(asked(before, "a", "b"))
@@ -291,7 +291,7 @@ def test_at_most_once() -> None:
 
 @pytest.mark.parametrize("is_claimed", [False, True])
 def test_changes_of_the_schedule(is_claimed: bool) -> None:
-    """They see the schedule's side, and leave the run and its lease alone."""
+    """They apply to the schedule's side and don't touch the run and its lease."""
     record = asked(waiting(attempts=Attempts(NOW + MINUTE, ended=1)), "a", "b")
     record = claimed(record) if is_claimed else record
     change = on_schedule(
@@ -307,7 +307,7 @@ def test_changes_of_the_schedule(is_claimed: bool) -> None:
 
 
 @pytest.mark.parametrize("damaged", [["id", "now", {}, "manual"], ["id", NOW, [], "manual"], [], "run"])
-def test_damaged_runs_are_none(damaged: Any) -> None:
+def test_damaged_runs_are_ignored(damaged: Any) -> None:
     state = State("")
     state.set("extra", {"asked": [damaged]})
     assert extra_of(state) == Extra()

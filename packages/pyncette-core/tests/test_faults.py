@@ -1,4 +1,4 @@
-"""The scripted faults do what they say, since other tests believe them."""
+"""The scripted faults work as documented, because other tests rely on them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def call_everything(repository: Repository) -> list[object]:
     ]
 
 
-async def test_without_faults_everything_is_passed_on(faulty: FaultyRepository) -> None:
+async def test_without_faults_all_calls_are_forwarded(faulty: FaultyRepository) -> None:
     assert await call_everything(faulty) == await call_everything(MemoryRepository())
     assert faulty.plan.calls == dict.fromkeys((*METHODS, "runs", "prune_runs", "diagnose"), 1)
 
@@ -174,7 +174,7 @@ async def test_errors_reach_a_stepped_coroutine() -> None:
     assert len(caught) == 1
 
 
-async def test_a_fault_of_ones_own(faulty: FaultyRepository) -> None:
+async def test_a_custom_fault(faulty: FaultyRepository) -> None:
     async def twice(call: Call) -> Any:
         await call()
         return await call()

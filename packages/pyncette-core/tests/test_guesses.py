@@ -1,4 +1,4 @@
-"""A name that ``pyncette`` doesn't have is met with the one that is meant."""
+"""An import of a name that ``pyncette`` doesn't have suggests the right one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ import pyncette
         ("redys", "cannot import name 'redys'"),
     ],
 )
-def test_an_import_that_was_guessed(name: str, said: str) -> None:
+def test_importing_a_guessed_name(name: str, said: str) -> None:
     with pytest.raises(ImportError) as caught:
         exec(f"from pyncette import {name}", {})  # noqa: S102 -- getattr fails differently
     assert said in str(caught.value)
 
 
-def test_what_is_meant_exists() -> None:
+def test_suggested_names_exist() -> None:
     from pyncette._validation.guesses import _SYNONYMS
 
     assert set(_SYNONYMS.values()) <= set(pyncette.__all__)
@@ -34,7 +34,7 @@ def test_what_is_meant_exists() -> None:
 
 
 def test_other_names_are_missing_as_in_any_module() -> None:
-    """What looks for submodules and special names must find nothing, and no error."""
+    """Lookups of submodules and special names must find nothing and raise only AttributeError."""
     for name in ("__wrapped__", "not_there", "Zebra", ""):
         assert not hasattr(pyncette, name)
     with pytest.raises(ModuleNotFoundError):

@@ -1,4 +1,4 @@
-"""Tasks that fail in ways which end programs, tasks that fail again and again, and names that would forge log lines."""
+"""Tasks that fail in ways that end programs, tasks that keep failing, and names that would forge log lines."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ FUNCTIONS: list[Callable[[Context], Any]] = [
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
-async def test_what_would_end_a_program_fails_one_execution(function: Callable[[Context], Any]) -> None:
+async def test_an_error_that_ends_programs_only_fails_the_execution(function: Callable[[Context], Any]) -> None:
     clock, others = ManualClock(), []
     app = Pyncette(clock=clock)
     failing = app.task(name="failing", interval=MINUTE, failure_mode=FailureMode.COMMIT)(function)
@@ -78,7 +78,7 @@ async def test_what_would_end_a_program_fails_one_execution(function: Callable[[
         await clock.advance(3 * MINUTE)
         state = await context.get_task(failing)
         assert state is not None
-        assert state.scheduled_at == clock.time + MINUTE  # it was settled, as any failure
+        assert state.scheduled_at == clock.time + MINUTE  # it was settled like any failure
     assert len(others) == 3
 
 
@@ -90,7 +90,7 @@ async def test_ctrl_c_still_ends_the_program() -> None:
     async def interrupted(context: Context) -> None:
         raise BaseExceptionGroup("from a task group", [KeyboardInterrupt()])
 
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - groups of whatever depth
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - groups of any depth
         async with running(app):
             await clock.advance(2 * MINUTE)
     error: BaseException = caught.value
@@ -153,7 +153,7 @@ async def test_names_are_quoted(caplog: pytest.LogCaptureFixture, name: str) -> 
 
 @pytest.mark.parametrize("cancel", [False, True])
 @pytest.mark.parametrize("synchronous", [False, True])
-async def test_heartbeats_with_a_context_made_by_hand(synchronous: bool, cancel: bool) -> None:
+async def test_heartbeats_with_a_handmade_context(synchronous: bool, cancel: bool) -> None:
     beats: list[float] = []
 
     async def heartbeat() -> None:
@@ -161,7 +161,7 @@ async def test_heartbeats_with_a_context_made_by_hand(synchronous: bool, cancel:
 
     @with_heartbeat(0.5, cancel_on_lease_lost=cancel)
     async def slow(context: Context) -> None:
-        while len(beats) < 3:  # noqa: ASYNC110 - the heartbeat is no event
+        while len(beats) < 3:  # noqa: ASYNC110 - nothing signals a heartbeat
             await anyio.sleep(0.01)
 
     @with_heartbeat(0.5, cancel_on_lease_lost=cancel)
@@ -206,7 +206,7 @@ def _program(level: str) -> subprocess.Popen[str]:
 
 
 def _ended(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Its output, once it has ended; it is killed if it does not."""
+    """Its output after it has ended; it is killed if it doesn't end."""
     try:
         return process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
@@ -226,7 +226,7 @@ def test_sighup_is_graceful_and_drivers_are_silent() -> None:
     assert "Shutting down gracefully." in output
 
 
-def test_levels_above_info_hold_for_drivers_too() -> None:
+def test_levels_above_info_apply_to_drivers_too() -> None:
     with _program("ERROR") as process:
         assert process.stdout is not None
         levels = process.stdout.readline()

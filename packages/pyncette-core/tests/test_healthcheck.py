@@ -1,4 +1,4 @@
-"""The health check's server, asked by a real client on the loopback address."""
+"""The health check's server, queried by a real client on the loopback address."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ async def test_healthy_while_it_ticks(port: int) -> None:
 
 
 @pytest.mark.parametrize("verb", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "BREW"])
-async def test_any_other_verb(port: int, verb: str) -> None:
+async def test_other_http_methods(port: int, verb: str) -> None:
     app = Pyncette()
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK)
     async with running(app):
         assert (await request(verb, port))[0] == 405
 
 
-async def test_a_handler_of_ones_own(port: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_custom_handler(port: int, caplog: pytest.LogCaptureFixture) -> None:
     answers: list[bool | Exception] = [True, False, True, ZeroDivisionError("of a secret")]
     threads: set[int] = set()
 
@@ -115,12 +115,12 @@ async def test_a_task_that_blocks_the_event_loop(port: int, monkeypatch: pytest.
     async with running(app):
         asking = threading.Thread(target=lambda: answers.append(_request("GET", port)))
         asking.start()
-        asking.join(10)  # on the event loop: nothing else happens there meanwhile
+        asking.join(10)  # blocks the event loop
         assert answers == [(500, b"Not OK: the event loop has not answered for 0.05 s")]
     asking.join()
 
 
-async def test_a_taken_port(port: int) -> None:
+async def test_a_port_in_use(port: int) -> None:
     app = Pyncette()
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK)
     with socket.create_server((LOOPBACK, port)):
@@ -129,18 +129,18 @@ async def test_a_taken_port(port: int) -> None:
                 pass
 
 
-async def test_it_is_gone_afterwards(port: int) -> None:
+async def test_the_server_stops_with_the_block(port: int) -> None:
     app = Pyncette()
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK)
     before = threading.active_count()
     async with running(app):
         await request("GET", port)
-    assert threading.active_count() <= before + 1  # the thread in which this test asks
+    assert threading.active_count() <= before + 1  # the thread from which this test sends requests
     with pytest.raises(ConnectionRefusedError):
         await request("GET", port)
 
 
-async def test_it_is_gone_after_a_cancellation(port: int) -> None:
+async def test_the_server_stops_after_a_cancellation(port: int) -> None:
     app = Pyncette()
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK)
     with anyio.CancelScope() as scope:
@@ -159,7 +159,7 @@ def test_an_impossible_port(number: int) -> None:
         use_healthcheck_server(Pyncette(), port="80")  # type: ignore[arg-type]  # the mistake under test
 
 
-async def test_errors_of_the_block_arrive_as_themselves(port: int) -> None:
+async def test_errors_of_the_block_are_raised_unwrapped(port: int) -> None:
     app = Pyncette()
     use_healthcheck_server(app, port=port, bind_address=LOOPBACK)
     with pytest.raises(ZeroDivisionError):
@@ -167,7 +167,7 @@ async def test_errors_of_the_block_arrive_as_themselves(port: int) -> None:
             raise ZeroDivisionError
 
 
-async def test_it_listens_on_this_machine_alone(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_listens_on_the_loopback_interface_by_default(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bound: list[object] = []
     bind = socket.socket.bind
 
@@ -184,7 +184,7 @@ async def test_it_listens_on_this_machine_alone(port: int, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "", "::"])  # noqa: S104 - what containers need
-async def test_all_addresses_for_those_who_ask(port: int, address: str) -> None:
+async def test_it_can_listen_on_all_addresses(port: int, address: str) -> None:
     if address == "::" and not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     app = Pyncette()
@@ -194,7 +194,7 @@ async def test_all_addresses_for_those_who_ask(port: int, address: str) -> None:
 
 
 def _dribble(port: int) -> float:
-    """Sends a byte now and then; the seconds until the server ends that."""
+    """Send a byte every now and then. Returns the seconds until the server closes the connection."""
     began = time.monotonic()
     with socket.create_connection((LOOPBACK, port), timeout=30) as slow:
         with contextlib.suppress(OSError):
@@ -214,7 +214,7 @@ async def test_a_slow_sender(port: int, monkeypatch: pytest.MonkeyPatch) -> None
         assert await anyio.to_thread.run_sync(_dribble, port) < 10
 
 
-async def test_idle_connections_keep_no_probe_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_do_not_block_probes(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(healthcheck, "MAX_CONNECTIONS", 5)
     app = Pyncette()
     use_healthcheck_server(app, port=port, healthcheck_handler=healthy)
@@ -233,7 +233,7 @@ async def healthy(context: PyncetteContext) -> bool:
 
 
 async def test_a_hundred_probes_at_once(port: int) -> None:
-    """None waits for the backlog, and the handler is not asked for each."""
+    """None waits for the backlog, and the handler is not called for each."""
     asked = 0
 
     async def handler(context: PyncetteContext) -> bool:
@@ -263,13 +263,13 @@ async def test_connections_end_with_the_app(port: int) -> None:
     use_healthcheck_server(app, port=port)
     async with running(app):
         idle = await anyio.to_thread.run_sync(lambda: socket.create_connection((LOOPBACK, port), timeout=10))
-        await request("GET", port)  # the idle one has been accepted before
+        await request("GET", port)  # the idle connection was accepted before this one
     with idle:
         assert await anyio.to_thread.run_sync(idle.recv, 1) == b""
 
 
-async def test_writes_that_are_overdue(port: int, caplog: pytest.LogCaptureFixture) -> None:
-    """The polls of a storage that can't be written to succeed."""
+async def test_overdue_writes(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Polls succeed even if the storage can't be written to."""
     clock, plan = ManualClock(), FaultPlan()
     app = Pyncette(plan.wrap(memory_repository), clock=clock)
     use_healthcheck_server(app, port=port)

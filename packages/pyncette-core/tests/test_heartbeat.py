@@ -102,10 +102,10 @@ async def test_a_lost_lease(cancel: bool, caplog: pytest.LogCaptureFixture) -> N
         await clock.advance(20 * MINUTE)
         assert await context.get_task(long, "x") is None
     assert ends == ["cancelled" if cancel else "ran to its end"]
-    assert not any("executed twice" in record.getMessage() for record in caplog.records)  # it was removed
+    assert not any("executed twice" in record.getMessage() for record in caplog.records)  # it was removed, not taken
 
 
-async def test_the_functions_error_arrives_as_itself() -> None:
+async def test_the_functions_error_is_raised_unwrapped() -> None:
     clock, errors = ManualClock(), []
     app = Pyncette(clock=clock)
 
@@ -126,7 +126,7 @@ async def test_the_functions_error_arrives_as_itself() -> None:
     assert len(errors) == 1
 
 
-async def test_a_heartbeat_that_fails_is_tried_again_soon(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_heartbeat_is_retried_soon(caplog: pytest.LogCaptureFixture) -> None:
     clock, runs = ManualClock(), []
     repository = MemoryRepository()
     plan = FaultPlan()

@@ -1,4 +1,4 @@
-"""A lease that this process holds: what it makes of what is stored meanwhile."""
+"""A held lease: how changes of the stored record affect it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_just_claimed() -> None:
     assert all(flag is False for flag in flags)
 
 
-def test_an_occurrence_that_is_not_the_one_in_the_record() -> None:
-    """Of several that were missed."""
+def test_an_occurrence_other_than_the_records() -> None:
+    """One of several missed occurrences."""
     held = made()
     assert held.run is held.record
     held.due_at = DUE + MINUTE
@@ -48,7 +48,7 @@ def test_a_run_outside_the_schedule() -> None:
     assert held.args == {"number": 7, "other": 2}
 
 
-def test_what_a_later_version_wrote_is_not_executed() -> None:
+def test_a_record_of_a_later_version_is_not_executed() -> None:
     with pytest.raises(LaterSpec):
         made(due(state=LATER))
 
@@ -67,7 +67,7 @@ def test_what_a_later_version_wrote_is_not_executed() -> None:
         pytest.param(lambda mine: None, True, False, id="removed"),
     ],
 )
-def test_what_is_stored_meanwhile(stored: Callable[[Record], Record | None], lost: bool, is_taken: bool) -> None:
+def test_changes_of_the_stored_record(stored: Callable[[Record], Record | None], lost: bool, is_taken: bool) -> None:
     held = made()
     mine, found = held.record, stored(held.record)
     assert held.rebase(found, NOW) is not lost
@@ -79,8 +79,8 @@ def test_what_is_stored_meanwhile(stored: Callable[[Record], Record | None], los
 
 
 @pytest.mark.parametrize("ends, now, is_taken", [(ENDS, ENDS - 1, False), (ENDS, ENDS, True), (None, NOW, True)])
-def test_what_is_gone_another_worker_may_have_executed(ends: int | None, now: int, is_taken: bool) -> None:
-    """Once its lease has ended."""
+def test_a_missing_record_may_have_been_executed_by_another_worker(ends: int | None, now: int, is_taken: bool) -> None:
+    """But only once its lease has expired."""
     held = made()
     held.record = replace(held.record, locked_until=ends)
     assert not held.rebase(None, now)

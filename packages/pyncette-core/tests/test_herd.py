@@ -1,4 +1,4 @@
-"""A herd of instances that are due at one moment, spread by ``jitter``: evenly, and each at its own time forever."""
+"""Many instances that are due at the same moment, spread by ``jitter``: evenly, and each with a constant delay."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pyncette.testing import ManualClock
 from tests.running import running
 
 INSTANCES = int(os.environ.get("PYNCETTE_HERD", "200"))
-"""How many; more of them before a release."""
+"""The number of instances; more before a release."""
 
 PARTS = 20
 EXCEEDED_ONCE_IN_A_THOUSAND = 43.8
-"""By χ² with 19 degrees of freedom."""
+"""The limit of χ² with 19 degrees of freedom."""
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-async def test_a_herd_at_nine() -> None:
-    """Over four days, between which clocks change and the app is restarted."""
+async def test_jitter_spreads_a_herd() -> None:
+    """Over four days, with a clock change and restarts in between."""
     clock, repository = ManualClock(datetime(2026, 3, 27, 12, tzinfo=UTC)), MemoryRepository()
     offsets: defaultdict[str, list[timedelta]] = defaultdict(list)
 

@@ -1,4 +1,4 @@
-"""Random histories of operators and workers in memory: more of those that the contract runs on every storage.
+"""Random histories of operators and workers in memory: more than the contract runs on every storage.
 
 ``python -m tests.scenarios.histories`` runs thousands.
 """

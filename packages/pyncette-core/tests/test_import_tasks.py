@@ -1,4 +1,4 @@
-"""Instances come from another storage with their next occurrences; names of 1.1.0 lead to those of today."""
+"""Instances are imported from another storage with their next occurrences; names of 1.1.0 are redirected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which keywords are parameters, which are arguments, and which are refused, where a task is declared or scheduled."""
+"""Which keywords are parameters, which are arguments, and which are refused, in declarations and in calls."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_words_of_other_schedulers(kind: str, word: str, ours: str) -> None:
     assert declare(kind, args={word: 5}).extra_args == {word: 5}
 
 
-def test_no_parameter_is_called_foreign() -> None:
+def test_no_parameter_is_also_a_foreign_word() -> None:
     assert not FOREIGN_WORDS.keys() & {*TASK_PARAMETERS, "args"}
     parameters = {match for write in FOREIGN_WORDS.values() for match in re.findall(r"(\w+)=", write)}
     assert parameters <= {*TASK_PARAMETERS, "args", "days", "minutes", "seconds"}
@@ -86,8 +86,8 @@ async def test_words_that_calls_need_where_an_instance_is_scheduled(word: str) -
         assert (await context.schedule_task(template, "x", args=given)).extra_args == given
 
 
-async def test_what_the_call_takes_is_no_argument_of_an_instance() -> None:
-    """In a bulk call, ``force`` of one instance would be lost among its arguments."""
+async def test_parameters_of_the_call_are_not_arguments_of_an_instance() -> None:
+    """In a bulk call, one instance's ``force`` would otherwise become an argument."""
     app = Pyncette()
     template = app.dynamic_task(interval=MINUTE)(body)
     async with app.create() as context:
@@ -136,7 +136,7 @@ def test_partitions_of_a_task_without(kind: str, keyword: str) -> None:
         ("names", "name"),
     ],
 )
-def test_how_near_a_miss_is(word: str, meant: str | None) -> None:
+def test_near_misses_of_keywords(word: str, meant: str | None) -> None:
     assert near_miss(word, TASK_PARAMETERS) == meant
 
 

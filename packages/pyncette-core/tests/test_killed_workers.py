@@ -1,4 +1,4 @@
-"""What becomes of an occurrence whose worker is killed, at each point: the table of the page `When things go wrong`."""
+"""What happens to an occurrence whose worker is killed, at each point of the table in `When things go wrong`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RETRY = {"retry": Retry(3, delay=duration(30), jitter=0)}
 
 
 class Scene:
-    """A task that is due each minute, a worker that will be killed at 70, and one that takes over."""
+    """A task that is due every minute, a worker that is killed at 70, and another one that takes over."""
 
     def __init__(self, **policies: Any) -> None:
         repository = MemoryRepository()
@@ -51,11 +51,11 @@ class Scene:
 class Point:
     """Where a worker is killed.
 
-    :ivar row: of the page.
-    :ivar body: what the task does on the victim.
-    :ivar before: what comes before the function there.
+    :ivar row: the row of the table.
+    :ivar body: the task function on the victim.
+    :ivar before: runs before the function on the victim.
     :ivar at: when it is killed.
-    :ivar gone: from when on nothing is stored that the victim writes.
+    :ivar gone: when the victim's writes begin to be lost.
     """
 
     row: str
@@ -84,7 +84,7 @@ async def fails(scene: Scene) -> None:
 
 
 async def storage_is_gone(scene: Scene) -> None:
-    """Whatever the worker stores from now on does not arrive."""
+    """The worker's writes no longer reach the storage."""
     scene.victims.always(fail(), "swap")
 
 
@@ -167,7 +167,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.row)
-async def test_killed(point: Point) -> None:
+async def test_the_occurrence_of_a_killed_worker(point: Point) -> None:
     scene = Scene(**point.policies)
     victim, task = scene.app(point.body, repository_factory=scene.victims.wrap(scene.bench.factory))
     other, _ = scene.app(None)
@@ -187,7 +187,7 @@ async def test_killed(point: Point) -> None:
             await worker.context.trigger_task(task)
         await scene.bench.advance_to(point.at)
         await worker.kill()
-        scene.victims.always(fail())  # nor does anything arrive that was on its way
+        scene.victims.always(fail())  # writes that were on their way are lost, too
         async with scene.bench.running(other) as successor:
             if point.paused is not None:
                 since, until = point.paused
@@ -207,7 +207,7 @@ ALL_RENEWALS = "all renewals, until the lease has expired"
 
 @pytest.mark.parametrize("heartbeat", [True, "cancel"])
 async def test_all_renewals_are_lost(heartbeat: Any) -> None:
-    """Nothing arrives that the victim writes from the start of the execution on."""
+    """The victim's writes are lost from the start of the execution on."""
     ended: list[str] = []
 
     async def is_cut_off(scene: Scene) -> None:
@@ -227,7 +227,7 @@ async def test_all_renewals_are_lost(heartbeat: Any) -> None:
             await scene.bench.advance_to(170)
             stored = await scene.bench.stored(task)
     assert " ".join(scene.executed) == "60@60#1 60@120#2 120@120#1"
-    # The victim learns of it when it tries to renew next, which is a poll interval later at most.
+    # The victim notices at its next renewal, within a poll interval.
     assert ended in ([["by itself", "at 160"]] if heartbeat is True else [["at 120"], ["at 121"]])
     assert stored is not None
     assert totals(stored.state) == {"succeeded": 2}
@@ -239,7 +239,7 @@ def test_the_page_has_all_points() -> None:
 
 
 async def test_a_one_off_at_most_once_leaves_nothing() -> None:
-    """As the page says, how it ended is recorded nowhere."""
+    """As documented, its outcome is not recorded anywhere."""
     scene = Scene()
     app = scene.bench.app()
 

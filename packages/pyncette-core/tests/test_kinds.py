@@ -1,4 +1,4 @@
-"""Tasks of one name that are declared as static here and as dynamic or partitioned there."""
+"""Tasks of the same name that one app declares as static, and another as dynamic or partitioned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class World(Observer):
-    """One store, and apps on it that declare the task "task"."""
+    """One storage, and apps on it that declare the task "task"."""
 
     def __init__(self) -> None:
         self.store = MemoryRepository()
@@ -62,7 +62,7 @@ class World(Observer):
             context.shutdown()
 
     async def leave(self, kind: str, *instances: str) -> tuple[Pyncette, Task]:
-        """Something is stored of the task as one of this kind; what declares it."""
+        """Store something for the task as this kind. Returns the app that declares it."""
         app, task = self.declared(kind)
         async with self.running(app) as context:
             for name in instances if task.dynamic else ():
@@ -75,8 +75,8 @@ async def kinds(context: PyncetteContext) -> list[str]:
 
 
 @pytest.mark.parametrize("old", KINDS)
-async def test_what_is_left_over_costs_nothing(old: str) -> None:
-    """Neither a claim nor a look more, though all of it has been due for long."""
+async def test_leftovers_cost_nothing(old: str) -> None:
+    """Not a single additional claim or look, even though all of it is long overdue."""
     for new in KINDS:
         costs = []
         for leaves in (True, False) if new != old else ():
@@ -91,17 +91,17 @@ async def test_what_is_left_over_costs_nothing(old: str) -> None:
             costs.append(world.calls)
             assert world.calls["claim"] == (60 if new == "static" else 0)
         for calls, without in itertools.pairwise(costs):
-            assert calls["look"] <= without["look"] + 2  # some are cut short by what is stored at the same time
+            assert calls["look"] <= without["look"] + 2  # concurrent writes may shorten the sleep
 
 
 @pytest.mark.parametrize("old", ["dynamic", "partitioned"])
-async def test_a_pause_of_the_template_is_none_of_the_static_task(old: str) -> None:
+async def test_a_pause_of_the_template_does_not_affect_the_static_task(old: str) -> None:
     world = World()
     before, template = await world.leave(old, "a")
     async with before.create() as context:
         await context.pause_task(template, reason="too loud")
         await world.clock.advance(MINUTE)
-        await context.resume_task(template)  # leaves a window in which occurrences are skipped
+        await context.resume_task(template)  # leaves a past pause, in which occurrences are skipped
         await context.pause_task(template, reason="too loud")
     app, task = world.declared("static")
     async with world.running(app) as context:
@@ -129,7 +129,7 @@ async def test_the_runs_of_each_kind() -> None:
 
 
 async def test_nothing_is_an_orphan_while_a_worker_executes_it() -> None:
-    """In a rolling deploy both are, and after it what the last old worker has left."""
+    """During a rolling deploy, both kinds are in use; after it, the old kind is an orphan."""
     world = World()
     old, template = world.declared("dynamic", register_worker=True)
     new, _ = world.declared("static", register_worker=True)
@@ -150,7 +150,7 @@ async def test_nothing_is_an_orphan_while_a_worker_executes_it() -> None:
 
 @pytest.mark.parametrize("old", KINDS)
 @pytest.mark.parametrize("new", KINDS)
-async def test_what_is_left_over_is_found_and_removed_by_its_kind(old: Kind, new: Kind) -> None:
+async def test_leftovers_are_found_and_removed_by_kind(old: Kind, new: Kind) -> None:
     if old == new:
         return
     world = World()
@@ -176,7 +176,7 @@ async def test_what_is_left_over_is_found_and_removed_by_its_kind(old: Kind, new
 
 
 async def test_a_template_that_is_purged_starts_over() -> None:
-    """Its partition count, its pause, and what was asked for meanwhile are gone with its instances."""
+    """Its partition count, its pause and requested runs are removed with its instances."""
     world = World()
     before, template = await world.leave("partitioned", "a")
     async with before.create() as context:
@@ -191,7 +191,7 @@ async def test_a_template_that_is_purged_starts_over() -> None:
     assert len(world.runs) == 1
 
 
-def test_what_was_said_of_a_template_that_is_purged() -> None:
+def test_purging_a_template_from_the_control_record() -> None:
     asked = RequestedRun("task:1", "task:1:a", "run")
     everything = Control(
         paused={"task": Pause(1), "other": Pause(2)},
@@ -250,7 +250,7 @@ def test_a_control_record_that_is_damaged_is_refused() -> None:
         control.decode('{"v":1,"windows":{"task":[[1]]}}')
 
 
-def test_a_run_that_is_found_without_is_not_noted() -> None:
+def test_only_runs_that_need_it_are_added_to_the_control_record() -> None:
     run = RequestedRun("task", "task:a", "id")
     nothing = Control()
     assert nothing.request("task", run) is nothing
@@ -260,7 +260,7 @@ def test_a_run_that_is_found_without_is_not_noted() -> None:
 
 
 async def test_a_count_that_was_purged_is_stored_again() -> None:
-    """A program that has checked it long ago schedules again; nobody may look for the instance elsewhere."""
+    """A program that checked it long ago schedules an instance: nobody must look for that in other partitions."""
     world = World()
     app, template = world.declared("partitioned", partition_count=3, register_worker=False)
     other, elsewhere = world.declared("partitioned", partition_count=4, register_worker=False)
@@ -276,12 +276,12 @@ async def test_a_count_that_was_purged_is_stored_again() -> None:
 
 
 async def test_two_counts_that_are_stored_at_once() -> None:
-    """The quicker one wins, and the other one is refused, although neither was stored when they looked."""
+    """The first one wins and the other is refused, although neither was stored when they checked."""
     world = World()
     app, template = world.declared("partitioned", partition_count=3)
     other, elsewhere = world.declared("partitioned", partition_count=4)
     async with app.create() as quick, other.create() as slow:
-        await slow.tasks()  # which reads that there is no number yet; it is believed for a poll interval
+        await slow.tasks()  # reads that there is no count yet, which is cached for a poll interval
         await quick.schedule_task(template, "a")
         with pytest.raises(PartitionCountException, match=r"partition_count=4.*stored in 3 partitions"):
             await slow.schedule_task(elsewhere, "a")

@@ -1,4 +1,4 @@
-"""What a later version has stored of an instance, in its spec or in its state, is left to that version."""
+"""A spec or state that a later version has stored is left to that version."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_not_overwritten_by_the_end_of_an_execution(bench: Bench, mode: Ex
 
 @pytest.mark.parametrize("at_start", [True, False])
 async def test_a_static_task_keeps_the_schedule_of_the_later_version(bench: Bench, at_start: bool) -> None:
-    """Though its next occurrence is later than on the schedule of this one."""
+    """Even if its next occurrence is later than on this version's schedule."""
     app = bench.app()
     static = app.task(name="static", interval=duration(5))(bench.log.note)
     async with bench.running(app):

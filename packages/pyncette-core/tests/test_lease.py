@@ -1,4 +1,4 @@
-"""The lease state machine: examples of every branch, and what holds for all records and times."""
+"""The lease state machine: examples of every branch, and invariants for all records and times."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def after(change: Change | None) -> Record:
 
 @st.composite
 def records(draw: st.DrawFn) -> Record:
-    """Records that the state machine itself makes."""
+    """Records that the state machine itself creates."""
     made = waiting(draw(times), fence=draw(st.integers(0, 2 * NOW)), attempt=draw(st.integers(0, 9)))
     for _ in range(draw(st.integers(0, 3))):
         now = draw(times)
@@ -86,7 +86,7 @@ def test_states() -> None:
     ]
 
 
-def test_a_lease_is_held_until_somebody_else_has_it() -> None:
+def test_a_lease_is_held_until_another_worker_takes_it() -> None:
     mine = leased()
     assert lease.holds(mine, mine)
     assert lease.holds(mine, replace(mine, spec="new", revision=fresh()))
@@ -110,14 +110,14 @@ def test_a_new_instance() -> None:
 
 
 @pytest.mark.parametrize("old", [waiting(), waiting(NOW - 1), leased(), leased(until=NOW), held()])
-def test_registering_overwrites_all_but_the_fence(old: Record) -> None:
+def test_registering_overwrites_everything_but_the_fence(old: Record) -> None:
     due_at = NOW + 2 * MINUTE
     new = register(replace(old, state="old"), due_at)
     assert new == Record("task", "task:a", due_at, due_at, None, None, "revision", old.fence, 0, "new")
 
 
 @given(records())
-def test_an_update_changes_schedule_and_arguments_alone(old: Record) -> None:
+def test_an_update_changes_only_schedule_and_arguments(old: Record) -> None:
     new = after(lease.update(old, spec="new", revision="revision"))
     assert new == replace(old, spec="new", revision="revision")
     assert old.locked_by is None or lease.holds(old, new)
@@ -158,7 +158,7 @@ def test_adopting_a_schedule() -> None:
     ],
     ids=["overdue", "leased", "expired", "to be retried", "paused", "dead"],
 )
-def test_adopting_a_schedule_respects_what_is_under_way(old: Record) -> None:
+def test_adopting_a_schedule_respects_an_execution_in_progress(old: Record) -> None:
     new = adopt(old)
     assert new == replace(old, spec="new", revision="revision")
     assert old.locked_by is None or lease.holds(old, new)
@@ -248,11 +248,11 @@ def test_a_damaged_record_can_be_claimed() -> None:
     assert (taken.fence, taken.attempt) == (MAX_FENCE, MAX_ATTEMPT)
 
 
-# What holds for all events
+# Invariants of all events
 
 
 def outcomes(old: Record, now: int, moment: int) -> dict[str, Record | None]:
-    """What each event makes of a record."""
+    """The result of each event for a record."""
     holder = fresh()
     claimed = lease.claim(old, now=now, locked_until=now + MINUTE, token=fresh(), holder=holder)
     changes = {

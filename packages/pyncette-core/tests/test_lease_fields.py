@@ -1,4 +1,4 @@
-"""Every event of the lease, field by field: what it is given arrives, and everything else stays."""
+"""Every event of the lease, field by field: its parameters are stored, and everything else stays."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ LATER: dict[str, Any] = {"due_at": 5, "attempt": 6, "state": "other"}
     ],
 )
 def test_each_field(event: Callable[[], Change], new: Record) -> None:
-    """Made in the test, not when it is collected: mutation testing puts its mutants in between."""
+    """The event runs in the test, not at collection, because mutation testing activates mutants in between."""
     change = event()
     assert change.new == new
     assert change.old is not None

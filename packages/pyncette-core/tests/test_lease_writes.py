@@ -1,4 +1,4 @@
-"""What the writes of a lease's holder store, and what becomes of them if an answer is lost."""
+"""What a lease holder's writes store, and what happens to them if a reply is lost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def without_revision(change: Change | None) -> Change | None:
 
 
 class Kept:
-    """What is told at the end of writes."""
+    """Records what is reported at the end of writes."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[object, Exception | None]] = []
@@ -175,7 +175,7 @@ def test_settling(error: Exception | None, is_logged: bool) -> None:
 
 
 def test_when_a_failed_attempt_is_repeated() -> None:
-    """Without a policy of its own, after the app's delay."""
+    """Without a retry policy, after the app's delay."""
     held = made(failure_mode=FailureMode.UNLOCK)
     write = Settle(held, attempt(AttemptEnd.FAILED, ValueError()), Settling(7 * SECOND, None, Kept()))
     write.decide(NOW)
@@ -185,7 +185,7 @@ def test_when_a_failed_attempt_is_repeated() -> None:
 @pytest.mark.parametrize("trigger", ["schedule", "manual"])
 @pytest.mark.parametrize("is_logged", [False, True])
 def test_concluding(trigger: str, is_logged: bool) -> None:
-    """How a run ended, noted in the record as its advance has left it. Failures of manual runs pause nothing."""
+    """The outcome is recorded in the record that the advance has left. Failures of manual runs pause nothing."""
     held, kept = made(asked() if trigger == "manual" else None, execution_mode=ONCE, pause_after=1), Kept()
     held.carried = "carried"
     started = Advance(held, "host:1").change(NOW)
@@ -211,9 +211,9 @@ def test_concluding(trigger: str, is_logged: bool) -> None:
 
 
 @pytest.mark.parametrize("keep_runs, arrived", [(3, False), (0, True)])
-def test_what_can_not_be_told_is_not_concluded_twice(keep_runs: int, arrived: bool) -> None:
-    """An answer was lost, and others have changed the record since: a run that is still listed says whether its end is
-    noted, and is decided again; of one that no longer is, nobody can tell."""
+def test_an_unknowable_conclusion_is_not_repeated(keep_runs: int, arrived: bool) -> None:
+    """A reply was lost, and others have changed the record since. A run that is still listed shows whether its end is
+    recorded, and is decided again; for one that isn't, it is unknowable."""
     held = made(execution_mode=ONCE, keep_runs=keep_runs)
     advanced = Advance(held, "host:1").change(NOW)
     assert advanced is not None
@@ -240,7 +240,7 @@ async def test_the_limit_of_an_execution() -> None:
 
 
 class Storage:
-    """A record that is leased, and a writer. What is stored is told late, after others have changed the record."""
+    """A leased record and a writer, whose replies are lost and found out after others have changed the record."""
 
     def __init__(self, held: HeldLease) -> None:
         self.held = held
@@ -259,7 +259,7 @@ class Storage:
     async def submit(
         self, write: Write, *, replies_lost: int = 1, meanwhile: Callable[[Record], Record] | None
     ) -> None:
-        """:param meanwhile: what others make of what the write has stored, before its answer is missed."""
+        """:param meanwhile: how others change the stored record before the reply times out."""
 
         async def changed(call: Any) -> Any:
             await call()
@@ -277,21 +277,21 @@ class Storage:
 
 
 def waits(stored: Record) -> Record:
-    """Another worker has claimed what the write has left."""
+    """Another worker has claimed the record after the write."""
     return taken(stored, "theirs")
 
 
 def executed(stored: Record) -> Record:
-    """Another worker has even settled it."""
+    """Another worker has claimed and settled the record after the write."""
     state = State(stored.state)
     return replace(stored, revision="s", fence=stored.fence + 1, state=state.text(stored.fence + 1))
 
 
 @pytest.mark.parametrize("kind", ["settle", "advance"])
 @pytest.mark.parametrize("meanwhile, arrives", [(None, True), (waits, True), (executed, False)])
-async def test_an_answer_that_is_lost(kind: str, meanwhile: Callable[[Record], Record] | None, arrives: bool) -> None:
-    """That its own fence was settled last shows that a write has been stored, though another worker has claimed since;
-    after that one's end, nothing does."""
+async def test_a_lost_reply(kind: str, meanwhile: Callable[[Record], Record] | None, arrives: bool) -> None:
+    """If the write's own fence was settled last, it was stored, even if another worker has claimed the record since.
+    Once that worker has settled, nothing shows it any more."""
     held, kept = made(execution_mode=ONCE) if kind == "advance" else made(), Kept()
     storage = Storage(held)
     await storage.put(held.record)
@@ -304,8 +304,9 @@ async def test_an_answer_that_is_lost(kind: str, meanwhile: Callable[[Record], R
     assert len(latest_runs(found.state)) == 1, "it is not stored twice"
 
 
-async def test_a_deletion_whose_answer_is_lost() -> None:
-    """A settlement is known to be stored, as nobody else would have; an advance is not, and is not executed."""
+async def test_a_lost_reply_to_a_deletion() -> None:
+    """A settlement must have been stored, because nobody else would delete the record. An advance may not have been, so
+    that nothing is executed."""
     one_off = Spec(Once(DUE))
     for write_of, lost in (
         (lambda held: Settle(held, attempt(), Settling(0, None, Kept())), False),
@@ -321,7 +322,7 @@ async def test_a_deletion_whose_answer_is_lost() -> None:
         assert held.lost is lost
 
 
-async def test_who_waits_is_told_that_the_lease_is_lost() -> None:
+async def test_waiting_for_a_write_raises_if_the_lease_is_lost() -> None:
     held = made()
     storage = Storage(held)
     await storage.put(taken(due(), "theirs"))
@@ -333,7 +334,7 @@ async def test_who_waits_is_told_that_the_lease_is_lost() -> None:
 
 
 @pytest.mark.parametrize("error", [None, OSError("no")])
-async def test_who_waits_is_told_how_it_ended(error: Exception | None) -> None:
+async def test_waiting_for_a_write_raises_its_error(error: Exception | None) -> None:
     write = Extend(made(), MINUTE)
     async with anyio.create_task_group() as tasks:
 

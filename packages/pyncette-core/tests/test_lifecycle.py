@@ -1,4 +1,4 @@
-"""What becomes of an occurrence: every policy and every end of an attempt, as tables."""
+"""What happens to an occurrence: tables of every policy and every end of an attempt."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def seconds(number: float) -> datetime.timedelta:
 
 
 def due(spec: Spec = RECURRING, *, attempts: Attempts | None = None, row: int = 0) -> Record:
-    """Due since ten seconds; ``attempts`` are recorded."""
+    """Due for ten seconds, with these attempts recorded."""
     state = State("")
     if attempts is not None:
         state.record_attempts(attempts)
@@ -77,8 +77,8 @@ def test_begin(waited: int, mode: ExecutionMode, expected: object) -> None:
     assert holds_lease(policies) is (mode is not ONCE)
 
 
-# Policies and end of the attempt; what is stored of a recurring instance: the next occurrence, the moment of a retry,
-# the lease left as it is, given back; outcome of the run.
+# Policies and the attempt's end; then what is stored for a recurring instance (the next occurrence, the time of a
+# retry, the lease kept or given back), and the run's outcome.
 ENDS: list[tuple[Policies, AttemptEnd, BaseException | None, str | int, str | None]] = [
     (Policies(), SUCCEEDED, None, "next", "succeeded"),
     (Policies(), FAILED, OSError(), "lease", None),
@@ -207,12 +207,12 @@ def test_delays_grow(retry: Retry, delays: list[float]) -> None:
     )
 
 
-def test_delays_are_spread() -> None:
+def test_delays_are_randomized() -> None:
     assert [Retry(9, jitter=0.25).pause(1, chance) for chance in (0, 0.5, 1)] == [750_000, 1_000_000, 1_250_000]
 
 
-def test_attempts_are_limited_by_those_that_failed() -> None:
-    """Lost and cancelled ones, and those that were put off, use up nothing."""
+def test_only_failed_attempts_count() -> None:
+    """Lost, cancelled and postponed attempts don't count."""
     policies = Policies(retry=Retry(3, jitter=0))
     recorded = Attempts(NOW - 10 * SECOND, ended=5, failed=1, lost=2, first=NOW - 9 * SECOND)
     record = claimed(due(attempts=recorded))
@@ -235,12 +235,12 @@ def lost_claim(policies: Policies, recorded: Attempts | None = None) -> tuple[Re
     return record, begin(policies, RECURRING, record, first, claimed_at=NOW, now=NOW)
 
 
-def test_a_lost_attempt_without_a_policy_is_only_told_of() -> None:
+def test_a_lost_attempt_without_retry_is_only_reported() -> None:
     assert lost_claim(Policies())[1] == Execute(advance=False, lost_with="dead:7")
     assert lost_claim(Policies(execution_mode=ONCE))[1] == Execute(advance=True)
 
 
-def test_a_failure_that_left_the_lease_is_not_lost() -> None:
+def test_a_failed_attempt_that_kept_the_lease_is_not_lost() -> None:
     before = claimed(due())
     change = ended(before, RECURRING, Policies(), FAILED, OSError()).change
     assert change is not None
@@ -286,8 +286,8 @@ def test_a_run_that_kills_its_workers_ends(hold: bool) -> None:
     assert (run.lost, run.attempts, run.outcome) == (("dead:5", "dead:6", "dead:7"), 3, "failed")
 
 
-def test_attempts_that_nobody_recorded_were_lost() -> None:
-    """Workers without a policy ran before, or what recorded a loss died itself."""
+def test_unrecorded_attempts_count_as_lost() -> None:
+    """Earlier workers had no policy, or the worker that should have recorded a loss died itself."""
     first = replace(due(), attempt=3)
     record = claimed(first)
     decision = begin(Policies(retry=Retry(1, max_lost=3)), RECURRING, record, first, claimed_at=NOW, now=NOW)
@@ -305,7 +305,7 @@ def test_attempts_that_nobody_recorded_were_lost() -> None:
 
 
 @pytest.mark.parametrize("row, paused", [(0, False), (1, False), (2, True)])
-def test_failures_in_a_row_pause(row: int, paused: bool) -> None:
+def test_consecutive_failures_pause(row: int, paused: bool) -> None:
     policies = Policies(retry=Retry(1), pause_after=3)
     record = claimed(due(row=row))
     change = ended(record, RECURRING, policies, FAILED, OSError()).change
@@ -368,7 +368,7 @@ def test_at_most_once(how: AttemptEnd, error: BaseException | None, outcome: str
     assert conclude(new, record.fence, policies, attempt, NOW + SECOND, "y").change is None  # once
 
 
-def test_at_most_once_and_nobody_told_the_end() -> None:
+def test_at_most_once_with_an_unreported_end() -> None:
     policies = Policies(execution_mode=ONCE)
     first = new = advanced(policies)
     for later, unknown in [(60 * SECOND, 0), (60 * SECOND + 1, 1)]:
@@ -387,7 +387,7 @@ def test_at_most_once_and_nobody_told_the_end() -> None:
 
 
 @pytest.mark.parametrize("leased", [False, True])
-def test_at_most_once_pauses_unless_somebody_executes_the_next_one(leased: bool) -> None:
+def test_at_most_once_pauses_unless_the_next_one_is_being_executed(leased: bool) -> None:
     policies = Policies(execution_mode=ONCE, pause_after=1)
     record = advanced(policies)
     stored = claimed(record) if leased else record

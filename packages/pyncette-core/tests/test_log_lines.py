@@ -1,4 +1,4 @@
-"""Lines of the run log, and where what was missed stands in its queue."""
+"""Lines of the run log, and the position of missed occurrences in their queue."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def logged(ended: Ended, made: Attempt, record: Record = RECORD, *, errors_only:
     return read
 
 
-def test_what_identifies_a_line_is_the_same_each_time() -> None:
+def test_the_id_of_a_line_is_deterministic() -> None:
     first, second = (line(RECORD, attempt(), Ended(None, "failed"), errors_only=True) for _ in range(2))
     assert first == second
     assert first is not None
@@ -68,7 +68,7 @@ def test_what_is_logged(
         assert (None if found is None else found.outcome) == (written if of_errors or not errors_only else None)
 
 
-def test_what_a_line_says() -> None:
+def test_the_content_of_a_line() -> None:
     error = ValueError("no")
     whole = Logged(NOW, NOW + 1, 3, "why", "ValueError: no", "host:1", SKIPS)
     assert logged(Ended(None, "failed", "why", SKIPS), attempt(error=error)) == whole
@@ -83,7 +83,7 @@ def test_what_a_line_says() -> None:
     assert (beside.trigger, beside.run_id) == ("manual", "id")
 
 
-def test_what_says_nothing_takes_no_room() -> None:
+def test_empty_fields_take_no_space() -> None:
     short = Logged(NOW, None, 0, "", "", "host:1", ())
     assert json.loads(encode(short)) == {"v": 1, "due": NOW, "n": 0, "worker": "host:1"}
     assert encode(replace(short, worker="hôst")) == f'{{"v":1,"due":{NOW},"n":0,"worker":"hôst"}}'
@@ -102,11 +102,11 @@ def test_what_says_nothing_takes_no_room() -> None:
     }
 
 
-def test_a_line_with_the_least_fields_is_read() -> None:
+def test_a_line_with_only_the_required_fields_is_read() -> None:
     assert decode('{"due":1,"n":2,"worker":"w"}') == Logged(1, None, 2, "", "", "w", ())
 
 
-def test_what_was_missed_long_ago_joins_the_end_of_the_backlog() -> None:
+def test_occurrences_missed_long_ago_join_the_end_of_the_backlog() -> None:
     assert LATE > RECENT
     for came, stands in ((NOW + 5, NOW + 5), (NOW - LATE, NOW - LATE), (NOW - LATE - 1, NOW - LATE)):
         assert queued(came, NOW) == stands
@@ -128,9 +128,7 @@ def test_what_was_missed_long_ago_joins_the_end_of_the_backlog() -> None:
         (None, 1, None, False),
     ],
 )
-def test_what_repeats_an_occurrence_that_began_late(
-    first: int | None, attempt: int, locked_by: str | None, repeats: bool
-) -> None:
+def test_retries_of_late_occurrences(first: int | None, attempt: int, locked_by: str | None, repeats: bool) -> None:
     state = State("")
     state.record_attempts(Attempts(NOW, ended=attempt, first=first))
     record = replace(RECORD, attempt=attempt, locked_by=locked_by, state=state.text(5))

@@ -1,4 +1,4 @@
-"""``main()`` as real processes see it: signals, logging, exit statuses."""
+"""``main()`` in real processes: signals, logging, exit statuses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def say(text):
 
 
 class Program:
-    """A Python program that runs an app, and what it says on standard output."""
+    """A Python program that runs an app, and its standard output."""
 
     def __init__(self, path: Path, loop: str, body: str, options: str = "{}") -> None:
         backend, uvloop = LOOPS[loop]
@@ -96,7 +96,7 @@ def test_the_first_signal_lets_executions_end(start: Callable[..., Program], num
     assert "Traceback" not in err
 
 
-def test_the_second_signal_ends_it_at_once(start: Callable[..., Program]) -> None:
+def test_the_second_signal_ends_it_immediately(start: Callable[..., Program]) -> None:
     program = start(
         """
         @app.task(interval=datetime.timedelta(milliseconds=1))
@@ -120,7 +120,7 @@ def test_the_second_signal_ends_it_at_once(start: Callable[..., Program]) -> Non
     assert "Terminating at once." in err
 
 
-def test_the_second_signal_ends_a_loop_that_is_blocked(start: Callable[..., Program]) -> None:
+def test_the_second_signal_ends_a_blocked_loop(start: Callable[..., Program]) -> None:
     program = start(
         """
         import signal, threading, os
@@ -140,8 +140,8 @@ def test_the_second_signal_ends_a_loop_that_is_blocked(start: Callable[..., Prog
     assert status in (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
-def test_a_second_signal_at_once_is_the_first(start: Callable[..., Program]) -> None:
-    """As from ``timeout``, which signals the process, and then its group."""
+def test_a_second_signal_right_after_the_first_is_ignored(start: Callable[..., Program]) -> None:
+    """``timeout``, for example, signals the process, and then its group."""
     program = start(SLOW_TASK)
     program.read_until("began")
     program.process.send_signal(signal.SIGTERM)
@@ -152,8 +152,8 @@ def test_a_second_signal_at_once_is_the_first(start: Callable[..., Program]) -> 
     assert "Terminating at once." not in err
 
 
-def test_a_log_for_programs(start: Callable[..., Program]) -> None:
-    """Each line is an object, and what has happened has a name."""
+def test_json_logs(start: Callable[..., Program]) -> None:
+    """Each line is a JSON object, and each event has a name."""
     program = start(
         """
 import functools
@@ -176,12 +176,12 @@ async def fails(context):
     assert datetime.datetime.fromisoformat(failed["time"]).utcoffset() == datetime.timedelta()
 
 
-def test_an_unknown_format_of_the_log() -> None:
+def test_an_unknown_log_format() -> None:
     with pytest.raises(ValueError, match="'text' or 'json'"):
         Pyncette().main(log_format="xml")  # type: ignore[arg-type]  # that is the mistake
 
 
-def test_signals_in_an_event_loop_of_ones_own(start: Callable[..., Program]) -> None:
+def test_signals_in_a_users_own_event_loop(start: Callable[..., Program]) -> None:
     program = start(
         SLOW_TASK
         + """
@@ -202,7 +202,7 @@ Pyncette.main = lambda self, backend: anyio.run(main, self, backend, backend=bac
     assert "Traceback" not in err
 
 
-async def test_signals_elsewhere_than_in_the_main_thread() -> None:
+async def test_signals_outside_the_main_thread() -> None:
     async with Pyncette().create() as context:
 
         async def elsewhere() -> None:
@@ -250,7 +250,7 @@ def test_a_signal_before_the_storage_is_open(start: Callable[..., Program]) -> N
     assert "Stopped before the storage was open" in err
 
 
-def test_a_storage_that_cant_be_used_is_one_clear_line(start: Callable[..., Program]) -> None:
+def test_an_unusable_storage_is_reported_in_one_line(start: Callable[..., Program]) -> None:
     program = start(
         """
         from contextlib import asynccontextmanager
@@ -270,7 +270,7 @@ def test_a_storage_that_cant_be_used_is_one_clear_line(start: Callable[..., Prog
     assert "Traceback" not in err
 
 
-def test_a_port_that_is_taken(start: Callable[..., Program]) -> None:
+def test_a_port_in_use_is_reported(start: Callable[..., Program]) -> None:
     program = start(
         """
         import socket
@@ -293,7 +293,7 @@ def test_a_port_that_is_taken(start: Callable[..., Program]) -> None:
         (f"dict(sqlite_database='{'x' * 300}')", "can't be a file: File name too long"),
     ],
 )
-def test_a_mistake_in_the_options_of_the_storage_is_one_line(
+def test_an_invalid_storage_option_is_reported_in_one_line(
     start: Callable[..., Program], options: str, says: str
 ) -> None:
     pytest.importorskip("pyncette.sqlite")

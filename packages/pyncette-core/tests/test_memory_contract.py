@@ -11,7 +11,7 @@ from pyncette.testing import AppContract, Capabilities, RepositoryContract
 
 
 class TestMemory(RepositoryContract, AppContract):
-    """Clients of one storage are references to one repository here."""
+    """All clients of a storage share one repository."""
 
     capabilities = Capabilities(keeps_runs=True)
     quick = False

@@ -1,4 +1,4 @@
-"""Which steps a store needs, for every pair of releases and every point at which one may have been killed."""
+"""Which steps a store needs, for every pair of releases and every point at which an upgrade may be killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyncette.migrations import (
 
 
 def release(version: int) -> list[Migration[None]]:
-    """All steps that the release of a format knows; the first one only expands."""
+    """All steps that the release with this format knows; the first format only expands."""
     steps = [Migration(1, Phase.EXPAND, "1 expand", None)]
     for number in range(2, version + 1):
         steps.append(Migration(number, Phase.EXPAND, f"{number} expand", None))
@@ -69,7 +69,7 @@ def test_the_schema_of_a_table() -> None:
     assert filled(steps[0], {"table": "t", "runs": "r"}) == "CREATE t; CREATE r ON t;"
 
 
-def test_steps_by_hand_are_asked_for() -> None:
+def test_skipping_table_creation_asks_for_manual_steps() -> None:
     schema = Schema("tasks", [Migration(1, Phase.EXPAND, "1 expand", ""), Migration(2, Phase.EXPAND, "2 expand", "")])
     assert schema.pending(Format(2, 1), "db", finish=True, skip=True) == []
     with pytest.raises(RepositoryException) as nothing:
@@ -109,14 +109,14 @@ def test_a_table_is_recognised_by_its_comment() -> None:
 
 
 @pytest.mark.parametrize("finish", [False, True])
-def test_what_can_not_be_read_is_refused(finish: bool) -> None:
+def test_unreadable_formats_are_refused(finish: bool) -> None:
     with pytest.raises(StorageVersionException, match=r"W has format 3.*from format 2 on.*up to 1.*Upgrade D"):
         names(Format(3, 2), 1, finish=finish)
 
 
 @given(st.integers(1, 5), st.booleans(), st.data())
 def test_a_kill_between_steps_loses_nothing(version: int, finish: bool, data: st.DataObject) -> None:
-    """However often it is killed, all steps are done in the end, each once, and what is written down is true."""
+    """However often it is killed, in the end all steps have been done, each once, and the recorded format is right."""
     steps = release(version)
     stored: Format | None = None
     if data.draw(st.booleans()):
@@ -135,8 +135,8 @@ def test_a_kill_between_steps_loses_nothing(version: int, finish: bool, data: st
         assert stored.readable_from == version
 
 
-def test_by_hand() -> None:
-    """Each step comes with what the store says of itself before it."""
+def test_listing_steps_to_run_manually() -> None:
+    """Each step comes with the format that the store has before it."""
     found = [(each.name, stored) for each, stored in by_hand(1, release(2), contract=True)]
     assert found == [("2 expand", Format(1, 1)), ("2 contract", Format(2, 1))]
     assert [each.name for each, _ in by_hand(1, release(2), contract=False)] == ["2 expand"]
@@ -148,7 +148,7 @@ def test_by_hand() -> None:
 
 @pytest.mark.parametrize("stored", [Format(1, 1), Format(12, 3)])
 def test_the_mark_of_a_format(stored: Format) -> None:
-    """As tables have it that are in use."""
+    """The text must not change: tables in use have it."""
     expected = f"Tasks of Pyncette, format {stored.written_by}, readable from {stored.readable_from}. "
     assert stored.mark == expected + "Pyncette reads this; keep it."
     assert Format.marked(stored.mark) == stored

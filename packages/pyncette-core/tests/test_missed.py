@@ -1,4 +1,4 @@
-"""What becomes of occurrences that were missed, and which one supersedes a run: as counting one by one has it."""
+"""What happens to missed occurrences, and which one supersedes a run: compared with counting one by one."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SECOND = 1_000_000
 STEP = 10 * SECOND
 NOW = 1_800_000_000 * SECOND
 MOST = 60
-"""Occurrences, at most; the last one is further ahead than any case looks."""
+"""The maximum number of occurrences. The last one is further ahead than any case looks."""
 
 
 class Case:
-    """An instance, all of whose occurrences are counted one by one."""
+    """An instance whose occurrences are counted one by one."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -58,7 +58,7 @@ class Case:
         return came_due(self.spec, Policies(jitter=self.jitter), self.record.key, at)
 
     def counted(self, skips: list[Skipped]) -> list[tuple[str, int]]:
-        """One by one, without those that were skipped before."""
+        """The occurrences one by one, without those that were skipped earlier."""
         counts = [(skip.reason, at) for skip in skips for at in range(skip.first, skip.last + 1, STEP)]
         assert len(counts) == sum(skip.count for skip in skips)
         assert all(skip.exact for skip in skips)
@@ -67,7 +67,7 @@ class Case:
 
 @pytest.mark.parametrize("catch_up", [CatchUp.ALL, CatchUp.LATEST])
 @pytest.mark.parametrize("lateness", [None, 0, 55])
-def test_what_is_too_late_is_skipped_and_then_all_but_the_latest(catch_up: CatchUp, lateness: int | None) -> None:
+def test_late_occurrences_are_skipped_then_all_but_the_latest(catch_up: CatchUp, lateness: int | None) -> None:
     for seed in range(100):
         case = Case(seed)
         late = None if lateness is None else datetime.timedelta(seconds=lateness)
@@ -87,7 +87,7 @@ def test_what_is_too_late_is_skipped_and_then_all_but_the_latest(catch_up: Catch
 
 
 def test_a_run_is_superseded_by_the_first_that_comes_due_after_it_was_opened() -> None:
-    """Unless that was skipped ahead of time, or while its template was paused."""
+    """Unless that one was skipped ahead of its turn, or came due while its template was paused."""
     for seed in range(300):
         case = Case(seed)
         policies = Policies(overlap=Overlap.CANCEL, jitter=case.jitter)
@@ -109,7 +109,7 @@ def test_a_run_is_superseded_by_the_first_that_comes_due_after_it_was_opened() -
             assert found is (expected is not None and expected <= moment), seed
 
 
-def test_only_a_policy_supersedes() -> None:
+def test_only_overlap_cancel_supersedes() -> None:
     assert supersedes_at("task:a", Spec(Interval(STEP)), Policies(), NOW, NOW) is None
 
 
@@ -135,7 +135,7 @@ OFF = NOON - HOUR
         pytest.param(Spec(Interval(STEP)), OFF, OFF, 0, None, id="an interval"),
     ],
 )
-def test_where_an_occurrence_belongs_that_is_off_its_schedule(
+def test_where_an_occurrence_off_its_schedule_is_moved(
     spec: Spec, due_at: int, now: int, moved: int, target: int | None
 ) -> None:
     state = State("")
@@ -144,8 +144,8 @@ def test_where_an_occurrence_belongs_that_is_off_its_schedule(
     assert moved_to(record, spec, now) == target
 
 
-def test_nothing_left_is_not_ready() -> None:
-    """Of a schedule that ended while nobody was there."""
+def test_no_remaining_occurrence_is_not_ready() -> None:
+    """The schedule has ended while no worker was running."""
     spec = Spec(Interval(STEP), bounds=Bounds(end_at=NOW - 9 * STEP))
     record = Record("task", "task:a", NOW - 9 * STEP, NOW - 9 * STEP, None, None, "r", 5, 0, encode(spec), "")
     late = Skipped(NOW - 9 * STEP, NOW - 9 * STEP, 1, True, "late")
@@ -160,7 +160,7 @@ EVERY_POLICY += [(catch_up, Overlap.CANCEL, True) for catch_up in CatchUp]
 def skipped(
     case: Case, policies: Policies, opened: int, now: int, superseded: bool
 ) -> tuple[list[tuple[str, int]], Window | None]:
-    """What is skipped on the way to the next occurrence, and the window afterwards; one by one."""
+    """What is skipped before the next occurrence, and the window afterwards, computed one by one."""
     due = [at for at in case.every[1:] if case.ready(at) <= now]
     window, overlaps = case.window, policies.overlap is Overlap.SKIP
     if not due or not (overlaps or (policies.catch_up is CatchUp.EARLIEST and not superseded)):
@@ -179,7 +179,7 @@ def skipped(
         return overlapping, Window(missed[-1], due[-1])
     if missed[-1] <= window.since <= due[-1]:
         return overlapping, Window(missed[-1], max(window.until, due[-1]))
-    return [], window  # there is one window only
+    return [], window  # there is room for one window only
 
 
 @pytest.mark.parametrize("catch_up, overlap, superseded", EVERY_POLICY)
@@ -191,7 +191,7 @@ def test_where_an_instance_continues(catch_up: CatchUp, overlap: Overlap, supers
         near = case.ready(case.random.choice(case.every[:9])) + case.random.choice([-1, 0, 1])
         now = case.random.choice([NOW, near, opened + case.random.randrange(-2, 9) * 5 * SECOND])
         skips, window = skipped(case, policies, opened, now, superseded)
-        kept = window is not case.window  # what overlaps while others are still to be executed
+        kept = window is not case.window  # it overlaps while others are still to be executed
         passed = {at for reason, at in skips if not (kept and reason == "overlap")}
         target = next((at for at in case.every[1:] if at not in passed), None)
         state = State(case.record.state)
@@ -228,14 +228,14 @@ def test_a_window_is_stored_while_it_is_ahead(window: Window | None) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["", 1, {}, [1], [1, 2, 0, 0], ["1", 2], [1, None], [1, 2, "0"]])
-def test_a_damaged_window_is_none(damaged: object) -> None:
+def test_a_damaged_window_is_ignored(damaged: object) -> None:
     state = State("")
     state.set("window", damaged)
     assert stored_window(state, 0) is None
 
 
 @pytest.mark.parametrize("static, retain", [(False, None), (False, 60), (True, None), (True, 60)])
-def test_without_a_further_occurrence_it_is_removed_or_kept(static: bool, retain: int | None) -> None:
+def test_without_another_occurrence_it_is_removed_or_kept(static: bool, retain: int | None) -> None:
     policies = Policies(retain=None if retain is None else datetime.timedelta(seconds=retain))
     record = Record(
         ":static:a" if static else "a", ":static:a" if static else "a:b", NOW, NOW, NOW, "w", "r", 5, 3, "s", ""
@@ -252,7 +252,7 @@ def test_without_a_further_occurrence_it_is_removed_or_kept(static: bool, retain
     )
 
 
-def test_what_is_skipped_is_kept_among_the_latest_runs() -> None:
+def test_skips_are_added_to_the_latest_runs() -> None:
     state = State("")
     one, several = Skipped(NOW, NOW, 1, True, "late"), Skipped(NOW + STEP, NOW + 9 * STEP, 9, False, "overlap")
     add_skips(state, [one, several], NOW + 99 * STEP, 5)
@@ -273,7 +273,7 @@ def test_what_is_skipped_is_kept_among_the_latest_runs() -> None:
     assert len(latest_runs(state.text(5))) == 1
 
 
-def test_all_that_is_left_of_a_schedule_whose_years_have_passed_is_skipped() -> None:
+def test_the_rest_of_an_expired_schedule_is_skipped() -> None:
     spec = Spec(Cron("0 12 * * * 0 2027"))
     due = spec.first(NOW)
     assert due is not None

@@ -1,4 +1,4 @@
-"""Misuse is answered: by an error that says what to write, or by a warning that says why nothing happens."""
+"""Misuse leads to an error that says what to write, or a warning that says why nothing happens."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_fixtures_and_middlewares_after_create(app: Pyncette, caplog: pyte
 
 
 async def test_the_same_declaration_of_another_app(app: Pyncette) -> None:
-    """As in a web process that declares the tasks of the workers on an app of its own."""
+    """For example, a web process that declares the workers' tasks on its own app."""
     app.dynamic_task(name="report")(body)
     app.partitioned_task(name="many", partition_count=2)(body)
     other = Pyncette()
@@ -123,7 +123,7 @@ async def test_run_in_another_event_loop(app: Pyncette) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-async def test_a_context_that_is_closed(app: Pyncette, call: Any) -> None:
+async def test_a_closed_context(app: Pyncette, call: Any) -> None:
     task = app.dynamic_task(name="task")(body)
     async with app.create() as context:
         pass
@@ -174,7 +174,7 @@ async def test_scheduling_from_a_plain_function() -> None:
         assert context.stopping
 
 
-async def test_scheduling_from_a_thread_of_ones_own(app: Pyncette) -> None:
+async def test_scheduling_from_a_users_own_thread(app: Pyncette) -> None:
     task = app.dynamic_task(name="task")(body)
     names: list[str] = []
     async with app.create() as context:
@@ -196,7 +196,7 @@ async def test_from_thread_in_the_event_loop(app: Pyncette) -> None:
 
 
 async def test_shutdown_from_another_thread(app: Pyncette) -> None:
-    """The poll interval is long: the loop is really woken."""
+    """The poll interval is long, so the loop must have been woken."""
     app.task(interval=SECOND * 3600)(body)
     with anyio.fail_after(20):
         async with app.create(poll_interval=SECOND * 3600) as context, anyio.create_task_group() as group:
@@ -207,7 +207,7 @@ async def test_shutdown_from_another_thread(app: Pyncette) -> None:
 
 @pytest.mark.parametrize("how", ["signal", "callback"])
 async def test_shutdown_as_a_handler(app: Pyncette, how: str) -> None:
-    """A signal interrupts a loop that sleeps, and belongs to no task of it."""
+    """A signal handler interrupts a sleeping loop, outside of its tasks."""
     app.task(interval=SECOND * 3600)(body)
     before = signal.getsignal(signal.SIGUSR1)
     try:
@@ -241,7 +241,7 @@ async def test_an_app_whose_tasks_are_all_disabled(app: Pyncette, caplog: pytest
 
 @pytest.mark.parametrize("own", ["", "@app.task(interval=timedelta(hours=1))\nasync def own(context): ..."])
 def test_a_program_that_is_imported_twice(tmp_path: Path, own: str) -> None:
-    """``tasks.py`` imports the app by name, and so gets another one than the program runs."""
+    """``tasks.py`` imports the app by name, and so gets a different one from the one that runs."""
     (tmp_path / "tasks.py").write_text(
         textwrap.dedent(
             """
@@ -276,11 +276,11 @@ def test_a_program_that_is_imported_twice(tmp_path: Path, own: str) -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "BLOCKED", 0.1)
 
 
-async def test_a_task_that_blocks_the_event_loop(impatient: None, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_blocks_the_event_loop(short_timeouts: None, caplog: pytest.LogCaptureFixture) -> None:
     clock = ManualClock()
     app = Pyncette(clock=clock)
 
@@ -304,7 +304,7 @@ async def test_a_task_that_blocks_the_event_loop(impatient: None, caplog: pytest
     assert said[0].__dict__["task"] == "sleeper:a"
 
 
-async def test_waiting_is_not_blocking(impatient: None, caplog: pytest.LogCaptureFixture) -> None:
+async def test_waiting_is_not_blocking(short_timeouts: None, caplog: pytest.LogCaptureFixture) -> None:
     clock = ManualClock()
     app = Pyncette(clock=clock)
 

@@ -1,4 +1,4 @@
-"""Random lives of an instance with two workers, decided by the code and by an oracle that knows nothing of it."""
+"""Random histories of an instance with two workers, decided by the code and by an independent oracle."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from tests.helpers.oracle_rules import DELAY, LAST, LEASE, SECOND, STEP, Rules
 
 EXAMPLES = int(os.environ.get("PYNCETTE_MODEL_EXAMPLES", "400"))
 LIVES = int(os.environ.get("PYNCETTE_MODEL_LIVES", "400"))
-"""How many lives of each kind; more of them before a release. A hundred thousand of the second one take minutes:
+"""How many histories of each kind; more before a release. A hundred thousand of the second kind take minutes:
 ``PYNCETTE_MODEL_LIVES=100000 ./dev test packages/pyncette-core/tests/test_model.py``."""
 
 PARTS = 4
-"""How many processes live the second kind."""
+"""How many processes run the second kind."""
 
 ERRORS: dict[str, tuple[AttemptEnd, BaseException | None]] = {
     "ok": (AttemptEnd.SUCCEEDED, None),
@@ -84,7 +84,7 @@ def policies_of(rules: Rules) -> Policies:
 
 @dataclass
 class Execution:
-    """What a worker knows of what it executes."""
+    """What a worker knows about its execution."""
 
     record: Record
     due: int
@@ -94,7 +94,7 @@ class Execution:
 
 @dataclass
 class Subject:
-    """The code under test, with a record in place of a storage, and two workers."""
+    """The code under test, with a record instead of a storage, and two workers."""
 
     rules: Rules
     fate: dict[int, str] = field(default_factory=dict)
@@ -227,7 +227,7 @@ class Subject:
         self.record = record if steered.change is None else steered.change.new
 
 
-class Lives:
+class Histories:
     """The code and the oracle, side by side."""
 
     def __init__(self, rules: Rules) -> None:
@@ -249,14 +249,14 @@ class Lives:
             if oracle.state == "alive" and oracle.ready_at <= now and oracle.template_since is None:
                 assert subject.claim(worker, now) == oracle.claim(worker, now)
         elif action in ("work", "renew") and executing:
-            self.go_on(action, worker, how, now)
+            self.proceed(action, worker, how, now)
         elif action in ("pause", "resume", "catch up") or (action == "retry" and oracle.state == "dead"):
             self.steer(action, self.now)
         elif action.endswith("all"):
             self.steer_template(action, self.now)
         self.compare()
 
-    def go_on(self, action: str, worker: int, how: str, now: int) -> None:
+    def proceed(self, action: str, worker: int, how: str, now: int) -> None:
         oracle, subject = self.oracle, self.subject
         if oracle.rules.once:
             if action == "work":
@@ -334,7 +334,7 @@ ACTIONS = [*["work"] * 10, "renew", "kill", "kill", *STEERING, *(f"{each} all" f
 
 
 def possible(**chosen: Any) -> Rules:
-    """Without what is refused when a task is declared."""
+    """Drops combinations that are refused when a task is declared."""
     found = Rules(**chosen)
     if found.once:
         found = replace(found, overlap="queue", attempts=None, failure="none", hold=False)
@@ -347,35 +347,35 @@ step = st.tuples(st.integers(0, 40), st.sampled_from(ACTIONS), st.integers(0, 1)
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(rules, st.lists(step, max_size=30))
-def test_lives(rules: Rules, steps: list[tuple[int, str, int, str]]) -> None:
-    lives = Lives(rules)
+def test_random_histories(rules: Rules, steps: list[tuple[int, str, int, str]]) -> None:
+    histories = Histories(rules)
     for step in steps:
-        lives.step(*step)
+        histories.step(*step)
 
 
 @pytest.mark.timeout(120 + LIVES // 50)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_longer_lives(part: int) -> None:
-    """By the numbers from 0 on, ten times as fast."""
+def test_longer_random_histories(part: int) -> None:
+    """From seeds, which is ten times as fast."""
     for number in range(part, LIVES, PARTS):
-        live(number)
+        run_history(number)
 
 
 @pytest.mark.parametrize("number", [10486, 84470, 89047])
-def test_lives_that_differed_once(number: int) -> None:
-    """A lost attempt had been claimed by a clock that was ahead, and was given an occurrence that had not come due; or
-    what a pause had skipped counted as skipped by a busy instance."""
-    live(number)
+def test_histories_that_once_differed(number: int) -> None:
+    """Regressions: a lost attempt, claimed with a clock that was ahead, got an occurrence that had not come due; what a
+    pause had skipped counted as skipped by a busy instance."""
+    run_history(number)
 
 
-def live(number: int) -> None:
-    """Live the life of this number."""
+def run_history(number: int) -> None:
+    """Run the history with this seed."""
     chance = random.Random(number)
-    lives = Lives(possible(**{name: chance.choice(values) for name, values in CHOICES.items()}))
+    histories = Histories(possible(**{name: chance.choice(values) for name, values in CHOICES.items()}))
     longest = chance.choice([3, 12, 40])
     try:
         for _ in range(40):
             wait, worker = chance.randint(0, longest), chance.randint(0, 1)
-            lives.step(wait, chance.choice(ACTIONS), worker, chance.choice(HOWS))
+            histories.step(wait, chance.choice(ACTIONS), worker, chance.choice(HOWS))
     except AssertionError as e:
-        raise AssertionError(f"life {number}, {lives.oracle.rules}") from e
+        raise AssertionError(f"history {number}, {histories.oracle.rules}") from e

@@ -1,4 +1,4 @@
-"""Occurrences as they come due: jitter, and what is skipped in closed form."""
+"""When occurrences come due: jitter, and skips in closed form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW = 1_800_000_000 * SECOND
 
 
 def test_a_herd_is_spread_evenly() -> None:
-    """χ² of 100,000 instances of 09:00 over 20 parts of ten minutes; 43.8 is exceeded once in a thousand."""
+    """χ² of 100,000 instances at 09:00 over 20 parts of ten minutes; random chance exceeds 43.8 once in a thousand."""
     spec, policies = Spec(Cron("0 9 * * *")), Policies(jitter=datetime.timedelta(minutes=10))
     due = spec.first(NOW)
     assert due is not None
@@ -64,7 +64,7 @@ def test_thirty_years_of_seconds_take_no_time(schedule: Schedule) -> None:
     then = NOW - 30 * 365 * DAY
     record = Record("t", "t:a", then, then, None, None, "r", 0, 1, encode(spec))
     policies = Policies(catch_up=CatchUp.LATEST, max_lateness=datetime.timedelta(hours=1))
-    chosen = choose(record, spec, policies, NOW, begun=False)  # looks up the changes of the zone's clocks
+    chosen = choose(record, spec, policies, NOW, begun=False)  # fills the cache of the zone's offsets
     took = []
     for _ in range(5):
         began = time.process_time()
@@ -78,7 +78,7 @@ def test_thirty_years_of_seconds_take_no_time(schedule: Schedule) -> None:
 
 @pytest.mark.parametrize("jitter", [0, 3])
 def test_closed_forms_equal_counting(jitter: int) -> None:
-    """With and without a window of what was skipped ahead of time."""
+    """With and without a window of skipped occurrences."""
     spec = Spec(Interval(10 * SECOND))
     policies = Policies(jitter=datetime.timedelta(seconds=jitter)) if jitter else Policies()
     for window in (None, Window(50 * SECOND, 90 * SECOND)):
@@ -99,7 +99,7 @@ def test_occurrences_may_be_a_microsecond_apart() -> None:
     assert [(skip.first, skip.last) for skip in moments.skipped("late", 2, 15)] == [(2, 5), (10, 14)]
 
 
-def test_the_share_of_an_instance_stays() -> None:
-    """It decides since always when what is stored comes due."""
+def test_an_instances_share_of_jitter_is_constant() -> None:
+    """It must never change, because it decides when stored occurrences come due."""
     policies = Policies(jitter=datetime.timedelta(hours=1))
     assert Moments(Spec(Interval(DAY)), policies, "task:a").ready(NOW) - NOW == 3237044317

@@ -1,4 +1,4 @@
-"""A week, or a month, of a hundred hourly tasks, to the occurrence."""
+"""A week, or a month, of a hundred hourly tasks: every occurrence is accounted for."""
 
 from __future__ import annotations
 

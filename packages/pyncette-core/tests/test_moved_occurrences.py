@@ -1,4 +1,4 @@
-"""Occurrences that the rules of a timezone, which have changed, have no longer: moved when they are claimed, once."""
+"""Occurrences that no longer exist after a change of timezone rules are moved, once, when they are claimed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pyncette.testing.contract.app.bench import Bench
 from pyncette.testing.contract.base import APPLIED, fresh
 
 HOUR = 3600
-DAILY: dict[str, Any] = {"schedule": "0 8 * * *", "timezone": "Europe/Berlin"}  # at seven in UTC, in January
+DAILY: dict[str, Any] = {"schedule": "0 8 * * *", "timezone": "Europe/Berlin"}  # 07:00 UTC in January
 
 
 class Scene:
-    """The instance ``a`` of ``template``, whose next occurrence is stored as other rules have it."""
+    """The instance ``a`` of ``template``, whose stored next occurrence follows different rules."""
 
     def __init__(self, **policies: Any) -> None:
         repository = MemoryRepository()
@@ -29,7 +29,7 @@ class Scene:
         self.template = self.app.dynamic_task(name="template", **policies)(self.bench.log.note)
 
     async def store(self, due: int, *, since: int | None = None) -> None:
-        """Due this many seconds after midnight; the schedule was stored then, if that is given."""
+        """Store an occurrence at ``due`` seconds after midnight, and optionally when the schedule was stored."""
         (ref,) = [self.template.instantiate("a", **DAILY).ref]
         (record,) = await self.bench.repository.read([ref])
         assert record is not None
@@ -43,10 +43,8 @@ class Scene:
 
 
 @pytest.mark.parametrize("mode", ExecutionMode, ids=lambda mode: mode.name)
-async def test_an_occurrence_that_comes_too_early_is_moved(
-    mode: ExecutionMode, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Clocks go by another rule: it was due an hour before the schedule's moment, which is ahead. Two workers."""
+async def test_a_premature_occurrence_is_moved(mode: ExecutionMode, caplog: pytest.LogCaptureFixture) -> None:
+    """It was due an hour before the schedule's moment, which is still ahead. There are two workers."""
     scene = Scene(execution_mode=mode)
     async with scene.bench.running(scene.app) as worker, scene.bench.running(scene.app):
         await worker.context.schedule_task(scene.template, "a", **DAILY)
@@ -61,8 +59,8 @@ async def test_an_occurrence_that_comes_too_early_is_moved(
     assert state.totals == {"succeeded": 2}
 
 
-async def test_one_whose_next_moment_has_come_is_executed() -> None:
-    """Late rather than twice: 08:00 by the old rules is 07:00 by the new ones, and that is over."""
+async def test_an_occurrence_whose_next_one_is_due_is_executed() -> None:
+    """Late is better than twice: 08:00 by the old rules is 07:00 by the new ones, which is past."""
     scene = Scene()
     async with scene.app.create() as context:
         await context.schedule_task(scene.template, "a", **DAILY)
@@ -73,24 +71,24 @@ async def test_one_whose_next_moment_has_come_is_executed() -> None:
     assert scene.bench.log.due() == [6 * HOUR, 7 * HOUR, 31 * HOUR]
 
 
-async def test_it_is_moved_once() -> None:
-    """Workers with other rules must not push it around forever: once moved, it is executed by whoever claims it."""
+async def test_an_occurrence_is_moved_only_once() -> None:
+    """Workers with different rules must not move it back and forth: once moved, whoever claims it executes it."""
     scene = Scene()
     async with scene.bench.running(scene.app) as worker:
         await worker.context.schedule_task(scene.template, "a", **DAILY)
         await scene.store(6 * HOUR)
-        await scene.bench.advance_to(6 * HOUR + 1)  # moved to seven
+        await scene.bench.advance_to(6 * HOUR + 1)  # it was moved to 07:00
         stored = await scene.bench.stored(scene.template.instantiate("a", **DAILY))
         assert stored is not None
-        # Another worker's rules have it at half past: for them, seven is not on the schedule.
+        # By another worker's rules it is at half past, and 07:00 is not on the schedule.
         other = replace(stored, spec=stored.spec.replace("0 8 *", "30 8 *"), revision=fresh())
         assert await scene.bench.repository.swap([Change(stored, other)]) == [APPLIED]
         await scene.bench.advance_to(10 * HOUR)
     assert scene.bench.log.due()[0] == 7 * HOUR
 
 
-async def test_a_schedule_that_was_stored_after_it_is_respected() -> None:
-    """What was due when somebody rescheduled the instance is not on the new schedule, of course."""
+async def test_a_schedule_stored_later_is_respected() -> None:
+    """An occurrence that was due when the instance was rescheduled need not be on the new schedule."""
     scene = Scene()
     async with scene.bench.running(scene.app) as worker:
         await worker.context.schedule_task(scene.template, "a", **DAILY)

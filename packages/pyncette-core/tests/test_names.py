@@ -14,7 +14,7 @@ _MINUTE = datetime.timedelta(minutes=1)
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 
 
-def test_partition_is_what_it_has_always_been() -> None:
+def test_partitions_never_change() -> None:
     assert partition_of(10**12, "Lorem ipsum dolor sit amet") == 222413034928
 
 
@@ -69,7 +69,7 @@ def test_a_canonical_name_has_at_most_1024_bytes() -> None:
 
 
 @given(TEXT.filter(lambda t: t and not t.endswith(":")), st.integers(0, 9))
-def test_queues_tell_name_and_kind(name: str, number: int) -> None:
+def test_queue_names_reveal_name_and_kind(name: str, number: int) -> None:
     queues = [static_queue(escape(name)), escape(name), join(escape(name), str(number))]
     assert [task_of(queue) for queue in queues] == [
         (name, "static", None),
@@ -90,7 +90,7 @@ def test_a_damaged_name_that_is_stored_can_be_shown() -> None:
     assert join("task", "\udcff") == "task:\udcff"
 
 
-def test_a_colon_that_nothing_like_a_partition_follows() -> None:
+def test_a_colon_without_a_partition_number() -> None:
     assert task_of("a:b") == ("a:b", "dynamic", None)
 
 

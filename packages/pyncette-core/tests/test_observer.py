@@ -1,4 +1,4 @@
-"""Observers: which are refused, which are told, and what becomes of their failures."""
+"""Observers: which are refused, which are notified, and what happens when they fail."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ WRITE = r"write def claimed\(self, event: Claimed\) -> None"
     ],
     ids=lambda value: None if isinstance(value, str) else getattr(value, "__name__", type(value).__name__),
 )
-def test_observers_of_a_wrong_form_are_refused(observer: Any, message: str) -> None:
+def test_invalid_observers_are_refused(observer: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         Pyncette().use_observer(observer)
 
@@ -141,8 +141,8 @@ def test_failures_are_logged_once_for_each_observer_and_event(caplog: pytest.Log
 
 
 @pytest.mark.parametrize("method", ["takes", "took"])
-def test_the_choice_of_attempts_fails(caplog: pytest.LogCaptureFixture, method: str) -> None:
-    """It is logged once; that observer receives no attempt, and others do."""
+def test_an_observer_whose_selection_fails(caplog: pytest.LogCaptureFixture, method: str) -> None:
+    """It is logged once; that observer receives no attempts, but others do."""
     task = Pyncette().task(interval=MINUTE)(_body)
 
     class Broken(SamplingObserver):
@@ -168,7 +168,7 @@ def test_the_choice_of_attempts_fails(caplog: pytest.LogCaptureFixture, method: 
     assert len(caplog.records) == 1
 
 
-def test_what_nobody_listens_to_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_without_listeners_are_not_created(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     for cls in EVENTS.values():
         monkeypatch.setattr(f"pyncette.observer.{cls.__name__}", lambda **_: made.append("event"))

@@ -1,4 +1,4 @@
-"""Options: each arrives where it belongs, and none is ignored."""
+"""Options: each is passed to where it belongs, and none is ignored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECOND = datetime.timedelta(seconds=1)
 
 
 class Recorder:
-    """A factory that remembers the options that it was given."""
+    """A factory that records its options."""
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_and_all_valid_ones() -> N
         assert name in str(e.value)
 
 
-def test_an_option_of_another_backend_is_unknown() -> None:
+def test_an_option_of_another_backend_is_refused() -> None:
     with pytest.raises(TypeError, match=r"Unknown option 'redis_url'.*repository_factory=redis_repository"):
         Pyncette(redis_url="redis://localhost")
 
@@ -160,7 +160,7 @@ async def test_an_executor_that_takes_anything() -> None:
 
 
 async def test_options_bound_to_the_factory() -> None:
-    """The form that type checkers check."""
+    """The form that type checkers can check."""
     factory = Recorder()
     async with Pyncette(functools.partial(factory, shelf_url="here")).create():
         assert factory.options == {"shelf_url": "here", "shelf_size": 5}
@@ -236,7 +236,7 @@ class TestOverriding:
 
 
 async def test_a_factory_and_an_executor_that_both_take_anything() -> None:
-    """Like the repository, an executor of 1.1.0 took every option by ``**kwargs``, and picked its own."""
+    """In 1.1.0, executors, like repositories, accepted all options as ``**kwargs`` and picked their own."""
     seen: dict[str, Any] = {}
 
     @asynccontextmanager
@@ -284,7 +284,7 @@ async def test_the_limit_holds_in_an_executor_that_passes_its_options_on(limit: 
 
 
 def test_a_backend_checks_its_options_when_the_app_is_made() -> None:
-    """Without being opened. What wraps it may do anything when it is called, so that it is not."""
+    """It is not opened for that. A wrapper is not called, because it might do anything."""
     calls: list[int] = []
 
     @asyncio_only

@@ -1,4 +1,4 @@
-"""Traces: of what schedules, of attempts, of bulk calls and storage calls."""
+"""Traces of scheduling calls, attempts, bulk calls and storage calls."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Collected:
-    """A collector in memory."""
+    """An in-memory collector."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -85,7 +85,7 @@ def attributes(span: ReadableSpan) -> dict[str, object]:
 
 
 async def test_the_trace_of_a_run(app: Pyncette, collected: Collected) -> None:
-    """Scheduled in a span; attempt 1 fails on one worker, attempt 2 succeeds on another; both are linked to it."""
+    """Scheduled in a span; attempt 1 fails on one worker, attempt 2 succeeds on another; both link to the span."""
 
     @app.dynamic_task(retry=Retry(2, delay=SECOND, jitter=0))
     async def report(context: Context) -> None:
@@ -126,7 +126,7 @@ async def test_the_trace_of_a_run(app: Pyncette, collected: Collected) -> None:
 
 
 async def test_a_bulk_call(app: Pyncette, collected: Collected) -> None:
-    """It has a span, in which its storage calls are, and its instances are linked to it."""
+    """It has a span that contains its storage calls, and to which its instances link."""
 
     @app.dynamic_task(interval=SECOND)
     async def report(context: Context) -> None: ...
@@ -145,8 +145,8 @@ async def test_a_bulk_call(app: Pyncette, collected: Collected) -> None:
     assert [span.links[0].context.span_id for span in attempts] == [bulk.context.span_id] * 2
 
 
-async def test_runs_that_are_asked_for(app: Pyncette, collected: Collected) -> None:
-    """They are linked to the call that asked for them; what the schedule wants, to the one that scheduled it."""
+async def test_manual_runs_and_their_links(app: Pyncette, collected: Collected) -> None:
+    """They link to the call that requested them; scheduled occurrences link to the call that scheduled them."""
 
     @app.dynamic_task()
     async def report(context: Context) -> None: ...
@@ -188,9 +188,9 @@ async def test_runs_that_are_asked_for(app: Pyncette, collected: Collected) -> N
     assert set(callers.values()) <= parents, "each call's writes are its children"
 
 
-async def test_attempts_that_are_not_sampled(app: Pyncette) -> None:
-    """No event is made of them for traces, and what happens in them belongs to the trace that is not recorded."""
-    exporter, heard = InMemorySpanExporter(), Heard()
+async def test_unsampled_attempts(app: Pyncette) -> None:
+    """No event is created for them, and whatever happens in them belongs to the unrecorded trace."""
+    exporter, recorder = InMemorySpanExporter(), Recorder()
     provider = TracerProvider(sampler=ParentBased(NotAttempts()))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     contexts: list[SpanContext] = []
@@ -206,14 +206,14 @@ async def test_attempts_that_are_not_sampled(app: Pyncette) -> None:
     async with running(app, clock=clock):
         with patch.object(type(app._observers), "_run", side_effect=AssertionError("an event is made")):
             await clock.advance(SECOND)
-        app.use_observer(heard)
+        app.use_observer(recorder)
         await clock.advance(SECOND)
     assert [context.is_valid and not context.trace_flags.sampled for context in contexts] == [True, True]
-    assert [(event.attempt, event.outcome) for event in heard.ends] == [(1, "succeeded")], "others are told anyway"
+    assert [(event.attempt, event.outcome) for event in recorder.ends] == [(1, "succeeded")], "others are told anyway"
     assert {span.name for span in exporter.get_finished_spans()} == {"claim storage"}
 
 
-class Heard(Observer):
+class Recorder(Observer):
     """Listens alongside the traces."""
 
     def __init__(self) -> None:
@@ -224,7 +224,7 @@ class Heard(Observer):
 
 
 class NotAttempts(Sampler):
-    """Samples everything but attempts, by what it knows about them."""
+    """Samples everything but attempts, judging by their attributes."""
 
     def should_sample(
         self,
@@ -244,7 +244,7 @@ class NotAttempts(Sampler):
 
 
 async def test_the_context_is_not_carried(app: Pyncette, repository: MemoryRepository, collected: Collected) -> None:
-    """``link=False``, and calls outside of any span, store nothing more."""
+    """With ``link=False``, and for calls outside of any span, no context is stored."""
 
     @app.dynamic_task(interval=SECOND)
     async def report(context: Context) -> None: ...
@@ -256,8 +256,10 @@ async def test_the_context_is_not_carried(app: Pyncette, repository: MemoryRepos
     assert ["ctx" in record.spec for record in await repository.scan(TASK, after=None, limit=9)] == [False]
 
 
-async def test_scheduling_the_same_again(app: Pyncette, repository: MemoryRepository, collected: Collected) -> None:
-    """Nothing is written, and the link is to the call that stored it; a change is linked to whoever makes it."""
+async def test_scheduling_again_without_a_change(
+    app: Pyncette, repository: MemoryRepository, collected: Collected
+) -> None:
+    """Nothing is written, and the link still leads to the earlier call; after a change, it leads to the later one."""
 
     @app.dynamic_task(interval=SECOND)
     async def report(context: Context) -> None: ...
@@ -276,8 +278,8 @@ async def test_scheduling_the_same_again(app: Pyncette, repository: MemoryReposi
 
 
 @pytest.mark.parametrize("provider", [None, TracerProvider(sampler=ALWAYS_OFF)])
-async def test_nobody_records(app: Pyncette, provider: TracerProvider | None) -> None:
-    """Without an SDK, or with one that samples nothing, no event is made for it."""
+async def test_without_recording_no_events_are_created(app: Pyncette, provider: TracerProvider | None) -> None:
+    """Without an SDK, or with one that samples nothing, no events are created."""
 
     @app.task(interval=SECOND)
     async def report(context: Context) -> None: ...
@@ -290,7 +292,7 @@ async def test_nobody_records(app: Pyncette, provider: TracerProvider | None) ->
 
 
 async def test_ids_in_log_records(app: Pyncette, collected: Collected, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever logs within an attempt, the line carries the attempt's span."""
+    """Every line that is logged within an attempt carries the ids of the attempt's span."""
 
     @app.task(interval=SECOND)
     async def report(context: Context) -> None:
@@ -335,7 +337,7 @@ app.main()
 
 
 async def test_metrics(app: Pyncette) -> None:
-    """They are those that Prometheus is shown, by OpenTelemetry's names."""
+    """They are the same as for Prometheus, with OpenTelemetry's names."""
 
     @app.task(interval=SECOND)
     async def report(context: Context) -> None: ...

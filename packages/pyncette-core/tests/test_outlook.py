@@ -1,4 +1,4 @@
-"""What is known of when queues have something, between two questions about all of them."""
+"""What is known about when queues have something, between two queries of all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def answer(moments: Mapping[str, Sequence[int]], next_ready: int | None = None) 
 
 
 def made(moments: Mapping[str, Sequence[int]], next_ready: int | None = None, *, most: int = 3) -> Moments:
-    """All queues have answered at :data:`NOW`."""
+    """All queues were queried at :data:`NOW`."""
     found = Moments(POLL, most)
     found.start(QUEUES)
     found.all_answered(answer(moments, next_ready), NOW, NOW + POLL)
@@ -39,7 +39,7 @@ def next_of(moments: Moments, now: int = NOW, claimable: Callable[[str], bool] =
     return moments.next(now, claimable=claimable)
 
 
-def test_all_are_asked_once_per_interval() -> None:
+def test_all_queues_are_queried_once_per_interval() -> None:
     moments = Moments(POLL, 3)
     assert moments.is_old(NOW)
     moments.all_answered(answer({}), NOW, NOW + POLL)
@@ -57,14 +57,14 @@ def test_all_are_asked_once_per_interval() -> None:
         (made({}, NOW + 500), NOW + 500),
         (made({"a": [NOW + 7, NOW + 9], "b": [NOW + 5]}), NOW + 5),
         (made({"a": [NOW - 7], "b": [NOW - 5]}), NOW - 7),
-        (made({}, NOW - 7), NOW + POLL),  # another has claimed it before the moments were read
+        (made({}, NOW - 7), NOW + POLL),  # another worker claimed it before the moments were read
     ],
 )
-def test_what_comes_next(moments: Moments, expected: int | None) -> None:
+def test_the_next_moment(moments: Moments, expected: int | None) -> None:
     assert next_of(moments) == expected
 
 
-def test_what_was_claimed_is_over() -> None:
+def test_claimed_moments_are_removed() -> None:
     moments = made({"a": [NOW - 7, NOW + 9], "b": [NOW - 5]})
     assert set(moments.due(NOW)) == {"a", "b"}
     moments.claimed(["a"], NOW, moments.passed)
@@ -75,7 +75,7 @@ def test_what_was_claimed_is_over() -> None:
     assert next_of(moments, NOW + 9) == NOW + POLL, "what comes later has to be asked for"
 
 
-def test_what_comes_due_during_a_claim_stays() -> None:
+def test_what_comes_due_during_a_claim_remains() -> None:
     moments = made({"a": [NOW - 7]})
     moments.due(NOW)
     came = moments.passed
@@ -85,7 +85,7 @@ def test_what_comes_due_during_a_claim_stays() -> None:
     assert next_of(moments) == NOW - 7
 
 
-def test_what_this_process_stores_is_known() -> None:
+def test_moments_stored_by_this_process_are_known() -> None:
     moments = made({}, NOW + 5000)
     moments.note("another app's", NOW + 1)
     assert next_of(moments) == NOW + 5000
@@ -97,7 +97,7 @@ def test_what_this_process_stores_is_known() -> None:
     assert next_of(moments) == NOW + 50, "an index that lags behind does not show it"
 
 
-def test_before_the_first_question() -> None:
+def test_before_the_first_query() -> None:
     moments = Moments(POLL, 3)
     moments.start(QUEUES)
     moments.note("a", NOW + 1)
@@ -105,7 +105,7 @@ def test_before_the_first_question() -> None:
     assert next_of(moments) == NOW + 1
 
 
-def test_an_answer_that_was_cut_short_is_asked_for_again() -> None:
+def test_a_truncated_result_is_queried_again() -> None:
     moments = made({"a": [NOW + 1, NOW + 1, NOW + 2], "b": [NOW + 2]})
     for now, unsure in ((NOW + 1, []), (NOW + 2, ["a"])):
         moments.claimed(list(moments.due(now)), now, moments.passed)
@@ -116,13 +116,13 @@ def test_an_answer_that_was_cut_short_is_asked_for_again() -> None:
     assert next_of(moments, NOW + 2) == NOW + 4
 
 
-def test_a_question_that_failed_is_asked_again() -> None:
+def test_a_failed_query_is_repeated() -> None:
     moments = made({"a": [NOW]})
     moments.ask(moments.unsure(NOW, claimable=every, claimed=False))
     assert moments.unsure(NOW, claimable=every, claimed=True) == ["a"]
 
 
-def test_others_may_have_claimed_what_is_due() -> None:
+def test_due_queues_are_queried_again() -> None:
     moments = made({"a": [NOW - 1, NOW + 5, NOW + 6], "b": [NOW + 8]})
     assert moments.unsure(NOW, claimable=every, claimed=False) == ["a"]
     moments.ask(["a"])
@@ -130,7 +130,7 @@ def test_others_may_have_claimed_what_is_due() -> None:
     assert next_of(moments) == NOW + 6, "its earlier answer is out of date"
 
 
-def test_what_may_not_be_claimed_is_not_next() -> None:
+def test_unclaimable_queues_are_ignored() -> None:
     moments = made({"a": [NOW - 1], "b": [NOW + 3]})
     assert next_of(moments, claimable=other_than("a")) == NOW + 3
     assert moments.unsure(NOW, claimable=other_than("a"), claimed=False) == []

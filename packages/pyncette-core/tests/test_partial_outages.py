@@ -26,7 +26,7 @@ async def _body(context: Context) -> None: ...
 async def test_an_outage_of_some_calls_ends_when_they_succeed(
     caplog: pytest.LogCaptureFixture, failing: list[Method]
 ) -> None:
-    """Such as of all writes, on a full disk or a replica; that the other calls succeed meanwhile is no end of it."""
+    """For example, all writes fail on a full disk or a replica. Other calls that succeed don't end the outage."""
     clock, plan = ManualClock(), FaultPlan()
     app, first = Pyncette(plan.wrap(memory_repository), clock=clock), clock.time
     app.task(interval=10 * SECOND)(_body)

@@ -1,4 +1,4 @@
-"""Partitions of a task whose ``concurrency`` is smaller than their number: those without work hold up no others."""
+"""If a task's ``concurrency`` is smaller than its number of partitions, those without work don't delay the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyncette.testing import ManualClock
 from tests.running import running
 
 
-async def test_an_empty_partition_lets_the_others_have_their_turn() -> None:
+async def test_an_empty_partition_does_not_delay_the_others() -> None:
     clock, repository = ManualClock(datetime(2026, 1, 5, tzinfo=UTC)), MemoryRepository()
     app = Pyncette(repository_factory=lambda: nullcontext(repository), clock=clock)
     executed: list[str] = []
@@ -27,8 +27,8 @@ async def test_an_empty_partition_lets_the_others_have_their_turn() -> None:
     assert executed == ["0", "1 a", "1 b", "1 c"]
 
 
-async def test_what_is_due_in_the_last_of_many_partitions_is_executed_at_its_moment() -> None:
-    """One claim leaves no room for the partitions behind the first, which gives it back: they are asked at once."""
+async def test_the_last_of_many_partitions_is_executed_on_time() -> None:
+    """A claim reserves the room for the first partition. If that yields nothing, the next ones are claimed at once."""
     start = datetime(2026, 1, 5, tzinfo=UTC)
     clock, repository = ManualClock(start), MemoryRepository()
     app = Pyncette(repository_factory=lambda: nullcontext(repository), clock=clock)

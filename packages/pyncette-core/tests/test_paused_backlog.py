@@ -1,4 +1,4 @@
-"""Overdue instances of a paused template cost nothing, however many they are."""
+"""Overdue instances of a paused template cost nothing, whatever their number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bench() -> Bench:
     return Bench(lambda **_: nullcontext(repository), repository)
 
 
-class Party:
+class Scene:
     """An app with a template that is paused, and another one."""
 
     def __init__(self, bench: Bench) -> None:
@@ -44,7 +44,7 @@ class Party:
             await context.pause_task(self.paused)
 
     async def asked_in_a_minute(self, bench: Bench) -> Counter[str]:
-        await bench.advance(10)  # the first looks of an app that has just begun
+        await bench.advance(10)  # the first looks after the start
         self.plan.calls.clear()
         for _ in range(60):
             await bench.advance(1)
@@ -54,25 +54,25 @@ class Party:
 async def idle(overdue: int) -> Counter[str]:
     repository = MemoryRepository()
     bench = Bench(lambda **_: nullcontext(repository), repository)
-    party = Party(bench)
-    await party.prepare(bench, overdue)
-    async with bench.running(party.app):
-        return await party.asked_in_a_minute(bench)
+    scene = Scene(bench)
+    await scene.prepare(bench, overdue)
+    async with bench.running(scene.app):
+        return await scene.asked_in_a_minute(bench)
 
 
 async def test_a_paused_template_costs_what_an_idle_app_costs() -> None:
-    """Nothing is claimed and nothing written, and there are as many round trips as without the overdue instances."""
+    """Nothing is claimed or written, and there are no more round trips than without the overdue instances."""
     found, idling = await idle(OVERDUE), await idle(0)
     assert found == idling
     assert found["claim"] == found["swap"] == 0
     assert 60 / POLL - 2 <= found["look"] <= 60 / POLL + 2
 
 
-async def test_a_run_that_is_asked_for_within_a_paused_backlog(bench: Bench) -> None:
-    """It begins within two polls, and nothing else of the template does."""
-    party = Party(bench)
-    await party.prepare(bench, OVERDUE)
-    async with bench.running(party.app), bench.app().create() as operator:
+async def test_a_manual_run_within_a_paused_backlog(bench: Bench) -> None:
+    """It begins within two polls, and no other instance of the template does."""
+    scene = Scene(bench)
+    await scene.prepare(bench, OVERDUE)
+    async with bench.running(scene.app), bench.app().create() as operator:
         await bench.advance(10)
         asked = seconds(bench.clock.time)
         assert asked is not None
@@ -85,10 +85,10 @@ async def test_a_run_that_is_asked_for_within_a_paused_backlog(bench: Bench) -> 
         assert len(bench.log.runs) == 1
 
 
-async def test_what_is_on_time_after_a_resume(bench: Bench) -> None:
-    """It is executed within a second, though the backlog has yet to be worked off; and that is, too."""
-    party = Party(bench)
-    await party.prepare(bench, OVERDUE)
+async def test_on_time_occurrences_after_a_resume(bench: Bench) -> None:
+    """It is executed within a second, even though there is still a backlog, which is executed as well."""
+    scene = Scene(bench)
+    await scene.prepare(bench, OVERDUE)
     slow = bench.app(concurrency_limit=20)
     slow.dynamic_task(name="paused")(bench.log.lasting(0.5))
     async with bench.running(slow), bench.app().create() as operator:

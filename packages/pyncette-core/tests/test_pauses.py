@@ -1,4 +1,4 @@
-"""Pauses that meet each other, a death, a backlog, and runs that wait: what random histories have found."""
+"""Pauses combined with other pauses, dead instances, backlogs and waiting runs: cases found by random histories."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def totals(context: PyncetteContext, task: Task) -> dict[str, int]:
 
 
 async def test_a_pause_of_the_template_after_one_of_the_instance_in_a_backlog(bench: Bench) -> None:
-    """What came due before, between and after them is executed, and the rest is skipped, once."""
+    """What came due before, between and after them is executed; the rest is skipped and reported once."""
     app = bench.app()
     task = app.dynamic_task(name="task")(bench.log.note)
     async with app.create() as context:
@@ -77,8 +77,8 @@ async def test_an_instance_that_is_paused_within_a_pause_of_its_template(bench: 
     assert bench.log.due() == [70]
 
 
-async def test_a_death_after_a_pause(bench: Bench) -> None:
-    """What was skipped for the pause is not skipped for the death as well."""
+async def test_an_instance_that_dies_after_a_pause(bench: Bench) -> None:
+    """Occurrences that were skipped for the pause are not reported again when the dead instance is retried."""
     app = bench.app()
     options: dict[str, Any] = {"retry": Retry(1), "on_exhausted": OnExhausted.HOLD}
     task = app.dynamic_task(name="task", **options)(bench.log.failing(1))
@@ -97,7 +97,7 @@ async def test_a_death_after_a_pause(bench: Bench) -> None:
 
 
 async def test_a_pause_while_a_lease_stays_until_the_retry(bench: Bench) -> None:
-    """Neither the retry nor a backfill begins before the resume, whatever else is asked for meanwhile."""
+    """Neither the retry nor a backfill begins before the instance is resumed, whatever else is requested."""
     app = bench.app()
     task = app.dynamic_task(name="task", failure_mode=FailureMode.NONE, lease_duration=duration(20))(
         bench.log.failing(1)
@@ -115,7 +115,7 @@ async def test_a_pause_while_a_lease_stays_until_the_retry(bench: Bench) -> None
 
 
 async def test_a_pause_while_a_backfill_fails(bench: Bench) -> None:
-    """Its retries wait as well, and the moment starts over; a manual run has its turn meanwhile."""
+    """Its retries wait as well, and the moment starts over; a manual run is executed in the meantime."""
     app = bench.app()
     task = app.dynamic_task(name="task", retry=Retry(3, duration(5), factor=1, jitter=0))(bench.log.failing(2))
     async with bench.running(app) as worker:
@@ -158,11 +158,11 @@ async def test_a_worker_that_dies_with_a_backfill_that_is_paused(bench: Bench) -
 
 @pytest.mark.parametrize("resumed_at, catch_up, ended", [(None, False, [310]), (130, False, [180]), (130, True, [150])])
 @pytest.mark.parametrize("name", ["a", None], ids=["instance", "template"])
-async def test_what_comes_due_in_a_pause_cancels_nothing(
+async def test_occurrences_during_a_pause_cancel_nothing(
     bench: Bench, name: str | None, resumed_at: int | None, catch_up: bool, ended: list[float]
 ) -> None:
-    """An execution under way ends as usual, as nothing takes its place. What is due after the pause, or counts as
-    missed, supersedes it as soon as its worker knows."""
+    """An execution in progress ends as usual, because nothing takes its place. An occurrence after the pause, or one
+    that counts as missed, supersedes it as soon as its worker knows."""
     app, over = bench.app(), list[float]()
 
     async def body(context: Context) -> None:
@@ -186,9 +186,7 @@ async def test_what_comes_due_in_a_pause_cancels_nothing(
 
 
 @pytest.mark.parametrize("name", ["a", None], ids=["instance", "template"])
-async def test_what_comes_due_in_a_pause_does_not_supersede_what_waits_for_a_retry(
-    bench: Bench, name: str | None
-) -> None:
+async def test_occurrences_during_a_pause_do_not_supersede_a_retry(bench: Bench, name: str | None) -> None:
     app = bench.app()
     policies: dict[str, Any] = {"overlap": Overlap.CANCEL, "retry": Retry(2, delay=duration(30), jitter=0)}
     task = app.dynamic_task(name="task", **policies)(bench.log.failing(1))
@@ -200,7 +198,7 @@ async def test_what_comes_due_in_a_pause_does_not_supersede_what_waits_for_a_ret
         await operator.resume_task(task, name)
         await bench.advance_to(181)
         assert await totals(worker.context, task) == {"succeeded": 2, "paused": 1}
-    assert bench.log.at() == [60, 131, 180]  # workers learn of it within a poll interval
+    assert bench.log.at() == [60, 131, 180]  # workers notice within a poll interval
 
 
 @pytest.mark.parametrize(
@@ -217,7 +215,7 @@ async def test_what_comes_due_in_a_pause_does_not_supersede_what_waits_for_a_ret
 async def test_a_backlog_with_a_pause_of_the_template_in_it(
     bench: Bench, mode: ExecutionMode, policies: dict[str, Any], executed: list[float], counted: dict[str, int]
 ) -> None:
-    """What came due in the pause is skipped for that, before anything else chooses from what was missed."""
+    """What came due during the pause is skipped first; policies choose from the rest."""
     app = bench.app()
     task = app.dynamic_task(name="task", execution_mode=mode, **policies)(bench.log.note)
     async with app.create() as context:
@@ -259,7 +257,7 @@ async def test_the_latest_in_a_pause_of_the_template_is_not_executed(bench: Benc
 async def test_an_execution_that_outlasts_a_pause_of_the_template(
     bench: Bench, policies: dict[str, Any], executed: list[float], counted: dict[str, int]
 ) -> None:
-    """What came due in the pause is skipped for that, the rest for the reason that the policies give."""
+    """What came due during the pause is skipped as paused, the rest for the policies' reason."""
     app = bench.app()
     task = app.dynamic_task(name="task", **policies)(bench.log.lasting(65))
     async with bench.running(app) as worker:
@@ -288,7 +286,7 @@ async def test_an_execution_that_outlasts_a_pause_of_the_template(
     ],
 )
 def test_when_a_run_is_superseded(pauses: list[tuple[int, int]], at: int | None) -> None:
-    """By the first occurrence that came due in no pause of the template."""
+    """By the first occurrence that came due while the template was not paused."""
     spec = Spec(Interval(60))
     record = Record("t", "t:a", 60, 90, 90, "w", "r", 60, 1, encode(spec))
     assert superseded_at(record, spec, Policies(overlap=Overlap.CANCEL), 60, 60, pauses) == at

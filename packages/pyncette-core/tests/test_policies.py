@@ -1,4 +1,4 @@
-"""Policies that contradict each other are refused where a task is declared, with what to write instead."""
+"""Policies that contradict each other are refused at the declaration, with what to write instead."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_plain_function_can_not_be_cancelled() -> None:
         {"retry": lambda attempt, error: SECOND},
     ],
 )
-def test_what_agrees(policies: dict[str, Any]) -> None:
+def test_compatible_policies(policies: dict[str, Any]) -> None:
     Pyncette().task(interval=5 * MINUTE, **policies)(body)
 
 
@@ -107,7 +107,7 @@ def test_wrong_values(policies: dict[str, Any], kind: type[Exception], message: 
     assert message in str(e.value)
 
 
-def test_bounds_are_for_what_recurs() -> None:
+def test_bounds_are_refused_for_one_offs() -> None:
     template = Pyncette().dynamic_task()(body)
     with pytest.raises(ValueError, match="execute_at is a single moment"):
         template.instantiate("x", execute_at=datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC), max_runs=2)
@@ -124,13 +124,13 @@ def test_bounds_are_for_what_recurs() -> None:
         {"max_attempts": 3, "max_elapsed": 0 * SECOND},
     ],
 )
-def test_a_retry_that_is_out_of_range(given: dict[str, Any]) -> None:
+def test_retry_values_out_of_range(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         Retry(**given)
 
 
 @pytest.mark.parametrize("given", [{"on": "ValueError"}, {"give_up_on": (1,)}, {"factor": "2"}, {"delay": 5}])
-def test_a_retry_of_wrong_types(given: dict[str, Any]) -> None:
+def test_retry_values_of_a_wrong_type(given: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         Retry(3, **given)
 
@@ -139,7 +139,7 @@ def test_one_class_of_errors_needs_no_tuple() -> None:
     assert Retry(3, on=ValueError) == Retry(3, on=(ValueError,))  # type: ignore[arg-type]  # for convenience
 
 
-def test_retry_later_is_checked_where_it_is_made() -> None:
+def test_retry_later_checks_its_arguments() -> None:
     with pytest.raises(TypeError, match="timedelta"):
         RetryLater(5)  # type: ignore[arg-type]  # the mistake
     with pytest.raises(ValueError, match="negative"):

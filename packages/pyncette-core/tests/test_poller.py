@@ -1,4 +1,4 @@
-"""The loop: when it wakes, what it asks the storage, and what it does when that fails."""
+"""The loop: when it wakes, what it queries, and what it does when that fails."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Harness:
         return Pyncette(**{"repository_factory": factory, "clock": self.clock, "register_worker": False, **options})
 
     async def look(self, times: int = 1) -> None:
-        """Let the poll interval pass, one look of the loop at a time."""
+        """Let the poll interval pass, one look at a time."""
         for _ in range(times):
             await self.clock.advance(SECOND)
 
@@ -90,7 +90,7 @@ async def test_it_wakes_when_something_is_due_whatever_the_poll_interval(harness
         assert lags == [datetime.timedelta()] * 9
 
 
-async def test_what_another_process_schedules_is_seen_within_the_poll_interval(harness: Harness) -> None:
+async def test_another_process_schedules_something(harness: Harness) -> None:
     runs: list[datetime.datetime] = []
 
     async def body(context: Context) -> None:
@@ -109,7 +109,7 @@ async def test_what_another_process_schedules_is_seen_within_the_poll_interval(h
 
 
 async def test_what_is_stored_during_a_look_is_seen_at_the_next(harness: Harness) -> None:
-    """The clock skips looks that can't find anything; this one could have, had it been a moment later."""
+    """The clock skips looks that can't find anything. This look would have found it a moment later."""
     lags: list[datetime.timedelta] = []
 
     async def body(context: Context) -> None:
@@ -171,7 +171,7 @@ async def test_a_slot_that_comes_free_is_used_at_once(harness: Harness) -> None:
     assert [end - start for end in ends] == [datetime.timedelta(milliseconds=100 * i) for i in range(1, 6)]
 
 
-async def test_an_outage_is_logged_once_and_overcome(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_is_logged_once_and_survived(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     app, runs = harness.app(), list[datetime.datetime]()
 
     @app.task(interval=10 * SECOND)
@@ -218,8 +218,8 @@ async def test_a_shutdown_during_an_outage_ends(harness: Harness, caplog: pytest
 
 
 @pytest.mark.parametrize("others", [1, 3])
-async def test_a_million_overdue_instances_hold_nobody_back(harness: Harness, others: int) -> None:
-    """A thousand stand for them: ten times what can run."""
+async def test_a_million_overdue_instances_do_not_delay_others(harness: Harness, others: int) -> None:
+    """A thousand represent them: ten times as many as can run."""
     app = harness.app()
     order: list[str] = []
 
@@ -258,7 +258,7 @@ async def test_two_crowds_share_the_slots(harness: Harness) -> None:
             group.start_soon(context.run)
             await harness.clock.advance(5 * MINUTE)
             group.cancel_scope.cancel()
-    # Who gets what is left over of a claim is a matter of chance; without shares, one crowd would come first.
+    # It is random who gets the rest of a claim; without shares, one crowd would come first.
     assert 0.25 < order.count("a") / len(order) < 0.75
 
 
@@ -270,7 +270,7 @@ class Claims(Observer):
         self.counts.append(event.count)
 
 
-async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(harness: Harness) -> None:
+async def test_leased_occurrences_are_executed_even_if_the_next_claim_fails(harness: Harness) -> None:
     app, runs, claims = harness.app(), list[str](), Claims()
     app.use_observer(claims)
 
@@ -293,7 +293,7 @@ async def test_what_a_claim_leased_is_executed_though_the_next_claim_fails(harne
 
 
 async def test_what_waited_too_long_is_given_back(harness: Harness) -> None:
-    """Claimed together, executed one after the other: the last ones would start with a stale lease."""
+    """They are claimed together and executed one after the other: the last ones would start with an old lease."""
     app = harness.app(executor_cls=_OneByOne)
     runs: list[str] = []
 
@@ -312,7 +312,7 @@ async def test_what_waited_too_long_is_given_back(harness: Harness) -> None:
 
 
 class _OneByOne:
-    """Claims as if it could run three, but runs one after the other."""
+    """Says that it can run three executions, but runs one after the other."""
 
     concurrency_limit = 3
 
@@ -333,7 +333,7 @@ class Ticks(Observer):
         self.errors.append(event.error)
 
 
-async def test_observers_hear_of_failed_ticks(harness: Harness) -> None:
+async def test_observers_are_notified_of_failed_ticks(harness: Harness) -> None:
     app, ticks = harness.app(), Ticks()
     app.use_observer(ticks)
     app.task(interval=MINUTE)(_body)
@@ -348,7 +348,7 @@ async def test_observers_hear_of_failed_ticks(harness: Harness) -> None:
     assert ticks.errors[-1] is None
 
 
-async def test_an_observer_that_raises_harms_nothing(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_observer_that_raises_has_no_effect(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Observer):
         def tick_started(self, event: TickStarted, /) -> None:
             raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""The loop: what each pass asks and claims, and what it makes of executors, outages and its end."""
+"""The loop: what each pass queries and claims, and how it handles executors, outages and shutdown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Ticks(Observer):
 
 
 class Scene:
-    """One storage and clock, for as many apps as a test wants."""
+    """A storage and a clock for any number of apps."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -57,7 +57,7 @@ class Scene:
         self.runs.append((context.task.name, self.clock.time))
 
     async def empty(self) -> None:
-        """Somebody removes everything."""
+        """Remove everything from the storage."""
         for name in [*await self.memory.queues(after=None, limit=1000), WORKERS.name]:
             for queue in (Queue(name), Queue(name, static=True)):
                 records = await self.memory.scan(queue, after=None, limit=1000)
@@ -101,7 +101,7 @@ class Refusing:
 
 
 async def test_an_executor_that_fails(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """Its slot is free again, and the occurrence is retried when its lease has expired."""
+    """Its slot becomes free, and the occurrence is retried when its lease expires."""
     app = scene.app(executor_cls=Refusing)
     start = scene.clock.time
     one = app.dynamic_task(name="one", lease_duration=MINUTE)(scene.body)
@@ -122,7 +122,7 @@ async def test_an_executor_that_fails(scene: Scene, caplog: pytest.LogCaptureFix
     assert not any(scene.ticks.errors)
 
 
-async def test_a_pass_that_failed_leaves_its_error_in_the_log(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_error_of_a_failed_pass_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "pyncette._loop.poller"):
         app = scene.app()
         app.task(name="task", interval=SECOND)(scene.body)
@@ -136,8 +136,8 @@ async def test_a_pass_that_failed_leaves_its_error_in_the_log(scene: Scene, capl
     assert scene.ticks.errors.count(None) == len(scene.ticks.errors) - 1
 
 
-async def test_a_claim_under_way_is_answered_before_the_end(scene: Scene) -> None:
-    """A claim without its answer would leave leases behind."""
+async def test_a_shutdown_waits_for_a_claim_in_progress(scene: Scene) -> None:
+    """An interrupted claim would leave leases behind."""
     app = scene.app()
     app.task(name="task", interval=SECOND)(scene.body)
     async with running(app) as context:
@@ -160,7 +160,7 @@ async def test_a_shutdown_before_the_loop_has_begun(scene: Scene) -> None:
 
 
 async def test_nothing_is_claimed_while_writes_are_overdue(scene: Scene) -> None:
-    """Leases could not be renewed. The storage is asked, to see whether it answers."""
+    """Leases could not be renewed. The storage is queried to find out whether it answers."""
     app = scene.app()
     template = app.dynamic_task(name="task", lease_duration=MINUTE)(scene.body)
     async with running(app) as context:
@@ -178,8 +178,8 @@ async def test_nothing_is_claimed_while_writes_are_overdue(scene: Scene) -> None
     assert sorted(int(name) for name, _ in scene.runs) == list(range(1, 20))
 
 
-async def test_the_next_moment_is_mostly_known(scene: Scene) -> None:
-    """One question for each poll interval, whatever is executed meanwhile."""
+async def test_the_next_moment_is_usually_known(scene: Scene) -> None:
+    """One query per poll interval, whatever is executed."""
     app = scene.app(poll_interval=MINUTE)
     template = app.dynamic_task(name="task")(scene.body)
     async with running(app) as context:
@@ -195,8 +195,8 @@ async def test_the_next_moment_is_mostly_known(scene: Scene) -> None:
     assert looks <= 93
 
 
-async def test_who_is_busy_asks_for_what_others_store_all_the_same(scene: Scene) -> None:
-    """Within the poll interval, whenever that was."""
+async def test_a_busy_worker_still_queries_what_others_store(scene: Scene) -> None:
+    """Within the poll interval, whenever it was stored."""
     worker, other = scene.app(), scene.app()
     worker.task(name="often", interval=datetime.timedelta(milliseconds=900))(scene.body)
     worker.dynamic_task(name="t")(scene.body)
@@ -213,8 +213,8 @@ async def test_who_is_busy_asks_for_what_others_store_all_the_same(scene: Scene)
     assert max(lags) <= SECOND
 
 
-async def test_who_stores_something_itself_asks_for_what_others_store_no_later(scene: Scene) -> None:
-    """A claim of what was known in advance does not put the question off."""
+async def test_storing_something_does_not_delay_the_next_query(scene: Scene) -> None:
+    """A claim of something known in advance doesn't postpone the query."""
     worker, other = scene.app(poll_interval=MINUTE), scene.app()
     own, others = (app.dynamic_task(name="t")(scene.body) for app in (worker, other))
     async with running(worker) as context, other.create() as elsewhere:
@@ -230,7 +230,7 @@ async def test_who_stores_something_itself_asks_for_what_others_store_no_later(s
     assert lags[0] <= MINUTE
 
 
-async def test_what_comes_during_a_claim_is_claimed_without_a_question(scene: Scene) -> None:
+async def test_what_comes_due_during_a_claim_is_claimed_without_a_query(scene: Scene) -> None:
     app = scene.app(poll_interval=MINUTE)
     template = app.dynamic_task(name="task")(scene.body)
     async with running(app) as context:
@@ -249,7 +249,7 @@ async def test_what_comes_during_a_claim_is_claimed_without_a_question(scene: Sc
         assert (scene.plan.calls["claim"], scene.plan.calls["look"]) == (2, 0)
 
 
-async def test_a_crowd_is_claimed_at_once_by_several_claims(scene: Scene) -> None:
+async def test_a_crowd_is_claimed_by_concurrent_claims(scene: Scene) -> None:
     """No time passes until all of it has been executed."""
     under_way: list[int] = []
     now = 0
@@ -280,7 +280,7 @@ async def test_a_crowd_is_claimed_at_once_by_several_claims(scene: Scene) -> Non
     assert not any(scene.ticks.errors)
 
 
-async def test_what_has_no_slot_waits_without_an_error(scene: Scene) -> None:
+async def test_waiting_for_a_slot_is_not_an_error(scene: Scene) -> None:
     app = scene.app(concurrency_limit=1)
 
     async def slow(context: Context) -> None:
@@ -298,7 +298,7 @@ async def test_what_has_no_slot_waits_without_an_error(scene: Scene) -> None:
 
 @pytest.mark.parametrize("outage", [False, True])
 async def test_a_storage_that_has_come_back_empty(scene: Scene, outage: bool) -> None:
-    """Static tasks are stored again: after an outage at once, otherwise once the worker misses its own record."""
+    """Static tasks are restored: immediately after an outage, otherwise when the worker misses its own record."""
     app = scene.app(register_worker=not outage)
     app.task(name="static", interval=10 * SECOND)(scene.body)
     async with running(app):
@@ -310,14 +310,14 @@ async def test_a_storage_that_has_come_back_empty(scene: Scene, outage: bool) ->
         await scene.empty()
         scene.plan.clear()
         scene.runs.clear()
-        for _ in range(3):  # time passes over what is done in the background
+        for _ in range(3):  # let background work proceed
             await scene.clock.advance(20 * SECOND)
     assert len(scene.runs) >= 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_several_workers_claim_in_turns(scene: Scene, workers: int) -> None:
-    """What comes due within a turn is claimed together; a worker that is alone claims it one by one, as it comes."""
+    """What comes due within a turn is claimed together; a single worker claims each occurrence when it comes due."""
     apps = [scene.app(register_worker=True, worker_name=f"{number}") for number in range(workers)]
     templates = [app.dynamic_task(name="task")(scene.body) for app in apps]
     async with AsyncExitStack() as stack:
@@ -333,8 +333,8 @@ async def test_several_workers_claim_in_turns(scene: Scene, workers: int) -> Non
     assert max(at - start - int(name) * step for name, at in scene.runs) <= 30 * step
 
 
-async def test_a_crowd_waits_for_nobodys_turn(scene: Scene) -> None:
-    """Who has left something claims it, too: no time passes until all of it has been executed."""
+async def test_a_crowd_does_not_wait_for_turns(scene: Scene) -> None:
+    """The worker that has left something claims that, too: no time passes until everything has been executed."""
     apps = [scene.app(register_worker=True, worker_name=name, batch_size=10) for name in ("one", "two")]
     templates = [app.dynamic_task(name="task")(scene.body) for app in apps]
     async with running(apps[0]) as context, running(apps[1]):

@@ -1,4 +1,4 @@
-"""Metrics of a running app, read by Prometheus' own parser."""
+"""Metrics of a running app, parsed by Prometheus's own parser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MINUTE = datetime.timedelta(minutes=1)
 
 
 def scrape(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    """Each sample's values by its labels, as a Prometheus server would read them."""
+    """The values of each sample by labels, as a Prometheus server would read them."""
     samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
@@ -33,7 +33,7 @@ def scrape(registry: CollectorRegistry) -> dict[str, dict[tuple[tuple[str, str],
 
 
 async def measured_run(registry: CollectorRegistry) -> None:
-    """A failure, a lost lease, an instance that is executed, and a tick that fails."""
+    """A failure, a lost lease, an executed instance, and a failed tick."""
     clock, plan = ManualClock(), FaultPlan()
     repository = MemoryRepository()
     app = Pyncette(repository_factory=plan.wrap(lambda: nullcontext(repository)), clock=clock)
@@ -63,7 +63,7 @@ def task(name: str) -> tuple[tuple[str, str], ...]:
     return (("task_name", name),)
 
 
-async def test_the_lag_falls_when_there_is_no_more_to_claim() -> None:
+async def test_the_lag_drops_when_nothing_is_left_to_claim() -> None:
     clock, registry = ManualClock(), CollectorRegistry()
     repository = MemoryRepository()
     app = Pyncette(repository_factory=lambda: nullcontext(repository), clock=clock)
@@ -183,8 +183,8 @@ async def test_a_cancelled_execution_is_no_failure() -> None:
     assert "pyncette_tasks_failures_total" not in found
 
 
-async def test_what_is_sampled() -> None:
-    """Of several workers one reports what is stored, and another one when that has ended."""
+async def test_sampled_metrics() -> None:
+    """One of several workers reports what is stored; when it ends, another one takes over."""
     clock, repository = ManualClock(), MemoryRepository()
 
     def worker(name: str) -> tuple[Pyncette, CollectorRegistry]:
@@ -219,8 +219,8 @@ async def test_what_is_sampled() -> None:
         assert scrape(second)["pyncette_instances"][("state", "dead"), ("task_name", "fails")] == 1
 
 
-async def test_each_task_is_told_of_by_a_worker_that_knows_it() -> None:
-    """Whatever else is executed and measured on the same storage, and whoever is first by name."""
+async def test_each_task_is_reported_by_a_worker_that_executes_it() -> None:
+    """Whatever else is executed and measured on the same storage, and whichever worker is first by name."""
     clock, repository = ManualClock(), MemoryRepository()
     registry = CollectorRegistry()
 
@@ -242,8 +242,8 @@ async def test_each_task_is_told_of_by_a_worker_that_knows_it() -> None:
         assert scrape(registry)["pyncette_backlog_age_seconds"].keys() == {task("one"), task("two")}
 
 
-async def test_a_backlog_beside_a_paused_namesake() -> None:
-    """A pause is that of a template: it has nothing to do with a static task that is called like it."""
+async def test_a_backlog_with_a_paused_namesake() -> None:
+    """A template's pause doesn't affect a static task of the same name."""
     clock, registry = ManualClock(), CollectorRegistry()
     repository = MemoryRepository()
     app, other = (Pyncette(lambda: nullcontext(repository), clock=clock, concurrency_limit=1) for _ in range(2))
@@ -269,7 +269,7 @@ async def test_a_backlog_beside_a_paused_namesake() -> None:
 
 
 async def test_a_backlog() -> None:
-    """What is ready and can't be claimed is seen by its age; not while the template is paused."""
+    """The age of what is ready but can't be claimed is shown, unless the template is paused."""
     clock, registry = ManualClock(), CollectorRegistry()
     app = Pyncette(clock=clock)
     use_prometheus(app, registry=registry)

@@ -1,4 +1,4 @@
-"""Decisions that are seldom made: what is damaged, late, or ends as it is decided."""
+"""Rare decisions: damaged records, late occurrences, and schedules that end during the decision."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def started(one: Record) -> Record:
     return lease.claim(one, now=NOW, locked_until=NOW + MINUTE, token="t", holder="host:1:t")
 
 
-def test_a_line_keeps_what_ran_beside_the_schedule_and_why() -> None:
+def test_lines_are_decoded_as_they_were_encoded() -> None:
     skips = (Skipped(1, 2, 2, True, "late"),)
     whole = Logged(NOW, NOW + 1, 2, "timeout", "TimeoutError", "host:1", skips, "manual", "id")
     never = Logged(NOW, None, 0, "", "", "host:1", ())
@@ -57,7 +57,7 @@ def test_a_line_keeps_what_ran_beside_the_schedule_and_why() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"due":"?","n":1,"worker":""}', "[" * 100_000])
-def test_a_damaged_line_is_none(text: str) -> None:
+def test_a_damaged_line_is_ignored(text: str) -> None:
     assert decode(text) is None
 
 
@@ -69,7 +69,7 @@ def test_a_lost_attempt_past_the_longest_time() -> None:
     assert given_up == GivenUp("max_elapsed has passed; lost with its worker 1 times: host:1")
 
 
-def test_what_was_paused_meanwhile_is_held_as_it_is_passed_over() -> None:
+def test_an_instance_paused_in_the_meantime_is_held_when_skipped() -> None:
     spec = Spec(Interval(MINUTE))
     held = new(pause(started(record(spec)), "", now=NOW, revision=REVISION).change)
     attempt = Attempt(AttemptEnd.PASSED, held.due_at, NOW, go_to=held.due_at + 5 * MINUTE)
@@ -79,7 +79,7 @@ def test_what_was_paused_meanwhile_is_held_as_it_is_passed_over() -> None:
     assert after.due_at == held.due_at + 5 * MINUTE
 
 
-def test_what_was_paused_meanwhile_is_held_as_it_is_executed_once() -> None:
+def test_an_instance_paused_in_the_meantime_is_held_at_most_once() -> None:
     spec = Spec(Interval(MINUTE))
     held = new(pause(started(record(spec)), "", now=NOW, revision=REVISION).change)
     ended = advance(held, spec, ONCE, held.due_at, now=NOW, worker="host:1", revision=REVISION)
@@ -88,14 +88,14 @@ def test_what_was_paused_meanwhile_is_held_as_it_is_executed_once() -> None:
     assert after.due_at > NOW - MINUTE
 
 
-def test_the_last_of_a_number_of_runs_is_executed_once() -> None:
+def test_the_last_of_max_runs_at_most_once() -> None:
     spec = Spec(Interval(MINUTE), bounds=Bounds(max_runs=1))
     ended = advance(started(record(spec)), spec, ONCE, NOW, now=NOW, worker="host:1", revision=REVISION)
     assert ended.change is not None
     assert ended.change.new is None
 
 
-def test_the_end_of_a_run_that_many_have_followed_counts() -> None:
+def test_the_end_of_a_run_that_is_no_longer_listed_counts() -> None:
     attempt = Attempt(AttemptEnd.SUCCEEDED, NOW - MINUTE, NOW, NOW - SECOND, worker="host:1")
     ended = conclude(record(Spec(Interval(MINUTE))), 3, ONCE, attempt, NOW, REVISION)
     after = new(ended.change)
@@ -103,12 +103,12 @@ def test_the_end_of_a_run_that_many_have_followed_counts() -> None:
     assert not latest_runs(after.state)
 
 
-def test_nothing_beside_the_schedule_changes_nothing() -> None:
+def test_without_other_runs_nothing_changes() -> None:
     plain = record(Spec(Interval(MINUTE)))
     assert proceed(plain, NOW) is plain
 
 
-def test_what_is_unreadable_runs_nothing_beside_the_schedule() -> None:
+def test_an_unreadable_instance_executes_no_manual_run() -> None:
     unreadable = record(Spec(Interval(MINUTE)), ready_at=Band.UNREADABLE.at(NOW))
     change = request(unreadable, ExtraRun("a", NOW), now=NOW, revision=REVISION)
     after = new(change)
@@ -116,8 +116,8 @@ def test_what_is_unreadable_runs_nothing_beside_the_schedule() -> None:
     assert [run.id for run in extra_of(State(after.state)).requested] == ["a"]
 
 
-def test_nothing_is_left_once_no_run_is_current() -> None:
-    """As what is stored of the runs is damaged, for example."""
+def test_ending_a_run_that_is_not_current() -> None:
+    """For example, because the stored runs are damaged."""
     one = record(Spec(Once(NOW)), ready_at=Band.COMPLETED.since)
     assert end_run(one, State('{"v":1,"extra":"damaged"}'), now=NOW, revision=REVISION) is None
 
@@ -133,32 +133,32 @@ def test_an_occurrence_with_the_state_of_a_later_version_is_not_recomputed() -> 
     assert recompute(later, Policies(), now=NOW, revision=REVISION) is None
 
 
-def test_a_schedule_without_any_further_occurrence_is_not_recomputed() -> None:
-    """The rules of the timezone have changed, and the year is the last one."""
+def test_a_schedule_without_another_occurrence_is_not_recomputed() -> None:
+    """The timezone rules have changed, and it is the schedule's last year."""
     over_soon = record(Spec(Cron("0 0 1 1 * * 2020")), due_at=NOW + MINUTE, ready_at=NOW + MINUTE)
     assert recompute(over_soon, Policies(), now=NOW, revision=REVISION) is None
 
 
-def test_what_a_later_version_wrote_is_not_updated() -> None:
+def test_a_record_of_a_later_version_is_not_updated() -> None:
     later = record(encode(Spec(Interval(MINUTE))).replace('"v":1', '"v":99', 1))
     with pytest.raises(LaterSpec):
         schedule(later, later.ref, Spec(Interval(MINUTE)), NOW, ready_at=NOW, if_exists="update", now=NOW, revision="x")
 
 
-def test_what_is_kept_is_not_paused_either() -> None:
+def test_an_instance_that_is_kept_is_not_paused() -> None:
     kept = Scheduled(None, Scheduling.KEPT)
     assert paused(kept, record(Spec(Interval(MINUTE))), now=NOW, revision=REVISION) is kept
 
 
-def test_what_is_paused_already_stays_paused_as_it_is_scheduled_so() -> None:
+def test_scheduling_a_paused_instance_as_paused() -> None:
     spec = Spec(Interval(MINUTE))
     before = new(pause(record(spec), "", now=NOW, revision=REVISION).change)
     unchanged = Scheduled(None, Scheduling.UPDATED)
     assert paused(unchanged, before, now=NOW, revision=REVISION) is unchanged
 
 
-def test_a_retry_keeps_to_the_window_of_its_occurrence() -> None:
-    """What came due before the window began was decided with it."""
+def test_a_retry_respects_the_window_of_its_occurrence() -> None:
+    """What came due before the window began was decided together with it."""
     spec, state = Spec(Interval(MINUTE)), State("")
     state.set("window", [NOW - 60 * MINUTE, NOW - 50 * MINUTE, 1])
     dead = replace(record(spec, due_at=NOW - 55 * MINUTE, ready_at=Band.DEAD.at(NOW)), state=state.text(5))
@@ -175,8 +175,8 @@ def test_a_retry_keeps_to_the_window_of_its_occurrence() -> None:
         Policies(max_lateness=datetime.timedelta(seconds=1), catch_up=CatchUp.LATEST, retry=Retry(3)),
     ],
 )
-def test_the_dead_occurrence_is_executed_once_it_is_retried(policies: Policies) -> None:
-    """However late it is, and whatever has come due since; also if its worker dies."""
+def test_a_dead_occurrence_is_executed_when_it_is_retried(policies: Policies) -> None:
+    """However late it is, and whatever has come due since; even if its worker dies."""
     spec, at = Spec(Interval(MINUTE)), NOW + 3 * MINUTE
     dead = record(spec, due_at=NOW - 55 * MINUTE, ready_at=Band.DEAD.at(NOW))
     before = new(retry(dead, spec, policies, now=NOW, revision=REVISION).change)
@@ -193,7 +193,7 @@ def test_the_dead_occurrence_is_executed_once_it_is_retried(policies: Policies) 
             before = new(again.change)
 
 
-def test_a_moment_that_is_no_longer_on_the_schedule_is_executed_once_it_is_retried() -> None:
+def test_a_dead_occurrence_off_the_schedule_is_executed_when_it_is_retried() -> None:
     spec = Spec(Cron("0 12 * * *", "Europe/Berlin"))
     dead = record(spec, due_at=NOW - MINUTE, ready_at=Band.DEAD.at(NOW))
     before = new(retry(dead, spec, Policies(), now=NOW, revision=REVISION).change)

@@ -13,7 +13,7 @@ def test_refs_of_static_tasks_are_their_own_queue() -> None:
 
 
 @pytest.mark.parametrize("change", [Change(None, RECORD), Change(RECORD, None), Change(RECORD, RECORD)])
-def test_a_change_is_of_the_place_of_its_records(change: Change) -> None:
+def test_the_ref_of_a_change_is_that_of_its_records(change: Change) -> None:
     assert change.ref == Ref("task", "task:a")
 
 

@@ -1,4 +1,4 @@
-"""Scheduling while replies of the storage are lost."""
+"""Scheduling when replies of the storage are lost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_an_at_most_once_instance_is_not_scheduled_again_when_it_may_have_
     assert executed == ["x"]
 
 
-async def test_at_most_once_instances_whose_mate_is_refused() -> None:
+async def test_at_most_once_instances_in_a_batch_with_a_refused_write() -> None:
     plan, clock = FaultPlan(), ManualClock()
     app = Pyncette(lambda: nullcontext(FaultyRepository(MemoryRepository(), plan)), clock=clock)
 
@@ -60,8 +60,8 @@ async def test_at_most_once_instances_whose_mate_is_refused() -> None:
     assert [name for name, _ in result.refused] == ["3"]
 
 
-async def test_a_bulk_call_lets_others_work() -> None:
-    """Also where the storage answers at once: executions and heartbeats get a turn all the time, not once a batch."""
+async def test_a_bulk_call_yields_to_others() -> None:
+    """Even if the storage answers immediately: executions and heartbeats get their turn during a batch, too."""
     app = Pyncette()
     template = app.dynamic_task(name="t")(_never)
     turns = 0

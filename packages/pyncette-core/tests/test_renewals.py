@@ -1,4 +1,4 @@
-"""When leases are renewed: tables, and a running app in virtual time."""
+"""When leases are renewed: tables, and an app in virtual time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HOUR = datetime.timedelta(hours=1)
         pytest.param(3660, True, id="the clock went back by an hour"),
     ],
 )
-def test_what_is_renewed(left: int, due: bool) -> None:
+def test_which_leases_are_renewed(left: int, due: bool) -> None:
     now = 1_000 * SECOND
     assert is_due(now + left * SECOND, 60 * SECOND, now) is due
 
@@ -64,18 +64,18 @@ def test_looks_follow_the_shortest_lease() -> None:
     assert look_interval([]) == 15 * SECOND
 
 
-def test_what_is_unusual() -> None:
+def test_which_executions_are_unusual() -> None:
     assert not is_unusual(599 * SECOND, 60 * SECOND, expired=False)
     assert is_unusual(600 * SECOND, 60 * SECOND, expired=False)
     assert is_unusual(61 * SECOND, 60 * SECOND, expired=True)
 
 
-def test_for_how_long_it_is_put_back() -> None:
+def test_the_delay_after_putting_back() -> None:
     assert put_back_delay(60 * SECOND) == 15 * SECOND
     assert put_back_delay(SECOND // 10) == SECOND
 
 
-class Ear(Observer):
+class Recorder(Observer):
     def __init__(self) -> None:
         self.running: list[float] = []
         self.ended: list[str] = []
@@ -92,11 +92,11 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ExecutionMode)
-async def test_who_runs_long_is_told_of(caplog: pytest.LogCaptureFixture, mode: ExecutionMode) -> None:
-    """A warning once, with the time that it has been running; an event and a metric all along."""
-    clock, ear, registry = ManualClock(), Ear(), CollectorRegistry()
+async def test_long_executions_are_reported(caplog: pytest.LogCaptureFixture, mode: ExecutionMode) -> None:
+    """A single warning with its duration; an event and a metric repeatedly."""
+    clock, recorder, registry = ManualClock(), Recorder(), CollectorRegistry()
     app = Pyncette(clock=clock)
-    app.use_observer(ear)
+    app.use_observer(recorder)
     use_prometheus(app, registry=registry)
 
     def longest() -> float | None:
@@ -109,20 +109,20 @@ async def test_who_runs_long_is_told_of(caplog: pytest.LogCaptureFixture, mode: 
     async with running(app):
         await clock.advance(10 * HOUR + 9 * MINUTE)
         assert warnings(caplog) == []
-        assert ear.running[0] == 30
+        assert recorder.running[0] == 30
         assert longest() == 540
         await clock.advance(20 * MINUTE)
         assert warnings(caplog) == ["long has been running for 600 s."]
         assert longest() == 29 * 60
-        assert ear.ended == []
+        assert recorder.ended == []
         await clock.advance(2 * HOUR)
         assert longest() == 0
-    assert ear.ended == ["succeeded"]
+    assert recorder.ended == ["succeeded"]
     assert len(warnings(caplog)) == 1
 
 
 @pytest.mark.parametrize("heartbeat", [True, False])
-async def test_six_hours_beside_a_task_that_hangs(heartbeat: bool) -> None:
+async def test_six_hours_with_a_hanging_task(heartbeat: bool) -> None:
     clock, hung, runs = ManualClock(), [], []
     app = Pyncette(clock=clock, concurrency_limit=3)
 
@@ -159,7 +159,7 @@ async def test_a_lease_that_ends_without_renewal_is_warned_about(caplog: pytest.
         await clock.advance(HOUR)
         state = await context.get_task(long)
         assert state is not None
-        assert state.locked_until is None  # nobody else has taken it, so it was committed
+        assert state.locked_until is None  # no other worker has taken it, so it was settled
 
 
 async def test_renewals_outlast_an_outage(caplog: pytest.LogCaptureFixture) -> None:
@@ -185,8 +185,8 @@ async def test_renewals_outlast_an_outage(caplog: pytest.LogCaptureFixture) -> N
 
 
 @pytest.mark.parametrize("by", ["reschedules", "unschedules", "reschedules by force"])
-async def test_a_task_that_changes_itself_lost_nothing(caplog: pytest.LogCaptureFixture, by: str) -> None:
-    """It is removed or scheduled again: nobody executed it twice, and nothing says so."""
+async def test_a_task_that_changes_itself_has_not_lost_its_lease(caplog: pytest.LogCaptureFixture, by: str) -> None:
+    """It removes or reschedules itself: no warning claims that it was executed twice."""
     clock, runs = ManualClock(), []
     app = Pyncette(clock=clock)
 
@@ -214,7 +214,7 @@ def test_other_values_of_the_policy(value: object) -> None:
         Pyncette().task(interval=MINUTE, heartbeat=value)(anyio.sleep_forever)  # type: ignore[arg-type]  # the mistake under test
 
 
-def test_nothing_to_cancel_at_most_once() -> None:
+def test_heartbeat_cancel_is_refused_at_most_once() -> None:
     with pytest.raises(ValueError, match="heartbeat='cancel' has no meaning"):
 
         @Pyncette().task(interval=MINUTE, heartbeat="cancel", execution_mode=ExecutionMode.AT_MOST_ONCE)
@@ -222,7 +222,7 @@ def test_nothing_to_cancel_at_most_once() -> None:
 
 
 class _Suspended(ManualClock):
-    """:ivar later: microseconds by which it is later than what it waits for, as if the machine had been suspended."""
+    """:ivar later: microseconds by which sleeps end late, as if the machine had been suspended."""
 
     later = 0
 
@@ -234,7 +234,7 @@ class _Suspended(ManualClock):
 async def test_a_claim_that_is_answered_after_its_lease_has_ended(
     taken: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is executed unless another worker has taken it: then that one does, and nobody else."""
+    """It is executed, unless another worker has taken it; then only that one executes it."""
     repository, plan, clock = MemoryRepository(), FaultPlan(), _Suspended()
     app = Pyncette(repository_factory=plan.wrap(lambda: nullcontext(repository)), clock=clock, register_worker=False)
     fences: list[int] = []

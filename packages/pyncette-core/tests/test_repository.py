@@ -1,4 +1,4 @@
-"""The claim of stores that have no way of their own: look what is due, then compare and swap."""
+"""The default claim of stores without their own: query what is due, then compare and swap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Rivalled(MemoryRepository):
-    """Somebody else is faster ``times`` times, and claims up to ``takes`` of what was found."""
+    """A rival is faster ``times`` times, and claims up to ``takes`` of the found records."""
 
     def __init__(self, times: int, takes: int = 10) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Rivalled(MemoryRepository):
 
 
 @pytest.mark.parametrize("times", range(CLAIM_ATTEMPTS))
-async def test_who_loses_all_to_others_takes_what_comes_next(times: int) -> None:
+async def test_a_claim_that_loses_everything_takes_the_next_records(times: int) -> None:
     repository, records = Rivalled(times), numbered(10 * CLAIM_ATTEMPTS)
     await insert(repository, records)
     taken = await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me")
@@ -45,8 +45,8 @@ async def test_who_loses_all_to_others_takes_what_comes_next(times: int) -> None
 
 
 @pytest.mark.parametrize("takes", [1, 4, 9])
-async def test_who_loses_some_to_others_takes_as_many_as_it_may(takes: int) -> None:
-    """Whoever gets less than that believes that there is no more, until the next poll."""
+async def test_a_claim_that_loses_some_fills_up_to_its_limit(takes: int) -> None:
+    """A worker that gets less assumes that nothing is left until the next poll."""
     repository, records = Rivalled(3, takes), numbered(50)
     await insert(repository, records)
     taken = await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me")
@@ -54,8 +54,8 @@ async def test_who_loses_some_to_others_takes_as_many_as_it_may(takes: int) -> N
     assert {one.key for one in taken} <= {one.key for one in records[: 10 + 3 * takes]}
 
 
-async def test_limits_hold_for_what_is_taken_in_several_attempts() -> None:
-    """Of each window by itself, though both are of one queue."""
+async def test_limits_apply_across_attempts() -> None:
+    """For each window separately, even if both are of the same queue."""
     repository, records = Rivalled(2, 1), numbered(40)
     await insert(repository, records)
     [whole] = want(TASK, limit=7)
@@ -67,7 +67,7 @@ async def test_limits_hold_for_what_is_taken_in_several_attempts() -> None:
 
 
 class Stuck(MemoryRepository):
-    """The first records are locked by a transaction."""
+    """A transaction has locked the first records."""
 
     swaps = 0
 
@@ -78,7 +78,7 @@ class Stuck(MemoryRepository):
         return [next(done) if change in free else Swap.BUSY for change in changes]
 
 
-async def test_what_stays_lost_is_not_tried_again() -> None:
+async def test_locked_records_are_not_retried() -> None:
     repository, records = Stuck(), numbered(10)
     await insert(repository, records)
     repository.swaps = 0
@@ -86,7 +86,7 @@ async def test_what_stays_lost_is_not_tried_again() -> None:
     assert (taken, repository.swaps) == ([], 1)
 
 
-async def test_who_always_loses_gives_up() -> None:
+async def test_a_claim_that_always_loses_gives_up() -> None:
     repository = Rivalled(99)
     await insert(repository, numbered(500))
     assert await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me") == []
@@ -94,11 +94,11 @@ async def test_who_always_loses_gives_up() -> None:
 
 
 def test_a_backend_names_its_helpers_as_it_likes() -> None:
-    """The interface has no methods that are not part of it: one of the same name would replace them."""
+    """The base class has no helper methods, which a backend's method of the same name would replace."""
     assert [name for name in vars(Repository) if name.startswith("_") and not name.startswith("__")] == ["_abc_impl"]
 
 
-def test_what_was_made_of_the_same_queues_is_taken_again() -> None:
+def test_the_result_for_the_same_queues_is_cached() -> None:
     made: list[Sequence[Queue]] = []
 
     def make(queues: Sequence[Queue]) -> int:

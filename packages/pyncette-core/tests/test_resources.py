@@ -1,4 +1,4 @@
-"""What backends read from the files next to their modules."""
+"""Files that backends read from their packages."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_migrations_expand_before_they_contract(package: str, tmp_path: Path) ->
         (10, 9, ValueError, "n must be from 1 to 9, not 10."),
     ],
 )
-def test_whole_numbers(value: object, most: int | None, error: type[Exception], said: str) -> None:
+def test_checks_of_integers(value: object, most: int | None, error: type[Exception], said: str) -> None:
     with pytest.raises(error) as caught:
         check_whole("n", value, least=1, most=most)
     assert str(caught.value) == said
 
 
-def test_what_is_right() -> None:
+def test_valid_integers() -> None:
     check_whole("n", 1, least=1)
     check_whole("n", 9, least=1, most=9)
     check_flag("n", True)

@@ -1,4 +1,4 @@
-"""Revisions are made in blocks, and yet belong to one write of one process each."""
+"""Revisions are generated in blocks, but each belongs to one write of one process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from pyncette._leases.revisions import BLOCK, new_revision
 
 
-def test_no_two_are_alike() -> None:
+def test_revisions_are_unique() -> None:
     tokens = [new_revision() for _ in range(3 * BLOCK)]
     assert len(set(tokens)) == len(tokens)
     assert {len(token) for token in tokens} == {16}
     assert int("".join(tokens), 16) > 0
 
 
-def test_threads_share_none() -> None:
+def test_threads_do_not_share_revisions() -> None:
     tokens: list[str] = []
     threads = [
         threading.Thread(target=lambda: tokens.extend([new_revision() for _ in range(20 * BLOCK)])) for _ in range(4)
@@ -31,8 +31,8 @@ def test_threads_share_none() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
-def test_a_forked_process_goes_on_with_others() -> None:
-    new_revision()  # most of a block is left
+def test_a_forked_process_has_different_revisions() -> None:
+    new_revision()  # leaves most of a block
     read, write = os.pipe()
     child = os.fork()
     if not child:

@@ -1,4 +1,4 @@
-"""What observers hear in the life of an occurrence."""
+"""The events of an occurrence, from attempt to outcome."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
 
 
-class Life(Observer):
-    """Keeps what it hears of runs."""
+class Recorder(Observer):
+    """Records the events of runs."""
 
     def __init__(self) -> None:
         self.heard: list[RunEvent] = []
@@ -45,7 +45,7 @@ class Life(Observer):
         self.heard.append(event)
 
     def rows(self) -> list[tuple[object, ...]]:
-        """Name of the event, attempt, outcome."""
+        """Event, attempt and outcome, as tuples."""
         return [
             (
                 type(event).__name__,
@@ -117,12 +117,12 @@ LIVES: dict[str, tuple[Callable[..., Any], dict[str, Any], list[tuple[object, ..
 }
 
 
-@pytest.mark.parametrize("life", LIVES)
-async def test_life_of_an_occurrence(life: str) -> None:
-    function, policies, expected = LIVES[life]
+@pytest.mark.parametrize("recorder", LIVES)
+async def test_life_of_an_occurrence(recorder: str) -> None:
+    function, policies, expected = LIVES[recorder]
     if function is _fail_once:
         function = functools.partial(function, seen=[])
-    clock, heard = ManualClock(), Life()
+    clock, heard = ManualClock(), Recorder()
     app = Pyncette(clock=clock)
     app.use_observer(heard)
     template = app.dynamic_task(name="crowd", **policies)(function)
@@ -141,8 +141,8 @@ async def test_life_of_an_occurrence(life: str) -> None:
     assert len(set(tokens.values())) == len(tokens)
 
 
-async def test_a_lease_that_somebody_else_takes() -> None:
-    clock, heard, repository = ManualClock(), Life(), MemoryRepository()
+async def test_a_lease_that_another_worker_takes() -> None:
+    clock, heard, repository = ManualClock(), Recorder(), MemoryRepository()
     app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
     app.use_observer(heard)
 
@@ -158,7 +158,7 @@ async def test_a_lease_that_somebody_else_takes() -> None:
 
 async def test_times_and_errors() -> None:
     """A recurring static task: the event names the occurrence that ended, not the next one."""
-    clock, heard = ManualClock(), Life()
+    clock, heard = ManualClock(), Recorder()
     app = Pyncette(clock=clock)
     app.use_observer(heard)
 
@@ -182,7 +182,7 @@ async def test_times_and_errors() -> None:
 
 
 async def test_a_cancelled_attempt_ends_no_run() -> None:
-    clock, heard = ManualClock(), Life()
+    clock, heard = ManualClock(), Recorder()
     app = Pyncette(clock=clock)
     app.use_observer(heard)
 
@@ -198,7 +198,7 @@ async def test_a_cancelled_attempt_ends_no_run() -> None:
 
 
 class _OneByOne:
-    """Claims as if it could run two, but runs one after the other."""
+    """Says that it can run two executions, but runs one after the other."""
 
     concurrency_limit = 2
 
@@ -212,7 +212,7 @@ class _OneByOne:
 
 
 async def test_an_attempt_that_is_given_back_was_not_started() -> None:
-    clock, heard, registry = ManualClock(), Life(), CollectorRegistry()
+    clock, heard, registry = ManualClock(), Recorder(), CollectorRegistry()
     app = Pyncette(clock=clock, executor_cls=_OneByOne)
     app.use_observer(heard)
     use_prometheus(app, registry=registry)

@@ -1,4 +1,4 @@
-"""What becomes of an instance that is scheduled though it may exist, and of one whose schedule's rules have changed."""
+"""Scheduling an instance that may exist, and recomputing an occurrence after a change of timezone rules."""
 
 from __future__ import annotations
 
@@ -68,20 +68,20 @@ FRESH = Record(REF.queue, REF.key, FIRST, READY, None, None, "new", 0, 0, encode
         (stored("damaged"), "update", Scheduling.UPDATED, replace(FRESH, fence=5)),
     ],
 )
-def test_what_exists_decides(old: Record | None, if_exists: IfExists, how: Scheduling, new: Record | None) -> None:
+def test_if_exists(old: Record | None, if_exists: IfExists, how: Scheduling, new: Record | None) -> None:
     found = scheduled(old, if_exists=if_exists)
     assert found.how is how
     assert found.change == (None if new is None else Change(old, new))
 
 
 @pytest.mark.parametrize("later", [stored('{"v":1000}'), stored(state='{"v":1000}')], ids=["spec", "state"])
-def test_what_a_later_version_wrote_is_not_updated(later: Record) -> None:
+def test_a_record_of_a_later_version_is_not_updated(later: Record) -> None:
     with pytest.raises(LaterSpec):
         scheduled(later)
 
 
-def test_the_same_schedule_puts_nothing_off() -> None:
-    """What is passed on is that of the call that changed something."""
+def test_the_same_schedule_postpones_nothing() -> None:
+    """The carried context is that of the call that changed something."""
     same = replace(OLD, since=None, carried="later")
     for old in (stored(), executed(stored()), stored(due_at=NOW - HOUR), stored(band=Band.PAUSED)):
         assert scheduled(old, same) == Scheduled(None, Scheduling.UPDATED)
@@ -90,7 +90,7 @@ def test_the_same_schedule_puts_nothing_off() -> None:
         assert (found.how, changed(found)) == (Scheduling.UPDATED, replace(old, spec=expected, revision="new"))
 
 
-def test_fields_that_this_version_does_not_know_stay() -> None:
+def test_unknown_fields_are_kept() -> None:
     old = stored(encode(OLD)[:-1] + ',"later":1}')
     assert scheduled(old, OLD).change is None
     for spec in (NEW, replace(OLD, args="{}"), replace(OLD, bounds=Bounds(max_runs=3))):
@@ -98,7 +98,7 @@ def test_fields_that_this_version_does_not_know_stay() -> None:
             assert json.loads(changed(scheduled(record, spec)).spec)["later"] == 1
 
 
-def test_a_single_occurrence_that_is_executed_is_changed_too_late() -> None:
+def test_a_one_off_being_executed_is_changed_too_late() -> None:
     once = Spec(Once(NOW))
     other = replace(once, args='{"x":2}')
     assert scheduled(executed(stored(once)), other).how is Scheduling.UNDER_WAY
@@ -135,8 +135,8 @@ def with_runs() -> str:
 
 
 @pytest.mark.parametrize("band", [Band.DEAD, Band.COMPLETED, Band.UNREADABLE, Band.PAUSED])
-def test_what_is_held_revives_with_another_schedule(band: Band) -> None:
-    """But for what is paused."""
+def test_a_new_schedule_revives_a_held_instance(band: Band) -> None:
+    """Except a paused one."""
     old = stored(due_at=NOW - HOUR, band=band, state=with_runs())
     new = changed(scheduled(old))
     if band is Band.PAUSED:
@@ -169,7 +169,7 @@ def test_it_is_scheduled_and_paused_at_once() -> None:
     assert paused(same, before, now=NOW, revision="new") is same
 
 
-def test_a_run_that_was_asked_for_is_not_disturbed() -> None:
+def test_a_manual_run_is_not_disturbed() -> None:
     asked = changed(request(stored(), ExtraRun("id", NOW), now=NOW, revision="a"))
     new = changed(scheduled(asked))
     assert (new.due_at, new.ready_at) == (FIRST, NOW)
@@ -182,7 +182,7 @@ JITTER = Policies(jitter=datetime.timedelta(minutes=5))
 
 
 @pytest.mark.parametrize("policies", [Policies(), JITTER])
-def test_what_is_off_its_schedule_is_moved_to_the_nearest_moment(policies: Policies) -> None:
+def test_an_occurrence_off_its_schedule_is_moved_to_the_nearest_moment(policies: Policies) -> None:
     before = NOON - 2 * HOUR
     record = stored(DAILY, due_at=OFF, state=State("").text(3))
     found = recompute(record, policies, now=before, revision="new")
@@ -212,7 +212,7 @@ def test_what_is_off_its_schedule_is_moved_to_the_nearest_moment(policies: Polic
         (stored(DAILY, due_at=2**61), True),
     ],
 )
-def test_what_is_recomputed(record: Record, stays: bool) -> None:
+def test_which_occurrences_are_recomputed(record: Record, stays: bool) -> None:
     assert (recompute(record, Policies(), now=NOON - HOUR, revision="new") is None) is stays
 
 
@@ -246,13 +246,13 @@ def test_the_nearest_of_a_schedule_that_ends() -> None:
     assert nearest(ends, NOON + HOUR, NOON) is None
 
 
-def test_what_is_delayed_by_jitter_past_its_moment_is_not_moved() -> None:
+def test_an_occurrence_delayed_by_jitter_is_not_moved() -> None:
     record = replace(stored(DAILY, due_at=OFF), ready_at=OFF + 9)
     assert recompute(record, Policies(), now=OFF, revision="new") is None
     assert recompute(record, Policies(), now=OFF - 1, revision="new") is not None
 
 
-def test_a_run_that_was_asked_for_does_not_keep_it_from_being_moved() -> None:
+def test_a_manual_run_does_not_prevent_moving() -> None:
     now = NOON - HOUR
     asked = changed(request(stored(DAILY, due_at=OFF), ExtraRun("id", now), now=now, revision="a"))
     new = changed(recompute(asked, Policies(), now=now, revision="new"))

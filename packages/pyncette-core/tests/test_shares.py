@@ -1,4 +1,4 @@
-"""What is claimed of each queue: what is on time has the first choice, and a backlog gets half at least."""
+"""What is claimed from each queue: what is on time comes first, and a backlog gets at least half."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def test_claims_end_with_the_lease(behind: str) -> None:
     assert {claim.locked_until for claim in Claims(behind=behind).ask(2)} == {END}
 
 
-def test_a_queue_that_is_on_time_is_asked_once() -> None:
+def test_a_queue_without_a_backlog_is_claimed_from_once() -> None:
     assert parts(Claims().ask(10, "ab")) == [("a", 10, WHOLE), ("b", 10, WHOLE)]
 
 
 @pytest.mark.parametrize("share, recent", [(10, 5), (11, 6), (2, 1), (1, 1)])
 def test_what_is_on_time_comes_first_in_all_queues_and_gets_half(share: int, recent: int) -> None:
-    """The backlog may have whatever that leaves."""
+    """The backlog gets the rest."""
     found = parts(Claims(behind="a").ask(share, "ab"))
     assert found == [("a", recent, RECENT_ONES), ("b", share, WHOLE), ("a", share, OLD_ONES)]
 
@@ -89,7 +89,7 @@ def test_a_backlog_that_got_less_than_half_comes_first(share: int, old: int) -> 
     assert parts(claims.ask(share))[0] == ("a", share - share // 2, RECENT_ONES)
 
 
-def test_slots_that_come_free_one_by_one_are_taken_in_turn() -> None:
+def test_single_slots_alternate() -> None:
     claims, order = Claims(behind="a"), []
     for _ in range(6):
         asked = claims.ask(1)
@@ -99,18 +99,18 @@ def test_slots_that_come_free_one_by_one_are_taken_in_turn() -> None:
     assert order == [True, False] * 3
 
 
-def test_a_backlog_is_known_until_it_has_given_less_than_it_was_asked_for() -> None:
+def test_a_backlog_ends_when_it_yields_less_than_requested() -> None:
     claims = Claims()
     claims.answer(claims.ask(3), *records("a", old=3), limit=3)
     assert claims.shares.behind == {"a"}
-    claims.answer(claims.ask(1), *records("a", recent=1), limit=1)  # it was not asked: no slot was left
+    claims.answer(claims.ask(1), *records("a", recent=1), limit=1)  # it was not claimed, because no slot was left
     assert claims.shares.behind == {"a"}
     claims.answer(claims.ask(3), *records("a", recent=1), limit=3)
     assert not claims.shares.behind
 
 
 @pytest.mark.parametrize("recent, old, more", [(5, 0, True), (4, 0, False), (4, 10, True), (4, 9, False)])
-def test_a_side_that_is_full_promises_more(recent: int, old: int, more: bool) -> None:
+def test_a_side_that_reaches_its_limit_may_have_more(recent: int, old: int, more: bool) -> None:
     claims = Claims(behind="a")
     assert claims.answer(claims.ask(10), *records("a", recent=recent, old=old)) == ({"a"} if more else set())
 
@@ -123,7 +123,7 @@ def test_concurrency_limits_what_is_claimed() -> None:
 
 
 def test_the_only_execution_that_concurrency_leaves() -> None:
-    """One side is asked, and the other one in the same pass if that has nothing. Next time it is the other's turn."""
+    """One side is claimed and, if that has nothing, the other one in the same pass. The sides take turns."""
     claims = Claims(behind="a", limited="a")
     asked = claims.ask(10, room={"a": 1})
     assert parts(asked) == [("a", 1, RECENT_ONES)]
@@ -145,7 +145,7 @@ def test_the_only_execution_that_concurrency_leaves() -> None:
 def test_a_limited_backlog_comes_first_after_less_than_half(
     behind: str, recent: int, old: int, owing: bool, before: bool
 ) -> None:
-    """Whatever it had before."""
+    """Whatever it got before."""
     claims = Claims(behind="a", limited="a")
     claims.answer(claims.ask(2, room={"a": 2}), *records("a", recent=1, old=int(not before)))
     claims.shares.behind = set(behind)
@@ -163,8 +163,8 @@ def test_what_is_late_at_the_border_is_on_time() -> None:
 
 
 @pytest.mark.parametrize("late, attempt, behind", [(RECENT, 0, set()), (RECENT + 1, 0, {"t"}), (RECENT + 1, 1, set())])
-def test_what_shows_that_a_queue_is_behind(late: int, attempt: int, behind: set[str]) -> None:
-    """Attempts that were lost, or repeated, say nothing of it."""
+def test_what_counts_as_a_backlog(late: int, attempt: int, behind: set[str]) -> None:
+    """Retries and lost attempts don't count."""
     found = Record("t", "t:a", NOW - late, NOW - late, None, None, "r", 0, attempt, "{}")
     assert is_behind([found], NOW) == behind
 
@@ -182,33 +182,33 @@ FAILED.record_attempts(Attempts(NOW - RECENT, ended=1, first=NOW))
             {"attempt": 1, "state": FAILED.text(1).replace(f"{NOW - RECENT}", f"{NOW - RECENT - 1}")},
             True,
         ),
-        (NOW - RECENT - 1, {"attempt": 1}, False),  # nothing has ended: its worker died
+        (NOW - RECENT - 1, {"attempt": 1}, False),  # no attempt has ended, so its worker died
         (NOW - RECENT - 1, {}, False),
     ],
 )
 @pytest.mark.parametrize("behind, room", [("a", 2), ("a", 3), ("", 2)])
-def test_what_crowds_out_what_is_on_time(
+def test_retries_that_crowd_out_what_is_on_time(
     due_at: int, fields: dict[str, Any], repeated: bool, behind: str, room: int
 ) -> None:
-    """Further attempts of what was missed, where there are more of them than slots."""
+    """Retries of missed occurrences, if there are more of them than slots."""
     claims = Claims(behind=behind)
     found = [replace(record, due_at=due_at, **fields) for record in records("a", recent=2)]
     claims.answer(claims.ask(2 * room), *found)
     assert claims.shares.crowded == ({"a"} if repeated and behind and room == 2 else set())
 
 
-def test_what_crowds_out_others_goes_to_the_end_of_the_backlog() -> None:
+def test_crowding_retries_go_to_the_end_of_the_backlog() -> None:
     record = Record("a", "a:1", NOW - DAY, NOW, None, None, "r", 7, 1, "{}", FAILED.text(1))
     change = to_backlog(record, NOW + 1, "new")
     assert change == Change(record, replace(record, ready_at=NOW + 1 - LATE, revision="new"))
 
 
-def test_a_static_task_is_never_behind() -> None:
+def test_a_static_task_has_no_backlog() -> None:
     found = Record("t", "t", NOW - RECENT - 1, NOW - RECENT - 1, None, None, "r", 0, 0, "{}")
     assert is_behind([found], NOW) == set()
 
 
-def test_what_is_admitted_fits_the_room_of_each_template() -> None:
+def test_admitted_records_fit_the_room_of_each_template() -> None:
     app = Pyncette()
     tasks: dict[str, Task] = {name: app.dynamic_task(name=name)(body) for name in "abc"}
     ready = [*records("a", recent=3), *records("b", recent=2), *records("c", recent=1)]
@@ -236,6 +236,6 @@ def asked_of(*queues: str) -> list[QueueClaim]:
         ("aba", "ab", 2, ""),
     ],
 )
-def test_what_a_claim_has_looked_through(asked: str, found: str, limit: int, exhausted: str) -> None:
+def test_which_queues_a_claim_has_emptied(asked: str, found: str, limit: int, exhausted: str) -> None:
     looked_into = exhausted_by(asked_of(*asked), [one_of(name) for name in found], limit)
     assert "".join(queue.name for queue in looked_into) == exhausted

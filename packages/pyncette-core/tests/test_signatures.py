@@ -1,4 +1,4 @@
-"""What type checkers and editors read of the calls that declare and schedule is what is executed."""
+"""The signatures that type checkers and editors see match what declarations and calls accept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_decorators_have_each_policy(decorator: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("function", [*DECORATORS, *FOR_INSTANCES], ids=lambda function: function.__name__)
-def test_the_schedule_is_given_by_keywords(function: Callable[..., Any]) -> None:
+def test_the_schedule_is_passed_by_keyword(function: Callable[..., Any]) -> None:
     parameters = inspect.signature(function).parameters
     given = [name for name in SCHEDULE_PARAMETERS if function is not Pyncette.task or name != "execute_at"]
     assert [name for name in parameters if name in SCHEDULE_PARAMETERS] == given
@@ -72,7 +72,7 @@ def test_every_parameter_is_documented(function: Callable[..., Any]) -> None:
 
 
 def documented(function: Callable[..., Any]) -> dict[str, str]:
-    """The text of each `:param:` of a docstring, in one line."""
+    """The text of each `:param:` of a docstring, on one line."""
     text = inspect.getdoc(function) or ""
     found = re.findall(r"^:param (\w+): (.*(?:\n {4}.*)*)", text, re.MULTILINE)
     return {name: re.sub(r"\s+", " ", words) for name, words in found}
@@ -107,16 +107,16 @@ def test_options_of_the_app_are_documented() -> None:
 def report(context: Context, number: int = 1) -> None: ...
 
 
-def test_the_innermost_function_of_what_is_bound() -> None:
+def test_the_innermost_function_of_bound_methods() -> None:
     assert _innermost(types.MethodType(functools.partial(report), object())) is report
     assert _innermost(len) is len
 
 
-def test_what_has_no_signature_has_no_parameters() -> None:
+def test_callables_without_a_signature_have_no_parameters() -> None:
     assert _parameters(object()) == ()  # type: ignore[arg-type] # what users pass by mistake
 
 
-def test_what_is_broken_within_the_package_is_not_taken_for_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_error_within_the_package_is_not_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("pyncette._tasks.converting", raising=False)
     monkeypatch.setitem(sys.modules, "pyncette._tasks.converting", None)
     with pytest.raises(ImportError, match="converting"):

@@ -30,19 +30,19 @@ SCHEDULES: st.SearchStrategy[Schedule] = st.one_of(
 @given(SCHEDULES, ARGS, st.none() | st.integers(0, 10**17))
 def test_round_trip(schedule: Schedule, args: dict[str, Any], since: int | None) -> None:
     text = encode(Spec(schedule, encode_args(args), since))
-    text.encode()  # every store takes text that is UTF-8, whatever the arguments hold
+    text.encode()  # every storage accepts valid UTF-8, whatever the arguments contain
     spec, decoded = decode(text)
     assert (spec.schedule, spec.since, decoded) == (schedule, since, args)
 
 
-def test_every_decoding_gives_arguments_of_its_own() -> None:
+def test_every_decoding_returns_its_own_arguments() -> None:
     text = encode(Spec(Interval(1), encode_args({"a": [1]})))
     first, second = decode(text)[1], decode(text)[1]
     first["a"].append(2)
     assert second == {"a": [1]}
 
 
-def test_tuples_arrive_as_lists() -> None:
+def test_tuples_become_lists() -> None:
     assert decode_args(encode_args({"a": (1, (2,))})) == {"a": [1, [2]]}
 
 
@@ -88,8 +88,8 @@ def test_arguments_nested_as_deeply_as_possible() -> None:
     assert decode_args(encode_args(args)) == {**args, "b": [{"c": []}, {"c": nested(198)}]}
 
 
-def test_an_argument_is_looked_at_in_linear_time_and_space() -> None:
-    """A text of the path to each item would take 50,000 times 50 KB."""
+def test_arguments_are_checked_in_linear_time_and_space() -> None:
+    """Formatting the path to each item would take 50,000 times 50 KB."""
     args = {"body": {"k" * 50_000: [0] * 50_000}}
     tracemalloc.start()
     try:
@@ -127,7 +127,7 @@ def test_damaged_texts(text: str) -> None:
 
 
 @given(st.text() | JSON.map(json.dumps))
-def test_whatever_is_stored_decodes_or_is_refused(text: str) -> None:
+def test_any_text_is_decoded_or_refused(text: str) -> None:
     with contextlib.suppress(UndecodableSpec):
         decode(text)
 

@@ -1,4 +1,4 @@
-"""Schedules within bounds: every function against a list of all occurrences."""
+"""Schedules with bounds: every function is compared with a list of all occurrences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOUND = st.none() | SMALL
 
 
 def all_of(period: int, bounds: Bounds, origin: int) -> list[int]:
-    """The occurrences of an interval from `origin`, or from `start_at`, on; to 1,000."""
+    """The first 1,000 occurrences of an interval from `origin`, or from `start_at`."""
     start = origin if bounds.start_at is None else bounds.start_at
     end = 1000 if bounds.end_at is None else bounds.end_at
     return list(range(start, end + 1, period))
@@ -60,7 +60,7 @@ def test_an_interval(
 @pytest.mark.parametrize("zone", [None, "America/New_York"])
 @given(data=st.data())
 def test_a_cron_expression(zone: str | None, data: st.DataObject) -> None:
-    origin = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp()) * SECOND  # clocks go back that day
+    origin = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp()) * SECOND  # clocks are set back that day
     moments = st.integers(0, 40 * 3600).map(lambda seconds: origin + seconds * SECOND)
     start_at, end_at, since = (data.draw(st.none() | moments) for _ in range(3))
     begin, now, before = (data.draw(moments) for _ in range(3))
@@ -89,7 +89,7 @@ def test_a_single_occurrence() -> None:
 
 
 def test_an_interval_that_is_migrated_keeps_its_next_occurrence() -> None:
-    """`start_at` may be the last occurrence that another system executed, or any before it."""
+    """`start_at` may be the last occurrence that another system executed, or any earlier one."""
     start = int(datetime(2020, 2, 29, 10, tzinfo=UTC).timestamp()) * SECOND
     spec = Spec(Interval(7 * 24 * HOUR), bounds=Bounds(start_at=start))
     assert spec.first(start + 100 * 7 * 24 * HOUR + 1) == start + 101 * 7 * 24 * HOUR

@@ -1,4 +1,4 @@
-"""What has happened to an instance, as text that keeps what this version does not know."""
+"""The state text: what has happened to an instance, including fields that this version doesn't know."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def succeeded(text: str, fence: int, keep: int = 3) -> str | None:
 
 
 def decoded(text: str, fence: int, keep: int = 3) -> str:
-    """The same by way of the decoded form."""
+    """The same result via decoding."""
     state = State(text)
     state.add(run(), keep)
     return state.text(fence)
@@ -66,7 +66,7 @@ others = st.builds(
 
 
 @given(st.lists(others, max_size=5), st.integers(0, 4), st.integers(0, 4), fences)
-def test_editing_the_text_does_what_decoding_does(runs: list[Run], kept: int, keep: int, fence: int) -> None:
+def test_editing_the_text_equals_decoding(runs: list[Run], kept: int, keep: int, fence: int) -> None:
     state = State("")
     for one in runs:
         state.add(one, kept)
@@ -80,18 +80,18 @@ def test_editing_the_text_does_what_decoding_does(runs: list[Run], kept: int, ke
 
 
 @pytest.mark.parametrize("field", ["row", "now", "window", "later"])
-def test_what_the_edit_does_not_know_is_decoded(field: str) -> None:
+def test_unknown_texts_are_decoded(field: str) -> None:
     text = decoded("", 1)[:-1] + f',"{field}":{{"a":[[1]]}}}}'
     assert succeeded(text, 2) is None
     assert json.loads(decoded(text, 2))[field] == {"a": [[1]]}
 
 
 @given(texts)
-def test_a_damaged_text_never_keeps_a_run_from_being_settled(damage: str) -> None:
+def test_a_damaged_text_never_prevents_settling(damage: str) -> None:
     whole = decoded(decoded("", 1), 2)
     for place in range(0, len(whole), 7):
         text = whole[:place] + damage + whole[place + 2 :]
-        for _ in range(3):  # what is edited may stay damaged; in the end it starts over
+        for _ in range(3):  # an edit may leave it damaged; in the end it starts over
             text = succeeded(text, 3) or decoded(text, 3)
 
 
@@ -136,17 +136,17 @@ def test_attempts_are_read_as_they_were_written() -> None:
     assert again.text(1) == succeeded("", 1)
 
 
-def test_an_error_is_cut() -> None:
+def test_errors_are_truncated() -> None:
     assert described(ValueError("x" * 1000)) == "ValueError: " + "x" * 488
 
 
-def test_what_a_later_version_wrote_is_kept() -> None:
+def test_fields_of_a_later_version_are_kept() -> None:
     later = '{"v":1,"fence":3,"plans":[1,2]}'
     assert json.loads(decoded(later, 4))["plans"] == [1, 2]
     assert last_settled(later) == 3
 
 
-def test_a_new_spec_keeps_what_it_does_not_know() -> None:
+def test_a_new_spec_keeps_unknown_fields() -> None:
     old = '{"v":1,"every":5,"later":9,"args":{"a":1}}'
     new = encode(Spec(Interval(7)))
     assert json.loads(keep_unknown(old, new)) == {"v": 1, "every": 7, "later": 9}
@@ -154,7 +154,7 @@ def test_a_new_spec_keeps_what_it_does_not_know() -> None:
 
 
 @pytest.mark.parametrize("damaged", ["", "x", "[]", "7", "[" * 100_000])
-def test_a_damaged_spec_has_nothing_to_keep(damaged: str) -> None:
+def test_a_damaged_spec_has_no_fields_to_keep(damaged: str) -> None:
     assert keep_unknown(damaged, '{"v":1,"every":7}') == '{"v":1,"every":7}'
 
 
@@ -165,5 +165,5 @@ def test_a_damaged_spec_has_nothing_to_keep(damaged: str) -> None:
         ('{"v":1,"fence":4,"ok":many,"runs":[[1,2,3,1,"succeeded","w"]]}', 1),
     ],
 )
-def test_what_is_written_in_another_way_has_to_be_decoded(text: str, keep: int) -> None:
+def test_a_differently_formatted_text_is_decoded(text: str, keep: int) -> None:
     assert succeeded(text, 5, keep) is None

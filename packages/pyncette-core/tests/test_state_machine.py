@@ -1,4 +1,4 @@
-"""docs/state_machine.md says what lease.py does: every event is run from every state and compared with the drawing."""
+"""docs/state_machine.md matches lease.py: every event is run from every state and compared with the drawing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def result(change: Change) -> Record:
 
 
 def examples() -> list[Record | None]:
-    """Records in every state, in all the ways in which they get there."""
+    """Records in every state, reached in every possible way."""
     running, expired = held(NOW + MINUTE), held(NOW)
     return [
         None,

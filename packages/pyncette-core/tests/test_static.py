@@ -1,4 +1,4 @@
-"""Records of static tasks that are gone, or that can't be right."""
+"""Records of static tasks that are gone or can't be right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MINUTE, HOUR = (datetime.timedelta(minutes=minutes) for minutes in (1, 60))
 
 
 class World:
-    """One store, and an app with one static task."""
+    """A storage, and an app with one static task."""
 
     def __init__(self, **timing: Any) -> None:
         self.store = MemoryRepository()
@@ -91,7 +91,7 @@ async def test_a_storage_that_comes_back_empty_is_noticed_when_the_worker_next_w
             for record in await world.store.scan(Queue(queue), after=None, limit=100):
                 await world.store.swap([Change(record, None)])
         assert await world.stored() is None
-        for _ in range(4):  # in steps: what happens in the background keeps no clock from jumping over it
+        for _ in range(4):  # in steps, because background work doesn't keep the clock from skipping it
             await world.clock.advance(MINUTE / 4)
         assert await world.stored() is not None
         await world.clock.advance(3 * MINUTE)
@@ -116,7 +116,7 @@ async def test_a_record_that_was_lost_in_an_outage_is_stored_at_its_end() -> Non
 async def test_a_next_occurrence_that_is_too_late_is_recomputed_at_the_start(
     timing: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A clock that was wrong once stored 2098, and counts from then."""
+    """A wrong clock once stored 2098 as the next occurrence."""
     world = World(**timing)
     async with world.running():
         pass
@@ -137,7 +137,7 @@ async def test_a_next_occurrence_that_is_too_late_is_recomputed_at_the_start(
 
 
 async def test_a_clock_that_is_a_little_behind_moves_nothing() -> None:
-    """Who executed 01:00 a moment ago stored 02:00; another worker's clock still shows 00:59:55."""
+    """A worker that has just executed 01:00 stored 02:00; another worker's clock still shows 00:59:55."""
     world = World(schedule="0 * * * *")
     async with world.running():
         pass
@@ -198,7 +198,7 @@ async def test_an_instance_whose_year_has_passed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["0 0 30 2 *", "0 0 29 2 * 0 2097-2099"])
-def test_what_never_matches_is_refused_where_it_is_declared(schedule: str) -> None:
+def test_a_schedule_without_matches_is_refused_at_declaration(schedule: str) -> None:
     app = Pyncette()
     with pytest.raises(ValueError, match="no match in the future"):
         app.task(schedule=schedule)(_never)

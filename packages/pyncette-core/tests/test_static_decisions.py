@@ -1,4 +1,4 @@
-"""What becomes of the record of a static task, at the start and afterwards, as tables."""
+"""What happens to a static task's record, at the start and afterwards: decision tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def executed(record: Record) -> Record:
 
 
 def with_unknown(record: Record) -> Record:
-    """With a field that a later version may have added."""
+    """Add a field, as a later version might."""
     return replace(record, spec=record.spec.replace("{", '{"later":1,', 1))
 
 
@@ -60,7 +60,7 @@ def shown(moment: int) -> str:
 
 
 @BOTH
-def test_what_is_not_stored_is_stored(starting: bool) -> None:
+def test_a_missing_record_is_stored(starting: bool) -> None:
     found = kept(None, starting=starting, jitter=MINUTE)
     record = new(found)
     assert (record.ref, record.due_at, record.spec) == (REF, NOW + HOUR, encode(HOURLY))
@@ -92,18 +92,18 @@ def test_a_schedule_that_has_ended_is_stored_as_completed(starting: bool) -> Non
     ],
     ids=["on schedule", "overdue", "by a clock that is ahead", "executed", "paused", "dead"],
 )
-def test_what_is_right_stays(starting: bool, known: Record) -> None:
+def test_a_correct_record_stays(starting: bool, known: Record) -> None:
     assert kept(known, starting=starting) == Reconciled(None, [])
 
 
 @BOTH
-def test_what_ended_meanwhile_stays_due(starting: bool) -> None:
-    """Its last occurrence may be later than any on the schedule, which has none any more."""
+def test_an_overdue_occurrence_stays_due_after_the_schedule_ended(starting: bool) -> None:
+    """Its last occurrence may be later than any on the schedule, which has ended."""
     assert kept(stored(ENDED, NOW + HOUR), ENDED, starting=starting) == Reconciled(None, [])
 
 
 @BOTH
-def test_what_is_too_late_comes_sooner(starting: bool) -> None:
+def test_a_late_occurrence_is_moved_forward(starting: bool) -> None:
     late = NOW + HOUR + SKEW + 1
     state = State("")
     state.past["began"] = 4
@@ -118,7 +118,7 @@ def test_what_is_too_late_comes_sooner(starting: bool) -> None:
 
 
 def test_another_schedule_replaces_the_stored_one_at_the_start_only() -> None:
-    """Afterwards it belongs to a release that started later."""
+    """Later on, a different schedule belongs to a release that was started later."""
     known = stored(EVERY_MINUTE, NOW + MINUTE)
     assert kept(known, starting=False) == Reconciled(None, [])
     assert kept(stored(EVERY_MINUTE, NOW + 9 * HOUR), starting=False) == Reconciled(None, [])
@@ -138,14 +138,14 @@ def test_another_schedule_replaces_the_stored_one_at_the_start_only() -> None:
     ],
     ids=["max_runs", "within", "before the start", "after the end"],
 )
-def test_other_bounds_keep_the_occurrence_that_lies_within(bounds: Bounds, due_at: int) -> None:
+def test_other_bounds_keep_an_occurrence_within_them(bounds: Bounds, due_at: int) -> None:
     known = stored(EVERY_MINUTE, NOW + 9 * MINUTE)
     found = kept(known, replace(EVERY_MINUTE, bounds=bounds), starting=True)
     assert new(found).due_at == due_at
     assert list(found.notices) == [(Notice.CHANGED,)]
 
 
-def test_other_bounds_revive_what_is_completed_at_its_next_occurrence() -> None:
+def test_other_bounds_revive_a_completed_task_at_its_next_occurrence() -> None:
     state = State("")
     state.past["began"] = 4
     known = stored(ENDED, LAST, band=Band.COMPLETED, state=state.text(5))
@@ -160,7 +160,7 @@ def test_other_bounds_revive_what_is_completed_at_its_next_occurrence() -> None:
     [executed(stored(due_at=NOW)), executed(stored(due_at=NOW + MINUTE)), stored(due_at=NOW)],
     ids=["executed", "executed by a clock that is ahead", "overdue"],
 )
-def test_what_is_under_way_ends_although_the_schedule_has(known: Record) -> None:
+def test_an_execution_ends_even_if_the_schedule_has(known: Record) -> None:
     found = kept(known, ENDED, starting=True)
     spec = encode(replace(ENDED, since=NOW))
     assert new(found) == replace(known, spec=spec, revision="new")
@@ -169,7 +169,7 @@ def test_what_is_under_way_ends_although_the_schedule_has(known: Record) -> None
     assert list(found.notices) == [(Notice.CHANGED,)]
 
 
-def test_what_waits_is_completed_when_the_schedule_has_ended() -> None:
+def test_a_waiting_task_is_completed_when_the_schedule_has_ended() -> None:
     known = with_unknown(stored(state="{}"))
     found = kept(known, ENDED, starting=True)
     record = new(found)
@@ -181,7 +181,7 @@ def test_what_waits_is_completed_when_the_schedule_has_ended() -> None:
     assert list(found.notices) == [(Notice.CHANGED,), (Notice.COMPLETED, shown(LAST))]
 
 
-def test_what_is_completed_stays_so_with_another_schedule_that_has_ended() -> None:
+def test_a_completed_task_stays_completed_with_another_ended_schedule() -> None:
     known = stored(ENDED, LAST, band=Band.COMPLETED)
     found = kept(known, replace(EVERY_MINUTE, bounds=ENDED.bounds), starting=True)
     assert (new(found).due_at, Band.of(new(found).ready_at)) == (NOW - MINUTE, Band.COMPLETED)
@@ -201,7 +201,7 @@ def test_a_damaged_schedule_is_replaced_at_the_start_only() -> None:
     assert list(found.notices) == [(Notice.UNREADABLE, *why), (Notice.CHANGED,)]
 
 
-def test_what_can_be_read_again_is_rescheduled_at_the_start() -> None:
+def test_a_record_that_is_readable_again_is_rescheduled_at_the_start() -> None:
     known = stored(due_at=NOW - HOUR, band=Band.UNREADABLE)
     assert kept(known, starting=False) == Reconciled(None, [])
     found = kept(known, starting=True)
@@ -218,7 +218,7 @@ def test_what_can_be_read_again_is_rescheduled_at_the_start() -> None:
     ],
     ids=["spec", "state"],
 )
-def test_what_a_later_version_wrote_is_its_own(starting: bool, known: Record) -> None:
+def test_a_record_of_a_later_version_is_left_alone(starting: bool, known: Record) -> None:
     assert kept(known, starting=starting) == Reconciled(None)
 
 
@@ -237,6 +237,6 @@ def test_a_manual_run_that_is_current_stays_so(starting: bool) -> None:
 
 @BOTH
 def test_the_last_occurrence_stays(starting: bool) -> None:
-    """However soon the schedule ends after it."""
+    """Even if the schedule ends right after it."""
     ends = replace(HOURLY, bounds=Bounds(end_at=NOW + HOUR))
     assert kept(stored(ends), ends, starting=starting) == Reconciled(None, [])

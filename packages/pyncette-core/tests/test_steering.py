@@ -1,4 +1,4 @@
-"""What operators make of a record: pausing, resuming, retrying the dead."""
+"""What operators do to a record: pausing, resuming, retrying dead instances."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_pausing(record: Record, held: bool, since: int | None, reason: str) -> 
         assert after == replace(record, revision="new", state=after.state)
 
 
-def test_pausing_once_more_changes_the_reason_alone() -> None:
+def test_pausing_again_changes_only_the_reason() -> None:
     held = stored(Band.PAUSED.at(NOW - 9), text(why="x"))
     assert pause(held, "x", now=NOW, revision="new") == Steered(None)
     after = new(pause(held, "y", now=NOW, revision="new"), held)
@@ -106,7 +106,7 @@ def resumed(record: Record, policies: Policies = KEEPING, *, catch_up: bool = Fa
     return resume(record, spec, policies, catch_up=catch_up, now=NOW, revision="new")
 
 
-def test_what_is_not_paused_is_not_resumed() -> None:
+def test_resuming_an_instance_that_is_not_paused() -> None:
     assert resumed(stored()) == Steered(None)
     assert resumed(stored(Band.DEAD.at(NOW))) == Steered(None)
 
@@ -116,7 +116,7 @@ PAUSED = stored(Band.PAUSED.at(NOW - 5 * MINUTE), text(why="x", row=3))
 
 @pytest.mark.parametrize("catch_up", [False, True])
 @pytest.mark.parametrize("policies", [KEEPING, JITTER])
-def test_what_is_still_to_come_comes(policies: Policies, catch_up: bool) -> None:
+def test_future_occurrences_stay(policies: Policies, catch_up: bool) -> None:
     after = new(steered := resumed(PAUSED, policies, catch_up=catch_up), PAUSED)
     assert after.ready_at == came_due(SPEC, policies, PAUSED.key, DUE)
     assert after == replace(PAUSED, ready_at=after.ready_at, revision="new", state=after.state)
@@ -129,7 +129,7 @@ def skipped(first: int, last: int, reason: str = "paused") -> list[Skipped]:
     return [Skipped(first, last, (last - first) // MINUTE + 1, True, reason)]
 
 
-def test_what_came_due_during_the_pause_is_skipped_or_caught_up_with() -> None:
+def test_occurrences_during_the_pause_are_skipped_or_caught_up() -> None:
     missed = replace(PAUSED, due_at=NOW - 4 * MINUTE - 7)
     after = new(steered := resumed(missed), missed)
     last = NOW - 7
@@ -152,7 +152,7 @@ def test_what_came_due_during_the_pause_is_skipped_or_caught_up_with() -> None:
 
 
 @pytest.mark.parametrize("catch_up", [False, True])
-def test_a_single_occurrence_is_caught_up_with(catch_up: bool) -> None:
+def test_a_one_off_is_caught_up(catch_up: bool) -> None:
     once = Spec(Once(NOW - 3 * MINUTE))
     held = replace(PAUSED, due_at=NOW - 3 * MINUTE, spec=encode(once))
     after = new(resumed(held, catch_up=catch_up, spec=once), held)
@@ -161,7 +161,7 @@ def test_a_single_occurrence_is_caught_up_with(catch_up: bool) -> None:
 
 @pytest.mark.parametrize("catch_up", [False, True])
 @pytest.mark.parametrize("is_open", [{"attempt": 2}, {"state": text(why="x", attempts=Attempts(NOW - 4 * MINUTE))}])
-def test_what_has_begun_is_executed_at_once_in_any_case(is_open: dict[str, Any], catch_up: bool) -> None:
+def test_a_begun_occurrence_is_executed_immediately(is_open: dict[str, Any], catch_up: bool) -> None:
     held = replace(PAUSED, due_at=NOW - 4 * MINUTE, **is_open)
     after = new(steered := resumed(held, catch_up=catch_up), held)
     assert (after.due_at, after.ready_at, after.attempt) == (held.due_at, NOW - LATE, held.attempt)
@@ -173,7 +173,7 @@ def test_what_has_begun_is_executed_at_once_in_any_case(is_open: dict[str, Any],
         assert stored_window(State(after.state), after.due_at) == Window(held.due_at, last, busy=False)
 
 
-def test_what_came_due_before_the_pause_stays_and_what_came_later_is_skipped_ahead_of_time() -> None:
+def test_an_occurrence_before_the_pause_stays_and_later_ones_are_skipped() -> None:
     held = replace(PAUSED, due_at=NOW - 7 * MINUTE)
     after = new(steered := resumed(held), held)
     assert (after.due_at, after.ready_at) == (held.due_at, NOW - LATE)
@@ -181,7 +181,7 @@ def test_what_came_due_before_the_pause_stays_and_what_came_later_is_skipped_ahe
     assert stored_window(State(after.state), held.due_at) == Window(NOW - 6 * MINUTE, NOW - MINUTE, busy=False)
 
 
-def test_what_a_schedule_has_no_more_of_is_kept_as_it_should() -> None:
+def test_an_instance_whose_schedule_has_ended_is_kept_for_retain() -> None:
     ends = Spec(Interval(MINUTE), bounds=Bounds(end_at=NOW - 2 * MINUTE))
     held = replace(PAUSED, due_at=NOW - 4 * MINUTE, spec=encode(ends))
     steered = resumed(held, replace(KEEPING, jitter=datetime.timedelta(microseconds=1)), spec=ends)
@@ -194,8 +194,8 @@ def test_what_a_schedule_has_no_more_of_is_kept_as_it_should() -> None:
     assert [run.reason for run in latest_runs(kept.state)] == ["paused"]
 
 
-def test_what_is_under_way_continues() -> None:
-    """What came due meanwhile is skipped, but nothing that had come due when it was claimed."""
+def test_an_execution_in_progress_continues() -> None:
+    """What came due during the pause is skipped, except what was due at the claim."""
     leased = replace(executed(stored(due_at=NOW - 7 * MINUTE)), fence=NOW - 4 * MINUTE)
     for since, first in ((NOW - 6 * MINUTE, NOW - 3 * MINUTE), (NOW - 2 * MINUTE, NOW - 2 * MINUTE)):
         paused = replace(leased, state=text(why="x", since=since, row=2))
@@ -208,7 +208,7 @@ def test_what_is_under_way_continues() -> None:
 
 
 @pytest.mark.parametrize("band", [Band.DEAD, Band.COMPLETED, Band.UNREADABLE])
-def test_what_is_held_for_another_reason_stays_so(band: Band) -> None:
+def test_an_instance_held_for_another_reason_stays_held(band: Band) -> None:
     held = replace(PAUSED, ready_at=band.at(NOW - 5 * MINUTE), due_at=NOW - 4 * MINUTE)
     after = new(steered := resumed(held), held)
     assert after == replace(held, revision="new", state=after.state)
@@ -233,8 +233,8 @@ def test_what_is_held_for_another_reason_stays_so(band: Band) -> None:
         (Window(NOW, NOW + MINUTE), Window(NOW, NOW + MINUTE), 0),
     ],
 )
-def test_a_second_span_joins_the_first_or_counts_as_missed(window: Window, expected: Window, count: int) -> None:
-    """One window is remembered. What was busy long before is so no more."""
+def test_a_second_pause_extends_the_window_or_counts_as_missed(window: Window, expected: Window, count: int) -> None:
+    """There is room for one window. An instance that was busy long ago no longer is."""
     held = replace(PAUSED, due_at=NOW - 10 * MINUTE, state=text(why="x", span=window))
     after = new(steered := resumed(held), held)
     assert stored_window(State(after.state), held.due_at) == expected
@@ -255,7 +255,7 @@ def test_only_the_dead_are_retried() -> None:
     assert retried(stored()) == Steered(None)
 
 
-def test_what_is_retried_has_fresh_attempts_and_what_came_due_meanwhile_is_skipped() -> None:
+def test_a_retried_instance_has_new_attempts_and_later_occurrences_are_skipped() -> None:
     after = new(steered := retried(DEAD), DEAD)
     assert after == replace(DEAD, ready_at=NOW - LATE, attempt=0, revision="new", state=after.state)
     state = State(after.state)
@@ -267,12 +267,12 @@ def test_what_is_retried_has_fresh_attempts_and_what_came_due_meanwhile_is_skipp
     assert stored_window(state, DEAD.due_at) == Window(DEAD.due_at, NOW, busy=False)
 
 
-def test_what_is_retried_though_paused_stays_paused_from_now_on() -> None:
+def test_a_paused_instance_that_is_retried_is_paused_from_now_on() -> None:
     held = replace(DEAD, state=text(why="x"))
     assert new(retried(held), held).ready_at == Band.PAUSED.at(NOW)
 
 
-def test_what_is_retried_before_it_would_come_due_is_ready_now() -> None:
+def test_an_early_retry_is_ready_now() -> None:
     early = replace(DEAD, due_at=NOW + 9 * MINUTE)
     after = new(steered := retried(early), early)
     assert (after.ready_at, after.due_at, list(steered.skips)) == (NOW, early.due_at, [])
@@ -291,7 +291,7 @@ def test_what_is_retried_before_it_would_come_due_is_ready_now() -> None:
         (Window(NOW + MINUTE, NOW + 3 * MINUTE), Window(NOW + MINUTE, NOW + 3 * MINUTE), 0),
     ],
 )
-def test_a_window_is_joined_if_nothing_is_between(window: Window, expected: Window, count: int) -> None:
+def test_contiguous_windows_are_joined(window: Window, expected: Window, count: int) -> None:
     held = replace(DEAD, state=text(span=window))
     after = new(steered := retried(held), held)
     assert stored_window(State(after.state), held.due_at) == expected
@@ -309,7 +309,7 @@ def test_a_window_is_joined_if_nothing_is_between(window: Window, expected: Wind
         (Policies(overlap=Overlap.CANCEL), True),
     ],
 )
-def test_a_past_pause_of_the_template_is_skipped_where_policies_would_choose(policies: Policies, skips: bool) -> None:
+def test_a_past_pause_of_the_template_is_skipped_if_policies_would_choose(policies: Policies, skips: bool) -> None:
     record, state = stored(due_at=DUE), State("")
     pauses = ((DUE + 9 * MINUTE, DUE + 11 * MINUTE), (DUE + 3 * MINUTE, DUE + 5 * MINUTE), (DUE + 20 * MINUTE, HELD))
     due_at = DUE + MINUTE
@@ -323,7 +323,7 @@ def test_a_past_pause_of_the_template_is_skipped_where_policies_would_choose(pol
 
 
 def test_it_is_skipped_with_the_jitter_of_the_instance() -> None:
-    """What came due before the pause because of it is skipped with it; what would come due later, too."""
+    """Jitter decides what came due before, during and after the pause."""
     policies = Policies(catch_up=CatchUp.LATEST, jitter=datetime.timedelta(seconds=50))
     came = came_due(SPEC, policies, "task:a", DUE)
     record = stored(due_at=DUE)
@@ -332,7 +332,7 @@ def test_it_is_skipped_with_the_jitter_of_the_instance() -> None:
         assert bool(found) is skips
 
 
-def test_what_was_skipped_before_the_occurrence_that_was_executed_is_past() -> None:
+def test_skips_before_the_executed_occurrence_are_forgotten() -> None:
     state = State("")
     store_window(state, Window(DUE + MINUTE, DUE + 2 * MINUTE))
     latest, pauses = Policies(catch_up=CatchUp.LATEST), ((DUE + 5 * MINUTE, DUE + 7 * MINUTE),)
@@ -340,15 +340,15 @@ def test_what_was_skipped_before_the_occurrence_that_was_executed_is_past() -> N
     assert found == skipped(DUE + 5 * MINUTE, DUE + 6 * MINUTE)
 
 
-def test_what_is_held_says_no_longer_since_when_it_was_to_be() -> None:
+def test_a_held_record_has_no_since_field() -> None:
     state = State(text(why="x", since=NOW - 9))
     held = hold_paused(stored(), state, now=NOW, revision="new").new
     assert held is not None
     assert (held.ready_at, fields(held).get("since")) == (Band.PAUSED.at(NOW - 9), None)
 
 
-def test_the_pause_begins_with_the_moment_that_is_stored() -> None:
-    """Whatever the clock of the worker that claimed it last; what comes due at that moment is skipped."""
+def test_the_pause_begins_at_the_stored_moment() -> None:
+    """Whatever the clock of the worker that claimed it last. What comes due at that very moment is skipped."""
     since = PAUSED.ready_at - Band.PAUSED.since
     for fence in (5, NOW - 2 * MINUTE):
         held = replace(PAUSED, due_at=since, fence=fence)
@@ -370,6 +370,6 @@ def test_occurrences_may_be_a_microsecond_apart() -> None:
     assert (skip.first, skip.last, skip.count) == (NOW - 2, NOW, 3)
 
 
-def test_what_comes_due_as_it_is_retried_is_skipped() -> None:
+def test_an_occurrence_due_at_the_retry_is_skipped() -> None:
     dead = replace(DEAD, due_at=NOW - MINUTE)
     assert list(retried(dead).skips) == skipped(NOW, NOW, "dead")

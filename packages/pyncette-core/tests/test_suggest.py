@@ -11,7 +11,7 @@ WORDS = st.text("abcd", max_size=8)
 
 
 def recursive_distance(a: str, b: str) -> int:
-    """The definition, without any cleverness."""
+    """The definition, without optimizations."""
     if not a or not b:
         return len(a) + len(b)
     ways = [
@@ -54,11 +54,11 @@ def test_near_misses(word: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["username", "game", "same", "user_id", "time", "date", "label", "able", "args"])
-def test_words_of_their_own(word: str) -> None:
+def test_words_that_are_not_typos(word: str) -> None:
     assert near_miss(word, TASK_PARAMETERS) is None
 
 
-def test_nearest_gives_up_when_all_is_far() -> None:
+def test_nearest_gives_up_if_nothing_is_close() -> None:
     assert nearest("batchsize", ["batch_size", "redis_url"]) == "batch_size"
     assert nearest("something_else", ["batch_size", "redis_url"]) is None
     assert nearest("x", []) is None

@@ -1,4 +1,4 @@
-"""What a task says where it can't answer."""
+"""The errors and texts of tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyncette import Context, Pyncette
 async def body(context: Context) -> None: ...
 
 
-def test_a_template_is_stored_nowhere() -> None:
+def test_a_template_has_no_record() -> None:
     template = Pyncette().dynamic_task()(body)
     with pytest.raises(ValueError, match="'body' is a template of instances: name one of them as well"):
         _ = template.ref
@@ -28,7 +28,7 @@ def test_its_representation_names_it() -> None:
 
 
 def test_the_template_of_an_instance() -> None:
-    """What was declared: the task itself, or that of an instance, in a partition too."""
+    """The declared task: itself, or that of an instance, even in a partition."""
     app = Pyncette()
     static = app.task(name="static", interval=datetime.timedelta(hours=1))(body)
     plain = app.dynamic_task(name="plain")(body)

@@ -1,4 +1,4 @@
-"""Task groups of the event loop keep what anyio's promise about cancellation, errors and context variables."""
+"""The event loop's task groups keep anyio's rules about cancellation, errors and context variables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Body = Callable[[], Awaitable[None]]
 
 
 async def cancelled_while_running(*bodies: Body) -> None:
-    """Run the bodies in a group, and cancel it when each waits for something."""
+    """Run the bodies in a group, and cancel it when all of them are waiting."""
     with anyio.CancelScope() as scope:
         async with loop_task_group() as group:
             for body in bodies:
@@ -31,7 +31,7 @@ async def cancelled_while_running(*bodies: Body) -> None:
     assert scope.cancelled_caught
 
 
-async def test_it_waits_for_what_it_has_started() -> None:
+async def test_it_waits_for_its_tasks() -> None:
     done: list[int] = []
 
     async def work(number: int) -> None:
@@ -44,7 +44,7 @@ async def test_it_waits_for_what_it_has_started() -> None:
     assert sorted(done) == [1, 2, 3]
 
 
-async def test_cancellation_comes_again_at_each_await() -> None:
+async def test_cancellation_is_raised_again_at_each_await() -> None:
     cancelled = 0
 
     async def stubborn() -> None:
@@ -59,7 +59,7 @@ async def test_cancellation_comes_again_at_each_await() -> None:
     assert cancelled == 3
 
 
-async def test_what_is_shielded_is_waited_for() -> None:
+async def test_shielded_work_is_awaited() -> None:
     steps: list[str] = []
 
     async def careful() -> None:
@@ -76,7 +76,7 @@ async def test_what_is_shielded_is_waited_for() -> None:
     assert steps == ["begun", "ended", "left"]
 
 
-async def test_what_has_not_begun_is_cancelled_at_its_first_await() -> None:
+async def test_a_task_that_has_not_begun_is_cancelled_at_its_first_await() -> None:
     steps: list[str] = []
 
     async def late() -> None:
@@ -120,7 +120,7 @@ async def test_an_error_of_the_block_cancels_the_tasks() -> None:
 
 
 class Fatal(BaseException):
-    """Not an Exception, so that an execution does not take it for a failure of the task."""
+    """Not an Exception, so that an execution doesn't treat it as a failure of the task."""
 
 
 async def test_a_task_that_raises_cancels_the_others_and_the_block() -> None:
@@ -151,7 +151,7 @@ async def test_a_task_that_raises_cancels_the_others_and_the_block() -> None:
     assert sorted(ended) == ["block", "task"]
 
 
-async def test_each_task_has_its_own_context_variables_and_is_a_task_of_its_own() -> None:
+async def test_each_task_is_separate_and_has_its_own_context_variables() -> None:
     variable: ContextVar[str] = ContextVar("variable", default="unset")
     seen: list[tuple[str, int]] = []
 
@@ -172,7 +172,7 @@ async def test_each_task_has_its_own_context_variables_and_is_a_task_of_its_own(
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio has no cancellation without a scope
 @pytest.mark.parametrize("times", [1, 2])
-async def test_cancelled_in_the_way_of_asyncio(times: int) -> None:
+async def test_asyncio_cancellation(times: int) -> None:
     steps: list[str] = []
 
     async def careful() -> None:
@@ -197,7 +197,7 @@ async def test_cancelled_in_the_way_of_asyncio(times: int) -> None:
     assert steps == ["cleaned up"]
 
 
-async def test_an_error_spares_what_others_shield() -> None:
+async def test_an_error_respects_shields() -> None:
     steps: list[str] = []
     begun = anyio.Event()
 
@@ -223,7 +223,7 @@ async def test_an_error_spares_what_others_shield() -> None:
 
 
 async def test_an_error_of_a_cancelled_task_is_not_lost() -> None:
-    """Nor does the cancellation leave the scope that it belongs to."""
+    """And the cancellation doesn't leave its scope."""
 
     async def raising() -> None:
         try:
@@ -240,7 +240,7 @@ async def test_an_error_of_a_cancelled_task_is_not_lost() -> None:
     assert failure.group_contains(Fatal, depth=1)
 
 
-async def test_tasks_are_cancelled_though_the_block_shields_itself() -> None:
+async def test_tasks_are_cancelled_even_if_the_block_is_shielded() -> None:
     cancelled = anyio.Event()
 
     async def work() -> None:
@@ -258,8 +258,8 @@ async def test_tasks_are_cancelled_though_the_block_shields_itself() -> None:
     assert scope.cancelled_caught
 
 
-def test_threads_are_used_again_whoever_runs_the_loop() -> None:
-    """An asyncio loop that was started by run_forever, as in a notebook, has no task that it waits for."""
+def test_threads_are_reused_whatever_runs_the_loop() -> None:
+    """An asyncio loop that was started with run_forever, as in a notebook, has no main task."""
     threads: set[int] = set()
 
     async def work() -> None:
@@ -287,9 +287,9 @@ def test_threads_are_used_again_whoever_runs_the_loop() -> None:
     assert len(threads) == 1
 
 
-async def test_one_with_a_scope_of_its_own_is_cancelled_through_it() -> None:
+async def test_a_task_with_its_own_scope_is_cancelled_through_it() -> None:
     class Scoped:
-        """As an execution with a timeout is."""
+        """For example, an execution with a timeout."""
 
         def __init__(self) -> None:
             self.scope = anyio.CancelScope()

@@ -1,4 +1,4 @@
-"""``pyncette.testing`` as users meet it: without the extra, and with it."""
+"""``pyncette.testing`` as users see it, without and with the extra."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_asking_for_the_clock_loads_no_test_tools() -> None:
     assert run.stdout == "[]\n", run.stderr
 
 
-def test_everything_that_is_promised_is_there() -> None:
+def test_all_exported_names_exist() -> None:
     assert all(hasattr(pyncette.testing, name) for name in pyncette.testing.__all__)
     assert set(pyncette.testing.__all__) <= set(dir(pyncette.testing))
     with pytest.raises(AttributeError, match="'Nothing'"):
-        pyncette.testing.Nothing  # noqa: B018 - asking is the test
+        pyncette.testing.Nothing  # noqa: B018 - the access is the test
 
 
 @pytest.mark.parametrize("way", ["from pyncette.testing import RepositoryContract", "import pyncette.testing.contract"])

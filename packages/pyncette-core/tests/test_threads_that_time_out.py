@@ -1,4 +1,4 @@
-"""A plain function that times out can't be cancelled: that is told at once, and its slot and lease stay taken."""
+"""A plain function that times out can't be cancelled: that is reported at once, and its slot and lease stay taken."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MOMENT = timedelta(milliseconds=50)
 LEASE = timedelta(milliseconds=400)
 
 
-class Heard(Observer):
-    """Keeps names and outcomes."""
+class Recorder(Observer):
+    """Records names and outcomes."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str | None, str]] = []
@@ -40,17 +40,17 @@ class Heard(Observer):
 
 
 class Scene:
-    """One slot; the instance ``stuck`` does not return until it is told to."""
+    """One slot; the instance ``stuck`` doesn't return until the test lets it."""
 
     def __init__(self, **policies: object) -> None:
         self.repository = MemoryRepository()
-        self.heard, self.go = Heard(), threading.Event()
+        self.recorder, self.go = Recorder(), threading.Event()
         self.app = Pyncette(
             repository_factory=lambda: nullcontext(self.repository),
             poll_interval=timedelta(milliseconds=20),
             concurrency_limit=1,
         )
-        self.app.use_observer(self.heard)
+        self.app.use_observer(self.recorder)
 
         def body(context: Context) -> None:
             assert context.remaining is not None
@@ -60,7 +60,7 @@ class Scene:
         def other(context: Context) -> None: ...
 
         self.other: Task = self.app.dynamic_task(name="other")(other)
-        declare: Any = self.app.dynamic_task  # with policies that are given as they are
+        declare: Any = self.app.dynamic_task  # Any, for policies from parameters
         self.task: Task = declare(name="task", timeout=MOMENT, lease_duration=LEASE, **policies)(body)
 
     async def locked_until(self) -> int:
@@ -70,19 +70,19 @@ class Scene:
 
     async def start(self, context: PyncetteContext) -> None:
         await context.schedule_task(self.task, "stuck", execute_at=datetime.now(UTC))
-        await until(lambda: self.heard.events == TIMED_OUT)
+        await until(lambda: self.recorder.events == TIMED_OUT)
 
 
 async def until(reached: Callable[[], bool]) -> None:
     with anyio.fail_after(30):
-        while not reached():  # noqa: ASYNC110 -- there is nobody who could set an event
+        while not reached():  # noqa: ASYNC110 -- nothing could set an event
             await anyio.sleep(0.01)
 
 
 TIMED_OUT = [("started", "stuck", ""), ("ended", "stuck", "timed_out")]
 
 
-async def test_it_is_told_at_once_and_keeps_slot_and_lease(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_is_reported_immediately_and_keeps_slot_and_lease(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene(retry=Retry(1), on_exhausted=OnExhausted.HOLD)
     async with running(scene.app) as context:
         try:
@@ -92,13 +92,13 @@ async def test_it_is_told_at_once_and_keeps_slot_and_lease(caplog: pytest.LogCap
             with anyio.fail_after(30):
                 while await scene.locked_until() < first + 2 * LEASE / timedelta(microseconds=1):  # noqa: ASYNC110 -- as above
                     await anyio.sleep(0.02)
-            assert scene.heard.events == TIMED_OUT, "its slot is taken, and nothing is told again"
+            assert scene.recorder.events == TIMED_OUT, "its slot is taken, and nothing is told again"
         finally:
             scene.go.set()
-        await until(lambda: ("over", "other", "succeeded") in scene.heard.events)
+        await until(lambda: ("over", "other", "succeeded") in scene.recorder.events)
         state = await context.get_task(scene.task, "stuck")
-    assert scene.heard.events[:3] == [*TIMED_OUT, ("over", "stuck", "failed")]
-    assert isinstance(scene.heard.errors[0], TimeoutError)
+    assert scene.recorder.events[:3] == [*TIMED_OUT, ("over", "stuck", "failed")]
+    assert isinstance(scene.recorder.errors[0], TimeoutError)
     assert state is not None
     assert (state.state, state.runs[-1].error) == ("dead", "TimeoutError: timed out after 0:00:00.050000")
     assert [record.getMessage() for record in caplog.records if "timed out" in record.getMessage()] == [
@@ -114,19 +114,19 @@ async def test_at_most_once() -> None:
             await scene.start(context)
         finally:
             scene.go.set()
-        await until(lambda: len(scene.heard.events) > 2)
-    assert scene.heard.events == [*TIMED_OUT, ("over", "stuck", "failed")]
+        await until(lambda: len(scene.recorder.events) > 2)
+    assert scene.recorder.events == [*TIMED_OUT, ("over", "stuck", "failed")]
 
 
-async def test_it_is_tried_again_once_it_has_returned() -> None:
+async def test_it_is_retried_after_it_has_returned() -> None:
     scene = Scene(retry=Retry(1000, delay=timedelta(milliseconds=1), factor=1, jitter=0))
     async with running(scene.app) as context:
         try:
             await scene.start(context)
         finally:
             scene.go.set()
-        # On a machine that is busy, more attempts than one may take too long.
-        await until(lambda: scene.heard.events[-1] == ("over", "stuck", "succeeded"))
-    events = [event for event in scene.heard.events if event not in TIMED_OUT]
+        # On a busy machine, several attempts may time out.
+        await until(lambda: scene.recorder.events[-1] == ("over", "stuck", "succeeded"))
+    events = [event for event in scene.recorder.events if event not in TIMED_OUT]
     assert events == [("ended", "stuck", "succeeded"), ("over", "stuck", "succeeded")]
-    assert scene.heard.events[:3] == [*TIMED_OUT, ("started", "stuck", "")]
+    assert scene.recorder.events[:3] == [*TIMED_OUT, ("started", "stuck", "")]

@@ -1,4 +1,4 @@
-"""Arguments that task functions declare, from the call that schedules to the execution."""
+"""Typed arguments, from the scheduling call to the execution."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ORDER = Order(uuid.UUID(int=7), Decimal("1.50"))
 
 
 class World:
-    """An app in virtual time, and what its tasks have seen."""
+    """An app in virtual time, and what its tasks have received."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(START)
@@ -60,7 +60,7 @@ def world() -> World:
     return World()
 
 
-async def test_all_that_a_function_may_take(world: World) -> None:
+async def test_everything_that_a_function_can_take(world: World) -> None:
     app, seen = world.app, world.seen
 
     @app.fixture()
@@ -126,12 +126,12 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("args, message", MISTAKES)
-async def test_mistakes_of_calls(world: World, args: dict[str, Any], message: str) -> None:
+async def test_invalid_calls(world: World, args: dict[str, Any], message: str) -> None:
     @world.app.dynamic_task(interval=MINUTE)
     async def report(context: Context, user_id: int, order: Order | None = None, payload: Any = None) -> None: ...
 
     async with world.app.create() as context:
-        anyhow: Any = report  # as type checkers find these mistakes
+        anyhow: Any = report  # Any, because type checkers would report these mistakes
         with pytest.raises(TypeError, match=message):
             await context.schedule_task(anyhow, "a", **args)
         with pytest.raises(TypeError, match=message):
@@ -189,7 +189,7 @@ async def test_with_args_has_all_arguments(world: World) -> None:
         ]
 
 
-async def test_runs_with_arguments_of_their_own(world: World) -> None:
+async def test_runs_with_their_own_arguments(world: World) -> None:
     app, seen = world.app, world.seen
 
     @app.dynamic_task(interval=MINUTE)
@@ -326,8 +326,8 @@ async def _run_changed(
     assert "The stored arguments don't fit the function, as it is now. The" in dead.message
 
 
-async def test_a_middleware_brings_old_arguments_up_to_date(world: World) -> None:
-    """The recipe of the documentation for an argument that was renamed."""
+async def test_a_middleware_updates_old_arguments(world: World) -> None:
+    """The recipe from the documentation for a renamed argument."""
 
     @world.app.middleware
     async def rename(context: Context, next: NextFunc) -> None:

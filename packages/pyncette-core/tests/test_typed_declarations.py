@@ -1,4 +1,4 @@
-"""Arguments that task functions declare: what may be declared, and what is refused at once."""
+"""Typed arguments: what may be declared, and what is refused immediately."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MINUTE = datetime.timedelta(minutes=1)
 
 
 class Session:
-    """Nothing that JSON could hold."""
+    """A type that JSON can't represent."""
 
 
 @dataclasses.dataclass
@@ -66,7 +66,7 @@ MISTAKES: list[tuple[Callable[..., Any], str]] = [
     (no_type, "The argument 'user_id' of the task 'no_type' has no type: write user_id: int"),
     (no_type_beside, "The argument 'more' of the task 'no_type_beside' has no type: write more: int"),
     (not_json, "The argument 'session' .* can't be stored as JSON: .*Session.* write session: … = from_fixture()"),
-    (not_json, r"Unable to generate .*Session'>\. If it is a fixture"),  # not what to do in a class of pydantic's
+    (not_json, r"Unable to generate .*Session'>\. If it is a fixture"),  # without pydantic's advice
     (
         no_context,
         r"task 'no_context' is user_id: int: write def …\(context: Context, user_id: int\)",
@@ -89,7 +89,7 @@ MISTAKES: list[tuple[Callable[..., Any], str]] = [
 
 
 @pytest.mark.parametrize("function, message", MISTAKES, ids=lambda value: getattr(value, "__name__", ""))
-def test_mistakes_of_functions(function: Callable[..., Any], message: str) -> None:
+def test_invalid_functions(function: Callable[..., Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         Pyncette().dynamic_task()(function)
 
@@ -152,8 +152,8 @@ def _second(number: int, context: Context) -> None: ...
 def _with_client(context: Context, client: list[int]) -> None: ...
 
 
-def test_what_is_untyped_stays_so() -> None:
-    """A function that takes the context alone, and those that keep values in defaults or in a partial."""
+def test_untyped_functions_stay_untyped() -> None:
+    """Functions that take only the context, or that keep values in defaults or in a partial."""
 
     def anything(*args: Any, **kwargs: Any) -> None: ...
 
@@ -189,8 +189,8 @@ def test_methods_partials_and_wrapped_functions_are_read() -> None:
 
 
 @pytest.mark.parametrize("declare", ["dynamic_task", "partitioned_task"])
-def test_arguments_may_be_called_as_they_like(declare: str) -> None:
-    """Policies, words of other schedulers and parameters of the calls are no reserved names for them."""
+def test_arguments_may_have_any_name(declare: str) -> None:
+    """The names of policies, other schedulers' words and parameters of calls are not reserved."""
 
     async def odd(context: Context, timeout: int, tz: str, schedule: str, name: str, self: int, args: int) -> None: ...
 
@@ -226,7 +226,7 @@ async def test_fixtures_are_found_when_the_app_is_opened() -> None:
         app.create()
 
 
-def test_a_function_that_is_no_fixture() -> None:
+def test_a_function_that_is_not_a_fixture() -> None:
     app = Pyncette()
 
     @app.dynamic_task()
@@ -350,20 +350,20 @@ def test_a_model_that_refers_to_itself() -> None:
     assert task.with_args().named_args() == {}, "there may be none yet"  # type: ignore[call-arg]  # no order
 
 
-def test_a_model_that_is_none_is_refused() -> None:
+def test_an_invalid_model_is_refused() -> None:
     task = Pyncette().dynamic_task(name="node")(with_node)
     with pytest.raises(TypeError, match="The argument node of 'node'"):
         task.with_args(5).named_args()  # type: ignore[arg-type]  # the mistake under test
 
 
-def test_what_is_wrong_with_all_arguments_together() -> None:
+def test_errors_of_all_arguments_together() -> None:
     task = Pyncette().dynamic_task(name="pair")(with_pair)
     assert task.arguments is not None
     with pytest.raises(TypeError, match=r"The arguments of 'pair': .*low is above high"):
         task.arguments.check_complete({"low": 2, "high": 1})
 
 
-def test_objects_that_can_not_be_compared_are_by_their_fields() -> None:
+def test_objects_that_can_not_be_compared_are_compared_by_fields() -> None:
     moment = datetime.datetime(2026, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"), fold=1)
     task = Pyncette().dynamic_task(name="uncompared")(with_uncompared)
     assert task.arguments is not None

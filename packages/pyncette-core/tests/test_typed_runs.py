@@ -1,4 +1,4 @@
-"""Typed arguments of a single run, alongside those that are stored."""
+"""Typed arguments of a single run, in addition to the stored ones."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Export(TypedDict):
 
 
 @pytest.mark.parametrize("kind", ["static", "template", "instance"])
-async def test_one_model_is_checked_when_a_run_is_asked_for(kind: str) -> None:
-    """Together with what is stored, which the arguments of the run come before."""
+async def test_a_model_is_checked_when_a_run_is_requested(kind: str) -> None:
+    """Together with the stored arguments, which the run's own override."""
     clock, seen = ManualClock(datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)), list[Any]()
     app = Pyncette(clock=clock)
 

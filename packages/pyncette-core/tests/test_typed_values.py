@@ -1,4 +1,4 @@
-"""Values of every type that arguments may have arrive as what they were."""
+"""Values of every supported argument type arrive unchanged."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _same(back: Any, value: Any) -> bool:
 @pytest.mark.parametrize("name", TYPES)
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
-def test_each_value_comes_back(name: str, data: st.DataObject) -> None:
+def test_each_value_is_restored(name: str, data: st.DataObject) -> None:
     kind, values = TYPES[name]
     value = data.draw(values)
     conversion = Converter().of_type(kind)
@@ -165,7 +165,7 @@ def test_each_value_comes_back(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.anyio
 async def test_all_at_once_from_the_call_to_the_function() -> None:
-    """Drawn again for each run of the suite, stored in memory, executed."""
+    """Random values, stored in memory and executed."""
     seen: list[Any] = []
     clock = ManualClock(START)
     app = Pyncette(clock=clock)
@@ -258,7 +258,7 @@ class Unwilling(pydantic.BaseModel):
         (Sent, {"kind": "letter"}, "Input tag 'letter' .* does not match any of the expected tags"),
     ],
 )
-def test_what_would_arrive_as_something_else_is_refused(kind: Any, value: object, problem: str) -> None:
+def test_values_that_would_not_survive_are_refused(kind: Any, value: object, problem: str) -> None:
     with pytest.raises(Inconvertible, match=problem) as raised:
         Converter().of_type(kind).encode(value)
     assert "hidden" not in str(raised.value)

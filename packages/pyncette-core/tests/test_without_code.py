@@ -1,4 +1,4 @@
-"""Programs that steer tasks whose code, and so whose policies, they don't have."""
+"""Programs that control tasks without having their code, and thus their policies."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def bench() -> Bench:
 
 
 def offsets(bench: Bench, task: Task) -> dict[str, set[float]]:
-    """How much later than its moment each instance began."""
+    """How long after its moment each instance began."""
     return {
         name: {round(run.at - run.due, 3) for run in bench.log.of(f"{task.name}:{name}")} for name in [*NAMES, "new"]
     }
 
 
-async def test_instances_begin_by_the_jitter_of_the_workers(bench: Bench) -> None:
+async def test_instances_begin_with_the_workers_jitter(bench: Bench) -> None:
     app = bench.app()
     task = app.dynamic_task(name="task", jitter=duration(30))(bench.log.note)
     async with bench.running(app) as worker, bench.app().create() as operator:
@@ -84,8 +84,8 @@ async def test_recent_runs_stay(bench: Bench, keep: int) -> None:
         assert [run.outcome for run in state.runs] == [*outcomes, "succeeded"][-keep:] if keep else not state.runs
 
 
-async def test_what_may_have_run_is_not_scheduled_again(bench: Bench) -> None:
-    """The storage does not confirm the scheduling, and the instance is gone when it is asked again."""
+async def test_an_instance_that_may_have_run_is_not_rescheduled(bench: Bench) -> None:
+    """The storage doesn't confirm the scheduling, and the instance is gone when it is read again."""
     plan = FaultPlan()
     app = bench.app()
     task = app.dynamic_task(name="task", execution_mode=ExecutionMode.AT_MOST_ONCE)(bench.log.note)
@@ -110,7 +110,7 @@ async def test_what_may_have_run_is_not_scheduled_again(bench: Bench) -> None:
 
 @pytest.mark.parametrize("attempt, ready_later, early", [(0, 0, True), (1, 0, False), (0, 1, False)])
 def test_an_occurrence_that_was_stored_without_its_jitter(attempt: int, ready_later: int, early: bool) -> None:
-    """It begins when it would have otherwise; but not a retry, nor what was stored with it."""
+    """It begins at its jittered time, except for a retry, or if it was stored with jitter."""
     policies = Policies(jitter=duration(59), lease_duration=duration(60))
     spec, due_at = Spec(Interval(60 * SECOND)), NOW - 5
     before = Record("task", "task:a", due_at, due_at + ready_later, None, None, "r", 5, attempt, encode(spec))
@@ -128,7 +128,7 @@ def test_an_occurrence_that_was_stored_without_its_jitter(attempt: int, ready_la
 
 
 async def test_the_schedule_of_a_static_task_is_the_stored_one(bench: Bench) -> None:
-    """Whether the program declares no schedule, or another one, as in a rolling deploy."""
+    """Whether the program declares no schedule or, as in a rolling deploy, a different one."""
     app, newer = bench.app(), bench.app()
     app.task(name="task", schedule="30 2 * * *", timezone="Europe/Berlin", max_runs=9)(bench.log.note)
     other = newer.task(name="task", interval=duration(60))(bench.log.note)

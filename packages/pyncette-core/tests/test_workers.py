@@ -1,4 +1,4 @@
-"""What workers write of themselves, and what it costs."""
+"""The records that workers write about themselves, and what they cost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def executing(*tasks: str) -> Worker:
         ({"me": executing("task")}, (0, 1)),
         ({"me": executing("task"), "other": executing("other")}, (0, 1)),
         ({"me": executing("task"), "other": executing("task"), "a": executing("task")}, (1, 3)),
-        ({"me": executing("task", "own"), "a": executing("task")}, (0, 1)),  # nobody else would execute "own"
+        ({"me": executing("task", "own"), "a": executing("task")}, (0, 1)),  # no other worker executes "own"
         ({"me": executing("task", "both"), "a": executing("task"), "b": executing("task", "both")}, (1, 2)),
     ],
 )
@@ -56,7 +56,7 @@ async def left(bench: Bench) -> Sequence[Record]:
 
 
 async def pass_time(bench: Bench, seconds: int) -> None:
-    """In steps: what happens in the background does not keep a clock from jumping over it."""
+    """Advance in steps, because background work doesn't keep the clock from skipping it."""
     for _ in range(seconds // 15):
         await bench.advance(15)
 
@@ -100,8 +100,8 @@ async def test_a_worker_with_many_tasks_lists_them_all(bench: Bench, count: int)
         assert await left(bench) == []
 
 
-async def test_names_that_are_yet_to_be_stored(bench: Bench) -> None:
-    """Nobody is told that a task is an orphan as long as some worker may execute it."""
+async def test_names_that_are_not_stored_yet(bench: Bench) -> None:
+    """No task counts as an orphan as long as a worker might execute it."""
     app = bench.app(register_worker=True)
     for number in range(1500):
         app.dynamic_task(name=f"task {number}")(bench.log.note)
@@ -131,7 +131,7 @@ async def test_damaged_records_of_workers_are_left_out(bench: Bench) -> None:
 
 
 async def test_one_worker_prunes_the_log(bench: Bench) -> None:
-    """The one that keeps it shortest, whoever else keeps none; and another one when that has ended."""
+    """The one that keeps it for the shortest time; when it ends, another one takes over."""
     plans = {name: FaultPlan() for name in ("a", "b", "c", "d")}
     kept = {"a": None, "b": 3600.0, "c": 60.0, "d": 60.0}
     async with contextlib.AsyncExitStack() as stack:
@@ -165,8 +165,8 @@ async def test_one_worker_prunes_the_log(bench: Bench) -> None:
         assert await pruning() == {"b"}
 
 
-async def test_a_log_of_any_length_is_pruned_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever has become too old meanwhile, so that a log never grows faster than it is pruned."""
+async def test_a_log_of_any_length_is_pruned_completely(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that has expired, so that a log never grows faster than it is pruned."""
     monkeypatch.setattr("pyncette._leases.history.PRUNE_BATCH", 1)
     lines = [RunLine(f"{number}", "q", f"q:{number}", number, "succeeded", "{}") for number in range(300)]
     changes = [Change(None, Record("q", line.key, HELD, HELD, None, None, fresh(), 0, 0, "{}"), line) for line in lines]

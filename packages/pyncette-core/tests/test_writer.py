@@ -1,4 +1,4 @@
-"""Group commit: what leaves together, in which order, and what becomes of it when the storage fails."""
+"""Group commit: what is sent together, in which order, and what happens when the storage fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIRST = Record("q", "q:x", 1, 1, None, None, "r0", 0, 0, "{}")
 
 
 class Put(Awaited):
-    """Creates the record, or counts its attempts up."""
+    """Creates the record, or increments its attempts."""
 
     made = 0
 
@@ -100,7 +100,7 @@ async def _harness(repository: MemoryRepository | None = None) -> AsyncIterator[
         assert harness.writer.stop() == 0
 
 
-async def test_what_arrives_during_a_batch_leaves_in_the_next(harness: Harness) -> None:
+async def test_writes_during_a_batch_are_sent_in_the_next(harness: Harness) -> None:
     harness.plan.script("swap", delay(before=0.01))
     harness.writer.submit(Put("q:first"))
     await anyio.wait_all_tasks_blocked()
@@ -164,7 +164,7 @@ async def test_a_lost_reply_to_a_deletion(harness: Harness) -> None:
     assert await harness.attempts() is None
 
 
-async def test_who_waits_is_told_after_the_second_failure(harness: Harness) -> None:
+async def test_a_caller_gets_the_error_after_the_second_failure(harness: Harness) -> None:
     harness.plan.always(fail())
     persistent, transient = Put("q:persistent", persistent=True), Put("q:transient")
     harness.writer.submit(persistent)
@@ -178,8 +178,8 @@ async def test_who_waits_is_told_after_the_second_failure(harness: Harness) -> N
     assert await harness.attempts("q:transient") is None
 
 
-async def test_nothing_is_overdue_once_it_is_given_up(harness: Harness) -> None:
-    """Otherwise nothing would be claimed, nothing written, and the writer never heard that the storage is back."""
+async def test_a_write_that_was_given_up_is_not_overdue(harness: Harness) -> None:
+    """Otherwise nothing would be claimed or written, and the writer would never notice that the storage is back."""
     harness.plan.always(fail())
     write = Put()
     harness.writer.submit(write)
@@ -205,7 +205,7 @@ async def test_a_refused_write_does_not_fail_the_others(harness: Harness) -> Non
     assert len([i for i in range(100) if await harness.attempts(f"q:{i}") == 1]) == 98
 
 
-async def test_a_batch_that_was_stored_in_spite_of_its_error_is_not_stored_twice(harness: Harness) -> None:
+async def test_a_batch_that_was_stored_despite_an_error_is_not_stored_twice(harness: Harness) -> None:
     harness.plan.script("swap", lose_reply(lambda: ZeroDivisionError("a backend's bug")))
     writes = [Put(f"q:{i}") for i in range(10)]
     await harness.put(*writes)
@@ -214,7 +214,7 @@ async def test_a_batch_that_was_stored_in_spite_of_its_error_is_not_stored_twice
     assert {await harness.attempts(f"q:{i}") for i in range(10)} == {1}
 
 
-async def test_an_error_of_the_deciding_code_stops_nobody_else(harness: Harness) -> None:
+async def test_an_error_while_deciding_affects_only_its_write(harness: Harness) -> None:
     class Broken(Put):
         def decide(self, now: int) -> Change | None:
             raise ZeroDivisionError
@@ -226,7 +226,7 @@ async def test_an_error_of_the_deciding_code_stops_nobody_else(harness: Harness)
         await broken.wait()
 
 
-async def test_who_is_cancelled_leaves_the_write_under_way(harness: Harness) -> None:
+async def test_cancelling_a_caller_does_not_cancel_the_write(harness: Harness) -> None:
     harness.plan.script("swap", delay(before=0.01))
     write = Put()
     harness.writer.submit(write)
@@ -238,7 +238,7 @@ async def test_who_is_cancelled_leaves_the_write_under_way(harness: Harness) -> 
     assert await harness.attempts() == 1
 
 
-async def test_stop_says_how_many_writes_are_lost() -> None:
+async def test_stop_returns_how_many_writes_are_lost() -> None:
     harness = Harness()
     harness.plan.always(fail())
     async with anyio.create_task_group() as group:
@@ -249,7 +249,7 @@ async def test_stop_says_how_many_writes_are_lost() -> None:
         assert harness.writer.stop() == 3
 
 
-async def test_who_waits_is_told_when_the_writer_stops() -> None:
+async def test_a_caller_gets_an_error_when_the_writer_stops() -> None:
     harness = Harness()
     harness.plan.always(delay(before=600))
     under_way, waiting = Put("q:a"), Put("q:b")
@@ -265,7 +265,7 @@ async def test_who_waits_is_told_when_the_writer_stops() -> None:
                     await write.wait()
 
 
-async def test_the_writer_outlives_cancellation_around_it() -> None:
+async def test_the_writer_survives_cancellation_around_it() -> None:
     harness = Harness()
     async with anyio.create_task_group() as group:
         group.start_soon(harness.writer.run)
@@ -291,7 +291,7 @@ class Busy(MemoryRepository):
         return [Swap.BUSY if change.ref.key in self.locked else next(free) for change in changes]
 
 
-async def test_what_is_busy_is_retried_while_the_others_go_on() -> None:
+async def test_a_locked_record_is_retried_while_others_proceed() -> None:
     repository = Busy()
     repository.locked.add("q:x")
     async with _harness(repository) as harness:
@@ -313,7 +313,7 @@ async def test_what_is_busy_is_retried_while_the_others_go_on() -> None:
     assert len(repository.asked) < 20, "it does not spin"
 
 
-async def test_what_stays_busy_fails_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_record_that_stays_locked_fails_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "LOCK_TIMEOUT", 0.02)
     repository = Busy()
     repository.locked.add("q:x")
@@ -330,8 +330,8 @@ async def test_what_stays_busy_fails_at_last(monkeypatch: pytest.MonkeyPatch) ->
         await persistent.wait()
 
 
-async def test_what_is_busy_is_retried_though_nobody_moves_the_clock() -> None:
-    """Another transaction ends in real time. Waiting for it in virtual time, a call would hang forever."""
+async def test_a_locked_record_is_retried_even_if_the_clock_stands_still() -> None:
+    """Other transactions end in real time. If a call waited for them in virtual time, it would hang forever."""
     repository = Busy()
     repository.locked.add("q:x")
     clock = ManualClock()

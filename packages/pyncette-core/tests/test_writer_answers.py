@@ -1,4 +1,4 @@
-"""Group commit: what is sent and waited for, and what becomes of each answer, locked records included."""
+"""Group commit: what is sent and awaited, and how each reply is handled, including locked records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pyncette.testing.faults import Method
 class Put(Awaited):
     """Creates the record, or writes it again.
 
-    :ivar asked: what the time was said to be.
+    :ivar asked: the times that it was given.
     """
 
     def __init__(self, key: str = "q:x", *, fresh: bool = True) -> None:
@@ -47,7 +47,7 @@ class Delete(Put):
 
 
 class Stopping(Put):
-    """Stops the writer while its batch is decided."""
+    """Stops the writer while its batch is being decided."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__("q:a")
@@ -59,9 +59,9 @@ class Stopping(Put):
 
 
 class Locked(MemoryRepository):
-    """Another transaction holds some records.
+    """Another transaction has locked some records.
 
-    :ivar asked: how often something was to be stored.
+    :ivar asked: the number of attempts to store something.
     """
 
     def __init__(self, *keys: str) -> None:
@@ -77,7 +77,7 @@ class Locked(MemoryRepository):
 
 class NotingClock(ManualClock):
     """
-    :ivar held: for each time that it stood still, whether something might change.
+    :ivar held: for each time that the clock was held, whether something might change.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ async def scene(*locked: str) -> AsyncIterator[Scene]:
             made.writer.stop()
 
 
-async def test_what_is_sent_is_waited_for_one_by_one() -> None:
+async def test_each_sent_write_can_be_awaited() -> None:
     async with scene() as at:
         first, second = Put("q:a"), Put("q:b")
         await at.writer.send([first, second])
@@ -127,7 +127,7 @@ async def test_what_is_sent_is_waited_for_one_by_one() -> None:
         assert [record.key for record in at.stored] == ["q:a", "q:b"]
 
 
-async def test_to_store_is_to_wait_until_it_is_stored() -> None:
+async def test_store_returns_when_it_is_stored() -> None:
     async with scene() as at:
         await at.writer.store(Put())
         assert [record.key for record in at.stored] == ["q:x"]
@@ -136,14 +136,14 @@ async def test_to_store_is_to_wait_until_it_is_stored() -> None:
             await at.writer.store(Put("q:y"))
 
 
-async def test_a_write_is_told_the_time_of_the_apps_clock() -> None:
+async def test_a_write_gets_the_time_of_the_apps_clock() -> None:
     async with scene() as at:
         write = Put()
         await at.writer.store(write)
         assert write.asked == [at.clock.now()]
 
 
-async def test_what_finds_nothing_to_store_is_done() -> None:
+async def test_a_write_without_changes_is_done() -> None:
     async with scene() as at:
         nothing, something = Delete("q:a", fresh=False), Put("q:b")
         await at.writer.send([nothing, something])
@@ -153,8 +153,8 @@ async def test_what_finds_nothing_to_store_is_done() -> None:
         assert (len(nothing.asked), len(something.asked), at.recoveries) == (1, 1, 0)
 
 
-async def test_what_has_ended_meanwhile_is_not_decided() -> None:
-    """Those that follow it are."""
+async def test_a_write_that_has_ended_is_not_decided() -> None:
+    """Later ones are."""
     async with scene() as at:
         ended, persistent = Put("q:b"), Put("q:c")
         persistent.persistent = True
@@ -166,8 +166,8 @@ async def test_what_has_ended_meanwhile_is_not_decided() -> None:
 
 
 @pytest.mark.parametrize("method", ["swap", "read"])
-async def test_a_storage_that_answers_too_little_has_failed(method: Method) -> None:
-    """None of the answers is taken for that to another question, and the batch is tried again."""
+async def test_a_reply_with_too_few_results_is_a_failure(method: Method) -> None:
+    """No reply is attributed to another write, and the batch is retried."""
 
     async def cut(call: Call) -> Any:
         return (await call())[:-1]
@@ -185,7 +185,7 @@ async def test_a_storage_that_answers_too_little_has_failed(method: Method) -> N
         assert at.plan.calls["swap"] == 2
 
 
-async def test_what_was_stored_although_the_reply_was_lost_is_told_as_well() -> None:
+async def test_on_stored_is_called_even_if_the_reply_was_lost() -> None:
     async with scene() as at:
         at.plan.script("swap", lose_reply())
         write = Put()
@@ -197,8 +197,8 @@ async def test_what_was_stored_although_the_reply_was_lost_is_told_as_well() -> 
         assert (at.stored, write.known, at.repository.asked) == ([record], record, 1)
 
 
-async def test_the_longest_pause_before_a_locked_record_is_asked_for_again() -> None:
-    """At random between half of it and the whole."""
+async def test_the_longest_delay_for_a_locked_record() -> None:
+    """Random, from half of it to all of it."""
     async with scene(*(f"q:{number}" for number in range(20))) as at:
         began, writes = anyio.current_time(), [Put(f"q:{number}") for number in range(20)]
         for write in writes:
@@ -212,7 +212,7 @@ async def test_the_longest_pause_before_a_locked_record_is_asked_for_again() -> 
         assert len({write.not_before for write in writes}) > 1
 
 
-async def test_without_time_for_locks_a_locked_record_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_lock_timeout_a_locked_record_is_refused_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "LOCK_TIMEOUT", 0.0)
     async with scene("q:x") as at:
         with pytest.raises(RepositoryException, match=r"^'q:x' is locked by another transaction\.$"):
@@ -220,8 +220,8 @@ async def test_without_time_for_locks_a_locked_record_is_refused_at_once(monkeyp
         assert at.repository.asked == 1
 
 
-async def test_to_wait_for_a_lock_changes_nothing() -> None:
-    """A clock that is moved by hand stands still, and wakes nobody for it."""
+async def test_waiting_for_a_lock_changes_nothing() -> None:
+    """A clock that a test moves stands still, and wakes nothing."""
     async with scene("q:x") as at:
         write = Put()
         at.writer.submit(write)
@@ -234,8 +234,8 @@ async def test_to_wait_for_a_lock_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("under_way", [False, True])
-async def test_a_lease_that_ends_cuts_the_attempt_off(caplog: pytest.LogCaptureFixture, under_way: bool) -> None:
-    """Whether the write leaves with it or arrives meanwhile. It is tried again, and the log has the outage."""
+async def test_an_expiring_lease_cancels_the_attempt(caplog: pytest.LogCaptureFixture, under_way: bool) -> None:
+    """Whether the write is part of it or arrives during it. It is retried, and the outage is logged."""
     clock, repository, plan = SystemClock(), MemoryRepository(), FaultPlan()
     plan.script("swap", delay(before=600))
     writer = Writer(Store(FaultyRepository(repository, plan), clock, Observers(), {}), clock)

@@ -1,4 +1,4 @@
-"""Group commit: when a batch is tried again, who is told meanwhile, and what observers hear."""
+"""Group commit: when a batch is retried, who is notified, and which events observers get."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Delete(Put):
         return None if self.known is None else Change(self.known, None)
 
 
-class Ear(Observer):
-    """What the calls that store something carry."""
+class Recorder(Observer):
+    """Records the context that storing calls carry."""
 
     def __init__(self) -> None:
         self.carried: list[tuple[str, ...]] = []
@@ -59,15 +59,15 @@ class Ear(Observer):
 
 
 class Scene:
-    """A writer in virtual time, and what it says."""
+    """A writer in virtual time, and its callbacks."""
 
     def __init__(self, repository: MemoryRepository | None = None) -> None:
         self.repository = repository or MemoryRepository()
         self.plan = FaultPlan()
         self.clock = ManualClock()
         self.observers = Observers()
-        self.ear = Ear()
-        self.observers.add(self.ear)
+        self.recorder = Recorder()
+        self.observers.add(self.recorder)
         self.stored: list[Record] = []
         self.recoveries = 0
         store = Store(FaultyRepository(self.repository, self.plan), self.clock, self.observers, {})
@@ -85,7 +85,7 @@ class Scene:
                 await self.clock.advance_to(self.clock.time + TENTH)
 
     def attempts(self) -> list[int]:
-        """When it is tried from now on; every attempt fails."""
+        """The times of further attempts, all of which fail."""
         moments: list[int] = []
 
         async def note(call: Call) -> Any:
@@ -110,8 +110,8 @@ async def scene(repository: MemoryRepository | None = None) -> AsyncIterator[Sce
             made.writer.stop()
 
 
-async def test_attempts_become_rarer_up_to_one_a_second() -> None:
-    """At random between half of each pause and the whole."""
+async def test_attempts_slow_down_to_one_per_second() -> None:
+    """Random, from half of each pause to all of it."""
     async with scene() as at:
         moments = at.attempts()
         await at.settle(Put(persistent=True), seconds=30)
@@ -123,7 +123,7 @@ async def test_attempts_become_rarer_up_to_one_a_second() -> None:
         assert len(set(pauses[4:])) > 10
 
 
-async def test_after_a_success_the_pauses_begin_anew() -> None:
+async def test_after_a_success_the_delays_start_over() -> None:
     async with scene() as at:
         at.attempts()
         await at.settle(Put(persistent=True), seconds=10)
@@ -135,7 +135,7 @@ async def test_after_a_success_the_pauses_begin_anew() -> None:
         assert 50_000 <= moments[1] - moments[0] <= 100_000
 
 
-async def test_a_recovery_is_told_once() -> None:
+async def test_a_recovery_is_reported_once() -> None:
     async with scene() as at:
         await at.settle(Put("q:a"))
         assert at.recoveries == 0
@@ -145,7 +145,7 @@ async def test_a_recovery_is_told_once() -> None:
         assert at.recoveries == 1
 
 
-async def test_a_writer_that_tells_nobody() -> None:
+async def test_a_writer_without_callbacks() -> None:
     clock, repository = SystemClock(), MemoryRepository()
     plan = FaultPlan()
     plan.script("swap", fail())
@@ -159,7 +159,7 @@ async def test_a_writer_that_tells_nobody() -> None:
     assert len(await repository.read([Ref("q", "q:x")])) == 1
 
 
-async def test_what_is_stored_is_told_and_what_is_removed_is_not() -> None:
+async def test_stored_records_are_reported_and_removed_ones_are_not() -> None:
     async with scene() as at:
         await at.settle(Put("q:b"), Put("q:a"))
         assert [one.key for one in at.stored] == ["q:a", "q:b"]
@@ -169,7 +169,7 @@ async def test_what_is_stored_is_told_and_what_is_removed_is_not() -> None:
 
 
 async def test_a_batch_is_in_the_order_of_its_keys() -> None:
-    """Writers of several processes lock records in the same order."""
+    """So that the writers of several processes lock records in the same order."""
     async with scene() as at:
         sent: list[list[str]] = []
 
@@ -182,18 +182,18 @@ async def test_a_batch_is_in_the_order_of_its_keys() -> None:
         assert sent == [["q:a", "q:b", "q:c"]]
 
 
-async def test_what_calls_carry() -> None:
-    """What the carrier gives the call that asks, unless the write has something of its own; each once."""
+async def test_the_context_that_calls_carry() -> None:
+    """The carrier's context for the call, unless the write has its own; without duplicates."""
     async with scene() as at:
         given = iter(["two", "one", "one"])
         at.observers.carrier = lambda: next(given)
         own = Put("q:d")
         own.carried = "own"
         await at.settle(Put("q:a"), Put("q:b"), Put("q:c"), own)
-        assert at.ear.carried == [("one", "own", "two")]
+        assert at.recorder.carried == [("one", "own", "two")]
         at.observers.carrier = None
         await at.settle(Put("q:e"))
-        assert at.ear.carried[1:] == [()]
+        assert at.recorder.carried[1:] == [()]
 
 
 async def test_the_clock_is_read_unless_it_is_hurried() -> None:
@@ -205,7 +205,7 @@ async def test_the_clock_is_read_unless_it_is_hurried() -> None:
             assert len(at.stored) == 1
 
 
-async def test_only_what_is_not_fresh_is_read() -> None:
+async def test_only_outdated_records_are_read() -> None:
     async with scene() as at:
         first, second = Put("q:a"), Put("q:b", fresh=False)
         await at.settle(first, second)
@@ -215,8 +215,8 @@ async def test_only_what_is_not_fresh_is_read() -> None:
         assert at.plan.calls["read"] == 1
 
 
-async def test_what_is_known_after_a_write() -> None:
-    """The next write to the key is decided from it."""
+async def test_the_known_record_after_a_write() -> None:
+    """The next write to the key is based on it."""
     async with scene() as at:
         write = Put()
         await at.settle(write)
@@ -248,8 +248,8 @@ async def test_nothing_is_submitted_once_it_has_stopped() -> None:
             at.writer.submit(Put())
 
 
-async def test_stopping_tells_who_waits_and_nobody_else() -> None:
-    """What is persistent has no caller; what is done is not told twice."""
+async def test_stopping_notifies_only_waiting_callers() -> None:
+    """A persistent write has no caller; a finished one is not notified twice."""
     async with scene() as at:
         at.attempts()
         persistent, transient = Put("q:a", persistent=True), Put("q:b")
@@ -261,7 +261,7 @@ async def test_stopping_tells_who_waits_and_nobody_else() -> None:
             await transient.wait()
 
 
-async def test_who_waits_gets_the_error_of_the_second_attempt() -> None:
+async def test_a_caller_gets_the_error_of_the_second_attempt() -> None:
     async with scene() as at:
         errors = iter([RepositoryUnavailableException("first"), RepositoryUnavailableException("second")])
         at.plan.always(fail(lambda: next(errors)), "swap")
@@ -273,7 +273,7 @@ async def test_who_waits_gets_the_error_of_the_second_attempt() -> None:
         assert at.writer.pending == 0
 
 
-async def test_who_loses_again_and_again_is_told_by_name() -> None:
+async def test_repeated_conflicts_name_the_instance() -> None:
     async with scene() as at:
         await at.repository.swap([Change(None, record("q:x", "other"))])
 
@@ -289,8 +289,8 @@ async def test_who_loses_again_and_again_is_told_by_name() -> None:
             await write.wait()
 
 
-async def test_half_of_a_refused_batch_after_the_other() -> None:
-    """Until the culprit is alone: the others are stored, in few requests."""
+async def test_a_refused_batch_is_bisected() -> None:
+    """Until only the culprit is left. The others are stored in few requests."""
     async with scene() as at:
         at.plan.always(refuse(lambda one: one.key == "q:005"), "swap")
         await at.settle(*(Put(f"q:{number:03}") for number in range(64)))
@@ -299,9 +299,9 @@ async def test_half_of_a_refused_batch_after_the_other() -> None:
 
 
 class Locked(MemoryRepository):
-    """Another transaction holds some records.
+    """Another transaction has locked some records.
 
-    :ivar asked: when each of them was asked for, in seconds of the event loop.
+    :ivar asked: when storing each of them was attempted, in seconds of the event loop.
     """
 
     def __init__(self, *keys: str) -> None:
@@ -315,8 +315,8 @@ class Locked(MemoryRepository):
         return [Swap.BUSY if change.ref.key in self.locked else next(free) for change in changes]
 
 
-async def test_locked_records_are_asked_for_less_and_less_often() -> None:
-    """From a hundredth of a second on, up to once a second."""
+async def test_locked_records_are_retried_less_and_less_often() -> None:
+    """From a hundredth of a second up to once a second."""
     repository = Locked("q:x")
     async with scene(repository) as at:
         write = Put()
@@ -330,7 +330,7 @@ async def test_locked_records_are_asked_for_less_and_less_often() -> None:
     assert all(pause >= 0.005 * 2**number for number, pause in enumerate(pauses))
 
 
-async def test_what_stays_locked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_record_that_stays_locked_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyncette._leases.writer.LOCK_TIMEOUT", 0.2)
     repository = Locked("q:x")
     async with scene(repository) as at:

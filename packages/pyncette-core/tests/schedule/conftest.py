@@ -1,4 +1,4 @@
-"""The IANA database read on its own, and an oracle that applies the cron contract minute by minute.
+"""An independent reader of the IANA database, and an oracle that applies the cron contract minute by minute.
 
 Neither uses anything of `pyncette`: transitions come from the files of the database, local times from `zoneinfo`.
 """
@@ -38,16 +38,16 @@ class Transition:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a file of the database says, and the names of all zones that have a file with this content."""
+    """The content of a file of the database, and the names of all zones that have this content."""
 
     names: tuple[str, ...]
     transitions: tuple[Transition, ...]
-    footer: str  # the rule in force after the last transition
+    footer: str  # the rule after the last transition
 
 
 @cache
 def database() -> Sequence[Rules]:
-    """Every zone of the database, those with the same file grouped."""
+    """Every zone of the database, grouped by identical files."""
     names: dict[bytes, list[str]] = {}
     for name in sorted(iana_names()):
         names.setdefault(read_zone(name), []).append(name)
@@ -80,7 +80,7 @@ def read_rules(names: tuple[str, ...], data: bytes) -> Rules:
 
 @cache
 def ruled_transitions(name: str, low: int, high: int) -> tuple[Transition, ...]:
-    """The transitions of a zone between two moments, found by looking at its offset every other day.
+    """The transitions of a zone between two moments, found by checking its offset every other day.
 
     For the years that only the footer's rule covers; no rule makes transitions that are closer than a week.
     """
@@ -111,7 +111,7 @@ def transitions_between(rules: Rules, first_year: int, last_year: int) -> list[T
 
 
 def by_walking(text: str) -> str:
-    """`text` with the ranges that croniter misreads replaced by what one passes from one end to the other."""
+    """`text` with the ranges that croniter misreads written out as lists of values."""
     parts = text.split()
     if not 5 <= len(parts) <= 7:
         return text
@@ -219,7 +219,7 @@ def nearest_working_day(month: date, wanted: int) -> date:
 
 
 def occurrences(expression: Expression, locals_of: Sequence[tuple[int, int]], step: int) -> Iterator[int]:
-    """The moments after the first entry of `locals_of` at which `expression` is due, by the contract's own words.
+    """The moments after the first entry of `locals_of` at which `expression` is due, according to the contract.
 
     `locals_of` holds consecutive moments, `step` seconds apart, and what the clock shows at each.
     """
@@ -228,7 +228,7 @@ def occurrences(expression: Expression, locals_of: Sequence[tuple[int, int]], st
         if not expression.fixed:
             due = expression.matches(local)
         else:
-            # Everything that the clock shows for the first time now, or has just jumped over.
+            # All times that the clock shows for the first time now, or has just skipped.
             due = False
             while shown < local:
                 shown += step
@@ -239,7 +239,7 @@ def occurrences(expression: Expression, locals_of: Sequence[tuple[int, int]], st
 
 @lru_cache(maxsize=8)
 def clock(name: str, low: int, high: int, step: int = 60) -> list[tuple[int, int]]:
-    """What the clocks of a zone show at each `step` seconds from `low` to `high`."""
+    """What a zone's clock shows every `step` seconds from `low` to `high`."""
     zone = zoneinfo.ZoneInfo(name)
     fromtimestamp = datetime.fromtimestamp
     second = timedelta(seconds=1)
@@ -259,13 +259,13 @@ def iana() -> Sequence[Rules]:
 
 @pytest.fixture(scope="session")
 def changes() -> Callable[[Rules, int, int], list[Transition]]:
-    """Function: the transitions of a zone from a year to another, both included."""
+    """Function: the transitions of a zone from one year to another, inclusive."""
     return transitions_between
 
 
 @pytest.fixture(scope="session")
 def oracle() -> Callable[[str, str, int, int, int], list[int]]:
-    """Function ``(text, zone, low, high, step)``: moments in (low, high] at which the contract wants an occurrence."""
+    """Function ``(text, zone, low, high, step)``: the moments in (low, high] with an occurrence by the contract."""
 
     def expected(text: str, name: str, low: int, high: int, step: int) -> list[int]:
         return list(occurrences(expression(text), clock(name, low, high, step), step))

@@ -1,4 +1,4 @@
-"""The latest occurrence, counts and skipped ranges: as brute force has them, at every change of every zone's clock."""
+"""The latest occurrence, counts and skipped ranges, compared with brute force at every transition of every zone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_between(text: str, zone: str, low: int, high: int, expected: Sequence[
     cron = Cron(text, zone)
     for moment in moments:
         before = [due for due in expected if due <= moment]
-        # A floor that is no occurrence stands for "none after it".
+        # If the result is the floor itself, there is no occurrence after it.
         assert cron.latest(low * SECOND, moment * SECOND) == (before[-1] if before else low) * SECOND, (moment, before)
         assert cron.includes(moment * SECOND) == (moment in expected), moment
         assert not cron.includes(moment * SECOND + 1)
@@ -104,7 +104,7 @@ def test_offsets_with_seconds_and_skipped_days(
     start=st.integers(0, 4_102_444_800),
 )
 def test_backward_undoes_forward(iana: Sequence[Any], text: str, choice: random.Random, start: int) -> None:
-    """Over months and years, where brute force would take long: the chain of next occurrences, read from its end."""
+    """Over months and years, where brute force is too slow: the chain of next occurrences, read backwards."""
     zone = choice.choice([None, choice.choice(choice.choice(iana).names)])
     cron = Cron(text, zone)
     chain = [(moment - datetime(1970, 1, 1, tzinfo=UTC)) for moment in islice(upcoming_of(cron, at(start)), 60)]
@@ -145,7 +145,7 @@ def test_a_single_occurrence() -> None:
 
 
 def test_the_first_of_a_skipped_range_may_be_off_the_schedule() -> None:
-    """A one-off move, or yesterday's schedule: what was due counts, wherever it was."""
+    """It may come from an earlier schedule: it counts, because it was due."""
     noon = micros("2026-08-01T12:00:00+00:00")
     cron = Cron("0 12 * * *")
     assert cron.skipped(noon - 7, noon + DAY) == SkippedRange(noon - 7, noon, 2)
@@ -157,7 +157,7 @@ def test_the_first_of_a_skipped_range_may_be_off_the_schedule() -> None:
 def test_thirty_years_are_counted_exactly_and_at_once(zone: str | None, text: str) -> None:
     cron = Cron(text, zone)
     first, before = micros("1996-01-01T05:00:00+00:00"), micros("2026-01-01T05:00:00+00:00")
-    found = cron.skipped(first, before)  # finds the zone's offsets
+    found = cron.skipped(first, before)  # fills the cache of the zone's offsets
     took = []
     for _ in range(5):
         begun = time.process_time()
@@ -210,7 +210,7 @@ def test_the_ends_of_time(zone: str | None, text: str) -> None:
 
 
 def test_a_schedule_that_only_matched_before_a_rule_changed_is_found() -> None:
-    """Until 2006 clocks in New York changed in April, so the second Sunday of March had a 02:00."""
+    """Until 2006, clocks in New York changed in April, so 02:00 existed on the second Sunday of March."""
     cron = Cron("*/5 2 * 3 SUN#2", "America/New_York")
     assert cron.latest(0, micros("2026-01-01T00:00:00+00:00")) == micros("2006-03-12T02:55:00-05:00")
 

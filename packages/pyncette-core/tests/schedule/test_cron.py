@@ -1,4 +1,4 @@
-"""Cron expressions: what croniter reads and finds in UTC, and what is refused."""
+"""Cron expressions: agreement with croniter in UTC, and refusals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = {
 BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7), (0, 59), (1970, 2099))
 Walked = Callable[[str], str]
 
-# 2000 to 2060, so that the four hundred years' exception of 2100 is ahead.
+# 2000 to 2060, so that 2100, which is not a leap year, is ahead.
 MOMENTS = st.integers(946_684_800, 2_840_140_800)
 
 
@@ -71,7 +71,7 @@ TEXTS = st.integers(5, 7).flatmap(lambda count: st.tuples(*map(whole_field, rang
 
 
 def by_croniter(text: str, start: int, count: int) -> list[int | None]:
-    """The next occurrences in UTC; None stands for the end."""
+    """The next occurrences in UTC; None if there are no more."""
     iterator = croniter(text, start, max_years_between_matches=150)
     found: list[int | None] = []
     for _ in range(count):
@@ -153,7 +153,7 @@ CHARACTERS = [*"0123456789*,-/#?@LWHRlwx ()", "MON", "sun", "feb", "99", "\u00a0
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """A text that is nearly one that people write."""
+    """A text that differs slightly from a valid expression."""
     text = draw(st.one_of(TEXTS, st.sampled_from(["@daily", "0 0 1,15 * MON-FRI", "5 4 L * SUN#2", "H R(0-5) * * L5"])))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(text)))
@@ -217,14 +217,14 @@ def test_a_bad_field_is_named(text: str, field: str, advice: str) -> None:
 
 
 @pytest.mark.parametrize("text, count", [("", 0), ("* * * *", 4), ("1 2 3 4 5 6 7 8", 8), ("@reboot", 1)])
-def test_a_wrong_number_of_fields_is_told(text: str, count: int) -> None:
+def test_a_wrong_number_of_fields_is_reported(text: str, count: int) -> None:
     with pytest.raises(CronError, match=f"has {count} field{'s' * (count != 1)}: write five fields"):
         Cron(text)
 
 
 @pytest.mark.parametrize("text", ["61 * * * *", "* * * * x", "*"])
 def test_a_refusal_is_one_error(text: str) -> None:
-    """What croniter says is part of the message; its traceback says nothing more."""
+    """The message includes croniter's; its traceback would add nothing."""
     with pytest.raises(CronError) as caught:
         Cron(text)
     assert "".join(traceback.format_exception(caught.value)).count("Traceback") == 1
@@ -275,11 +275,11 @@ def test_instances_share_parsed_expressions() -> None:
     parsed = {id(cron._fields) for cron in every}
     assert len(parsed) == 100
     assert sum(isinstance(thing, Fields) for thing in gc.get_objects()) - before <= 100
-    # An instance and its text; a parsed text alone takes more than 500 bytes.
+    # An instance and its text. The parsed form alone takes more than 500 bytes.
     assert size / len(every) < 200
 
 
-def test_declaring_the_same_again_gives_the_same_object() -> None:
+def test_equal_declarations_share_an_object() -> None:
     first = make_schedule(schedule="0 5 * * *", timezone="Europe/Berlin")
     assert make_schedule(schedule="0 5 * * *", timezone="Europe/Berlin") is first
 
@@ -290,7 +290,7 @@ def test_cron_is_a_value() -> None:
     assert hash(cron) == hash(Cron("0 0 * * *", "Europe/Berlin"))
     assert cron != Cron("0 0 * * *")
     assert repr(cron) == "Cron(text='0 0 * * *', timezone='Europe/Berlin')"
-    copy = pickle.loads(pickle.dumps(cron))  # noqa: S301 - what was pickled just now
+    copy = pickle.loads(pickle.dumps(cron))  # noqa: S301 - pickled just now
     assert copy == cron
     assert copy.following(0, 0) == cron.following(0, 0)
     with pytest.raises(AttributeError):

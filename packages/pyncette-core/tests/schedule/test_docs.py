@@ -1,4 +1,4 @@
-"""What the page on timezones shows is what comes out."""
+"""The examples on the page about timezones print what it shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def blocks() -> list[str]:
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not part of this distribution")
-def test_the_examples_print_what_stands_below_them() -> None:
+def test_the_examples_print_the_output_below_them() -> None:
     found = blocks()
     assert len(found) >= 6
     for block in found:

@@ -1,4 +1,4 @@
-"""Ranges that croniter 7 misreads, and steps that do not do what they say."""
+"""Ranges that croniter 7 misreads, and steps that are misleading."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def by_croniter(text: str) -> list[datetime]:
 SIZES = {0: (0, 59), 1: (0, 23), 2: (1, 31), 3: (1, 12), 4: (0, 6)}
 
 
-def test_every_wrapping_range_with_a_step_goes_on_over_the_wrap(walked: Walked, full_run: bool) -> None:
-    """Every pair of ends; croniter 7 has two out of three wrong."""
+def test_every_wrapping_range_with_a_step_continues_across_the_wrap(walked: Walked, full_run: bool) -> None:
+    """Every pair of ends. croniter 7 gets two out of three wrong."""
     checked = 0
     for field, (low, high) in SIZES.items():
         before, after = ["*"] * field, ["*"] * (5 - field)
@@ -125,7 +125,7 @@ def test_other_steps_are_not(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["9" * 100_000 + " * * * *", "* " * 50_000, "0 0 * * " + "1," * 50_000, "x" * 100_000])
-def test_a_long_expression_is_shown_cut(text: str) -> None:
+def test_a_long_expression_is_truncated(text: str) -> None:
     with pytest.raises(CronError) as caught:
         Cron(text)
     assert len(str(caught.value)) < 600

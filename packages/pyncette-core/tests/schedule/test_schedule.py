@@ -109,7 +109,7 @@ def test_contradictions_and_wrong_values_are_refused(parameters: dict[str, Any],
         ({"execute_at": 1_900_000_000}, "execute_at must be a datetime"),
     ],
 )
-def test_wrong_types_are_refused_and_the_right_one_told(parameters: dict[str, Any], message: str) -> None:
+def test_wrong_types_are_refused_with_the_right_one(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError) as caught:
         make_schedule(**parameters)
     assert message in str(caught.value)
@@ -125,7 +125,7 @@ def test_wrong_types_are_refused_and_the_right_one_told(parameters: dict[str, An
         ("0 0 1 1 * 0 1999-2005", None),
         ("0 0 29 2 * 0 2097-2099", None),
         ("0 0 1 1 * 0 2020", "Asia/Tokyo"),
-        # each of these is inside the spring gap, forever
+        # always inside the gap in spring
         ("*/5 2 * 3 SUN#2", "America/New_York"),
         ("30 2/24 * 3 L0", "Europe/Berlin"),
     ],
@@ -135,7 +135,7 @@ def test_a_text_without_a_future_match_is_refused(text: str, zone: str | None) -
         make_schedule(schedule=text, timezone=zone, now=NOW)
     assert isinstance(caught.value, CronError)
     assert repr(text) in str(caught.value)
-    # What was stored when it still had one can be read, and is over.
+    # A stored schedule whose matches are all past can still be read.
     cron = Cron(text, zone)
     assert cron.following(NOW, NOW) is None
     assert cron.first(NOW) is None
@@ -179,7 +179,7 @@ def test_fast_forward_takes_the_grid_at_or_after_now(schedule: Cron | Interval) 
     assert schedule.following(noon, noon + 10 * step, fast_forward=True) == noon + 10 * step
     assert schedule.following(noon, noon + 10 * step + 1, fast_forward=True) == noon + 11 * step
     assert schedule.following(noon, noon + 10 * step - 1, fast_forward=True) == noon + 10 * step
-    # Never the same again, not even when now is before what was scheduled.
+    # Never the same occurrence again, even if now is before it.
     assert schedule.following(noon, noon, fast_forward=True) == noon + step
     assert schedule.following(noon, noon - 10 * step, fast_forward=True) == noon + step
 
@@ -196,7 +196,7 @@ def test_an_interval_stays_on_its_grid(period: int, scheduled: int, missed: int)
 
 
 def count_lines(work: Callable[[], object]) -> int:
-    """How many lines of Python `work` executes."""
+    """The number of lines of Python that `work` executes."""
     lines = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
@@ -225,7 +225,7 @@ def count_lines(work: Callable[[], object]) -> int:
 )
 def test_ten_million_missed_seconds_take_as_many_steps_as_one(schedule: Cron | Interval) -> None:
     missed = 10_000_000 * SECOND
-    found = schedule.following(NOW, NOW + missed, fast_forward=True)  # and finds the zone's offsets
+    found = schedule.following(NOW, NOW + missed, fast_forward=True)  # fills the cache of the zone's offsets
     assert found is not None
     assert NOW + missed <= found < NOW + missed + DAY
     steps = count_lines(lambda: schedule.following(NOW, NOW + missed, True))
@@ -350,7 +350,7 @@ def test_other_schedules_are_shown_in_utc() -> None:
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "EST5EDT,M3.2.0,M11.1.0"])
 @pytest.mark.parametrize("text", ["0 0 * * *", "*/5 * * * *"])
 def test_upcoming_from_the_first_moment_and_to_the_last(zone: str, text: str) -> None:
-    """Local times before the year 1 or after 9999 can't be shown, and are left out."""
+    """Local times before the year 1 or after 9999 can't be represented, and are left out."""
     first = next(upcoming(schedule=text, timezone=zone, after=datetime.min.replace(tzinfo=UTC)))
     assert (first.year, first.month) == (1, 1)
     assert first.day <= 2

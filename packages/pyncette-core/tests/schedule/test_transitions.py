@@ -1,4 +1,4 @@
-"""The cron contract at every change of every zone's clock, against the oracle in `conftest`."""
+"""The cron contract at every transition of every zone, compared with the oracle in `conftest`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Changes = Callable[[Any, int, int], list[Any]]
 Oracle = Callable[[str, str, int, int, int], list[int]]
 
 TEXTS = (
-    # Fixed-time: once a day or more, at times that are skipped or repeated in some zone.
+    # Fixed-time: at least once a day, at times that are skipped or repeated in some zone.
     "0 0 * * *",
     "30 0 * * *",
     "30 1 * * *",
@@ -50,7 +50,7 @@ TEXTS = (
 
 
 def due(text: str, zone: str, low: int, high: int) -> list[int]:
-    """The occurrences in (low, high], one computed from the other."""
+    """The occurrences in (low, high], each computed from the previous one."""
     return list(takewhile(lambda moment: moment <= high, chain(Cron(text, zone), low)))
 
 
@@ -62,14 +62,14 @@ def chain(cron: Cron, moment: int) -> Iterator[int]:
 
 
 def around(change: Any) -> tuple[int, int]:
-    """From before what is repeated until after what was skipped, in whole minutes."""
+    """The range around a transition that includes all repeated and skipped times, in whole minutes."""
     reach = abs(change.after - change.before) + 2 * 3600
     return (change.at - reach) // 60 * 60, (change.at + reach) // 60 * 60
 
 
 @pytest.mark.timeout(900)
 def test_every_transition_of_every_zone(iana: Sequence[Any], changes: Changes, oracle: Oracle, full_run: bool) -> None:
-    """Each of some 28,000 transitions with all texts in a full run; otherwise some of both in turn."""
+    """In a full run, all texts at each of about 28,000 transitions; otherwise a sample of both."""
     expected: dict[Any, dict[str, list[int]]] = {}
     every_change = [(rules.names, change) for rules in iana for change in changes(rules, 2000, 2100)]
     checked = 0
@@ -191,14 +191,14 @@ def shown(count: int = 4, **parameters: Any) -> list[str]:
             "2026-11-01T00:00",
             ["2026-11-01T01:30:00-04:00", "2026-11-02T01:30:00-05:00"],
         ),
-        # croniter up to 6.0 never leaves it
+        # croniter up to 6.0 loops forever
         (
             "Europe/Berlin",
             "30 2 * * *",
             "2026-03-28T12:00",
             ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"],
         ),
-        # several skipped times and one that exists make one run
+        # several skipped times and an existing one result in one run
         (
             "Europe/Berlin",
             "0,30 2,3 * * *",
@@ -217,7 +217,7 @@ def shown(count: int = 4, **parameters: Any) -> list[str]:
             "2026-03-29T00:30",
             ["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"],
         ),
-        # back to the very time of the last run, with the next match a year away
+        # the clock is set back to the time of the last run, and the next match is a year away
         (
             "Europe/Berlin",
             "0 2/24 25 10 *",
@@ -226,7 +226,7 @@ def shown(count: int = 4, **parameters: Any) -> list[str]:
         ),
         # until 2006 New York skipped this hour on the first Sunday in April, each year
         ("America/New_York", "0 2/24 * 4 SUN#1", "1990-01-01T00:00", ["2007-04-01T02:00:00-04:00"]),
-        # negative DST: the standard time of Dublin is the one in summer
+        # negative DST: Dublin's standard time is its summer time
         (
             "Europe/Dublin",
             "30 1 * * *",
@@ -259,7 +259,7 @@ def shown(count: int = 4, **parameters: Any) -> list[str]:
             "2018-11-03T12:00",
             ["2018-11-04T01:00:00-02:00", "2018-11-05T00:00:00-02:00"],
         ),
-        # the day that does not exist: its runs come with the first moment after it
+        # the day that does not exist: its runs happen at the first moment after it
         (
             "Pacific/Apia",
             "0 0,12 * * *",
@@ -280,14 +280,14 @@ def shown(count: int = 4, **parameters: Any) -> list[str]:
             "2026-03-28T12:00",
             ["2026-03-29T03:00:00+02:00", "2026-03-30T01:30:00+02:00"],
         ),
-        # Morocco's clocks go back for the month of fasting, on a day that differs each year
+        # Morocco's clocks are set back for Ramadan, on a different day each year
         (
             "Africa/Casablanca",
             "30 2 * * *",
             "2086-04-13T12:00",
             ["2086-04-14T02:30:00+01:00", "2086-04-15T02:30:00+00:00"],
         ),
-        # the rules that IANA gives continue after 2037
+        # IANA's rules continue after 2037
         (
             "Europe/Berlin",
             "30 2 * * *",

@@ -54,7 +54,7 @@ def test_changes_are_far_enough_apart_to_be_found_by_looking_every_other_day(ian
 
 
 class Strange(tzinfo):
-    """A timezone that only knows its offset."""
+    """A timezone that only implements its offset."""
 
     def __init__(self, offset_at: Callable[[datetime], timezone | None]) -> None:
         self.offset_at = offset_at
@@ -84,7 +84,7 @@ def test_two_changes_within_a_day() -> None:
     assert table.offsets == (0, 45 * 60, -90 * 60, 0)
 
 
-def test_what_clocks_have_reached_and_will_show_again() -> None:
+def test_reached_and_repeated_local_times() -> None:
     change = int(datetime(2026, 10, 25, 1, tzinfo=UTC).timestamp())  # in Berlin 03:00 becomes 02:00
     table = offsets_near(find_zone("Europe/Berlin"), change >> WINDOW_BITS)
     segment = table.segment(change)
@@ -164,7 +164,7 @@ def test_a_moment_by_a_posix_rule_can_be_copied_and_pickled() -> None:
 
 
 @pytest.mark.parametrize("machine", ["America/New_York", "Asia/Tokyo"])
-def test_what_only_this_machine_knows_is_refused(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zone_known_only_to_this_machine_is_refused(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", machine)
     clock.tzset()
     try:
@@ -235,7 +235,7 @@ def test_a_zone_is_found_once() -> None:
     assert find_zone("Asia/Kathmandu") is find_zone("Asia/Kathmandu")
 
 
-def test_a_posix_rule_is_what_it_says() -> None:
+def test_posix_rules_match_their_definition() -> None:
     same, other = find_zone("CET-1CEST,M3.5.0,M10.5.0/3"), find_zone("EST5EDT,M3.2.0,M11.1.0")
     assert len({same.tzinfo, find_zone("CET-1CEST,M3.5.0,M10.5.0/3").tzinfo, other.tzinfo}) == 2
     assert "CET-1CEST,M3.5.0,M10.5.0/3" in repr(same.tzinfo)

@@ -35,7 +35,7 @@ RETRY = Retry(2, delay=duration(1), jitter=0)
 ONCE = ExecutionMode.AT_MOST_ONCE
 
 
-class Heard(Observer):
+class Recorder(Observer):
     def __init__(self) -> None:
         self.runs: list[RunEnded] = []
         self.lost = 0
@@ -48,14 +48,14 @@ class Heard(Observer):
 
 
 class Scene:
-    """The instance ``a`` of the template ``crowd``, due each 60 seconds, on two workers that are heard together."""
+    """The instance ``a`` of the template ``crowd``, due every 60 seconds, on two workers that share an observer."""
 
     def __init__(self, policies: dict[str, Any], first: BaseException | int | None) -> None:
         repository = MemoryRepository()
         self.bench = Bench(lambda **_: nullcontext(repository), repository)
-        self.heard, self.registry = Heard(), CollectorRegistry()
+        self.recorder, self.registry = Recorder(), CollectorRegistry()
         self.app = self.bench.app()
-        self.app.use_observer(self.heard)
+        self.app.use_observer(self.recorder)
         use_prometheus(self.app, registry=self.registry)
         self.stack = AsyncExitStack()
         self.workers: list[Any] = []
@@ -79,14 +79,14 @@ class Scene:
             await worker.kill()
 
     async def down(self) -> None:
-        """Nobody works from 70 to 270."""
+        """No worker runs from 70 to 270."""
         await self.bench.advance_to(70)
         await self.kill()
         await self.bench.advance_to(270)
         await self.start()
 
     async def die(self) -> None:
-        """Each attempt is killed."""
+        """Kill each attempt."""
         for second in (70, 135):
             await self.bench.advance_to(second)
             await self.kill()
@@ -108,9 +108,9 @@ async def nothing(scene: Scene) -> None: ...
 
 
 @dataclass
-class Told:
-    """What is expected: of runs that did not succeed, outcome, reason, first occurrence and number; and what the log
-    says, each once."""
+class Expected:
+    """The expected reports: outcome, reason, first occurrence and number of unsuccessful runs; and the log lines, each
+    once."""
 
     policies: dict[str, Any]
     first: BaseException | int | None
@@ -121,96 +121,96 @@ class Told:
 
 
 CASES = {
-    "late": Told(
+    "late": Expected(
         {"max_lateness": duration(100)},
         None,
         Scene.down,
         [("skipped", "late", 120, 1)],
         [r"An occurrence of crowd:a is skipped \(late\)"],
     ),
-    "coalesced": Told(
+    "coalesced": Expected(
         {"catch_up": CatchUp.LATEST},
         None,
         Scene.down,
         [("skipped", "coalesced", 120, 2)],
         [r"2 occurrences of crowd:a are skipped \(coalesced\)"],
     ),
-    "late and coalesced, at most once": Told(
+    "late and coalesced, at most once": Expected(
         {"catch_up": CatchUp.LATEST, "max_lateness": duration(100), "execution_mode": ONCE},
         None,
         Scene.down,
         [("skipped", "late", 120, 1), ("skipped", "coalesced", 180, 1)],
         [r"crowd:a is skipped \(late\)", r"crowd:a is skipped \(coalesced\)"],
     ),
-    "overlap": Told(
+    "overlap": Expected(
         {"overlap": Overlap.SKIP},
         150,
         nothing,
         [("skipped", "overlap", 120, 2)],
         [r"2 occurrences of crowd:a are skipped \(overlap\)"],
     ),
-    "superseded": Told(
+    "superseded": Expected(
         {"overlap": Overlap.CANCEL},
         150,
         nothing,
         [("superseded", "", 60, 1)],
         ["crowd:a was cancelled, because its next occurrence"],
     ),
-    "paused": Told(
+    "paused": Expected(
         {}, None, Scene.pause, [("skipped", "paused", 120, 2)], [r"2 occurrences of crowd:a are skipped \(paused\)"]
     ),
-    "by the task": Told(
+    "by the task": Expected(
         {}, Skip("nothing to do"), nothing, [("skipped", "by_task", 60, 1)], ["Task crowd:a: nothing to do"]
     ),
-    "by the task, which says no more": Told(
+    "by the task, which says no more": Expected(
         {}, Skip(), nothing, [("skipped", "by_task", 60, 1)], ["Task crowd:a: Skip$"]
     ),
-    "failed": Told(
+    "failed": Expected(
         {"retry": RETRY, "on_exhausted": OnExhausted.NEXT},
         OSError("disk full"),
         nothing,
         [("failed", "", 60, 1)],
         ["The run of crowd:a has failed after 2 attempts: OSError: disk full"],
     ),
-    "failed for good": Told(
+    "failed for good": Expected(
         {"failure_mode": FailureMode.COMMIT},
         OSError("disk full"),
         nothing,
         [("failed", "", 60, 1)],
         ["Task crowd:a failed"],
     ),
-    "given up": Told(
+    "given up": Expected(
         {"retry": RETRY},
         GiveUp("the customer is gone"),
         nothing,
         [("failed", "the customer is gone", 60, 1)],
         ["The run of crowd:a has failed: the customer is gone"],
     ),
-    "given up without a reason": Told(
+    "given up without a reason": Expected(
         {"retry": RETRY}, GiveUp(), nothing, [("failed", "", 60, 1)], ["The run of crowd:a has failed: GiveUp$"]
     ),
-    "dead, and retried": Told(
+    "dead, and retried": Expected(
         {"retry": RETRY, "on_exhausted": OnExhausted.HOLD},
         OSError("disk full"),
         Scene.retry,
         [("failed", "", 60, 1), ("skipped", "dead", 120, 2), ("failed", "", 60, 1)],
         [r"2 occurrences of crowd:a are skipped \(dead\)"],
     ),
-    "dead": Told(
+    "dead": Expected(
         {"retry": RETRY, "on_exhausted": OnExhausted.HOLD},
         OSError("disk full"),
         nothing,
         [("failed", "", 60, 1)],
         ["crowd:a is dead until it is retried or rescheduled: OSError: disk full"],
     ),
-    "paused after failures": Told(
+    "paused after failures": Expected(
         {"retry": RETRY, "pause_after": 1},
         OSError("disk full"),
         nothing,
         [("failed", "", 60, 1)],
         ["crowd:a is paused after consecutive failures, the last one: OSError: disk full"],
     ),
-    "lost with its workers": Told(
+    "lost with its workers": Expected(
         {"retry": Retry(2, delay=duration(1), jitter=0, max_lost=2), "catch_up": CatchUp.LATEST},
         1000,
         Scene.die,
@@ -218,21 +218,21 @@ CASES = {
         ["The run of crowd:a has failed after 2 attempts: lost with its worker 2 times"],
         lost=2,
     ),
-    "later, at most once": Told(
+    "later, at most once": Expected(
         {"execution_mode": ONCE},
         RetryLater(duration(30), "the server is busy"),
         nothing,
         [("failed", "at most once, there is no other attempt: the server is busy", 60, 1)],
         ["The run of crowd:a has failed: at most once, there is no other attempt: the server is busy"],
     ),
-    "given up, at most once": Told(
+    "given up, at most once": Expected(
         {"execution_mode": ONCE},
         GiveUp("the customer is gone"),
         nothing,
         [("failed", "the customer is gone", 60, 1)],
         ["The run of crowd:a has failed: the customer is gone"],
     ),
-    "unknown": Told(
+    "unknown": Expected(
         {"execution_mode": ONCE},
         1000,
         Scene.down,
@@ -243,7 +243,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_told_once(case: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_outcome_is_reported_once(case: str, caplog: pytest.LogCaptureFixture) -> None:
     expected = CASES[case]
     scene = Scene(expected.policies, expected.first)
     async with scene.stack:
@@ -252,13 +252,13 @@ async def test_told_once(case: str, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level("INFO", "pyncette"):
             await expected.meanwhile(scene)
             await scene.bench.advance_to(290)
-    ended = [event for event in scene.heard.runs if event.outcome != "succeeded"]
+    ended = [event for event in scene.recorder.runs if event.outcome != "succeeded"]
     assert {(event.task, event.instance, event.key) for event in ended} == {("crowd", "a", "crowd:a")}
     told = [
         (run.outcome, run.reason.replace(run.worker, "WORKER"), seconds(run.scheduled_at), run.count) for run in ended
     ]
     assert told == expected.runs
-    assert scene.heard.lost == expected.lost
+    assert scene.recorder.lost == expected.lost
 
     counted = Counter[tuple[str, str]]()
     for outcome, reason, _, count in expected.runs:
@@ -269,7 +269,7 @@ async def test_told_once(case: str, caplog: pytest.LogCaptureFixture) -> None:
         assert scene.registry.get_sample_value("pyncette_runs_total", named) == count
     families = [family for family in scene.registry.collect() if family.name == "pyncette_runs"]
     total = sum(sample.value for family in families for sample in family.samples if sample.name.endswith("_total"))
-    assert total == sum(run.count for run in scene.heard.runs)
+    assert total == sum(run.count for run in scene.recorder.runs)
 
     for pattern in expected.logged:
         found = [record for record in caplog.records if re.search(pattern, record.getMessage())]
@@ -302,8 +302,8 @@ LATER: dict[str, tuple[dict[str, Any], RetryLater, bool, str]] = {
 
 
 @pytest.mark.parametrize("case", LATER)
-async def test_when_it_runs_again(case: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Logged once: what was asked for, and what comes of it."""
+async def test_retry_later_is_logged(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The request and the time of the next run are logged in one line."""
     policies, error, paused, expected = LATER[case]
     repository = MemoryRepository()
     bench = Bench(lambda **_: nullcontext(repository), repository)
@@ -332,7 +332,7 @@ class Unshown(Exception):
 
 
 NOTHING: Any = None
-"""What a program that has no reason may pass, against the annotation."""
+"""Values that a program without a reason may pass, contrary to the annotation."""
 
 HARD: dict[str, tuple[Exception, tuple[str, str, str]]] = {
     "an error as a reason": (GiveUp(ValueError("no address")), ("failed", "no address", "GiveUp: no address")),
@@ -356,7 +356,7 @@ HARD: dict[str, tuple[Exception, tuple[str, str, str]]] = {
 @pytest.mark.parametrize("policies", [{"retry": Retry(1)}, {"execution_mode": ONCE}], ids=["retry", "once"])
 @pytest.mark.parametrize("case", HARD)
 async def test_whatever_is_raised_ends_the_run(case: str, policies: dict[str, Any]) -> None:
-    """The end can be stored, and takes little room."""
+    """Its end can be stored, and takes little space."""
     error, expected = HARD[case]
     repository = MemoryRepository()
     bench = Bench(lambda **_: nullcontext(repository), repository)
@@ -374,7 +374,7 @@ async def test_whatever_is_raised_ends_the_run(case: str, policies: dict[str, An
     assert [(run.outcome, run.reason, run.error) for run in state.runs] == [expected]
 
 
-async def test_a_retry_function_whose_error_can_not_be_shown() -> None:
+async def test_an_error_of_a_retry_function_that_can_not_be_shown() -> None:
     repository = MemoryRepository()
     bench = Bench(lambda **_: nullcontext(repository), repository)
     app = bench.app()
