@@ -1,1 +1,1 @@
-"""The contract suite under test: does it notice what is wrong with a store, and with its own subclasses?"""
+"""Tests of the contract suite: does it notice faults of a store, and mistakes in its own subclasses?"""

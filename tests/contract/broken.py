@@ -1,4 +1,4 @@
-"""Joins stores that have one fault each to the contract suite."""
+"""Runs the contract suite on stores with one fault each."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Store = TypeVar("Store", bound=type[Repository])
 
 @runtime_checkable
 class Opening(Protocol):
-    """A store for which opening a client means something."""
+    """A store that does something when a client opens it."""
 
     async def open(self) -> None: ...
 
 
 @runtime_checkable
 class Closing(Protocol):
-    """A store for which closing a client means something."""
+    """A store that does something when a client closes it."""
 
     async def close(self) -> None: ...
 
 
 class Broken(RepositoryContract):
-    """The suite, on a store that does not keep it."""
+    """The suite, on a store that breaks the contract."""
 
     store: ClassVar[type[Repository]] = MemoryRepository
     caught_by: ClassVar[tuple[str, ...]] = ()
@@ -42,7 +42,7 @@ class Broken(RepositoryContract):
     property_phases = (Phase.generate,)
     deadlock_after = 1
     deadline = 4
-    grace = 300  # a busy machine may take its time for a test that compares much
+    grace = 300  # on a busy machine, a test that compares a lot of data may take long
     quick = True
 
     @pytest.fixture
@@ -66,14 +66,14 @@ class Broken(RepositoryContract):
 
 
 def caught_by(*tests: str, **attributes: Any) -> Callable[[Store], Store]:
-    """The store's fault must make these tests of the suite fail.
+    """Declares which tests of the suite must fail because of the store's fault.
 
-    :param attributes: of the class that joins the store to the suite, such as ``capabilities``.
+    :param attributes: attributes of the test class that runs the suite on the store, such as ``capabilities``.
     """
 
     def join(store: Store) -> Store:
         values: dict[str, Any] = {"store": store, "caught_by": tests, "__module__": store.__module__, **attributes}
-        if "test_runs_of_an_empty_log" not in tests:  # it is no fault of the others that they have a log
+        if "test_runs_of_an_empty_log" not in tests:  # only this test requires that a store has no log
             able = values.get("capabilities", Broken.capabilities)
             values["capabilities"] = replace(able, keeps_runs=store.keeps_runs)
         contract = type(f"Test{store.__name__}", (Broken,), values)

@@ -1,4 +1,4 @@
-"""Stores that find, claim or keep something else than they should."""
+"""Stores that find, claim or keep the wrong records."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ GOES_ON = "test_ready_goes_on_where_a_page_ended"
 
 @caught_by(GOES_ON)
 class PagesFollowTheirLastRecord(MemoryRepository):
-    """The next page begins where the record is now, not where it was."""
+    """Starts the next page where the last record is now, instead of where it was."""
 
     async def scan_ready(self, queue: Queue, *, after: tuple[int, str] | None = None, **options: Any) -> list[Record]:
         last = None if after is None else self._records.get(after[1])
@@ -64,7 +64,7 @@ class PagesFollowTheirLastRecord(MemoryRepository):
 
 @caught_by(GOES_ON)
 class TiesInTheOrderOfWriting(MemoryRepository):
-    """A record that is written again comes behind the others of its moment."""
+    """Moves a record that is written again behind the others with the same ``ready_at``."""
 
     def _written(self, record: Record) -> tuple[int, int]:
         return record.ready_at, list(self._records).index(record.key)
@@ -164,7 +164,7 @@ PRESENT = "test_the_present_is_a_time_like_any_other"
 
 @caught_by(PRESENT)
 class NextReadyIsNeverPast(MemoryRepository):
-    """What has been ready for less than a day is ready now, by its own clock."""
+    """Claims that a record that became ready less than a day ago is ready at the current time of its clock."""
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
         found, now = await super().look(queues, refs, **options), time.time_ns() // 1000
@@ -228,7 +228,7 @@ class LookHasAClockOfItsOwn(MemoryRepository):
 
 
 class Claiming(MemoryRepository):
-    """Claims something else than what the state machine says."""
+    """Claims in a way that differs from the state machine."""
 
     def _claimed(self, record: Record, claim: QueueClaim, now: int) -> Record:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Stores that fail where several things meet: cancellation, deletions, batches of some sizes, large answers."""
+"""Stores that fail only under certain conditions: cancellation, deletions, certain batch sizes, large answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.contract.broken import caught_by
 
 @caught_by("test_cancelled_writes_leave_the_index_right")
 class CancelledSwapLeavesTheIndexBehind(MemoryRepository):
-    """Writes the record first, and its place in the index after a round trip."""
+    """Writes the record first, and its index entry after a round trip."""
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         swaps = await super().swap(changes)
@@ -137,7 +137,7 @@ class SmallBatchesOfInsertsAreNotCompared(Late):
 
 @caught_by("test_race_of_claims_with_changes_that_keep_the_time", "test_race_of_deletions")
 class ClaimsCompareTheTime(MemoryRepository):
-    """Takes what is still ready at the same moment, whatever else was written."""
+    """Compares only ``ready_at`` before it claims a record, and so ignores other changes."""
 
     async def claim(
         self, claims: Sequence[QueueClaim], *, now: int, limit: int, token: str, holder: str

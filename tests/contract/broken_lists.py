@@ -1,4 +1,4 @@
-"""Stores that list or count something else than they should."""
+"""Stores that list or count the wrong records."""
 
 from __future__ import annotations
 

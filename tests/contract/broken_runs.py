@@ -1,4 +1,4 @@
-"""Stores whose run log is something else than it should be."""
+"""Stores with faults in their log of runs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class RefusesWhatItHas(MemoryRepository):
 
 @with_log_caught_by("test_runs_are_seen_by_others", "test_runs_newest_first")
 class DropsTheRunsOfAKeyWithItsRecord(MemoryRepository):
-    """One line for each instance, and none for one that is gone."""
+    """Deletes the lines of an instance together with its record."""
 
     async def swap(self, changes: Sequence[Change]) -> list[Swap]:
         swaps = await super().swap(changes)
@@ -101,7 +101,7 @@ class CutsTexts(MemoryRepository):
 
 
 class Asked(MemoryRepository):
-    """Understands a question wrongly."""
+    """Changes a question before it is answered."""
 
     def understood(self, question: RunQuestion) -> RunQuestion:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Stores that read or write something else than they should."""
+"""Stores that read or write the wrong data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ReadLagsBehind(MemoryRepository):
 
 
 class Folding(MemoryRepository):
-    """Takes names for equal that are not, as collations do."""
+    """Treats different names as equal, as collations do."""
 
     @staticmethod
     def fold(name: str) -> str:
@@ -91,7 +91,7 @@ class NamesCutAtTheEnd(Folding):
 
 
 class Converting(MemoryRepository):
-    """Stores something else than what it was given."""
+    """Alters the values that it stores."""
 
     @staticmethod
     def convert(record: Record) -> Record:
@@ -185,7 +185,7 @@ class RefusalWithoutTheLimit(Converting):
 
 
 class Comparing(MemoryRepository):
-    """Sees another stored record than the one that is there, or another old one than it is given."""
+    """Compares a wrong stored record, or a wrong old one."""
 
     def _old(self, old: Record | None, stored: Record | None, new: Record | None) -> Record | None:
         raise NotImplementedError

@@ -1,4 +1,5 @@
-"""pytest plugin: of a store with a fault only the tests that must fail, as to collect all takes longer than these."""
+"""A pytest plugin that collects, for each broken store, only the tests that must fail. Collecting all would take longer
+than running these."""
 
 from __future__ import annotations
 

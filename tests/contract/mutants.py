@@ -1,9 +1,10 @@
-"""Single faults put into the source of a correct store, by kind, and a command that counts what the suite catches.
+"""Single faults to insert into the source of a correct store, by kind, and a command that counts those the suite
+catches.
 
     python -m tests.contract.mutants
 
-prints what became of each: of those in this list and of the stores in ``broken_*.py``. The list names one test that
-catches each, and the test of the suite holds it to that.
+prints the result for each fault in this list and each store in ``broken_*.py``. The list names a test that catches each
+fault, and ``test_catches.py`` checks that it does.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ PRUNE = "islice(self._runs.irange(maximum=(before,), inclusive=(True, False)), l
 class Mutant:
     """One fault.
 
-    :ivar old, new: the text that is replaced in the source of the store, which has it once.
-    :ivar caught_by: a test of the suite that fails.
+    :ivar old, new: the text to replace, which occurs once in the source of the store, and its replacement.
+    :ivar caught_by: a test of the suite that must fail.
     """
 
     name: str
@@ -68,7 +69,7 @@ class Mutant:
 
 
 def reference() -> str:
-    """The source of the in-memory store, with the claim that it inherits written into it."""
+    """The source of the in-memory store, including the inherited ``claim``."""
     inherited = "\n" + textwrap.dedent(inspect.getsource(pyncette.repository.Repository.claim))
     whole = inspect.getsource(pyncette.memory)
     place = "\n    async def runs(self"
@@ -181,14 +182,14 @@ MUTANTS = [
 
 
 class Table:
-    """A plugin of pytest: runs each store up to its first failure, and takes down which test that was."""
+    """A pytest plugin that runs each store up to its first failure, and records which test that was."""
 
     def __init__(self) -> None:
         self.caught: dict[str, str] = {}
         self.stores: dict[str, str] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        # The random histories come last: they find much, and say little.
+        # The random histories come last: they find many faults, but don't tell what is wrong.
         items.sort(key=lambda item: "random_histories" in item.name or "every_value" in item.name)
         for item in items:
             self.stores.setdefault(_class_of(item), item.path.name)
@@ -208,11 +209,11 @@ def _class_of(item: pytest.Item) -> str:
 
 
 def main() -> int:
-    """Run all, print the table; an error if anything was not caught."""
+    """Run all and print the table. Returns an error if a fault was not caught."""
     folder = Path(__file__).parent
     files = [str(folder / "mutated.py"), *map(str, sorted(folder.glob("broken_*.py")))]
     table = Table()
-    Broken.deadline, Broken.deadlock_after = 60, 20  # a busy machine catches nothing
+    Broken.deadline, Broken.deadlock_after = 60, 20  # shorter limits would fail on a busy machine without any fault
     with redirect_stdout(io.StringIO()):
         pytest.main(
             [

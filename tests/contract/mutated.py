@@ -1,4 +1,4 @@
-"""Joins each mutant to the contract suite."""
+"""Runs the contract suite on each mutant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores that are unlike the reference, and still right."""
+"""Stores that differ from the reference, but keep the contract."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _T = TypeVar("_T")
 
 LAG = 0.005
 SMALLEST = 65_536
-"""The longest spec of the store that refuses."""
+"""The longest spec that the store with a size limit accepts."""
 
 
 class Lagging(MemoryRepository):
-    """``scan_ready``, ``claim``, ``count`` and ``look`` find what was stored a moment ago."""
+    """``scan_ready``, ``claim``, ``count`` and ``look`` see the data as it was a moment ago."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Lagging(MemoryRepository):
 
 
 class LaggingKeys(Lagging):
-    """Its index knows nothing but keys: a record that has moved is found where it was, and returned as it is now."""
+    """Its index holds only keys: a record that has moved is found at its old time, and returned as it is now."""
 
     async def scan_ready(self, queue: Queue, **options: Any) -> list[Record]:
         found: list[Record] = []
@@ -80,7 +80,7 @@ class LaggingKeys(Lagging):
 
 
 class _WithoutWhatHasMoved(LaggingKeys):
-    """The same store, as a claim looks at it."""
+    """The same store as a claim sees it, without records that have moved."""
 
     async def claim(self, claims: Sequence[QueueClaim], **options: Any) -> list[Record]:
         return await Lagging.claim(self, claims, **options)
@@ -95,7 +95,7 @@ def scattered(text: str) -> bytes:
 
 
 class TiesInItsOwnOrder(MemoryRepository):
-    """Keys, queues, and records that are ready at the same moment come in an order that means nothing."""
+    """Returns keys, queues, and records with the same ``ready_at`` in an arbitrary order."""
 
     async def scan(self, queue: Queue, *, after: str | None, limit: int, prefix: str = "") -> list[Record]:
         found = await super().scan(queue, after=None, limit=10**6, prefix=prefix)
@@ -122,7 +122,8 @@ class TiesInItsOwnOrder(MemoryRepository):
 
 
 class LooksTwice(MemoryRepository):
-    """Its ``look`` is two statements, between which others write: what was first may be gone from the moments."""
+    """Its ``look`` consists of two statements, between which others may write: the first record may be missing from the
+    moments."""
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
         first = await super().look(queues, refs, **options)
@@ -132,7 +133,7 @@ class LooksTwice(MemoryRepository):
 
 
 class Slow(MemoryRepository):
-    """Every answer takes a moment, each a different one, and begins before or after the work is done."""
+    """Each answer is delayed by a different time, either before or after the work is done."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +164,7 @@ class Slow(MemoryRepository):
 
 
 class CarriesOutLater(MemoryRepository):
-    """A claim or a swap that is cancelled is carried out, a few calls later."""
+    """Carries out a cancelled claim or swap nevertheless, a few calls later."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -209,8 +210,8 @@ class CarriesOutLater(MemoryRepository):
 
 
 class Minimal(MemoryRepository):
-    """Only what is demanded: no log, the least that an error must say, lower bounds for counts, stale names of
-    queues, and a claim that is not overridden."""
+    """Does the minimum that the contract requires: no log of runs, the shortest allowed error messages, counts as lower
+    bounds, outdated names of queues, and the inherited ``claim``."""
 
     keeps_runs = False
 

@@ -1,4 +1,4 @@
-"""Each broken store fails the tests of the suite that are there to catch it."""
+"""Each broken store fails the tests of the suite that should catch it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.contract import (
 )
 from tests.contract.broken import Broken
 
-pytestmark = pytest.mark.timeout(600)  # the first test waits for all of them
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the whole run in the fixture
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (broken_writes, broken_lists, broken_claims, broken_runs, broken_holes, broken_clients, mutated)
@@ -36,12 +36,13 @@ CAUGHT = [
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[str]]:
-    """How the tests end, run by pytest in a separate process: the tags of the JUnit report by class and test."""
+    """The outcomes of the tests, which pytest runs in a separate process: the tags of the JUnit report by class and
+    test."""
     report = tmp_path_factory.mktemp("report") / "report.xml"
     files = [f"{module.__name__.replace('.', '/')}.py" for module in MODULES]
     options = ["-q", "-p", "no:cacheprovider", "-p", "tests.contract.caught", f"--junitxml={report}"]
     command = [sys.executable, "-m", "pytest", *options, *files]
-    # As in CI, where pytest compares lists to the end: the suite must not fail by minutes of comparing.
+    # As in CI, where pytest prints the full difference of lists: that must not take minutes.
     environment = {**os.environ, "CI": "1"}
     run = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=580)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout[-3000:] + run.stderr[-3000:]

@@ -39,7 +39,7 @@ async def test_the_message_names_the_call() -> None:
 
 
 async def test_each_call_that_hangs_is_named() -> None:
-    """Also those in tasks of their own, which wait for something else."""
+    """Also calls in separate tasks, while the test itself waits for something else."""
 
     async def several() -> None:
         async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""Tests of the suite can't go missing, neither in a subclass nor in the suite itself."""
+"""No test of the suite can be lost by accident, neither in a subclass nor in the suite itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUITES = (RepositoryContract, AppContract)
 
 
 async def replacement(self: object) -> None:
-    """In place of a test of the suite."""
+    """Overrides a test of the suite."""
 
 
 def subclass(**members: Any) -> type:
@@ -56,7 +56,7 @@ def test_a_test_may_be_expected_to_fail() -> None:
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_subclass_replaces_nothing_by_accident(suite: type) -> None:
-    """What helps the suite's own tests is no method: a store's class may have a helper of the same name."""
+    """The suite's helpers are functions, not methods, as a store's test class may have a helper of the same name."""
     bases = [base for base in suite.__mro__ if base.__module__.startswith(contract.__name__)]
     assert ContractBase in bases
     private = {name for base in bases for name in vars(base) if name.startswith("_") and not name.startswith("__")}

@@ -1,4 +1,4 @@
-"""Which tests of the contracts the suite runs on which event loop: none of a store's is lost on both."""
+"""The choice of contract tests by event loop: each test of a store runs on at least one of them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_the_example_passes_the_suite(tmp_path: Path, pytestconfig: pytest.Confi
 
 
 def test_every_test_is_listed() -> None:
-    """Also the other way round: a test that was deleted from the suite is missed here."""
+    """And the other way round: a test that is listed, but was deleted from the suite, fails here."""
     listed = dict(re.findall(r"^\| `(test_\w+)` \| (.*) \|$", PAGE, flags=re.MULTILINE))
     tests = contract_tests(RepositoryContract) | contract_tests(AppContract)
     assert listed == {name: summary(test.__doc__).replace("|", r"\|") for name, test in tests.items()}

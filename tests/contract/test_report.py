@@ -1,4 +1,4 @@
-"""The report of a run: what it says, as JSON and as text."""
+"""The report of a run, as JSON and as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite accepts what is right, however unlike the reference it is."""
+"""The suite accepts every store that keeps the contract, however much it differs from the reference."""
 
 from __future__ import annotations
 

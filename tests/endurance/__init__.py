@@ -1,1 +1,1 @@
-"""Endurance: what workers and stores use stays the same while they work on and on."""
+"""Endurance: the resource use of workers and stores stays constant over hours."""

@@ -1,4 +1,4 @@
-"""Lets workers work on a real store for hours, and says whether memory, descriptors, connections or tables grow.
+"""Runs workers on a real store for hours, and reports whether memory, descriptors, connections or tables grow.
 
 python -m tests.endurance --store postgres --hours 1
 python -m tests.endurance --store redis --hours 0.1 --report redis.json

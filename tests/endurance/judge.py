@@ -1,4 +1,4 @@
-"""Says whether something grows: by the slope of the line that fits the second half of its measurements best. Pure."""
+"""Judges whether a measurement grows: fits a line to the second half of its values. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What may be gained over the second half, as chance will have it.
+    """The growth over the second half that may be due to chance: the greater of the two.
 
-    :ivar part: of the mean.
-    :ivar amount: in any case.
+    :ivar part: as a fraction of the mean.
+    :ivar amount: as an absolute value.
     """
 
     part: float
@@ -27,16 +27,16 @@ LIMITS = {
     "records": Limit(0.05, 20),
     "bytes": Limit(0.1, 2 * MEGABYTE),
 }
-"""By what is measured: memory of a worker, its descriptors and its connections; records and bytes of the store."""
+"""The limits by kind: a worker's memory, descriptors and connections; the store's records and bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Measurements of one thing.
+    """The measurements of one quantity.
 
     :ivar kind: one of :data:`LIMITS`.
-    :ivar of: a worker, or the store.
-    :ivar points: seconds, and the value then.
+    :ivar of: the worker or the store that was measured.
+    :ivar points: pairs of time in seconds and value.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Series:
 
     @property
     def gain(self) -> float:
-        """By how much the line that fits the second half best rises over it."""
+        """The rise over the second half of the line that fits it best."""
         half = self._half
         middle = sum(moment for moment, _ in half) / len(half)
         mean = self.mean
@@ -55,7 +55,7 @@ class Series:
 
     @property
     def mean(self) -> float:
-        """Of the second half."""
+        """The mean of the second half."""
         half = self._half
         return sum(value for _, value in half) / len(half)
 

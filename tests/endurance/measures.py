@@ -1,4 +1,4 @@
-"""What a worker and a store use at this moment."""
+"""Measures what a worker and a store use at the moment."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
 
 
 def of_worker(pid: int) -> dict[str, float]:
-    """Memory in bytes, descriptors, and those of them that are connections."""
+    """Memory in bytes, the number of descriptors, and of those that are connections."""
     links = []
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
             links.append(os.readlink(descriptor))
-        except FileNotFoundError:  # it was closed meanwhile
+        except FileNotFoundError:  # it was closed in the meantime
             continue
     resident = _RESIDENT.search(Path(f"/proc/{pid}/status").read_text())
     assert resident is not None
@@ -36,12 +36,12 @@ def of_worker(pid: int) -> dict[str, float]:
 
 
 async def records(context: PyncetteContext, declared: Declared) -> float:
-    """How many instances are stored."""
+    """The number of stored instances."""
     return sum([(await context.count_tasks(template)).value for template in declared.templates])
 
 
 async def stored_bytes(store: Store, folder: Path) -> float:
-    """What the data take, in memory on Redis, on disk elsewhere. ``folder`` has SQLite's files."""
+    """The size of the data: in memory for Redis, on disk otherwise. ``folder`` contains SQLite's files."""
     server = store.server
     if server is None:
         return _files(folder, "pyncette.db*")

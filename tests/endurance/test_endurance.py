@@ -1,4 +1,4 @@
-"""Ten seconds of endurance on each store, and the judge by itself."""
+"""Ten seconds of endurance on each store, and unit tests of the judge."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def test_nothing_grows(name: str, start_server: StartServer, tmp_path: Path, mon
     with started(name, start_server, tmp_path) as store:
         found = anyio.run(work, Effort(10, instances=SLOW.get(name, 200)), store, tmp_path)
     assert {series.kind for series in found} == set(LIMITS) - {"bytes"}
-    assert min(len(series.points) for series in found) >= 3  # a busy machine measures seldom
+    assert min(len(series.points) for series in found) >= 3  # a busy machine takes few measurements
     assert not [str(series) for series in found if series.grows]
 
 
 def measured(grown: float) -> Series:
-    """A hundred megabytes, more or less, that grow by this many bytes over the second half."""
+    """About a hundred megabytes, with noise, that grow by this many bytes over the second half."""
     rng = random.Random(1)
     noise = (rng.uniform(-MEGABYTE, MEGABYTE) for _ in range(200))
     return Series("memory", "worker", [(n, 100 * MEGABYTE + n * grown / 100 + each) for n, each in enumerate(noise)])
@@ -43,7 +43,7 @@ def test_the_slope_of_the_second_half(megabytes: int, grows: bool) -> None:
 
 
 def test_what_grows_at_first_only() -> None:
-    """As a process that warms up does."""
+    """Like the memory of a process that is warming up."""
     points = [(n, 100 * MEGABYTE * min(n / 40, 1)) for n in range(100)]
     assert not Series("memory", "worker", points).grows
 

@@ -1,4 +1,4 @@
-"""Workers at work for a while, and what they and their store use meanwhile."""
+"""Runs workers for a while, and measures what they and their store use."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from .measures import of_worker, records, stored_bytes
 
 TIMEOUT_SECONDS = 240
 ONE_OFFS = 20
-"""How many are scheduled with each measurement: records come and go."""
+"""The number of one-off instances scheduled with each measurement, so that records are created and deleted."""
 BYTES_SECONDS = 600
-"""Bytes of the store are judged in runs that take at least this long, because stores only tidy up now and then."""
+"""The store's bytes are judged only in runs of at least this length, because stores reclaim space only now and then."""
 MEASUREMENTS = 400
-"""At most."""
+"""The maximum number of measurements."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What is asked for.
+    """The parameters of a run.
 
-    :ivar instances: how many are due each second.
+    :ivar instances: the number of instances that are due each second.
     """
 
     seconds: float
@@ -45,7 +45,7 @@ class Effort:
 
 
 async def work(effort: Effort, store: Store, folder: Path) -> list[Series]:
-    """Let workers work, and measure. ``folder`` takes what they print, and SQLite's files."""
+    """Run workers and measure. ``folder`` holds their output, and SQLite's files."""
     address = store.address
     options = {**store.options(address[1] if address else 0), "lease": 20.0, "poll": 0.5, "seed": 0}
     declared = declare(options)
@@ -91,7 +91,7 @@ async def _until_registered(context: PyncetteContext, count: int) -> None:
 
 @asynccontextmanager
 async def _workers(count: int, options: dict[str, Any], folder: Path) -> AsyncIterator[dict[str, int]]:
-    """The process ids of workers, by name; they write no journal."""
+    """Starts workers without a journal, and gives their process ids by name."""
     processes = [
         spawn(
             "tests.chaos.worker",

@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "packages" / "pyncette-core"
-TESTS = {  # from the fastest to the slowest: the first one that fails ends it
+TESTS = {  # from the fastest to the slowest, as the run ends with the first test that fails
     "lease": ("pyncette/lease.py", ["test_lease.py", "test_lease_fields.py"]),
     "shares": ("pyncette/_leases/shares.py", ["test_shares.py"]),
     "agenda": ("pyncette/_loop/agenda.py", ["test_agenda.py"]),
@@ -99,7 +99,7 @@ pytest_add_cli_args_test_selection=
     {tests}
 """
 FEW = {"PYNCETTE_MODEL_EXAMPLES": "50", "PYNCETTE_MODEL_LIVES": "100"}
-"""Lives of the model, for each mutant."""
+"""The number of examples of the model tests for each mutant."""
 
 ALIVE = ("survived", "no tests", "suspicious")
 

@@ -11,7 +11,7 @@ from .workers import Workers
 
 @pytest.fixture
 def workers_of(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Workers]]:
-    """Makes workers that share the storage which these options name; ended with the test."""
+    """A function that creates workers on the storage that these options name. They are stopped when the test ends."""
     made: list[Workers] = []
 
     def make(options: dict[str, Any]) -> Workers:

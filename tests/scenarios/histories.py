@@ -1,4 +1,4 @@
-"""Runs random histories of operators, executions and deaths in virtual time, and says what is wrong with them.
+"""Runs random histories of operators, executions and crashes in virtual time, and reports what is wrong with them.
 
     python -m tests.scenarios.histories                                  # 10,000 in memory: about half an hour
     python -m tests.scenarios.histories --storage redis --count 300
@@ -32,10 +32,10 @@ from tests.benchmarks.subjects import STORAGES, Storage, storage
 from tests.servers.pool import Pool
 
 TOLD_EACH = 60
-"""Seconds between two lines that say how far it is."""
+"""Seconds between two progress messages."""
 
 Run = Callable[[int, int], Awaitable[list[str]]]
-"""From a seed and the number of steps to what is wrong."""
+"""Takes a seed and the number of steps, and returns the problems found."""
 
 
 async def in_memory(seed: int, steps: int) -> list[str]:
@@ -44,7 +44,7 @@ async def in_memory(seed: int, steps: int) -> list[str]:
 
 
 async def on_a_server(where: Storage, seed: int, steps: int) -> list[str]:
-    """On tables of its own."""
+    """Run a history on separate tables."""
     options = where.options()
     make = getattr(importlib.import_module(f"pyncette.{where.backend}"), f"{where.backend}_repository")
     factory = functools.partial(make, **options)
@@ -57,7 +57,7 @@ async def on_a_server(where: Storage, seed: int, steps: int) -> list[str]:
 
 
 async def run_all(run: Run, seeds: range, steps: int) -> int:
-    """Returns how many were wrong."""
+    """Run all seeds. Returns the number of histories with problems."""
     wrong = 0
     began = told = time.monotonic()
     for number, seed in enumerate(seeds, start=1):
@@ -79,7 +79,7 @@ def main() -> int:
     parser.add_argument("--loop", choices=("asyncio", "trio"), default="asyncio")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    benches.TIMEOUT = 600  # it may run alongside anything
+    benches.TIMEOUT = 600  # other programs may keep the machine busy
     pool = Pool()
     try:
         with tempfile.TemporaryDirectory() as scratch:

@@ -1,6 +1,6 @@
-"""The release after this one, made up: what a process does to be of it.
+"""Simulates the next release, which a process can turn itself into.
 
-It has one more format of the stored data than this release, with a step that expands it and one that contracts it.
+It adds one format of the stored data, with an expanding and a contracting migration.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pyncette.migrations import Migration, Phase
 
 
 def become_next(url: str) -> None:
-    """Make this process one of the next release, as far as the storage of this URL is concerned."""
+    """Make this process behave like one of the next release towards the storage at this URL."""
     _NEXT[urlsplit(url).scheme]()
 
 

@@ -1,4 +1,4 @@
-"""How often an app goes to its storage: counted at the server or on its wire, held against a budget."""
+"""The number of an app's requests to its storage, counted at the server or on the network, stays within a budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Count = Callable[[], int]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    return "asyncio"  # the clients that count speak it alone
+    return "asyncio"  # the clients that count support nothing else
 
 
 @pytest.fixture
@@ -29,22 +29,22 @@ def postgres_table(postgres_server: Server) -> Iterator[str]:
 
 @pytest.fixture(params=["redis", "postgres"])
 async def counted(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Pyncette, Count]]:
-    """An app, and how many requests have reached its server."""
+    """An app, and a function that counts the requests that have reached its server."""
     server: Server = request.getfixturevalue(f"{request.param}_server")
     if server.kind == "redis":
         yield Pyncette(server.url, redis_namespace="budgets"), lambda: commands(server.url)
         return
-    # The server's own count of transactions would hold those of its autovacuum too.
+    # The server's own counter of transactions would include those of autovacuum.
     name = request.getfixturevalue("postgres_table")
     async with Wire(server.url) as wire:
         yield Pyncette(wire.url, postgres_table_name=name), lambda: wire.round_trips
 
 
 def commands(url: str) -> int:
-    """Redis counts them."""
+    """The number of commands, by Redis's own counter."""
     with redis.Redis.from_url(url) as client:
         stats = client.info("commandstats")
-    # Commands that scripts call are none that travel.
+    # Without the commands that scripts call, as these cause no network traffic.
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval", "time"))
 
 
@@ -73,7 +73,7 @@ async def test_a_burst_of_5000(counted: tuple[Pyncette, Count]) -> None:
 
 
 async def test_an_idle_app(counted: tuple[Pyncette, Count], pytestconfig: pytest.Config) -> None:
-    """500 static tasks and 20,000 instances, with --thorough 100,000, none of them due."""
+    """500 static tasks and 20,000 instances (100,000 with --thorough), none of them due."""
     app, round_trips = counted
     count = 100_000 if pytestconfig.option.thorough else 20_000
 
@@ -97,5 +97,5 @@ async def test_an_idle_app(counted: tuple[Pyncette, Count], pytestconfig: pytest
             await anyio.sleep(10)
             spent = round_trips() - before
             context.shutdown()
-    # Ten poll intervals of a second, and what counting takes of time and of requests.
+    # Ten poll intervals of a second, plus the time and the requests that counting takes.
     assert 5 <= spent <= 2 * 12, spent

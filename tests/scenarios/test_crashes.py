@@ -1,4 +1,4 @@
-"""Nothing is lost and nothing is executed twice that need not be, when workers and servers are killed under load."""
+"""When workers and servers are killed under load, nothing is lost, and nothing is executed twice without need."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_four_processes_and_a_server_that_crashes(workers_of: WorkersOf, start_s
         seconds = 15
         workers.wait_until_busy(workers.workers)
         workers.kill_the_busiest()
-        time.sleep(2)  # so that the others are at work when the server goes
+        time.sleep(2)  # so that the other workers are busy when the server is killed
         server.restart(kill=True)
         workers.wait_for({(name, at + n * SECOND) for name, at in first.items() for n in range(seconds)})
         workers.stop()

@@ -1,4 +1,5 @@
-"""Several processes on one DynamoDB table: each occurrence is executed by one, and what a killed one held by others."""
+"""Several processes on one DynamoDB table: each occurrence is executed by one of them, and those of a killed process by
+another."""
 
 from __future__ import annotations
 

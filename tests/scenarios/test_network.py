@@ -1,4 +1,4 @@
-"""A network that misbehaves between an app and each kind of storage: no lease is lost, nothing takes forever."""
+"""Network faults between an app and each kind of storage: no lease is lost, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from tests.servers.model import Server
 
 KINDS = ["redis", "postgres", "mysql", "dynamodb"]
 STEP = 0.2
-"""Seconds between two looks of a test."""
+"""The polling interval of the tests in seconds."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test on one kind on asyncio, and on another on trio, where the drivers speak asyncio too, behind a bridge.
+    """Run each test on one kind of storage on asyncio, and on another on trio, where a bridge runs the asyncio drivers.
 
-    Each test in turn takes the next two; --thorough takes all on both.
+    Each test takes the next two kinds; with --thorough, all kinds run on both.
     """
-    kinds = [kind for kind in KINDS if kind != "dynamodb" or "clock" not in metafunc.function.__name__]  # it has none
+    # DynamoDB has no clock.
+    kinds = [kind for kind in KINDS if kind != "dynamodb" or "clock" not in metafunc.function.__name__]
     if metafunc.config.option.thorough:
         found = [(loop, kind) for loop in ("asyncio", "trio") for kind in kinds]
     else:
@@ -53,7 +54,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S
 
 @pytest.fixture
 def network(server: Server) -> Iterator[Network]:
-    """On a separate event loop, in a thread, so that it serves apps on asyncio and on trio."""
+    """A proxy on a separate event loop in a thread, so that it serves apps on asyncio and on trio."""
     with (
         start_blocking_portal("asyncio") as portal,
         portal.wrap_async_context_manager(Network(server.host, server.port)) as network,
@@ -66,7 +67,7 @@ MakeApp = Callable[..., Pyncette]
 
 @pytest.fixture
 def make_app(server: Server) -> MakeApp:
-    """Makes apps on one storage, each through a network or directly."""
+    """A function that creates apps on one storage, which they reach through a network or directly."""
     name = f"network_{uuid.uuid4().hex[:8]}"
 
     def make(network: Network | None = None, **options: Any) -> Pyncette:
@@ -85,7 +86,7 @@ def make_app(server: Server) -> MakeApp:
 
 
 class Runs:
-    """What is executed, and what is over."""
+    """Records the executions that have started, and those that have ended."""
 
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
@@ -117,8 +118,8 @@ async def schedule(context: PyncetteContext, task: Task, count: int) -> None:
 
 @pytest.mark.parametrize("by_hand", [False, True], ids=["renewed", "with_heartbeat"])
 async def test_packets_are_swallowed_for_a_moment(make_app: MakeApp, network: Network, by_hand: bool) -> None:
-    """For 1.5 s when half of the leases has passed; connections that were open then never work again. No execution is
-    begun again by the other worker, which has a network of its own."""
+    """For 1.5 s after half of the lease; connections that were open then never work again. The other worker, whose
+    network is intact, must not start any of the executions again."""
     runs, count, lease = Runs(), 20, datetime.timedelta(seconds=8)
     apps = make_app(network), make_app()
     body = runs.lasting(9)
@@ -141,7 +142,7 @@ async def test_packets_are_swallowed_for_a_moment(make_app: MakeApp, network: Ne
 
 
 async def test_all_idle_connections_are_silent(make_app: MakeApp, network: Network) -> None:
-    """A call that was given up is the only one: the next one gets a connection that works."""
+    """Only one call fails: the next one gets a working connection."""
     app, lease = make_app(network), datetime.timedelta(minutes=1)
     template = app.dynamic_task(name="template", lease_duration=lease)(Runs().lasting(0))
     async with app.create() as context:
@@ -161,7 +162,7 @@ async def test_all_idle_connections_are_silent(make_app: MakeApp, network: Netwo
 
 
 class SlowClock(Observer):
-    """One answer to a reading of the clock takes 9 s, once it is asked for."""
+    """Once requested, delays one reading of the storage's clock by 9 s."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -180,7 +181,7 @@ class SlowClock(Observer):
 async def test_an_answer_of_the_clock_that_takes_long(
     server: Server, make_app: MakeApp, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It neither delays what is due nor shortens leases: the clock continues by what earlier answers have told."""
+    """It neither delays occurrences nor shortens leases: the app keeps using the earlier readings of the clock."""
     monkeypatch.setattr(store_module, "CLOCK_INTERVAL", 300_000)
     app = make_app(network, **({"redis_timeout": 20} if server.kind == "redis" else {}))
     slow = SlowClock(network)
@@ -196,14 +197,14 @@ async def test_an_answer_of_the_clock_that_takes_long(
         await until(lambda: slow.took >= 9)
         behind = time.time_ns() // 1000 - context.clock.now()
         context.shutdown()
-    # All servers run on this machine.
+    # All servers run on this machine, so their clocks agree.
     assert -10_000 < behind < 500_000
     assert context.clock.error < 500_000
 
 
 @pytest.mark.parametrize("drain", [None, 1.0])
 async def test_shutting_down_without_a_network(make_app: MakeApp, network: Network, drain: float | None) -> None:
-    """Everything together takes 2 s beyond ``drain_timeout``, and 10 s where there is none and nothing runs."""
+    """Shutting down takes at most ``drain_timeout`` plus 2 s, or 10 s if there is none and nothing is running."""
     runs = Runs()
     options = {} if drain is None else {"drain_timeout": datetime.timedelta(seconds=drain)}
     app = make_app(network, **options)
@@ -218,7 +219,7 @@ async def test_shutting_down_without_a_network(make_app: MakeApp, network: Netwo
         began = time.monotonic()
         context.shutdown()
     seconds, late = time.monotonic() - began, began - slept - 1
-    assert seconds < (10 if drain is None else drain + 2) + 0.5 + 10 * late  # a busy machine takes its time too
+    assert seconds < (10 if drain is None else drain + 2) + 0.5 + 10 * late  # plus what a busy machine needs
 
 
 async def test_a_claim_that_takes_longer_than_half_of_a_lease(make_app: MakeApp, network: Network) -> None:

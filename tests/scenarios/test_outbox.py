@@ -1,4 +1,4 @@
-"""An order and what is to be done about it, in one transaction: exactly what is committed is done."""
+"""An order and the task instance for it are stored in one transaction: exactly the committed ones are executed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CLIENTS = 8
 
 
 class Undone(Exception):
-    """The client changes its mind."""
+    """Rolls the client's transaction back."""
 
 
 class Clients:
-    """They place orders, and roll every third one back.
+    """Clients that place orders, and roll back every third one.
 
-    At REPEATABLE READ, InnoDB rolls one of two transactions back that have waited at one gap between records.
+    At REPEATABLE READ, InnoDB rolls back one of two transactions that have waited for the same gap between records.
     """
 
     def __init__(self, shop: Shop, engine: AsyncEngine, context: PyncetteContext, task: Task) -> None:
@@ -56,7 +56,7 @@ class Clients:
             await self.place(again)
 
     async def _order(self, number: int) -> None:
-        """The order first or the instance first, and of some the second one of two savepoints only."""
+        """Stores the order first or the instance first; some orders keep only the second of two savepoints."""
         order, at = f"order {number}", datetime.now(UTC) + timedelta(milliseconds=random.randrange(300))
         async with self._engine.begin() as connection:
             if number % 2:

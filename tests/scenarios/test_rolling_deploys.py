@@ -1,7 +1,7 @@
-"""A release with a new format of the stored data is rolled out under load, and rolled back in part: on every storage
-nothing is lost, and nothing is executed twice but what a killed process held.
+"""A release with a new format of the stored data is rolled out under load, and partly rolled back. On every storage,
+nothing is lost, and nothing is executed twice except what a killed process was executing.
 
-A storage takes part by a fixture ``NAME_options`` here, its name in ``STORES``, and a line in ``next_release.py``.
+To add a storage, add a fixture ``NAME_options`` here, its name to ``STORES``, and a line to ``next_release.py``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def store(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def workers(store: str, request: pytest.FixtureRequest, workers_of: Callable[[Options], Workers]) -> Workers:
     options: Options = request.getfixturevalue(f"{store}_options")
-    # All come due at the same moments: no worker has the slots to execute them alone.
+    # All come due at the same moments, and no single worker has enough slots for them.
     limit = INSTANCES[store] // 5
     return workers_of(options | {"lease_seconds": 6, "work_seconds": 0.3, "concurrency_limit": limit})
 
@@ -85,7 +85,7 @@ def test_a_rolling_deploy(workers: Workers, store: str) -> None:
     old = workers.start(2)
     workers.wait_until_busy(old)
 
-    new = workers.start(2, release="next")  # the first of them expands the stored data
+    new = workers.start(2, release="next")  # the first one runs the expanding migration
     workers.wait_until_busy(new)
     workers.kill(old[0])
     rolled_back = workers.start(1)
@@ -94,7 +94,7 @@ def test_a_rolling_deploy(workers: Workers, store: str) -> None:
 
     workers.stop([old[1], *rolled_back])
     (finishing,) = workers.start(1, release="next", finish_upgrade=True)
-    workers.wait_until_printed(finishing, "contract_note")  # others may leave it nothing to execute
+    workers.wait_until_printed(finishing, "contract_note")  # it may have nothing to execute, as the others are faster
     (late,) = workers.start(1)
     assert late.process.wait(TIMEOUT) != 0, "the format is not for this release any more"
     assert "can be read from format 2 on" in late.output.read_text()

@@ -1,7 +1,7 @@
-"""A worker process of the scenarios: executes instances and writes down each execution as it begins.
+"""A worker process of the scenarios: executes instances and logs the start of each execution.
 
-Arguments: the event loop, the log, the app's options as JSON, among them those of :func:`make_app`. Ends gracefully by
-SIGTERM.
+Arguments: the event loop, the log, and the app's options as JSON, including those of :func:`make_app`. SIGTERM stops it
+gracefully.
 """
 
 from __future__ import annotations

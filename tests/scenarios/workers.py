@@ -1,4 +1,4 @@
-"""Several workers on one storage, and what became of every occurrence."""
+"""Several workers on one storage, and checks that every occurrence was executed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SECOND = 1_000_000
 Occurrence = tuple[str, int]
 
 TIMEOUT = 300
-"""Seconds until something counts as hanging. Where the machine is busy, what takes seconds may take minutes."""
+"""Seconds until something counts as hanging. On a busy machine, what normally takes seconds may take minutes."""
 
 
 class Worker:
-    """A process that executes what is due.
+    """A worker process.
 
-    :ivar output: the file with all that it printed.
+    :ivar output: the file with everything that it printed.
     """
 
     def __init__(self, folder: Path, number: int, options: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ class Worker:
             )
 
     def executed(self) -> list[Occurrence]:
-        """What it began to execute, in order."""
+        """The occurrences that it started to execute, in order."""
         if not self._log.exists():
             return []
         lines = (line.rsplit(" ", 1) for line in self._log.read_text().splitlines())
@@ -53,7 +53,7 @@ class Worker:
 class Workers:
     """Workers that share one storage; at most one is killed.
 
-    :ivar killed: the one that was.
+    :ivar killed: the worker that was killed, if any.
     """
 
     def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ class Workers:
         self.killed: Worker | None = None
 
     async def schedule(self, instances: int) -> dict[str, int]:
-        """Schedule instances that are due each second; returns the first occurrence of each."""
+        """Schedule instances that are due every second. Returns the first occurrence of each."""
         app, work, _ = make_app(dict(self._options))
         first: dict[str, int] = {}
         async with app.create() as context:
@@ -81,54 +81,55 @@ class Workers:
         return first
 
     def start(self, count: int, **options: Any) -> list[Worker]:
-        """Start more workers, which have these options besides."""
+        """Start more workers, with these additional options."""
         number = len(self.workers)
         more = [Worker(self._folder, number + n, self._options | options) for n in range(count)]
         self.workers += more
         return more
 
     def kill(self, worker: Worker) -> None:
-        """End a worker without a warning."""
+        """Kill a worker without warning."""
         self.killed = worker
         assert worker.executed(), "a worker that has done nothing is no loss"
         worker.process.kill()
         worker.process.wait()
 
     def kill_the_busiest(self) -> None:
-        """Kill the worker that has executed most."""
+        """Kill the worker that has executed the most."""
         self.kill(max(self.workers, key=lambda worker: len(worker.executed())))
 
     def wait_until_busy(self, workers: list[Worker]) -> None:
-        """Until each of them has executed something."""
+        """Wait until each of them has executed something."""
         self._until(lambda: [worker.output.name for worker in workers if not worker.executed()])
 
     def wait_until_printed(self, worker: Worker, text: str) -> None:
-        """Until the worker has printed it."""
+        """Wait until the worker has printed this text."""
         self._until(lambda: [] if text in worker.output.read_text() else [text])
 
     def wait_for(self, occurrences: set[Occurrence]) -> None:
-        """Until each of them was executed."""
+        """Wait until each of them has been executed."""
         self._until(lambda: occurrences.difference(*(worker.executed() for worker in self.workers)))
 
     def wait_until_executed(self, instances: set[str]) -> None:
-        """Until each of the instances was executed."""
+        """Wait until each of the instances has been executed."""
         self._until(lambda: instances - {name for worker in self.workers for name, _ in worker.executed()})
 
     def stop(self, workers: list[Worker] | None = None) -> None:
-        """End workers gracefully: these, or all that live."""
+        """Stop workers gracefully: these, or all that are running."""
         alive = [worker for worker in workers or self.workers if worker.process.poll() is None]
         for worker in alive:
-            self.wait_until_printed(worker, "Running ")  # from then on it ends by a signal as it should
+            self.wait_until_printed(worker, "Running ")  # from then on it handles signals
             worker.process.send_signal(signal.SIGTERM)
         assert [worker.process.wait(TIMEOUT) for worker in alive] == [0] * len(alive), self.outputs()
 
     def check_executed_again(self) -> None:
-        """Only what the killed worker had begun was executed twice, and at most what it could have under way."""
+        """Only occurrences that the killed worker had started were executed twice, and no more than it could have under
+        way."""
         assert self.killed is not None
         counts = Counter(occurrence for worker in self.workers for occurrence in worker.executed())
         twice = {occurrence for occurrence, count in counts.items() if count > 1}
         assert twice <= set(self.killed.executed()), sorted(twice - set(self.killed.executed()))[:10]
-        assert len(twice) <= 500  # its executions and what of them was not stored yet
+        assert len(twice) <= 500  # its slots, and results that were not stored yet
 
     def outputs(self) -> str:
         return "\n".join(worker.output.read_text()[-3000:] for worker in self.workers)

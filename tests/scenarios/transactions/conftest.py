@@ -10,13 +10,13 @@ from tests.helpers.shops import KINDS, Shop, shop_of
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The drivers' event loop."""
+    """The drivers support only asyncio."""
     return "asyncio"
 
 
 @pytest.fixture
 def isolation_on_mysql() -> str | None:
-    """The level of SQLAlchemy's connections; None for the server's default."""
+    """The isolation level of SQLAlchemy's connections; None for the server's default."""
     return None
 
 

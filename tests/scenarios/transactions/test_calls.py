@@ -35,7 +35,7 @@ def isolation_on_mysql() -> str:
 class Program:
     """An app with a task.
 
-    :ivar executed: names of instances that were.
+    :ivar executed: the names of the executed instances.
     """
 
     def __init__(self, options: dict[str, Any], **more: Any) -> None:
@@ -61,7 +61,8 @@ async def until(probe: Callable[[], bool]) -> None:
 
 @pytest.mark.anyio
 async def test_a_task_that_is_due_at_once_starts_after_the_commit(shop: Shop) -> None:
-    """Not before, within a poll interval, and never after a rollback; by a session, and by its savepoints."""
+    """Not before the commit, but within a poll interval after it, and never after a rollback: of a session, and of its
+    savepoints."""
     program = Program(shop.options, poll_interval=POLL)
     now = datetime.datetime.now(datetime.UTC)
     async with program.app.create() as context, shop.engine() as engine, anyio.create_task_group() as tasks:
@@ -111,7 +112,7 @@ CALLS: dict[str, Call] = {
 
 @pytest.mark.anyio
 async def test_every_call_that_changes_instances(shop: Shop) -> None:
-    """What it changes is not seen before the commit, and as if it had never been after a rollback."""
+    """Its changes are invisible before the commit, and a rollback undoes them completely."""
     async with shop.engine() as engine:
         for name, call in CALLS.items():
             program = Program(shop.options)
@@ -127,7 +128,7 @@ async def test_every_call_that_changes_instances(shop: Shop) -> None:
 
 
 async def prepare(context: PyncetteContext, task: Task) -> None:
-    """Three instances, the second one with a backfill, the third one paused."""
+    """Schedule three instances, the second one with a backfill, the third one paused."""
     await context.schedule_tasks(task, [(name, {}) for name in "123"], if_exists="replace")
     await context.unschedule_task(task, "4")
     await context.backfill_task(task, "2", START, LAST, backfill_id="fill")
@@ -135,7 +136,7 @@ async def prepare(context: PyncetteContext, task: Task) -> None:
 
 
 async def shown(context: PyncetteContext, task: Task) -> object:
-    """All that is stored."""
+    """Everything that is stored, for comparison."""
     store = context._store
     queues = await store.queues(after=None, limit=100)
     listed = [await context.get_task(task, name) for name in "1234"]
@@ -169,7 +170,7 @@ async def test_a_dead_instance_is_retried(shop: Shop) -> None:
 
 @pytest.mark.anyio
 async def test_connections_of_the_driver_and_of_sqlalchemy(shop: Shop) -> None:
-    """All kinds do, and what the session is set to stays."""
+    """All kinds of connections work, and the session's settings stay unchanged."""
     program = Program(shop.options)
     async with AsyncExitStack() as stack:
         context = await stack.enter_async_context(program.app.create())
@@ -198,7 +199,7 @@ async def test_connections_of_the_driver_and_of_sqlalchemy(shop: Shop) -> None:
 
 
 async def settings_of(shop: Shop, connection: AsyncConnection) -> object:
-    """What is set for the session, as far as the server lists it."""
+    """The session's settings, as far as the server lists them."""
     if shop.kind == "sqlite":
         return None
     if shop.kind == "postgres":
@@ -241,7 +242,7 @@ async def test_what_is_no_transaction_is_refused(shop: Shop, tmp_path: Path) -> 
 
 
 def other_database(shop: Shop, folder: Path) -> Any:
-    """A connection with an open transaction to another database than the shop's."""
+    """A connection with an open transaction to a database other than the shop's."""
     elsewhere = {"postgres": "/postgres", "sqlite": f"/{folder}/elsewhere.db"}.get(shop.kind, "/information_schema")
     scheme, _, rest = shop.url.partition("://")
     server = rest.rpartition("/")[0] if shop.kind != "sqlite" else "/"
@@ -269,7 +270,7 @@ async def test_a_transaction_that_has_failed(shop: Shop) -> None:
             if shop.kind == "postgres":
                 with pytest.raises(Exception, match="aborted"):
                     await context.schedule_task(program.work, "refused", interval=HOUR, transaction=connection)
-            else:  # an error ends the statement alone
+            else:  # an error affects only the statement
                 await context.schedule_task(program.work, "rolled back", interval=HOUR, transaction=connection)
             await connection.rollback()
         assert (await context.list_tasks(program.work)).tasks == []
@@ -288,7 +289,8 @@ NO_CHANGE: dict[str, Call] = {
 async def test_who_changes_nothing_relies_on_what_is_there(
     shop: Shop, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody removes the instance while the transaction is open, nor is it relied on while somebody removes it."""
+    """While the transaction is open, nobody can remove the instance; while someone removes it, the call doesn't rely on
+    it."""
     if shop.kind == "sqlite":
         return  # one writes at a time
     monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
@@ -307,7 +309,7 @@ async def test_who_changes_nothing_relies_on_what_is_there(
 
 @pytest.mark.anyio
 async def test_what_is_locked_holds_back_no_others(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those behind it are stored once it is refused, and what is locked after that is refused at once."""
+    """Those after it are stored once it is refused, and further locked ones are refused immediately."""
     if shop.kind == "sqlite":
         return  # one writes at a time
     monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
@@ -332,7 +334,7 @@ CLIENTS, WORKERS, SHARED = 8, 4, 12
 
 
 class Beside:
-    """Callers that change shared instances in transactions, and rows of their own."""
+    """Callers that change shared instances, and rows of their own, in transactions."""
 
     def __init__(self, shop: Shop, context: PyncetteContext, task: Task) -> None:
         self._shop = shop
@@ -355,15 +357,15 @@ class Beside:
         wanted = [(name, EACH_SECOND) for name in names]
         result = await self._context.schedule_tasks(self._task, wanted, transaction=connection)
         assert result.refused == []
-        with suppress(TooManyRunsException):  # they are triggered faster than executed
+        with suppress(TooManyRunsException):  # they are triggered faster than they are executed
             await self._context.trigger_task(self._task, max(names), transaction=connection)
 
 
 @pytest.mark.anyio
 @pytest.mark.timeout(240)
 async def test_many_callers_beside_many_workers(shop: Shop) -> None:
-    """All of them change the same few instances, which workers execute every second. Nobody meets a deadlock, nor waits
-    for long."""
+    """All callers change the same few instances, which workers execute every second. Nobody runs into a deadlock or
+    waits for long."""
     rounds = 5 if shop.kind == "sqlite" else 15
     programs = [Program(shop.options, poll_interval=POLL) for _ in range(WORKERS + 1)]
     async with AsyncExitStack() as stack:

@@ -27,7 +27,7 @@ ISOLATION = pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE 
 @ISOLATION
 @ON_MYSQL
 async def test_what_another_transaction_has_locked(shop: Shop, isolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call says so, and leaves a transaction that can be used: also where statements that read wait for locks."""
+    """The call raises, and the transaction stays usable, even if reads wait for locks at this isolation level."""
     monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
     app, work = hourly(shop)
     async with app.create() as context, shop.engine(isolation_level=isolation) as engine:
@@ -49,7 +49,7 @@ async def test_what_another_transaction_has_locked(shop: Shop, isolation: str, m
 @pytest.mark.anyio
 @ON_MYSQL
 async def test_one_that_is_locked_among_many(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Finding it does not take a wait of the server's for each half, and half of that, and so on."""
+    """Finding it by bisection must not cost a lock timeout at each step."""
     monkeypatch.setattr(access, "LOCK_TIMEOUT", 0.2)
     waited: list[str] = []
     original = Borrowed.run
@@ -105,7 +105,7 @@ async def test_a_transaction_that_is_read_only(shop: Shop) -> None:
 
 @pytest.mark.anyio
 async def test_cancelled_calls_leave_the_transaction(shop: Shop) -> None:
-    """Whatever the statement they are cancelled at, those of SQLAlchemy included."""
+    """Whichever statement they are cancelled at, including those of SQLAlchemy."""
     app, work = hourly(shop)
     async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
         for statement in range(8):
@@ -136,7 +136,8 @@ async def _cancelled_at(
 
 @pytest.mark.anyio
 async def test_several_calls_at_once(shop: Shop) -> None:
-    """A connection serves one. The others are refused without a trace, and it can be used."""
+    """A connection serves one call at a time. The others are refused without any effect, and the connection stays
+    usable."""
     app, work = hourly(shop)
     refused: list[str] = []
     async with app.create() as context, shop.engine() as engine, engine.connect() as connection:
@@ -158,7 +159,7 @@ async def test_several_calls_at_once(shop: Shop) -> None:
 
 @pytest.mark.anyio
 async def test_a_savepoint_before_the_first_write(shop: Shop) -> None:
-    """What is done in it is undone with the transaction; on SQLite, where ``BEGIN`` is emitted as SQLAlchemy says."""
+    """Its changes are rolled back with the transaction; on SQLite, if ``BEGIN`` is emitted as SQLAlchemy recommends."""
     app, work = hourly(shop)
     async with app.create() as context, shop.engine() as engine:
         if shop.kind == "sqlite":
@@ -172,5 +173,5 @@ async def test_a_savepoint_before_the_first_write(shop: Shop) -> None:
 
 
 def _begin_nothing(connection: Any, _: object) -> None:
-    """Have the driver of SQLite leave transactions to SQLAlchemy."""
+    """Keep SQLite's driver from beginning transactions, so that SQLAlchemy does."""
     connection.isolation_level = None

@@ -1,4 +1,4 @@
-"""Where SQLAlchemy itself refuses a transaction, the call fails as it does for any other reason."""
+"""If SQLAlchemy itself refuses a transaction, the call fails with the same errors as otherwise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN_CONNECTION = {
 
 @pytest.mark.anyio
 async def test_a_statement_that_has_failed_before(shop: Shop) -> None:
-    """Only PostgreSQL ends the transaction with it."""
+    """Only in PostgreSQL does a failed statement abort the transaction."""
     app, work = hourly(shop)
     async with app.create() as context, shop.session() as session:
         with pytest.raises(DBAPIError):
