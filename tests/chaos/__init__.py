@@ -1,1 +1,1 @@
-"""Chaos on real servers: workers, operators and servers are hurt, and every occurrence is accounted for."""
+"""Chaos on real servers: faults hit workers, operators and servers, and every occurrence is accounted for."""

@@ -1,11 +1,11 @@
-"""Hurts a real store and its workers for a while, and accounts for every occurrence.
+"""Injects faults into a real store and its workers for a while, and accounts for every occurrence.
 
     python -m tests.chaos --store postgres --seconds 60 --seed 1 --report postgres.json
     python -m tests.chaos --store redis --seconds 600 --instances 2000 --faults kill,stop
     python -m tests.chaos --store mysql --faults disk,operators      # on a small disk, in a namespace of its own
 
-The report says what was done, and what explains each second execution. Fails if something was lost or early, or
-executed again without a reason.
+The report lists the faults, and explains each second execution. The command fails if something was lost, started early,
+or was executed again without a reason.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def run(given: argparse.Namespace, chosen: tuple[str, ...] | None) -> dict[str, Any]:
-    """Carry it out; returns the report."""
+    """Run the chaos and return the report."""
     os.environ.update(CREDENTIALS)
     seed = random.randrange(10**6) if given.seed is None else given.seed
     pool = Pool()

@@ -1,8 +1,8 @@
-"""Holds what operators were told against what was executed: no trigger or one-off that was confirmed is lost, nothing
+"""Compares the answers that operators got with what was executed: no confirmed trigger or one-off is lost, and nothing
 is claimed after it was removed or paused.
 
-An execution was claimed between the moment in its fencing token, as workers go by the earlier bound of the
-storage's time, and its beginning.
+An execution was claimed between the moment in its fencing token and its start: workers use the lower bound of the
+storage's time for tokens.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from .journal import SECOND, Call, Execution
 
 NEVER = 2**62
 LATE_EFFECT = 45 * SECOND
-"""How long after its failure a call may still be done: its request was on the way."""
+"""How long after its failure a call may still take effect, as its request may have been on its way."""
 TEMPLATE_BOUND = 4 * SECOND
-"""Within what time workers hear that a template is paused: more than two poll intervals, as machines are busy."""
+"""The time within which workers learn that a template is paused: more than two poll intervals, as machines are busy."""
 
 CLAIMABLE = frozenset({"schedule", "replace", "once"})
 GONE = frozenset({"unschedule", "replace"})
@@ -23,9 +23,9 @@ RESUMING = frozenset({"resume", "replace", "unschedule"})
 
 
 class Calls:
-    """Those of all operators.
+    """The calls of all operators.
 
-    :param offset: what is to be added to monotonic time to get the storage's.
+    :param offset: the difference between the storage's time and monotonic time.
     """
 
     def __init__(self, calls: Iterable[Call], offset: int) -> None:
@@ -35,7 +35,7 @@ class Calls:
             self._by_name.setdefault(call.name, []).append(call)
 
     def check(self, executions: Mapping[str, list[Execution]]) -> list[str]:
-        """What is wrong."""
+        """The problems found."""
         found: list[str] = []
         for name, calls in self._by_name.items():
             mine = executions.get(name, [])
@@ -47,21 +47,21 @@ class Calls:
         return found
 
     def is_gone(self, first: Execution, second: Execution) -> bool:
-        """Whether the instance may have been removed or replaced between the first one's claim and the second one's
-        beginning."""
+        """Whether the instance may have been removed or replaced between the claim of the first execution and the start
+        of the second."""
         calls = self._by_name.get(first.name, [])
         return _any(calls, GONE, first.fence - self._offset, second.begun)
 
     def is_again(self, first: Execution, second: Execution) -> bool:
-        """Whether one call may have created the instance for both: the first one was over and removed when the call,
-        whose answer had been lost, was sent again."""
+        """Whether one call may have created the instance for both executions: the answer was lost, and when the call
+        was sent again, the first execution was over and the instance removed."""
         begin, end = first.fence - self._offset, second.fence - self._offset
         over = first.ended is not None and first.ended <= second.begun
         calls = self._by_name.get(first.name, [])
         return over and any(call.operation in CLAIMABLE and call.began <= begin and _end(call) >= end for call in calls)
 
     def _kept(self, name: str, calls: list[Call], executions: list[Execution]) -> Iterator[str]:
-        """Confirmed triggers and one-offs are executed, unless the instance was removed meanwhile."""
+        """Confirmed triggers and one-offs are executed, unless the instance was removed in the meantime."""
         done: dict[str, Execution] = {}
         for each in executions:
             if each.outcome == "ok":
@@ -75,7 +75,7 @@ class Calls:
                 yield f"{call.operation} {call.word} of {name} was confirmed and not executed"
 
     def _after_removal(self, name: str, calls: list[Call], executions: list[Execution]) -> Iterator[str]:
-        """Nothing is claimed of what was removed, unless somebody has scheduled it again."""
+        """An instance is not claimed after its removal, unless somebody has scheduled it again."""
         for call in calls:
             if call.operation != "unschedule" or call.outcome != "ok" or call.ended is None:
                 continue
@@ -85,7 +85,7 @@ class Calls:
                     yield f"{name} was claimed {(claimed - call.ended) / SECOND:.3f} s after it was removed"
 
     def _while_paused(self, name: str, calls: list[Call], executions: list[Execution]) -> Iterator[str]:
-        """Nothing is claimed of what is paused, but for triggers."""
+        """An instance is not claimed while it is paused, except for triggers."""
         bound = 0 if name else TEMPLATE_BOUND
         for call in calls:
             if call.operation != "pause" or call.outcome != "ok" or call.ended is None:
@@ -100,7 +100,7 @@ class Calls:
 
 
 def _any(calls: list[Call], operations: frozenset[str], begin: int, end: int) -> bool:
-    """Whether one of these may have had its effect between the two moments."""
+    """Whether one of these calls may have taken effect between the two moments."""
     return any(
         call.operation in operations and call.outcome != "refused" and call.began <= end and _end(call) >= begin
         for call in calls
@@ -108,7 +108,7 @@ def _any(calls: list[Call], operations: frozenset[str], begin: int, end: int) ->
 
 
 def _end(call: Call) -> int:
-    """The latest moment of its effect."""
+    """The latest moment at which the call may have taken effect."""
     if call.ended is None:
         return NEVER
     return call.ended if call.outcome == "ok" else call.ended + LATE_EFFECT

@@ -1,5 +1,5 @@
-"""Holds what was executed against what was to be: nothing lost, nothing early, and each second execution of a run is
-explained by a fault that took the first one's lease. Pure."""
+"""Compares executions with the occurrences expected: nothing is lost or early, and each second execution of a run is
+explained by a fault that cost the first one its lease. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .faults import Fault
 from .journal import SECOND, Execution, History, Trouble
 
 TOLERANCE = 100_000
-"""Microseconds that a lease may be shorter than promised."""
+"""Microseconds by which a lease may be shorter than promised."""
 CLOCKS = 2_000
-"""Microseconds within which two readings of one clock agree."""
+"""Microseconds by which two readings of the same clock may differ."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What the checker has found.
+    """The result of the checker.
 
     :ivar explained: second executions of a run, by the fault that explains them.
     :ivar lags: microseconds from each occurrence to its first execution, sorted.
@@ -42,12 +42,12 @@ class Verdict:
 
 
 class Checker:
-    """Of one run.
+    """Checks one run of the chaos.
 
-    :param expected: the first and the last occurrence of each instance that nobody touched; those whose name begins
-        with ``o`` are executed at most once.
-    :param offset: what is to be added to monotonic time to get the storage's.
-    :param lease: microseconds.
+    :param expected: the first and the last occurrence of each instance that no operator touched. Those whose name
+        begins with ``o`` are executed at most once.
+    :param offset: the difference between the storage's time and monotonic time.
+    :param lease: the lease duration in microseconds.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Checker:
 
     def _died_at(self, occurrence: int, executions: list[Execution]) -> bool:
         """Whether a worker may have died, or lost the storage, between the claim of an occurrence and its execution,
-        which may be long after its moment. Occurrences are claimed in order. A storage that only took long may also
-        have left open whether the end was stored, so that it is not executed."""
+        which may be long after the scheduled time. Occurrences are claimed in order. If the storage was slow, it may
+        also be unknown whether the end was stored; then the occurrence is not executed."""
         before = (each.fence for each in executions if int(each.what) < occurrence)
         after = (each.fence for each in executions if int(each.what) > occurrence)
         begin, end = max([occurrence, *before]) - self._offset, min(after, default=None)
@@ -129,8 +129,8 @@ class Checker:
                 self._verdict.broken.append(f"{executions[0].name} was executed {count} times for {what}, at most once")
 
     def _at_least_once(self, executions: list[Execution]) -> None:
-        """A run that has begun is begun again only if it failed, and nothing begins while another execution of the
-        instance continues; unless a lease was lost."""
+        """Unless a lease was lost, a run starts again only if it has failed, and none starts while another execution of
+        the instance is under way."""
         for fence, same in groupby(executions, key=lambda execution: execution.fence):
             if len(list(same)) > 1:
                 self._verdict.broken.append(f"{executions[0].name} was executed twice with the token {fence}")
@@ -162,8 +162,8 @@ class Checker:
             verdict.unexplained.append(f"{second.process} executed {what}, and nothing had hurt that worker")
 
     def _causes(self, first: Execution, second: Execution) -> Iterator[str]:
-        """What may have taken the first one's lease, the likeliest first: what hurt its process alone, and what took
-        longest."""
+        """The faults that may have cost the first execution its lease, likeliest first: those that hit only its
+        process, then the longest ones."""
         begin, end = first.fence - self._offset, second.begun
         faults = [
             fault

@@ -1,5 +1,5 @@
-"""Clocks that are wrong: a library that is loaded before all others gives a process another time of day, which can be
-set while it runs. The monotonic clock is left alone, as nobody can set it."""
+"""Wrong clocks: a preloaded library gives a process a different time of day, which can be set while it runs. The
+monotonic clock stays as it is, as nobody can set it in reality."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from tests.servers.trees import Tree
 
 LIBRARY = Tree("faketime", "bookworm", ("libfaketime",))
-"""It is loaded into this machine's Python, whose C library must be as new as Debian 12's."""
+"""The library is loaded into this machine's Python, whose C library must be at least as new as Debian 12's."""
 
 
 def prepare() -> None:
-    """:raises tests.servers.cache.Unavailable: there is none for this machine."""
+    """:raises tests.servers.cache.Unavailable: the library is not available for this machine."""
     _library()
 
 
 def environment(file: Path) -> dict[str, str]:
-    """Of a process whose clock goes by this file."""
+    """The environment of a process whose clock this file controls."""
     set_clock(file, 0)
     return {
         "LD_PRELOAD": str(_library()),
@@ -28,7 +28,7 @@ def environment(file: Path) -> dict[str, str]:
 
 
 def set_clock(file: Path, seconds: int) -> None:
-    """This many seconds ahead of the true time from now on, or within a second."""
+    """Set the clock to this many seconds ahead of the true time. It takes effect within a second."""
     new = file.with_suffix(".new")
     new.write_text(f"{seconds:+d}\n")
     new.replace(file)

@@ -1,4 +1,4 @@
-"""A small disk, which can be filled: a file system in memory that only this process and its children see."""
+"""A small disk to fill up: a file system in memory that only this process and its children see."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def mounted() -> Path | None:
 
 
 def with_small_disk(command: Sequence[str]) -> int:
-    """Run a command that has one; returns its status.
+    """Run a command with a small disk, and return its exit status.
 
-    :raises ValueError: none can be made here.
+    :raises ValueError: a small disk can't be created here.
     """
     for way in WAYS:
         with tempfile.TemporaryDirectory() as place:
@@ -38,20 +38,20 @@ def with_small_disk(command: Sequence[str]) -> int:
 
 
 def fill(disk: Path) -> None:
-    """Leave no room on it."""
+    """Fill the disk completely."""
     with (disk / BALLAST).open("ab") as ballast:
         while free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize:
             try:
                 os.posix_fallocate(ballast.fileno(), ballast.seek(0, os.SEEK_END), free)
-            except OSError:  # somebody has taken some of it meanwhile
+            except OSError:  # another process has used some of the space in the meantime
                 continue
 
 
 def clear(disk: Path) -> None:
-    """Give the room back."""
+    """Free the space again."""
     (disk / BALLAST).unlink(missing_ok=True)
 
 
 def again() -> list[str]:
-    """The command that this process was started by."""
+    """The command that started this process."""
     return [sys.executable, "-m", "tests.chaos", *sys.argv[1:]]

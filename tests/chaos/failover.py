@@ -16,41 +16,41 @@ from tests.servers.redis_groups import is_replicated
 
 TIMEOUT_SECONDS = 40
 NEVER = 600_000
-"""Milliseconds of silence after which sentinels take a master for dead by themselves. One that is only slow, as on a
-busy machine, must not lose its place: what its replica lacks would be lost, and no fault would explain it."""
+"""Milliseconds of silence after which sentinels consider a master dead. A master that is only slow, as on a busy
+machine, must not be replaced: writes that its replica lacks would be lost, and no fault would explain that."""
 NODE_TIMEOUT = 6_000
-"""The same for the nodes of a cluster, which vote about a master only once in twice this time."""
+"""The same for the nodes of a cluster, which vote about a master at most once in twice this time."""
 VOTE_SECONDS = 6.0
-"""A replica asks for votes for five seconds."""
+"""Seconds to wait for an election, as a replica requests votes for five seconds."""
 HELD = 2_000 * TIMEOUT_SECONDS
-"""Milliseconds for which writes are held: longer than the replica may take, so that none is acknowledged after it has
-caught up."""
+"""Milliseconds for which writes are held: longer than the replica may need, so that no write is acknowledged after it
+has caught up."""
 CAUGHT_UP = "death of a master whose replica has all"
-"""What others acknowledge last may not reach their replicas, and nothing is promised then."""
+"""Otherwise the last acknowledged writes may not have reached the replica, and then nothing is promised."""
 HANDED_OVER = "a master hands over to its replica"
 
 Address = tuple[str, int]
 
 
 class FailOver(Protocol):
-    """A way in which a store loses its master.
+    """A way for a store to lose its master.
 
-    :ivar forms: its forms.
+    :ivar forms: its variants.
     """
 
     forms: tuple[str, ...]
 
     def fail_over(self, form: str, choice: int) -> Address | None:
-        """Do it, and return where clients have to connect now; None if they find out by themselves. ``choice`` is any
-        number, which chooses the master where there are several."""
+        """Fail over, and return the address that clients must connect to now; None if they find it themselves.
+        ``choice`` is any number; it selects one of several masters."""
 
     def recover(self) -> None:
-        """Let the one that was lost come back, as a replica, so that there may be another failover."""
+        """Restart the lost server as a replica, so that another failover is possible."""
 
 
 @dataclass(slots=True)
 class Promotion:
-    """PostgreSQL: the primary is killed, and the standby, without which no commit was acknowledged, promoted."""
+    """PostgreSQL: the primary is killed, and its synchronous standby is promoted."""
 
     pair: Pair
     forms: tuple[str, ...] = ("standby promoted",)
@@ -64,7 +64,7 @@ class Promotion:
 
 
 class Sentinels:
-    """Redis: sentinels make the replica the master when they are told to."""
+    """Redis: sentinels are told to promote the replica."""
 
     forms: tuple[str, ...] = (CAUGHT_UP,)
 
@@ -85,7 +85,7 @@ class Sentinels:
 
     def _tell(self) -> bool:
         """
-        :raises ValueError: the sentinel knows of no replica that it could choose, yet.
+        :raises ValueError: the sentinel doesn't know a suitable replica yet.
         """
         return bool(command(self._server.sentinels[0].port, "SENTINEL", "FAILOVER", self._service) == "OK")
 
@@ -95,7 +95,7 @@ class Sentinels:
         wait_until(lambda: succeeds(lambda: is_replicated(self._master())), TIMEOUT_SECONDS)
 
     def _master(self) -> int:
-        """As all sentinels know it.
+        """The master, if all sentinels agree on it.
 
         :raises ValueError: they don't agree.
         """
@@ -109,7 +109,8 @@ class Sentinels:
 
 
 class Cluster:
-    """Redis: a master hands over to its replica, which the others elect, or it dies, and the replica takes over."""
+    """Redis: a master hands over to its replica, which the other nodes elect, or it is killed and the replica takes
+    over."""
 
     forms: tuple[str, ...] = (HANDED_OVER, CAUGHT_UP)
 
@@ -136,7 +137,7 @@ class Cluster:
         wait_until(lambda: succeeds(lambda: len(self._replicas()) == len(self._server.nodes) // 2), TIMEOUT_SECONDS)
 
     def _replicas(self) -> dict[int, int]:
-        """The replica of each master, by their ports, once it has the master's data."""
+        """The port of each master's replica, by the master's port, once the replica has the data."""
         found = {}
         for node in self._server.nodes:
             told = command(node.port, "INFO", "replication")
@@ -146,7 +147,7 @@ class Cluster:
 
 
 def hold_writes(port: int) -> None:
-    """Let a master acknowledge no further writes, and return when its replica has those that it has acknowledged."""
+    """Keep a master from acknowledging further writes, and return once its replica has all those acknowledged."""
     command(port, "CLIENT", "PAUSE", HELD, "WRITE")
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
@@ -160,7 +161,7 @@ def hold_writes(port: int) -> None:
 
 
 def _is_elected(replica: int) -> bool:
-    """Let a replica ask for votes to take over from its living master; whether it got them. It may be too early."""
+    """Make a replica request votes to take over from its live master. Returns whether it won; it may be too early."""
     command(replica, "CLUSTER", "FAILOVER")
     try:
         wait_until(lambda: succeeds(lambda: _is_master(replica)), VOTE_SECONDS)

@@ -1,4 +1,4 @@
-"""The faults: which one comes next, and when, is decided by a seed; each is written down with its moments."""
+"""The faults. A seed decides which one comes next, and when; each is recorded with its start and end."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SHORT_STOP = "shorter than a lease"
 
 @dataclass(slots=True)
 class Fault:
-    """What was done.
+    """A fault that was injected.
 
-    :ivar kind: one of those that are asked for by name.
-    :ivar detail: which of its forms.
-    :ivar target: the process (``0.3``), all processes of a slot (``0``), or everybody (``*``).
+    :ivar kind: its kind, as on the command line.
+    :ivar detail: its variant.
+    :ivar target: the process (``0.3``), all processes of a slot (``0``), or all (``*``).
     :ivar began, ended: monotonic time.
     """
 
@@ -41,7 +41,7 @@ class Fault:
     ended: int = 0
 
     def takes_leases(self, process: str) -> bool:
-        """Whether it may have cost leases of this process."""
+        """Whether it may have cost this process leases."""
         harmless = self.kind == "clock" or self.detail == SHORT_STOP
         return not harmless and self.target in {EVERYBODY, process, process.partition(".")[0]}
 
@@ -51,15 +51,16 @@ class Fault:
 
 
 class Faults:
-    """Does them, each kind one after the other, the kinds side by side.
+    """Injects faults: one at a time of each kind, but different kinds concurrently.
 
-    :ivar done: all so far.
+    :ivar done: the faults so far.
     """
 
     def __init__(
         self, kinds: Sequence[str], store: Store, slots: Sequence[Slot], networks: Sequence[Network], seed: int
     ) -> None:
-        """``networks``: those of the slots, in their order, those of the operators, and one that is never hurt."""
+        """:param networks: those of the slots in their order, those of the operators, and one that stays
+        undisturbed."""
         self._kinds = [kind for kind in kinds if kind in _ACTS]
         self._seed = seed
         self._store = store
@@ -69,7 +70,7 @@ class Faults:
         self.done: list[Fault] = []
 
     async def run(self, every: float) -> None:
-        """Until it is cancelled, one after ``every`` seconds on average. What is under way is brought to its end."""
+        """Inject one fault every ``every`` seconds on average until cancelled. A fault under way is completed first."""
         total = sum(_ACTS[kind].weight for kind in self._kinds)
         async with anyio.create_task_group() as group:
             for kind in self._kinds:
@@ -96,7 +97,7 @@ class Faults:
             fault.ended = now()
 
     async def kill(self, rng: random.Random) -> None:
-        """A worker without a warning; another one comes."""
+        """Kill a worker without warning; another one replaces it."""
         slot = rng.choice(self._slots)
         async with self._fault("kill", "SIGKILL", slot.name):
             slot.kill()
@@ -104,7 +105,7 @@ class Faults:
         slot.start()
 
     async def stop(self, rng: random.Random) -> None:
-        """A worker for longer than a lease, or for a moment; then it continues, and does not know."""
+        """Suspend a worker for longer than a lease, or for a moment; then it continues without knowing."""
         slot = rng.choice(self._slots)
         leases = rng.choice([0.2, 1.2, 1.5])
         async with self._fault("stop", "longer than a lease" if leases > 1 else SHORT_STOP, slot.name):
@@ -113,7 +114,7 @@ class Faults:
             slot.signal(signal.SIGCONT)
 
     async def network(self, rng: random.Random) -> None:
-        """Of one process, or of all."""
+        """Disturb the network of one process or of all."""
         all_of_them = self._networks[:-1]
         number = rng.randrange(len(all_of_them) + 1)
         alone = number < len(all_of_them)
@@ -124,7 +125,7 @@ class Faults:
             await _NETWORK[form](networks, seconds)
 
     async def restart(self, rng: random.Random) -> None:
-        """The server is killed, and comes back."""
+        """Kill the server and restart it."""
         server = self._store.server
         assert server is not None
         async with self._fault("restart", "SIGKILL", EVERYBODY):
@@ -133,7 +134,7 @@ class Faults:
             await anyio.to_thread.run_sync(server.start)
 
     async def fail_over(self, rng: random.Random) -> None:
-        """A master is lost, and another one takes over; then it comes back as a replica."""
+        """Make another server take over from a master, which then comes back as a replica."""
         way = self._store.fail_over
         assert way is not None
         form, choice = rng.choice(way.forms), rng.randrange(1000)
@@ -145,7 +146,7 @@ class Faults:
             await anyio.to_thread.run_sync(way.recover)
 
     async def clock(self, rng: random.Random) -> None:
-        """A worker's machine is told another time, which costs nothing: the storage's time counts."""
+        """Set the clock of a worker's machine. That must have no effect, as the storage's time counts."""
         slot = rng.choice(self._slots)
         seconds = rng.choice([-86_400, -7, 0, 7, 3_600])
         detail = "true" if not seconds else "ahead" if seconds > 0 else "behind"
@@ -153,7 +154,7 @@ class Faults:
             set_clock(slot.clock, seconds)
 
     async def disk(self, rng: random.Random) -> None:
-        """No room is left where the data are, for a while."""
+        """Fill the disk that holds the data for a while."""
         disk, server = mounted(), self._store.server
         assert disk is not None
         async with self._fault("disk", "full", EVERYBODY):
@@ -166,7 +167,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class _Act:
-    """:ivar weight: how often it is done, compared with the others."""
+    """:ivar weight: its frequency relative to the others."""
 
     act: Callable[[Faults, random.Random], Awaitable[None]]
     weight: float
@@ -184,7 +185,7 @@ _ACTS: dict[str, _Act] = {
 
 
 def _revive(program: Program) -> None:
-    """Start a server that has ended as it could not write."""
+    """Restart a server that has ended because it could not write."""
     try:
         wait_until(lambda: succeeds(program.ready), 5)
     except Unavailable:
@@ -228,7 +229,8 @@ _NETWORK: dict[str, Callable[[Sequence[Network], float], Awaitable[None]]] = {
 
 @asynccontextmanager
 async def networks(store: Store, count: int) -> AsyncIterator[list[Network]]:
-    """The ways to the store's server, for those whose connections are to be hurt; none if it has no server."""
+    """Proxies to the store's server, one for each process whose connections may be disturbed; empty if there is no
+    server."""
     async with AsyncExitStack() as stack:
         if store.address is None:
             yield []

@@ -1,4 +1,4 @@
-"""What each process writes down while it runs: a line for each event, appended at once, so that a kill loses none."""
+"""The journal of each process: one line per event, written immediately, so that a kill loses none."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pathlib import Path
 SECOND = 1_000_000
 
 BEGUN, ENDED, LOST, STALLED, STORED, READY, CALLED, ANSWERED = "BELGSROA"
-"""The first letter of a line."""
+"""The first letters of lines."""
 
 
 def now() -> int:
-    """Microseconds of the monotonic clock, which all processes of the machine share, and which nobody sets."""
+    """Microseconds of the monotonic clock, which all processes of the machine share and nobody can set."""
     return time.monotonic_ns() // 1000
 
 
 class Journal:
-    """Appends lines of words: letter, monotonic time, the machine's time as this process sees it, and what it is."""
+    """Appends lines of words: the letter, the monotonic time, the machine's time as this process sees it, and
+    details."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -35,11 +36,11 @@ class Journal:
 class Execution:
     """One execution of one run.
 
-    :ivar process: which process it was in: the slot of the worker, a dot, and how many it has had before.
-    :ivar what: which of the instance's runs: the occurrence in microseconds, or # and the number of a trigger.
-    :ivar fence: its fencing token, which is the moment of its claim by the storage's clock.
+    :ivar process: its process: the slot of the worker, a dot, and the number of earlier processes in that slot.
+    :ivar what: the instance's run: the occurrence in microseconds, or # and the number of a trigger.
+    :ivar fence: its fencing token, which is the time of its claim by the storage's clock.
     :ivar begun, ended: monotonic time.
-    :ivar outcome: ``ok``, ``failed``, ``cancelled``, or empty if the process wrote no end.
+    :ivar outcome: ``ok``, ``failed``, ``cancelled``, or empty if the process recorded no end.
     """
 
     process: str
@@ -58,7 +59,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something a worker noticed by itself: it stood still, or the storage took long or failed.
+    """A problem that a worker noticed: it was stalled, or the storage was slow or failed.
 
     :ivar began, ended: monotonic time.
     """
@@ -71,12 +72,12 @@ class Trouble:
 
 @dataclass(slots=True)
 class Call:
-    """What an operator has asked for.
+    """A call of an operator.
 
-    :ivar name: the instance, empty for the template.
-    :ivar word: more about it: the number of a trigger.
-    :ivar began, ended: monotonic time; None if no answer was written down.
-    :ivar outcome: ``ok``, ``refused``, or ``unknown`` if it may have been done.
+    :ivar name: the instance; empty for the template.
+    :ivar word: a detail: the number of a trigger.
+    :ivar began, ended: monotonic time; None if no answer was recorded.
+    :ivar outcome: ``ok``, ``refused``, or ``unknown`` if it may have taken effect.
     """
 
     operation: str
@@ -89,7 +90,7 @@ class Call:
 
 @dataclass(slots=True)
 class History:
-    """All that was written down."""
+    """The content of all journals."""
 
     executions: list[Execution] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
@@ -98,7 +99,7 @@ class History:
 
 
 def read(folder: Path) -> History:
-    """What the processes that have this folder wrote."""
+    """Read the journals in a folder."""
     history = History()
     for path in sorted(folder.glob("worker-*")):
         _read_worker(path, path.name.removeprefix("worker-"), history)
@@ -108,7 +109,7 @@ def read(folder: Path) -> History:
 
 
 def has_written(path: Path, letter: str) -> bool:
-    """Whether the process that writes this has written such a line."""
+    """Whether the journal contains a line with this letter."""
     return path.exists() and any(words[0] == letter for words in _lines(path))
 
 

@@ -1,8 +1,8 @@
-"""A process that has imported all that workers need, and forks one whenever it is asked to: starting one from scratch
-costs a second of the processor, which faults would cost by the hundred.
+"""A process that has imported everything that workers need, and forks a worker on request. Starting a worker from
+scratch takes a second of CPU, and faults require hundreds of them.
 
-Reads lines of JSON, the arguments of a worker and the file for its output each; answers with its process id, and writes
-the status with which it ends into a file of its own. Its workers end with it.
+It reads lines of JSON, each with the arguments of a worker and the file for its output. It answers with the process id,
+and writes the worker's exit status to a separate file. When it ends, so do its workers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def fork(arguments: list[str], output: Path) -> int:
 
 
 def reap(outputs: dict[int, Path]) -> None:
-    """Write down how children have ended."""
+    """Record how children have ended."""
     while outputs:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:

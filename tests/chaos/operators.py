@@ -1,8 +1,8 @@
 """An operator of the chaos: schedules, moves, replaces, removes, pauses, resumes and triggers instances while workers
-execute them, and writes down each call.
+execute them, and records each call.
 
 Arguments: the event loop, the journal, the options of :func:`tests.chaos.worker.declare` as JSON, and the operator's
-number. SIGTERM ends it: everything is resumed first, and what would continue forever is removed.
+number. On SIGTERM it resumes everything and removes recurring instances before it ends.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Act = Callable[["Operator"], Awaitable[None]]
 
 
 class Operator:
-    """One of them, whose seed decides what it does."""
+    """An operator, whose actions are decided by a seed."""
 
     def __init__(self, context: PyncetteContext, task: Task, journal: Journal, seed: int, number: int) -> None:
         self._context = context
@@ -53,13 +53,13 @@ class Operator:
             await self._schedule(name)
 
     async def act(self) -> None:
-        """Do something, after a moment."""
+        """Do something random after a moment."""
         await anyio.sleep(self._rng.expovariate(8))
         (chosen,) = self._rng.choices([act for act, _ in ACTS], [weight for _, weight in ACTS])
         await chosen(self)
 
     async def end(self) -> None:
-        """Resume everything and remove what recurs, however often that has to be tried."""
+        """Resume everything and remove recurring instances, with as many attempts as necessary."""
         for name in ("", *self.names, *SHARED):
             await self._insist("resume", name, functools.partial(self._context.resume_task, self._task, name or None))
         for name in (*self.names, *SHARED):
@@ -98,7 +98,7 @@ class Operator:
         await self._call("trigger", name, lambda: self._context.trigger_task(self._task, name, args), number)
 
     async def one_off(self) -> None:
-        """Schedules one; perhaps moves or removes it."""
+        """Schedule a one-off instance, and perhaps move or remove it."""
         name = f"x{self._number}.{self._calls}"
         self._one_offs.append(name)
         await self._one_off_at(name, self._rng.choice([-5.0, 0.0, 0.5, 1.0, 3.0]))
@@ -121,7 +121,7 @@ class Operator:
         await self._call("resume", name, lambda: self._context.resume_task(self._task, name, catch_up=catch_up))
 
     async def pause_all(self) -> None:
-        """The template, for a moment."""
+        """Pause the template for a moment."""
         await self._call("pause", "", lambda: self._context.pause_task(self._task))
         await anyio.sleep(self._rng.uniform(0, 3))
         await self._call("resume", "", lambda: self._context.resume_task(self._task))
@@ -135,7 +135,7 @@ class Operator:
         )
 
     async def remove(self) -> None:
-        """And schedule it again."""
+        """Remove an instance and schedule it again."""
         name = self._any()
         await self._call("unschedule", name, lambda: self._context.unschedule_task(self._task, name))
         await anyio.sleep(self._rng.uniform(0, 1))
@@ -175,7 +175,7 @@ async def operate(options: dict[str, Any], journal: Journal, number: int) -> Non
 
 
 async def _created(app: Pyncette, stack: AsyncExitStack) -> PyncetteContext:
-    """However often that has to be tried."""
+    """Open the app's context, with as many attempts as necessary."""
     while True:
         try:
             return await stack.enter_async_context(app.create())

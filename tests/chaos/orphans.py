@@ -1,4 +1,4 @@
-"""Processes that end with the one that has started them, however that ends."""
+"""Processes that end with their parent, however it ends."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _LIBC = ctypes.CDLL(None)
 
 
 def end_with_parent() -> None:
-    """The kernel kills this process when its parent has ended."""
+    """Make the kernel kill this process when its parent has ended."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The processes of the chaos: workers in their slots, which are filled again, and operators."""
+"""The processes of the chaos: workers in slots, in which each is replaced when it ends, and operators."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .nursery import status_file
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = ("asyncio", "trio")
 TIMEOUT_SECONDS = 240
-"""For a process to begin or to end: a machine may be very busy."""
+"""Seconds for a process to start or to end: the machine may be very busy."""
 
 
 class Forked:
-    """A worker that a nursery has made, with the methods of ``Popen`` that are needed."""
+    """A worker that a nursery has forked, with the methods of ``Popen`` that are needed."""
 
     def __init__(self, pid: int, output: Path) -> None:
         self.pid = pid
@@ -47,7 +47,7 @@ class Forked:
 
 
 class Nursery:
-    """Makes the workers of one slot, one after the other; see :mod:`tests.chaos.nursery`."""
+    """Starts the workers of one slot, one after another; see :mod:`tests.chaos.nursery`."""
 
     def __init__(self, url: str, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -67,21 +67,21 @@ class Nursery:
         return Forked(int(stdout.readline()), output)
 
     def close(self) -> None:
-        """Its workers end too."""
+        """Close the nursery. Its workers end too."""
         self._process.kill()
         self._process.communicate()
 
 
 @dataclass(slots=True)
 class Slot:
-    """A place for a worker; one that ended is followed by another.
+    """A slot for one worker at a time; when it ends, another one replaces it.
 
-    :ivar number: from 0.
-    :ivar generation: how many processes it has had before this one.
-    :ivar environment: variables of its processes, besides those of this one.
-    :ivar died: what became of processes that ended by themselves after they had begun to work.
-    :ivar refused: how many ended before that, as those do that find no storage.
-    :ivar empty: whether it is to have none for now.
+    :ivar number: counted from 0.
+    :ivar generation: the number of earlier processes in this slot.
+    :ivar environment: additional variables of its processes.
+    :ivar died: how processes ended that did so unexpectedly after they had started to work.
+    :ivar refused: the number of processes that ended before that, as they do without a storage.
+    :ivar empty: whether the slot should stay empty for now.
     """
 
     folder: Path
@@ -97,12 +97,12 @@ class Slot:
 
     @property
     def name(self) -> str:
-        """Of the process that it has now, as the journals call it."""
+        """The name of its current process in the journals."""
         return f"{self.number}.{self.generation}"
 
     @property
     def clock(self) -> Path:
-        """The file by which its processes' clock goes, if it can be set."""
+        """The file that controls the clock of its processes, if it can be set."""
         return self.folder / f"clock-{self.number}"
 
     @property
@@ -132,7 +132,7 @@ class Slot:
             self.nursery.close()
 
     def look(self) -> None:
-        """Start another process if this one has ended by itself."""
+        """Start another process if this one has ended unexpectedly."""
         assert self.process is not None
         status = self.process.poll()
         if status is None or self.empty:
@@ -151,7 +151,7 @@ class Slot:
                 await anyio.sleep(0.1)
 
     async def stop(self) -> None:
-        """Ask it to end."""
+        """Stop the worker gracefully."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         status = await ended(self.process)
@@ -177,7 +177,7 @@ async def until_written(journal: Path, letter: str) -> None:
 
 
 async def ended(process: subprocess.Popen[bytes] | Forked, seconds: float = TIMEOUT_SECONDS) -> int | None:
-    """The status with which it ends; None if it does not within that time, and is killed."""
+    """The exit status of a process. If it does not end within that time, it is killed, and the result is None."""
     deadline = time.monotonic() + seconds
     while (status := process.poll()) is None:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What a run of the chaos has shown, as text and as JSON that can be kept."""
+"""The report of a run of the chaos, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 20
 
 
 def report(plan: Plan, scene: Scene, history: History, verdict: Verdict) -> dict[str, Any]:
-    """The report, as values of JSON."""
+    """The report as JSON values."""
     wrong = [*scene.wrong, *verdict.wrong, *(f"{name} was left" for name in scene.left)]
     return {
         "plan": asdict(plan),
@@ -48,7 +48,7 @@ def report(plan: Plan, scene: Scene, history: History, verdict: Verdict) -> dict
 
 
 def _told(fault: Fault, since: int) -> dict[str, Any]:
-    """In seconds since the beginning."""
+    """A fault, with times in seconds since the beginning."""
     began, ended = ((moment - since) / SECOND for moment in (fault.began, fault.ended))
     return {"fault": fault.cause, "target": fault.target, "began": began, "ended": ended}
 

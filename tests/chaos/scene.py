@@ -1,4 +1,4 @@
-"""One run of the chaos: a store, workers, operators, faults; then everything heals, and what is left is executed."""
+"""One run of the chaos: a store, workers, operators and faults. Then everything recovers, and the rest is executed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from .stores import Store
 from .worker import EPOCH, Declared, declare
 
 LEAD_SECONDS = 1
-"""From the moment when the instances are scheduled to their first occurrences."""
+"""Seconds from scheduling the instances to their first occurrences."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for.
+    """The parameters of a run.
 
-    :ivar instances: how many are due each second.
+    :ivar instances: the number of instances due each second.
     :ivar every: seconds between two faults, on average.
-    :ivar lease: seconds.
-    :ivar poll: seconds between two looks at the storage.
-    :ivar batch: how many are claimed, and executed, at a time by each worker.
+    :ivar lease: the lease duration in seconds.
+    :ivar poll: the poll interval in seconds.
+    :ivar batch: how many instances each worker claims, and executes, at a time.
     """
 
     store: str
@@ -56,13 +56,13 @@ class Plan:
 
 @dataclass(slots=True)
 class Scene:
-    """What happened.
+    """The result of a run.
 
-    :ivar expected: the first and the last occurrence of each instance that nobody touches, in microseconds.
-    :ivar offset: what is to be added to monotonic time to get the true one, in microseconds.
-    :ivar left: instances that were still there in the end.
-    :ivar wrong: what went wrong with processes.
-    :ivar refused: workers that did not start as they found no storage.
+    :ivar expected: the first and the last occurrence of each instance that no operator touches, in microseconds.
+    :ivar offset: the difference between the true time and monotonic time, in microseconds.
+    :ivar left: the instances that were left at the end.
+    :ivar wrong: problems with processes.
+    :ivar refused: the number of workers that did not start because the storage was unreachable.
     """
 
     expected: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Scene:
 
 
 class Stage:
-    """Where a plan is carried out."""
+    """Carries out a plan."""
 
     def __init__(self, plan: Plan, store: Store, folder: Path) -> None:
         self._plan = plan
@@ -134,7 +134,7 @@ class Stage:
         return spawn("tests.chaos.operators", arguments, output)
 
     async def _schedule(self, context: PyncetteContext, declared: Declared) -> None:
-        """Instances that are due each second until the end; each tenth at most once."""
+        """Schedule instances that are due every second until the end; each tenth is executed at most once."""
         start = datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS)
         count, scene = self._plan.instances, self._scene
         seconds = round(self._plan.seconds)
@@ -163,7 +163,7 @@ class Stage:
             group.cancel_scope.cancel()
 
     async def _quiet(self, actors: list[subprocess.Popen[bytes]]) -> None:
-        """Operators end."""
+        """Stop the operators."""
         for actor in actors:
             with suppress(ProcessLookupError):
                 actor.send_signal(signal.SIGTERM)
@@ -173,7 +173,7 @@ class Stage:
                 self._scene.wrong.append(f"operator {number} ended with {status}:\n{said}")
 
     async def _drain(self, context: PyncetteContext, declared: Declared, slots: list[Slot]) -> None:
-        """Until nothing is left, or nothing happens any more."""
+        """Wait until no instance is left, or nothing happens any more."""
         timeout = 30 + 3 * self._plan.lease
         written, since = -1, time.monotonic()
         while self._scene.left != [] or written < 0:

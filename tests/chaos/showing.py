@@ -1,4 +1,4 @@
-"""A plan from beginning to end: what happens, what was written down, what the checker says of it."""
+"""Runs a plan, reads the journals, and checks them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .stores import Store
 
 
 def show(plan: Plan, store: Store, folder: Path) -> dict[str, Any]:
-    """Carry out the plan; returns the report.
+    """Carry out the plan and return the report.
 
-    :param folder: where the processes write.
+    :param folder: the folder for the processes' files.
     """
     scene = anyio.run(Stage(plan, store, folder).play)
     history = read(folder)

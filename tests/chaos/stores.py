@@ -1,4 +1,4 @@
-"""The stores that are hurt: how their servers start, what leads to them, and which faults they can have."""
+"""The stores: how their servers are started, how clients reach them, and which faults they support."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ FAULTS = ("kill", "stop", "network", "restart", "failover", "clock", "disk", "op
 """All kinds of faults."""
 
 StartServer = Callable[..., AbstractContextManager[Server]]
-"""From a kind of server and its options to one that lives for a block."""
+"""Starts a server of a kind with options, for the duration of a block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A store that runs.
+    """A running store.
 
-    :ivar options: from the port to connect to, to the options of an app.
-    :ivar impossible: kinds of faults that it can't have, each with the reason.
-    :ivar address: where its server listens, and clients reach it through a network; None if they don't.
+    :ivar options: returns the options of an app that connects to a port.
+    :ivar impossible: the kinds of faults that it does not support, each with the reason.
+    :ivar address: the address of its server, if clients reach it through a network; otherwise None.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Store:
         return None if self.server is None or self.server.nodes[2:] or self.server.service else _address(self.server)
 
     def faults(self, chosen: tuple[str, ...] | None = None) -> tuple[str, ...]:
-        """Those that were chosen, or all that it can have but a disk that is full.
+        """The chosen faults, or all that the store supports except ``disk``.
 
-        :raises ValueError: it can't have one of them.
+        :raises ValueError: the store doesn't support one of them.
         """
         for kind in chosen or ():
             if kind in self.impossible:
@@ -66,8 +66,8 @@ def chosen_faults(text: str) -> tuple[str, ...]:
 
 
 ALWAYS = ("--appendfsync", "always")
-"""Redis keeps all that it has acknowledged. By default it may lose up to two seconds of it when it is killed, as it
-acknowledges what is to be written while it waits for its disk."""
+"""Makes Redis keep everything that it has acknowledged. By default, a kill may lose up to two seconds of writes, as it
+acknowledges them before they are on disk."""
 NO_SERVER = "a file has no server"
 OWN_CLOCK = "it has no clock, and its workers go by those of their machines"
 ALONE = "its server has no replica"
@@ -77,7 +77,7 @@ BY_FAILOVER = "its servers are lost by failovers"
 
 @contextmanager
 def started(name: str, start_server: StartServer, scratch: Path) -> Iterator[Store]:
-    """The store of that name, with a server of its own."""
+    """The store of that name, with a separate server."""
     if name == "sqlite":
         url = f"sqlite:///{scratch}/pyncette.db"
         impossible = dict.fromkeys(("network", "restart", "failover"), NO_SERVER) | {"clock": OWN_CLOCK}
@@ -147,10 +147,10 @@ _GROUP = {"network": FOUND, "restart": BY_FAILOVER}
 
 @dataclass(frozen=True, slots=True)
 class _Make:
-    """How a store is made.
+    """How to create a store.
 
-    :ivar kind: of its server, if it is not called like the store.
-    :ivar options: of its server.
+    :ivar kind: the kind of its server, if it differs from the store's name.
+    :ivar options: the options of its server.
     """
 
     store: Callable[[Server], Store]

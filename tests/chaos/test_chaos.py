@@ -18,13 +18,13 @@ from .showing import show
 from .stores import STORES, started
 
 SLOW = {"dynamodb": 20}
-"""Instances on stores that take fewer."""
+"""The number of instances on slow stores."""
 
 
 SEED = 7
-"""Of the short form: each kind of fault happens within its seconds."""
+"""With this seed, each kind of fault occurs within the short run."""
 FAIL_OVERS = ("kill", "failover", "operators")
-"""Of stores with several servers, in a short time: what single servers have as well is left to those."""
+"""The faults of stores with several servers in the short run. The others are tested on single servers."""
 
 
 @pytest.mark.timeout(600)

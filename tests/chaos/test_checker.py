@@ -1,4 +1,4 @@
-"""The checker finds each kind of mistake, and excuses none but those that a fault explains."""
+"""The checker finds each kind of problem, and excuses only those that a fault explains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def executed(
     name: str = "s1",
     what: str = "",
 ) -> Execution:
-    """``at`` is the moment when it begins, and by default the occurrence and the claim."""
+    """:param at: when it starts; by default also its occurrence and its claim."""
     begun = round(at * SECOND)
     fence = begun if claimed is None else round(claimed * SECOND)
     ended = None if lasting is None else begun + round(lasting * SECOND)
@@ -30,7 +30,7 @@ def executed(
 
 
 def verdict(*executions: Execution, faults: tuple[Fault, ...] = (), seconds: int = 1, name: str = "s1") -> Verdict:
-    """Of an instance that is due from second 10 on, this many times."""
+    """Check an instance that is due this many times, from second 10 on."""
     first = 10 * SECOND + OFFSET
     expected = {name: (first, first + (seconds - 1) * SECOND)}
     return Checker(History(list(executions)), faults, expected, OFFSET, LEASE).check()
@@ -52,7 +52,7 @@ def test_nothing_is_wrong() -> None:
 
 @pytest.mark.parametrize("lasting", [None, 0.0])
 def test_lost(lasting: float | None) -> None:
-    """Not executed, or begun and never ended."""
+    """Not executed, or started but never ended."""
     beginning = [executed("0.0", 11, lasting=None)] if lasting is None else []
     found = verdict(executed("0.0", 10), *beginning, seconds=2)
     assert len(found.lost) == len(found.wrong) == 1
@@ -125,8 +125,8 @@ def test_at_most_once() -> None:
 
 @pytest.mark.parametrize("at, excused", [(19.0, False), (25.0, True), (129.0, True), (134.0, False)])
 def test_at_most_once_long_after_its_moment(at: float, excused: bool) -> None:
-    """It was claimed after the occurrence before it, and before the one after it: a fault at any other time is none of
-    its."""
+    """It was claimed after the previous occurrence and before the next one, so a fault at any other time doesn't
+    explain it."""
     before = executed("0.0", 20, name="o1", what=TEN)
     after = executed("0.0", 130, name="o1", what=str(12 * SECOND + OFFSET))
     found = verdict(before, after, faults=(fault("kill", "0.0", at, at),), seconds=3, name="o1")
@@ -135,7 +135,7 @@ def test_at_most_once_long_after_its_moment(at: float, excused: bool) -> None:
 
 @pytest.mark.parametrize("at, excused", [(9.0, False), (11.0, True)])
 def test_at_most_once_and_a_slow_storage(at: float, excused: bool) -> None:
-    """Whether the end is stored may be unknown: then it is not executed."""
+    """It may be unknown whether the end was stored: then it is not executed."""
     history = History([executed("0.0", 10, name="o1")])
     history.troubles.append(Trouble("1.0", "storage slow", round(at * SECOND), round(at * SECOND)))
     first = 10 * SECOND + OFFSET
@@ -150,10 +150,10 @@ def call(operation: str, began: float, outcome: str = "ok", word: str = "", name
 
 @pytest.mark.parametrize(
     "ended, lasting, excused",
-    [(10.5, 0.1, True), (10.1, 0.1, False), (10.5, None, False)],  # the last is still being executed
+    [(10.5, 0.1, True), (10.1, 0.1, False), (10.5, None, False)],  # in the last case, it is still being executed
 )
 def test_scheduled_again(ended: float, lasting: float | None, excused: bool) -> None:
-    """By one call, whose answer was lost when the instance was over already."""
+    """By one call that was repeated after its answer was lost, when the instance had already ended."""
     first = executed("0.0", 10, name="x1", lasting=lasting, what=TEN)
     second = executed("0.0", 10.3, name="x1", what=TEN)
     calls = [Call("once", "x1", "", round(9.9 * SECOND), round(ended * SECOND), "ok")]
@@ -170,7 +170,7 @@ def p(at: float, what: str = "") -> Execution:
 
 
 def test_a_token_tells_the_earliest_moment_of_a_claim() -> None:
-    """The execution was claimed after the call, though its token is older."""
+    """The execution was claimed after the call, although its token is older."""
     late = executed("0.0", 12, claimed=10.9, name="p")
     assert not told([call("pause", 10), call("resume", 11)], late)
     assert not told([call("unschedule", 10), call("schedule", 11)], late)
@@ -179,7 +179,7 @@ def test_a_token_tells_the_earliest_moment_of_a_claim() -> None:
 
 @pytest.mark.parametrize("operation, wrong", [("replace", 0), ("trigger", 1)])
 def test_replaced_while_it_ran(operation: str, wrong: int) -> None:
-    """Its lease is taken away; a trigger waits."""
+    """A replacement takes its lease away; a trigger waits."""
     long = executed("0.0", 10, lasting=5, name="p")
     calls = [call(operation, 10.5, "refused" if wrong else "ok"), call("schedule", 1)]
     assert len(told(calls, long, p(11.5))) == wrong
@@ -203,7 +203,7 @@ def test_replaced_while_it_ran(operation: str, wrong: int) -> None:
         ([call("pause", 10)], [p(11, "#7")], False),
         ([call("pause", 10), call("resume", 10.5)], [p(11)], False),
         ([call("resume", 9), call("pause", 10)], [p(11)], True),
-        ([call("pause", 10, name=""), call("schedule", 1)], [p(11)], False),  # it takes time to hear of it
+        ([call("pause", 10, name=""), call("schedule", 1)], [p(11)], False),  # workers need time to learn of it
         ([call("pause", 10, name=""), call("schedule", 1)], [p(15)], True),
         ([call("pause", 10, name=""), call("schedule", 1), call("resume", 11, name="")], [p(15)], False),
     ],

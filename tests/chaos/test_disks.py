@@ -1,4 +1,4 @@
-"""A disk that is full, by the command itself, which gives a small one to itself and the server."""
+"""A full disk: the command itself mounts a small one for itself and the server."""
 
 from __future__ import annotations
 

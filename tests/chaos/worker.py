@@ -1,4 +1,4 @@
-"""A worker of the chaos: executes what is due and writes down what it does.
+"""A worker of the chaos: executes what is due and records what it does.
 
 Arguments: the event loop, the journal, and the options of :func:`declare` as JSON.
 """
@@ -25,16 +25,16 @@ from .orphans import end_with_parent
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONG = 6
-"""What takes longer than one part in this many of a lease is written down."""
+"""Delays longer than this fraction of a lease (one sixth) are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
     """The app that all processes share.
 
-    :ivar steady: instances that nobody touches.
-    :ivar once: the same, at most once.
-    :ivar operated: those that operators work on.
+    :ivar steady: the template of instances that no operator touches.
+    :ivar once: the same, but at most once.
+    :ivar operated: the template of instances that operators change.
     """
 
     app: Pyncette
@@ -48,8 +48,8 @@ class Declared:
 
 
 def declare(options: dict[str, Any], journal: Journal | None = None) -> Declared:
-    """:param options: the app's, and what is taken out of them: ``lease`` in seconds, and the ``seed`` of what the
-    executions do."""
+    """:param options: the app's options, plus ``lease`` in seconds, and the ``seed`` for the behaviour of
+    executions."""
     options = dict(options)
     lease, seed = options.pop("lease"), options.pop("seed")
     poll = timedelta(seconds=options.pop("poll"))
@@ -66,7 +66,8 @@ def declare(options: dict[str, Any], journal: Journal | None = None) -> Declared
 
 
 class Body:
-    """What an execution does: mostly nothing, sometimes it takes long, sometimes it fails. By seed, name and run."""
+    """The behaviour of executions: usually they return at once, sometimes they take long or fail. It is determined by
+    seed, name and run."""
 
     def __init__(self, journal: Journal | None, lease: float, seed: int) -> None:
         self._journal = journal
@@ -101,7 +102,7 @@ def _run(context: Context) -> str:
 
 
 class Watcher(Observer):
-    """Writes down what explains that a lease was lost though nobody has hurt the worker."""
+    """Records problems that explain a lost lease without a fault at the worker."""
 
     def __init__(self, journal: Journal, lease: float) -> None:
         self._journal = journal
@@ -123,10 +124,10 @@ class Watcher(Observer):
 
 
 def watch_stalls(journal: Journal, lease: float) -> None:
-    """Write down when the whole process stood still. Runs forever, in a thread."""
+    """Record when the whole process was stalled. Runs forever, in a thread."""
     last = now()
     while True:
-        select.select([], [], [], 0.05)  # a clock that is faked breaks time.sleep()
+        select.select([], [], [], 0.05)  # a fake clock breaks time.sleep()
         moment = now()
         if moment - last > lease / LONG * SECOND:
             journal.write(STALLED, moment - last)
