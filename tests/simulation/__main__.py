@@ -2,8 +2,8 @@
 
 python -m tests.simulation --seeds 0..10000               # this many runs
 python -m tests.simulation --seconds 600 --jobs 2         # as many as there is time for
-python -m tests.simulation --seeds 4711                   # one again, to the letter, with all that is wrong
-python -m tests.simulation --mutants                      # is each fault that is put into core found?
+python -m tests.simulation --seeds 4711                   # repeats one exactly, and shows everything that is wrong
+python -m tests.simulation --mutants                      # is each fault that is inserted into core found?
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .outcome import Outcome, outcome
 from .shrink import shrunk
 
 TOLD_EACH = 60.0
-"""Seconds between two lines about how it goes."""
+"""Seconds between two progress messages."""
 
 BATCH = 50
-"""Seeds that a process runs at a time."""
+"""The number of seeds that a process runs at a time."""
 
 
 def _seeds(text: str) -> range:
@@ -33,7 +33,7 @@ def _seeds(text: str) -> range:
 
 
 def _batch(seeds: range) -> tuple[int, Counter[str], list[Outcome]]:
-    """Runs some; returns the last seed that was run, what was counted, and the failures."""
+    """Run some seeds. Returns the last one that was run, the counters, and the failures."""
     counted: Counter[str] = Counter()
     failed = []
     for seed in seeds:
@@ -62,7 +62,7 @@ def _results(seeds: range, jobs: int, until: float) -> Iterator[tuple[int, Count
 
 
 def run(seeds: range, *, seconds: float, jobs: int, shrinks: bool) -> int:
-    """Simulate; returns the exit status."""
+    """Run the simulations, and return the exit status."""
     began = told = time.monotonic()
     total: Counter[str] = Counter()
     wrong = 0

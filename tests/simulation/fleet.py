@@ -1,4 +1,4 @@
-"""How often workers go to a storage that all of them share: counted in virtual time, the same each time."""
+"""Counts the requests of workers to their shared storage. In virtual time, so the result is always the same."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 """When the simulation begins."""
 
 BEGIN = 20
-"""Seconds after which counting begins: by then workers know of each other."""
+"""Seconds after which counting begins: by then the workers know of each other."""
 
 Instances = Sequence[tuple[str, Mapping[str, Any]]]
 
 
 @dataclass(slots=True)
 class Counts(Observer):
-    """What workers have done.
+    """Counts what workers do.
 
     :ivar calls: round trips, by method.
     :ivar empty: claims that got nothing.
-    :ivar lags: seconds between the moment when an occurrence was due and its execution.
-    :ivar each: executions of each worker.
+    :ivar lags: seconds from each occurrence to its execution.
+    :ivar each: the number of executions by worker.
     """
 
     calls: Counter[Method] = field(default_factory=Counter)
@@ -56,7 +56,7 @@ class Counts(Observer):
 
 
 class _Named(FaultyRepository):
-    """Tells how many queues are named."""
+    """Reports how many queues each call names."""
 
     def __init__(self, repository: Repository, plan: FaultPlan, tell: Callable[[int], None]) -> None:
         super().__init__(repository, plan)
@@ -72,10 +72,10 @@ class _Named(FaultyRepository):
 
 
 class Fleet:
-    """Workers, and a storage that each reaches in ``latency`` seconds there and back.
+    """Workers, and a storage that each reaches with a round trip of ``latency`` seconds.
 
-    :param declare: declares the tasks of a worker; returns the one whose instances are scheduled.
-    :param named: told how many queues each question and each claim names, once counting has begun.
+    :param declare: declares the tasks of a worker, and returns the one whose instances are scheduled.
+    :param named: called with the number of queues in each query and claim, once counting has begun.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Fleet:
         self.counts = Counts()
 
     def run(self, seconds: float) -> Counts:
-        """Let all work for this long after counting has begun."""
+        """Run all workers for this long after counting has begun."""
         with installed(self._world), closing(self._loop):
             self._loop.run_until_complete(self._main(seconds))
         assert not self._loop.errors, self._loop.errors
@@ -172,7 +172,7 @@ def one_task(app: Pyncette, body: Callable[[Context], Any]) -> Task:
 
 
 def spread(rate: float, seconds: float, seed: int = 1) -> Instances:
-    """One-off instances that come due by chance, once counting has begun."""
+    """One-off instances that come due at random moments, once counting has begun."""
     rng = random.Random(seed)
     due = (BEGIN + 0.5 + seconds * rng.random() for _ in range(round(rate * seconds)))
     return [(f"{number}", {"execute_at": START + timedelta(seconds=at)}) for number, at in enumerate(due)]

@@ -1,4 +1,4 @@
-"""What happened in a simulation, as somebody saw it who sees everything. Moments are true ones, in microseconds."""
+"""What happened in a simulation, as an all-seeing observer records it. All times are true times in microseconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pyncette.record import Record, RunLine
 
 Run = tuple[str, int, str, Any]
-"""A key, which of the instances that have had it, what caused the run, and its moment or id."""
+"""A key, the number of the instance that had it, what caused the run, and its moment or id."""
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class Stored:
     """A change that the storage has applied.
 
     :ivar by: the process.
-    :ivar sent_at: when it sent the request.
+    :ivar sent_at: when that process sent the request.
     """
 
     at: int
@@ -31,9 +31,9 @@ class Stored:
 
 @dataclass(slots=True)
 class Execution:
-    """A task function that was called.
+    """A call of a task function.
 
-    :ivar outcome: how it ended; None while it lasts, and if its process was killed.
+    :ivar outcome: how it ended; None while it is under way, or if its process was killed.
     """
 
     at: int
@@ -53,7 +53,7 @@ class Execution:
 
 @dataclass(slots=True)
 class Operation:
-    """What an operator did.
+    """An operation of an operator.
 
     :ivar outcome: ``done``, ``refused``, ``unknown`` because the storage failed, or ``open``.
     """
@@ -71,7 +71,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Fault:
-    """What was done to a process, and how long it may have felt it."""
+    """A fault at a process, and the period in which it may have had an effect."""
 
     since: int
     until: int
@@ -81,9 +81,9 @@ class Fault:
 
 @dataclass(slots=True)
 class History:
-    """All of it, each in the order in which it happened.
+    """The whole history, in the order in which everything happened.
 
-    :ivar problems: what was noticed while it happened.
+    :ivar problems: the problems noticed during the simulation.
     """
 
     stored: list[Stored] = field(default_factory=list)
@@ -96,12 +96,12 @@ class History:
     paused_until: int = 0
 
     def digest(self) -> str:
-        """The same if, and only if, everything was the same, to the letter."""
+        """A hash of the whole history: equal only if everything happened in exactly the same way."""
         text = repr((self.stored, self.executions, self.operations, self.faults, self.problems, self.steps))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def faulted(self, process: str, since: int, until: int) -> bool:
-        """Whether something was done to a process between two moments."""
+        """Whether a fault affected a process between two moments."""
         return any(f.process == process and f.since <= until and f.until >= since for f in self.faults)
 
     def by_key(self) -> dict[str, list[Stored]]:

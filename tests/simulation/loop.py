@@ -1,8 +1,8 @@
-"""An event loop in virtual time that decides by a seed who runs next.
+"""An event loop in virtual time, in which a seed decides what runs next.
 
-All processes of a simulation share it, and each has a queue of its own: what is ready in one process runs in order, or
-shuffled if it is to be; which process runs next is chance. Whoever is suspended keeps its queue, whoever was killed
-has none any more. Time passes when nobody has anything to do.
+All processes of a simulation share it, and each has its own queue of ready callbacks, which run in order, or shuffled
+if requested. Which process runs next is random. A suspended process keeps its queue; a killed one loses it. Time
+advances when nothing is ready.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from contextvars import Context, ContextVar
 from typing import Any
 
 MOST_STEPS = 3_000_000
-"""A simulation that takes more has no end."""
+"""A simulation that takes more steps is considered endless."""
 
 Callback = Callable[..., object]
 
 
 class Process:
-    """What runs on its own: a worker, an operator, the storage.
+    """A simulated process: a worker, an operator, or the storage.
 
-    :ivar ready: what it will do next.
-    :ivar frozen_until: seconds of virtual time until which it is suspended.
-    :ivar dead: whether it was killed: nothing of it is ever run again, no clean-up either.
+    :ivar ready: the callbacks to run next.
+    :ivar frozen_until: the virtual time in seconds until which it is suspended.
+    :ivar dead: whether it was killed: none of its code runs again, not even clean-up.
     :ivar shuffled: whether its tasks continue in a random order, rather than first come, first served.
     :ivar ahead: microseconds by which its machine's clock is ahead of the true time.
-    :ivar drift: by which part of itself its monotonic clock is too fast.
+    :ivar drift: the fraction by which its monotonic clock is too fast.
     """
 
     def __init__(self, name: str, *, shuffled: bool = False) -> None:
@@ -50,7 +50,8 @@ current_process: ContextVar[Process] = ContextVar("current_process", default=NOB
 
 
 class SimulatedTask(asyncio.Task[Any]):
-    """Tasks are kept in sets, whose order follows from the hash: not from the address, lest a run can't be repeated."""
+    """A task whose hash is not derived from its address. Tasks are kept in sets, whose order follows from the hash, and
+    must be the same when a run is repeated."""
 
     numbers = iter(range(1 << 62))
 
@@ -68,11 +69,11 @@ def _new_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, An
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """As above.
+    """The event loop.
 
-    :param rng: by which everything is decided.
-    :ivar errors: what callbacks raised, and tasks that nobody has asked for their error.
-    :ivar steps: callbacks that were run.
+    :param rng: decides everything.
+    :ivar errors: errors raised by callbacks, or by tasks whose result nobody has retrieved.
+    :ivar steps: the number of callbacks that were run.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -81,10 +82,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._timers: list[tuple[float, float, int, TimerHandle]] = []
         self._number = 0
-        self._busy: list[Process] = []  # those that have something ready
+        self._busy: list[Process] = []  # the processes with something ready
         self.errors: list[str] = []
         self.steps = 0
-        # The protocol knows no generic tasks.
+        # The protocol doesn't support generic tasks.
         self.set_task_factory(_new_task)  # type: ignore[arg-type]
         self.set_exception_handler(self._failed)
 
@@ -112,17 +113,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return timer
 
     def freeze(self, process: Process, seconds: float) -> None:
-        """Let nothing of a process run for a while."""
+        """Suspend a process for a while."""
         process.frozen_until = max(process.frozen_until, self._now + seconds)
 
     def kill(self, process: Process) -> None:
-        """Let nothing of a process run again, until :meth:`bury`."""
+        """Kill a process: none of its code runs again, until :meth:`bury`."""
         process.dead = True
         if process in self._busy:
             self._busy.remove(process)
 
     def bury(self, process: Process) -> None:
-        """The simulation is over: let the process run, so that it can be cancelled."""
+        """After the simulation, let a killed process run again, so that it can be cancelled."""
         process.frozen_until = 0.0
         if process.dead:
             process.dead = False
@@ -137,7 +138,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         process.ready.append(handle)
 
     def _run_once(self) -> None:
-        """Run until told to stop: the caller would look after each step."""
+        """Run until the loop is stopped, as the caller would check that after each step."""
         chance, busy = self._random, self._busy
         # As above.
         while not self._stopping:  # type: ignore[attr-defined]
@@ -168,7 +169,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self._enqueue(timer)
 
     def _advance(self) -> None:
-        """To the next moment at which there is something to do."""
+        """Advance the time to the next timer."""
         while self._timers and self._timers[0][3].cancelled():
             heapq.heappop(self._timers)
         moments = [process.frozen_until for process in self._busy]
@@ -179,7 +180,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._now = max(self._now, min(moments))
 
     def _timer_handle_cancelled(self, handle: TimerHandle) -> None:
-        """Left where it is, and passed over when its time has come."""
+        """A cancelled timer stays in place, and is skipped when it expires."""
 
     def _process_events(self, event_list: list[Any]) -> None: ...
 

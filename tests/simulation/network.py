@@ -1,4 +1,4 @@
-"""The way to the storage: requests and replies take their time, get lost, or arrive when nobody waits any more."""
+"""The network to the storage: requests and replies are delayed, get lost, or arrive when nobody waits any more."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from .world import World
 T = TypeVar("T")
 
 Kind = Literal["refused", "lost", "swallowed", "late", "slow"]
-"""What becomes of a request: it never arrives, and that is known at once; it is carried out, and an error comes back;
-nothing of it arrives, and that is known after a while; it arrives after a while; its reply does."""
+"""The fate of a request. ``refused``: it fails immediately without arriving. ``lost``: it is executed, but the reply is
+an error. ``swallowed``: it never arrives, which shows after a while. ``late``: it arrives after a while. ``slow``: its
+reply does."""
 
 KINDS: tuple[Kind, ...] = ("refused", "lost", "swallowed", "late", "slow")
 
@@ -30,7 +31,7 @@ GIVES_UP = 10.0
 
 
 class SeenRepository(MemoryRepository):
-    """The storage. It takes down what it applies, and for whom."""
+    """The storage. It records the changes that it applies, and for which process."""
 
     def __init__(self, world: World, history: History) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class SeenRepository(MemoryRepository):
 
 @dataclass(slots=True)
 class Trouble:
-    """The next ``count`` calls of a method (of any one, if it is empty) have it."""
+    """A disturbance of the next ``count`` calls of a method, or of any method if that is empty."""
 
     kind: Kind
     method: str
@@ -60,7 +61,7 @@ class Trouble:
 class Network(FaultyRepository):
     """The storage as one process reaches it.
 
-    :param latency: seconds that a request, and a reply, takes at most.
+    :param latency: the maximum time for a request, and for a reply, in seconds.
     :param tells_time: whether the storage has a clock.
     """
 
@@ -87,11 +88,11 @@ class Network(FaultyRepository):
         self.context.run(current_process.set, SERVER)
 
     def trouble(self, trouble: Trouble) -> None:
-        """Some of the next calls are disturbed."""
+        """Disturb some of the next calls."""
         self._trouble.append(trouble)
 
     def recover(self) -> None:
-        """No call is disturbed any more."""
+        """Stop disturbing calls."""
         self._trouble.clear()
 
     async def _call(
@@ -133,7 +134,7 @@ class Network(FaultyRepository):
         lost: bool,
         sent_at: int,
     ) -> None:
-        """On the storage's side: it never waits, so that a step is all of the call."""
+        """Execute a call on the storage's side. It never waits, so it completes in one step."""
         if self.cut:
             return
         self._storage.asked_by, self._storage.sent_at = self._process, sent_at
@@ -167,7 +168,7 @@ class Network(FaultyRepository):
         return None
 
     def _felt(self, trouble: Trouble) -> None:
-        """A lease is at risk from now until what it kept waiting has been tried again, with a delay."""
+        """Record that leases are at risk from now until the disturbed call has been repeated after a delay."""
         now = self._world.now
         length = 0 if trouble.kind in ("refused", "lost") else round(trouble.seconds * 1_000_000)
         self._history.faults.append(Fault(now, now + length, self._process.name, trouble.kind))

@@ -1,4 +1,4 @@
-"""What operators do, while workers work."""
+"""The operations of operators while workers are running."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def after(seconds: float) -> datetime:
 
 
 class Operator:
-    """Somebody with an app context that does not run."""
+    """An operator, with an app context that executes nothing."""
 
     def __init__(
         self, name: str, context: PyncetteContext, tasks: dict[str, Task], world: World, history: History
@@ -37,7 +37,7 @@ class Operator:
         self._history = history
 
     async def do(self, what: str, arguments: Arguments) -> None:
-        """Do it, and take down what came of it."""
+        """Perform an operation, and record the result."""
         task = self._tasks.get(arguments["task"])
         if task is None:
             return

@@ -1,4 +1,4 @@
-"""One simulation from its seed to what is wrong with it."""
+"""One simulation, from its seed to the problems found."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .simulation import simulate
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a plan.
+    """The result of a plan.
 
-    :ivar found: what is wrong.
-    :ivar digest: the same if everything that happened was the same.
-    :ivar occurrences: executions.
-    :ivar faults: what was done to processes and connections.
+    :ivar found: the problems found.
+    :ivar digest: equal if everything happened in the same way.
+    :ivar occurrences: the number of executions.
+    :ivar faults: the number of faults at processes and connections.
     """
 
     plan: Plan
@@ -28,7 +28,7 @@ class Outcome:
 
 
 def outcome_of(plan: Plan, *, digest: bool = False) -> Outcome:
-    """Run a plan, and check what happened. An error that ends the simulation is something wrong, too."""
+    """Run a plan, and check what happened. An error that ends the simulation is a problem, too."""
     try:
         history = simulate(plan)
     except Exception as e:  # noqa: BLE001 - whatever it is, it belongs to this seed
@@ -44,5 +44,5 @@ def outcome_of(plan: Plan, *, digest: bool = False) -> Outcome:
 
 
 def outcome(seed: int, *, digest: bool = False) -> Outcome:
-    """As :func:`outcome_of`, of the plan that a seed makes."""
+    """The outcome of the plan that a seed generates."""
     return outcome_of(make_plan(seed), digest=digest)

@@ -1,4 +1,4 @@
-"""What is going to happen in a simulation: made from a seed, and small enough to be printed and made smaller."""
+"""The plan of a simulation: generated from a seed, and small enough to be printed and reduced."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class TaskPlan:
     """A task that the apps declare.
 
     :ivar kind: ``static``, ``dynamic`` or ``partitioned``.
-    :ivar interval: seconds between occurrences, of a static task or the recurring instances.
+    :ivar interval: seconds between occurrences of a static task or of the recurring instances.
     :ivar policies: keywords of its declaration.
-    :ivar names: instances that exist from the beginning.
-    :ivar fails: how many of 100 attempts fail.
-    :ivar lasts: seconds that executions take, one of these each.
-    :ivar since: the version of the program that has it.
-    :ivar changed: what the interval is in the later version.
+    :ivar names: the instances that exist from the beginning.
+    :ivar fails: the percentage of attempts that fail.
+    :ivar lasts: durations in seconds, one of which each execution takes.
+    :ivar since: the version of the program that introduces it.
+    :ivar changed: the interval in the later version.
     """
 
     name: str
@@ -42,7 +42,7 @@ class TaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that happens at a moment, in seconds from the beginning."""
+    """An event at a time, in seconds from the beginning."""
 
     at: float
     what: str
@@ -52,10 +52,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The same for all processes.
+    """The settings of all processes.
 
-    :ivar latency: seconds that a request, and a reply, takes at most.
-    :ivar tells_time: whether the storage has a clock. If not, those of the machines are right.
+    :ivar latency: the maximum time for a request, and for a reply, in seconds.
+    :ivar tells_time: whether the storage has a clock. If not, the machines' clocks are correct.
     :ivar shuffled: whether the tasks of a process continue in a random order.
     """
 
@@ -72,7 +72,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All of it. ``seed`` is also what chance comes from while it runs."""
+    """The whole plan. ``seed`` also decides everything random during the simulation."""
 
     seed: int
     settings: Settings
@@ -122,7 +122,7 @@ def _task(rng: random.Random, name: str, kind: str) -> TaskPlan:
 
 
 def _faults(rng: random.Random, settings: Settings) -> list[Step]:
-    """Of a fault-free simulation none; otherwise a few."""
+    """A few faults, or none for a fault-free simulation."""
     steps: list[Step] = []
     workers = [f"worker {number}" for number in range(settings.workers)]
     for _ in range(rng.choice([0, 0, 1, 2, 4, 7])):

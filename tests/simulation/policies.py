@@ -1,4 +1,4 @@
-"""Policies by chance, in all combinations that a declaration takes."""
+"""Random policies, in all combinations that a declaration allows."""
 
 from __future__ import annotations
 

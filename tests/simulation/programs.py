@@ -1,4 +1,4 @@
-"""The program that the processes of a simulation run, in its older and its later version."""
+"""The program of the simulated processes, in an earlier and a later version."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .world import World
 
 
 class TheTaskFails(Exception):
-    """Says the simulation."""
+    """The failure of a task, as the simulation decided."""
 
 
 class Behaviour:
-    """What task functions do: the same for the same attempt, whoever executes it and when.
+    """The behaviour of task functions. It depends only on the attempt, not on who executes it or when.
 
-    :ivar healed: whether nothing fails any more, nor takes long.
+    :ivar healed: whether executions no longer fail or take long.
     """
 
     def __init__(self, plan: Plan, world: World, history: History) -> None:

@@ -1,4 +1,4 @@
-"""Makes a plan that fails smaller: fewer steps, tasks, workers, policies, as long as the same check fails."""
+"""Reduces a failing plan to fewer steps, tasks, workers and policies, as long as the same check fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT = 60.0
 
 
 def shrunk(plan: Plan, *, timeout: float = TIMEOUT) -> Plan:
-    """A smaller plan that fails in the same check; the plan itself if none is found within ``timeout`` seconds."""
+    """A smaller plan that fails the same check; the plan itself if none is found within ``timeout`` seconds."""
     wanted = _checks(plan)
     until = time.monotonic() + timeout
 
@@ -38,7 +38,8 @@ def _checks(plan: Plan) -> set[str]:
 
 
 def _candidates(plan: Plan) -> Iterator[Plan]:
-    """Large cuts first: halves of the steps, then quarters, down to single ones; then all the rest."""
+    """Smaller plans, with the largest cuts first: without half of the steps, a quarter, down to one; then without other
+    parts."""
     steps = plan.steps
     size = len(steps)
     while size > 1:

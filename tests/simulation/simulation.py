@@ -1,4 +1,4 @@
-"""Runs a plan: whole apps on one storage in memory, in virtual time."""
+"""Runs a plan: whole apps share one storage in memory, in virtual time."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .versions import LaterNetwork
 from .world import World, installed
 
 TIMEOUT = 900
-"""Seconds of virtual time within which everything is done, once nothing is disturbed any more."""
+"""Seconds of virtual time within which everything must be done once the faults have ended."""
 
 LOOKS = 5
-"""Seconds of virtual time between two looks whether it is."""
+"""Seconds of virtual time between two checks for that."""
 
 OVERDUE = 20_000_000
-"""Microseconds: what comes due again and again is always due, or nearly so."""
+"""Microseconds by which a recurring instance may be overdue at the end, as it comes due again and again."""
 
 
 class App:
-    """A process that runs the program, from its start to its end or death."""
+    """A process that runs the program, from its start until it ends or is killed."""
 
     def __init__(self, process: Process, network: Network, version: int) -> None:
         self.process = process
@@ -58,14 +58,14 @@ class Simulation:
         self._world = World(self._loop, self._rng)
         self._storage = SeenRepository(self._world, self.history)
         self._behaviour = Behaviour(plan, self._world, self.history)
-        self._apps: dict[str, App] = {}  # by the name of the worker that it is an incarnation of
+        self._apps: dict[str, App] = {}  # by the name of the worker, whose current process it is
         self._stopped: list[App] = []
         self._operators: dict[str, tuple[Operator, App]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._number = 0
 
     def run(self) -> History:
-        """Run it to its end; returns what happened."""
+        """Run the plan to its end, and return the history."""
         with installed(self._world):
             try:
                 self._loop.run_until_complete(self._main())
@@ -112,7 +112,7 @@ class Simulation:
         self._tasks.append(context.run(self._loop.create_task, coroutine))
 
     def _start(self, name: str, version: int) -> None:
-        """Another incarnation of a worker."""
+        """Start a new process of a worker."""
         self._number += 1
         process = self._process(f"{name}.{self._number}")
         app = self._apps[name] = App(process, self._network(process, version), version)
@@ -148,13 +148,13 @@ class Simulation:
         await opened.wait()
 
     async def _prepare(self) -> None:
-        """The instances that exist from the beginning."""
+        """Schedule the instances that exist from the beginning."""
         for task in self.plan.tasks:
             for name in task.names:
                 await self._do("reschedule", task, name, {"seconds": task.interval})
 
     async def _do(self, what: str, task: TaskPlan, name: str | None, arguments: dict[str, Any]) -> None:
-        """Have an operator do something, and wait for it."""
+        """Let an operator do something, and wait for it."""
         operator, app = self._operators[OPERATORS[0]]
         done = asyncio.Event()
 
@@ -202,7 +202,7 @@ class Simulation:
                 self._start(step.who, 2)
 
     def _shut_down(self, app: App) -> None:
-        """Have the process do it, when it is awake; one that is still starting gives up."""
+        """Make the process shut down when it is awake; one that is still starting gives up."""
 
         async def shut_down() -> None:
             if app.context is not None:
@@ -214,7 +214,7 @@ class Simulation:
 
         self._spawn(app.process, shut_down())
 
-    # The end: nothing is disturbed any more, nothing fails, and everything is resumed.
+    # The end: no further faults or failures, and everything is resumed.
 
     async def _end(self) -> None:
         self._behaviour.healed = True
@@ -239,20 +239,20 @@ class Simulation:
             await asyncio.sleep(LOOKS)
             left = self._unfinished()
             looks = 0 if left else looks + 1
-            if looks == 2:  # at most once, what is over is executed afterwards
+            if looks == 2:  # at most once, an occurrence is executed after it has ended
                 break
         self.history.problems += [f"not done in {TIMEOUT} s: {each}" for each in left]
         self.history.ended_at = self._world.now
 
     async def _resume(self, *, whole: bool) -> None:
-        """Resume templates, or else what is paused by itself."""
+        """Resume templates, or instances that are paused individually."""
         for task in self.plan.tasks:
             names = [None] if whole else self._paused_names(task)
             for name in names:
                 await self._do("resume", task, name, {"whole": name is None, "catch_up": False})
 
     def _paused_names(self, task: TaskPlan) -> list[str | None]:
-        """The instances that are paused, or will be."""
+        """The instances that are paused, or may become so."""
         names: list[str | None] = []
         for key, record in sorted(self._storage._records.items()):
             if Band.of(record.ready_at) is Band.PAUSED or '"why"' in record.state:
@@ -263,7 +263,7 @@ class Simulation:
         return names
 
     def _unfinished(self) -> list[str]:
-        """What is still to be done."""
+        """Descriptions of what is still to be done."""
         found: list[str] = []
         for key, record in self._storage._records.items():
             if key.startswith(":") and not key.startswith(":static:"):
@@ -281,7 +281,7 @@ class Simulation:
         record = self._storage._records.get(CONTROL.key)
         return Control() if record is None else decode(record.spec)
 
-    # Afterwards: what is left is cancelled, so that no coroutine is left to the garbage collector.
+    # Afterwards, remaining tasks are cancelled, so that no coroutine is left to the garbage collector.
 
     def _bury(self) -> None:
         for app in self._stopped:

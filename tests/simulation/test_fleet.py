@@ -1,4 +1,4 @@
-"""What many workers cost the storage that they share, and how late they are."""
+"""The load of many workers on their shared storage, and their lateness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 2
 
 @pytest.mark.parametrize("workers", [2, 8])
 def test_workers_take_turns(workers: int) -> None:
-    """500 occurrences a second, 2 ms to the storage and back; all workers know when each comes due."""
+    """500 occurrences per second, and round trips of 2 ms. All workers know when each occurrence comes due."""
     counts = Fleet(workers, latency=0.002, instances=spread(500, SECONDS), declare=one_task).run(SECONDS + 1)
     assert len(counts.lags) == 500 * SECONDS
     assert counts.trips <= 1.2 * len(counts.lags)
@@ -28,7 +28,7 @@ def test_workers_take_turns(workers: int) -> None:
 
 
 def test_a_worker_without_a_free_slot_is_passed_over() -> None:
-    """Long executions: a worker that is full does not keep the others waiting for longer than its turn."""
+    """With long executions, a worker without free slots doesn't keep the others waiting for longer than its turn."""
     fleet = Fleet(4, latency=0.002, instances=spread(30, SECONDS), declare=one_task, busy=1, concurrency_limit=10)
     counts = fleet.run(SECONDS + 3)
     assert len(counts.lags) == 30 * SECONDS
@@ -36,7 +36,7 @@ def test_a_worker_without_a_free_slot_is_passed_over() -> None:
 
 
 def test_a_storage_far_away() -> None:
-    """5,000 overdue occurrences, 20 ms to the storage and back: it is not one claim after the other."""
+    """5,000 overdue occurrences, and round trips of 20 ms: claims must not be sent one after another."""
     due = [(f"{number}", {"execute_at": START}) for number in range(5_000)]
     fleet = Fleet(1, latency=0.02, instances=due, declare=one_task, concurrency_limit=1000)
     counts = fleet.run(0)
@@ -46,7 +46,7 @@ def test_a_storage_far_away() -> None:
 
 
 def test_an_occurrence_that_comes_alone() -> None:
-    """It is claimed and settled. That it comes was told by the last question about all queues, one a second."""
+    """It costs only a claim and a settlement. The regular query about all queues, once per second, has announced it."""
     counts = Fleet(1, latency=0.002, instances=spread(20, SECONDS), declare=one_task).run(SECONDS + 1)
     assert len(counts.lags) == 20 * SECONDS
     assert counts.calls["claim"] <= len(counts.lags)
@@ -56,7 +56,7 @@ def test_an_occurrence_that_comes_alone() -> None:
 
 
 def test_thousands_of_templates_beside() -> None:
-    """Claims and questions between two polls name only those that have something."""
+    """Between two polls, claims and queries name only templates with something due."""
     named: list[int] = []
 
     def declare(app: Pyncette, body: Callable[[Context], Any]) -> Task:

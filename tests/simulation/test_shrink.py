@@ -1,4 +1,4 @@
-"""A plan that fails is made smaller, and fails in the same way."""
+"""A failing plan is reduced, and still fails in the same way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def kills(plan: Plan) -> bool:
 
 
 def test_what_does_not_matter_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here a simulation fails if somebody is killed, and for another reason if nothing happens at all."""
+    """In this test, a simulation fails if a process is killed, and for another reason if the plan has no steps."""
 
     def outcome_of(plan: Plan) -> Outcome:
         found = ("leases: lost",) if kills(plan) else () if plan.steps else ("totals: none",)

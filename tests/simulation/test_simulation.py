@@ -1,4 +1,4 @@
-"""A share of the simulation that fits into the suite."""
+"""As many simulations as fit into the suite."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .seeds import FAILED_ONCE
 ROOT = Path(__file__).resolve().parents[2]
 
 BUDGET = 5.0
-"""Seconds for seeds that are taken one after another."""
+"""Seconds to spend on consecutive seeds."""
 
 FEWEST = 20
-"""Seeds, however slow the machine is."""
+"""The minimum number of seeds, however slow the machine is."""
 
 
 @pytest.mark.parametrize("seed", FAILED_ONCE)
@@ -42,7 +42,7 @@ def test_a_seed_repeats_to_the_letter() -> None:
 
 
 def test_a_seed_repeats_in_another_process() -> None:
-    """Whatever order that one gives to sets of text."""
+    """Although another process has another hash seed, and so another order of sets."""
     program = (
         "from tests.simulation.outcome import outcome; print(*(outcome(s, digest=True).digest for s in range(12)))"
     )

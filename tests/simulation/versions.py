@@ -1,4 +1,4 @@
-"""How a later version of Pyncette stores what it schedules, made up: in a format that this version does not read."""
+"""An invented later version of Pyncette, which stores what it schedules in a format that this version can't read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pyncette.record import Change, Queue, QueueClaim, Record, Ref, Swap
 from .network import Network
 
 LATER = "later"
-"""What the names of such instances begin with."""
+"""The prefix of such instances' names."""
 
 
 class LaterNetwork(Network):
-    """The way to the storage of a process of the later version, which reads and writes the later format."""
+    """The storage as a process of the later version sees it: it reads and writes the later format."""
 
     async def read(self, refs: Sequence[Ref]) -> list[Record | None]:
         return [record and _known(record) for record in await super().read(refs)]

@@ -1,4 +1,4 @@
-"""What a program gets from outside, by the seed: the time of its machine, and randomness."""
+"""A program's environment as the seed decides it: its machine's clock, and randomness."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPOCH = 1_767_571_200_000_000
 
 
 class World:
-    """Stands in for the modules that tell time, chance and where the program runs."""
+    """Replaces the modules that provide time, randomness and the identity of the process."""
 
     def __init__(self, loop: SimulatedLoop, rng: random.Random) -> None:
         self.loop = loop
@@ -64,7 +64,7 @@ class World:
 
 
 def _watching(watchdog: Watchdog) -> Any:
-    """The watchdog's thread lives in real time."""
+    """The watchdog without its thread, which would run in real time."""
     return nullcontext()
 
 
@@ -98,8 +98,8 @@ def installed(world: World) -> Iterator[None]:
 
 
 def _numbering() -> Any:
-    """Hashes of cancel scopes, which anyio keeps in sets: by the order in which they are first put into one."""
-    numbers: dict[int, tuple[int, Any]] = {}  # with the scope, so that its address stays its own
+    """Makes the hashes of cancel scopes, which anyio keeps in sets, follow the order in which they are first used."""
+    numbers: dict[int, tuple[int, Any]] = {}  # keeps the scope alive, so that its address is not reused
 
     def number(scope: Any) -> int:
         found = numbers.get(id(scope))

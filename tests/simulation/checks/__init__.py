@@ -1,6 +1,6 @@
-"""What must be true of every history: written apart from core, whose modules it does not use but for the record itself.
+"""What must be true of every history. The checks are independent of core: they use none of its modules but the record.
 
-Each check takes a plan and the history of its simulation, and returns what is wrong.
+Each check takes a plan and the history of its simulation, and yields the problems that it finds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check(plan: Plan, history: History) -> list[str]:
-    """All that is wrong."""
+    """All problems found."""
     found = list(history.problems)
     for each in CHECKS:
         found += [f"{each.__name__}: {problem}" for problem in each(plan, history)]

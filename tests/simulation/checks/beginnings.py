@@ -1,4 +1,4 @@
-"""What an execution begins by, and when."""
+"""When an execution may start, and by which claim."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .story import SECOND, Life, is_claim, lives, seconds, task_of
 
 
 def beginnings(plan: Plan, history: History) -> Iterator[str]:
-    """Each execution has a claim of its own by the same process, and none begins before it is due."""
+    """Each execution has its own claim by the same process, and none starts before it is due."""
     claims = {
         (change.new.key, change.new.fence): (life, change)
         for life in lives(history)
@@ -39,7 +39,7 @@ def beginnings(plan: Plan, history: History) -> Iterator[str]:
 
 
 def _offset(task: TaskPlan, execution: Execution, life: Life) -> int:
-    """By which ``jitter`` puts it off, where the step to the next occurrence does not limit that."""
+    """The delay by ``jitter``, if the time to the next occurrence does not limit it."""
     jitter = task.policies.get("jitter")
     spec = json.loads(life.first.spec)
     if jitter is None or execution.trigger != "schedule" or any(name in spec for name in ("from", "to", "runs")):
@@ -52,7 +52,7 @@ def _offset(task: TaskPlan, execution: Execution, life: Life) -> int:
 
 
 def pauses(plan: Plan, history: History) -> Iterator[str]:
-    """Of a template that is paused nothing is claimed but what was asked for, from two poll intervals on."""
+    """Two poll intervals after a template was paused, none of its instances is claimed, except for manual runs."""
     paused: dict[str, int] = {}
     bound = round(2 * plan.settings.poll_interval * SECOND)
     for change in history.stored:
@@ -76,7 +76,7 @@ def _control_name(task: TaskPlan) -> str:
 
 
 def _delayed(history: History, process: str, since: int, until: int) -> bool:
-    """Whether the process was suspended in between, so that it may have read the control record before."""
+    """Whether the process was suspended in between, so that it may have read the control record before the pause."""
     return any(
         fault.process == process and fault.kind == "frozen" and fault.since <= until and fault.until >= since
         for fault in history.faults
@@ -84,7 +84,7 @@ def _delayed(history: History, process: str, since: int, until: int) -> bool:
 
 
 def said(plan: Plan, history: History) -> Iterator[str]:
-    """What operators have said of templates stays until an operator says otherwise."""
+    """A template that an operator has paused or resumed stays so until an operator changes it."""
     paused: set[str] = set()
     for change in history.stored:
         record = change.new or change.old
@@ -101,7 +101,7 @@ def said(plan: Plan, history: History) -> Iterator[str]:
 
 
 def _resumes(plan: Plan, operation: Operation, name: str, change: Stored) -> bool:
-    """Whether an operation, under way when a change was stored, asks for the end of a pause."""
+    """Whether an operation that was under way when a change was stored resumes the template."""
     task = next(task for task in plan.tasks if task.name == operation.task)
     mine = operation.what in ("resume", "purge") and operation.by == change.by and _control_name(task) == name
     return mine and operation.at <= change.at

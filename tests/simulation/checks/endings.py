@@ -1,4 +1,4 @@
-"""At the end: everything that was to be done is done, and what is listed and counted is what is stored."""
+"""The state at the end: everything is done, and what is listed and counted agrees with what is stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .story import Life, lives, task_of
 
 
 def endings(plan: Plan, history: History) -> Iterator[str]:
-    """No execution runs forever, no operation is left open, unless its process is dead."""
+    """No execution runs forever, and no operation stays open, unless its process is dead."""
     for execution in history.executions:
         lasts = execution.until is None and execution.at < history.ended_at - 60_000_000
         if lasts and not history.faulted(execution.by, 0, history.ended_at):
@@ -22,7 +22,7 @@ def endings(plan: Plan, history: History) -> Iterator[str]:
 
 
 def operations(plan: Plan, history: History) -> Iterator[str]:
-    """What is there all the while is listed once, and counted; what is not there is not."""
+    """An instance that exists throughout a call is listed once and counted; one that doesn't exist is not."""
     everything = list(lives(history))
     for operation in history.operations:
         if operation.outcome == "done" and operation.what in ("list", "count") and operation.result is not None:
@@ -30,7 +30,7 @@ def operations(plan: Plan, history: History) -> Iterator[str]:
 
 
 def gone(plan: Plan, history: History) -> Iterator[str]:
-    """What was unscheduled is gone, at least for a moment."""
+    """An instance that was unscheduled is gone, at least for a moment."""
     everything = list(lives(history))
     for operation in history.operations:
         if operation.outcome != "done" or operation.what != "unschedule":

@@ -1,4 +1,4 @@
-"""Leases: who takes one, who may change what is leased, and tokens."""
+"""Leases: who takes one, who may change a leased record, and tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .story import fields, holder, is_claim, is_held, is_live, lives, seconds, t
 
 
 def leases(plan: Plan, history: History) -> Iterator[str]:
-    """Only what is ready is claimed; tokens grow; a lease that has not ended is its holder's."""
+    """Only ready records are claimed, tokens grow, and a lease belongs to its owner until it expires."""
     for life in lives(history):
         task = task_of(plan, life.first.queue)
         if task is None:
@@ -44,7 +44,7 @@ def _claim(change: Stored, lease: float) -> Iterator[str]:
 
 
 def _change(change: Stored) -> Iterator[str]:
-    """Nobody else ends, shortens or takes a lease that has not ended, but those who remove or replace the instance."""
+    """Nobody but the owner ends, shortens or takes an unexpired lease, except by removing or replacing the instance."""
     old, new = change.old, change.new
     if old is None or new is None or old.locked_by is None or is_claim(change):
         return
@@ -54,10 +54,10 @@ def _change(change: Stored) -> Iterator[str]:
     what = f"{change.by} changed {new.key} at {seconds(change.at)}"
     if shortens:
         yield f"{what}, and its lease ends earlier"
-    has_failed = fields(old).get("fence") == old.fence  # and the lease is kept until the next attempt
+    has_failed = fields(old).get("fence") == old.fence  # then the lease is kept until the next attempt
     live = is_live(old, change.at) and not has_failed
     if ends and not mine and (live or not change.by.startswith("operator")):
         yield f"{what}, and it was {old.locked_by} who held the lease until {seconds(old.locked_until)}"
-    is_manual = '"extra":{"run"' in old.state  # a run outside the schedule is executed, and the schedule may be changed
+    is_manual = '"extra":{"run"' in old.state  # during a manual run, the schedule may be changed
     if new.due_at != old.due_at and not (mine or is_manual) and live:
         yield f"{what} and moved it, while it was executed"

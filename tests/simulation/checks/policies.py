@@ -1,4 +1,4 @@
-"""Policies: what may run alongside what, how often, how long, and what becomes of what fails."""
+"""Policies: concurrency, the number and duration of attempts, and what happens after failures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .runs import by_run, is_excused, is_once
 from .story import NEVER, SECOND, Life, Told, seconds, task_of, told
 
 SLACK = 2 * SECOND
-"""By which a worker may be behind: its latency, and a write before the execution."""
+"""The delay that a worker may have: its latency, and a write before the execution."""
 
 
 def policies(plan: Plan, history: History) -> Iterator[str]:
-    """Each policy of a task is kept, as far as a healthy process can."""
+    """Each policy of a task is followed, as far as a healthy process can."""
     for each in told(history):
         task = task_of(plan, each.life.first.queue)
         if task is None:
@@ -40,7 +40,7 @@ def _microseconds(delta: Any) -> int:
 
 
 def _side_by_side(history: History, task: TaskPlan, each: Told) -> Iterator[str]:
-    """At least once, an instance is executed once at a time."""
+    """Even at least once, an instance has only one execution at a time."""
     if is_once(task):
         return
     ordered = sorted(each.executions, key=lambda execution: execution.at)
@@ -66,7 +66,8 @@ def _bounds(each: Told) -> Iterator[str]:
 
 def _failures(plan: Plan, task: TaskPlan, each: Told) -> Iterator[str]:
     retry = task.policies.get("retry")
-    behind = plan.settings.latency if plan.settings.tells_time else 0  # of the storage's clock, as a process knows it
+    # How far a process's reading of the storage's clock may be behind.
+    behind = plan.settings.latency if plan.settings.tells_time else 0
     if isinstance(retry, Retry):
         for executions in by_run(each).values():
             yield from _retries(retry, executions, each.life, int((0.01 + behind) * SECOND))
@@ -88,7 +89,7 @@ def _failures(plan: Plan, task: TaskPlan, each: Told) -> Iterator[str]:
 
 
 def _retried(each: Told) -> Iterator[str]:
-    """What was dead is executed once it is retried, unless its schedule changes."""
+    """A dead instance that is retried is executed, unless its schedule changes."""
     changes = each.life.changes
     if each.life.last is not None and each.life.until < NEVER:  # it was replaced
         return
@@ -109,7 +110,7 @@ def _moves(change: Stored, due_at: int) -> bool:
 
 
 def _was_taken(attempt: Execution, life: Life) -> bool:
-    """Whether somebody else claimed the record before the attempt had ended."""
+    """Whether another process claimed the record before the attempt had ended."""
     until = attempt.until or 0
     return any(
         change.new is not None and change.new.fence > attempt.token and change.at <= until for change in life.changes
@@ -117,8 +118,8 @@ def _was_taken(attempt: Execution, life: Life) -> bool:
 
 
 def _was_steered(life: Life, since: int, until: int) -> bool:
-    """Whether it was paused or got another schedule. What waits for a retry is executed when it is resumed; and it
-    waits no longer than until the next occurrence that was to supersede it."""
+    """Whether it was paused or got another schedule. A pending retry is executed when the instance is resumed, and
+    waits no longer than until the next occurrence that would supersede it."""
     return any(
         change.old is not None
         and change.new is not None
@@ -132,7 +133,7 @@ def _retries(retry: Retry, executions: list[Execution], life: Life, slack: int) 
     for before, after in itertools.pairwise(executions):
         if before.outcome != "TheTaskFails" or before.until is None or after.attempt != before.attempt + 1:
             continue
-        if _was_taken(before, life):  # the delay is that of an attempt that was lost
+        if _was_taken(before, life):  # the delay is that after a lost attempt
             continue
         if _was_steered(life, before.until, after.at):
             continue
@@ -159,7 +160,7 @@ def _lateness(history: History, task: TaskPlan, each: Told) -> Iterator[str]:
     }
     for execution in each.executions:
         if execution.trigger != "schedule" or execution.attempt > 1 or execution.due in revived:
-            continue  # what is retried after it was dead has fresh attempts, but it is no longer late
+            continue  # a dead run that is retried gets fresh attempts, and lateness does not apply any more
         late = execution.at - execution.due - jitter - SLACK
         if history.faulted(execution.by, execution.at - 60 * SECOND, execution.at):
             continue
@@ -171,7 +172,7 @@ def _lateness(history: History, task: TaskPlan, each: Told) -> Iterator[str]:
 
 
 def _window(life: Life) -> bool:
-    """Whether something was skipped ahead of time, or nothing could have been later."""
+    """Whether occurrences were skipped ahead of time, or there could be no later one."""
     return any(
         change.new is not None
         and ('"window"' in change.new.state or '"now"' in change.new.state or "to" in json.loads(change.new.spec))
@@ -189,7 +190,7 @@ def _timeout(history: History, task: TaskPlan, execution: Execution) -> Iterator
 
 
 def _limits(plan: Plan, history: History) -> Iterator[str]:
-    """How much a process executes at a time."""
+    """Concurrency limits: how many executions a process has at a time."""
     limits = {task.name: task.policies.get("concurrency") for task in plan.tasks}
     by_process: dict[str, list[Execution]] = {}
     for execution in history.executions:

@@ -1,4 +1,4 @@
-"""Runs: none is executed again once it is over, none that was asked for is lost."""
+"""Runs: none is executed again once it has ended, and no manual run is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def by_run(each: Told) -> dict[Any, list[Execution]]:
 
 
 def end_of_lease(life: Life, token: int) -> Stored | None:
-    """The change that ended the lease that was taken with a token."""
+    """The change that ended the lease with this token."""
     held = False
     for change in life.changes:
         record = change.new
@@ -42,7 +42,7 @@ def end_of_lease(life: Life, token: int) -> Stored | None:
 
 
 def is_excused(history: History, task: TaskPlan, execution: Execution, life: Life, until: int) -> bool:
-    """Whether its process was disturbed, or does not renew its lease: then it may have lost it."""
+    """Whether the execution may have lost its lease, because its process was disturbed or doesn't renew leases."""
     claim = life.claim_of(execution.token)
     since = execution.at if claim is None else claim.sent_at
     if history.faulted(execution.by, since - 30 * SECOND, until):
@@ -53,7 +53,7 @@ def is_excused(history: History, task: TaskPlan, execution: Execution, life: Lif
 
 
 def duplicates(plan: Plan, history: History) -> Iterator[str]:
-    """A run is executed again only if it has failed, or if its lease was lost through what was done to its process."""
+    """A run is executed again only if it has failed, or if a fault cost its process the lease."""
     for each in told(history):
         task = task_of(plan, each.life.first.queue)
         if task is None:
@@ -87,7 +87,7 @@ def _pair(history: History, task: TaskPlan, life: Life, before: Execution, after
 
 
 def runs_asked_for(plan: Plan, history: History) -> Iterator[str]:
-    """What a trigger was confirmed for is executed, once; unless its instance is gone."""
+    """A confirmed trigger leads to exactly one run, unless its instance is gone."""
     everything = told(history)
     ids: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     for each in everything:
@@ -106,7 +106,7 @@ def runs_asked_for(plan: Plan, history: History) -> Iterator[str]:
 
 
 def _alive(plan: Plan, everything: list[Told], task: str, name: str | None, since: int, until: int) -> Told | None:
-    """The instance that was there all the while."""
+    """The instance that existed throughout, if any."""
     for each in everything:
         mine = task_of(plan, each.life.first.queue)
         named = each.life.key.rpartition(":")[2]
@@ -134,7 +134,7 @@ def _asked_for(plan: Plan, history: History, each: Told, run_id: str) -> Iterato
 
 
 def backfills(plan: Plan, history: History) -> Iterator[str]:
-    """Each moment of a backfill that was confirmed is executed, unless it is cancelled or its instance is gone."""
+    """Each moment of a confirmed backfill is executed, unless the backfill is cancelled or its instance is gone."""
     everything = told(history)
     cancelled = {(each.task, each.name) for each in history.operations if each.what == "cancel_backfill"}
     for operation in history.operations:
@@ -157,7 +157,7 @@ def backfills(plan: Plan, history: History) -> Iterator[str]:
 
 
 def abandoned(plan: Plan, history: History) -> Iterator[str]:
-    """No lease is left to end by itself, but by what was done to its process, or as its attempt has failed."""
+    """No lease simply expires, unless a fault hit its process, or its attempt has failed."""
     for each in told(history):
         task = task_of(plan, each.life.first.queue)
         if task is None:

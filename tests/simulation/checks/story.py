@@ -1,4 +1,4 @@
-"""What checks ask of a history."""
+"""Queries of a history, for the checks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.simulation.plan import Plan, TaskPlan
 SECOND = 1_000_000
 
 NEVER = 1 << 62
-"""After every moment."""
+"""Later than every moment."""
 
 
 def seconds(moment: int | None) -> str:
-    """For people: counted from the beginning of the simulation."""
+    """Seconds since the beginning of the simulation, for messages."""
     return "never" if moment is None else f"{(moment - 1_767_571_200_000_000) / SECOND:.6f}"
 
 
 def tolerance(plan: Plan) -> int:
-    """Microseconds by which a worker's time may be off the true one: not at all if it follows the storage's."""
+    """Microseconds by which a worker's time may differ from the true time: none if it follows the storage's."""
     return 0
 
 
@@ -36,13 +36,13 @@ def task_of(plan: Plan, queue: str) -> TaskPlan | None:
 
 
 def fields(record: Record) -> dict[str, Any]:
-    """What is in the state of a record."""
+    """The fields in the state of a record."""
     found = json.loads(record.state) if record.state else {}
     return found if isinstance(found, dict) else {}
 
 
 def is_live(record: Record, now: int) -> bool:
-    """Whether somebody holds its lease."""
+    """Whether the record has an unexpired lease."""
     return record.locked_by is not None and record.locked_until is not None and record.locked_until > now
 
 
@@ -51,22 +51,22 @@ def is_held(record: Record) -> bool:
 
 
 def holder(record: Record) -> str:
-    """The process that holds its lease."""
+    """The process that owns its lease."""
     return (record.locked_by or "").rpartition(":")[0]
 
 
 def is_claim(change: Stored) -> bool:
-    """Whether it begins a lease."""
+    """Whether the change starts a lease."""
     old, new = change.old, change.new
     return old is not None and new is not None and new.locked_by is not None and new.fence != old.fence
 
 
 @dataclass(slots=True)
 class Life:
-    """All that was stored of one instance, from its creation (or replacement) to its end.
+    """Everything stored for one instance, from its creation (or replacement) to its end.
 
-    :ivar number: how many had its key before.
-    :ivar until: when it was replaced or removed; never by default.
+    :ivar number: the number of earlier instances with the same key.
+    :ivar until: when it was replaced or removed; by default never.
     """
 
     key: str
@@ -89,7 +89,7 @@ class Life:
         return self.changes[-1].new
 
     def claim_of(self, token: int) -> Stored | None:
-        """The claim that an execution began by."""
+        """The claim with this token, with which an execution started."""
         for change in self.changes:
             if change.new is not None and change.new.fence == token and is_claim(change):
                 return change
@@ -97,7 +97,7 @@ class Life:
 
 
 def is_again(change: Stored) -> bool:
-    """Whether it overwrites all of an instance, rather than changing it."""
+    """Whether the change replaces an instance, rather than updating it."""
     old, new = change.old, change.new
     if old is None or new is None or new.state or new.locked_by is not None or new.attempt:
         return False
@@ -107,7 +107,7 @@ def is_again(change: Stored) -> bool:
 
 
 def lives(history: History) -> Iterator[Life]:
-    """The instances that there have been."""
+    """All instances that have existed."""
     for key, changes in history.by_key().items():
         if key.startswith(":") and not key.startswith(":static:"):
             continue
@@ -131,14 +131,14 @@ def lives(history: History) -> Iterator[Life]:
 
 @dataclass(slots=True)
 class Told:
-    """An instance with what was executed of it."""
+    """An instance with its executions."""
 
     life: Life
     executions: list[Execution] = field(default_factory=list)
 
 
 def told(history: History) -> list[Told]:
-    """Each instance with its executions: those that were claimed while it lived."""
+    """Each instance with its executions, which are those claimed during its life."""
     found = [Told(life) for life in lives(history)]
     by_token = {
         (each.life.key, change.new.fence): each

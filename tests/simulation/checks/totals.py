@@ -1,4 +1,4 @@
-"""Nothing is lost: each occurrence was executed, or skipped and counted; and what is counted is what happened."""
+"""Nothing is lost: each occurrence was executed, or skipped and counted, and the counters are right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SKIPS = ("paused", "overlap", "late", "coalesced", "dead")
 
 
 def _spec(life: Life) -> dict[str, Any] | None:
-    """The schedule of an instance, if it was the same all its life."""
+    """The schedule of an instance, if it never changed."""
     specs = [json.loads(change.new.spec) for change in life.changes if change.new is not None]
     schedules = {
         json.dumps({name: value for name, value in spec.items() if name not in ("args", "v")}) for spec in specs
@@ -26,7 +26,7 @@ def _spec(life: Life) -> dict[str, Any] | None:
 
 
 def occurrences(plan: Plan, history: History) -> Iterator[str]:
-    """Each occurrence of an instance has been executed, or was skipped."""
+    """Each occurrence of an instance was executed or skipped."""
     for each in told(history):
         task = task_of(plan, each.life.first.queue)
         spec = _spec(each.life)
@@ -39,7 +39,7 @@ def occurrences(plan: Plan, history: History) -> Iterator[str]:
 
 
 def _single(task: TaskPlan, history: History, each: Told) -> Iterator[str]:
-    """Of a one-off whose moment never changed."""
+    """Checks a one-off instance whose moment never changed."""
     last = each.life.changes[-1]
     if each.executions or last.by.startswith("operator") or any(change.line for change in each.life.changes):
         return
@@ -74,20 +74,21 @@ def _recurring(task: TaskPlan, history: History, each: Told, every: int) -> Iter
     if missing > excuse:
         yield f"{life.key} had {len(passed)} occurrences until {seconds(record.due_at)}, and {missing} are lost: {past}"
     ahead = _ahead(fields(record), record.due_at, every)
-    twice = len(executed | logged)  # those whose attempt was lost, and that were skipped later
+    twice = len(executed | logged)  # those whose attempt was lost and which were skipped later
     if missing < -ahead and -missing - ahead > _lost(task, each, twice):
         yield f"{life.key} had {len(passed)} occurrences until {seconds(record.due_at)}, {-missing} too many: {past}"
 
 
 def _excused(task: TaskPlan, history: History, life: Life) -> int:
-    """At most once: this many may have ended without being executed, one of them as the simulation was over."""
+    """The number of at-most-once occurrences that may have ended without an execution, including one when the
+    simulation ended."""
     if not is_once(task):
         return 0
     return len(history.faults) + (life.changes[-1].at > history.ended_at - 10_000_000)
 
 
 def _ahead(state: dict[str, Any], due_at: int, every: int) -> int:
-    """Occurrences that are skipped ahead of time."""
+    """The number of occurrences that were skipped ahead of time."""
     window = state.get("window")
     if not window:
         return 0
@@ -95,8 +96,8 @@ def _ahead(state: dict[str, Any], due_at: int, every: int) -> int:
 
 
 def _lost(task: TaskPlan, each: Told, most: int) -> int:
-    """Attempts without an end, or with one that came too late: what they were of may have been skipped after all, as
-    may what was paused meanwhile."""
+    """Attempts without an end, or whose end came too late. Their occurrences may have been skipped after all, and so
+    may those that were paused in the meantime."""
     stored = {change.old.fence for change in each.life.changes if change.line is not None and change.old is not None}
     without = 0
     for execution in each.executions:
@@ -106,7 +107,7 @@ def _lost(task: TaskPlan, each: Told, most: int) -> int:
 
 
 def totals(plan: Plan, history: History) -> Iterator[str]:
-    """What is counted with an instance is what the log of its runs says, and that is what was executed."""
+    """The counters of an instance agree with the log of its runs, and the log with the executions."""
     for each in told(history):
         life, record = each.life, each.life.last
         task = task_of(plan, life.first.queue)
@@ -114,7 +115,8 @@ def totals(plan: Plan, history: History) -> Iterator[str]:
             continue
         logged: Counter[str] = Counter()
         runs: Counter[Any] = Counter()
-        mine = history.executions if is_once(task) else each.executions  # those of an instance that was replaced, too
+        # Including those of replaced instances with this key.
+        mine = history.executions if is_once(task) else each.executions
         succeeded = {(e.due, e.run_id, e.by) for e in mine if e.outcome == "succeeded" and e.key == life.key}
         for change in life.changes:
             if change.line is None:
