@@ -9,7 +9,7 @@ _DOUBLINGS = 60
 
 def pause(failures: int, *, first: float, longest: float, least: float = 0) -> float:
     """How long to wait before the next attempt. The bound doubles with each failure, and the pause is a random part of
-    it: those who failed at the same moment, as after a deadlock, don't all come back at the same moment.
+    it, so that clients that failed together, for example in a deadlock, don't all retry together.
 
     :param failures: attempts that have failed in a row, 1 or more.
     :param first: the bound after the first failure. The pause is in the same unit.

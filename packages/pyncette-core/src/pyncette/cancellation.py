@@ -16,12 +16,12 @@ CANCEL_GRACE = 5.0
 """Seconds that a cancelled call may take to clean up behind itself before its caller stops waiting for it."""
 
 SILENCE = 0.4
-"""Seconds without an answer after which :func:`fell_silent` holds a connection for lost."""
+"""Seconds without a reply after which :func:`fell_silent` considers a connection lost."""
 
 
 async def completed(work: Awaitable[T], *, grace: float = math.inf) -> T:
-    """Await ``work`` to its end on asyncio, even when cancelled: for a driver whose connection is of no use once it was
-    cancelled in the middle of an answer.
+    """Await ``work`` until it has ended on asyncio, even if cancelled: for a driver whose connection is unusable after
+    a cancellation in the middle of a reply.
 
     :param grace: seconds after which it is cancelled as well.
     """
@@ -37,9 +37,9 @@ async def completed(work: Awaitable[T], *, grace: float = math.inf) -> T:
 
 
 def fell_silent(since: float) -> bool:
-    """Whether a call that has just been given up, by its caller or a time limit, waited long enough to suspect that the
-    network loses what is sent. Then the pool's idle connections have most likely lost their server as well, and are to
-    be replaced: a call on another of them would get no answer either, while leases end.
+    """Whether a call that was just given up, by its caller or a timeout, waited long enough to suspect that the network
+    drops packets. If so, the pool's idle connections have probably lost their server as well. Replace them: a call on
+    another one would get no reply either, while leases expire.
 
     :param since: when the call was sent, by the clock of asyncio's event loop; seconds.
     """

@@ -13,7 +13,7 @@ from pyncette._validation.parameters import corrects_keywords
 
 
 class _Named(Protocol):
-    """What an error needs to know of a task."""
+    """The part of a task that errors use."""
 
     @property
     def canonical_name(self) -> str: ...

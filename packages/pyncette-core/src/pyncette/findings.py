@@ -11,7 +11,7 @@ from .migrations import Format, Migration, Phase, newest
 Verdict = Literal["ok", "warning", "problem", "unknown"]
 
 FULL = 0.8
-"""A share of what there is at most, above which it is said that little is left."""
+"""The used fraction of a limit above which a warning says that little is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Finding:
 
 
 def format_found(stored: Format, migrations: Sequence[Migration[Any]]) -> Finding:
-    """What is said of a store's format, once this release works with it.
+    """The finding about a store's format, once this release works with it.
 
     :param migrations: all steps that this release knows.
     """

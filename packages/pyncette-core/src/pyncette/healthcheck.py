@@ -96,7 +96,7 @@ def use_healthcheck_server(
 
 
 class _Question:
-    """Asks the handler, on the event loop, from threads of the server, which share an answer when they ask at once."""
+    """Calls the handler on the event loop, for the server's threads. Concurrent requests share a result."""
 
     def __init__(self, portal: BlockingPortal, handler: Handler, app_context: PyncetteContext) -> None:
         self._portal = portal

@@ -1,4 +1,4 @@
-"""The lease state machine: pure functions from a record, an event and the time to the change that is to be stored.
+"""The lease state machine: pure functions from a record, an event and the time to the change to store.
 
 This is the only place that decides states; ``docs/state_machine.md`` draws it. Times are microseconds since the epoch.
 """
@@ -25,7 +25,7 @@ class State(enum.Enum):
     DEAD = "dead"
     """Out of attempts; kept until it is retried, rescheduled or removed."""
     PAUSED = "paused"
-    """Paused by itself, until it is resumed."""
+    """Paused individually, until it is resumed."""
     COMPLETED = "completed"
     """Has no further occurrence; kept for a while."""
     UNREADABLE = "unreadable"

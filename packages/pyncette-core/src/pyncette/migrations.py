@@ -43,7 +43,7 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a store says of itself.
+    """A store's format, as recorded in it.
 
     :ivar written_by: the format to which it was expanded.
     :ivar readable_from: the oldest format whose releases can work with it.
@@ -54,7 +54,7 @@ class Format:
 
     @property
     def mark(self) -> str:
-        """What a table's comment says, where the format stands there."""
+        """The format as a table's comment contains it."""
         return (
             f"Tasks of Pyncette, format {self.written_by}, readable from {self.readable_from}. Pyncette reads this; "
             "keep it."
@@ -62,7 +62,7 @@ class Format:
 
     @classmethod
     def marked(cls, comment: str | None) -> Format | None:
-        """The format that a table's comment says, None if it is not one of ours."""
+        """The format in a table's comment; None if it is not one of ours."""
         found = _MARK.match(comment or "")
         return None if found is None else cls(int(found[1]), int(found[2]))
 
@@ -82,7 +82,7 @@ class Migration(Generic[StepT]):
     step: StepT
 
     def after(self, stored: Format | None) -> Format:
-        """What the store says of itself once the step is done."""
+        """The store's format once the step is done."""
         if stored is None:  # a new store only has to work with this format
             return Format(self.version, self.version)
         if self.phase is Phase.EXPAND:
@@ -98,7 +98,7 @@ def plan(
     A store that is new gets all of them. One that a later release has expanded stays as it is: that release is being
     rolled out, or was rolled back.
 
-    :param stored: what the store says of itself, None if it is new.
+    :param stored: the store's format; None if it is new.
     :param migrations: all steps that this release knows, in their order.
     :param finish: whether the contracting steps may be done: no process of an older release is alive.
     :param where: how messages name the store; without credentials.
@@ -122,10 +122,10 @@ def plan(
 
 @dataclass(frozen=True, slots=True)
 class TableSchema(Generic[TableT]):
-    """What a table is to be like whose comment says its format, as the steps that lead there from nothing.
+    """The schema of a table that stores its format in its comment, as the steps that create it.
 
-    :ivar table: as messages name it.
-    :ivar steps: all that this release knows, in their order.
+    :ivar table: its name in messages.
+    :ivar steps: all steps that this release knows, in order.
     :cvar backend: its name in options and packages, such as ``"postgres"``.
     """
 
@@ -200,7 +200,7 @@ def newest(migrations: Sequence[Migration[StepT]]) -> int:
 def by_hand(
     from_format: int, migrations: Sequence[Migration[StepT]], *, contract: bool
 ) -> list[tuple[Migration[StepT], Format | None]]:
-    """The steps for people who run them themselves, each with what the store says of itself before it.
+    """The steps for users who run them manually, each with the store's format before it.
 
     :param from_format: the format of the store; 0 makes a new one.
     :param contract: whether to include the steps after which older releases can't use the store any more.

@@ -40,10 +40,10 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 Carrier = Callable[[], str | None]
-"""Gives what is to be stored with an instance that is being scheduled; None for nothing."""
+"""Returns the context to store with an instance that is being scheduled; None for nothing."""
 
 LONGEST_CARRIED = 512
-"""Characters of what a carrier gives; the rest is cut off."""
+"""The maximum number of characters of a carrier's context; the rest is truncated."""
 
 
 class Observer:
@@ -137,13 +137,13 @@ EVENTS: dict[str, type[Event]] = {
 
 
 class Observers:
-    """Tells several observers of events and keeps their failures away from the scheduler.
+    """Passes events to observers, and keeps their failures away from the scheduler.
 
-    The methods make an event from what the caller has at hand, and only if an observer listens to it.
+    The methods create an event from the caller's data, and only if an observer listens to it.
 
     :ivar listening: whether any observer listens.
-    :ivar worker: what events say about the process.
-    :ivar carrier: asked for what is stored with an instance when it is scheduled.
+    :ivar worker: the process's name in events.
+    :ivar carrier: returns the context to store with an instance when it is scheduled.
     """
 
     def __init__(self) -> None:

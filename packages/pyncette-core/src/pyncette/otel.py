@@ -83,7 +83,7 @@ def _carried() -> str | None:
 
 
 def _text(context: trace.SpanContext) -> str:
-    """As W3C's ``traceparent``."""
+    """Encode as W3C ``traceparent``."""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
@@ -95,10 +95,10 @@ def _linked(carried: str) -> trace.SpanContext | None:
 
 
 class _Tracing(SamplingObserver):
-    """Events as spans.
+    """Turns events into spans.
 
-    A span is made the current one in the task of its execution or call, so that what happens there becomes its child.
-    That of an attempt is made before there is an event: of attempts that the SDK does not sample none is made.
+    A span is the current one in the task of its execution or call, so that spans created there become its children. An
+    attempt's span is created before its event: if the SDK doesn't sample the attempt, no event is created.
     """
 
     def __init__(self, provider: trace.TracerProvider | None) -> None:
@@ -337,7 +337,7 @@ class _Instrument:
 
 
 class _Gauge:
-    """Values that are read when they are collected, so that one can also cease to be shown."""
+    """Values that are read at collection, so that obsolete ones disappear."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names

@@ -249,7 +249,7 @@ class QueueClaim:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The answer to the question of an idle poll.
+    """The result of an idle poll's query.
 
     :ivar next_ready: the earliest ``ready_at`` in question, None if there is none.
     :ivar moments: by the names of queues, the earliest of each, in order, as far as they were asked for. Queues that

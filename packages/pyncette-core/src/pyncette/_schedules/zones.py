@@ -161,7 +161,7 @@ def _nearest(name: str) -> list[str]:
     return same or there[:3] or difflib.get_close_matches(name, names, n=3)
 
 
-# Abbreviations are no timezones: many stand for several, and none knows both summer and winter.
+# Abbreviations are not timezones: many are ambiguous, and none covers both summer and winter time.
 _MEANT_BY = {
     "ACST": "Australia/Adelaide",
     "AEDT": "Australia/Sydney",

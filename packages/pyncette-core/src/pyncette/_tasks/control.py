@@ -55,11 +55,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class RequestedRun:
-    """A run was asked for of an instance whose template is paused, so that no claim finds it; or that is dead, paused
-    or completed itself, so that lists of those don't find it while the run waits.
+    """A requested manual run that can't be found otherwise: claims don't find it if the template is paused, and lists
+    of dead, paused or completed instances don't find its instance while the run is waiting.
 
-    :ivar queue, key: of the instance.
-    :ivar run_id: of the run.
+    :ivar queue, key: those of the instance.
+    :ivar run_id: the id of the run.
     """
 
     queue: str

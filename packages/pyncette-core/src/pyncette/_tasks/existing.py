@@ -11,7 +11,7 @@ refuse."""
 
 
 class Scheduling(enum.Enum):
-    """What became of an instance that was scheduled."""
+    """What happened to an instance that was scheduled."""
 
     CREATED = "created"
     UPDATED = "updated"

@@ -101,7 +101,7 @@ class Policy:
 
 
 MAX_RUNS = 100
-"""How many of its latest runs an instance remembers at most."""
+"""The maximum number of latest runs that an instance keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,14 @@ LONGEST = datetime.timedelta(days=365_250)
 """A thousand years. What is counted from today on stays within the years that ``datetime`` can show."""
 
 MAX = 1_000_000
-"""What is counted, and takes memory or work for each."""
+"""The upper limit of counts, each unit of which costs memory or work."""
 
 
 def shown(value: object, text: Callable[[object], str] = repr) -> str:
-    """``value`` for a message: cut, whatever its size, and without an error of its own."""
+    """``value`` as text for a message: truncated, and without raising."""
     try:
         long = text(value)
-    except Exception:  # noqa: BLE001 - such as a number of more digits than Python converts
+    except Exception:  # noqa: BLE001 - for example, an integer with more digits than Python converts
         return f"an object of type {type(value).__name__}"
     return long if len(long) <= 100 else f"{long[:80]}… ({len(long):,} characters)"
 

@@ -1,7 +1,7 @@
 """Cancels every method of a repository, its opening and its closing at every point where the driver waits.
 
-Where the repository lives on the other side of the bridge (:func:`pyncette.bridge.asyncio_only`), it is there that the
-points are counted, and its caller on trio that is cancelled.
+If the repository is behind the bridge (:func:`pyncette.bridge.asyncio_only`), the points are counted on its side, and
+its caller on trio is cancelled.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def cancel_everywhere(
     counters: dict[str, Callable[[], Awaitable[int]]] = {"open files and sockets": _files, "threads": _threads}
     if connections is not None:
         counters["connections"] = connections
-    await sweep.use()  # whatever a process or an event loop keeps from its first time on, it has now
+    await sweep.use()  # afterwards, lazily created globals of the process and event loop exist
     before = {name: await count() for name, count in counters.items()}
 
     points: dict[Target, int] = {"open": await sweep.opening("open")}
@@ -72,9 +72,9 @@ async def cancel_everywhere(
 class _Trigger:
     """Cancels the caller when the target waits for the ``point``-th time, counted from 1.
 
-    :ivar cancel: does it, from where the repository lives.
-    :ivar fired: whether it did.
-    :ivar tasks: how many there were in the repository's event loop at the last call.
+    :ivar cancel: cancels the caller; called in the repository's event loop.
+    :ivar fired: whether it has cancelled.
+    :ivar tasks: the number of tasks in the repository's event loop at the last call.
     """
 
     target: Target | None = None
@@ -135,7 +135,7 @@ class _Sweep:
         return await self._at_each_point(target, self.use, self.use)
 
     async def methods(self, counters: dict[str, Callable[[], Awaitable[int]]]) -> dict[Target, int]:
-        """Cancel each method at each point; a second time, to see whether what is open grows from time to time."""
+        """Cancel each method at each point, twice, to see whether the number of open resources grows."""
         async with self.open() as repository:
             points: dict[Target, int] = {method: await self._method(repository, method) for method in METHODS}
             before = {name: await count() for name, count in counters.items()}
@@ -149,7 +149,7 @@ class _Sweep:
         return points
 
     async def falls_to(self, limit: int, count: Callable[[], Awaitable[int]], what: str) -> None:
-        """Things may be closed in the background; wait for that."""
+        """Wait until the count is within the limit, because resources may be closed in the background."""
         with anyio.move_on_after(self._timeout):
             while await count() > limit:  # noqa: ASYNC110 - nothing reports when it is closed
                 await anyio.sleep(0.01)
@@ -182,10 +182,10 @@ class _Sweep:
         raise AssertionError(f"{target} waits more than {MAX_POINTS} times")
 
     async def _reset(self, repository: Repository) -> None:
-        """Store all records as new ones, which is possible only if everything works."""
+        """Store all records as new ones, which works only if the repository is intact."""
         refs = [_record(number).ref for number in range(BATCH)]
         swaps = [Swap.BUSY]
-        while not all(swap is Swap.APPLIED for swap in swaps):  # a server may still be busy with what was cancelled
+        while not all(swap is Swap.APPLIED for swap in swaps):  # the server may still be executing a cancelled call
             found = await repository.read(refs)
             self._records = [_record(number) for number in range(BATCH)]
             changes = [Change(old, new) for old, new in zip(found, self._records, strict=True)]
@@ -222,7 +222,7 @@ def _calls(repository: Repository, records: list[Record]) -> dict[Method, Callab
 
 
 def _from_anywhere(scope: anyio.CancelScope) -> Callable[[], None]:
-    """Cancels the scope, also from another thread, and returns when the cancelled task has taken notice."""
+    """A function that cancels the scope from any thread, and returns once the cancelled task has noticed."""
     own_thread = threading.get_ident()
     try:
         import trio

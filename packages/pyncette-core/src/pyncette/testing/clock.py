@@ -20,7 +20,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 _QUIET_ITERATIONS = 4
-"""Iterations of asyncio's loop without a runnable task: callbacks, which no task shows, may yet wake one."""
+"""Iterations without a runnable task after which asyncio's loop counts as idle. Until then callbacks may wake one."""
 
 
 @corrects_keywords(dict.fromkeys(("at", "now", "time"), "start=datetime(…, tzinfo=UTC)"))
@@ -81,7 +81,7 @@ class ManualClock(Clock):
     @contextmanager
     def busy(self, *, changes: bool) -> Iterator[None]:
         if not self._calls:
-            self._seen = self._changes  # what is changed while others look, they may have missed
+            self._seen = self._changes  # concurrent looks may have missed this change
         self._calls += 1
         self._changes += changes
         try:
@@ -107,7 +107,7 @@ class ManualClock(Clock):
         await self.settle()
         while (step := self._next_deadline()) <= target:
             await self._wake(step)
-        # Looks that were skipped are made up for by one at the end.
+        # One look at the end makes up for the skipped ones.
         await self._wake(target)
         while (step := self._next_deadline()) <= target:
             await self._wake(step)
@@ -145,7 +145,7 @@ def _on_asyncio() -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Sleeper:
-    """A waiter, and how many changes it has certainly seen; None if changes don't concern it."""
+    """A waiter, and how many changes it is known to have seen; None if changes don't matter to it."""
 
     when: int
     scope: anyio.CancelScope
@@ -153,13 +153,13 @@ class _Sleeper:
     changes: int | None
 
     def deadline(self, changes: int) -> int:
-        """When it has to be woken: if nothing was changed since, a mere look can be put off."""
+        """When it has to be woken. If nothing has changed since, a look is not needed yet."""
         missed_some = self.changes is not None and changes != self.changes
         return self.when if self.idle_until is None or missed_some else self.idle_until
 
 
 async def _all_asyncio_tasks_blocked() -> None:
-    """As :func:`anyio.wait_all_tasks_blocked`, which on asyncio sleeps for a tenth of a second between two looks."""
+    """Like :func:`anyio.wait_all_tasks_blocked`, which sleeps for a tenth of a second between two checks on asyncio."""
     me = asyncio.current_task()
     quiet = 0
     while quiet < _QUIET_ITERATIONS:

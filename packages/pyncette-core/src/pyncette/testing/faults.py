@@ -33,7 +33,7 @@ Method = Literal[
     "read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock", "runs", "prune_runs", "diagnose"
 ]
 METHODS: tuple[Method, ...] = ("read", "swap", "look", "scan", "scan_ready", "queues", "count", "claim", "clock")
-"""Those that every store has."""
+"""The methods that every store has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +256,6 @@ def at_checkpoint(
         try:
             value = yield awaited
             resume = coroutine.send
-        except BaseException as error:  # noqa: BLE001 - whatever arrives belongs to the coroutine
+        except BaseException as error:  # noqa: BLE001 - thrown into the coroutine
             value = error
             resume = coroutine.throw

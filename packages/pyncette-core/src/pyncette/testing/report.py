@@ -1,4 +1,4 @@
-"""A plugin of pytest: what the contract suite found out about each store, as text and as JSON.
+"""A pytest plugin that reports what the contract suite found out about each store, as text and as JSON.
 
     pytest -p pyncette.testing.report --contract-report=report.json
 
@@ -28,9 +28,9 @@ from .faults import Call, FaultPlan, FaultyRepository
 
 @dataclass(slots=True)
 class Operation:
-    """What calls of one method took, each.
+    """The durations of one method's calls.
 
-    :ivar seconds: from the call to its answer.
+    :ivar seconds: from each call to its result.
     :ivar waits: how often it waited for the driver; where the driver's connection is free, once for each round trip.
         On trio, a backend for asyncio alone waits once, for its other thread.
     """
@@ -114,7 +114,7 @@ class Reporter:
         ContractBase.left_out.clear()
 
     def watched(self, repository: Repository) -> Repository:
-        """The repository, with a stop watch for each of its methods."""
+        """The repository, with each method timed."""
         plan = FaultPlan()
         plan.always(self._measure)
         return FaultyRepository(repository, plan)
@@ -141,7 +141,7 @@ class Reporter:
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """The report, to be read."""
+    """The report as text."""
     lines = [f"contract {document['contract_version']}, pyncette-core {document['pyncette_core']}"]
     for store in document["stores"]:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in store["outcomes"].items())
@@ -178,7 +178,7 @@ class _Waits:
             try:
                 value = yield awaited
                 resume = self._work.send
-            except BaseException as error:  # noqa: BLE001 - whatever arrives belongs to the work
+            except BaseException as error:  # noqa: BLE001 - thrown into the work
                 value = error
                 resume = self._work.throw
 

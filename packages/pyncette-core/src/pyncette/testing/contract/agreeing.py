@@ -1,4 +1,4 @@
-"""Records and indexes agree, and no write is lost, whoever meets whom, in batches of any size."""
+"""Records and indexes agree, and no write is lost, whatever runs concurrently, in batches of any size."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AgreementContract(RaceContract):
             await self.shows(functools.partial(next_ready, repository, [queue], after=after), later)
 
     async def comes_to_agree(self, repository: Repository, queue: Queue) -> None:
-        """The same where a cancelled request may still be under way: what it changed meanwhile is compared again."""
+        """The same if a cancelled request may still be executed: what it changes is compared again."""
         before, now = None, await all_of(repository, queue)
         while before != now:
             before = now
@@ -160,7 +160,7 @@ class AgreementContract(RaceContract):
                     return [c.new for c, swap in zip(changes, swaps, strict=True) if swap is APPLIED and c.new]
 
                 winners = [one for share in await self.race(pair, write) for one in share]
-                applied = Counter(one.key for one in winners)  # not compared whole: pytest would take a minute for that
+                applied = Counter(one.key for one in winners)  # not compared as a whole, which takes pytest a minute
                 assert [one.key for one in versions[0] if applied[one.key] != 1][:10] == []
                 current = [*sorted(winners, key=lambda one: one.key)]
                 assert_same(await stored(clients[0], sorted(winners, key=lambda one: one.key)), current)
@@ -187,7 +187,7 @@ class AgreementContract(RaceContract):
             noted, leased = ({one.key: one for one in share} for share in shares)
             for one in records:
                 if one.key in leased:
-                    assert found[one.key] == leased[one.key]  # the change came first, or not at all
+                    assert found[one.key] == leased[one.key]  # the change came first, or failed
                     assert one.key not in noted or leased[one.key].state == noted[one.key].state
                 else:
                     assert found[one.key] == noted.get(one.key, one)
@@ -233,19 +233,19 @@ class AgreementContract(RaceContract):
 
 
 async def _update(client: Repository, records: list[Record]) -> list[Record]:
-    """Move them in time; what was applied."""
+    """Move the records in time. Returns what was applied."""
     changes = [Change(one, replace(one, revision=fresh(), ready_at=NOW + MINUTE)) for one in records]
     return [change.new for change in await _batches(client, changes) if change.new]
 
 
 async def _note(client: Repository, records: list[Record]) -> list[Record]:
-    """Change a text alone; what was applied."""
+    """Change only a text. Returns what was applied."""
     changes = [Change(one, replace(one, revision=fresh(), state="noted")) for one in records]
     return [change.new for change in await _batches(client, changes) if change.new]
 
 
 async def _claim(client: Repository, records: list[Record]) -> list[Record]:
-    """Claim all; what the leases are."""
+    """Claim everything. Returns the leases."""
     token = fresh()
     claims = want(Queue(records[0].queue), limit=len(records))
     before = await client.claim(claims, now=NOW, limit=len(records), token=token, holder=token)
@@ -253,7 +253,7 @@ async def _claim(client: Repository, records: list[Record]) -> list[Record]:
 
 
 async def _batches(client: Repository, changes: list[Change]) -> list[Change]:
-    """Swap in a few batches, so that the rival finds its place between them; what was applied."""
+    """Swap in a few batches, so that rivals can get in between. Returns what was applied."""
     done: list[Change] = []
     for start in range(0, len(changes), 20):
         batch = changes[start : start + 20]
@@ -263,7 +263,7 @@ async def _batches(client: Repository, changes: list[Change]) -> list[Change]:
 
 
 def _whole(version: int) -> Record:
-    """A record all of whose fields say which version it is."""
+    """A record in which every field shows its version."""
     text = f"{version} " * 500
     return record(
         ready_at=NOW + version,

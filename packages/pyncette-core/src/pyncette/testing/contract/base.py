@@ -1,4 +1,4 @@
-"""What all parts of the suite stand on: fixtures, helpers, and the guard against tests that silently go missing."""
+"""The base of all parts of the suite: fixtures, helpers, and the guard against silently missing tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOW = 1_800_000_000_000_000
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 EXACT = 2**53
-"""Indexes may hold times as doubles, which are exact up to here (the year 2255)."""
+"""Indexes may store times as doubles, which are exact up to here (the year 2255)."""
 
 TASK = Queue("task")
 
@@ -72,7 +72,7 @@ def static(name: str, **fields: Any) -> Record:
 
 
 def numbered(count: int, queue: str = "task", *, step: int = 1, **fields: Any) -> list[Record]:
-    """Records that became ready one after the other, ``step`` apart, the last of them at NOW."""
+    """Records that became ready one after another, ``step`` apart, the last one at NOW."""
     return [
         record(queue, f"{number:05}", ready_at=NOW - (count - 1 - number) * step, **fields) for number in range(count)
     ]
@@ -85,7 +85,7 @@ def want(*queues: Queue, limit: int = 100, locked_until: int = NOW + MINUTE) -> 
 def claimed(
     before: Iterable[Record], claims: Iterable[QueueClaim], *, now: int, token: str, holder: str
 ) -> list[Record]:
-    """What a claim has made of the records that it returned."""
+    """The records as a claim has stored them, given those that it returned."""
     ends = {each.queue.name: each.locked_until for each in claims}
     return [lease.claim(one, now=now, locked_until=ends[one.queue], token=token, holder=holder) for one in before]
 
@@ -104,7 +104,7 @@ def applied(swaps: Iterable[Swap]) -> bool:
 
 
 async def swapped(repository: Repository, changes: Sequence[Change]) -> list[Swap]:
-    """Swap, and try again what is busy: a call that was cancelled may hold its locks for a moment longer."""
+    """Swap, and retry busy changes, because a cancelled call may keep its locks for a moment."""
     swaps = await repository.swap(changes)
     with anyio.move_on_after(10):
         while BUSY in swaps:
@@ -130,10 +130,9 @@ async def next_ready(repository: Repository, queues: Sequence[Queue], *, after: 
 
 
 def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
-    """Assert that long lists are equal, and show where they begin to differ.
+    """Assert that long lists are equal, and show the first difference.
 
-    pytest would compare them line by line, which takes minutes for thousands of records; where ``CI`` is set it does
-    that to the end.
+    pytest would compare them line by line, which takes minutes for thousands of records if ``CI`` is set.
     """
     __tracebackhide__ = True
     if found == expected:
@@ -156,7 +155,7 @@ async def stored(repository: Repository, records: Sequence[Record]) -> list[Reco
 
 
 async def all_of(repository: Repository, queue: Queue, *, page: int = 1000) -> list[Record]:
-    """What a scan of the whole queue finds."""
+    """All records of a queue, by scanning."""
     found: dict[str, Record] = {}
     last: str | None = None
     while True:
@@ -187,7 +186,7 @@ class ContractBase:
     quick: ClassVar[bool] = False
     """Whether tests leave out their largest forms: for stores on which a request takes long."""
     deadlock_after: ClassVar[float] = 60
-    """Seconds after which calls that wait for each other count as a deadlock."""
+    """Seconds after which calls that wait for each other count as deadlocked."""
     deadline: ClassVar[float] = 100
     """Seconds after which a test fails, with a message that names what has not returned. What can't be cancelled ends
     the process ``grace`` seconds later."""
@@ -195,7 +194,7 @@ class ContractBase:
     watch: ClassVar[Callable[[Repository], Repository] | None] = None
     """Set by :mod:`pyncette.testing.report`: puts a watcher around each repository of the fixtures."""
     left_out: ClassVar[list[str]] = []
-    """By the test that runs."""
+    """What the current test has left out."""
 
     grace: ClassVar[float] = GRACE
     """Seconds after the deadline that a test may take to end when it is cancelled."""
@@ -218,7 +217,7 @@ class ContractBase:
 
     @pytest.fixture(autouse=True)
     def contract_watchdog(self, request: pytest.FixtureRequest) -> Iterator[Watchdog]:
-        """Ends the process if not even a cancellation ends the test."""
+        """Ends the process if even a cancellation doesn't end the test."""
         watchdog = Watchdog(self.deadline + self.grace, request.node.nodeid, request.config)
         with watchdog.watching():
             yield watchdog
@@ -232,7 +231,7 @@ class ContractBase:
 
     @pytest.fixture
     async def clients(self, repository: Repository, repository_factory: Factory) -> AsyncIterator[list[Repository]]:
-        """Several clients of one storage; one client again and again where the storage can't be shared."""
+        """Several clients of one storage; the same client several times if the storage can't be shared."""
         async with AsyncExitStack() as stack:
             others = [
                 _watched(await stack.enter_async_context(repository_factory()))
@@ -243,11 +242,11 @@ class ContractBase:
             yield [repository, *others]
 
     def leaves_out(self, reason: str) -> None:
-        """Tell the report, if there is one, what was not asked of this store."""
+        """Record in the report, if there is one, what was not tested on this store."""
         self.left_out.append(reason)
 
     def sized(self, full: int, *, quick: int) -> int:
-        """How many of something a test takes."""
+        """The size of something in a test: ``quick`` for slow stores, otherwise ``full``."""
         return quick if self.quick else full
 
     def unless_quick(self, *values: _T) -> tuple[_T, ...]:
@@ -256,7 +255,7 @@ class ContractBase:
     async def shows(
         self, probe: Callable[[], Awaitable[_T]], expected: Any, *, of: Callable[[_T], Any] = lambda found: found
     ) -> _T:
-        """Assert that an index shows what is expected: at once, or soon where it may lag behind."""
+        """Assert that an index shows what is expected: immediately, or soon if it may lag behind."""
         found = await probe()
         if not self.capabilities.immediate_index:
             with anyio.move_on_after(self.capabilities.index_lag):
@@ -280,7 +279,7 @@ class ContractBase:
         token: str | None = None,
         holder: str | None = None,
     ) -> list[Record]:
-        """Claim, and assert that it yields ``expect`` records: at once, or soon where the index may lag behind.
+        """Claim, and assert that it yields ``expect`` records: immediately, or soon if the index may lag behind.
 
         :return: the records as they are stored now.
         """
@@ -306,7 +305,7 @@ class ContractBase:
     async def for_all(
         self, values: SearchStrategy[_T], body: Callable[[_T], Coroutine[Any, Any, None]], *, max_examples: int
     ) -> None:
-        """Run ``body`` in this event loop for many values. Hypothesis searches in a separate thread meanwhile."""
+        """Run ``body`` in this event loop for many values. Hypothesis generates them in a separate thread."""
 
         @settings(
             max_examples=max_examples,

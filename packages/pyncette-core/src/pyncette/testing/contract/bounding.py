@@ -1,4 +1,4 @@
-"""Limits that bind, and what is large: many queues, many records of one moment, large answers."""
+"""Limits and large sizes: many queues, many records of one moment, large results."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class BoundContract(ContractBase):
         await insert(repository, [one])
         for number in range(30):
             bad = record("bad", f"{number}", spec="\ud800" if number % 2 else "\0")
-            with suppress(Exception):  # any error will do, or none
+            with suppress(Exception):  # any error is fine, or none
                 await repository.swap([Change(None, record("others", f"{number}")), Change(None, bad)])
         assert await repository.read([one.ref]) == [one]
         assert await repository.swap([Change(one, replace(one, revision=fresh()))]) == [APPLIED]
@@ -106,7 +106,7 @@ class BoundContract(ContractBase):
 
 
 def _taken(claims: list[QueueClaim], records: Iterable[Record], limit: int) -> list[Record]:
-    """The earliest of each queue, up to both limits. Those of one queue have different moments."""
+    """The earliest records of each queue, up to both limits. Within a queue, moments must differ."""
     by_queue: dict[str, list[Record]] = {}
     for one in sorted(records, key=lambda one: one.ready_at):
         by_queue.setdefault(one.queue, []).append(one)

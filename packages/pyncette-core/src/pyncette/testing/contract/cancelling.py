@@ -37,12 +37,12 @@ _T = TypeVar("_T")
 AnyCall = Callable[[], Coroutine[Any, Any, object]]
 
 CROWD = 24
-"""Calls at once: more than a pool of connections holds by default."""
+"""The number of concurrent calls: more than a connection pool's default size."""
 MAX_CHECKPOINTS = 100
 
 
 async def cancelled_at(checkpoint: int, call: AnyCall) -> bool:
-    """Cancel the call when it waits for the n-th time. False if it ended before."""
+    """Cancel the call when it waits for the n-th time. Returns False if it ended earlier."""
     reached = False
 
     def cancel() -> None:
@@ -61,8 +61,8 @@ async def cut_short(seconds: float, call: AnyCall) -> None:
 
 
 async def settled(repository: Repository, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """What is stored, and what is stored from now on: the same with new revisions and held, so that a cancelled request
-    which is still under way finds nothing to change and nothing to claim."""
+    """The stored records, and their replacements: held, with new revisions, so that a cancelled request that is still
+    being executed finds nothing to change or to claim."""
     found: dict[str, Record] = {}
     now: dict[str, Record] = {}
     while left := [one for one in records if one.key not in now]:
@@ -108,7 +108,7 @@ class CancellationContract(ContractBase):
             for before, after in zip(records, found, strict=True):
                 leased = lease.claim(before, now=now, locked_until=until, token=token, holder=token)
                 assert after in (before, leased)
-            now += MINUTE  # what a claim that is still under way finds is not ready yet
+            now += MINUTE  # a claim that is still being executed must find nothing ready
             back = [lease.retry(one, at=now, revision=fresh()) for one in current]
             assert applied(await swapped(repository, back))
             records = [change.new for change in back if change.new]

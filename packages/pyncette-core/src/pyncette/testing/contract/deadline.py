@@ -21,7 +21,7 @@ import pytest
 _T = TypeVar("_T")
 
 GRACE = 15.0
-"""Seconds that a test which was cancelled by its deadline may take to end, before its process is ended."""
+"""Seconds that a test may take to end after its deadline has cancelled it. Then its process is ended."""
 LONGEST_CHAIN = 200
 UNKNOWN = "  the event loop does not answer: see the stacks of all threads.\n"
 PLUMBING = ("anyio", "asyncio", "contextlib", "trio")
@@ -52,7 +52,7 @@ async def within(seconds: float, what: str, call: Callable[[], Awaitable[_T]]) -
         tasks.start_soon(watch, name="deadline of the contract suite")
         try:
             results.append(await call())
-        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - raised again, outside of the group
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - raised again outside the group
             errors.append(error)
         finally:
             ended.set()
@@ -107,7 +107,7 @@ class Watchdog:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """While this lasts a repository is being opened; from then on the event loop is known."""
+        """Wraps the opening of a repository. From then on, the event loop is known."""
         self._token = anyio.lowlevel.current_token()
         self._waiting.append("the opening of a repository")
         yield
@@ -153,7 +153,7 @@ def _chain(awaited: Any) -> Iterator[FrameType]:
         frame: FrameType = getattr(awaited, f"{kind}_frame")
         yield frame
         awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
-        if frame.f_code.co_name in ("__aenter__", "__aexit__"):  # of contextlib, whose generator is what waits
+        if frame.f_code.co_name in ("__aenter__", "__aexit__"):  # contextlib's: its generator is what waits
             awaited = getattr(frame.f_locals.get("self"), "gen", awaited)
 
 
@@ -175,6 +175,6 @@ def _described(chain: list[FrameType]) -> str | None:
 
 
 def _caller(chain: list[FrameType], frame: FrameType) -> str:
-    """Where it was called, or where it stands if a task began with it."""
+    """Where it was called, or its own position if a task began with it."""
     caller = chain[max(chain.index(frame) - 1, 0)]
     return f"{os.path.basename(caller.f_code.co_filename)}:{caller.f_lineno}"

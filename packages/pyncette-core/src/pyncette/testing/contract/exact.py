@@ -33,7 +33,7 @@ TEXTS = (
     "0x00ff",
     "2026-01-01T00:00:00Z",
 )
-"""What a column for JSON, a driver's conversion or a statement that quotes by itself would change."""
+"""Texts that a JSON column, a driver's conversion or manual quoting would change."""
 
 HOLDERS = (
     "a" * 100 + ":0123456789abcdef",

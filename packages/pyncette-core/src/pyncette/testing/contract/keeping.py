@@ -1,4 +1,4 @@
-"""What is stored comes back exactly, whatever it is; and what is different stays different."""
+"""Stored values are returned exactly, and different values stay different."""
 
 from __future__ import annotations
 

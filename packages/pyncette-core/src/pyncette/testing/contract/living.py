@@ -121,7 +121,7 @@ class LifeContract(ContractBase):
         end = [await _time(client) for client in clients]
         at_most = int((time.monotonic() - asked) * SECOND)
         for first, last in zip(begin, end, strict=True):
-            assert passed - SECOND // 20 <= last - first <= at_most + SECOND // 2  # a clock in whole seconds jumps
+            assert passed - SECOND // 20 <= last - first <= at_most + SECOND // 2  # a clock with whole seconds jumps
         later = [await _time(client) for client in clients]
         assert all(this <= that for this, that in zip(end, later, strict=True))
 

@@ -1,6 +1,6 @@
 """The run log, an optional part: ``swap`` appends lines, ``runs`` and ``prune_runs``.
 
-Of a store without one the same tests demand that it says so, and that it takes changes that carry a line like others.
+If a store has none, the same tests check that it says so, and that it accepts changes that carry a line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def line(number: int = 0, *, queue: str = "task", ended_at: int | None = None, *
 
 
 def lines_of_many(numbers: Iterable[int], *, step: int = 1) -> list[RunLine]:
-    """Lines of as many instances; ``step`` of them ended at each moment."""
+    """Lines of this many instances, ``step`` of which ended at each moment."""
     return [line(number, key=f"task:{number}", ended_at=NOW + number // step) for number in numbers]
 
 
@@ -226,7 +226,7 @@ class RunLogContract(ContractBase):
 
 
 async def _keeps(suite: ContractBase, repository: Repository) -> bool:
-    """Whether there is a log, as store and suite agree. Asserts what holds where there is none."""
+    """Whether there is a log, according to store and suite. Checks the behavior if there is none."""
     assert repository.keeps_runs == suite.capabilities.keeps_runs
     if not repository.keeps_runs:
         one = record("without", "log")
@@ -240,8 +240,7 @@ async def _keeps(suite: ContractBase, repository: Repository) -> bool:
 
 
 async def _log(repository: Repository, lines: Sequence[RunLine]) -> None:
-    """Append lines, each with a change of its record, which is made, changed once for each further line, and
-    deleted."""
+    """Append lines, each with a change of its record, which is created, changed once per further line, and deleted."""
     last: dict[str, Record] = {}
     left = list(lines)
     while left:
@@ -254,7 +253,7 @@ async def _log(repository: Repository, lines: Sequence[RunLine]) -> None:
 
 
 async def _found(repository: Repository, expected: Sequence[RunLine], **question: Any) -> None:
-    """Assert what is found, in one page and in several."""
+    """Assert that these lines are found, in one page and in several."""
     for limit in (1000, 3):
         found: list[RunLine] = []
         while True:
@@ -274,7 +273,7 @@ def _settled(one: Record, number: int, who: str) -> Change:
 
 
 def _every_other_fails(present: Sequence[Record], absent: Sequence[Record]) -> tuple[list[Change], list[Swap]]:
-    """Changes of every kind with a line each, of which every other can't be applied."""
+    """Changes of every kind, each with a line. Every other one can't be applied."""
     changes: list[Change] = []
     for number, (one, none) in enumerate(zip(present, absent, strict=True)):
         stale = replace(one, revision=fresh())

@@ -1,4 +1,4 @@
-"""``look``: when there will be something to claim, and what is stored at some places, in one question."""
+"""``look``: when there will be something to claim, and some records, in one query."""
 
 from __future__ import annotations
 

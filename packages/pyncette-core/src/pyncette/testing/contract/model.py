@@ -73,7 +73,7 @@ histories: st.SearchStrategy[list[Step]] = st.lists(st.one_of(_writes, _writes, 
 
 
 class History:
-    """Carries out a history on both repositories and compares."""
+    """Executes a history on both repositories and compares the results."""
 
     def __init__(self, suite: ContractBase, repository: Repository) -> None:
         self._suite = suite
@@ -94,7 +94,7 @@ class History:
             await wipe(self._repository, QUEUES)
 
     def _time(self, moment: int | Band, number: int = 0) -> int:
-        """Different for each write, so that there is one right order only."""
+        """A different time for each write, so that there is only one right order."""
         place = self._step * 100 + number
         return moment.at(NOW + place * GRAIN) if isinstance(moment, Band) else NOW + moment * SECOND + place
 
@@ -171,7 +171,7 @@ class History:
         await self._set_apart(taken)
 
     async def _set_apart(self, taken: Sequence[Record]) -> None:
-        """Leases that end at the same moment may be found in any order."""
+        """Give leases that end at the same moment different ends, because they may be found in any order."""
         ends = [one.ready_at + number for number, one in enumerate(taken)]
         changes = [
             Change(one, replace(one, ready_at=end, locked_until=end, revision=fresh()))

@@ -1,4 +1,4 @@
-"""Optional parts: namespaces, a server that is down, URLs. Each is asked for once its fixture is given."""
+"""Optional parts: namespaces, a server that is down, URLs. Each is tested if its fixture is overridden."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .base import (
     want,
 )
 
-SECRET = "s3cret-Pa55w0rd"  # noqa: S105 -- nobody's
+SECRET = "s3cret-Pa55w0rd"  # noqa: S105 -- for tests only
 """The password that no message may repeat."""
 
 
@@ -113,7 +113,7 @@ class PartContract(ContractBase):
         for url in addresses.right:
             inspect.signature(backend.factory).bind(**backend.options_from_url(url))
         for url in addresses.wrong:
-            with pytest.raises(ValueError) as caught:  # noqa: PT011 -- every message will do that is no secret
+            with pytest.raises(ValueError) as caught:  # noqa: PT011 -- any message without the secret is fine
                 backend.options_from_url(url)
             assert str(caught.value)
             assert SECRET not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Several clients at once: every record is won by exactly one of them, and none waits forever."""
+"""Concurrent clients: every record is won by exactly one of them, and none waits forever."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 class RaceContract(ContractBase):
     async def race(self, clients: list[Repository], run: Callable[[int, Repository], Awaitable[_T]]) -> list[_T]:
-        """Run for all clients at once; the results in the order of the clients."""
+        """Run concurrently for all clients. Returns the results in the order of the clients."""
         results: dict[int, _T] = {}
 
         async def one(number: int, client: Repository) -> None:
@@ -71,7 +71,7 @@ class RaceContract(ContractBase):
                 taken = claimed(before, claims, now=NOW, token=token, holder=holder)
                 mine += taken
                 taken_in_all += len(taken)
-                await anyio.lowlevel.checkpoint()  # so that a deadline can end it
+                await anyio.lowlevel.checkpoint()  # lets a deadline end it
             return mine
 
         shares = await self.race(clients, claim_all)

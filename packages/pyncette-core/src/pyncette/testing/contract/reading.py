@@ -1,4 +1,4 @@
-"""``read``: the records at given places."""
+"""``read``: records by their refs."""
 
 from __future__ import annotations
 

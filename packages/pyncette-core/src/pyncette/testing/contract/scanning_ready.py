@@ -1,4 +1,4 @@
-"""``scan_ready``: a queue in the order of time, or a part of it."""
+"""``scan_ready``: a queue, or a part of it, in order of time."""
 
 from __future__ import annotations
 

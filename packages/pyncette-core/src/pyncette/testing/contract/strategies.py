@@ -1,4 +1,4 @@
-"""Hypothesis strategies of everything that a store must keep exactly."""
+"""Hypothesis strategies for everything that a store must preserve exactly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOKALIKES = (
     "\x01", "\x1f", "\x7f", "\x85", "\u2028", "\ud7ff", "\ue000", "\ufffd", "\uffff", "\U0001f600", "\U0010ffff",
     "null", "None", "::", "::::", "a::", "::a",
 )  # fmt: skip
-"""Names that a collation, a pattern or padding may take for one another, or for something else."""
+"""Names that a collation, a pattern or padding may confuse with each other, or with something else."""
 
 _characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 texts: SearchStrategy[str] = st.text(_characters)
@@ -63,7 +63,7 @@ states: SearchStrategy[str] = st.one_of(st.just(""), texts, st.sampled_from(['{"
 
 @st.composite
 def places(draw: st.DrawFn) -> tuple[str, str]:
-    """A queue and a key in it: of an instance, or of a static task."""
+    """A queue and a key in it, of an instance or of a static task."""
     key = draw(within(MAX_KEY_BYTES).filter(bool))
     if draw(st.booleans()):
         return key, key

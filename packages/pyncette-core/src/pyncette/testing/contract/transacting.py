@@ -1,6 +1,6 @@
-"""Transactions of callers, an optional part: ``within``. Asked for once the fixture ``caller_factory`` gives some.
+"""Transactions of callers, an optional part: ``within``. Tested if the fixture ``caller_factory`` is overridden.
 
-Of a store without the part, one test demands that it says so.
+If a store doesn't have it, one test checks that it says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Moments of the past that operators have executed after all."""
+"""Backfills."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ONCE: dict[str, Any] = {"execution_mode": ExecutionMode.AT_MOST_ONCE}
 
 
 async def left(context: PyncetteContext, task: Task, name: str | None = None) -> list[tuple[str, int, int]]:
-    """Id, number of moments, and how many of them are done."""
+    """The backfills: id, number of moments, and how many of them are done."""
     return [(each.id, each.total, each.done) for each in await context.list_backfills(task, name)]
 
 

@@ -1,4 +1,4 @@
-"""Runs apps in virtual time and takes down what they execute."""
+"""Runs apps in virtual time and records what they execute."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
 """A Monday, midnight. Tests count in seconds from here."""
 
 TIMEOUT = 60
-"""Real seconds after which an app that does not come to rest counts as stuck."""
+"""Real seconds after which an app that doesn't become idle counts as stuck."""
 
 
 def moment(seconds: float) -> datetime.datetime:
@@ -57,7 +57,7 @@ class Run:
 
 @dataclass
 class Log:
-    """Takes down executions. Its methods serve as task functions."""
+    """Records executions. Its methods serve as task functions."""
 
     clock: ManualClock
     runs: list[Run] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Log:
         raise RuntimeError("The task fails, says the test.")
 
     def lasting(self, seconds: float) -> Callable[[Context], Any]:
-        """A task that takes so long."""
+        """A task that takes this many seconds."""
 
         async def last(context: Context) -> None:
             self.begin(context)
@@ -96,7 +96,7 @@ class Log:
         return last
 
     def failing(self, times: int) -> Callable[[Context], Any]:
-        """A task that fails the first times."""
+        """A task that fails this many times, and then succeeds."""
         left = iter(range(times))
 
         async def fail(context: Context) -> None:
@@ -168,7 +168,7 @@ class Bench:
 
     @asynccontextmanager
     async def running(self, app: Pyncette) -> AsyncIterator[Worker]:
-        """Runs the app inside the block. At the end what still lasts is cancelled."""
+        """Runs the app within the block. Executions that are still running at the end are cancelled."""
         async with app.create() as context:
             worker = Worker(context)
             async with anyio.create_task_group() as tasks:
@@ -180,7 +180,7 @@ class Bench:
                 tasks.cancel_scope.cancel()
 
     async def run_and_kill(self, app: Pyncette, *, at: float) -> None:
-        """Run the app until that second, in which its worker dies."""
+        """Run the app until second ``at``, when its worker dies."""
         async with self.running(app) as worker:
             await self.advance_to(at)
             await worker.kill()
@@ -201,8 +201,7 @@ class Bench:
 
     @contextmanager
     def _within_the_timeout(self) -> Iterator[None]:
-        """Limits the block to that many seconds. If they don't suffice, the error tells a busy machine from a loop
-        without a pause."""
+        """Limit the block to ``TIMEOUT``. The error distinguishes a busy machine from a loop without a pause."""
         began = time.process_time()
         try:
             with anyio.fail_after(TIMEOUT):
@@ -214,7 +213,7 @@ class Bench:
             ) from e
 
     async def damage(self, task: Task, spec: str) -> Record:
-        """Overwrite what is stored of a static task or an instance; returns the record as it is then."""
+        """Overwrite the record of a static task or an instance. Returns the new record."""
         whole = await self.stored(task)
         assert whole is not None
         broken = replace(whole, revision=fresh(), spec=spec)
@@ -222,7 +221,7 @@ class Bench:
         return broken
 
     async def hold(self, task: Task, band: Band, *, moment: int) -> Record:
-        """Keep what is stored of an instance in a band; returns the record as it is then."""
+        """Hold an instance in a band. Returns the new record."""
         whole = await self.stored(task)
         assert whole is not None
         change = lease.hold(whole, band, moment=self.clock.now() + moment * 1_000_000, revision=fresh())
@@ -232,7 +231,7 @@ class Bench:
 
     async def stored(self, task: Task) -> Record | None:
         """The record of a static task or an instance."""
-        with self.clock.busy(changes=False):  # also called by tasks, while time is being advanced
+        with self.clock.busy(changes=False):  # tasks call this, too, while time is being advanced
             (found,) = await self.repository.read([task.ref])
         return found
 
@@ -242,7 +241,7 @@ class AppBase(ContractBase):
 
     @pytest.fixture
     def bench(self, repository: Repository, repository_factory: Factory) -> Bench:
-        """Apps on clients of their own, where the storage can be shared."""
+        """Apps on separate clients, if the storage can be shared."""
 
         def same() -> AbstractAsyncContextManager[Repository]:
             return nullcontext(repository)

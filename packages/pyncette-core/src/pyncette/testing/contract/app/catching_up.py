@@ -15,12 +15,12 @@ from pyncette.testing.faults import FaultyRepository
 
 MANY = 10_000
 MAX_PLACES = 10
-"""How many of a batch are checked one by one: a large batch takes longer than its first changes need."""
+"""How many records of a batch are checked individually. By the end of a large one, its first changes have shown up."""
 
 
 class CaughtUpRepository(FaultyRepository):
-    """Returns from a write when the index shows it. Virtual time would overtake the index otherwise: days of it pass
-    while a single write is on its way."""
+    """Returns from a write only when the index shows it. Otherwise virtual time, in which days pass during a single
+    write, would overtake the index."""
 
     def __init__(self, repository: Repository, lag: float) -> None:
         super().__init__(repository)
@@ -41,11 +41,10 @@ class CaughtUpRepository(FaultyRepository):
         return taken
 
     async def _shown(self, refs: Sequence[Ref], moved: Sequence[Record]) -> None:
-        """Return when the index shows at these places what is stored there, whoever wrote it, and no longer where it
-        was before.
+        """Return when the index shows the stored records at these places, and no longer at their old places.
 
-        An index that keeps nothing but keys finds a record at its old place, and returns it as it is now: only a count
-        of the old place shows it.
+        An index that contains only keys finds a record at its old place, and returns it as it is now. Only a count of
+        the old place reveals that.
         """
         queues = {ref.queue: Queue(ref.queue, ref.static) for ref in refs}
         places = sorted({(one.queue, one.ready_at) for one in moved})[:MAX_PLACES]
@@ -56,7 +55,7 @@ class CaughtUpRepository(FaultyRepository):
                 async def look(queue: Queue, found: dict[str, Record] = found) -> None:
                     found.update({one.key: one for one in await self.scan_ready(queue, before=2**63 - 1, limit=MANY)})
 
-                async with anyio.create_task_group() as looks:  # a batch may be of dozens of queues
+                async with anyio.create_task_group() as looks:  # a batch may concern dozens of queues
                     for queue in queues.values():
                         looks.start_soon(look, queue)
                 stored = await self.read(refs)

@@ -1,4 +1,4 @@
-"""The decision table: what becomes of occurrences, for each combination of policies and events. Written by hand.
+"""The decision table: what happens to occurrences, for each combination of policies and events. Written by hand.
 
 An instance is due each 60 seconds. Its run of the occurrence at 60 begins in time; then it is one of:
 
@@ -206,14 +206,14 @@ class Cell:
 
 
 def lines(table: str) -> Iterator[tuple[list[str], list[str]]]:
-    """The combinations' and the other columns of each row, as they are written."""
+    """The columns of each row, as written: those of the combination, and the others."""
     names, *rows = ([value.strip() for value in line.split("|")] for line in table.strip().splitlines())
     given = sum(name in COLUMNS for name in names)
     yield from ((row[:given], row[given:]) for row in rows)
 
 
 def combinations(given: Sequence[str], names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """What a row stands for."""
+    """The combinations that a row covers."""
     values = [COLUMNS[name] if value == "*" else value.split("/") for name, value in zip(names, given, strict=True)]
     return product(*values)
 
@@ -250,4 +250,4 @@ CHOSEN = {
 """Policies, as in :attr:`Cell.policies`."""
 
 SAMPLE = [cell for cell in CELLS if cell.policies in CHOSEN]
-"""Each policy, with everything that can happen; for storages that are slower than memory."""
+"""Each policy with each event; for storages that are slower than memory."""

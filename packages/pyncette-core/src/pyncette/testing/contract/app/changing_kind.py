@@ -1,4 +1,4 @@
-"""Tasks that a deploy turns from static into dynamic or partitioned ones, or back."""
+"""Tasks whose kind a deploy changes: static, dynamic or partitioned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyncette.record import Record
 from .bench import AppBase, Bench, duration
 
 CHANGES = {f"{old} to {new}": (old, new) for old, new in permutations(("static", "dynamic", "partitioned"), 2)}
-"""What each task is before and after the deploy, by its name."""
+"""The kinds of each task before and after the deploy, by name."""
 
 INTERVAL = 60
 
@@ -39,7 +39,7 @@ class Version:
         return self.app.partitioned_task(partition_count=2, **options)(note)
 
     async def schedule(self, *instances: str) -> list[str]:
-        """Instances of all templates; returns the canonical names of what runs."""
+        """Schedule instances of all templates. Returns the canonical names of what runs."""
         names = []
         async with self.app.create() as context:
             for task in self.tasks.values():

@@ -1,4 +1,4 @@
-"""Records that were damaged by hand."""
+"""Damaged records."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class DamageContract(AppBase):
 
 
 def _fields(suite: DamageContract) -> dict[str, dict[str, Any]]:
-    """Those that the store takes at all."""
+    """The damages that the store accepts."""
     longest = suite.capabilities.max_spec_bytes
     return {n: some for n, some in FIELDS.items() if longest is None or len(some.get("spec", "")) <= longest}
 

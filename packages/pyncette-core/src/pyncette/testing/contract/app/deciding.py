@@ -1,4 +1,4 @@
-"""The decision table: its cells live side by side, those of a restart on two workers, the others on two more."""
+"""The decision table: all cells are executed side by side, those with a restart on two workers, the rest on others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MICROSECONDS = 1_000_000
 
 
 PARTS: int = 6
-"""The whole table is run in this many tests, as slow stores would take minutes for all of it."""
+"""The table is split into this many tests, because slow stores would take minutes for all of it."""
 
 
 class DecisionContract(AppBase):
@@ -43,7 +43,7 @@ class DecisionContract(AppBase):
 
 @dataclass
 class Life:
-    """A cell, and what really happens."""
+    """A cell, and what actually happens."""
 
     cell: Cell
     task: Task
@@ -121,14 +121,14 @@ class Scene:
 
 
 async def check(bench: Bench, cells: Sequence[Cell]) -> None:
-    """Live through the cells."""
+    """Execute the cells, and compare."""
     steady = Scene(bench, (cell for cell in cells if cell.restart == "no"), "steady")
     killed = Scene(bench, (cell for cell in cells if cell.restart == "yes"), "killed")
     scenes = (steady, killed)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(bench.running(steady.app))
         worker = await stack.enter_async_context(bench.running(steady.app))
-        # Of what its own process stores a worker knows at once.
+        # Separate from the workers, because a worker knows immediately what its own process stores.
         operators = (worker.context, await stack.enter_async_context(killed.app.create()))
         for scene, operator in zip(scenes, operators, strict=True):
             await scene.schedule(operator)
@@ -184,14 +184,14 @@ def state(record: Record | None) -> str:
 
 
 def skipped(record: Record) -> str:
-    """What was skipped, by what the record remembers."""
+    """What was skipped, according to the record."""
     skips = [run for run in latest_runs(record.state) if run.outcome == "skipped"]
     ranges = [(run.reason, run.scheduled_at, run.last or run.scheduled_at, run.count) for run in skips]
     return ", ".join(f"{reason} {_seconds(first)}-{_seconds(last)} x{count}" for reason, first, last, count in ranges)
 
 
 def outcomes(cell: Cell) -> dict[str, int]:
-    """How many occurrences are to end how."""
+    """The expected number of occurrences by outcome."""
     others = {execution.partition("@")[0] for execution in cell.executed.split()} - {"60"}
     counted = Counter([cell.first, *["succeeded"] * len(others)])
     for skip in filter(None, cell.skipped.split(", ")):
@@ -201,7 +201,7 @@ def outcomes(cell: Cell) -> dict[str, int]:
 
 
 def _order(execution: str) -> tuple[int, int]:
-    """Those that begin at the same moment, on two workers, by their occurrence."""
+    """The sort key: by beginning, then, for simultaneous executions on two workers, by occurrence."""
     due, _, at = execution.partition("@")
     return int(at.partition("#")[0].rstrip("!")), int(due)
 

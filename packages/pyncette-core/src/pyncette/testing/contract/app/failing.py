@@ -1,4 +1,4 @@
-"""What becomes of an occurrence whose execution fails or is cut off."""
+"""What happens to an occurrence whose execution fails or is cut short."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from .bench import AppBase, Bench, duration, moment
 
 
 class Attempt:
-    """A call that is made while time passes."""
+    """A call that runs while time passes."""
 
     def __init__(self, call: Callable[[], Awaitable[object]]) -> None:
         self._call = call
@@ -32,7 +32,7 @@ class Attempt:
 
 
 async def attempt(bench: Bench, call: Callable[[], Awaitable[object]]) -> Exception | None:
-    """What the call raises, with as much time as it takes: retries wait in virtual time."""
+    """The error of the call, if any. Lets time pass, because retries wait in virtual time."""
     made = Attempt(call)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(made.run)

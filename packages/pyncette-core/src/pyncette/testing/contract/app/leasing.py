@@ -1,4 +1,4 @@
-"""Leases: how long they hold, how they are prolonged, and what their holder may do once they are lost."""
+"""Leases: how long they last, how they are extended, and what a worker may do once it has lost one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .bench import AppBase, Bench, duration, seconds
 
 
 class OneByOne:
-    """An executor that takes two executions, but starts the second when the first has ended."""
+    """An executor that accepts two executions, but starts the second one when the first has ended."""
 
     concurrency_limit = 2
 
@@ -293,7 +293,7 @@ class LeaseContract(AppBase):
             await worker.context.schedule_task(template, "a", execute_at=bench.clock.time)
             await bench.advance(0)
             for _ in range(5 - len(bench.log.runs)):
-                # A claim may pass over a row that another transaction is just letting go of; the next look finds it.
+                # A claim may skip a row that another transaction is about to unlock; the next look finds it.
                 await bench.advance(2)
         assert len(bench.log.runs) == 5
         tokens = [run.token for run in bench.log.runs]

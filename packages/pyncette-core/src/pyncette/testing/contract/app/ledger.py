@@ -1,4 +1,4 @@
-"""What several operators have asked for, what workers have executed, and whether the one answers the other."""
+"""What operators have requested, what workers have executed, and whether the two agree."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pyncette.testing.clock import ManualClock
 from .bench import seconds
 
 EVERYTHING = ""
-"""Stands for the whole template, among the names of instances."""
+"""Denotes the whole template, among the names of instances."""
 
 PAUSE_BOUND = 2
-"""Seconds, which are two poll intervals, after which nothing of a paused template begins."""
+"""Seconds, two poll intervals, after which nothing of a paused template begins."""
 
 Run = tuple[str, str]
-"""An instance, and which of its runs: a number that a trigger was given, or else what caused it and its moment."""
+"""An instance and one of its runs: the number that was passed to the trigger, otherwise its cause and moment."""
 
 
 @dataclass
 class Pauses:
-    """Of what is certainly paused, since when. While calls overlap that contradict each other, nothing is certain."""
+    """What is certainly paused, and since when. While contradictory calls overlap, nothing is certain."""
 
     since: dict[str, float] = field(default_factory=dict)
-    ending: Counter[str] = field(default_factory=Counter)  # calls under way that end a pause
+    ending: Counter[str] = field(default_factory=Counter)  # calls in progress that end a pause
     ended: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
@@ -44,7 +44,7 @@ class Pauses:
 
     @contextmanager
     def begins(self, name: str, clock: ManualClock) -> Iterator[None]:
-        """A call that pauses: it is certain if the block does not raise, and the pause was not ended meanwhile."""
+        """A call that pauses. The pause is certain if the block doesn't raise and no other call has ended it."""
         before = self.ended[name]
         alone = not self.ending[name]
         yield
@@ -56,7 +56,7 @@ class Ledger:
     """The history of one template.
 
     :ivar promised: triggers that the storage has confirmed.
-    :ivar excused: how many executions beyond the first are right: of runs that lost their lease.
+    :ivar excused: how often a run may be repeated because it lost its lease.
     """
 
     def __init__(self, clock: ManualClock, attempts: int | None, *, once: bool) -> None:
@@ -73,11 +73,11 @@ class Ledger:
         self.excused: Counter[Run] = Counter()
         self.open: dict[object, Counter[Run]] = {}  # by worker
         self.faults: list[str] = []
-        self.died: float | None = None  # when a worker did last
+        self.died: float | None = None  # when a worker last died
 
     @contextmanager
     def executing(self, context: Context) -> Iterator[None]:
-        """Around each execution."""
+        """Wraps each execution."""
         run, now = _run(context), seconds(self._clock.time) or 0
         if context.trigger != "manual":
             for name, bound in ((EVERYTHING, PAUSE_BOUND), (run[0], 0)):
@@ -100,13 +100,13 @@ class Ledger:
         self.succeeded[run] += 1
 
     def killed(self, worker: object) -> None:
-        """What a worker was executing may be executed once more."""
+        """A worker was killed: what it was executing may be repeated."""
         self.died = seconds(self._clock.time)
         for run, count in self.open.pop(worker, Counter()).items():
             self.excused[run] += count
 
     def gone(self, name: str) -> None:
-        """An instance was removed or replaced, or may have been: nothing that was promised of it holds any more."""
+        """An instance was, or may have been, removed or replaced: nothing promised about it applies any more."""
         self.promised = {run for run in self.promised if run[0] != name}
         self.fills = {key: fill for key, fill in self.fills.items() if fill[0] != name}
         for runs in self.open.values():
@@ -119,13 +119,13 @@ class Ledger:
         return self._once and self.died is not None and self.died >= due
 
     def is_over(self, run: Run) -> bool:
-        """Whether a run has ended: it succeeded, or has used up its attempts."""
+        """Whether a run has ended: it succeeded, or has no attempts left."""
         if self._once:
             return self.begun[run] > 0
         return self.succeeded[run] > 0 or (self._attempts is not None and self.failed[run] >= self._attempts)
 
     def check(self) -> list[str]:
-        """What is wrong, at the end."""
+        """The problems found at the end."""
         lost = [run for run in self.promised if not self.is_over(run) and not (self._once and self.excused[run])]
         found = [*self.faults, *(f"{run} was dropped" for run in sorted(lost))]
         for run, count in self.succeeded.items():
@@ -149,7 +149,7 @@ class Ledger:
         return sum(1 for run in self.excused if run[0] == name) if self._once else 0
 
     def executed(self, name: str, trigger: str) -> int:
-        """How many runs of an instance have begun that were caused so: scheduled ones, or all others."""
+        """How many runs of an instance have begun: scheduled ones, or all others."""
         scheduled = [run[1].startswith("schedule ") for run in self.begun if run[0] == name]
         return scheduled.count(trigger == "schedule")
 

@@ -1,4 +1,4 @@
-"""What is executed of what was missed, of what overlaps, and for how long."""
+"""Limits: missed occurrences, overlap, timeouts, concurrency."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class LimitContract(AppBase):
         async with bench.running(app):
             await bench.advance_to(400)
             record = await bench.stored(task)
-        # 60, 120 and 180 take from 185 to 335; 240 and 300 come due meanwhile.
+        # 60, 120 and 180 take from 185 to 335; 240 and 300 come due in the meantime.
         assert (bench.log.due(), bench.log.at()) == ([60, 120, 180, 360], [185, 235, 285, 360])
         assert record is not None
         assert totals(record.state) == {"succeeded": 3, "overlap": 2}

@@ -1,4 +1,4 @@
-"""The log of runs, where the storage keeps one."""
+"""The run log, if the storage has one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ DAY = datetime.timedelta(days=1)
 
 class HistoryContract(AppBase):
     def logging(self, bench: Bench, **options: Any) -> Pyncette | None:
-        """An app with a log of runs; None where there is none, which is said when the app is opened."""
+        """An app with a run log; None if the storage has none, after checking that opening the app raises."""
         return bench.app(history=DAY, **options) if self.capabilities.keeps_runs else None
 
     async def logged(self, context: PyncetteContext, task: Task, expected: int, **question: Any) -> list[LoggedRun]:
-        """What the log says, oldest first; shown soon where the index may lag behind."""
+        """The log, oldest first. Waits if the index may lag behind."""
         page = await self.shows(lambda: context.runs(task, **question), expected, of=lambda found: len(found.runs))
         return page.runs[::-1]
 

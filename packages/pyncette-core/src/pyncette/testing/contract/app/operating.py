@@ -1,4 +1,4 @@
-"""Random histories of operators, executions and deaths, and what must be true of each."""
+"""Random histories of operators, executions and dying workers, and invariants of each."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ POLICIES: list[dict[str, Any]] = [
 
 
 class History:
-    """One template, workers that come and die, and operators, two of whom don't have its code.
+    """One template, workers that start and die, and operators, two of whom don't have its code.
 
-    The same seed makes the same history where the event loop alone decides what comes first: on asyncio, in memory.
+    The same seed produces the same history if only the event loop determines the order: on asyncio, in memory.
     """
 
     def __init__(self, bench: Bench, seed: int) -> None:
@@ -50,13 +50,13 @@ class History:
         self.failing: bool = True
         self.number: int = 0
         self.retried: int = 0
-        self.one_offs: dict[str, float] = {}  # and when each is due at the earliest
-        self.whole: set[str] = set(RECURRING)  # those that were never replaced, or may have been
+        self.one_offs: dict[str, float] = {}  # with the earliest due time of each
+        self.whole: set[str] = set(RECURRING)  # those that were certainly never replaced
 
     async def run(self, steps: int) -> list[str]:
-        """Returns what is wrong."""
+        """Run the history. Returns the problems found."""
         before = random.getstate()
-        random.seed(self.rng.random())  # by which writes that failed are tried again
+        random.seed(self.rng.random())  # randomizes retries of failed writes
         try:
             return await self._run(steps)
         finally:
@@ -76,7 +76,7 @@ class History:
             return [*self.ledger.check(), *await self._lost(*operators[0])]
 
     def app(self, *, faulty: bool = False) -> tuple[Pyncette, Task]:
-        """All calls of the storage take a random number of turns of the event loop."""
+        """An app whose storage calls take a random number of iterations of the event loop."""
         plan = self.plan if faulty else FaultPlan()
         plan.always(self._linger)
         app = self.bench.app(repository_factory=plan.wrap(self.bench.factory))
@@ -112,7 +112,7 @@ class History:
         return context, await context.find_task("task")
 
     async def _step(self, operators: list[tuple[PyncetteContext, Task]], workers: list[Worker]) -> None:
-        """Some operators do something at the same time, and perhaps a worker dies; or time passes, or both."""
+        """Several operators act concurrently, and a worker may die; or time passes; or both."""
         if self.rng.random() < 0.1:
             self.plan.script("swap", self.rng.choice([lose_reply(), fail()]))
         async with anyio.create_task_group() as group:
@@ -123,13 +123,13 @@ class History:
                 await worker.kill()
                 self.ledger.killed(worker.context)
             await self.bench.advance(self.rng.choice([0, 0, 0.3, 1, 2, 7, 25]))
-            await self.bench.advance(3)  # what failed is tried again
+            await self.bench.advance(3)  # lets failed writes be retried
 
     async def _operate(self, context: PyncetteContext, task: Task) -> None:
         (operation,) = self.rng.choices([each for each, _ in OPERATIONS], [weight for _, weight in OPERATIONS])
         await operation(self, context, task)
 
-    # Operations. One that raises may have been done or not.
+    # Operations. If one raises, it is unknown whether it took place.
 
     async def pause(self, context: PyncetteContext, task: Task) -> None:
         name = self.rng.choice([EVERYTHING, *RECURRING])
@@ -151,14 +151,14 @@ class History:
                 self.ledger.promised.add((name, f"number {number}"))
 
     async def update(self, context: PyncetteContext, task: Task) -> None:
-        """New arguments, the same schedule."""
+        """Change the arguments, but not the schedule."""
         self.number += 1
         name = self.rng.choice(sorted(self.whole) or RECURRING)
         with suppress(PyncetteException):
             await context.schedule_task(task, name, interval=duration(INTERVAL), version=self.number)
 
     async def replace(self, context: PyncetteContext, task: Task) -> None:
-        """All new, or gone; and nothing is known of it any more but that it is executed."""
+        """Replace or remove an instance. Afterwards only its executions are checked."""
         name = RECURRING[-1]
         self.whole.discard(name)
         with suppress(PyncetteException), self.ledger.pauses.ends(name):
@@ -170,7 +170,7 @@ class History:
         self.ledger.gone(name)
 
     async def once(self, context: PyncetteContext, task: Task) -> None:
-        """A one-off is scheduled, and perhaps moved."""
+        """Schedule a one-off, and perhaps move it."""
         self.number += 1
         name, now = f"once {self.number}", seconds(self.bench.clock.time) or 0
         with suppress(PyncetteException):
@@ -182,7 +182,7 @@ class History:
                 await context.schedule_task(task, name, execute_at=moment(now + self.number / 7))
 
     async def retry(self, context: PyncetteContext, task: Task) -> None:
-        self.retried += "on_exhausted" in self.policies  # each instance once, whether or not the call says so
+        self.retried += "on_exhausted" in self.policies  # at most once per instance, even if the call fails
         with suppress(PyncetteException):
             if self.rng.random() < 0.5:
                 await context.retry_task(task, self.rng.choice(RECURRING))
@@ -223,7 +223,7 @@ class History:
                 return
 
     async def _unfinished(self, context: PyncetteContext, task: Task) -> list[str]:
-        """What still has to be executed."""
+        """What has yet to be executed."""
         states = await listed(context, task)
         found = [
             f"{state.task.name} is {state.state}, due {seconds(state.scheduled_at)}, with {state.triggered} runs"
@@ -239,7 +239,7 @@ class History:
         return found
 
     async def _lost(self, context: PyncetteContext, task: Task) -> list[str]:
-        """What is left to do, and occurrences that were neither executed nor skipped."""
+        """Leftover work, and occurrences that were neither executed nor skipped."""
         found = await self._unfinished(context, task)
         states = {state.task.name: state for state in await listed(context, task)}
         found += [f"{name} is gone" for name in self.whole - states.keys()]
@@ -257,7 +257,7 @@ class History:
 
 
 OPERATORS = ((False, True), (True, True), (False, False), (True, False))
-"""Whether the connection breaks now and then, and whether they have the code."""
+"""Whether each operator's connection breaks occasionally, and whether it has the code."""
 
 OPERATIONS: list[tuple[Callable[[History, PyncetteContext, Task], Awaitable[None]], int]] = [
     (History.pause, 4),

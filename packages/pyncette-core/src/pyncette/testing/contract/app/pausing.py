@@ -1,4 +1,4 @@
-"""Templates that operators pause and resume, and what lists then show."""
+"""Pausing and resuming templates, and the lists of instances and workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Next occurrences after the rules of a timezone have changed."""
+"""Next occurrences after a change of timezone rules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pyncette.testing.contract.base import APPLIED, fresh
 from .bench import AppBase, Bench, seconds
 
 HOUR = 3600
-DAILY: dict[str, Any] = {"schedule": "0 8 * * *", "timezone": "Europe/Berlin"}  # at seven in UTC, when the year begins
+DAILY: dict[str, Any] = {"schedule": "0 8 * * *", "timezone": "Europe/Berlin"}  # 07:00 UTC at the beginning of the year
 
 
 class RecomputeContract(AppBase):
     @staticmethod
     async def shift(bench: Bench, task: Task, by: int, since: int | None = None) -> None:
-        """As if the next occurrence had been stored by other rules; its schedule, perhaps, so long after now."""
+        """Move the stored next occurrence, as if by different rules; optionally set when the schedule was stored."""
         record = await bench.stored(task)
         assert record is not None
         due_at = record.due_at + by * 1_000_000

@@ -1,4 +1,4 @@
-"""Executions that outlast their lease: the worker renews it, and never executes at the same time what it executes."""
+"""Executions longer than their lease: the worker renews it, and never executes an occurrence twice concurrently."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class RenewalContract(AppBase):
             await bench.advance(200)
             assert bench.log.at() == [0]
             async with bench.running(app):
-                for _ in range(40):  # whoever asks first: this process puts it back, the other one executes it
+                for _ in range(40):  # if this process claims first, it puts it back; the other one executes it
                     await bench.advance(15)
                     if len(bench.log.runs) > 1:
                         break

@@ -1,4 +1,4 @@
-"""Attempts of a run: retries, dead instances, lost workers, and what is remembered of them."""
+"""Attempts of a run: retries, dead instances, lost workers, and what is recorded about them."""
 
 from __future__ import annotations
 

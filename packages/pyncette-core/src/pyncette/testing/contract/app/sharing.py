@@ -122,7 +122,7 @@ class SharingContract(AppBase):
             assert due == [*range(first, 21, 5)]
             assert all(run.at - max(run.due, 11) <= 2 for run in bench.log.of(name))
         assert 8 <= bench.log.most_running <= 8 * workers
-        # Workers may get into each other's way, but never so that less is done than by one alone.
+        # Workers may get in each other's way, but together they must not do less than one alone.
         assert len([name for name in bench.log.names() if name.startswith("crowded")]) >= 50
 
     async def test_retries_do_not_hold_back_the_others(self, bench: Bench) -> None:

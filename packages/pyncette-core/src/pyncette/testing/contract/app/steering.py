@@ -1,4 +1,4 @@
-"""Single instances that operators pause, resume and retry, and what is skipped when a pause ends."""
+"""Pausing, resuming and retrying single instances, and what is skipped when a pause ends."""
 
 from __future__ import annotations
 

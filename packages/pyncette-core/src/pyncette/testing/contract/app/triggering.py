@@ -1,4 +1,4 @@
-"""Runs that operators ask for, outside the schedule."""
+"""Manual runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def described(context: PyncetteContext, task: Task, name: str | None = Non
 
 
 def given(bench: Bench) -> list[Any]:
-    """An argument of each run, in the order of execution."""
+    """One argument of each run, in order of execution."""
     return [run.args.get("number") for run in bench.log.runs]
 
 
