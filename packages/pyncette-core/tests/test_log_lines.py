@@ -9,7 +9,7 @@ import pytest
 
 from pyncette._lifecycle.extra import request
 from pyncette._lifecycle.log import Logged, decode, encode, line
-from pyncette._lifecycle.queueing import LATE, RECENT, queued, repeats_missed, to_backlog
+from pyncette._lifecycle.queueing import LATE, RECENT, is_retry_of_missed, queued, to_backlog
 from pyncette._lifecycle.values import Attempt, AttemptEnd, Ended, Skipped
 from pyncette._tasks.extra import ExtraRun
 from pyncette._tasks.spec import Spec
@@ -132,4 +132,4 @@ def test_retries_of_late_occurrences(first: int | None, attempt: int, locked_by:
     state = State("")
     state.record_attempts(Attempts(NOW, ended=attempt, first=first))
     record = replace(RECORD, attempt=attempt, locked_by=locked_by, state=state.text(5))
-    assert repeats_missed(record) is repeats
+    assert is_retry_of_missed(record) is repeats

@@ -18,7 +18,7 @@ import anyio.to_thread
 import pytest
 
 from pyncette import Pyncette
-from pyncette._app.signals import ECHO
+from pyncette._app.signals import DUPLICATE_WITHIN
 from pyncette.utils import shutdown_on_signals
 
 LOOPS = {"asyncio": ("asyncio", ""), "uvloop": ("asyncio", "1"), "trio": ("trio", "")}
@@ -113,7 +113,7 @@ def test_the_second_signal_ends_it_immediately(start: Callable[..., Program]) ->
     program.read_until("began")
     program.process.terminate()
     program.read_until("stopping")
-    time.sleep(ECHO)
+    time.sleep(DUPLICATE_WITHIN)
     program.process.terminate()
     status, _, err = program.end()
     assert status == 128 + signal.SIGTERM
@@ -134,7 +134,7 @@ def test_the_second_signal_ends_a_blocked_loop(start: Callable[..., Program]) ->
     )
     program.read_until("began")
     program.process.send_signal(signal.SIGINT)
-    time.sleep(2 * ECHO)
+    time.sleep(2 * DUPLICATE_WITHIN)
     program.process.send_signal(signal.SIGTERM)
     status, _, _ = program.end()
     assert status in (128 + signal.SIGTERM, 128 + signal.SIGINT)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyncette import Context, Pyncette, Task
-from pyncette._leases.shares import Shares, admitted, exhausted_by, is_behind, open_tasks, room_left
+from pyncette._leases.shares import Shares, admitted, exhausted_by, open_tasks, queues_behind, room_left
 from pyncette._lifecycle.queueing import LATE, RECENT, to_backlog
 from pyncette._tasks.state import Attempts, State
 from pyncette.record import HELD, LEAST, Change, Queue, QueueClaim, Record
@@ -166,7 +166,7 @@ def test_what_is_late_at_the_border_is_on_time() -> None:
 def test_what_counts_as_a_backlog(late: int, attempt: int, behind: set[str]) -> None:
     """Retries and lost attempts don't count."""
     found = Record("t", "t:a", NOW - late, NOW - late, None, None, "r", 0, attempt, "{}")
-    assert is_behind([found], NOW) == behind
+    assert queues_behind([found], NOW) == behind
 
 
 FAILED = State("")
@@ -205,7 +205,7 @@ def test_crowding_retries_go_to_the_end_of_the_backlog() -> None:
 
 def test_a_static_task_has_no_backlog() -> None:
     found = Record("t", "t", NOW - RECENT - 1, NOW - RECENT - 1, None, None, "r", 0, 0, "{}")
-    assert is_behind([found], NOW) == set()
+    assert queues_behind([found], NOW) == set()
 
 
 def test_admitted_records_fit_the_room_of_each_template() -> None:

@@ -76,7 +76,7 @@ def use_healthcheck_server(
     async def healthcheck(app_context: PyncetteContext) -> AsyncIterator[_Server]:
         with _listen(address, port) as server:
             async with unwrapped(BlockingPortal()) as portal:
-                server.problem = _Question(portal, healthcheck_handler, app_context).answer
+                server.problem = _Query(portal, healthcheck_handler, app_context).answer
                 thread = threading.Thread(target=server.serve_forever, args=[POLL_INTERVAL], name=__name__)
                 thread.start()
                 logger.info("The health check listens on %s, port %d.", address, server.server_port)
@@ -95,7 +95,7 @@ def use_healthcheck_server(
     app.use_fixture("_healthcheck", healthcheck)
 
 
-class _Question:
+class _Query:
     """Calls the handler on the event loop, for the server's threads. Concurrent requests share a result."""
 
     def __init__(self, portal: BlockingPortal, handler: Handler, app_context: PyncetteContext) -> None:
@@ -103,15 +103,15 @@ class _Question:
         self._handler = handler
         self._app_context = app_context
         self._lock = threading.Lock()
-        self._asked: Future[str] | None = None
-        self._said = ""
+        self._pending: Future[str] | None = None
+        self._reported = ""
 
     def answer(self) -> str:
         """A description of what keeps the app from being healthy; empty if nothing does."""
         with self._lock:
-            answer = self._asked
+            answer = self._pending
             if answer is None or answer.done():
-                answer = self._asked = Future()
+                answer = self._pending = Future()
                 # A separate thread, because passing the question to the event loop may block without a limit.
                 arguments = [self._portal, self._handler, self._app_context, answer]
                 threading.Thread(target=_ask, args=arguments, name=__name__, daemon=True).start()
@@ -126,7 +126,7 @@ class _Question:
 
     def _log_change(self, problem: str) -> None:
         with self._lock:
-            before, self._said = self._said, problem
+            before, self._reported = self._reported, problem
         if problem and not before:
             logger.warning("The health check fails: %s.", problem)
         elif before and not problem:

@@ -239,8 +239,8 @@ class Observers:
         """Returns the context that storage calls about the attempt carry."""
         listeners, carries = self._listeners.get("attempt_started"), None
         if listeners and self._sampling:
-            told = (task.template.name, task.canonical_name, record.fence, carried)
-            chosen = [(listener, listener.takes(*told)) for listener in listeners]
+            identity = (task.template.name, task.canonical_name, record.fence, carried)
+            chosen = [(listener, listener.takes(*identity)) for listener in listeners]
             listeners = [listener for listener, text in chosen if text is not None]
             carries = next((text for _, text in chosen if text), None)
         if listeners:
@@ -265,8 +265,8 @@ class Observers:
     ) -> None:
         listeners = self._listeners.get("attempt_ended")
         if listeners and self._sampling:
-            told = (task.canonical_name, record.fence)
-            listeners = [listener for listener in listeners if listener.took(*told)]
+            identity = (task.canonical_name, record.fence)
+            listeners = [listener for listener in listeners if listener.took(*identity)]
         if listeners:
             event = AttemptEnded(
                 **self._run(task, record),

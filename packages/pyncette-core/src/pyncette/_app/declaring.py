@@ -285,7 +285,7 @@ class Declarations:
             check_no_generator("task", function)
             if not callable(function):
                 check_function("task", function, "context")
-            name = self._free_name(given["name"], function)
+            name = self._unused_name(given["name"], function)
             task = make(name, function, timing, {**settings, **_arguments(name, function, args)})
             if task.arguments is not None and not task.dynamic:
                 task.arguments.check_complete(task.extra_args)
@@ -295,7 +295,7 @@ class Declarations:
 
         return decorate
 
-    def _free_name(self, name: object, function: object) -> str:
+    def _unused_name(self, name: object, function: object) -> str:
         chosen = getattr(function, "__name__", None) if name is None else name
         if chosen is None or chosen == "":
             raise ValueError("No name found for the task: give it one, name='…'.")

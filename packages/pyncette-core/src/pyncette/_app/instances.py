@@ -41,7 +41,7 @@ class Instances:
         return None if record is None else describe(parent, record, self._access.reading.control, now)
 
 
-def what_if_exists(given: IfExists, *, force: bool) -> IfExists:
+def check_if_exists(given: IfExists, *, force: bool) -> IfExists:
     """What to do if the instance exists.
 
     :raises ValueError: it is not a valid value, or ``force`` contradicts it.

@@ -231,7 +231,7 @@ class PyncetteContext(Scheduling):
         """
         if self._calls.loop.is_current:
             self._shutdown()
-            self._calls.loop.soon(_nothing)  # a signal handler doesn't wake the loop by itself
+            self._calls.loop.soon(_noop)  # a signal handler doesn't wake the loop by itself
         else:
             self._calls.loop.soon(self._shutdown)
 
@@ -267,7 +267,7 @@ class PyncetteContext(Scheduling):
                         )
 
 
-def _nothing() -> None: ...
+def _noop() -> None: ...
 
 
 def _log_of(store: Store, repository: Repository, options: LoopOptions) -> History | None:

@@ -15,7 +15,7 @@ from pyncette._tasks.timing import Timing
 from pyncette._validation.checks import check_flag
 
 from .bulk import BulkResult, ImportedInstance, Progress, import_many, schedule_many, unschedule_many
-from .instances import Instances, unbound, what_if_exists
+from .instances import Instances, check_if_exists, unbound
 from .states import TaskState
 from .steering import Steering
 
@@ -101,7 +101,7 @@ class Scheduling(Steering):
             max_runs=max_runs,
         )
         concrete = template.instantiate(instance_name, **timing, args=args, **kwargs)
-        wanted = what_if_exists(if_exists, force=force)
+        wanted = check_if_exists(if_exists, force=force)
         access = await self._access.within(transaction)
         concrete.scheduling = await Instances(access).schedule(concrete, wanted, paused=paused)
         return concrete
@@ -155,7 +155,7 @@ class Scheduling(Steering):
         """
         self._calls.check("schedule_tasks", task)
         await self._partitions.check((task,), note=transaction is None)
-        wanted = what_if_exists(if_exists, force=force)
+        wanted = check_if_exists(if_exists, force=force)
         call = await self._bulk("schedule_tasks", task, transaction)
         return await schedule_many(call, instances, if_exists=wanted, progress=progress)
 

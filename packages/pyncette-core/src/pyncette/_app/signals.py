@@ -16,7 +16,7 @@ import anyio
 HANGUP: int | None = getattr(signal, "SIGHUP", None)  # there is none on Windows
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.Signals(HANGUP)] if HANGUP else [])]
 
-ECHO = 0.2
+DUPLICATE_WITHIN = 0.2
 """Seconds after the first signal during which another one counts as a duplicate: ``timeout`` and some terminals signal
 both the process and its group."""
 
@@ -59,7 +59,7 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self._first is not None and now - self._first < ECHO:
+        if self._first is not None and now - self._first < DUPLICATE_WITHIN:
             return
         if self._first is not None:
             # Without logging, because the interrupted code may hold its locks.

@@ -318,7 +318,7 @@ class Coordinator:
         held.advanced = write.advanced
         self._outcomes.advanced(held, write.result)
 
-    async def retake(self, held: HeldLease) -> None:
+    async def reacquire(self, held: HeldLease) -> None:
         """Take a lease again that had expired when the reply to its claim arrived, before anything is executed.
 
         :raises LeaseLostException: another worker has taken it in the meantime.
@@ -376,7 +376,7 @@ class Coordinator:
         elif held.advanced is not None and (self._history is not None or concludes(held.task.policies)):
             write = Conclude(held, held.advanced, attempt, self._history, on_end=self._outcomes.concluded)
         else:
-            self._outcomes.once_only(held, attempt)
+            self._outcomes.unrecorded(held, attempt)
             return
         self._writer.submit(write)
 

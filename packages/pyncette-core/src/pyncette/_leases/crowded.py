@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyncette._lifecycle.queueing import RECENT, repeats_missed, to_backlog
+from pyncette._lifecycle.queueing import RECENT, is_retry_of_missed, to_backlog
 from pyncette._tasks.task import Task
 
 from .revisions import new_revision
@@ -41,7 +41,7 @@ class Crowded:
         self._looked_at = now
         for task in tasks:
             recent = await self._store.scan_ready(task.queue, since=now - RECENT, before=now + 1, limit=BATCH)
-            changes = [to_backlog(record, now, new_revision()) for record in recent if repeats_missed(record)]
+            changes = [to_backlog(record, now, new_revision()) for record in recent if is_retry_of_missed(record)]
             if changes:
                 await self._store.swap(changes)
             else:

@@ -72,7 +72,7 @@ class Outcomes:
         self._on_settled()
         self._report(write.held.task, write.run, write.attempt, write.result)
 
-    def once_only(self, held: HeldLease, attempt: Attempt) -> None:
+    def unrecorded(self, held: HeldLease, attempt: Attempt) -> None:
         """At most once: the run has ended, and its outcome is not stored."""
         outcome, reason = outcome_of(attempt)
         self._active.release(held)

@@ -32,7 +32,7 @@ class RequestRun(OnExisting):
     def change(self, record: Record, spec: Spec, now: int, revision: str) -> Change | None:
         if self._task.arguments is not None and self.run.args:
             stored = self._task.extra_args if record.static else decode(record.spec, record.due_at)[1]
-            self._task.arguments.check_beside(stored, self.run.args)
+            self._task.arguments.check_override(stored, self.run.args)
         return request(record, self.run, now=now, revision=revision)
 
     @property

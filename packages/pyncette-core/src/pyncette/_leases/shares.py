@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pyncette._lifecycle.queueing import RECENT, repeats_missed
+from pyncette._lifecycle.queueing import RECENT, is_retry_of_missed
 from pyncette._tasks.task import Task
 from pyncette.record import HELD, LEAST, Queue, QueueClaim, Record
 
@@ -119,7 +119,7 @@ class Shares:
                 count = _count(claim, late[queue], all_of[queue])
                 if count >= claim.limit:
                     more.add(queue)
-                    if claim.since != LEAST and any(repeats_missed(each) for each in found if each.queue == queue):
+                    if claim.since != LEAST and any(is_retry_of_missed(each) for each in found if each.queue == queue):
                         self.crowded.add(queue)
                 elif claim.before != HELD and len(found) < limit:
                     self.behind.discard(queue)  # the whole backlog was claimed
@@ -127,7 +127,7 @@ class Shares:
                 if queue not in self._one_sided:
                     more.add(queue)
                 self._one_sided.add(queue)
-        self.behind |= is_behind(found, now)
+        self.behind |= queues_behind(found, now)
         self._remember(late, all_of, limited)
         return more
 
@@ -143,7 +143,7 @@ class Shares:
             self._backlog_next = bool(self.behind) and 2 * old < total
 
 
-def is_behind(claimed: Iterable[Record], now: int) -> set[str]:
+def queues_behind(claimed: Iterable[Record], now: int) -> set[str]:
     """Queues whose records were claimed much later than they were ready. Retries and lost attempts don't count: they
     don't show that the queue has a backlog."""
     late = (record for record in claimed if record.ready_at < now - RECENT and not record.attempt)

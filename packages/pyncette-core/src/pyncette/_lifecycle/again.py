@@ -18,7 +18,7 @@ from .values import Attempt
 
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
-_LOSSES = Retry(1)
+_LOSS_LIMITS = Retry(1)
 """Limits and delays lost attempts if ``retry`` is a function, which is only called for errors."""
 
 
@@ -70,7 +70,7 @@ def after_loss(
     """Decide after an attempt whose worker died, for the ``lost``-th time in this run."""
     if policies.retry is None:
         return Again(now, counts=False)  # without limit or delay: it has waited for the lease to expire
-    retry = policies.retry if isinstance(policies.retry, Retry) else _LOSSES
+    retry = policies.retry if isinstance(policies.retry, Retry) else _LOSS_LIMITS
     workers = ", ".join(dict.fromkeys([*recorded.lost_with, attempt.worker])) or "unknown workers"
     if lost >= retry.max_lost:
         return GivenUp(f"lost with its worker {lost} times: {workers}")

@@ -17,7 +17,7 @@ from pyncette.errors import GiveUp, RetryLater, Skip
 from pyncette.events import RunOutcome, Trigger
 from pyncette.record import HELD, Band, Change, Record
 
-from .continuation import Continuation, add_skips, continuation, continue_or_complete, keeps_completed, why_paused
+from .continuation import Continuation, add_skips, continuation, continue_or_complete, keeps_completed, pause_reason
 from .extra import end_run, in_turn, on_schedule, schedule_side
 from .steering import hold_paused, is_paused
 from .values import Attempt, AttemptEnd, Ended, Skipped
@@ -108,7 +108,7 @@ def conclude(
     leased = record.locked_until is not None and record.locked_until > now
     fails = policies.pause_after is not None and row >= policies.pause_after
     if fails and not leased and schedule_side(record).ready_at < HELD:
-        state.set("why", why_paused(row))
+        state.set("why", pause_reason(row))
         new = replace(new, state=state.text(state.count("fence")))
         change = on_schedule(new, lambda side: lease.hold(side, Band.PAUSED, moment=now, revision=revision), now=now)
         return Ended(change and replace(change, old=record), outcome, reason)

@@ -83,7 +83,7 @@ def begin(
     """
     if 2 * (now - claimed_at) > policies.lease_microseconds:
         return PutBack("waited too long for a free slot")
-    if has_extra(record.state) and (decision := _beside_schedule(policies, spec, record, before, now)) is not None:
+    if has_extra(record.state) and (decision := _outside_schedule(policies, spec, record, before, now)) is not None:
         return decision
     if '"why"' in record.state and is_paused(State(record.state)):  # paused while it was leased, or waiting for a retry
         return _paused(policies, spec, record, before, now)
@@ -91,7 +91,7 @@ def begin(
     if not before.attempt:
         if '"now"' in record.state and State(record.state).is_open(record.due_at):  # it was dead and is being retried
             return _ADVANCE if once else EXECUTE
-        if (passed := _passed_over(policies, spec, record, before, now, paused_until, pauses)) is not None:
+        if (passed := _not_executed(policies, spec, record, before, now, paused_until, pauses)) is not None:
             return Settle(passed)
     elif not once and policies.follows_attempts:
         return _after_attempts(policies, spec, record, before, now, pauses)
@@ -102,7 +102,7 @@ def begin(
     return _ADVANCE if once else EXECUTE
 
 
-def _passed_over(
+def _not_executed(
     policies: Policies,
     spec: Spec,
     record: Record,
@@ -135,7 +135,7 @@ def _paused(policies: Policies, spec: Spec, record: Record, before: Record, now:
     return _lost_unrecorded(policies, spec, record, before, now) or PutBack("paused")
 
 
-def _beside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
+def _outside_schedule(policies: Policies, spec: Spec, record: Record, before: Record, now: int) -> Begin | None:
     """Decide if a manual run or backfill is current, or takes precedence over the schedule; otherwise None."""
     extra = extra_of(State(record.state))
     if extra.run is not None:

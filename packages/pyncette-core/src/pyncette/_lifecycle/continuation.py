@@ -56,7 +56,7 @@ def continuation(
         following = spec.following(due_at)
         if following is None:
             return Continuation(None)
-        if policies.steps_plainly:
+        if policies.follows_schedule_exactly:
             return Continuation(following, queued(following, now))
     window = None if state is None else stored_window(state, due_at)
     moments = Moments(spec, policies, record.key, window)
@@ -69,7 +69,7 @@ def continuation(
         return Continuation(following, queued(ready_at, now), window=_ahead(window, following))
     if policies.overlap is Overlap.SKIP:
         return _skip_overlapping(moments, policies, following, now, opened, window)
-    return _to(moments, "coalesced", following, moments.first_ready_from(following, now), now, window)
+    return _skip_to(moments, "coalesced", following, moments.first_ready_from(following, now), now, window)
 
 
 def _skip_overlapping(
@@ -80,7 +80,7 @@ def _skip_overlapping(
         opened = window.until
     opened = min(opened, now)  # the clock may have been set back
     if moments.ready(following) > opened:
-        return _to(moments, "overlap", following, moments.first_ready_from(following, now + 1), now, window)
+        return _skip_to(moments, "overlap", following, moments.first_ready_from(following, now + 1), now, window)
     missed = moments.last_ready_by(following, opened)
     first = moments.following(missed)
     beyond, overlapping = missed, list[Skipped]()
@@ -100,7 +100,7 @@ def _skip_overlapping(
     return Continuation(target, ready_at, [*coalesced, *overlapping], _ahead(window, target))
 
 
-def _to(
+def _skip_to(
     moments: Moments, reason: str, following: int, target: int | None, now: int, window: Window | None
 ) -> Continuation:
     """Continue at ``target``, skipping everything from ``following`` on."""
@@ -132,7 +132,7 @@ def keeps_completed(record: Record, policies: Policies) -> bool:
     return record.static or policies.retain_microseconds is not None
 
 
-def why_paused(failed_in_a_row: int) -> str:
+def pause_reason(failed_in_a_row: int) -> str:
     """The reason shown for an instance that ``pause_after`` has paused."""
     return f"{failed_in_a_row} consecutive failed runs"
 

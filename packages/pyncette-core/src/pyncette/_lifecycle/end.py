@@ -25,9 +25,9 @@ from .continuation import (
     continuation,
     continue_or_complete,
     keeps_completed,
+    pause_reason,
     store_window,
     stored_window,
-    why_paused,
 )
 from .extra import end_run, in_turn
 from .moments import came_due
@@ -170,7 +170,7 @@ def _over(case: _Case, outcome: RunOutcome, reason: str) -> Ended:
     store_window(state, to.window)
     skips = [*attempt.skips, *paused, *to.skips]
     if to.due_at is not None and policies.pause_after is not None and row >= policies.pause_after:
-        state.set("why", why_paused(row))
+        state.set("why", pause_reason(row))
     if to.due_at is not None and is_paused(state):
         return Ended(_paused(case, state, due_at=to.due_at, attempt=0), outcome, reason, skips)
     text = state.text(record.fence)

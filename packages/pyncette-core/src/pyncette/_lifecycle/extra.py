@@ -139,14 +139,14 @@ def end_run(record: Record, state: State, *, now: int, revision: str) -> Record 
     extra = extra_of(state)
     waits = extra.waits or Waits(0, Band.COMPLETED.since)
     if extra.run is not None:
-        _tick_off(extra, extra.run, now)
+        _mark_done(extra, extra.run, now)
     back = _to_schedule(record, state, extra, waits)
     if Band.COMPLETED.since <= waits.ready_at <= Band.COMPLETED.at(now) and not extra.pending:
         return None  # the record was only kept for this run
     return proceed(replace(back, revision=revision, state=state.text(record.fence)), now)
 
 
-def _tick_off(extra: Extra, run: ExtraRun, now: int) -> None:
+def _mark_done(extra: Extra, run: ExtraRun, now: int) -> None:
     if run.trigger != "backfill":
         extra.done[run.id] = now
     elif extra.fills and (extra.fills[0].id, extra.fills[0].next_at) == (run.id, run.at):

@@ -18,7 +18,7 @@ from .values import Attempt, AttemptEnd, Ended, Skipped
 
 VERSION = 1
 
-_FINE = frozenset({"succeeded", "skipped"})
+_NOT_ERRORS = frozenset({"succeeded", "skipped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def line(record: Record, attempt: Attempt, ended: Ended, *, errors_only: bool) -
     :param errors_only: leave out runs that succeeded or were skipped.
     """
     outcome = ended.outcome or ("skipped" if ended.skips else None)
-    if outcome is None or (errors_only and outcome in _FINE):
+    if outcome is None or (errors_only and outcome in _NOT_ERRORS):
         return None
     extra = current_run(record.state)
     began = attempt.end not in (AttemptEnd.PASSED, AttemptEnd.RELEASED)

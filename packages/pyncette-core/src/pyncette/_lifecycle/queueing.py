@@ -25,7 +25,7 @@ def queued(came_due: int, now: int) -> int:
     return max(came_due, now - LATE)
 
 
-def repeats_missed(record: Record) -> bool:
+def is_retry_of_missed(record: Record) -> bool:
     """Whether the record waits for a retry of an occurrence that began late. The retry came due just now and so sorts
     among what is on time, but it belongs to the backlog."""
     if not record.attempt or record.locked_by is not None:

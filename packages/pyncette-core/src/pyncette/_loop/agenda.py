@@ -148,7 +148,7 @@ class Agenda:
             return Look(None)
         if self._starved:
             return self._sleep(now + self._poll_interval, HELD)
-        if self._at_once is not None or self._is_first(now):
+        if self._at_once is not None or self._is_own_turn(now):
             return self._claim(free)
         return Look(None)
 
@@ -229,7 +229,7 @@ class Agenda:
         self._until, self._idle_until = until, idle_until
         return self.sleep()
 
-    def _is_first(self, now: int) -> bool:
+    def _is_own_turn(self, now: int) -> bool:
         """Whether something is due, and the turn in which it came due, or this worker looked it up, is not over."""
         due = self._due(now)
         return bool(due) and (self.turns.alone or max(self._asked_at, *due) // TURN == now // TURN)

@@ -42,16 +42,16 @@ class Deadlines:
 
     def begin(self, held: HeldLease, started_at: int, scope: anyio.CancelScope) -> None:
         """Limit the execution that is about to run within ``scope``."""
-        limit = Limit(scope, started_at, times_out_at(held.task.policies, started_at), self._look_in_time)
+        limit = Limit(scope, started_at, times_out_at(held.task.policies, started_at), self._schedule_look)
         held.limit = self._limited[held] = limit
-        self._look_in_time(held)
+        self._schedule_look(held)
 
     def end(self, held: HeldLease) -> None:
         """The execution has ended, in time or not. Its end is yet to be stored, but the scope is no longer needed."""
         if self._limited.pop(held, None) is not None:
             held.limit = None
 
-    def _look_in_time(self, held: HeldLease) -> None:
+    def _schedule_look(self, held: HeldLease) -> None:
         at, _ = self._next(held, self._limited[held])
         if at < self._wake_at:
             self._wake_at = at

@@ -169,7 +169,7 @@ class Executions:
         """
         extra = {"task": held.task.canonical_name}
         try:
-            await (self._coordinator.advance if decision.advance else self._coordinator.retake)(held)
+            await (self._coordinator.advance if decision.advance else self._coordinator.reacquire)(held)
         except LeaseLostException:
             logger.warning("%s is not executed here: its lease was lost before it began.", held.task, extra=extra)
             return False

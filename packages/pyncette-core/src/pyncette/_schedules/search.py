@@ -62,11 +62,11 @@ def next_elapsed(fields: Fields, zone: Zone, moment: int) -> int | None:
 
 def latest_fixed(fields: Fields, zone: Zone, moment: int) -> int | None:
     """The latest occurrence up to `moment` by the fixed-time rule."""
-    local = fields.on_or_before(_come_to(offsets_near(zone, moment >> WINDOW_BITS), moment))
+    local = fields.on_or_before(_reached_local_time(offsets_near(zone, moment >> WINDOW_BITS), moment))
     return None if local is None else offsets_near(zone, local >> WINDOW_BITS).arrival(local)
 
 
-def _come_to(near: Offsets, moment: int) -> int:
+def _reached_local_time(near: Offsets, moment: int) -> int:
     """The latest local time that the clock has shown or jumped over by `moment`."""
     segment = near.segment(moment)
     return max(moment + near.offsets[segment], near.reached[segment] - 1)
@@ -118,7 +118,7 @@ def count(fields: Fields, zone: Zone | None, after: int, until: int) -> tuple[in
 def _count_fixed(fields: Fields, zone: Zone, after: int, until: int) -> int:
     """In ``(after, until]``, which is in one window (but for `after`, which may end the one before)."""
     near = offsets_near(zone, until >> WINDOW_BITS)
-    found = fields.count(_come_to(near, after), _come_to(near, until))
+    found = fields.count(_reached_local_time(near, after), _reached_local_time(near, until))
     for segment in range(1, len(near.starts)):
         start = near.starts[segment]
         if after < start <= until:

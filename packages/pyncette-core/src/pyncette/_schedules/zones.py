@@ -152,8 +152,8 @@ def _refusal(name: str) -> str:
 
 
 def _nearest(name: str) -> list[str]:
-    if name.upper() in _MEANT_BY:
-        return [_MEANT_BY[name.upper()]]
+    if name.upper() in _ABBREVIATIONS:
+        return [_ABBREVIATIONS[name.upper()]]
     names = sorted(iana_names())
     same = [known for known in names if known.lower() == name.lower()]
     place = name.lower().strip().replace(" ", "_")
@@ -162,7 +162,7 @@ def _nearest(name: str) -> list[str]:
 
 
 # Abbreviations are not timezones: many are ambiguous, and none covers both summer and winter time.
-_MEANT_BY = {
+_ABBREVIATIONS = {
     "ACST": "Australia/Adelaide",
     "AEDT": "Australia/Sydney",
     "AEST": "Australia/Sydney",

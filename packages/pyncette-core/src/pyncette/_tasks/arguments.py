@@ -142,7 +142,7 @@ class Arguments:
         if self._model is not None and (encoded or self._model.required):
             self._decoded(encoded, TypeError)
 
-    def check_beside(self, stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    def check_override(self, stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         """Check a run's own arguments, which override the stored ones. A model is only complete with both.
 
         :raises TypeError: they have a different type.

@@ -303,7 +303,7 @@ class Policies:
         return CatchUp.EARLIEST if self.fast_forward else self.catch_up
 
     @cached_property
-    def steps_plainly(self) -> bool:
+    def follows_schedule_exactly(self) -> bool:
         """Whether no policy affects which occurrence comes next, or when. True for most tasks."""
         skips = self.overlap is Overlap.SKIP or self.catching_up is CatchUp.EARLIEST
         return not skips and self.jitter is None

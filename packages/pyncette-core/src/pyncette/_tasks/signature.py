@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .converting import Converter
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_OF_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _NOTHING = inspect.Parameter.empty
 _PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, datetime.date, datetime.datetime, datetime.timedelta)
 
@@ -36,7 +36,7 @@ def read_arguments(task: str, function: Callable[..., Any]) -> Arguments | None:
     if not parameters or parameters[0].kind not in _BY_POSITION or not any(map(_is_argument, parameters[1:])):
         check_function("task", function, "context")
         return None
-    rest = [each for each in parameters[1:] if _is_argument(each) or each.kind in _OF_ANY_NUMBER]
+    rest = [each for each in parameters[1:] if _is_argument(each) or each.kind in _VARIADIC]
     fixtures = {each.name: each.default for each in rest if isinstance(each.default, FromFixture)}
     values = [parameter for parameter in rest if parameter.name not in fixtures]
     _check_kinds(task, values, fixtures, parameters)
@@ -80,7 +80,7 @@ def _check_context(task: str, function: Callable[..., Any], first: inspect.Param
 
 
 def _is_argument(parameter: inspect.Parameter) -> bool:
-    if parameter.kind in _OF_ANY_NUMBER:
+    if parameter.kind in _VARIADIC:
         return False
     is_typed = parameter.annotation is not _NOTHING or isinstance(parameter.default, FromFixture)
     return is_typed or not _has_default(parameter)
@@ -97,7 +97,7 @@ def _check_kinds(
     parameters: Sequence[inspect.Parameter],
 ) -> None:
     for parameter in values:
-        if parameter.kind in _OF_ANY_NUMBER:
+        if parameter.kind in _VARIADIC:
             raise TypeError(
                 f"The parameter {parameter} of the task {task!r} stands for any number of arguments: name each one, "
                 "with its type."

@@ -237,7 +237,7 @@ def encode_args(args: Mapping[str, Any]) -> str:
 
     :raises ValueError: they are not strict JSON, or nested deeper than 200; says where.
     """
-    problem = _why_not_json(args)
+    problem = _json_problem(args)
     if problem is not None:
         raise ValueError(problem)
     try:
@@ -252,7 +252,7 @@ def decode_args(text: str) -> dict[str, Any]:
     return args
 
 
-def _why_not_json(args: Mapping[str, Any]) -> str | None:
+def _json_problem(args: Mapping[str, Any]) -> str | None:
     """What in the arguments JSON can't represent, or would change silently; None if there is nothing.
 
     Iterative instead of recursive, and formats a path only if something is wrong there.
@@ -266,10 +266,10 @@ def _why_not_json(args: Mapping[str, Any]) -> str | None:
                 continue
             if isinstance(value, (dict, list, tuple)):
                 keys.append(key)
-                problem = _why_not_container(value, keys)
+                problem = _container_problem(value, keys)
                 levels.append(iter(value.items() if isinstance(value, dict) else enumerate(value)))
                 break
-            problem = _why_not_scalar(value, [*keys, key])
+            problem = _scalar_problem(value, [*keys, key])
             if problem is not None:
                 return problem
         else:
@@ -282,7 +282,7 @@ def _why_not_json(args: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _why_not_container(value: Any, path: list[Any]) -> str | None:
+def _container_problem(value: Any, path: list[Any]) -> str | None:
     if len(path) > MAX_DEPTH:
         return _too_deep(value, path)
     if isinstance(value, dict):
@@ -312,7 +312,7 @@ def _too_deep(value: Any, path: list[Any]) -> str:
     )
 
 
-def _why_not_scalar(value: object, path: list[Any]) -> str | None:
+def _scalar_problem(value: object, path: list[Any]) -> str | None:
     if not isinstance(value, float):
         return (
             f"The argument {_path_text(path)} is of type {type(value).__name__}, which JSON can't hold: "
