@@ -66,7 +66,7 @@ class Machine:
         self.server += microseconds
 
 
-class Asked(MemoryRepository):
+class SlowServer(MemoryRepository):
     """A server with latency in both directions."""
 
     def __init__(self, machine: Machine) -> None:
@@ -94,11 +94,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def asked(machine: Machine) -> Asked:
-    return Asked(machine)
+def asked(machine: Machine) -> SlowServer:
+    return SlowServer(machine)
 
 
-async def test_a_slow_answer_changes_nothing(machine: Machine, asked: Asked) -> None:
+async def test_a_slow_answer_changes_nothing(machine: Machine, asked: SlowServer) -> None:
     clock = SystemClock()
     store = Store(asked, clock, Observers(), {})
     await store.follow_clock()
@@ -110,7 +110,7 @@ async def test_a_slow_answer_changes_nothing(machine: Machine, asked: Asked) -> 
     assert machine.server - 20_000 < clock.now() <= machine.server <= clock.now() + clock.error
 
 
-async def test_a_machine_with_a_fast_clock_begins_nothing_early(machine: Machine, asked: Asked) -> None:
+async def test_a_machine_with_a_fast_clock_begins_nothing_early(machine: Machine, asked: SlowServer) -> None:
     """Between two readings, its clock may run ahead of the storage's only by the drift of working clocks."""
     clock = SystemClock()
     await Store(asked, clock, Observers(), {}).follow_clock()
@@ -119,7 +119,7 @@ async def test_a_machine_with_a_fast_clock_begins_nothing_early(machine: Machine
     assert clock.now() <= machine.server <= clock.now() + clock.error
 
 
-async def test_a_slow_first_answer_is_repeated(machine: Machine, asked: Asked) -> None:
+async def test_a_slow_first_answer_is_repeated(machine: Machine, asked: SlowServer) -> None:
     clock = SystemClock()
     asked.latencies = [(SECOND // 2, 9 * SECOND), (4 * SECOND, 0)]
     await Store(asked, clock, Observers(), {}).follow_clock()
@@ -128,7 +128,7 @@ async def test_a_slow_first_answer_is_repeated(machine: Machine, asked: Asked) -
     assert clock.now() <= machine.server <= clock.now() + clock.error
 
 
-async def test_on_a_network_that_is_always_slow(machine: Machine, asked: Asked) -> None:
+async def test_on_a_network_that_is_always_slow(machine: Machine, asked: SlowServer) -> None:
     """The error is known: leases last that much longer, so that workers with better clocks don't take them early."""
     clock = SystemClock()
     asked.latencies = [(SECOND // 4, SECOND // 4)] * 10
@@ -138,7 +138,7 @@ async def test_on_a_network_that_is_always_slow(machine: Machine, asked: Asked) 
     assert clock.error >= SECOND // 2
 
 
-async def test_a_machine_that_was_suspended_reads_again(machine: Machine, asked: Asked) -> None:
+async def test_a_machine_that_was_suspended_reads_again(machine: Machine, asked: SlowServer) -> None:
     clock = SystemClock()
     store = Store(asked, clock, Observers(), {})
     await store.follow_clock()
@@ -153,14 +153,14 @@ async def test_a_machine_that_was_suspended_reads_again(machine: Machine, asked:
     assert not clock.disturbed
 
 
-class Unsure(ManualClock):
+class UncertainClock(ManualClock):
     """A clock that may be up to half a second behind."""
 
     error = 500_000
 
 
 async def test_leases_last_even_if_the_clock_is_behind() -> None:
-    clock, repository = Unsure(), MemoryRepository()
+    clock, repository = UncertainClock(), MemoryRepository()
     app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
 
     @app.task(interval=HOUR)
@@ -180,7 +180,7 @@ async def test_leases_last_even_if_the_clock_is_behind() -> None:
     assert ends == [60.5, 90.5]
 
 
-class Set(ManualClock):
+class SettableClock(ManualClock):
     """A machine's clock that can be set. Sleeps are monotonic, so they end as if it had not been set."""
 
     def set(self, by: datetime.timedelta) -> None:
@@ -194,7 +194,7 @@ class Set(ManualClock):
 @pytest.mark.parametrize("by_hand", [False, True], ids=["renewed", "with_heartbeat"])
 async def test_the_clock_is_set_back(back: datetime.timedelta, by_hand: bool) -> None:
     """Leases keep being renewed, so that nothing is executed twice when the clock passes their ends again."""
-    clock, repository, runs = Set(), MemoryRepository(), []
+    clock, repository, runs = SettableClock(), MemoryRepository(), []
     app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
 
     async def long(context: Context) -> None:
@@ -220,7 +220,7 @@ async def test_a_static_task_outlives_a_clock_that_was_ahead(
     ahead: datetime.timedelta, timing: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What it stored then is in the future once the clock is corrected."""
-    clock, repository, runs = Set(), MemoryRepository(), []
+    clock, repository, runs = SettableClock(), MemoryRepository(), []
     app = Pyncette(clock=clock, repository_factory=lambda: nullcontext(repository))
 
     @app.task(**timing, catch_up=CatchUp.LATEST)

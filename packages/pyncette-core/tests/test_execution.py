@@ -60,9 +60,9 @@ async def test_an_executor_that_raises_is_logged_and_frees_its_slots(
     app.task(interval=HOUR, lease_duration=MINUTE)(_idle)
     async with running(app):
         await clock.advance(HOUR + 5 * MINUTE)
-    told = [record for record in caplog.records if "executor failed" in record.message]
-    assert len(told) == 6
-    assert all(record.levelno == logging.ERROR and record.exc_info for record in told)
+    reported = [record for record in caplog.records if "executor failed" in record.message]
+    assert len(reported) == 6
+    assert all(record.levelno == logging.ERROR and record.exc_info for record in reported)
 
 
 async def _idle(context: Context) -> None: ...
@@ -191,11 +191,11 @@ async def test_a_heartbeat_after_the_end_has_no_effect(clock: ManualClock) -> No
 
 async def test_executors_know_what_uses_threads(clock: ManualClock) -> None:
     """The default executor needs this: see ``LoopTaskGroup.start_soon``."""
-    told: list[tuple[str, bool]] = []
+    reported: list[tuple[str, bool]] = []
 
     class Noting(DefaultExecutor):
         async def spawn_task(self, task: Any) -> None:
-            told.append((str(task), task.uses_threads))
+            reported.append((str(task), task.uses_threads))
             await super().spawn_task(task)
 
     app = Pyncette(clock=clock, executor_cls=Noting)
@@ -205,4 +205,4 @@ async def test_executors_know_what_uses_threads(clock: ManualClock) -> None:
     async with running(app) as context:
         await context.schedule_task(template, "instance", interval=MINUTE)
         await clock.advance(MINUTE)
-    assert sorted(told) == [("coroutine", False), ("plain", True), ("template:instance", True)]
+    assert sorted(reported) == [("coroutine", False), ("plain", True), ("template:instance", True)]

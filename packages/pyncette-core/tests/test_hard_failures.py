@@ -113,23 +113,23 @@ async def test_a_failure_is_logged_in_full_once(
             raise KeyError(len(runs))
         raise ValueError(f"no\n{len(runs)}")
 
-    def told() -> list[tuple[str, bool]]:
+    def reported() -> list[tuple[str, bool]]:
         records = [(record.getMessage(), record.exc_info is not None) for record in caplog.records]
         caplog.clear()
         return [record for record in records if "fail" in record[0]]
 
     async with running(app):
         await clock.advance(3 * MINUTE)
-        assert told() == [
+        assert reported() == [
             ("Task failing failed.", True),
             ("Task failing failed with the same error, 2 times so far: ValueError: no 2", False),
             ("Task failing failed with the same error, 3 times so far: ValueError: no 3", False),
         ]
         await clock.advance(2 * MINUTE)
-        assert told() == [("Task failing failed.", True)] * 2
+        assert reported() == [("Task failing failed.", True)] * 2
         monkeypatch.setattr(failures, "IN_FULL_AFTER", 0)
         await clock.advance(MINUTE)
-        assert told() == [("Task failing failed.", True)]
+        assert reported() == [("Task failing failed.", True)]
 
 
 @pytest.mark.parametrize("name", ["a\nERROR forged", "\x1b[31mred", "\u202egnp", "tab\t"])

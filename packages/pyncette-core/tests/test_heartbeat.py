@@ -97,8 +97,8 @@ async def test_a_lost_lease(cancel: bool, caplog: pytest.LogCaptureFixture) -> N
         await clock.advance(MINUTE)
         await context.unschedule_task(long, "x")
         await clock.advance(MINUTE)
-        told = [vars(record).get("task") for record in caplog.records if record.levelno >= logging.WARNING]
-        assert told == ["long:x"]
+        reported = [vars(record).get("task") for record in caplog.records if record.levelno >= logging.WARNING]
+        assert reported == ["long:x"]
         await clock.advance(20 * MINUTE)
         assert await context.get_task(long, "x") is None
     assert ends == ["cancelled" if cancel else "ran to its end"]

@@ -22,7 +22,7 @@ ONCE = {"execution_mode": ExecutionMode.AT_MOST_ONCE}
 RETRY = {"retry": Retry(3, delay=duration(30), jitter=0)}
 
 
-class Scene:
+class Harness:
     """A task that is due every minute, a worker that is killed at 70, and another one that takes over."""
 
     def __init__(self, **policies: Any) -> None:
@@ -32,7 +32,7 @@ class Scene:
         self.policies = policies
         self.executed: list[str] = []
 
-    def app(self, body: Callable[[Scene], Any] | None, **options: Any) -> tuple[Pyncette, Task]:
+    def app(self, body: Callable[[Harness], Any] | None, **options: Any) -> tuple[Pyncette, Task]:
         app = self.bench.app(**options)
 
         @app.task(name="task", interval=duration(60), **self.policies)
@@ -62,30 +62,30 @@ class Point:
     executed: str
     totals: dict[str, int]
     policies: dict[str, Any] = field(default_factory=dict)
-    body: Callable[[Scene], Any] | None = None
-    before: Callable[[Scene], Any] | None = None
+    body: Callable[[Harness], Any] | None = None
+    before: Callable[[Harness], Any] | None = None
     at: int = 70
     gone: int | None = None
     triggered: int | None = None
     paused: tuple[int, int] | None = None
 
 
-async def lasts(scene: Scene) -> None:
-    await scene.bench.clock.sleep(100)
+async def lasts(harness: Harness) -> None:
+    await harness.bench.clock.sleep(100)
 
 
-async def the_second_lasts(scene: Scene) -> None:
-    if len(scene.executed) == 2:
-        await scene.bench.clock.sleep(100)
+async def the_second_lasts(harness: Harness) -> None:
+    if len(harness.executed) == 2:
+        await harness.bench.clock.sleep(100)
 
 
-async def fails(scene: Scene) -> None:
+async def fails(harness: Harness) -> None:
     raise RuntimeError("The task fails, says the test.")
 
 
-async def storage_is_gone(scene: Scene) -> None:
+async def storage_is_gone(harness: Harness) -> None:
     """The worker's writes no longer reach the storage."""
-    scene.victims.always(fail(), "swap")
+    harness.victims.always(fail(), "swap")
 
 
 POINTS = [
@@ -168,36 +168,36 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.row)
 async def test_the_occurrence_of_a_killed_worker(point: Point) -> None:
-    scene = Scene(**point.policies)
-    victim, task = scene.app(point.body, repository_factory=scene.victims.wrap(scene.bench.factory))
-    other, _ = scene.app(None)
+    harness = Harness(**point.policies)
+    victim, task = harness.app(point.body, repository_factory=harness.victims.wrap(harness.bench.factory))
+    other, _ = harness.app(None)
 
     @victim.middleware
     async def come_before(context: Context, following: Callable[[], Any]) -> None:
         if point.before is not None:
-            await point.before(scene)
+            await point.before(harness)
         await following()
 
-    async with scene.bench.running(victim) as worker:
+    async with harness.bench.running(victim) as worker:
         if point.gone is not None:
-            await scene.bench.advance_to(point.gone)
-            await storage_is_gone(scene)
+            await harness.bench.advance_to(point.gone)
+            await storage_is_gone(harness)
         if point.triggered is not None:
-            await scene.bench.advance_to(point.triggered)
+            await harness.bench.advance_to(point.triggered)
             await worker.context.trigger_task(task)
-        await scene.bench.advance_to(point.at)
+        await harness.bench.advance_to(point.at)
         await worker.kill()
-        scene.victims.always(fail())  # writes that were on their way are lost, too
-        async with scene.bench.running(other) as successor:
+        harness.victims.always(fail())  # writes that were on their way are lost, too
+        async with harness.bench.running(other) as successor:
             if point.paused is not None:
                 since, until = point.paused
-                await scene.bench.advance_to(since)
+                await harness.bench.advance_to(since)
                 await successor.context.pause_task(task)
-                await scene.bench.advance_to(until)
+                await harness.bench.advance_to(until)
                 await successor.context.resume_task(task)
-            await scene.bench.advance_to(190)
-            stored = await scene.bench.stored(task)
-    assert " ".join(scene.executed) == f"{point.executed} 180@180#1"
+            await harness.bench.advance_to(190)
+            stored = await harness.bench.stored(task)
+    assert " ".join(harness.executed) == f"{point.executed} 180@180#1"
     assert stored is not None
     assert totals(stored.state) == point.totals
 
@@ -210,23 +210,23 @@ async def test_all_renewals_are_lost(heartbeat: Any) -> None:
     """The victim's writes are lost from the start of the execution on."""
     ended: list[str] = []
 
-    async def is_cut_off(scene: Scene) -> None:
-        await storage_is_gone(scene)
+    async def is_cut_off(harness: Harness) -> None:
+        await storage_is_gone(harness)
         try:
-            await lasts(scene)
+            await lasts(harness)
             ended.append("by itself")
         finally:
-            ended.append(f"at {seconds(scene.bench.clock.time):.0f}")
+            ended.append(f"at {seconds(harness.bench.clock.time):.0f}")
 
-    scene = Scene(heartbeat=heartbeat)
-    victim, task = scene.app(is_cut_off, repository_factory=scene.victims.wrap(scene.bench.factory))
-    other, _ = scene.app(None)
-    async with scene.bench.running(victim):
-        await scene.bench.advance_to(61)
-        async with scene.bench.running(other):
-            await scene.bench.advance_to(170)
-            stored = await scene.bench.stored(task)
-    assert " ".join(scene.executed) == "60@60#1 60@120#2 120@120#1"
+    harness = Harness(heartbeat=heartbeat)
+    victim, task = harness.app(is_cut_off, repository_factory=harness.victims.wrap(harness.bench.factory))
+    other, _ = harness.app(None)
+    async with harness.bench.running(victim):
+        await harness.bench.advance_to(61)
+        async with harness.bench.running(other):
+            await harness.bench.advance_to(170)
+            stored = await harness.bench.stored(task)
+    assert " ".join(harness.executed) == "60@60#1 60@120#2 120@120#1"
     # The victim notices at its next renewal, within a poll interval.
     assert ended in ([["by itself", "at 160"]] if heartbeat is True else [["at 120"], ["at 121"]])
     assert stored is not None
@@ -240,17 +240,17 @@ def test_the_page_has_all_points() -> None:
 
 async def test_a_one_off_at_most_once_leaves_nothing() -> None:
     """As documented, its outcome is not recorded anywhere."""
-    scene = Scene()
-    app = scene.bench.app()
+    harness = Harness()
+    app = harness.bench.app()
 
     async def body(context: Context) -> None:
-        scene.executed.append(context.task.name)
-        await lasts(scene)
+        harness.executed.append(context.task.name)
+        await lasts(harness)
 
     template = app.dynamic_task(name="template", execution_mode=ExecutionMode.AT_MOST_ONCE)(body)
-    async with scene.bench.running(app) as worker:
+    async with harness.bench.running(app) as worker:
         await worker.context.schedule_task(template, "one", execute_at=moment(60))
-        await scene.bench.advance_to(70)
+        await harness.bench.advance_to(70)
         await worker.kill()
         assert await worker.context.get_task(template, "one") is None
-    assert scene.executed == ["one"]
+    assert harness.executed == ["one"]

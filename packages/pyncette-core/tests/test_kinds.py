@@ -28,7 +28,7 @@ MINUTE, HOUR = (datetime.timedelta(minutes=minutes) for minutes in (1, 60))
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-class World(Observer):
+class Harness(Observer):
     """One storage, and apps on it that declare the task "task"."""
 
     def __init__(self) -> None:
@@ -80,70 +80,70 @@ async def test_leftovers_cost_nothing(old: str) -> None:
     for new in KINDS:
         costs = []
         for leaves in (True, False) if new != old else ():
-            world = World()
+            harness = Harness()
             if leaves:
-                await world.leave(old, *map(str, range(500)))
-            await world.clock.advance(HOUR)
-            app, _ = world.declared(new, register_worker=False)
-            async with world.running(app):
-                world.calls.clear()
-                await world.clock.advance(HOUR)
-            costs.append(world.calls)
-            assert world.calls["claim"] == (60 if new == "static" else 0)
+                await harness.leave(old, *map(str, range(500)))
+            await harness.clock.advance(HOUR)
+            app, _ = harness.declared(new, register_worker=False)
+            async with harness.running(app):
+                harness.calls.clear()
+                await harness.clock.advance(HOUR)
+            costs.append(harness.calls)
+            assert harness.calls["claim"] == (60 if new == "static" else 0)
         for calls, without in itertools.pairwise(costs):
             assert calls["look"] <= without["look"] + 2  # concurrent writes may shorten the sleep
 
 
 @pytest.mark.parametrize("old", ["dynamic", "partitioned"])
 async def test_a_pause_of_the_template_does_not_affect_the_static_task(old: str) -> None:
-    world = World()
-    before, template = await world.leave(old, "a")
+    harness = Harness()
+    before, template = await harness.leave(old, "a")
     async with before.create() as context:
         await context.pause_task(template, reason="too loud")
-        await world.clock.advance(MINUTE)
+        await harness.clock.advance(MINUTE)
         await context.resume_task(template)  # leaves a past pause, in which occurrences are skipped
         await context.pause_task(template, reason="too loud")
-    app, task = world.declared("static")
-    async with world.running(app) as context:
-        await world.clock.advance(2 * MINUTE)
+    app, task = harness.declared("static")
+    async with harness.running(app) as context:
+        await harness.clock.advance(2 * MINUTE)
         state = await context.get_task(task)
         assert state is not None
         assert (state.state, state.paused_reason) == ("waiting", None)
         await context.trigger_task(task)
-        await world.clock.advance(MINUTE)
+        await harness.clock.advance(MINUTE)
         paused = {stored.kind: stored.paused_reason for stored in await context.tasks()}
-    assert world.runs == ["task"] * 4
+    assert harness.runs == ["task"] * 4
     assert paused == {old: "too loud", "static": None}
 
 
 async def test_the_runs_of_each_kind() -> None:
-    world = World()
+    harness = Harness()
     for kind in ("dynamic", "static"):
-        app, task = world.declared(kind, history=HOUR)
-        async with world.running(app) as context:
+        app, task = harness.declared(kind, history=HOUR)
+        async with harness.running(app) as context:
             if task.dynamic:
                 await context.schedule_task(task, "a")
-            await world.clock.advance(MINUTE)
+            await harness.clock.advance(MINUTE)
             logged = [(run.task, run.instance) for run in (await context.runs(task)).runs]
         assert logged == [("task", None if kind == "static" else "a")]
 
 
 async def test_nothing_is_an_orphan_while_a_worker_executes_it() -> None:
     """During a rolling deploy, both kinds are in use; after it, the old kind is an orphan."""
-    world = World()
-    old, template = world.declared("dynamic", register_worker=True)
-    new, _ = world.declared("static", register_worker=True)
-    onlooker = Pyncette(lambda: nullcontext(world.store), clock=world.clock)
-    async with onlooker.create() as context, world.running(new):
-        async with world.running(old) as worker:
+    harness = Harness()
+    old, template = harness.declared("dynamic", register_worker=True)
+    new, _ = harness.declared("static", register_worker=True)
+    onlooker = Pyncette(lambda: nullcontext(harness.store), clock=harness.clock)
+    async with onlooker.create() as context, harness.running(new):
+        async with harness.running(old) as worker:
             await worker.schedule_task(template, "a")
-            await world.clock.settle()
+            await harness.clock.settle()
             assert await kinds(context) == []
             found = [(task.kind, task.stored) for task in await context.tasks()]
             assert sorted(found) == [("dynamic", True), ("static", True)]
             with pytest.raises(LookupError, match=r"is dynamic and static: say which one is meant, kind='dynamic'"):
                 await context.find_task("task")
-        await world.clock.settle()
+        await harness.clock.settle()
         assert await kinds(context) == ["dynamic"]
         assert (await context.find_task("task")).kind == "static"
 
@@ -153,10 +153,10 @@ async def test_nothing_is_an_orphan_while_a_worker_executes_it() -> None:
 async def test_leftovers_are_found_and_removed_by_kind(old: Kind, new: Kind) -> None:
     if old == new:
         return
-    world = World()
-    _, left = await world.leave(old, "a", "b")
-    app, task = world.declared(new)
-    async with world.running(app) as context:
+    harness = Harness()
+    _, left = await harness.leave(old, "a", "b")
+    app, task = harness.declared(new)
+    async with harness.running(app) as context:
         if task.dynamic:
             await context.schedule_task(task, "a")
         assert await context.find_task("task") is task
@@ -171,24 +171,24 @@ async def test_leftovers_are_found_and_removed_by_kind(old: Kind, new: Kind) -> 
         assert await context.purge("task", kind=old) == (2 if left.dynamic else 1)
         with pytest.raises(LookupError, match=f"There is no {old} task 'task': stored here is 'task'"):
             await context.find_task("task", old)
-        await world.clock.advance(MINUTE)
-    assert world.runs == [task.instantiate("a").canonical_name if task.dynamic else "task"]
+        await harness.clock.advance(MINUTE)
+    assert harness.runs == [task.instantiate("a").canonical_name if task.dynamic else "task"]
 
 
 async def test_a_template_that_is_purged_starts_over() -> None:
     """Its partition count, its pause and requested runs are removed with its instances."""
-    world = World()
-    before, template = await world.leave("partitioned", "a")
+    harness = Harness()
+    before, template = await harness.leave("partitioned", "a")
     async with before.create() as context:
         await context.pause_task(template)
         await context.trigger_task(template, "a")
-    async with Pyncette(lambda: nullcontext(world.store), clock=world.clock).create() as context:
+    async with Pyncette(lambda: nullcontext(harness.store), clock=harness.clock).create() as context:
         assert await context.purge("task") == 1
-    app, template = world.declared("partitioned", partition_count=3)
-    async with world.running(app) as context:
+    app, template = harness.declared("partitioned", partition_count=3)
+    async with harness.running(app) as context:
         await context.schedule_task(template, "a")
-        await world.clock.advance(MINUTE)
-    assert len(world.runs) == 1
+        await harness.clock.advance(MINUTE)
+    assert len(harness.runs) == 1
 
 
 def test_purging_a_template_from_the_control_record() -> None:
@@ -216,32 +216,32 @@ def test_purging_a_template_from_the_control_record() -> None:
 
 
 async def test_messages_name_a_static_task_as_it_is_declared(caplog: pytest.LogCaptureFixture) -> None:
-    world = World()
-    app, task = world.declared("static")
-    async with world.running(app) as context:
-        (record,) = await world.store.read([task.ref])
+    harness = Harness()
+    app, task = harness.declared("static")
+    async with harness.running(app) as context:
+        (record,) = await harness.store.read([task.ref])
         assert record is not None
         damaged = replace(record, revision="forged", spec="not JSON")
-        await world.store.swap([Change(record, damaged)])
+        await harness.store.swap([Change(record, damaged)])
         messages = []
         for call in (context.pause_task(task), context.trigger_task(task)):
             with pytest.raises((PyncetteException, ValueError)) as raised:
                 await call
             messages.append(str(raised.value))
-        await world.clock.advance(2 * MINUTE)
-        await world.store.swap([Change(await _only(world, task), None)])
+        await harness.clock.advance(2 * MINUTE)
+        await harness.store.swap([Change(await _only(harness, task), None)])
         with pytest.raises(TaskNotFoundException) as missing:
             await context.resume_task(task)
         assert missing.value.key == "task"
-        await world.clock.advance(15 * MINUTE)
+        await harness.clock.advance(15 * MINUTE)
     messages += [record.getMessage() for record in caplog.records]
     assert [message for message in messages if "'task'" in message]
     assert [message for message in messages if ":static:" in message] == []
     assert {record.task for record in caplog.records if hasattr(record, "task")} == {"task"}
 
 
-async def _only(world: World, task: Task) -> Any:
-    (record,) = await world.store.read([task.ref])
+async def _only(harness: Harness, task: Task) -> Any:
+    (record,) = await harness.store.read([task.ref])
     return record
 
 
@@ -261,14 +261,14 @@ def test_only_runs_that_need_it_are_added_to_the_control_record() -> None:
 
 async def test_a_count_that_was_purged_is_stored_again() -> None:
     """A program that checked it long ago schedules an instance: nobody must look for that in other partitions."""
-    world = World()
-    app, template = world.declared("partitioned", partition_count=3, register_worker=False)
-    other, elsewhere = world.declared("partitioned", partition_count=4, register_worker=False)
+    harness = Harness()
+    app, template = harness.declared("partitioned", partition_count=3, register_worker=False)
+    other, elsewhere = harness.declared("partitioned", partition_count=4, register_worker=False)
     async with app.create() as context:
         await context.schedule_task(template, "before")
-        async with Pyncette(lambda: nullcontext(world.store), clock=world.clock).create() as operator:
+        async with Pyncette(lambda: nullcontext(harness.store), clock=harness.clock).create() as operator:
             assert await operator.purge("task") == 1
-        await world.clock.advance(MINUTE)
+        await harness.clock.advance(MINUTE)
         await context.schedule_task(template, "after")
     async with other.create() as context:
         with pytest.raises(PartitionCountException, match="stored in 3 partitions"):
@@ -277,9 +277,9 @@ async def test_a_count_that_was_purged_is_stored_again() -> None:
 
 async def test_two_counts_that_are_stored_at_once() -> None:
     """The first one wins and the other is refused, although neither was stored when they checked."""
-    world = World()
-    app, template = world.declared("partitioned", partition_count=3)
-    other, elsewhere = world.declared("partitioned", partition_count=4)
+    harness = Harness()
+    app, template = harness.declared("partitioned", partition_count=3)
+    other, elsewhere = harness.declared("partitioned", partition_count=4)
     async with app.create() as quick, other.create() as slow:
         await slow.tasks()  # reads that there is no count yet, which is cached for a poll interval
         await quick.schedule_task(template, "a")

@@ -39,7 +39,7 @@ def without_revision(change: Change | None) -> Change | None:
     return replace(change, new=replace(change.new, revision=""))
 
 
-class Kept:
+class Reports:
     """Records what is reported at the end of writes."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ def test_a_write_decides_from_what_was_read() -> None:
 
 
 def test_renewing() -> None:
-    held, kept = made(), Kept()
+    held, kept = made(), Reports()
     write = Renew(held, 5 * MINUTE, kept)
     assert held.renewing is True
     assert write.persistent is True
@@ -150,7 +150,7 @@ def test_advancing() -> None:
 @pytest.mark.parametrize("is_logged", [False, True])
 @pytest.mark.parametrize("error", [None, ValueError("no")])
 def test_settling(error: Exception | None, is_logged: bool) -> None:
-    held, kept = made(retry=Retry(3, jitter=0)), Kept()
+    held, kept = made(retry=Retry(3, jitter=0)), Reports()
     how = AttemptEnd.FAILED if error else AttemptEnd.SUCCEEDED
     settling = Settling(7 * SECOND, history() if is_logged else None, kept)
     write = Settle(held, attempt(how, error), settling)
@@ -177,7 +177,7 @@ def test_settling(error: Exception | None, is_logged: bool) -> None:
 def test_when_a_failed_attempt_is_repeated() -> None:
     """Without a retry policy, after the app's delay."""
     held = made(failure_mode=FailureMode.UNLOCK)
-    write = Settle(held, attempt(AttemptEnd.FAILED, ValueError()), Settling(7 * SECOND, None, Kept()))
+    write = Settle(held, attempt(AttemptEnd.FAILED, ValueError()), Settling(7 * SECOND, None, Reports()))
     write.decide(NOW)
     assert write.result.again_at == NOW - SECOND + 7 * SECOND
 
@@ -186,7 +186,7 @@ def test_when_a_failed_attempt_is_repeated() -> None:
 @pytest.mark.parametrize("is_logged", [False, True])
 def test_concluding(trigger: str, is_logged: bool) -> None:
     """The outcome is recorded in the record that the advance has left. Failures of manual runs pause nothing."""
-    held, kept = made(asked() if trigger == "manual" else None, execution_mode=ONCE, pause_after=1), Kept()
+    held, kept = made(asked() if trigger == "manual" else None, execution_mode=ONCE, pause_after=1), Reports()
     held.carried = "carried"
     started = Advance(held, "host:1").change(NOW)
     assert started is not None
@@ -217,7 +217,7 @@ def test_an_unknowable_conclusion_is_not_repeated(keep_runs: int, arrived: bool)
     held = made(execution_mode=ONCE, keep_runs=keep_runs)
     advanced = Advance(held, "host:1").change(NOW)
     assert advanced is not None
-    write = Conclude(held, advanced.new, attempt(AttemptEnd.SUCCEEDED, None), None, Kept())
+    write = Conclude(held, advanced.new, attempt(AttemptEnd.SUCCEEDED, None), None, Reports())
     sent = write.decide(NOW)
     assert sent is not None
     assert not write.arrived(sent)  # nothing has changed
@@ -292,7 +292,7 @@ def executed(stored: Record) -> Record:
 async def test_a_lost_reply(kind: str, meanwhile: Callable[[Record], Record] | None, arrives: bool) -> None:
     """If the write's own fence was settled last, it was stored, even if another worker has claimed the record since.
     Once that worker has settled, nothing shows it any more."""
-    held, kept = made(execution_mode=ONCE) if kind == "advance" else made(), Kept()
+    held, kept = made(execution_mode=ONCE) if kind == "advance" else made(), Reports()
     storage = Storage(held)
     await storage.put(held.record)
     write = Advance(held, "host:1") if kind == "advance" else Settle(held, attempt(), Settling(0, None, kept))
@@ -309,7 +309,7 @@ async def test_a_lost_reply_to_a_deletion() -> None:
     that nothing is executed."""
     one_off = Spec(Once(DUE))
     for write_of, lost in (
-        (lambda held: Settle(held, attempt(), Settling(0, None, Kept())), False),
+        (lambda held: Settle(held, attempt(), Settling(0, None, Reports())), False),
         (lambda held: Advance(held, "host:1"), True),
     ):
         held = made(due(spec=encode(one_off)), execution_mode=ONCE if lost else ExecutionMode.AT_LEAST_ONCE)

@@ -19,7 +19,7 @@ HOUR = 3600
 DAILY: dict[str, Any] = {"schedule": "0 8 * * *", "timezone": "Europe/Berlin"}  # 07:00 UTC in January
 
 
-class Scene:
+class Harness:
     """The instance ``a`` of ``template``, whose stored next occurrence follows different rules."""
 
     def __init__(self, **policies: Any) -> None:
@@ -45,53 +45,53 @@ class Scene:
 @pytest.mark.parametrize("mode", ExecutionMode, ids=lambda mode: mode.name)
 async def test_a_premature_occurrence_is_moved(mode: ExecutionMode, caplog: pytest.LogCaptureFixture) -> None:
     """It was due an hour before the schedule's moment, which is still ahead. There are two workers."""
-    scene = Scene(execution_mode=mode)
-    async with scene.bench.running(scene.app) as worker, scene.bench.running(scene.app):
-        await worker.context.schedule_task(scene.template, "a", **DAILY)
-        await scene.store(6 * HOUR)
-        await scene.bench.advance_to(32 * HOUR)
-        state = await worker.context.get_task(scene.template, "a")
-    assert scene.bench.log.due() == scene.bench.log.at() == [7 * HOUR, 31 * HOUR], "once each day, at eight in Berlin"
-    told = [record.getMessage() for record in caplog.records if "not on its schedule" in record.getMessage()]
-    assert len(told) == 1
-    assert "template:a" in told[0]
+    harness = Harness(execution_mode=mode)
+    async with harness.bench.running(harness.app) as worker, harness.bench.running(harness.app):
+        await worker.context.schedule_task(harness.template, "a", **DAILY)
+        await harness.store(6 * HOUR)
+        await harness.bench.advance_to(32 * HOUR)
+        state = await worker.context.get_task(harness.template, "a")
+    assert harness.bench.log.due() == harness.bench.log.at() == [7 * HOUR, 31 * HOUR], "daily, at eight in Berlin"
+    reported = [record.getMessage() for record in caplog.records if "not on its schedule" in record.getMessage()]
+    assert len(reported) == 1
+    assert "template:a" in reported[0]
     assert state is not None
     assert state.totals == {"succeeded": 2}
 
 
 async def test_an_occurrence_whose_next_one_is_due_is_executed() -> None:
     """Late is better than twice: 08:00 by the old rules is 07:00 by the new ones, which is past."""
-    scene = Scene()
-    async with scene.app.create() as context:
-        await context.schedule_task(scene.template, "a", **DAILY)
-        await scene.store(6 * HOUR)
-    await scene.bench.advance_to(8 * HOUR)
-    async with scene.bench.running(scene.app):
-        await scene.bench.advance_to(32 * HOUR)
-    assert scene.bench.log.due() == [6 * HOUR, 7 * HOUR, 31 * HOUR]
+    harness = Harness()
+    async with harness.app.create() as context:
+        await context.schedule_task(harness.template, "a", **DAILY)
+        await harness.store(6 * HOUR)
+    await harness.bench.advance_to(8 * HOUR)
+    async with harness.bench.running(harness.app):
+        await harness.bench.advance_to(32 * HOUR)
+    assert harness.bench.log.due() == [6 * HOUR, 7 * HOUR, 31 * HOUR]
 
 
 async def test_an_occurrence_is_moved_only_once() -> None:
     """Workers with different rules must not move it back and forth: once moved, whoever claims it executes it."""
-    scene = Scene()
-    async with scene.bench.running(scene.app) as worker:
-        await worker.context.schedule_task(scene.template, "a", **DAILY)
-        await scene.store(6 * HOUR)
-        await scene.bench.advance_to(6 * HOUR + 1)  # it was moved to 07:00
-        stored = await scene.bench.stored(scene.template.instantiate("a", **DAILY))
+    harness = Harness()
+    async with harness.bench.running(harness.app) as worker:
+        await worker.context.schedule_task(harness.template, "a", **DAILY)
+        await harness.store(6 * HOUR)
+        await harness.bench.advance_to(6 * HOUR + 1)  # it was moved to 07:00
+        stored = await harness.bench.stored(harness.template.instantiate("a", **DAILY))
         assert stored is not None
         # By another worker's rules it is at half past, and 07:00 is not on the schedule.
         other = replace(stored, spec=stored.spec.replace("0 8 *", "30 8 *"), revision=fresh())
-        assert await scene.bench.repository.swap([Change(stored, other)]) == [APPLIED]
-        await scene.bench.advance_to(10 * HOUR)
-    assert scene.bench.log.due()[0] == 7 * HOUR
+        assert await harness.bench.repository.swap([Change(stored, other)]) == [APPLIED]
+        await harness.bench.advance_to(10 * HOUR)
+    assert harness.bench.log.due()[0] == 7 * HOUR
 
 
 async def test_a_schedule_stored_later_is_respected() -> None:
     """An occurrence that was due when the instance was rescheduled need not be on the new schedule."""
-    scene = Scene()
-    async with scene.bench.running(scene.app) as worker:
-        await worker.context.schedule_task(scene.template, "a", **DAILY)
-        await scene.store(6 * HOUR, since=6 * HOUR + 60)
-        await scene.bench.advance_to(10 * HOUR)
-    assert scene.bench.log.due() == [6 * HOUR, 7 * HOUR]
+    harness = Harness()
+    async with harness.bench.running(harness.app) as worker:
+        await worker.context.schedule_task(harness.template, "a", **DAILY)
+        await harness.store(6 * HOUR, since=6 * HOUR + 60)
+        await harness.bench.advance_to(10 * HOUR)
+    assert harness.bench.log.due() == [6 * HOUR, 7 * HOUR]

@@ -147,16 +147,16 @@ def test_an_observer_whose_selection_fails(caplog: pytest.LogCaptureFixture, met
 
     class Broken(SamplingObserver):
         def attempt_started(self, event: AttemptStarted, /) -> None:
-            told.append(type(event))
+            reported.append(type(event))
 
         def attempt_ended(self, event: AttemptEnded, /) -> None:
-            told.append(type(event))
+            reported.append(type(event))
 
     def fail(self: Broken, *about: object) -> None:
         raise ZeroDivisionError
 
     setattr(Broken, method, fail)
-    told: list[type[Event]] = []
+    reported: list[type[Event]] = []
     heard, observers = _Sample(), Observers()
     observers.add(heard)
     observers.add(Broken())
@@ -164,7 +164,7 @@ def test_an_observer_whose_selection_fails(caplog: pytest.LogCaptureFixture, met
         observers.attempt_started(task, RECORD, lag=0)
         observers.attempt_ended(task, RECORD, "succeeded")
     assert [type(event) for event in heard.heard].count(AttemptEnded) == 2
-    assert told == {"takes": [AttemptEnded] * 2, "took": [AttemptStarted] * 2}[method]
+    assert reported == {"takes": [AttemptEnded] * 2, "took": [AttemptStarted] * 2}[method]
     assert len(caplog.records) == 1
 
 

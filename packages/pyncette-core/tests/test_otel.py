@@ -209,7 +209,7 @@ async def test_unsampled_attempts(app: Pyncette) -> None:
         app.use_observer(recorder)
         await clock.advance(SECOND)
     assert [context.is_valid and not context.trace_flags.sampled for context in contexts] == [True, True]
-    assert [(event.attempt, event.outcome) for event in recorder.ends] == [(1, "succeeded")], "others are told anyway"
+    assert [(event.attempt, event.outcome) for event in recorder.ends] == [(1, "succeeded")], "reported to others"
     assert {span.name for span in exporter.get_finished_spans()} == {"claim storage"}
 
 

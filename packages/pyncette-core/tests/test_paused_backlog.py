@@ -24,7 +24,7 @@ def bench() -> Bench:
     return Bench(lambda **_: nullcontext(repository), repository)
 
 
-class Scene:
+class Harness:
     """An app with a template that is paused, and another one."""
 
     def __init__(self, bench: Bench) -> None:
@@ -54,10 +54,10 @@ class Scene:
 async def idle(overdue: int) -> Counter[str]:
     repository = MemoryRepository()
     bench = Bench(lambda **_: nullcontext(repository), repository)
-    scene = Scene(bench)
-    await scene.prepare(bench, overdue)
-    async with bench.running(scene.app):
-        return await scene.asked_in_a_minute(bench)
+    harness = Harness(bench)
+    await harness.prepare(bench, overdue)
+    async with bench.running(harness.app):
+        return await harness.asked_in_a_minute(bench)
 
 
 async def test_a_paused_template_costs_what_an_idle_app_costs() -> None:
@@ -70,9 +70,9 @@ async def test_a_paused_template_costs_what_an_idle_app_costs() -> None:
 
 async def test_a_manual_run_within_a_paused_backlog(bench: Bench) -> None:
     """It begins within two polls, and no other instance of the template does."""
-    scene = Scene(bench)
-    await scene.prepare(bench, OVERDUE)
-    async with bench.running(scene.app), bench.app().create() as operator:
+    harness = Harness(bench)
+    await harness.prepare(bench, OVERDUE)
+    async with bench.running(harness.app), bench.app().create() as operator:
         await bench.advance(10)
         asked = seconds(bench.clock.time)
         assert asked is not None
@@ -87,8 +87,8 @@ async def test_a_manual_run_within_a_paused_backlog(bench: Bench) -> None:
 
 async def test_on_time_occurrences_after_a_resume(bench: Bench) -> None:
     """It is executed within a second, even though there is still a backlog, which is executed as well."""
-    scene = Scene(bench)
-    await scene.prepare(bench, OVERDUE)
+    harness = Harness(bench)
+    await harness.prepare(bench, OVERDUE)
     slow = bench.app(concurrency_limit=20)
     slow.dynamic_task(name="paused")(bench.log.lasting(0.5))
     async with bench.running(slow), bench.app().create() as operator:

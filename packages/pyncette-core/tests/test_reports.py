@@ -30,7 +30,7 @@ from pyncette.observer import Observer
 from pyncette.prometheus import use_prometheus
 from pyncette.testing.contract.app.bench import Bench, duration, moment, seconds
 
-MEANWHILE = Callable[["Scene"], Awaitable[None]]
+MEANWHILE = Callable[["Harness"], Awaitable[None]]
 RETRY = Retry(2, delay=duration(1), jitter=0)
 ONCE = ExecutionMode.AT_MOST_ONCE
 
@@ -47,7 +47,7 @@ class Recorder(Observer):
         self.lost += event.outcome == "lost"
 
 
-class Scene:
+class Harness:
     """The instance ``a`` of the template ``crowd``, due every 60 seconds, on two workers that share an observer."""
 
     def __init__(self, policies: dict[str, Any], first: BaseException | int | None) -> None:
@@ -104,7 +104,7 @@ class Scene:
         await self.workers[0].context.retry_task(self.crowd, "a")
 
 
-async def nothing(scene: Scene) -> None: ...
+async def nothing(harness: Harness) -> None: ...
 
 
 @dataclass
@@ -124,21 +124,21 @@ CASES = {
     "late": Expected(
         {"max_lateness": duration(100)},
         None,
-        Scene.down,
+        Harness.down,
         [("skipped", "late", 120, 1)],
         [r"An occurrence of crowd:a is skipped \(late\)"],
     ),
     "coalesced": Expected(
         {"catch_up": CatchUp.LATEST},
         None,
-        Scene.down,
+        Harness.down,
         [("skipped", "coalesced", 120, 2)],
         [r"2 occurrences of crowd:a are skipped \(coalesced\)"],
     ),
     "late and coalesced, at most once": Expected(
         {"catch_up": CatchUp.LATEST, "max_lateness": duration(100), "execution_mode": ONCE},
         None,
-        Scene.down,
+        Harness.down,
         [("skipped", "late", 120, 1), ("skipped", "coalesced", 180, 1)],
         [r"crowd:a is skipped \(late\)", r"crowd:a is skipped \(coalesced\)"],
     ),
@@ -157,7 +157,7 @@ CASES = {
         ["crowd:a was cancelled, because its next occurrence"],
     ),
     "paused": Expected(
-        {}, None, Scene.pause, [("skipped", "paused", 120, 2)], [r"2 occurrences of crowd:a are skipped \(paused\)"]
+        {}, None, Harness.pause, [("skipped", "paused", 120, 2)], [r"2 occurrences of crowd:a are skipped \(paused\)"]
     ),
     "by the task": Expected(
         {}, Skip("nothing to do"), nothing, [("skipped", "by_task", 60, 1)], ["Task crowd:a: nothing to do"]
@@ -192,7 +192,7 @@ CASES = {
     "dead, and retried": Expected(
         {"retry": RETRY, "on_exhausted": OnExhausted.HOLD},
         OSError("disk full"),
-        Scene.retry,
+        Harness.retry,
         [("failed", "", 60, 1), ("skipped", "dead", 120, 2), ("failed", "", 60, 1)],
         [r"2 occurrences of crowd:a are skipped \(dead\)"],
     ),
@@ -213,7 +213,7 @@ CASES = {
     "lost with its workers": Expected(
         {"retry": Retry(2, delay=duration(1), jitter=0, max_lost=2), "catch_up": CatchUp.LATEST},
         1000,
-        Scene.die,
+        Harness.die,
         [("failed", "lost with its worker 2 times: WORKER", 60, 1), ("skipped", "coalesced", 120, 1)],
         ["The run of crowd:a has failed after 2 attempts: lost with its worker 2 times"],
         lost=2,
@@ -235,7 +235,7 @@ CASES = {
     "unknown": Expected(
         {"execution_mode": ONCE},
         1000,
-        Scene.down,
+        Harness.down,
         [("unknown", "", 60, 1)],
         ["It is unknown how the run of crowd:a at .* ended"],
     ),
@@ -245,20 +245,20 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 async def test_each_outcome_is_reported_once(case: str, caplog: pytest.LogCaptureFixture) -> None:
     expected = CASES[case]
-    scene = Scene(expected.policies, expected.first)
-    async with scene.stack:
-        await scene.start()
-        await scene.workers[0].context.schedule_task(scene.crowd, "a", interval=duration(60))
+    harness = Harness(expected.policies, expected.first)
+    async with harness.stack:
+        await harness.start()
+        await harness.workers[0].context.schedule_task(harness.crowd, "a", interval=duration(60))
         with caplog.at_level("INFO", "pyncette"):
-            await expected.meanwhile(scene)
-            await scene.bench.advance_to(290)
-    ended = [event for event in scene.recorder.runs if event.outcome != "succeeded"]
+            await expected.meanwhile(harness)
+            await harness.bench.advance_to(290)
+    ended = [event for event in harness.recorder.runs if event.outcome != "succeeded"]
     assert {(event.task, event.instance, event.key) for event in ended} == {("crowd", "a", "crowd:a")}
-    told = [
+    runs = [
         (run.outcome, run.reason.replace(run.worker, "WORKER"), seconds(run.scheduled_at), run.count) for run in ended
     ]
-    assert told == expected.runs
-    assert scene.recorder.lost == expected.lost
+    assert runs == expected.runs
+    assert harness.recorder.lost == expected.lost
 
     counted = Counter[tuple[str, str]]()
     for outcome, reason, _, count in expected.runs:
@@ -266,10 +266,10 @@ async def test_each_outcome_is_reported_once(case: str, caplog: pytest.LogCaptur
     labels = {"task_name": "crowd"}
     for (outcome, reason), count in counted.items():
         named = {**labels, "outcome": outcome, "reason": reason}
-        assert scene.registry.get_sample_value("pyncette_runs_total", named) == count
-    families = [family for family in scene.registry.collect() if family.name == "pyncette_runs"]
+        assert harness.registry.get_sample_value("pyncette_runs_total", named) == count
+    families = [family for family in harness.registry.collect() if family.name == "pyncette_runs"]
     total = sum(sample.value for family in families for sample in family.samples if sample.name.endswith("_total"))
-    assert total == sum(run.count for run in scene.recorder.runs)
+    assert total == sum(run.count for run in harness.recorder.runs)
 
     for pattern in expected.logged:
         found = [record for record in caplog.records if re.search(pattern, record.getMessage())]

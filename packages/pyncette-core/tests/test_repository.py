@@ -16,7 +16,7 @@ from pyncette.testing.contract.base import NOW, TASK, fresh, insert, numbered, w
 pytestmark = pytest.mark.anyio
 
 
-class Rivalled(MemoryRepository):
+class WithRival(MemoryRepository):
     """A rival is faster ``times`` times, and claims up to ``takes`` of the found records."""
 
     def __init__(self, times: int, takes: int = 10) -> None:
@@ -38,7 +38,7 @@ class Rivalled(MemoryRepository):
 
 @pytest.mark.parametrize("times", range(CLAIM_ATTEMPTS))
 async def test_a_claim_that_loses_everything_takes_the_next_records(times: int) -> None:
-    repository, records = Rivalled(times), numbered(10 * CLAIM_ATTEMPTS)
+    repository, records = WithRival(times), numbered(10 * CLAIM_ATTEMPTS)
     await insert(repository, records)
     taken = await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me")
     assert [one.key for one in taken] == [one.key for one in records[10 * times : 10 * times + 10]]
@@ -47,7 +47,7 @@ async def test_a_claim_that_loses_everything_takes_the_next_records(times: int) 
 @pytest.mark.parametrize("takes", [1, 4, 9])
 async def test_a_claim_that_loses_some_fills_up_to_its_limit(takes: int) -> None:
     """A worker that gets less assumes that nothing is left until the next poll."""
-    repository, records = Rivalled(3, takes), numbered(50)
+    repository, records = WithRival(3, takes), numbered(50)
     await insert(repository, records)
     taken = await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me")
     assert len({one.key for one in taken}) == 10
@@ -56,7 +56,7 @@ async def test_a_claim_that_loses_some_fills_up_to_its_limit(takes: int) -> None
 
 async def test_limits_apply_across_attempts() -> None:
     """For each window separately, even if both are of the same queue."""
-    repository, records = Rivalled(2, 1), numbered(40)
+    repository, records = WithRival(2, 1), numbered(40)
     await insert(repository, records)
     [whole] = want(TASK, limit=7)
     border = records[20].ready_at
@@ -87,7 +87,7 @@ async def test_locked_records_are_not_retried() -> None:
 
 
 async def test_a_claim_that_always_loses_gives_up() -> None:
-    repository = Rivalled(99)
+    repository = WithRival(99)
     await insert(repository, numbered(500))
     assert await repository.claim(want(TASK, limit=10), now=NOW, limit=10, token=fresh(), holder="me") == []
     assert repository.looks == CLAIM_ATTEMPTS

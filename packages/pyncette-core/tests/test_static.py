@@ -23,7 +23,7 @@ SECOND = 1_000_000
 MINUTE, HOUR = (datetime.timedelta(minutes=minutes) for minutes in (1, 60))
 
 
-class World:
+class Harness:
     """A storage, and an app with one static task."""
 
     def __init__(self, **timing: Any) -> None:
@@ -70,13 +70,13 @@ def at(moment: datetime.datetime) -> int:
 
 
 async def test_a_record_that_is_gone_is_stored_again_within_ten_minutes(caplog: pytest.LogCaptureFixture) -> None:
-    world = World(schedule="0 * * * *")
-    async with world.running():
-        await world.clock.advance(HOUR)
-        await world.lose()
-        await world.clock.advance(11 * MINUTE)
-        await world.clock.advance(2 * HOUR - 11 * MINUTE)
-    assert world.runs == [START + MINUTE * 30 + HOUR * n for n in range(3)]
+    harness = Harness(schedule="0 * * * *")
+    async with harness.running():
+        await harness.clock.advance(HOUR)
+        await harness.lose()
+        await harness.clock.advance(11 * MINUTE)
+        await harness.clock.advance(2 * HOUR - 11 * MINUTE)
+    assert harness.runs == [START + MINUTE * 30 + HOUR * n for n in range(3)]
     assert [record.levelname for record in caplog.records if "is gone from the storage" in record.getMessage()] == [
         "WARNING"
     ]
@@ -84,32 +84,32 @@ async def test_a_record_that_is_gone_is_stored_again_within_ten_minutes(caplog: 
 
 async def test_a_storage_that_comes_back_empty_is_noticed_when_the_worker_next_writes() -> None:
     """Even if it was down so briefly that no call failed."""
-    world = World(interval=MINUTE)
-    async with world.running():
-        await world.clock.advance(MINUTE)
-        for queue in await world.store.queues(after=None, limit=100):
-            for record in await world.store.scan(Queue(queue), after=None, limit=100):
-                await world.store.swap([Change(record, None)])
-        assert await world.stored() is None
+    harness = Harness(interval=MINUTE)
+    async with harness.running():
+        await harness.clock.advance(MINUTE)
+        for queue in await harness.store.queues(after=None, limit=100):
+            for record in await harness.store.scan(Queue(queue), after=None, limit=100):
+                await harness.store.swap([Change(record, None)])
+        assert await harness.stored() is None
         for _ in range(4):  # in steps, because background work doesn't keep the clock from skipping it
-            await world.clock.advance(MINUTE / 4)
-        assert await world.stored() is not None
-        await world.clock.advance(3 * MINUTE)
-    assert len(world.runs) == 4
+            await harness.clock.advance(MINUTE / 4)
+        assert await harness.stored() is not None
+        await harness.clock.advance(3 * MINUTE)
+    assert len(harness.runs) == 4
 
 
 async def test_a_record_that_was_lost_in_an_outage_is_stored_at_its_end() -> None:
-    world = World(interval=MINUTE)
-    async with world.running():
-        await world.clock.advance(2 * MINUTE)
-        await world.lose()
-        world.plan.always(fail(), "claim", "look")
-        await world.clock.advance(datetime.timedelta(seconds=5))
-        world.plan.clear()
-        await world.clock.advance(datetime.timedelta(seconds=5))
-        assert await world.stored() is not None
-        await world.clock.advance(3 * MINUTE)
-    assert len(world.runs) == 5
+    harness = Harness(interval=MINUTE)
+    async with harness.running():
+        await harness.clock.advance(2 * MINUTE)
+        await harness.lose()
+        harness.plan.always(fail(), "claim", "look")
+        await harness.clock.advance(datetime.timedelta(seconds=5))
+        harness.plan.clear()
+        await harness.clock.advance(datetime.timedelta(seconds=5))
+        assert await harness.stored() is not None
+        await harness.clock.advance(3 * MINUTE)
+    assert len(harness.runs) == 5
 
 
 @pytest.mark.parametrize("timing", [{"schedule": "0 * * * *"}, {"interval": HOUR}])
@@ -117,20 +117,20 @@ async def test_a_next_occurrence_that_is_too_late_is_recomputed_at_the_start(
     timing: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wrong clock once stored 2098 as the next occurrence."""
-    world = World(**timing)
-    async with world.running():
+    harness = Harness(**timing)
+    async with harness.running():
         pass
     wrong = at(datetime.datetime(2098, 1, 1, tzinfo=datetime.UTC))
-    record = await world.stored()
+    record = await harness.stored()
     assert record is not None
     spec: Spec = decode(record.spec)[0]
-    await world.store_as(due_at=wrong, ready_at=wrong, spec=encode(replace(spec, since=wrong)))
-    await world.clock.advance(10 * MINUTE)
+    await harness.store_as(due_at=wrong, ready_at=wrong, spec=encode(replace(spec, since=wrong)))
+    await harness.clock.advance(10 * MINUTE)
     caplog.clear()
-    async with world.running():
-        await world.clock.advance(3 * HOUR)
+    async with harness.running():
+        await harness.clock.advance(3 * HOUR)
     first = START + (30 * MINUTE if "schedule" in timing else HOUR + 10 * MINUTE)
-    assert world.runs == [first, first + HOUR, first + 2 * HOUR]
+    assert harness.runs == [first, first + HOUR, first + 2 * HOUR]
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
     assert "2098-01-01T00:00:00+00:00, is later than on its schedule; it is now due at" in said[0]
@@ -138,14 +138,14 @@ async def test_a_next_occurrence_that_is_too_late_is_recomputed_at_the_start(
 
 async def test_a_clock_that_is_a_little_behind_moves_nothing() -> None:
     """A worker that has just executed 01:00 stored 02:00; another worker's clock still shows 00:59:55."""
-    world = World(schedule="0 * * * *")
-    async with world.running():
+    harness = Harness(schedule="0 * * * *")
+    async with harness.running():
         pass
     two = at(START + 90 * MINUTE)
-    await world.store_as(due_at=two, ready_at=two)
-    await world.clock.advance(30 * MINUTE - datetime.timedelta(seconds=5))
-    async with world.running():
-        record = await world.stored()
+    await harness.store_as(due_at=two, ready_at=two)
+    await harness.clock.advance(30 * MINUTE - datetime.timedelta(seconds=5))
+    async with harness.running():
+        record = await harness.stored()
     assert record is not None
     assert record.due_at == two
 
@@ -153,38 +153,38 @@ async def test_a_clock_that_is_a_little_behind_moves_nothing() -> None:
 async def test_a_schedule_whose_year_has_passed_does_not_keep_others_from_running(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    world = World(schedule="0 0 1 1 * 0 2025", timezone="Europe/Berlin")
+    harness = Harness(schedule="0 0 1 1 * 0 2025", timezone="Europe/Berlin")
     others: list[datetime.datetime] = []
 
-    @world.app.task(interval=HOUR)
+    @harness.app.task(interval=HOUR)
     async def other(context: Context) -> None:
         others.append(context.scheduled_at)
 
     for _ in range(2):
-        async with world.running():
-            await world.clock.advance(HOUR)
-    record = await world.stored()
+        async with harness.running():
+            await harness.clock.advance(HOUR)
+    record = await harness.stored()
     assert record is not None
     assert Band.of(record.ready_at) is Band.COMPLETED
     assert record.due_at == at(datetime.datetime(2024, 12, 31, 23, tzinfo=datetime.UTC))
-    assert (world.runs, len(others)) == ([], 2)
+    assert (harness.runs, len(others)) == ([], 2)
     said = [record.getMessage() for record in caplog.records if "completed" in record.getMessage()]
     assert said == ["Task 'task' is completed: the last occurrence of its schedule was at 2024-12-31T23:00:00+00:00."]
 
 
 async def test_a_completed_task_runs_again_with_another_schedule() -> None:
-    world = World(schedule="0 0 1 1 * 0 2025")
-    async with world.running():
+    harness = Harness(schedule="0 0 1 1 * 0 2025")
+    async with harness.running():
         pass
-    world.app, world.task = world.declared(schedule="0 * * * *")
-    async with world.running():
-        await world.clock.advance(HOUR)
-    assert len(world.runs) == 1
-    world.app, world.task = world.declared(schedule="0 0 1 1 * 0 2025")
-    async with world.running():
-        await world.clock.advance(HOUR)
-    assert len(world.runs) == 1
-    record = await world.stored()
+    harness.app, harness.task = harness.declared(schedule="0 * * * *")
+    async with harness.running():
+        await harness.clock.advance(HOUR)
+    assert len(harness.runs) == 1
+    harness.app, harness.task = harness.declared(schedule="0 0 1 1 * 0 2025")
+    async with harness.running():
+        await harness.clock.advance(HOUR)
+    assert len(harness.runs) == 1
+    record = await harness.stored()
     assert record is not None
     assert Band.of(record.ready_at) is Band.COMPLETED
 

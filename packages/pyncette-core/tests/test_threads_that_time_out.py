@@ -39,7 +39,7 @@ class Recorder(Observer):
         self.events.append(("over", event.instance, event.outcome))
 
 
-class Scene:
+class Harness:
     """One slot; the instance ``stuck`` doesn't return until the test lets it."""
 
     def __init__(self, **policies: object) -> None:
@@ -83,22 +83,22 @@ TIMED_OUT = [("started", "stuck", ""), ("ended", "stuck", "timed_out")]
 
 
 async def test_it_is_reported_immediately_and_keeps_slot_and_lease(caplog: pytest.LogCaptureFixture) -> None:
-    scene = Scene(retry=Retry(1), on_exhausted=OnExhausted.HOLD)
-    async with running(scene.app) as context:
+    harness = Harness(retry=Retry(1), on_exhausted=OnExhausted.HOLD)
+    async with running(harness.app) as context:
         try:
-            await scene.start(context)
-            await context.schedule_task(scene.other, "other", execute_at=datetime.now(UTC))
-            first = await scene.locked_until()
+            await harness.start(context)
+            await context.schedule_task(harness.other, "other", execute_at=datetime.now(UTC))
+            first = await harness.locked_until()
             with anyio.fail_after(30):
-                while await scene.locked_until() < first + 2 * LEASE / timedelta(microseconds=1):  # noqa: ASYNC110 -- as above
+                while await harness.locked_until() < first + 2 * LEASE / timedelta(microseconds=1):  # noqa: ASYNC110 -- as above
                     await anyio.sleep(0.02)
-            assert scene.recorder.events == TIMED_OUT, "its slot is taken, and nothing is told again"
+            assert harness.recorder.events == TIMED_OUT, "its slot is taken, and nothing is reported again"
         finally:
-            scene.go.set()
-        await until(lambda: ("over", "other", "succeeded") in scene.recorder.events)
-        state = await context.get_task(scene.task, "stuck")
-    assert scene.recorder.events[:3] == [*TIMED_OUT, ("over", "stuck", "failed")]
-    assert isinstance(scene.recorder.errors[0], TimeoutError)
+            harness.go.set()
+        await until(lambda: ("over", "other", "succeeded") in harness.recorder.events)
+        state = await context.get_task(harness.task, "stuck")
+    assert harness.recorder.events[:3] == [*TIMED_OUT, ("over", "stuck", "failed")]
+    assert isinstance(harness.recorder.errors[0], TimeoutError)
     assert state is not None
     assert (state.state, state.runs[-1].error) == ("dead", "TimeoutError: timed out after 0:00:00.050000")
     assert [record.getMessage() for record in caplog.records if "timed out" in record.getMessage()] == [
@@ -108,25 +108,25 @@ async def test_it_is_reported_immediately_and_keeps_slot_and_lease(caplog: pytes
 
 
 async def test_at_most_once() -> None:
-    scene = Scene(execution_mode=ExecutionMode.AT_MOST_ONCE)
-    async with running(scene.app) as context:
+    harness = Harness(execution_mode=ExecutionMode.AT_MOST_ONCE)
+    async with running(harness.app) as context:
         try:
-            await scene.start(context)
+            await harness.start(context)
         finally:
-            scene.go.set()
-        await until(lambda: len(scene.recorder.events) > 2)
-    assert scene.recorder.events == [*TIMED_OUT, ("over", "stuck", "failed")]
+            harness.go.set()
+        await until(lambda: len(harness.recorder.events) > 2)
+    assert harness.recorder.events == [*TIMED_OUT, ("over", "stuck", "failed")]
 
 
 async def test_it_is_retried_after_it_has_returned() -> None:
-    scene = Scene(retry=Retry(1000, delay=timedelta(milliseconds=1), factor=1, jitter=0))
-    async with running(scene.app) as context:
+    harness = Harness(retry=Retry(1000, delay=timedelta(milliseconds=1), factor=1, jitter=0))
+    async with running(harness.app) as context:
         try:
-            await scene.start(context)
+            await harness.start(context)
         finally:
-            scene.go.set()
+            harness.go.set()
         # On a busy machine, several attempts may time out.
-        await until(lambda: scene.recorder.events[-1] == ("over", "stuck", "succeeded"))
-    events = [event for event in scene.recorder.events if event not in TIMED_OUT]
+        await until(lambda: harness.recorder.events[-1] == ("over", "stuck", "succeeded"))
+    events = [event for event in harness.recorder.events if event not in TIMED_OUT]
     assert events == [("ended", "stuck", "succeeded"), ("over", "stuck", "succeeded")]
-    assert scene.recorder.events[:3] == [*TIMED_OUT, ("started", "stuck", "")]
+    assert harness.recorder.events[:3] == [*TIMED_OUT, ("started", "stuck", "")]

@@ -39,7 +39,7 @@ class Order:
 ORDER = Order(uuid.UUID(int=7), Decimal("1.50"))
 
 
-class World:
+class Harness:
     """An app in virtual time, and what its tasks have received."""
 
     def __init__(self) -> None:
@@ -56,12 +56,12 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def harness() -> Harness:
+    return Harness()
 
 
-async def test_everything_that_a_function_can_take(world: World) -> None:
-    app, seen = world.app, world.seen
+async def test_everything_that_a_function_can_take(harness: Harness) -> None:
+    app, seen = harness.app, harness.seen
 
     @app.fixture()
     async def database(app_context: PyncetteContext) -> AsyncIterator[str]:
@@ -80,14 +80,14 @@ async def test_everything_that_a_function_can_take(world: World) -> None:
 
     async with app.create() as context:
         await context.schedule_task(report.with_args(ORDER, more=2), "a", execute_at=START)
-        await world.run(context)
+        await harness.run(context)
     raw = {"order": {"number": str(ORDER.number), "total": "1.50"}, "more": 2}
     assert seen == [raw, (ORDER, DAY, 2, "database", "database")]
 
 
 @pytest.mark.parametrize("mode", ExecutionMode)
-async def test_plain_functions_and_heartbeats(world: World, mode: ExecutionMode) -> None:
-    app, seen = world.app, world.seen
+async def test_plain_functions_and_heartbeats(harness: Harness, mode: ExecutionMode) -> None:
+    app, seen = harness.app, harness.seen
 
     @app.dynamic_task(execution_mode=mode)
     def plain(context: Context, order: Order, *, day: datetime.date = DAY) -> None:
@@ -107,7 +107,7 @@ async def test_plain_functions_and_heartbeats(world: World, mode: ExecutionMode)
         await context.schedule_task(plain.with_args(ORDER), "a", execute_at=START)
         await context.schedule_task(plain_with_heartbeat.with_args(ORDER), "a", execute_at=START)
         await context.schedule_task(beating.with_args(ORDER, DAY), "a", execute_at=START)
-        await world.run(context)
+        await harness.run(context)
     assert sorted(seen) == [("beating", ORDER, DAY), ("heartbeat", ORDER), ("plain", ORDER, DAY)]
 
 
@@ -126,11 +126,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("args, message", MISTAKES)
-async def test_invalid_calls(world: World, args: dict[str, Any], message: str) -> None:
-    @world.app.dynamic_task(interval=MINUTE)
+async def test_invalid_calls(harness: Harness, args: dict[str, Any], message: str) -> None:
+    @harness.app.dynamic_task(interval=MINUTE)
     async def report(context: Context, user_id: int, order: Order | None = None, payload: Any = None) -> None: ...
 
-    async with world.app.create() as context:
+    async with harness.app.create() as context:
         anyhow: Any = report  # Any, because type checkers would report these mistakes
         with pytest.raises(TypeError, match=message):
             await context.schedule_task(anyhow, "a", **args)
@@ -152,21 +152,21 @@ async def test_invalid_calls(world: World, args: dict[str, Any], message: str) -
         assert await context.get_task(report, "a") is None
 
 
-async def test_with_args_has_all_arguments(world: World) -> None:
-    @world.app.dynamic_task(interval=MINUTE)
+async def test_with_args_has_all_arguments(harness: Harness) -> None:
+    @harness.app.dynamic_task(interval=MINUTE)
     async def report(context: Context, user_id: int, db: str = from_fixture("name")) -> None: ...
 
-    @world.app.dynamic_task(interval=MINUTE)
+    @harness.app.dynamic_task(interval=MINUTE)
     async def other(context: Context, user_id: int) -> None: ...
 
-    @world.app.dynamic_task(interval=MINUTE)
+    @harness.app.dynamic_task(interval=MINUTE)
     async def untyped(context: Context) -> None: ...
 
-    @world.app.fixture()
+    @harness.app.fixture()
     async def name(app_context: PyncetteContext) -> AsyncIterator[str]:
         yield "name"
 
-    async with world.app.create() as context:
+    async with harness.app.create() as context:
         anyhow: Any = untyped
         with pytest.raises(TypeError, match=r"has its arguments from with_args\(\): pass all"):
             await context.schedule_task(report.with_args(5), "a", user_id=5)
@@ -189,8 +189,8 @@ async def test_with_args_has_all_arguments(world: World) -> None:
         ]
 
 
-async def test_runs_with_their_own_arguments(world: World) -> None:
-    app, seen = world.app, world.seen
+async def test_runs_with_their_own_arguments(harness: Harness) -> None:
+    app, seen = harness.app, harness.seen
 
     @app.dynamic_task(interval=MINUTE)
     async def report(context: Context, user_id: int, day: datetime.date = DAY) -> None:
@@ -202,7 +202,7 @@ async def test_runs_with_their_own_arguments(world: World) -> None:
         await context.trigger_task(report.with_args(7), "a")
         await context.trigger_tasks(report, [("a", report.with_args(8)), ("a", {"day": datetime.date.min})])
         await context.backfill_task(report, "a", START - 2 * MINUTE, START - MINUTE)
-        await world.run(context, 5)
+        await harness.run(context, 5)
     manual, backfill = "manual", "backfill"
     assert sorted(seen) == sorted(
         [
@@ -215,33 +215,33 @@ async def test_runs_with_their_own_arguments(world: World) -> None:
     )
 
 
-async def test_updates_are_checked_and_replace_all_arguments(world: World) -> None:
-    @world.app.dynamic_task(interval=MINUTE, language="en")
+async def test_updates_are_checked_and_replace_all_arguments(harness: Harness) -> None:
+    @harness.app.dynamic_task(interval=MINUTE, language="en")
     async def report(context: Context, language: str, user_id: int = 1) -> None:
-        world.seen.append((language, user_id))
+        harness.seen.append((language, user_id))
 
-    async with world.app.create() as context:
+    async with harness.app.create() as context:
         await context.schedule_task(report.with_args("de", 5), "a")
         with pytest.raises(TypeError, match="argument user_id"):
             await context.schedule_task(report.with_args("de", "x"), "a")  # type: ignore[arg-type]  # the mistake
         await context.schedule_task(report.with_args("fr"), "a")
-        await world.run(context, 61)
-    assert world.seen == [("fr", 1)]
+        await harness.run(context, 61)
+    assert harness.seen == [("fr", 1)]
 
 
-async def test_arguments_are_imported_as_json(world: World) -> None:
-    @world.app.dynamic_task()
+async def test_arguments_are_imported_as_json(harness: Harness) -> None:
+    @harness.app.dynamic_task()
     async def report(context: Context, order: Order) -> None:
-        world.seen.append(order)
+        harness.seen.append(order)
 
     stored = {"order": {"number": str(ORDER.number), "total": "1.50"}}
-    async with world.app.create() as context:
+    async with harness.app.create() as context:
         one = ("a", START, {"execute_at": START, "args": stored})
         two = ("b", START, {"execute_at": START, "args": {"order": {"number": "x"}}})
         result = await context.import_tasks(report, [one, two])
         assert [name for name, _ in result.refused] == ["b"]
-        await world.run(context)
-    assert world.seen == [ORDER]
+        await harness.run(context)
+    assert harness.seen == [ORDER]
 
 
 EVOLVED: list[tuple[Any, str | None]] = []
@@ -284,35 +284,39 @@ async def of_other_type(context: Context, user_id: int, day: uuid.UUID) -> None:
 
 @pytest.mark.parametrize("changed, problem", EVOLVED, ids=[func.__name__ for func, _ in EVOLVED])
 async def test_arguments_change_under_stored_instances(
-    world: World, caplog: pytest.LogCaptureFixture, changed: Any, problem: str | None
+    harness: Harness, caplog: pytest.LogCaptureFixture, changed: Any, problem: str | None
 ) -> None:
-    after = world.app
+    after = harness.app
     template: dict[str, Any] = {"retry": Retry(max_attempts=1), "on_exhausted": OnExhausted.HOLD}
     report: Any = after.dynamic_task(name="report", **template)(changed)
 
     @after.dynamic_task()
     async def other(context: Context) -> None:
-        world.seen.append("other")
+        harness.seen.append("other")
 
     async with memory_repository() as repository:
-        before = Pyncette(lambda: nullcontext(repository), clock=world.clock)
+        before = Pyncette(lambda: nullcontext(repository), clock=harness.clock)
         as_it_was = before.dynamic_task(name="report")(old)
         async with before.create() as context:
             await context.schedule_task(as_it_was.with_args(5, DAY), "a", interval=MINUTE)
-        await _run_changed(world, caplog, repository, (report, other), problem)
+        await _run_changed(harness, caplog, repository, (report, other), problem)
 
 
 async def _run_changed(
-    world: World, caplog: pytest.LogCaptureFixture, repository: Repository, tasks: tuple[Any, Any], problem: str | None
+    harness: Harness,
+    caplog: pytest.LogCaptureFixture,
+    repository: Repository,
+    tasks: tuple[Any, Any],
+    problem: str | None,
 ) -> None:
     report, other = tasks
-    async with world.app.create(repository_factory=lambda: nullcontext(repository)) as context:
+    async with harness.app.create(repository_factory=lambda: nullcontext(repository)) as context:
         await context.schedule_task(other, "b", execute_at=START + 2 * MINUTE)
         with caplog.at_level(logging.WARNING):
-            await world.run(context, 121)
+            await harness.run(context, 121)
         state = await context.get_task(report, "a")
     assert state is not None
-    assert world.seen == ["other"]
+    assert harness.seen == ["other"]
     if problem is None:
         assert (state.state, [run.outcome for run in state.runs]) == ("waiting", ["succeeded", "succeeded"])
         assert not caplog.records
@@ -326,24 +330,24 @@ async def _run_changed(
     assert "The stored arguments don't fit the function, as it is now. The" in dead.message
 
 
-async def test_a_middleware_updates_old_arguments(world: World) -> None:
+async def test_a_middleware_updates_old_arguments(harness: Harness) -> None:
     """The recipe from the documentation for a renamed argument."""
 
-    @world.app.middleware
+    @harness.app.middleware
     async def rename(context: Context, next: NextFunc) -> None:
         if "user" in context.args:
             context.args["user_id"] = context.args.pop("user")
         await next()
 
-    @world.app.dynamic_task(failure_mode=FailureMode.COMMIT)
+    @harness.app.dynamic_task(failure_mode=FailureMode.COMMIT)
     async def report(context: Context, user_id: int) -> None:
-        world.seen.append(user_id)
+        harness.seen.append(user_id)
 
-    async with world.app.create() as context:
+    async with harness.app.create() as context:
         untyped = Pyncette().dynamic_task(name="report")(lambda context: None)
         await context.schedule_task(untyped, "a", execute_at=START, user=5)
-        await world.run(context)
-    assert world.seen == [5]
+        await harness.run(context)
+    assert harness.seen == [5]
 
 
 async def test_a_function_is_called_directly() -> None:

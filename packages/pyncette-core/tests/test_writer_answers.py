@@ -91,7 +91,7 @@ class NotingClock(ManualClock):
             yield
 
 
-class Scene:
+class Harness:
     def __init__(self, repository: Locked) -> None:
         self.repository = repository
         self.plan = FaultPlan()
@@ -106,8 +106,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*locked: str) -> AsyncIterator[Scene]:
-    made = Scene(Locked(*locked))
+async def harness(*locked: str) -> AsyncIterator[Harness]:
+    made = Harness(Locked(*locked))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(made.writer.run)
         try:
@@ -118,7 +118,7 @@ async def scene(*locked: str) -> AsyncIterator[Scene]:
 
 
 async def test_each_sent_write_can_be_awaited() -> None:
-    async with scene() as at:
+    async with harness() as at:
         first, second = Put("q:a"), Put("q:b")
         await at.writer.send([first, second])
         assert at.writer.pending == 2
@@ -128,7 +128,7 @@ async def test_each_sent_write_can_be_awaited() -> None:
 
 
 async def test_store_returns_when_it_is_stored() -> None:
-    async with scene() as at:
+    async with harness() as at:
         await at.writer.store(Put())
         assert [record.key for record in at.stored] == ["q:x"]
         at.plan.script("swap", refuse(lambda record: True))
@@ -137,14 +137,14 @@ async def test_store_returns_when_it_is_stored() -> None:
 
 
 async def test_a_write_gets_the_time_of_the_apps_clock() -> None:
-    async with scene() as at:
+    async with harness() as at:
         write = Put()
         await at.writer.store(write)
         assert write.asked == [at.clock.now()]
 
 
 async def test_a_write_without_changes_is_done() -> None:
-    async with scene() as at:
+    async with harness() as at:
         nothing, something = Delete("q:a", fresh=False), Put("q:b")
         await at.writer.send([nothing, something])
         await nothing.wait()
@@ -155,7 +155,7 @@ async def test_a_write_without_changes_is_done() -> None:
 
 async def test_a_write_that_has_ended_is_not_decided() -> None:
     """Later ones are."""
-    async with scene() as at:
+    async with harness() as at:
         ended, persistent = Put("q:b"), Put("q:c")
         persistent.persistent = True
         await at.writer.send([Stopping(at.writer), ended, persistent])
@@ -172,7 +172,7 @@ async def test_a_reply_with_too_few_results_is_a_failure(method: Method) -> None
     async def cut(call: Call) -> Any:
         return (await call())[:-1]
 
-    async with scene() as at:
+    async with harness() as at:
         await at.writer.store(Put("q:b"))
         at.plan.script(method, cut)
         writes = [Put(f"q:{key}", fresh=False) for key in "abc"]
@@ -186,7 +186,7 @@ async def test_a_reply_with_too_few_results_is_a_failure(method: Method) -> None
 
 
 async def test_on_stored_is_called_even_if_the_reply_was_lost() -> None:
-    async with scene() as at:
+    async with harness() as at:
         at.plan.script("swap", lose_reply())
         write = Put()
         at.writer.submit(write)
@@ -199,7 +199,7 @@ async def test_on_stored_is_called_even_if_the_reply_was_lost() -> None:
 
 async def test_the_longest_delay_for_a_locked_record() -> None:
     """Random, from half of it to all of it."""
-    async with scene(*(f"q:{number}" for number in range(20))) as at:
+    async with harness(*(f"q:{number}" for number in range(20))) as at:
         began, writes = anyio.current_time(), [Put(f"q:{number}") for number in range(20)]
         for write in writes:
             write.busy = 20
@@ -214,7 +214,7 @@ async def test_the_longest_delay_for_a_locked_record() -> None:
 
 async def test_without_a_lock_timeout_a_locked_record_is_refused_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "LOCK_TIMEOUT", 0.0)
-    async with scene("q:x") as at:
+    async with harness("q:x") as at:
         with pytest.raises(RepositoryException, match=r"^'q:x' is locked by another transaction\.$"):
             await at.writer.store(Put())
         assert at.repository.asked == 1
@@ -222,7 +222,7 @@ async def test_without_a_lock_timeout_a_locked_record_is_refused_immediately(mon
 
 async def test_waiting_for_a_lock_changes_nothing() -> None:
     """A clock that a test moves stands still, and wakes nothing."""
-    async with scene("q:x") as at:
+    async with harness("q:x") as at:
         write = Put()
         at.writer.submit(write)
         while write.busy < 3:  # noqa: ASYNC110 - nothing signals it

@@ -58,7 +58,7 @@ class Recorder(Observer):
             self.carried.append(tuple(event.carried))
 
 
-class Scene:
+class Harness:
     """A writer in virtual time, and its callbacks."""
 
     def __init__(self, repository: MemoryRepository | None = None) -> None:
@@ -100,8 +100,8 @@ TENTH = ManualClock().time.resolution * 100_000
 
 
 @asynccontextmanager
-async def scene(repository: MemoryRepository | None = None) -> AsyncIterator[Scene]:
-    made = Scene(repository)
+async def harness(repository: MemoryRepository | None = None) -> AsyncIterator[Harness]:
+    made = Harness(repository)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(made.writer.run)
         try:
@@ -112,7 +112,7 @@ async def scene(repository: MemoryRepository | None = None) -> AsyncIterator[Sce
 
 async def test_attempts_slow_down_to_one_per_second() -> None:
     """Random, from half of each pause to all of it."""
-    async with scene() as at:
+    async with harness() as at:
         moments = at.attempts()
         await at.settle(Put(persistent=True), seconds=30)
         pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
@@ -124,7 +124,7 @@ async def test_attempts_slow_down_to_one_per_second() -> None:
 
 
 async def test_after_a_success_the_delays_start_over() -> None:
-    async with scene() as at:
+    async with harness() as at:
         at.attempts()
         await at.settle(Put(persistent=True), seconds=10)
         at.plan.clear()
@@ -136,7 +136,7 @@ async def test_after_a_success_the_delays_start_over() -> None:
 
 
 async def test_a_recovery_is_reported_once() -> None:
-    async with scene() as at:
+    async with harness() as at:
         await at.settle(Put("q:a"))
         assert at.recoveries == 0
         at.plan.script("swap", fail(), fail(), fail())
@@ -160,7 +160,7 @@ async def test_a_writer_without_callbacks() -> None:
 
 
 async def test_stored_records_are_reported_and_removed_ones_are_not() -> None:
-    async with scene() as at:
+    async with harness() as at:
         await at.settle(Put("q:b"), Put("q:a"))
         assert [one.key for one in at.stored] == ["q:a", "q:b"]
         await at.settle(Delete("q:a", fresh=False))
@@ -170,7 +170,7 @@ async def test_stored_records_are_reported_and_removed_ones_are_not() -> None:
 
 async def test_a_batch_is_in_the_order_of_its_keys() -> None:
     """So that the writers of several processes lock records in the same order."""
-    async with scene() as at:
+    async with harness() as at:
         sent: list[list[str]] = []
 
         async def note(call: Call) -> Any:
@@ -184,7 +184,7 @@ async def test_a_batch_is_in_the_order_of_its_keys() -> None:
 
 async def test_the_context_that_calls_carry() -> None:
     """The carrier's context for the call, unless the write has its own; without duplicates."""
-    async with scene() as at:
+    async with harness() as at:
         given = iter(["two", "one", "one"])
         at.observers.carrier = lambda: next(given)
         own = Put("q:d")
@@ -198,7 +198,7 @@ async def test_the_context_that_calls_carry() -> None:
 
 async def test_the_clock_is_read_unless_it_is_hurried() -> None:
     for hurried in (False, True):
-        async with scene() as at:
+        async with harness() as at:
             at.writer.hurried = hurried
             await at.settle(Put())
             assert at.plan.calls["clock"] == (0 if hurried else 1)
@@ -206,7 +206,7 @@ async def test_the_clock_is_read_unless_it_is_hurried() -> None:
 
 
 async def test_only_outdated_records_are_read() -> None:
-    async with scene() as at:
+    async with harness() as at:
         first, second = Put("q:a"), Put("q:b", fresh=False)
         await at.settle(first, second)
         assert (first.was_read, second.was_read) == (False, True)
@@ -217,7 +217,7 @@ async def test_only_outdated_records_are_read() -> None:
 
 async def test_the_known_record_after_a_write() -> None:
     """The next write to the key is based on it."""
-    async with scene() as at:
+    async with harness() as at:
         write = Put()
         await at.settle(write)
         assert (write.done, write.fresh, write.sent, write.conflicts, write.failures) == (True, True, None, 0, 0)
@@ -225,7 +225,7 @@ async def test_the_known_record_after_a_write() -> None:
 
 
 async def test_overdue_while_an_attempt_takes_long() -> None:
-    at = Scene()
+    at = Harness()
     now = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(at.writer.run)
@@ -241,7 +241,7 @@ async def test_overdue_while_an_attempt_takes_long() -> None:
 
 
 async def test_nothing_is_submitted_once_it_has_stopped() -> None:
-    async with scene() as at:
+    async with harness() as at:
         stops = [at.writer.stopped, at.writer.stop(), at.writer.stopped]
         assert stops == [False, 0, True]
         with pytest.raises(RuntimeError, match=r"^The app context is closed: use it inside its block, async with app"):
@@ -250,7 +250,7 @@ async def test_nothing_is_submitted_once_it_has_stopped() -> None:
 
 async def test_stopping_notifies_only_waiting_callers() -> None:
     """A persistent write has no caller; a finished one is not notified twice."""
-    async with scene() as at:
+    async with harness() as at:
         at.attempts()
         persistent, transient = Put("q:a", persistent=True), Put("q:b")
         at.writer.submit(persistent)
@@ -262,7 +262,7 @@ async def test_stopping_notifies_only_waiting_callers() -> None:
 
 
 async def test_a_caller_gets_the_error_of_the_second_attempt() -> None:
-    async with scene() as at:
+    async with harness() as at:
         errors = iter([RepositoryUnavailableException("first"), RepositoryUnavailableException("second")])
         at.plan.always(fail(lambda: next(errors)), "swap")
         write = Put()
@@ -274,7 +274,7 @@ async def test_a_caller_gets_the_error_of_the_second_attempt() -> None:
 
 
 async def test_repeated_conflicts_name_the_instance() -> None:
-    async with scene() as at:
+    async with harness() as at:
         await at.repository.swap([Change(None, record("q:x", "other"))])
 
         class Blind(Put):
@@ -291,7 +291,7 @@ async def test_repeated_conflicts_name_the_instance() -> None:
 
 async def test_a_refused_batch_is_bisected() -> None:
     """Until only the culprit is left. The others are stored in few requests."""
-    async with scene() as at:
+    async with harness() as at:
         at.plan.always(refuse(lambda one: one.key == "q:005"), "swap")
         await at.settle(*(Put(f"q:{number:03}") for number in range(64)))
         assert len(at.stored) == 63
@@ -318,7 +318,7 @@ class Locked(MemoryRepository):
 async def test_locked_records_are_retried_less_and_less_often() -> None:
     """From a hundredth of a second up to once a second."""
     repository = Locked("q:x")
-    async with scene(repository) as at:
+    async with harness(repository) as at:
         write = Put()
         at.writer.submit(write)
         await anyio.sleep(0.5)
@@ -333,7 +333,7 @@ async def test_locked_records_are_retried_less_and_less_often() -> None:
 async def test_a_record_that_stays_locked_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyncette._leases.writer.LOCK_TIMEOUT", 0.2)
     repository = Locked("q:x")
-    async with scene(repository) as at:
+    async with harness(repository) as at:
         began, write = anyio.current_time(), Put()
         at.writer.submit(write)
         with pytest.raises(RepositoryException, match=r"^'q:x' is locked by another transaction\.$"):

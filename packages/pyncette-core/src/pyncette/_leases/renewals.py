@@ -1,6 +1,6 @@
 """When a lease is renewed, and when an execution counts as unusually long. Pure; times are microseconds.
 
-An execution that ends within half of its lease is never renewed, and incurs no cost.
+The lease of an execution that ends within half of it is never renewed, so it costs nothing.
 """
 
 from __future__ import annotations

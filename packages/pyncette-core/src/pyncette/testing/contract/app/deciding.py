@@ -42,7 +42,7 @@ class DecisionContract(AppBase):
 
 
 @dataclass
-class Life:
+class Observed:
     """A cell, and what actually happens."""
 
     cell: Cell
@@ -82,8 +82,8 @@ class Scene:
     def __init__(self, bench: Bench, cells: Iterable[Cell], name: str) -> None:
         self.bench = bench
         self.app: Pyncette = bench.app(concurrency_limit=1000, batch_size=1000)
-        self.lives: dict[str, Life] = {}
-        self.templates: list[tuple[Task, list[Life]]] = []
+        self.lives: dict[str, Observed] = {}
+        self.templates: list[tuple[Task, list[Observed]]] = []
         by_policies = groupby(sorted(cells, key=lambda cell: cell.policies), key=lambda cell: cell.policies)
         for number, (_, group) in enumerate(by_policies):
             self._declare(f"{name}{number}", list(group))
@@ -93,7 +93,9 @@ class Scene:
             await self.lives[context.task.canonical_name].run(context, self.bench)
 
         template = self.app.dynamic_task(name=name, **policies(cells[0]))(body)
-        lives = [Life(cell, template.instantiate(f"{cell.run} {cell.pause}", interval=duration(60))) for cell in cells]
+        lives = [
+            Observed(cell, template.instantiate(f"{cell.run} {cell.pause}", interval=duration(60))) for cell in cells
+        ]
         self.templates.append((template, lives))
         self.lives.update((life.task.canonical_name, life) for life in lives)
 

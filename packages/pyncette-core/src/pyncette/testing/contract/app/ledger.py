@@ -144,7 +144,7 @@ class Ledger:
         """What is being executed."""
         return sorted(run for runs in self.open.values() for run, count in runs.items() if count)
 
-    def untold(self, name: str) -> int:
+    def unreported(self, name: str) -> int:
         """Runs of an instance whose end is unknown: at most once, and the worker died."""
         return sum(1 for run in self.excused if run[0] == name) if self._once else 0
 

@@ -249,10 +249,10 @@ class History:
         found += [f"{name} was never executed" for name in unexecuted if name not in executed]
         for name in self.whole & states.keys():
             past = ((seconds(states[name].scheduled_at) or 0) - INTERVAL) / INTERVAL
-            told = sum(states[name].totals.values()) - self.ledger.executed(name, "other")
-            untold = self.ledger.untold(name)
-            if not past - untold <= told <= past + self.retried:
-                found.append(f"{name} had {past} occurrences, of which {told} were reported, {states[name].totals}")
+            reported = sum(states[name].totals.values()) - self.ledger.executed(name, "other")
+            unreported = self.ledger.unreported(name)
+            if not past - unreported <= reported <= past + self.retried:
+                found.append(f"{name} had {past} occurrences, of which {reported} were reported, {states[name].totals}")
         return found
 
 

@@ -37,7 +37,7 @@ class RecomputeContract(AppBase):
         """
         app = bench.app()
         template = app.partitioned_task(name="template", partition_count=2)(bench.log.note)
-        told: list[int] = []
+        reported: list[int] = []
         async with app.create() as context:
             tasks = {
                 name: await context.schedule_task(template, name, **DAILY)
@@ -51,8 +51,8 @@ class RecomputeContract(AppBase):
             await self.shift(bench, tasks["triggered"], HOUR)
             await self.shift(bench, tasks["stored later"], HOUR, since=9 * HOUR)
             assert await context.recompute(template, dry_run=True) == 4
-            assert await context.recompute(template, told.append) == 4
-            assert told[-1] == 6
+            assert await context.recompute(template, reported.append) == 4
+            assert reported[-1] == 6
             due = {}
             for name in tasks:
                 state = await context.get_task(template, name)
