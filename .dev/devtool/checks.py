@@ -11,7 +11,7 @@ TYPED = ("packages", "tests", "examples", ".dev", "docs")
 
 
 def check(environment: Environment, *, fix: bool) -> int:
-    """Runs every check, even when one before failed; 0 when all are content."""
+    """Runs every check, even if an earlier one failed. Returns 0 if all succeed."""
     if fix:
         environment.run("-m", "ruff", "check", "--fix", "--quiet")
         environment.run("-m", "ruff", "format", "--quiet")

@@ -21,7 +21,7 @@ Everything is set up on first use, in .venv (DEV_VENV names another place), with
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one command; its exit status. A Problem is told in a line or two, without a traceback."""
+    """Runs one command, and returns its exit status. A Problem is printed in a line or two, without a traceback."""
     options, rest = parser().parse_known_args(arguments)
     command: Callable[[argparse.Namespace, list[str]], int] = options.command
     if rest and not options.passes_on:
@@ -78,12 +78,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def environment() -> Environment:
-    """The environment of the checkout, made by the Python that runs this."""
+    """The environment of the checkout, created by the Python that runs this."""
     return Environment(uv.usual_folder())
 
 
 def environment_for(python: str | None, resolution: str) -> Environment:
-    """The environment of a Python with the locked, the lowest or the newest versions of what we and the tests name."""
+    """The environment of a Python with the locked, lowest or newest versions of all dependencies."""
     usual = environment()
     if python is None and resolution == "locked":
         return usual
@@ -149,7 +149,7 @@ MEASURING = (
     ("chaos", "tests.chaos", "Hurt a store and its workers, and account for every occurrence"),
     ("endure", "tests.endurance", "See whether workers or a store grow over hours"),
 )
-"""Commands whose arguments are their modules' own."""
+"""Commands whose modules parse the arguments themselves."""
 
 
 def lock_all(_options: argparse.Namespace, _rest: list[str]) -> int:

@@ -22,7 +22,7 @@ def oldest_core(backend: Distribution) -> str:
 
 
 def plan() -> dict[str, list[Distribution]]:
-    """The backends by the oldest core that each of them allows; those that allow none but today's are left out."""
+    """The backends by the oldest core that each of them allows, without those that allow only today's."""
     found: dict[str, list[Distribution]] = {}
     for distribution in distributions().values():
         if "entry-points" in distribution.metadata:

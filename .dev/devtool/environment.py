@@ -1,4 +1,4 @@
-"""A virtual environment in the checkout, filled once and again only when what it is made from changed."""
+"""A virtual environment in the checkout, which is filled once, and again only when its requirements have changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from devtool.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment made by `python`, holding versions from `constraints` (None: as `resolution` chooses)."""
+    """A virtual environment of `python`, with the versions in `constraints`, or those that `resolution` chooses if
+    None."""
 
     folder: Path
     python: str = os.path.realpath(sys.executable)  # never the environment's own
@@ -58,13 +59,13 @@ class Environment:
             say(f"Ready after {time.monotonic() - started:.0f} s.")
 
     def run(self, *arguments: str) -> int:
-        """Runs the environment's Python in the repository's root; its exit status."""
+        """Runs the environment's Python in the repository's root, and returns its exit status."""
         environ = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.folder / "pycache")}
         environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would each compile all that they import
         return subprocess.run([self.interpreter, *arguments], cwd=ROOT, env=environ, check=False).returncode
 
     def _origin(self) -> str:
-        """A digest of all that decides what an installation holds."""
+        """A digest of everything that determines the content of an installation."""
         digest = hashlib.sha256(self.python.encode())
         sources = [ROOT / "pyproject.toml", *sorted(PACKAGES.glob("*/pyproject.toml")), Path(__file__)]
         for path in [*sources, *([self.constraints] if self.constraints else [])]:
@@ -72,7 +73,7 @@ class Environment:
         return digest.hexdigest()
 
     def _stamped(self) -> dict[str, Any]:
-        """What the last successful installation left; nothing if there is none, or not of this Python."""
+        """The record of the last successful installation; empty if there is none, or only one of another Python."""
         try:
             stamp: dict[str, Any] = json.loads(self.stamp.read_text())
         except (OSError, ValueError):
@@ -85,7 +86,7 @@ class Environment:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Two commands at the same time don't fill one environment twice."""
+        """A lock, so that two concurrent commands don't fill the same environment."""
         try:
             lock = self.folder.with_name(self.folder.name + ".lock").open("w")
         except OSError as error:

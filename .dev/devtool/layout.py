@@ -1,4 +1,4 @@
-"""Where things are in the checkout, and what its distributions say of themselves."""
+"""The layout of the checkout, and the metadata of its distributions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Distribution:
 
     @property
     def requirements(self) -> list[str]:
-        """Every requirement, those of the extras included."""
+        """Every requirement, including those of the extras."""
         return [*self.metadata["dependencies"], *(r for extra in self.extras.values() for r in extra)]
 
 
@@ -79,7 +79,8 @@ def script_requirements(script: Path) -> list[str]:
 
 
 def closure(requirements: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Our own distributions that the requirements need, and what these and the requirements need of others."""
+    """The distributions of this repository that the requirements need, and the third-party requirements of all of
+    them."""
     ours: set[str] = set()
     others: set[str] = set()
     pending, seen = list(requirements), set()
@@ -100,7 +101,7 @@ def closure(requirements: Iterable[str]) -> tuple[set[str], set[str]]:
 
 
 def example_requirements() -> list[str]:
-    """What the examples declare to need."""
+    """The requirements that the examples declare."""
     return [requirement for script in sorted(EXAMPLES.glob("*.py")) for requirement in script_requirements(script)]
 
 

@@ -1,4 +1,4 @@
-"""Makes the lock files in .dev/locks: next to each, the requirements that it was resolved from."""
+"""Creates the lock files in .dev/locks, each next to the requirements that it was resolved from."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ PANTS = LOCK.parent / "pants"
 
 
 def for_code() -> set[str]:
-    """What the distributions and the examples need of others."""
+    """The third-party requirements of the distributions and the examples."""
     return {r for d in distributions().values() for r in d.requirements} | set(example_requirements())
 
 
 def for_groups(*names: str) -> set[str]:
-    """What the named groups of the root pyproject.toml ask for."""
+    """The requirements in these groups of the root pyproject.toml."""
     return {requirement for name in names for requirement in groups()[name]}
 
 
 def asked() -> dict[Path, set[str]]:
-    """What each lock file is resolved from. Pants installs all of a lock for each use, so that its locks are small."""
+    """The requirements of each lock file. Pants installs a whole lock for each use, so its locks are small."""
     return {
         LOCK: for_code() | for_groups(*groups().keys() - {"pants"}),
         PANTS / "code" / "lock.txt": for_code() | for_groups("test", "bench", "mypy"),
@@ -32,13 +32,14 @@ def asked() -> dict[Path, set[str]]:
 
 
 def requirements_text(requirements: Iterable[str]) -> str:
-    """The requirements in order, but those on our own distributions."""
+    """The requirements in order, without those on this repository's distributions."""
     wanted = sorted((name_of(r), r) for r in requirements if not is_ours(r))
     return HEADER + "".join(f"{requirement}\n" for _, requirement in wanted)
 
 
 def write() -> None:
-    """Writes requirements and locks; these hold hashes and name no index. What is in several has one version."""
+    """Writes requirements and locks. Locks contain hashes and name no index. A package has the same version in all of
+    them."""
     options = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-header", "--no-annotate"]
     for lock, requirements in asked().items():
         lock.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
-"""The one exception whose text is for the person at the terminal."""
+"""The only exception whose message is meant for the user."""
 
 
 class Problem(Exception):
-    """Something that the caller can fix; its text says what and how. Printed without a traceback."""
+    """Something that the user can fix; the message says what and how. It is printed without a traceback."""

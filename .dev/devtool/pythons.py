@@ -1,4 +1,4 @@
-"""Other Pythons than the one that runs this: uv finds them; the newest come from Debian's packages where they lack."""
+"""Other versions of Python: uv finds those installed, and the newest ones come from Debian's packages if necessary."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def choose(wanted: str | None) -> str:
 
 
 def _unpacked(version: str) -> str | None:
-    """A Python of Debian's packages, which the test servers' cache keeps; None where they can't be had."""
+    """A Python from Debian's packages, which the test servers' cache keeps; None if they are not available."""
     command = [sys.executable, "-m", "tests.servers.pythons", version]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None

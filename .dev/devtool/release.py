@@ -22,21 +22,21 @@ VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A distribution and the version that it gets."""
+    """A distribution and its new version."""
 
     distribution: Distribution
     version: str
 
     @property
     def fragments(self) -> list[Path]:
-        """The notes that wait for this release: docs/changelog.d/NAME.ANYTHING.md."""
+        """The notes for this release: docs/changelog.d/NAME.ANYTHING.md."""
         return sorted(FRAGMENTS.glob(f"{self.distribution.name}.*.md"))
 
 
 def parse(text: str) -> Release:
     """Reads NAME=VERSION.
 
-    :raises Problem: for an unknown distribution or a version that is no release's.
+    :raises Problem: for an unknown distribution, or a version that is not a release.
     """
     name, _, version = text.partition("=")
     if name not in distributions():
@@ -49,7 +49,7 @@ def parse(text: str) -> Release:
 def make(plan: list[Release], environment: Environment) -> None:
     """Changes the versions and the changelog, and builds into dist/.
 
-    :raises Problem: before anything is changed when notes are missing, afterwards when a build fails.
+    :raises Problem: if notes are missing, before anything is changed; if a build fails, afterwards.
     """
     for release in plan:
         if not release.fragments:
@@ -78,7 +78,7 @@ def entry(release: Release) -> str:
 
 
 def set_version(release: Release) -> None:
-    """The version stands in one place: the distribution's own pyproject.toml."""
+    """Sets the version in the only place that has it: the distribution's own pyproject.toml."""
     path = release.distribution.folder / "pyproject.toml"
     path.write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{release.version}"', path.read_text(), count=1))
 

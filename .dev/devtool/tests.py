@@ -1,4 +1,4 @@
-"""How pytest is called: on how many processes, and with which modules measured for coverage."""
+"""How pytest is called: the number of processes, and the modules measured for coverage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ PURE = ("schedule", "lease", "migrations", "_schedules", "_tasks", "_lifecycle")
 
 
 def processes(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Several processes, unless the arguments say otherwise, or name modules, which others would only hold up."""
+    """Several processes, unless the arguments say otherwise, or name modules, for which starting them would take
+    longer."""
     if any(argument.startswith(OWN_CHOICE) or ".py" in argument for argument in arguments):
         return ()
     return PARALLEL
@@ -34,7 +35,7 @@ def places(arguments: Sequence[str]) -> list[str]:
 
 
 def covered(environment: Environment, *arguments: str) -> int:
-    """Runs Python, and fails unless it has executed all the lines and branches of the pure modules."""
+    """Runs Python, and fails unless all lines and branches of the pure modules were executed."""
     modules = ",".join(f"*/pyncette/{name}.py,*/pyncette/{name}/*" for name in PURE)
     environment.run("-m", "coverage", "erase")
     status = environment.run("-m", "coverage", "run", *arguments)

@@ -17,7 +17,7 @@ from devtool.environment import Environment, say
 from devtool.layout import LOCK, ROOT, closure, distributions, example_requirements
 from devtool.wheels import build
 
-# Public types must be known to the last symbol; `--ignoreexternal` leaves out what a driver without types lacks.
+# The types of all public symbols must be known; `--ignoreexternal` excludes those of drivers without types.
 VERIFY = ("--verifytypes", "pyncette", "--ignoreexternal")
 # The example of a backend is a separate distribution, which nothing installs here.
 SETTINGS = {

@@ -1,4 +1,4 @@
-"""uv makes environments, finds interpreters and resolves; it comes from the package index, into a folder of its own."""
+"""uv creates environments, finds interpreters and resolves versions. It is installed into a separate folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFFLINE = re.compile(
     r"|error sending request|dns error|failed to fetch",
     re.IGNORECASE,
 )
-# What pip is set up with, for those who have not set up uv.
+# pip's settings, for users who have not configured uv.
 FROM_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -34,9 +34,9 @@ def usual_folder() -> Path:
 
 
 def run(*arguments: str | Path) -> str:
-    """Calls uv; what it printed.
+    """Calls uv and returns its output.
 
-    :raises Problem: with uv's words when it failed.
+    :raises Problem: uv failed; the message is its own.
     """
     environment = usual_folder().with_name(f"{usual_folder().name}-uv")
     (version,) = re.findall(r"(?m)^uv==(\S+)", LOCK.read_text())
@@ -56,7 +56,7 @@ def run(*arguments: str | Path) -> str:
 
 
 def install(environment: Path, version: str) -> None:
-    """Makes uv's folder, by Python's own means."""
+    """Creates uv's folder with venv and pip."""
     shutil.rmtree(environment, ignore_errors=True)
     python = os.path.realpath(sys.executable)
     made = subprocess.run([python, "-m", "venv", str(environment)], capture_output=True, text=True, check=False)
@@ -90,7 +90,7 @@ def settings(python: str) -> dict[str, str]:
 
 @functools.cache
 def listed_by_pip(python: str) -> str:
-    """pip's settings, which it takes half a second to tell."""
+    """pip's settings, which take half a second to query."""
     command = [python, "-m", "pip", "config", "list"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 

@@ -1,1 +1,1 @@
-"""The `dev` command itself."""
+"""Tests of the `dev` command."""

@@ -1,4 +1,4 @@
-"""`./dev` on a fresh checkout, and what it says where it can't work."""
+"""`./dev` on a fresh checkout, and its messages if it can't work."""
 
 import ast
 import json
@@ -36,7 +36,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dev(checkout: Path, tmp_path: Path) -> Dev:
-    """Runs `./dev` there, with an empty home."""
+    """Runs `./dev` in the checkout, with an empty home folder."""
 
     def run(*arguments: str, python: str = sys.executable, **environ: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if name not in {"DEV_VENV", "XDG_CACHE_HOME"}}
@@ -52,7 +52,7 @@ def dev(checkout: Path, tmp_path: Path) -> Dev:
 
 
 def told(done: subprocess.CompletedProcess[str]) -> str:
-    """What it said as it gave up, without a traceback."""
+    """The message with which it failed, without a traceback."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr

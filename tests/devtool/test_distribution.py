@@ -1,4 +1,4 @@
-"""How the tests are given out to several processes, one of which dies."""
+"""The distribution of tests over several processes, one of which dies."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ WAITS = "import time\n" + "".join(f"def test_{n}(): time.sleep(0.05)\n" for n in
 
 
 def run(folder: Path, files: dict[str, str]) -> str:
-    """What pytest says of these files, on two processes.
+    """The output of pytest for these files, on two processes.
 
-    :raises subprocess.TimeoutExpired: it hangs.
+    :raises subprocess.TimeoutExpired: pytest hangs.
     """
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.helpers.terminal import Place
 
 COMPUTES = 0.002
-"""Seconds of a core that each execution takes."""
+"""Seconds of CPU that each execution takes."""
 
 DEADLINE = 180
 
@@ -39,12 +39,12 @@ async def compute(context: Context) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What has been executed.
+    """The result of a burst.
 
-    :ivar by_process: executions of each process.
-    :ivar by_instance: executions of each instance.
-    :ivar seconds: from the first execution to the last.
-    :ivar cpu: seconds of a core that the processes took meanwhile.
+    :ivar by_process: the number of executions by process.
+    :ivar by_instance: the number of executions by instance.
+    :ivar seconds: the time from the first execution to the last.
+    :ivar cpu: seconds of CPU that the processes used in that time.
     """
 
     by_process: Counter[str]
@@ -54,7 +54,7 @@ class Burst:
 
 
 def burst(place: Place, url: str, table: str, *, workers: int, count: int) -> Burst:
-    """Have ``count`` instances executed at once, when all workers wait for them."""
+    """Execute ``count`` instances that come due at once, while all workers are waiting for them."""
     (place.folder / "tasks.py").write_text(APP.format(url=url, table=table, computes=COMPUTES))
     (place.folder / "done").unlink(missing_ok=True)
     once = {"next": "2026-01-01T00:00:00Z", "execute_at": "2026-01-01T00:00:00Z"}

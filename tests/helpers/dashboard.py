@@ -1,4 +1,4 @@
-"""An app with something of everything, its dashboard, and a browser of sorts, which asks without a socket."""
+"""An app with some of everything, its dashboard, and a simple browser that sends requests without a socket."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pyncette_dashboard.session import COOKIE, Signer
 
 LOCAL = ("127.0.0.1", 50000)
 HOSTILE = "<script>alert(1)</script>\"'&/..%2f\u202e\x07 ?#"
-"""The name of an instance that somebody chose who wishes us ill."""
+"""The name of an instance that an attacker has chosen."""
 
 
 def text_of(page: str) -> str:
-    """What a reader sees of a page, in one line."""
+    """The visible text of a page, in one line."""
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
 @dataclass
 class Browser:
-    """Asks for pages, and sends forms as a browser would."""
+    """Requests pages, and sends forms as a browser would."""
 
     client: httpx.AsyncClient
     dashboard: Dashboard
@@ -40,19 +40,19 @@ class Browser:
         return self.last.text
 
     async def post(self, path: str, **form: Any) -> str:
-        """With what proves that it is a form of ours."""
+        """Send a form with the token that protects against forgery."""
         self.last = await self.client.post(path, data={"csrf": self.csrf(), **form}, follow_redirects=True)
         return self.last.text
 
     def csrf(self) -> str:
-        """What forms of this session carry; also those of readers, who get none."""
+        """The token of this session's forms, even if the visitor may only read and gets no forms."""
         (cookie,) = {cookie.value for cookie in self.client.cookies.jar if cookie.name == COOKIE}
         signer: Signer = self.dashboard._signer
         header = f"{COOKIE}={cookie}".encode()
         return signer.csrf(signer.session(HTTPConnection({"type": "http", "headers": [(b"cookie", header)]})))
 
     async def act(self, verb: str, task: str, kind: str, name: str = "", **form: str) -> str:
-        """By the form of the act."""
+        """Perform an action through its form."""
         about = {"verb": verb, "task": task, "kind": kind, "name": name}
         await self.get("/act", **about)
         assert self.last.status_code == 200, self.last.text
@@ -61,7 +61,7 @@ class Browser:
 
 @dataclass
 class Site:
-    """A dashboard at work, its app, and what has run there.
+    """An open dashboard, its app, and what has run there.
 
     :ivar broken: whether reports fail.
     """
@@ -79,12 +79,12 @@ class Site:
         return Browser(httpx.AsyncClient(transport=transport, base_url="http://localhost", **options), self.dashboard)
 
     def look_again(self) -> None:
-        """Let pages show what has become of it since they were last asked for."""
+        """Discard the dashboard's cache, so that pages show the current state."""
         if self.dashboard._desk is not None:
             self.dashboard._desk.board.forget()
 
     async def until(self, reached: Callable[[], Any]) -> None:
-        """Until something has become so; ``reached`` may be a coroutine function."""
+        """Wait until a condition holds; ``reached`` may be a coroutine function."""
         with anyio.fail_after(60):
             while True:
                 found = reached()
@@ -93,7 +93,7 @@ class Site:
                 await anyio.sleep(0.02)
 
     async def shows(self, browser: Browser, text: str, path: str, **query: str) -> str:
-        """The page, once its text has this: what the storage answers late, a page shows when it is asked for again."""
+        """The page, once its text contains this: late answers of the storage show when the page is requested again."""
 
         async def there() -> bool:
             self.look_again()

@@ -1,4 +1,4 @@
-"""A dashboard that is really served, in a separate thread, and a real browser that looks at it."""
+"""A dashboard on a real HTTP server in a separate thread, and a real browser."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ HOST = "127.0.0.1"
 
 @dataclass
 class Served:
-    """A site, where it is, and the thread in which it runs.
+    """A site, its address, and the thread in which it runs.
 
-    :ivar clock: the app's time, which stands still until it is moved.
+    :ivar clock: the app's clock, which stands still until it is moved.
     """
 
     site: Site
@@ -42,11 +42,11 @@ class Served:
     portal: BlockingPortal
 
     def call(self, function: Any, *arguments: Any) -> Any:
-        """In the site's event loop."""
+        """Call a function in the site's event loop."""
         return self.portal.call(function, *arguments)
 
     def pass_time(self, **span: float) -> None:
-        """Let the app's time pass."""
+        """Advance the app's clock."""
         self.call(self.clock.advance, datetime.timedelta(**span))
 
     def storage_goes_away(self) -> None:
@@ -56,7 +56,7 @@ class Served:
         self.plan.clear()
 
     def dead(self) -> int:
-        """How many reports are dead."""
+        """The number of dead reports."""
 
         async def count() -> int:
             return (await self.site.context.count_tasks(self.site.report, state="dead")).value
@@ -92,7 +92,7 @@ async def _serving(folder: Path, start: datetime.datetime, options: dict[str, An
 
 @contextmanager
 def served(folder: Path, start: datetime.datetime, **options: Any) -> Iterator[Served]:
-    """A site that is served, whose time begins at ``start``."""
+    """A served site whose clock starts at ``start``."""
     with start_blocking_portal("asyncio") as portal:
         with portal.wrap_async_context_manager(_serving(folder, start, options)) as (site, url, plan, clock):
             yield Served(site, url, plan, clock, portal)
@@ -100,7 +100,7 @@ def served(folder: Path, start: datetime.datetime, **options: Any) -> Iterator[S
 
 @contextmanager
 def chromium_browser() -> Iterator[Browser]:
-    """A browser; where it can't be had, the test is skipped, or fails if the environment has ``CI``."""
+    """A browser. If it isn't available, the test is skipped, or fails if the environment has ``CI``."""
     try:
         executable, arguments = chromium.executable(), chromium.arguments()
     except Unavailable as error:

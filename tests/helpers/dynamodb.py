@@ -64,7 +64,7 @@ async def introduce(repository: Repository) -> None:
 
 
 def settlements(records: list[Record]) -> list[Change]:
-    """Half of them are over, the others continue."""
+    """Changes that end half of the records and reschedule the others."""
     return [
         lease.complete(one, next_due=NOW + MINUTE if number % 2 else None, revision=fresh())
         for number, one in enumerate(records)
@@ -77,7 +77,7 @@ async def claim(repository: Repository, limit: int = 100) -> list[Record]:
 
 
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some that DynamoDB Local takes, and nothing else of the machine's."""
+    """Set credentials that DynamoDB Local accepts, and hide the machine's own configuration."""
     for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -100,7 +100,7 @@ def repository_of(endpoint: str, table: str, **options: Any) -> Any:
 
 @contextlib.contextmanager
 def table(endpoint: str) -> Iterator[str]:
-    """A name that no table has; what is made under it is dropped in the end."""
+    """An unused table name. The table is dropped in the end."""
     name = f"test_{fresh()}"
     yield name
     with contextlib.suppress(Refused):
@@ -113,7 +113,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of the server, or in its place."""
+    """An answer of the server, or one in its place."""
 
     body: Body
     status: int = 200
@@ -125,7 +125,7 @@ class Answer:
 
 
 def call(endpoint: str, operation: str, **parameters: Any) -> Body:
-    """A request outside of any event loop and library.
+    """Send a request without an event loop or a client library.
 
     :raises Refused: the server's answer is an error.
     """
@@ -150,31 +150,31 @@ def _forward(connection: http.client.HTTPConnection, operation: str, body: Body)
 
 
 class Cut(Exception):
-    """The connection is to be cut instead of an answer."""
+    """Raised to cut the connection instead of answering."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request that passed the wire."""
+    """One request to the proxy."""
 
     operation: str
     body: Body
 
     def forward(self, endpoint: str, **changed: Any) -> Answer:
-        """Have the real server answer it."""
+        """Forward the request to the real server, and return its answer."""
         parts = urlsplit(endpoint)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
         return _forward(connection, self.operation, {**self.body, **changed})
 
     @property
     def statements(self) -> list[Body]:
-        """Of a batch."""
+        """The statements of a batch."""
         found: list[Body] = self.body["Statements"]
         return found
 
 
 Script = Callable[[Request], Answer | None]
-"""What comes back in place of the server's answer; None for the server's own; may raise :class:`Cut`."""
+"""Returns the answer to send instead of the server's; None for the server's own. It may raise :class:`Cut`."""
 
 
 @dataclass
@@ -182,8 +182,8 @@ class Wire:
     """A proxy in front of DynamoDB Local that counts requests, and answers some of them itself.
 
     :ivar server: the real server.
-    :ivar endpoint: of the proxy.
-    :ivar script: asked for each request; None: all go through.
+    :ivar endpoint: the address of the proxy.
+    :ivar script: called for each request; None to forward them all.
     """
 
     server: str
@@ -198,7 +198,7 @@ class Wire:
         return request.forward(self.server) if scripted is None else scripted
 
     def count(self) -> dict[str, int]:
-        """How many requests of each kind there were since the last time."""
+        """The number of requests by kind since the last call."""
         counts = Counter(request.operation for request in self.requests)
         self.requests.clear()
         return dict(counts)
@@ -209,9 +209,9 @@ def for_writes(script: Script) -> Script:
 
 
 def failing(proxy: Wire, codes: Iterator[str | None], *, executed: bool = False) -> Script:
-    """Statement by statement an error in place of the outcome, None: none.
+    """Replaces the outcome of one statement after another by an error; None leaves it as it is.
 
-    :param executed: whether the statement is carried out nevertheless.
+    :param executed: whether the statement is executed nevertheless.
     """
 
     def script(request: Request) -> Answer:
@@ -229,7 +229,7 @@ def failing(proxy: Wire, codes: Iterator[str | None], *, executed: bool = False)
 
 @contextlib.contextmanager
 def wire(server: str) -> Iterator[Wire]:
-    """A proxy for as long as the block lasts."""
+    """A proxy for the duration of the block."""
     proxy = Wire(server)
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,7 +1,7 @@
 """Reads what requests cost from DynamoDB's own ``ReturnConsumedCapacity``.
 
-DynamoDB Local leaves it out for batches of statements, so each statement is carried out as the classic request that it
-stands for, which costs the same: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.html
+DynamoDB Local leaves it out for batches of statements, so each statement is sent as the equivalent classic request,
+which costs the same: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.html
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from .dynamodb import Answer, Body, Request, Wire
 
 LEAST_READ = 0.5
-"""What AWS charges for a question with an empty answer. DynamoDB Local says 0."""
+"""What AWS charges for a query with an empty result. DynamoDB Local reports 0."""
 
 _FAILURES = {"ConditionalCheckFailedException": "ConditionalCheckFailed"}
 _UPDATE = re.compile(r'UPDATE "(?P<table>[^"]+)" (?P<set>.*) WHERE (?P<where>[^R]*)(?: RETURNING (?P<returns>.*) \*)?')
@@ -36,7 +36,7 @@ class Cost:
 
 
 class Meter:
-    """Set as the script of a wire, it adds up what all requests cost."""
+    """A script for :class:`Wire` that adds up the cost of all requests."""
 
     def __init__(self, proxy: Wire) -> None:
         self._proxy = proxy
@@ -44,7 +44,7 @@ class Meter:
         proxy.script = self._script
 
     def read(self) -> Cost:
-        """What was spent since the last time."""
+        """The cost since the last call."""
         cost, self._cost = self._cost, Cost()
         return cost
 
@@ -76,7 +76,7 @@ class Meter:
 
 
 def classic(statement: str, parameters: list[Body]) -> Request:
-    """The request that a statement of the storage stands for."""
+    """The classic request that is equivalent to a statement."""
     if found := _INSERT.fullmatch(statement):
         item = dict(zip(_NAME.findall(found["item"]), parameters, strict=True))
         condition = {"ConditionExpression": "attribute_not_exists(pk)"}

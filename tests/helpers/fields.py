@@ -1,4 +1,4 @@
-"""What the page of the command line says that `--json` prints."""
+"""The fields that `--json` prints according to the documentation of the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "command_line.md"
 
 
 def documented(command: str) -> set[str]:
-    """The fields of a command; what stands in parentheses are remarks."""
+    """The documented fields of a command, without the remarks in parentheses."""
     table = PAGE.read_text().partition("| `--json` of |")[2].partition("\n\n")[0]
     for line in table.splitlines():
         cells = line.split("|")

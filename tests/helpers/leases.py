@@ -1,4 +1,4 @@
-"""A lease that this process holds, made by hand."""
+"""Creates a lease of this process by hand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def made(before: Record | None = None, **policies: Any) -> HeldLease:
 
 
 def asked() -> Record:
-    """Asked for outside the schedule, and current."""
+    """A record whose current run is a manual one."""
     run = ExtraRun("id", NOW - 3 * SECOND, {"number": 7})
     change = request(due(ready_at=NOW + MINUTE, due_at=NOW + MINUTE), run, now=NOW - 3 * SECOND, revision="asked")
     assert change is not None

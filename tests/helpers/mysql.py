@@ -1,4 +1,4 @@
-"""What the tests of the MySQL storage look at it with: a separate table, and a proxy that loses connections."""
+"""Helpers for tests of the MySQL storage: separate tables, and a proxy that loses connections."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ class Store:
             await connection.ensure_closed()
 
     async def own_user(self) -> dict[str, str]:
-        """Options for a user that nobody else is, so that its connections can be told from others."""
+        """Options for a separate user, whose connections can be told from those of others."""
         user = "pyncette_client"
         await self.ask(f"CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY 'pw'; GRANT ALL ON *.* TO {user}@'%'")
         return {"mysql_user": user, "mysql_password": "pw"}
 
     async def own_connections(self) -> set[int]:
-        """The server's numbers of the connections of that user."""
+        """The ids of that user's connections on the server."""
         rows = await self.ask("SELECT id FROM information_schema.processlist WHERE user = 'pyncette_client'")
         return {number for (number,) in rows}
 
@@ -113,7 +113,7 @@ class Store:
         return len(await self.own_connections())
 
     async def transactions(self) -> int:
-        """How many transactions of that user are open."""
+        """The number of open transactions of that user."""
         rows = await self.ask("SELECT trx_mysql_thread_id FROM information_schema.innodb_trx")
         return len({number for (number,) in rows} & await self.own_connections())
 
@@ -128,10 +128,10 @@ class Store:
 
 
 class Proxy:
-    """Stands between a client and a server, counts round trips, and can make the connection fail.
+    """A proxy that counts round trips, and can make connections fail.
 
-    :ivar round_trips: how often the client spoke after the server had.
-    :ivar lose_replies: end the connection instead of passing on what the server answers.
+    :ivar round_trips: how often the client sent something after an answer of the server.
+    :ivar lose_replies: close the connection instead of passing on the server's answers.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -156,7 +156,7 @@ class Proxy:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def forget(self) -> None:
-        """Pass nothing more on between those that are connected now, as a firewall does that lost its memory."""
+        """Stop forwarding on the current connections, like a firewall that has lost its state."""
         self._forgotten = self._connections
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

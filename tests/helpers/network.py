@@ -1,4 +1,5 @@
-"""A network between an app and its storage, which misbehaves when it is told to. Knows no protocol."""
+"""A proxy between an app and its storage that simulates network faults on request. It is independent of the
+protocol."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from typing import Self
 
 @dataclass(eq=False, slots=True)
 class _Link:
-    """A connection. Once it has lost something it stays silent: neither end learns that the other is gone.
+    """A connection. Once it has lost data, it stays silent: neither end learns that the other is gone.
 
-    :ivar deaf: whether the client was told that nothing more will come.
+    :ivar deaf: whether the direction to the client was closed.
     """
 
     silent: bool
@@ -21,16 +22,16 @@ class _Link:
     deaf: bool = False
 
     def cut(self) -> None:
-        """Both ends learn that the other one is gone."""
+        """Reset the connection in both directions, so that both ends notice."""
         self.client.transport.abort()
         self.server.transport.abort()
 
 
 class Network:
-    """Listens on a port of its own, and passes on what it gets.
+    """Listens on a separate port, and forwards data.
 
-    :ivar port: where clients connect.
-    :ivar latency: seconds that answers take.
+    :ivar port: the port for clients.
+    :ivar latency: seconds by which answers are delayed.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -42,7 +43,7 @@ class Network:
         self.latency = 0.0
 
     def swallow(self) -> None:
-        """Swallow everything until :meth:`restore`, on new connections too. What is open stays silent forever."""
+        """Drop all data until :meth:`restore`, on new connections too. Open connections stay silent forever."""
         self._down = True
         for link in list(self._links):  # a test may serve the network in another thread
             link.silent = True
@@ -57,14 +58,14 @@ class Network:
             link.cut()
 
     def half_close(self) -> None:
-        """End every connection in one direction: clients hear nothing more, but the server does."""
+        """Close every connection in one direction: clients receive nothing more, but the server does."""
         for link in self._links:
             if not link.deaf and not link.client.is_closing():
                 link.deaf = True
                 link.client.write_eof()
 
     def lead_to(self, host: str, port: int) -> None:
-        """Another server from now on: reset every connection, and pass new ones on to that one."""
+        """Switch to another server: reset every connection, and forward new ones to that server."""
         self._server = (host, port)
         self.drop()
 

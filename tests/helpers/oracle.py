@@ -1,7 +1,7 @@
-"""What becomes of an instance, occurrence by occurrence: slow, plain, and written apart from the code that it checks.
+"""Computes the fate of each occurrence of an instance: slow, plain, and independent of the code that it checks.
 
-Times are microseconds. Occurrences lie ``STEP`` apart, the first one at ``STEP``; each is looked at by itself. Workers
-have clocks of their own, so that ``now`` may go back from one call to the next.
+Times are microseconds. Occurrences are ``STEP`` apart, the first one at ``STEP``, and each is handled by itself.
+Workers have different clocks, so ``now`` may go back from one call to the next.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ class Oracle:
     """An instance."""
 
     rules: Rules
-    fate: dict[int, str] = field(default_factory=dict)  # what became of each occurrence
+    fate: dict[int, str] = field(default_factory=dict)  # the outcome of each occurrence
     state: str = "alive"  # dead, paused, finished
     ready_at: int = STEP
-    fence: int = 0  # of the last claim, which is when it was made unless clocks went back
+    fence: int = 0  # the token of the last claim: its time, unless clocks went back
     lease: Lease | None = None
-    left: bool = False  # whether a failure has left its lease
+    left: bool = False  # whether a failed attempt has kept its lease
     attempt: int = 0
-    ended: int = 0  # attempts of the open run whose end is stored
-    opened: int | None = None  # when the first of them began
-    current: int | None = None  # the occurrence of the open run, once that is settled upon; or that is or was dead
+    ended: int = 0  # the number of ended attempts of the open run
+    opened: int | None = None  # when its first attempt began
+    current: int | None = None  # the occurrence of the open run, once it is chosen; or the one that is or was dead
     failed: int = 0
     lost: int = 0
     row: int = 0
     began: int = 0
-    retried: int = 0  # runs that were dead, and have another fate by now
-    why: bool = False  # whether it is paused, or to be so when what is under way has ended
+    retried: int = 0  # runs that were dead, and now have another outcome
+    why: bool = False  # whether it is paused, or will be when the current execution ends
     since: int | None = None  # when it was paused
-    busy_until: int | None = None  # what came due up to here while the instance was busy is skipped
+    busy_until: int | None = None  # occurrences up to here came due while the instance was busy, and are skipped
     template_since: int | None = None  # when the template was paused
-    pauses: list[tuple[int, int]] = field(default_factory=list)  # of the template, that are over
-    running: dict[int, int] = field(default_factory=dict)  # at most once: what has begun, and when
+    pauses: list[tuple[int, int]] = field(default_factory=list)  # past pauses of the template
+    running: dict[int, int] = field(default_factory=dict)  # at most once: the occurrences that have started, and when
 
     def left_over(self) -> list[int]:
-        """All occurrences without a fate."""
+        """All occurrences without an outcome."""
         end = LAST if self.rules.end_at is None else self.rules.end_at * SECOND
         return [each for each in range(STEP, end + 1, STEP) if each not in self.fate]
 
@@ -49,14 +49,14 @@ class Oracle:
         return self.current if self.current is not None else (left[0] if left else None)
 
     def ahead(self, due: int) -> list[int]:
-        """What has its fate before the occurrence at ``due`` has."""
+        """The occurrences whose outcome is decided before that of ``due``."""
         return [each for each in self.fate if each > due]
 
     def gap(self, last: int, first: int) -> bool:
-        """Whether anything without a fate is between."""
+        """Whether there is an occurrence without an outcome in between."""
         return any(last < each < first for each in self.left_over())
 
-    # A claim: the occurrence that is executed, None if none is.
+    # A claim: the occurrence to execute; None if there is none.
 
     def claim(self, worker: int, now: int) -> int | None:
         before, was_leased = self.fence, self.lease is not None or self.left
@@ -83,7 +83,7 @@ class Oracle:
         return self.execute(worker, now)
 
     def is_passed_over(self, now: int) -> bool:
-        """What came due in a pause of the template, before anything is chosen from it."""
+        """Skip occurrences that came due during a pause of the template, before one is chosen."""
         due = self.due_at
         assert due is not None
         end = next((end for start, end in self.pauses if start <= due < end), None)
@@ -95,7 +95,7 @@ class Oracle:
         return True
 
     def skip_template(self, due: int) -> bool:
-        """What came due later, in pauses of the template; whether there was any."""
+        """Skip occurrences that came due later, during pauses of the template. Returns whether there were any."""
         before = len(self.fate)
         for start, end in self.pauses:
             if self.rules.skips_over and due < start:
@@ -116,7 +116,7 @@ class Oracle:
                 self.go_on(now)
                 return None
             if self.busy_until is not None and chosen > self.busy_until:
-                self.busy_until = None  # what had been missed is done with
+                self.busy_until = None  # the missed occurrences have been handled
         else:
             chosen = self.current
         if self.rules.once:
@@ -127,10 +127,10 @@ class Oracle:
         self.lease = Lease(worker, chosen, now, self.ready_at, skips)
         return chosen
 
-    # At most once: it is over when it begins.
+    # At most once: an occurrence ends when it starts.
 
     def begin_once(self, due: int, now: int) -> int:
-        """Runs before it whose end nobody has told within a lease are unknown."""
+        """Earlier runs without an end within a lease become ``unknown``."""
         for each, began in self.running.items():
             if self.fate[each] == "running" and began < now - LEASE:
                 self.fate[each] = "unknown"
@@ -153,7 +153,7 @@ class Oracle:
             self.hold(now)
 
     def choose(self, now: int, *, begun: bool) -> tuple[int | None, dict[int, str]]:
-        """What is skipped counts once the end of an attempt is stored."""
+        """Skipped occurrences are counted once the end of an attempt is stored."""
         skips: dict[int, str] = {}
         left = self.left_over()
         claimed = left[0]
@@ -165,10 +165,10 @@ class Oracle:
             left = left[-1:]
         return (left[0] if left else None), skips
 
-    # A worker that has died, or was overtaken.
+    # A worker that has died, or has lost its lease.
 
     def lose(self, began: int, until: int | None, now: int) -> None:
-        """Attempts whose end nobody has told are noticed by a claim."""
+        """The next claim notices attempts whose end is missing."""
         due, skips = self.chosen_by_lost(began)
         self.fate |= skips
         self.lost += self.attempt - self.ended
@@ -182,7 +182,7 @@ class Oracle:
             self.again(due, max(lost_at + DELAY, now), now)
 
     def chosen_by_lost(self, began: int) -> tuple[int, dict[int, str]]:
-        """What it had chosen to execute, and to skip."""
+        """What the lost attempt had chosen to execute, and to skip."""
         if self.current is not None:
             return self.current, {}
         due = self.left_over()[0]
@@ -191,17 +191,17 @@ class Oracle:
         chosen, skips = self.choose(began, begun=self.attempt > 1)
         return (due, {}) if chosen is None else (chosen, skips)
 
-    # Runs that the next occurrence supersedes.
+    # Superseded runs.
 
     def supersedes_at(self, due: int, opened: int) -> int | None:
-        """The next occurrence that comes due after the run was opened, and is to be executed."""
+        """The next occurrence that comes due after the run was opened, and will be executed."""
         if self.rules.overlap != "cancel":
             return None
         later = (each for each in self.left_over() if each > due and each > opened)
         return next((each for each in later if not self.in_pause(each)), None)
 
     def in_pause(self, moment: int) -> bool:
-        """Of the template."""
+        """Whether the template was paused at that moment."""
         if self.template_since is not None and moment >= self.template_since:
             return True
         return any(start <= moment < end for start, end in self.pauses)
@@ -213,7 +213,8 @@ class Oracle:
         return at is not None and at <= now
 
     def cut_at(self, due: int, began: int) -> int | None:
-        """When an execution under way is cancelled. Not while it is paused: nothing takes its place."""
+        """When the current execution is cancelled. It is not cancelled during a pause, as no other run would replace
+        it."""
         return None if self.why else self.supersedes_at(due, began if self.opened is None else self.opened)
 
     # The end of an attempt.
@@ -305,7 +306,7 @@ class Oracle:
         else:
             ahead = self.ahead(left[0])
             if ahead and (max(left) > min(ahead) or self.gap(max(missed), min(ahead))):
-                return  # what is skipped ahead of time is one piece; what would make it two is executed
+                return  # skipped occurrences ahead form one range; one that would split it is executed
             self.busy_until = max([*missed, *ahead, self.busy_until or 0])
         self.fate |= overlapping
 
@@ -343,7 +344,7 @@ class Oracle:
         elif not self.why:
             self.since = now
         elif self.state == "alive" and self.ready_at <= now:
-            return  # with the reason that it has already
+            return  # the first reason stays
         self.why = True
 
     def resume(self, now: int, *, catch_up: bool) -> None:
@@ -373,13 +374,13 @@ class Oracle:
         came_due = [each for each in self.left_over() if missed < each < now]
         ahead = self.ahead(due)
         if not came_due or (ahead and (missed > min(ahead) or self.gap(came_due[-1], min(ahead)))):
-            return  # one piece, as above
+            return  # one range, as above
         self.fate |= dict.fromkeys(came_due, "paused")
         if self.busy_until is not None:
             self.busy_until = max(came_due) if missed <= self.busy_until else None
 
     def retry(self, now: int) -> None:
-        """The dead occurrence gets fresh attempts, and is executed whatever else has come due."""
+        """The dead occurrence gets fresh attempts, and is executed even if others have come due."""
         due = self.current
         assert due is not None
         self.clear()

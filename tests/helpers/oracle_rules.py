@@ -1,4 +1,4 @@
-"""What the oracle goes by: the policies of a task, and times in microseconds."""
+"""The parameters of the oracle: a task's policies, and times in microseconds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ STEP = 10 * SECOND
 LEASE = 20 * SECOND
 LAST = 200 * STEP
 DELAY = 7 * SECOND
-"""Between attempts."""
+"""The delay between attempts."""
 BACKLOG = 10 * SECOND
-"""What is caught up with stands so far behind what is on time."""
+"""By this much, missed occurrences rank behind those on time."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The policies of a task, in plain words. Times are seconds."""
+    """The policies of a task. Times are seconds."""
 
     catch_up: str = "all"
     lateness: int | None = None
@@ -41,7 +41,7 @@ class Rules:
 
 @dataclass
 class Lease:
-    """A claim that nobody has ended."""
+    """A claim that has not ended."""
 
     worker: int
     due: int

@@ -1,4 +1,4 @@
-"""What tests of the PostgreSQL storage share: tables of their own, and a look at the wire."""
+"""Helpers for tests of the PostgreSQL storage: separate tables, and a proxy that watches the protocol."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fresh() -> str:
 
 
 def record(name: str, *, queue: str = "task", ready_at: int = NOW, spec: str = "{}") -> Record:
-    """A record that nobody holds; of a static task if the queue is the name."""
+    """A record without a lease; of a static task if the queue equals the name."""
     key = name if name == queue else f"{queue}:{name}"
     return Record(queue, key, ready_at, ready_at, None, None, fresh(), 0, 0, spec)
 
@@ -40,7 +40,7 @@ def want(*queues: Queue, limit: int = 100) -> list[QueueClaim]:
 
 
 def run(url: str, statement: str, *arguments: Any) -> list[Any]:
-    """Run a statement outside of any event loop."""
+    """Run a statement without an event loop."""
 
     async def on_its_own() -> list[Any]:
         async with connection(url) as own:
@@ -67,7 +67,7 @@ async def caller(url: str) -> AsyncIterator[Caller]:
 
 @contextlib.contextmanager
 def table(url: str) -> Iterator[str]:
-    """A name that no table has; what is made under it is dropped in the end."""
+    """An unused table name. The table is dropped in the end."""
     name = f"test_{fresh()}"
     yield name
     run(url, f"DROP TABLE IF EXISTS {name}, {name}_runs")
@@ -82,7 +82,7 @@ async def start(url: str, table: str = "pyncette_tasks", **options: Any) -> None
 
 
 async def refusal(url: str, table: str) -> list[str]:
-    """The sentences of the refusal."""
+    """The sentences of the error message."""
     with pytest.raises(StorageVersionException) as caught:
         await start(url, table)
     return str(caught.value).replace(": ", ". ").split(". ")
@@ -93,7 +93,7 @@ class Wire:
 
     :ivar sent: messages from clients: Q (a script), P (parse), B (bind), E (execute), S (sync), H (flush) ...
         A client waits for an answer after Q, S and H.
-    :ivar connections: how many were made.
+    :ivar connections: the number of connections opened.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -115,7 +115,7 @@ class Wire:
         return self.sent["Q"] + self.sent["S"] + self.sent["H"]
 
     async def next_request(self) -> None:
-        """Wait until a client has asked for something that the server will answer."""
+        """Wait until a client has sent a request that the server will answer."""
         self._requested.clear()
         await self._requested.wait()
 
@@ -124,11 +124,11 @@ class Wire:
         await self._closed.wait()
 
     def withhold_answers(self) -> None:
-        """Let requests through and keep the answers back."""
+        """Forward requests, but hold back the answers."""
         self._answers.clear()
 
     def cut(self) -> None:
-        """Cut all connections, with what was kept back, and let answers through on new ones."""
+        """Cut all connections, discard the answers held back, and forward answers on new connections."""
         for writer in self._open:
             writer.transport.abort()
         self._answers.set()
@@ -165,7 +165,7 @@ class Wire:
                 self._closed.set()
 
     async def _requests(self, client: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
-        letter = b""  # the first message has none
+        letter = b""  # the first message has no letter
         while True:
             length = await client.readexactly(4)
             body = await client.readexactly(int.from_bytes(length) - 4)
@@ -187,7 +187,7 @@ class Wire:
 
 async def sessions(own: Any, condition: str) -> int:
     """How many other sessions of the server meet a condition on pg_stat_activity."""
-    await own.execute("SELECT pg_stat_clear_snapshot()")  # in a transaction it would stay the same
+    await own.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction, the statistics would not change
     query = f"SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition}"  # noqa: S608 -- constants
     number: int = await own.fetchval(query)
     return number

@@ -1,4 +1,4 @@
-"""Tables for tests of plans, and the plans of what is asked of them."""
+"""Tables for tests of plans, and the plans of statements on them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXPLAIN = {
 
 @contextmanager
 def made(url: str) -> Iterator[str]:
-    """An empty table whose statistics nobody brings up to date."""
+    """An empty table whose statistics are never updated."""
 
     async def make() -> None:
         async with postgres_repository(postgres_url=url, postgres_table_name=name):
@@ -45,10 +45,10 @@ def made(url: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Access:
-    """How a plan gets at the table.
+    """How a plan accesses the table.
 
-    :ivar ways: indexes, "by place" for what a row's place is known of, or what else there is.
-    :ivar rows: how many rows were looked at.
+    :ivar ways: the indexes used; "by place" for access by a row's location; or the kind of scan.
+    :ivar rows: the number of rows read.
     """
 
     ways: set[str]
@@ -85,20 +85,20 @@ class Explained(Database):
         async with self.connection() as connection:
             connection.add_log_listener(self._hear)
             rows: list[Any] = await connection.fetch(query, *arguments)
-            await asyncio.sleep(0)  # the driver calls listeners in the next turn of the loop
+            await asyncio.sleep(0)  # the driver calls listeners in the next iteration of the event loop
             connection.remove_log_listener(self._hear)
             return rows
 
     def _hear(self, _: Any, message: Any) -> None:
         _, begin, rest = message.message.partition("{")
         plan = json.loads(begin + rest)
-        if self._table in plan["Query Text"]:  # the driver asks for other things
+        if self._table in plan["Query Text"]:  # the driver sends other queries too
             self.plans.append(plan["Plan"])
 
 
 @asynccontextmanager
 async def explained(url: str, table: str, cache_size: int) -> AsyncIterator[tuple[Repository, list[Any]]]:
-    """A repository on the table, and the plans of all that it has done."""
+    """A repository on the table, and the plans of all statements that it has run."""
     settings = Settings(
         url=url, table=Table.parse(table), skip_table_create=True, pool_size=1, statement_cache_size=cache_size
     )

@@ -1,4 +1,4 @@
-"""Tables that Pyncette 1.1.0 has made, with what it had stored in them.
+"""Tables as Pyncette 1.1.0 creates them, with the data that it had stored in them.
 
 Taken from runs of that release with ``pyncette==1.1.0`` and its drivers in a separate environment: an app with one
 task and two instances of a dynamic task ran for three seconds, and ``SHOW CREATE TABLE``, ``pg_indexes`` and
@@ -26,7 +26,7 @@ CREATE TABLE `{{table}}` (
 INSERT INTO `{{table}}` VALUES ('tick', NULL, NULL, NULL, 1795701931.475901, NULL);
 INSERT INTO `{{table}}` VALUES ('work:kept', 'work', NULL, NULL, 1796479528.472468, '{_IN_TEMPLATE}')
 """
-"""On MySQL. MariaDB has no indexes of expressions: 1.1.0 failed there once it had made the table."""
+"""The table on MySQL. MariaDB has no indexes on expressions, so there 1.1.0 failed after it had created the table."""
 
 MARIADB = f"""
 CREATE TABLE `{{table}}` (name VARCHAR(256) PRIMARY KEY, parent_name VARCHAR(256), locked_until DOUBLE,

@@ -1,4 +1,4 @@
-"""What tests of the Redis storage share."""
+"""Helpers for tests of the Redis storage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_WAIT = 100
 SECRET = "s3cret"
 USER = "pyncette-test"
 
-# What the documentation asks users to grant.
+# The permissions that the documentation tells users to grant.
 GRANTS = (
     "~pyncette:*",
     "+evalsha",
@@ -33,7 +33,7 @@ GRANTS = (
 
 @asynccontextmanager
 async def opened(server: Server, **options: Any) -> AsyncIterator[Repository]:
-    """A repository on a server, a cluster or what sentinels watch."""
+    """A repository on a server, in a cluster, or behind sentinels."""
     given: dict[str, Any] = {"redis_url": server.url}
     if server.sentinels:
         hosts = ",".join(f"{sentinel.host}:{sentinel.port}" for sentinel in server.sentinels)
@@ -58,7 +58,7 @@ def settled(taken: list[Record]) -> list[Change]:
 
 
 async def until_it_works(repository: Repository, records: list[Record]) -> list[Record | None]:
-    """Read, as soon as the storage is there again."""
+    """Read, as soon as the storage is reachable again."""
     async with asyncio.timeout(LONGEST_WAIT):
         while True:
             try:

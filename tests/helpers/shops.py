@@ -1,4 +1,4 @@
-"""A database with orders next to the storage's table: what tests of transactions of callers work on."""
+"""A database with orders next to the storage's table, for tests of callers' transactions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _DRIVERS = {"postgres": "postgresql+asyncpg", "mysql": "mysql+asyncmy", "mariadb
 @dataclass(frozen=True)
 class Shop:
     """
-    :ivar kind: of the database.
-    :ivar options: of the app, for JSON.
-    :ivar isolation: the isolation level of SQLAlchemy's connections, where it is not the database's default.
+    :ivar kind: the kind of database.
+    :ivar options: the options of the app, as JSON values.
+    :ivar isolation: the isolation level of SQLAlchemy's connections; None for the database's default.
     :ivar orders: the name of a table with the columns ``id``, a text that is the primary key, and ``paid``, a number.
     """
 
@@ -47,7 +47,7 @@ class Shop:
 
     @asynccontextmanager
     async def engine(self, **options: Any) -> AsyncIterator[AsyncEngine]:
-        """Of SQLAlchemy."""
+        """An engine of SQLAlchemy."""
         if self.kind == "sqlite":
             options = {"connect_args": {"timeout": 60}, **options}
         if self.isolation is not None:
@@ -65,14 +65,14 @@ class Shop:
             yield session
 
     def connect(self, **options: Any) -> AbstractAsyncContextManager[Any]:
-        """A connection of the driver, as it is by default."""
+        """A connection of the driver, with its default settings."""
         return {"postgres": self._asyncpg, "sqlite": self._aiosqlite}.get(self.kind, self._asyncmy)(**options)
 
     async def insert(self, connection: AsyncConnection, order: str) -> None:
         await connection.execute(text(f"INSERT INTO {self.orders} (id, paid) VALUES (:id, 0)"), {"id": order})  # noqa: S608 -- the table is ours
 
     async def stored(self) -> set[str]:
-        """The orders that are committed."""
+        """The committed orders."""
         async with self.engine() as engine, engine.connect() as connection:
             rows = await connection.execute(text(f"SELECT id FROM {self.orders}"))  # noqa: S608 -- the table is ours
             return {row[0] for row in rows}
@@ -123,7 +123,7 @@ class Shop:
 
 
 def shop_of(kind: str, request: pytest.FixtureRequest, folder: Path, isolation: str | None = None) -> Shop:
-    """A shop with tables of its own, on a server that others use as well."""
+    """A shop with separate tables on a shared server."""
     name = f"tasks_{uuid.uuid4().hex}"
     if kind == "sqlite":
         file = folder / "shop.db"

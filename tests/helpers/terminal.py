@@ -1,4 +1,4 @@
-"""The program `pyncette` as an operator has it: in a terminal of a certain width, or in a pipe."""
+"""Runs `pyncette` as an operator does: in a terminal of a certain width, or with its output in a pipe."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PROGRAM = (sys.executable, "-m", "pyncette_cli")
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What a program has shown, and its exit status."""
+    """The output of a program in a terminal, and its exit status."""
 
     text: str
     status: int
 
     @property
     def plain(self) -> str:
-        """What is left on the screen, without bold type and colours: bars that were shown meanwhile are not."""
+        """What is left on the screen in the end, without bold type and colours; progress bars are gone."""
         lines, row, column = [""], 0, 0
         for part in re.findall(r"\x1b\[[0-9;?]*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", self.text):
             if part == "\n":
@@ -47,7 +47,7 @@ class Screen:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder with an app, and a database that is made with the first instance."""
+    """A folder with an app, and a database that is created with the first instance."""
 
     folder: Path
     program: tuple[str, ...] = PROGRAM
@@ -58,7 +58,7 @@ class Place:
         return {**kept, "TZ": "UTC", "TERM": "xterm-256color", "NO_COLOR": "1", **extra}
 
     def run(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        """In a pipe."""
+        """Run the program with its output in a pipe."""
         return subprocess.run(
             [*self.program, *arguments],
             cwd=self.folder,
@@ -71,7 +71,7 @@ class Place:
         )
 
     def show(self, columns: int, *arguments: str, typed: str = "", **extra: str) -> Screen:
-        """In a terminal that is this many columns wide."""
+        """Run the program in a terminal of this width."""
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         process = subprocess.Popen(

@@ -1,1 +1,1 @@
-"""Real servers for tests; README.md in this folder says how to use them."""
+"""Real servers for tests. README.md in this folder explains how to use them."""

@@ -28,14 +28,14 @@ from .providers import PROVIDERS
 ROOT = Path(__file__).parents[2]
 DEFAULT = ("redis", "redis-cluster", "redis-sentinel", "postgres", "mysql", "mariadb", "dynamodb")
 KEEPER_TIMEOUT_SECONDS = 10.0
-# What is raised when the other side of a connection has ended, or is somebody else.
+# The errors if the other side of a connection has ended, or is another program.
 GONE = (OSError, EOFError, AuthenticationError)
-# Kind of server, address if it runs, what went wrong if anything did.
+# The kind of server, its address if it is running, and an error if there was one.
 Report = tuple[str, str | None, str | None]
 
 
 class Keeper:
-    """Keeps servers for others, who tell it what to do; a separate process in the background."""
+    """A background process that runs servers for other processes, which send it requests."""
 
     def __init__(self) -> None:
         self.pool = Pool()
@@ -69,7 +69,7 @@ class Keeper:
             if verb == "down":
                 self._end()
             if verb == "up":
-                self.pool.missing.clear()  # what could not be had before may be had now
+                self.pool.missing.clear()  # what was unavailable before may be available now
                 self.pool.prepare(kinds, print)
             for kind in kinds:
                 connection.send(self._report(verb, kind, kill=kill))
@@ -106,7 +106,7 @@ def connect_or_start() -> Connection[Any, Any]:
     with locked("keeper"):
         if connection := connect():
             return connection
-        given = set(map(external.variable, PROVIDERS))  # they may name servers of an earlier keeper
+        given = set(map(external.variable, PROVIDERS))  # they may point to servers of an earlier keeper
         log = folder() / "keeper.log"
         with log.open("w") as output:
             subprocess.Popen(

@@ -1,4 +1,5 @@
-"""Debian packages by an apt of our own, which leaves the system's as it is and needs no root."""
+"""Downloads Debian packages with a separate configuration of apt, which doesn't touch the system's and needs no
+root."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def download(suite: str, wanted: Sequence[str], keep: Callable[[str], bool], int
     with locked(f"apt-{suite}"):
         try:
             return _download(_environment(suite), wanted, keep, into)
-        except Unavailable:  # lists of yesterday may name packages that the mirror no longer has
+        except Unavailable:  # yesterday's lists may name packages that the mirror no longer has
             return _download(_environment(suite, refresh=True), wanted, keep, into)
 
 
@@ -62,7 +63,7 @@ def _configure(suite: str, root: Path, config: Path) -> None:
         (root / part).mkdir(parents=True, exist_ok=True)
     sources = root / "sources.list"
     sources.write_text(f"deb [arch={architecture()} signed-by={KEYRING}] {_mirror()} {suite} main\n")
-    # Of the machine's settings only those on how to fetch and what to trust: others act on the system's own cache.
+    # Only the machine's settings for fetching and trust: others act on the system's own cache.
     kept = re.compile(r'Acquire::(https?::\S+|Check-Valid-Until|Check-Date) "')
     machine = [line for line in run("apt-config", "dump").splitlines() if kept.match(line)]
     settings = {

@@ -1,4 +1,4 @@
-"""The folder in the user's cache that all test sessions share, and how they stay out of each other's way."""
+"""The folder in the user's cache that all test sessions share, and the locks that keep them apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-# How the programs that are run here mark the line that says what is wrong; often more lines follow it.
+# How the programs that run here mark the line with the error, which is often followed by others.
 ERROR = re.compile(r"^E: |\berror\b", re.IGNORECASE)
 
 
@@ -29,7 +29,7 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Let one thread of one process at a time into the block, of all that share the cache."""
+    """Lock the block for one thread of one process at a time, among all that share the cache."""
     locks = folder() / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with (locks / name).open("w") as file:

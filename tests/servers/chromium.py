@@ -36,12 +36,12 @@ def executable() -> Path:
 
 
 def arguments() -> list[str]:
-    """What it is started with: the processes that it starts go through the loader of its own tree, too."""
+    """The arguments to start it with: its child processes must use the loader of its own tree, too."""
     return [*QUIET, "--no-zygote", f"--browser-subprocess-path={executable()}"]
 
 
 def axe() -> str:
-    """The script that looks at a page.
+    """The script that checks a page.
 
     :raises Unavailable: it can't be had.
     """

@@ -133,7 +133,7 @@ def _takes_clients(port: int) -> bool:
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().status == http.client.BAD_REQUEST  # it misses a signature
+        return connection.getresponse().status == http.client.BAD_REQUEST  # the signature is missing
     except http.client.HTTPException:
         return False
     finally:

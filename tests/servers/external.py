@@ -1,4 +1,4 @@
-"""Servers that somebody else runs, named by environment variables."""
+"""Servers that are run elsewhere, named by environment variables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Unreachable(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class NotOurs:
-    """Control over a server that is not ours to stop: skips the test that asks for it."""
+    """The control of a server that the tests must not stop: skips any test that needs it."""
 
     variable: str
 

@@ -1,4 +1,4 @@
-"""What tests see of a server."""
+"""A server as tests see it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ DATABASE = "test"
 
 
 class Control(Protocol):
-    """Power over a server's processes. Data survive a stop, by SIGKILL too; the address stays."""
+    """Controls a server's processes. Data survive a stop, even by SIGKILL, and the address stays the same."""
 
     def start(self) -> None:
-        """Start it and wait until it takes clients."""
+        """Start it and wait until it accepts clients."""
 
     def stop(self, *, kill: bool = False) -> None:
         """Stop it; with `kill` by SIGKILL, as a crash would."""
@@ -32,25 +32,25 @@ class Control(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that takes clients. Of a group (cluster, sentinels) `host` and `port` are the first one's."""
+    """A running server. For a group (cluster, sentinels), `host` and `port` are those of the first one."""
 
     kind: str
-    url: str = field(repr=False)  # it has the password in it
+    url: str = field(repr=False)  # it contains the password
     host: str
     port: int
     control: Control = field(repr=False, compare=False)
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str | None = None
-    # Of a cluster its nodes; of a set with sentinels the servers that they watch, the first one the master at first.
+    # The nodes of a cluster, or the servers watched by sentinels, of which the first one is the initial master.
     nodes: tuple[Server, ...] = ()
     sentinels: tuple[Server, ...] = ()
-    certificate_authority: Path | None = None  # by which a server that speaks TLS can be verified, but for its name
+    certificate_authority: Path | None = None  # for verifying a server with TLS, except for its name
     service: str | None = None  # the name under which sentinels know the master
 
     @property
     def endpoint(self) -> str:
-        """The address as DynamoDB's clients call it."""
+        """The address in the form that DynamoDB's clients expect."""
         return self.url
 
     def restart(self, *, kill: bool = False) -> None:

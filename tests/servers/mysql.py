@@ -22,7 +22,7 @@ CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4;
 CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';
 GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'%' WITH GRANT OPTION;
 """
-# What mariadb-install-db feeds to a new server.
+# The scripts that mariadb-install-db runs on a new server.
 MARIADB_TABLES = (
     "mysql_system_tables.sql",
     "mysql_performance_tables.sql",
@@ -31,7 +31,7 @@ MARIADB_TABLES = (
     "maria_add_gis_sp_bootstrap.sql",
     "mysql_sys_schema.sql",
 )
-# Nothing needs to outlive the machine; what a killed server has acknowledged is still kept.
+# Data need not survive a crash of the machine, but acknowledged writes must survive a killed server.
 COMMON = (
     "--innodb-flush-log-at-trx-commit=2",
     "--innodb-flush-method=nosync",
@@ -68,7 +68,7 @@ class SqlServer(abc.ABC):
             f"--port={port}",
             "--socket=server.sock",  # relative to the data, as a socket's path must be short
             "--pid-file=server.pid",
-            f"--tmpdir={directory}",  # of its own: a server that starts deletes what it finds of others
+            f"--tmpdir={directory}",  # a separate folder, as a starting server deletes the files of others
             "--skip-name-resolve",
             "--max-connections=300",
             "--innodb-fast-shutdown=2",

@@ -1,4 +1,4 @@
-"""PgBouncer, which puts each transaction of its clients on any of a few connections to a PostgreSQL server."""
+"""PgBouncer, which runs each transaction of its clients on any of a few connections to a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .process import HOST, Program, Session
 from .trees import Tree
 
 PGBOUNCER_1_18 = Tree("pgbouncer", "bookworm", ("pgbouncer",))
-"""Knows nothing of prepared statements."""
+"""Does not support prepared statements."""
 
 PGBOUNCER = Tree("pgbouncer-new", "sid", ("pgbouncer",))
-"""Keeps track of prepared statements."""
+"""Supports prepared statements."""
 
 SETTINGS = {
     "listen_addr": HOST,

@@ -1,4 +1,4 @@
-"""pytest plugin: a fixture for each kind of server, and one line in the summary for each that could not be had."""
+"""pytest plugin: a fixture for each kind of server, and one line in the summary for each that was not available."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ FIXTURES = {
 
 
 class StartServer(Protocol):
-    """What the fixture `start_server` is."""
+    """The type of the fixture `start_server`."""
 
     def __call__(self, kind: str, *options: str) -> AbstractContextManager[Server]:
         """Start a server for the block alone, with additional command line options."""
 
 
 class Servers:
-    """The pool as tests see it: what cannot be had skips the test, or fails it if the environment has `CI`."""
+    """The pool as tests see it: an unavailable server skips the test, or fails it if the environment has `CI`."""
 
     def __init__(self) -> None:
         self.pool = Pool()
@@ -63,7 +63,7 @@ class Servers:
 
     @property
     def shortages(self) -> list[tuple[str, int, str, str]]:
-        """Kind, number of tests, what became of them, why: in a form that crosses processes."""
+        """Kind, number of tests, their outcome, and the reason, in a form that can be sent between processes."""
         missing = self.pool.missing
         return [
             (kind, number, "failed" if must_fail(missing[kind]) else "skipped", self.message(kind))
@@ -71,7 +71,7 @@ class Servers:
         ]
 
     def count(self, outcome: BaseException) -> None:
-        """Take note of a test that was skipped or failed for want of a server."""
+        """Count a test that was skipped or failed because a server was not available."""
         for kind in self.pool.missing:
             if str(outcome).startswith(self.message(kind)):
                 self.affected[kind] += 1
@@ -81,7 +81,7 @@ class Servers:
         try:
             yield
         except Unavailable as error:
-            if kind not in self.pool.missing:  # it could be had, but not for a test alone
+            if kind not in self.pool.missing:  # it is available, but not for a single test
                 pytest.skip(str(error))
             if must_fail(error):
                 pytest.fail("\n".join([self.message(kind), *getattr(error, "__notes__", [])]), pytrace=False)
@@ -98,11 +98,11 @@ SHORTAGES = pytest.StashKey[list[tuple[str, int, str, str]]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVERS] = Servers()
-    config.stash[SHORTAGES] = []  # those of pytest-xdist's processes, in the process above them
+    config.stash[SHORTAGES] = []  # the shortages of pytest-xdist's processes, in their parent
 
 
 def announcer(config: pytest.Config) -> Callable[[str], None]:
-    """Writes a line to the terminal; where pytest-xdist runs the tests, the first process speaks for all."""
+    """Writes a line to the terminal. With pytest-xdist, only the first process does."""
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     if reporter:
         return reporter.write_line

@@ -1,4 +1,4 @@
-"""The servers of one process: shared ones, started when first asked for, and private ones."""
+"""The servers of one process: shared ones, which are started when first requested, and private ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANNOUNCE_AFTER_SECONDS = 1.0
 
 
 class Pool:
-    """Gives out servers and remembers why it could not."""
+    """Provides servers, and remembers why some are not available."""
 
     def __init__(self) -> None:
         self.missing: dict[str, Unavailable] = {}
@@ -29,7 +29,7 @@ class Pool:
         self._sessions: list[Session] = []
 
     def prepare(self, kinds: Iterable[str], announce: Callable[[str], None]) -> None:
-        """Download and build what these kinds need, several at a time; failures are told when they are asked for."""
+        """Download and build what these kinds need, several at a time. Errors are raised when a server is requested."""
         wanted = [kind for kind in kinds if not external.given(kind)]
         with ThreadPoolExecutor(DOWNLOADS_AT_A_TIME) as threads:
             jobs = [threads.submit(self._prepare, kind) for kind in wanted]

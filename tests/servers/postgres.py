@@ -28,14 +28,14 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "jit": "off",
     "dynamic_shared_memory_type": "mmap",  # in files beside the data, which go with them
-    # Nothing needs to outlive the machine; what a killed server has acknowledged is still kept.
+    # Data need not survive a crash of the machine, but acknowledged writes must survive a killed server.
     "fsync": "off",
     "full_page_writes": "off",
     "max_wal_size": "256MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
 }
-# As most servers in use this database sorts by the rules of a language, not by code points.
+# Like most databases in production, this one sorts by the rules of a language, not by code points.
 CREATE_DATABASE = f"CREATE DATABASE {DATABASE} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'\n"
 # A container has no user namespaces as a rule. There root becomes a user who may enter any folder, so that neither the
 # cache nor the session's folder has to be opened to all; without the securebit access(2) would ignore that capability.
@@ -113,7 +113,7 @@ def without_root() -> tuple[str, ...]:
 
 
 def _takes_clients(port: int) -> bool:
-    """Say whether a start-up message is answered by a request for the password, not by "starting up"."""
+    """Return whether a start-up message is answered by a request for the password, not by "starting up"."""
     body = struct.pack("!i", 3 << 16) + f"user\0{USER}\0database\0{DATABASE}\0\0".encode()
     with socket.create_connection((HOST, port), timeout=2) as connection:
         connection.sendall(struct.pack("!i", len(body) + 4) + body)

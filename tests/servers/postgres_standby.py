@@ -1,4 +1,4 @@
-"""PostgreSQL with a synchronous standby: what the primary has acknowledged survives its loss."""
+"""PostgreSQL with a synchronous standby: acknowledged writes survive the loss of the primary."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ REPLICATING = {
 
 @dataclass(slots=True)
 class Pair:
-    """A primary and its standby, which change places. The power over both together.
+    """A primary and its standby, which can swap roles, and the control of both together.
 
-    :ivar primary: the server that takes writes now.
+    :ivar primary: the server that accepts writes now.
     """
 
     provider: PostgresStandby

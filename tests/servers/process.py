@@ -1,4 +1,4 @@
-"""Server processes of one session: where they live, how they are started, stopped, paused and waited for."""
+"""Server processes of one session: their folders, and how they are started, stopped, paused and awaited."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class Session:
     def free_port(self) -> int:
         """Return a port that nobody listens on, and that no other session is given while this one lives."""
         ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-        # Not an ephemeral port: clients that reconnect to a stopped server would sooner or later be given its
-        # port as their own, and so be connected with themselves.
+        # Not an ephemeral port: a client that reconnects to a stopped server could get the same number as its
+        # local port, and so connect to itself.
         candidates = range(10000, ephemeral) if ephemeral > 12000 else range(61000, 65000)
         for port in random.sample(candidates, len(candidates)):
             reservation = socket.socket(socket.AF_UNIX)
@@ -133,7 +133,7 @@ class Program:
         self.session.call("stop", pid=self.pid, signal_number=int(number), grace=STOP_GRACE_SECONDS)
 
     def pause(self) -> None:
-        """Stop all of the server's processes where they are: connections stay open, nothing is answered."""
+        """Suspend all of the server's processes: connections stay open, nothing is answered."""
         self.session.call("signal_family", pid=self.pid, signal_number=int(signal.SIGSTOP))
 
     def resume(self) -> None:
@@ -146,12 +146,12 @@ class Program:
         shutil.rmtree(self.folder)
 
     def log(self) -> str:
-        """Return the end of what the server has written."""
+        """Return the end of the server's output."""
         return (self.folder / "log").read_text(errors="replace")[-4000:]
 
     def _is_ready(self) -> bool:
         ready = succeeds(self.ready)
-        # Asked after readiness: a stranger on the same port may have answered for a server that has ended.
+        # Checked after readiness: another program on the same port may have answered for a server that has ended.
         if (code := self.session.call("exit_code", pid=self.pid)) is not None:
             raise Unavailable(f"it ended with {code}")
         return ready
@@ -179,7 +179,7 @@ class Group:
             member.stop(kill=kill)
 
     def pause(self) -> None:
-        """Stop all where they are."""
+        """Suspend all of them."""
         for member in self.members:
             member.pause()
 
@@ -195,7 +195,7 @@ class Group:
 
 
 def succeeds(check: Callable[[], bool]) -> bool:
-    """Return the check's answer; no if nobody answers or the answer is nonsense, as of a server that is starting."""
+    """Return the result of the check; False if there is no answer or an invalid one, as from a starting server."""
     try:
         return check()
     except (OSError, ValueError):
@@ -203,9 +203,9 @@ def succeeds(check: Callable[[], bool]) -> bool:
 
 
 def wait_until(check: Callable[[], bool], seconds: float) -> None:
-    """Return once `check` says yes.
+    """Return once `check` succeeds.
 
-    :raises Unavailable: it has not within that time.
+    :raises Unavailable: it has not succeeded within that time.
     """
     deadline = time.monotonic() + seconds
     while not check():

@@ -19,7 +19,7 @@ VALKEY = Tree("valkey", "sid", ("valkey-server", "valkey-tools"))
 COMMON = {
     "bind": HOST,
     "save": '""',
-    # With the log a restart keeps the data, as a server that people trust does, and it costs next to nothing.
+    # With the append-only file, a restart keeps the data, as in production, and it costs next to nothing.
     "appendonly": "yes",
     "appendfsync": "everysec",
     "enable-debug-command": "yes",
@@ -60,7 +60,7 @@ def node(
 
 
 def answers(port: int) -> bool:
-    """Say whether a server takes commands."""
+    """Return whether a server accepts commands."""
     return bool(command(port, "PING") == "PONG")
 
 

@@ -16,7 +16,7 @@ MASTERS = 3
 SENTINELS = 3
 SERVICE = "mymaster"
 DEAD_AFTER_MS = 3000
-"""Silence after which sentinels fail over: longer than a busy machine makes a living server wait."""
+"""Silence after which sentinels fail over: longer than a busy machine delays a live server."""
 TIMEOUT_SECONDS = 30.0
 
 
@@ -76,7 +76,7 @@ class RedisSentinel:
         group = Group([*data, *watchers], functools.partial(_all_are_known, ports))
         for program in data:
             program.start()
-        # A sentinel learns of replicas from the master, every ten seconds only: the replica has to be there before.
+        # A sentinel learns of replicas from the master only every ten seconds, so the replica must be running before.
         wait_until(functools.partial(is_replicated, master), TIMEOUT_SECONDS)
         for program in watchers:
             program.start()
@@ -88,7 +88,7 @@ class RedisSentinel:
 
     def _sentinel(self, session: Session, port: int, master: int) -> Program:
         folder = session.make_folder(self.kind)
-        configuration = folder / "sentinel.conf"  # sentinels keep in it what they learn
+        configuration = folder / "sentinel.conf"  # sentinels store in it what they learn
         configuration.write_text(
             f"bind {HOST}\n"
             f"port {port}\n"
@@ -135,7 +135,7 @@ def is_replicated(master: int) -> bool:
 
 
 def _all_are_known(ports: Iterable[int]) -> bool:
-    """Say whether each sentinel knows the others and the replica, and takes the master for alive."""
+    """Return whether each sentinel knows the others and the replica, and considers the master alive."""
     for port in ports:
         fields = command(port, "SENTINEL", "MASTER", SERVICE)
         known = dict(zip(fields[::2], fields[1::2], strict=True))

@@ -36,7 +36,7 @@ exit_codes: dict[int, int] = {}
 
 def spawn(argv: list[str], cwd: str, env: dict[str, str], log: str, last_signal: int) -> int:
     with open(log, "ab") as output:
-        # The supervisor waits for every child by itself, hence the object is of no use beyond the pid.
+        # The supervisor waits for every child by itself, so only the pid of this object is used.
         child = subprocess.Popen(
             argv,
             cwd=cwd,
@@ -48,7 +48,7 @@ def spawn(argv: list[str], cwd: str, env: dict[str, str], log: str, last_signal:
             # If the supervisor itself is killed, at least the servers' first processes end with it.
             preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - it has one thread only
         )
-    child.returncode = 0  # or its destructor warns of a process still running
+    child.returncode = 0  # otherwise its destructor warns about a process that is still running
     servers[child.pid] = last_signal
     exit_codes.pop(child.pid, None)
     return child.pid
@@ -69,7 +69,7 @@ def stop(pid: int, signal_number: int, grace: float) -> None:
     else:
         everyone = family(pid)
         send(signal_number, everyone & {pid})
-        send(signal.SIGCONT, everyone)  # a paused one would not hear the signal
+        send(signal.SIGCONT, everyone)  # a paused process would not receive the signal
     deadline = time.monotonic() + grace
     while everyone & running():
         if time.monotonic() > deadline:
@@ -117,7 +117,7 @@ def parents() -> dict[int, int]:
         if entry.name.isdigit():
             try:
                 found[int(entry.name)] = int(status(entry)[1])
-            except OSError:  # it has ended meanwhile
+            except OSError:  # it has ended in the meantime
                 continue
     return found
 
@@ -126,7 +126,7 @@ def at_work(pid: int) -> bool:
     """Whether a thread of the process has neither stopped nor ended."""
     try:
         states = [status(thread)[0] for thread in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:  # one has ended meanwhile
+    except OSError:  # one of them has ended in the meantime
         return Path(f"/proc/{pid}").exists()
     return any(state not in "TtZX" for state in states)
 
