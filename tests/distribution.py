@@ -1,8 +1,8 @@
-"""pytest plugin: how pytest-xdist gives out the tests to its processes, with `--dist=loadscope`.
+"""pytest plugin: how pytest-xdist distributes the tests over its processes, with `--dist=loadscope`.
 
-A class stays in one process, but its event loops may be in two: the longest contract is long. Tests that wait for
-other processes are given out one by one. Half of the processes begin with them, the others with those that compute, so
-that neither the processors nor the clock are idle at the end.
+The tests of a class run in one process, but those of its two event loops may run in two, as the contracts are long.
+Tests that wait for other processes are distributed one by one. Half of the processes start with these, the others with
+tests that compute, so that the processors are busy until the end.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ ONE_BY_ONE = (
     "tests/endurance/",
 )
 IN_ONE_PROCESS = ("packages/pyncette-dynamodb/", "tests/packaging/")
-"""Their server, in Java, computes for a quarter of a minute before it is fast; and the wheels are built once. Event
-loops count as elsewhere."""
+"""These run in one process per event loop: DynamoDB Local needs 15 seconds of CPU to warm up, and the wheels are built
+once."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -36,7 +36,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return f"{scope} on trio" if "[trio" in nodeid else scope
 
         def remove_node(self, node: Any) -> str | None:
-            """A process has ended. The test that ended it is not run again: it would end the next one too."""
+            """Handle a process that has ended. The test that ended it is not run again, as it would end the next
+            process too."""
             left = (
                 (unit, test) for unit in self.assigned_work[node].values() for test, done in unit.items() if not done
             )
@@ -47,10 +48,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return crashed
 
         def _reschedule(self, node: Any) -> None:
-            """A process begins a test when it has the next one, or is told that there is none. What comes back from a
-            process that has died are single tests, and classes that were done: one of these is not enough."""
+            """A process starts a test only when it has the next one, or knows that there is none. A dead process
+            returns single tests, and classes that are done, so one of these may not be enough."""
             if node not in self.registered_collections:
-                return  # it replaces one that has died, and still collects
+                return  # it replaces one that has died, and is still collecting
             super()._reschedule(node)
             while self._pending_of(self.assigned_work[node]) < 2 and not node.shutting_down:
                 super()._reschedule(node)

@@ -1,6 +1,6 @@
-"""pytest plugin: says at the start how long the run will take, by what earlier runs here took.
+"""pytest plugin: estimates at the start how long the run will take, from the durations of earlier runs.
 
-With ``--durations`` it says at the end where the time went.
+With ``--durations`` it shows at the end where the time went.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import pytest
 KEY = "pyncette/seconds"
 PHASES = ("setup", "call", "teardown")
 MOST = 40
-"""Rows of the table at the end."""
+"""The maximum number of rows in the table at the end."""
 UNKNOWN = 0.15
-"""Seconds for a test of a module that has not run here yet."""
+"""The estimate in seconds for a test of a module that has not run here yet."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,7 +39,7 @@ class Estimate:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
-        """pytest-xdist: all of its processes have collected the same; one speaks for them."""
+        """pytest-xdist: all of its processes have collected the same tests, so the first one is enough."""
         if node.workerinput["workerid"] == "gw0":
             self._announce(ids, node.workerinput["workercount"])
 

@@ -1,14 +1,12 @@
 """pytest plugin: which tests of the contracts run on which stores and event loops, and how many examples they try.
 
-Both contracts run on both event loops in memory. Each store passes the whole contract of repositories, each test on one
-event loop, which a hash chooses. Each test of the contract of apps runs on two of the four quick stores, on one event
-loop each, and a quarter of them on DynamoDB: core is the same there as in memory, the drivers are the same as below the
-contract of repositories, and what remains is how they meet. A variant of a store, such as another make of its server,
-passes half of the contract of repositories, on asyncio.
-`--thorough` runs all, and so does every night.
-`--narrow` is for versions of Python and of dependencies other than the usual: the contract of apps runs in memory only,
-a third of that of repositories on each store, and what follows from our own code, or from a server, whatever the
-version, is left out.
+In memory, both contracts run on both event loops. Each store runs the whole contract of repositories, with each test on
+one event loop, which a hash chooses. Each test of the contract of apps runs on two of the four fast stores, on one
+event loop each, and a quarter of the tests run on DynamoDB: core was tested in memory and the drivers by the contract
+of repositories, so only their combination is left to test. A variant of a store, such as another implementation of its
+server, runs half of the contract of repositories on asyncio. `--thorough` runs all, and so does every night. `--narrow`
+is for other versions of Python and of dependencies: the contract of apps runs in memory only, a third of the contract
+of repositories on each store, and tests that don't depend on these versions are left out.
 """
 
 from __future__ import annotations
@@ -26,10 +24,10 @@ LOOPS = ("asyncio", "trio")
 QUICK = ("TestSqliteFile", "TestRedisContract", "TestPostgres", "TestMySQLContract")
 """Each test of the contract of apps runs on two of these stores."""
 SLOW = {"TestDynamoDBContract": 4, "TestLagging": 4, "TestFile": 4}
-"""Stores that run one in this many tests of the app contract: a test there takes a second of a processor, or asks
-little that is not asked elsewhere. The last is the one of docs/writing_a_backend.md."""
+"""Stores that run one in this many tests of the app contract: their tests take a second of CPU, or add little to those
+elsewhere. The last one is the example of docs/writing_a_backend.md."""
 VARIANTS = 2
-"""They run one in this many tests of the repository contract."""
+"""Variants run one in this many tests of the repository contract."""
 ON_ONE_LOOP = frozenset(
     f"test_{name}"
     for name in (
@@ -44,24 +42,25 @@ ON_ONE_LOOP = frozenset(
         "shares",
     )
 )
-"""Modules of core whose tests are long: each on one event loop, which a hash chooses."""
+"""Modules of core with long tests: each test runs on one event loop, which a hash chooses."""
 EXAMPLES = 15
-"""Of a property in the contracts, instead of the number that authors of backends get."""
+"""The number of examples of a property in the contracts, instead of the number that authors of backends get."""
 WAITING_SECONDS = 600
-"""Until a test counts as hanging that waits for other processes, which are slow where the machine is busy."""
+"""Seconds after which a test that waits for other processes counts as hanging: on a busy machine, they are slow."""
 ON_A_SERVER = ("plans", "places", "contention", "races", "locks", "capacity", "budget", "limits", "index", "processes")
 STORED = ("damage", "diagnosis", "upgrade", "mysql_migrations")
 SHOWN = ("page", "screens", "browser")
 OF_PROCESSES = ("cli_run", "cli_cores", "cli_operations", "sqlite_running", "dynamodb_writes")
 COMPUTED = ("transitions", "month")
 SAME_ON_ALL_VERSIONS = (*ON_A_SERVER, *STORED, *SHOWN, *OF_PROCESSES, *COMPUTED)
-"""Ends of names of modules; what is left covers the pure modules."""
+"""The ends of names of modules that are left out. The remaining tests cover the pure modules."""
 NARROW = 3
 """With ``--narrow``, a store runs one in this many tests of the repository contract."""
 ELSEWHERE = 30
-"""Of a property elsewhere, instead of hypothesis' 100; these with ``--narrow``, as it is asked for coverage."""
+"""The number of examples of other properties, instead of hypothesis's 100; also with ``--narrow``, which measures
+coverage."""
 THOROUGH_SECONDS = 500
-"""Until a test of a contract counts as hanging that does all there is to do."""
+"""Seconds after which a full test of a contract counts as hanging."""
 THOROUGH = 600
 
 
@@ -80,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     usual = settings().max_examples if config.option.narrow else ELSEWHERE
     examples = THOROUGH if config.option.thorough else usual
-    slow = [HealthCheck.too_slow]  # on a busy machine an example may take its time
+    slow = [HealthCheck.too_slow]  # on a busy machine, an example may take long
     settings.register_profile(
         "suite", parent=settings.default, deadline=None, suppress_health_check=slow, max_examples=examples
     )
@@ -97,7 +96,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str) -> list[pytest.Item] | None:
-    """Leave out what a class does not run at all: to make thousands of tests and deselect them takes long."""
+    """Leave out the tests that a class does not run: creating thousands of them just to deselect them takes long."""
     if not isinstance(collector, pytest.Class) or is_in_memory(collector) or not is_of_contract(collector.obj):
         return None
     option, store = collector.config.option, collector.obj.__name__
@@ -116,7 +115,7 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Choose the event loop of what runs on one of them."""
+    """Choose the event loop of tests that run on only one."""
     if metafunc.config.option.thorough or "anyio_backend" not in metafunc.fixturenames:
         return
     store, module = metafunc.cls, metafunc.module.__name__.rpartition(".")[2]
@@ -143,11 +142,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from pyncette.testing.contract.app import bench
     from pyncette.testing.contract.base import ContractBase
 
-    if config.option.thorough:  # a sixth of the decision table takes minutes on DynamoDB, if the machine is busy
+    if config.option.thorough:  # on a busy machine, a sixth of the decision table takes minutes on DynamoDB
         ContractBase.deadline = bench.TIMEOUT = THOROUGH_SECONDS
     else:
         ContractBase.property_examples = min(EXAMPLES, ContractBase.property_examples)
-        ContractBase.quick = True  # a store on which the full forms take no time says so itself
+        ContractBase.quick = True  # a store on which the full forms are fast overrides this
     for item in items:
         if isinstance(item, pytest.Function) and is_of_contract(item.cls) and forgets_a_loop(item):
             raise pytest.UsageError(
@@ -156,7 +155,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def forgets_a_loop(item: pytest.Function) -> bool:
-    """Whether it is a store's, and there is no choice of the event loop."""
+    """Whether the test belongs to a store, but not to a choice of event loops."""
     is_store = is_of_both_contracts(item.cls) and not item.get_closest_marker("variant")
     chosen = hasattr(item, "callspec") and "anyio_backend" in item.callspec.params
     return is_store and not chosen and inspect.iscoroutinefunction(item.obj)
@@ -187,14 +186,14 @@ def is_in_memory(node: pytest.Collector | pytest.Item) -> bool:
 
 
 def is_of_contract(cls: type | None) -> bool:
-    """Whether a class joins a store to the contracts."""
+    """Whether a class runs a contract on a store."""
     from pyncette.testing.contract.base import ContractBase
 
     return cls is not None and issubclass(cls, ContractBase)
 
 
 def is_of_both_contracts(cls: type | None) -> bool:
-    """Whether it does so for good: those with a fault, which the suite must find, join one contract only."""
+    """Whether a class runs both contracts: stores with an intentional fault run only one."""
     from pyncette.testing import AppContract
 
     return cls is not None and issubclass(cls, AppContract)

@@ -1,4 +1,4 @@
-"""pytest plugin: what the tests of all packages share."""
+"""pytest plugin: settings for the tests of all packages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ pytest_plugins = ["tests.distribution", "tests.estimate", "tests.matrix", "tests
 
 
 def pytest_configure() -> None:
-    """What the processes that tests start inherit.
+    """Set what the processes started by tests inherit.
 
-    A shell without job control starts what runs in its background with SIGINT ignored, and so would all our children.
-    In a sandbox of Pants only this process knows where the packages are.
+    A shell without job control starts background processes with SIGINT ignored, which all our children would inherit.
+    In a sandbox of Pants, only this process knows where the packages are.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,8 +29,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is collected stays until the end: to look for garbage in it, again and again, took a quarter of the
-    time, in each process. (`gc.freeze()` would hide it for good, also from hypothesis, which looks for referrers.)"""
+    """Keep the garbage collector from scanning the collected tests, which stay until the end: that took a quarter of
+    the time in each process. (`gc.freeze()` would hide them for good, even from hypothesis, which looks for
+    referrers.)"""
     gc.disable()
     try:
         return (yield)

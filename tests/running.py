@@ -1,4 +1,4 @@
-"""An app at work, for the length of a block."""
+"""A running app, for the duration of a block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyncette.repository import Repository
 
 @asynccontextmanager
 async def running(app: Pyncette, **options: Any) -> AsyncIterator[PyncetteContext]:
-    """Shut down gracefully at the end of the block. The options are those of ``create``."""
+    """Run an app, and shut it down gracefully at the end of the block. The options are those of ``create``."""
     async with app.create(**options) as context, anyio.create_task_group() as group:
         group.start_soon(context.run)
         yield context
@@ -23,7 +23,7 @@ async def running(app: Pyncette, **options: Any) -> AsyncIterator[PyncetteContex
 
 
 async def take(repository: Repository, task: Task, *, at: int) -> None:
-    """Somebody else claims all that is ready, or leased, at the moment ``at``, in microseconds, of a template or a
-    static task."""
+    """Claim everything of a template or a static task, ready or leased, for another worker at the time ``at`` in
+    microseconds."""
     claims = [QueueClaim(task.queue, 100, at + 60_000_000)]
     await repository.claim(claims, now=at, limit=100, token="taken", holder="somebody else")

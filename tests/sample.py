@@ -1,7 +1,7 @@
-"""pytest plugin: of the longest tests, which take a minute on all stores, the usual run keeps some.
+"""pytest plugin: the usual run keeps only some of the longest tests, which take a minute on all stores.
 
-What differs between the stores is held by their contracts and by the tests of each distribution, which run on all of
-them. `--thorough` runs all of these too, and so does every night.
+The differences between stores are tested by the contracts and by the tests of each distribution, which run on all of
+them. `--thorough` runs all of the long tests too, and so does the nightly run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEPT = {
     "tests/servers_test/test_servers.py::test_sql_hangs_while_paused": ("postgres", "mysql"),
     "tests/servers_test/test_supervisor.py::test_all_is_gone": ("killed", "interrupted"),
 }
-"""By test, words: a parameter is kept if its id has one of them."""
+"""By test, the words of which one must occur in a parameter's id for it to be kept."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

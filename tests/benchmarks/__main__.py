@@ -18,7 +18,7 @@ from .cases import Figures
 from .subjects import STORAGES, THIS, Storage, Version, baseline, storage
 
 Pairs = dict[str, tuple[float, float]]
-"""The figures of one run: the baseline's, and this version's."""
+"""The figures of one run by name: those of the baseline and of this version."""
 Measure = Callable[[Storage], Pairs]
 
 LEGEND = (
@@ -46,7 +46,7 @@ LESS_IS_BETTER = (
 
 
 def count(usual: int, **others: int) -> Callable[[Storage], int]:
-    """How many instances there are, the same for both; fewer on a storage where it would take too long."""
+    """The number of instances, the same for both versions; fewer on storages where it would take too long."""
     return lambda where: others.get(where.name, usual)
 
 
@@ -72,7 +72,7 @@ def measures(old_lines: int | None = None, instances: int = 100_000, minutes: fl
         "burst": lambda v, s: cases.burst(v, s, BURST(s)),
         "burst, 2 processes": lambda v, s: cases.burst(v, s, BURST(s), processes=2),
         "lag": cases.lag,
-        # 1.1.0 starts lower, since each step takes its time; the last steps are as fine for both.
+        # 1.1.0 starts lower, as each step takes long; the final steps are equally fine for both.
         STEADY: lambda v, s: cases.steady(v, s, start=8_000 if v is THIS else 400),
         "register": lambda v, s: cases.register(v, s, REGISTER(s), bulk=False),
         "register in bulk": lambda v, s: cases.register(v, s, BULK(s), bulk=True),
@@ -112,7 +112,7 @@ ONLY_ON: dict[str, Collection[str]] = {"old transaction": storing.OLD, "bloat": 
 
 
 def compare(measure: Measure, where: Storage, runs: int) -> dict[str, dict[str, float]]:
-    """The medians of the runs, and their ratio: how many times better this version is."""
+    """The medians of the runs, and their ratio: by which factor this version is better."""
     found = [measure(where) for _ in range(runs)]
     table: dict[str, dict[str, float]] = {}
     for figure in found[0]:
@@ -148,7 +148,7 @@ def tell(name: str, case: str, table: dict[str, dict[str, float]]) -> None:
 
 
 def measured(pool: Pool, options: argparse.Namespace) -> dict[str, object]:
-    """Measure the cases that were chosen, and print them; the figures."""
+    """Measure the chosen cases, and print and return the figures."""
     report: dict[str, object] = {}
     print(LEGEND)
     print(f"{'storage':10} {'case':20} {'figure':28} {'baseline':>12} {'this':>12} {'ratio':>8}")

@@ -1,4 +1,4 @@
-"""What is measured: each case returns figures of one run of one version on one storage."""
+"""The cases. Each returns the figures of one run of one version on one storage."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Process:
         self._ready.set()
 
     def begin(self) -> None:
-        """Let it begin as soon as it is ready."""
+        """Start the measurement as soon as the process is ready."""
         self._ready.wait()
         assert self._popen.stdin is not None
         self._popen.stdin.write("begin\n")
@@ -62,7 +62,7 @@ class Process:
         self._ready.wait()
 
     def end(self) -> dict[str, Any]:
-        """What it measured."""
+        """Stop the process, and return what it measured."""
         assert self._popen.stdin is not None
         self._popen.stdin.close()
         self._popen.wait()
@@ -73,7 +73,7 @@ class Process:
 
 
 def job_on(storage: Storage, case: str) -> dict[str, Any]:
-    """What a worker has to know, whatever it measures; where nobody else has been."""
+    """The common part of a worker's job, on an unused part of the storage."""
     return {"case": case, "backend": storage.backend, "options": storage.options()}
 
 
@@ -87,7 +87,7 @@ def execute(
 ) -> list[dict[str, Any]]:
     """Run workers on one storage, whose instances the first one schedules, until ``enough(executions, seconds)``.
 
-    :param extra: what else the workers have to know.
+    :param extra: further entries of the workers' jobs.
     """
     job = {**job_on(storage, "execute"), **extra}
     workers = [Process(version, {**job, "load": load})]
@@ -104,7 +104,7 @@ def execute(
 
 
 def burst(version: Version, storage: Storage, count: int, processes: int = 1) -> Figures:
-    """``count`` one-off instances are overdue: how many are executed a second, and what each costs."""
+    """``count`` overdue one-off instances: executions per second, and the cost of each."""
     load = {"kind": "overdue", "count": count}
     results = execute(version, storage, load, processes, lambda done, seconds: done >= count or seconds > 120)
     done = sum(result["count"] for result in results)
@@ -113,9 +113,9 @@ def burst(version: Version, storage: Storage, count: int, processes: int = 1) ->
 
 
 def policies(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
-    """What a burst costs with ``retry``, ``timeout`` and ``jitter`` declared, and without: due at one moment, or at
-    moments as scattered as ``jitter`` makes them, which alone is more work for a storage. And how late 100 one-offs
-    begin, spread over 10 s; there without ``jitter``, which puts them off."""
+    """The cost of a burst with ``retry``, ``timeout`` and ``jitter`` declared, and without them: due at one moment, or
+    at moments as scattered as ``jitter`` makes them, which by itself is more work for a storage. And the lateness of
+    100 one-offs spread over 10 s, without ``jitter``, which would delay them."""
 
     def cost(kind: str, *, declared: bool) -> float:
         load = {"kind": kind, "count": count}
@@ -139,7 +139,7 @@ def policies(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
 
 
 def history(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
-    """What a burst costs without the log of runs, and with that of errors (nothing fails), and of all."""
+    """The cost of a burst without the log of runs, with a log of failures only (nothing fails), and with all runs."""
     found: dict[str, Figures] = {}
     for kept in ("", "errors", "all"):
         load = {"kind": "overdue", "count": count}
@@ -152,11 +152,11 @@ def history(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
 
 
 PRUNED_A_SECOND = 20_000
-"""Lines that are deleted at least, as far as the case of pruning goes: it lasts accordingly."""
+"""The minimum rate at which lines are assumed to be deleted, from which the duration of the case follows."""
 
 
 def pruning(storage: Storage, lines: int) -> dict[str, tuple[float, float]]:
-    """How late 500 instances a second are executed while ``lines`` of the log are deleted, and while there are none."""
+    """The lateness of 500 instances per second while ``lines`` of the log are deleted, and while there are none."""
     seconds = 10 + lines // PRUNED_A_SECOND
     count = 500 * seconds
     found: list[Figures] = []
@@ -177,7 +177,7 @@ def pruning(storage: Storage, lines: int) -> dict[str, tuple[float, float]]:
 
 
 def lag(version: Version, storage: Storage, policies: str = "") -> Figures:
-    """100 one-off instances, spread over 10 s: how late they begin."""
+    """The lateness of 100 one-off instances spread over 10 s."""
     load = {"kind": "spread", "count": 100, "seconds": 10}
     [result] = execute(version, storage, load, 1, lambda done, seconds: done >= 100 or seconds > 60, policies=policies)
     lags = sorted(result["lags"])
@@ -185,10 +185,10 @@ def lag(version: Version, storage: Storage, policies: str = "") -> Figures:
 
 
 def steady(version: Version, storage: Storage, start: int) -> Figures:
-    """Instances that are due each second: the highest rate at which half begin in time.
+    """Instances that are due every second: the highest rate at which half of them start in time.
 
-    From ``start`` it is doubled or halved until some rate is kept up with and twice as much is not, and then narrowed
-    down to a quarter of what is between.
+    The rate is doubled or halved from ``start`` until one is sustained and its double is not, and then narrowed down to
+    a quarter of the difference.
     """
     kept = start
     while kept > 1 and not keeps_up(version, storage, kept):
@@ -206,28 +206,28 @@ def steady(version: Version, storage: Storage, start: int) -> Figures:
 
 
 def keeps_up(version: Version, storage: Storage, rate: int) -> bool:
-    """Whether half of the last second's instances begin at most a second late."""
+    """Whether half of the last second's instances start at most a second late."""
     [result] = execute(version, storage, {"kind": "steady", "count": rate}, 1, lambda done, seconds: seconds > 6)
     lags = result["lags"]
     return len(lags) >= 4 * rate and statistics.median(lags[-rate:]) <= 1
 
 
 def register(version: Version, storage: Storage, count: int, *, bulk: bool) -> Figures:
-    """Instances scheduled a second, one by one or in bulk (1.1.0: 100 calls at a time)."""
+    """Instances scheduled per second, one by one or in bulk (in 1.1.0 by 100 concurrent calls)."""
     process = Process(version, {**job_on(storage, "register"), "count": count, "bulk": bulk})
     process.begin()
     return {"bulk/s" if bulk else "one by one/s": process.end()["rate"]}
 
 
 def idle(version: Version, storage: Storage, count: int) -> Figures:
-    """What an app with ``count`` instances that are not due costs in a minute."""
+    """The cost per minute of an app with ``count`` instances, none of them due."""
     seconds = 20.0
-    settled = 12.0  # the start is over by then, and the server has counted it
+    settled = 12.0  # by then start-up is over, and the server has counted it
     load = {"kind": "later", "count": count}
     process = Process(version, {**job_on(storage, "execute"), "load": load, "tell": settled + seconds})
     process.begin()
     time.sleep(settled)
-    process.begin()  # once more: only what comes now is counted
+    process.begin()  # again: only what follows is counted
     before = storage.round_trips.served() if storage.round_trips else 0
     time.sleep(seconds)
     after = storage.round_trips.served() if storage.round_trips else 0
@@ -238,7 +238,8 @@ def idle(version: Version, storage: Storage, count: int) -> Figures:
 
 
 def without_scheduler(storage: Storage, worker: str, count: int) -> Figures:
-    """Records claimed and settled by our storage, or by its driver ("storage", "driver"), in a separate process."""
+    """Records claimed and settled by the storage or by its driver alone ("storage", "driver"), in a separate
+    process."""
     job = {"storage": storage.backend, "options": storage.options(), "worker": worker, "count": count}
     command = [sys.executable, "-m", "tests.benchmarks.ceilings", json.dumps(job)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
@@ -247,13 +248,13 @@ def without_scheduler(storage: Storage, worker: str, count: int) -> Figures:
 
 
 def warm_up(storage: Storage, count: int) -> None:
-    """Let the server do what it does more slowly the first time; else whoever is measured first pays for it."""
+    """Let the server do first what is slower the first time; otherwise the first measurement would include that."""
     for worker in ("storage", "driver"):
         without_scheduler(storage, worker, count)
 
 
 def ceiling(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
-    """How near our storage, and the whole scheduler on it, come to what the driver alone does by hand.
+    """Compares the storage, and the whole scheduler on it, with hand-written code on the driver alone.
 
     Each figure is a pair: the driver's, and ours.
     """

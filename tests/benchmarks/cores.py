@@ -1,10 +1,10 @@
-"""How much quicker two processes of `pyncette run` execute a burst on PostgreSQL than one, pair by pair.
+"""The speed-up of a burst on PostgreSQL with two processes of `pyncette run` instead of one, measured in pairs.
 
     python -m tests.benchmarks.cores [pairs]
 
-Each of 3,000 executions computes for 2 ms, so one core can't do it in less than 6 seconds. What other programs take
-of the cores makes both slower. So the CPU time is measured too: of two cores that are free, one process keeps one busy,
-and two of them share both with the server.
+Each of 3,000 executions computes for 2 ms, so one core needs at least 6 seconds. Other programs on the machine slow
+both down, so the CPU time is measured too. On two free cores, one process keeps one core busy, and two processes share
+both with the server.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ COUNT = 3_000
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of a burst, in seconds.
+    """The cost of a burst in seconds.
 
-    :ivar took: by the clock.
-    :ivar workers: of a core, by all workers together.
-    :ivar server: of a core, by the server.
+    :ivar took: elapsed time.
+    :ivar workers: the CPU time of all workers together.
+    :ivar server: the CPU time of the server.
     """
 
     took: float
@@ -39,7 +39,7 @@ class Cost:
 
 
 def cost(url: str, workers: int) -> Cost:
-    """Without the server's work for what comes before the burst."""
+    """The cost of a burst, without the server's work before it."""
     with tempfile.TemporaryDirectory() as folder, postgres.table(url) as table:
         place = Place(Path(folder))
         before = cpu_of_server(url)
@@ -53,7 +53,7 @@ def cost(url: str, workers: int) -> Cost:
 
 
 def cpu_of_server(url: str) -> float:
-    """Seconds of a core that the server and its children have taken, those that have ended included."""
+    """Seconds of CPU that the server and its children have used, including those that have ended."""
     ((folder,),) = postgres.run(url, "SHOW data_directory")
     postmaster = int(Path(folder, "postmaster.pid").read_text().split()[0])
     ticks = sum(_stat(postmaster))
@@ -69,7 +69,7 @@ def _stat(pid: int) -> list[int]:
 
 
 def _fields(process: Path) -> list[str]:
-    """From the state on; none if it has ended."""
+    """The fields of a process in /proc from the state on; empty if it has ended."""
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,7 +1,7 @@
 """One worker whose calls to the storage are counted, in a separate process.
 
-Argument: a JSON object that describes a :class:`Job`. Says "ready" once its loop has begun, begins at the moment that a
-line on standard input gives, in seconds since the epoch, and says what it has measured, as JSON.
+Argument: a JSON object that describes a :class:`Job`. The worker prints "ready" once its loop has started, begins at
+the time that a line on standard input gives in seconds since the epoch, and prints its measurements as JSON.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a worker does: declares tasks, schedules instances, and executes for a while.
+    """A worker's job: it declares tasks, schedules instances, and executes for a while.
 
     :ivar backend, options: the module under ``pyncette``, and the app's options, those of its storage included.
-    :ivar static: further static tasks, each of which runs once an hour, at a second of its own.
-    :ivar templates: further templates, without instances.
-    :ivar away: seconds that each answer of the storage takes longer.
-    :ivar overdue: one-off instances that are overdue when the worker begins.
-    :ivar spread, seconds: one-off instances that come due one after the other, within that time.
-    :ivar behind: whether there is an instance that has ever more occurrences to catch up with.
-    :ivar enough: it ends after this many executions, ``seconds`` after it began if that is 0; within a minute.
+    :ivar static: the number of further static tasks, each of which runs once an hour at a different second.
+    :ivar templates: the number of further templates, without instances.
+    :ivar away: seconds by which each answer of the storage is delayed.
+    :ivar overdue: the number of one-off instances that are overdue when the worker begins.
+    :ivar spread, seconds: the number of one-off instances that come due one after another, and the time for that.
+    :ivar behind: whether there is an instance with ever more occurrences to catch up on.
+    :ivar enough: the worker stops after this many executions, or after ``seconds`` if that is 0; after a minute at
+        most.
     """
 
     backend: str
@@ -55,7 +56,7 @@ class Job:
 
 @dataclass(slots=True)
 class Counts(Observer):
-    """What a worker has counted."""
+    """Counts the events of a worker."""
 
     empty: int = 0
     lags: list[float] = field(default_factory=list)

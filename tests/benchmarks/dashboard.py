@@ -30,7 +30,7 @@ from .millions import Reports, prepare
 OVERDUE = 1000
 FIRST_LOADS = 5
 EVERY = 3.0
-"""Seconds between two questions of one viewer, as the page's script has it."""
+"""Seconds between two requests of one viewer, as in the page's script."""
 
 PAGES: Mapping[str, str] = {
     "overview": "/",
@@ -50,7 +50,7 @@ PAGES: Mapping[str, str] = {
 
 
 async def visit(client: httpx.AsyncClient, path: str) -> float:
-    """Milliseconds that the server takes for a page."""
+    """The time in milliseconds that the server needs for a page."""
     began = time.perf_counter()
     answer = await client.get(path)
     took = (time.perf_counter() - began) * 1000
@@ -60,14 +60,14 @@ async def visit(client: httpx.AsyncClient, path: str) -> float:
 
 @asynccontextmanager
 async def opened(dashboard: Dashboard, viewers: int) -> AsyncIterator[list[httpx.AsyncClient]]:
-    """A dashboard that knows nothing yet, and its viewers."""
+    """A dashboard with an empty cache, and its viewers."""
     transport = httpx.ASGITransport(dashboard, client=("127.0.0.1", 1))
     async with dashboard.opened():
         yield [httpx.AsyncClient(transport=transport, base_url="http://localhost") for _ in range(viewers)]
 
 
 async def first_loads(make: Callable[[], Dashboard]) -> None:
-    """Each page as the first one of a dashboard; what the storage does not answer in time comes with a refresh."""
+    """Each page as the first one of a dashboard. Late answers of the storage come with a refresh."""
     print(f"{'first page, medians':28} {'ms':>10} {'most ms':>10} {'CPU ms':>8} {'complete after ms':>18}")
     for name, path in PAGES.items():
         first, cpu, whole = [], [], []
@@ -84,7 +84,7 @@ async def first_loads(make: Callable[[], Dashboard]) -> None:
 
 
 async def one_by_one(client: httpx.AsyncClient) -> None:
-    """Each page when it is looked at again."""
+    """Each page when it is requested again."""
     print(f"\n{'page, one viewer':28} {'median ms':>10} {'most ms':>10} {'CPU ms':>8}")
     for name, path in PAGES.items():
         await visit(client, path)
@@ -99,7 +99,7 @@ async def one_by_one(client: httpx.AsyncClient) -> None:
 
 
 async def together(clients: list[httpx.AsyncClient], lasting: float, plan: FaultPlan) -> None:
-    """Many viewers, who look at one page and now and then go to another."""
+    """Many viewers, who stay on one page and now and then go to another."""
     took: defaultdict[str, list[float]] = defaultdict(list)
     until = time.monotonic() + lasting
 

@@ -1,5 +1,5 @@
-"""Costs that should stay flat: with many tasks, many workers, a storage that is far away, and occurrences to catch up
-with. Each case measures this version twice, in circumstances that differ in one thing, and returns pairs."""
+"""Costs that should stay flat with many tasks, many workers, a distant storage, and occurrences to catch up on. Each
+case measures this version twice, under conditions that differ in one respect, and returns pairs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .subjects import Storage
 Pairs = dict[str, tuple[float, float]]
 
 FAR = 0.02
-"""Seconds to a storage that is far away, and back."""
+"""The round trip to a distant storage in seconds."""
 
 RATE, SECONDS = 500, 4
-"""Occurrences a second that several workers share, and for how long."""
+"""The rate of occurrences that several workers share, and the duration in seconds."""
 
 ACQUAINTED, SOON = 20, 1
-"""Seconds until several workers begin, which know of each other by then, and until one does."""
+"""Seconds until several workers begin, which know each other by then; and until a single worker begins."""
 
 
 def run(*jobs: Job) -> list[dict[str, Any]]:
-    """Let workers do these jobs side by side; what each has measured."""
+    """Run workers with these jobs concurrently, and return what each has measured."""
     commands = [[sys.executable, "-m", "tests.benchmarks.counted", json.dumps(asdict(job))] for job in jobs]
     pipe = subprocess.PIPE
     workers = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) for command in commands]
@@ -48,7 +48,7 @@ def round_trips(result: dict[str, Any]) -> int:
 
 
 def many_tasks(where: Storage) -> Pairs:
-    """What an occurrence costs among 100 and 5,000 static tasks; and a second without any among 100 and 10,000
+    """The cost of an occurrence among 100 and 5,000 static tasks, and of an idle second among 100 and 10,000
     templates."""
     busy, idle = [], []
     for static, templates in ((100, 100), (5_000, 10_000)):
@@ -62,7 +62,7 @@ def many_tasks(where: Storage) -> Pairs:
 
 
 def many_workers(where: Storage) -> Pairs:
-    """500 occurrences a second: one worker, and each number of several."""
+    """500 occurrences per second, executed by one worker, and by different numbers of workers."""
     alone = shared(where, 1)
     return {
         f"{figure}, {workers}": (alone[figure], value)
@@ -87,7 +87,7 @@ def shared(where: Storage, workers: int) -> dict[str, float]:
 
 
 def latency(where: Storage, count: int) -> Pairs:
-    """A burst with slots for ten batches: near, and far away."""
+    """A burst with slots for ten batches, on a near and on a distant storage."""
     options = {**where.options(), "concurrency_limit": 1000}
     rates = []
     for away in (0.0, FAR):
@@ -97,7 +97,7 @@ def latency(where: Storage, count: int) -> Pairs:
 
 
 def one_by_one(where: Storage) -> Pairs:
-    """Round trips for each of 50 occurrences that come due alone, and of 500 that one instance catches up with."""
+    """Round trips for each of 50 occurrences that come due alone, and of 500 that one instance catches up on."""
     [alone] = run(Job(backend=where.backend, options=where.options(), spread=50, seconds=5))
     [behind] = run(Job(backend=where.backend, options=where.options(), behind=True, enough=500))
     return {"round trips/fire": (round_trips(alone) / len(alone["lags"]), round_trips(behind) / len(behind["lags"]))}

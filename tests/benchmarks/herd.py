@@ -1,4 +1,4 @@
-"""How late instances begin while very many of another task are due at one moment."""
+"""The lateness of instances while very many instances of another task are due at the same moment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = 10
 
 
 async def _lags(where: Storage, count: int) -> Figures:
-    """Of 500 instances that come due within ten seconds, while ``count`` others are overdue."""
+    """The lateness of 500 instances that come due within ten seconds, while ``count`` others are overdue."""
     factory = getattr(importlib.import_module(f"pyncette.{where.backend}"), f"{where.backend}_repository")
     app = Pyncette(repository_factory=factory, **where.options())
     lags: list[float] = []
@@ -49,6 +49,6 @@ async def _lags(where: Storage, count: int) -> Figures:
 
 
 def herd(where: Storage, count: int) -> Pairs:
-    """Alone, and alongside the herd."""
+    """Alone, and alongside the others."""
     alone, within = (asyncio.run(_lags(where, each)) for each in (0, count))
     return {figure: (alone[figure], within[figure]) for figure in alone}

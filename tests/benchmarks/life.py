@@ -1,5 +1,5 @@
-"""What an app with millions of instances lives through, on any storage: it registers them, waits, has a herd of them
-come due at one moment, and executes and changes some of them each day for a month."""
+"""The life of an app with millions of instances, on any storage: it registers them, is idle, executes many that come
+due at one moment, and executes and changes some of them each day for a month."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ AT_ONCE = 5_000
 
 
 class Life:
-    """An app with a template for each step, and when the instances on time began.
+    """An app with a template for each phase, and the lateness of the regular instances.
 
-    :ivar plan: counts its calls of the storage.
+    :ivar plan: counts its calls to the storage.
     """
 
     def __init__(self, where: Storage, factory: Any, options: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class Life:
         self.lags.append(time.time() - context.scheduled_at.timestamp())
 
     async def register(self, context: PyncetteContext, count: int) -> None:
-        """By the public call, as many as that."""
+        """Register ``count`` instances through the public API."""
         began, cpu, server = time.perf_counter(), used(), cpu_of(self.where.server)
         instances = ((f"user-{i:09}", daily(i)) for i in range(count))
         result = await context.schedule_tasks(self.waiting, instances)
@@ -69,7 +69,7 @@ class Life:
         )
 
     async def idle(self, context: PyncetteContext, seconds: float) -> None:
-        """Nothing is due."""
+        """Wait while nothing is due."""
         running = asyncio.create_task(context.run())
         await asyncio.sleep(3)
         self.plan.calls.clear()
@@ -82,7 +82,8 @@ class Life:
         await running
 
     async def herd(self, context: PyncetteContext, count: int) -> None:
-        """All of them are due; 500 of another task come due meanwhile, one after the other within ten seconds."""
+        """Make ``count`` instances due at once, while 500 of another task come due one after another within ten
+        seconds."""
         first = datetime.datetime.now(datetime.UTC) + 3 * SECOND
         step = 10 * SECOND / ON_TIME
         await context.schedule_tasks(self.on_time, ((f"{i}", {"execute_at": first + i * step}) for i in range(ON_TIME)))
@@ -105,7 +106,7 @@ class Life:
 
 
 def daily(number: int) -> Mapping[str, Any]:
-    """A schedule in an hour of its own."""
+    """A daily schedule, with the hour chosen by the number."""
     return {"schedule": f"{number % 60} {number // 60 % 24} 1 1 *", "language": "en"}
 
 
@@ -120,7 +121,7 @@ def tell(step: str, said: str, *, client: float, server: float) -> None:
 
 
 async def copy(repository: Repository, sample: Record, count: int, start: int, *, moment: int | None = None) -> None:
-    """Store this many more instances, like a sample but for their names and moments, without a scheduler."""
+    """Store this many more instances without a scheduler: copies of a sample, except for names and moments."""
     prefix = f"{sample.queue}:user-"
     for first in range(start, start + count, AT_ONCE):
         changes = []
@@ -139,7 +140,7 @@ def _daily(day: int) -> Iterator[Record]:
 
 
 async def month(stored: Stored, size: Any) -> None:
-    """30 days, as fast as they go: some instances are executed once a day, and a hundredth of them is replaced."""
+    """30 days, as fast as possible: some instances are executed once a day, and one in a hundred is replaced."""
     first = [
         Record(QUEUE.name, f"{QUEUE.name}:{n:09}", NOW, NOW, None, None, fresh(), 0, 0, SPEC) for n in range(DAILY)
     ]

@@ -1,4 +1,4 @@
-"""Measures what a long log of runs costs others on PostgreSQL, and shows the plans.
+"""Measures how a long log of runs affects other operations on PostgreSQL, and shows the plans.
 
     python -m tests.benchmarks.longlog                    # 10 million lines: some minutes and 4 GB of disk
     python -m tests.benchmarks.longlog --lines 100000
@@ -30,7 +30,7 @@ SELECT $1::bigint + n * 1000, lpad(n::text, 16, '0'), 'task' || n % 20, 'task' |
     CASE WHEN n % 1000 = 7 THEN 'failed' ELSE 'succeeded' END, '{{"v":1,"at":0}}' || repeat(' ', 100)
 FROM generate_series(1, $2::bigint) AS n
 """
-"""Lines of the last days, one each millisecond."""
+"""Lines of the last days, one per millisecond."""
 
 QUESTIONS = {
     "all": RunQuestion(limit=100),
@@ -41,7 +41,7 @@ QUESTIONS = {
 
 
 def burst(url: str, table: str) -> tuple[float, float]:
-    """Executions a second, and CPU of each in microseconds; every run is logged."""
+    """Executions per second, and microseconds of CPU for each; every run is logged."""
     options = {"postgres_url": url, "postgres_table_name": table}
     load = {"kind": "overdue", "count": INSTANCES}
     where = Storage("postgres", "postgres", lambda: options)
@@ -50,7 +50,7 @@ def burst(url: str, table: str) -> tuple[float, float]:
 
 
 async def show_plans(url: str, table: str) -> None:
-    """What the server looks at for a claim, an end that is logged, and pages of the log."""
+    """Print the plans of a claim, of a logged end, and of pages of the log."""
     now = round(time.time() * 1_000_000)
     async with explained(url, table, 100) as (repository, plans):
         claims = [QueueClaim(Queue("work"), now + 60_000_000, 100)]

@@ -1,4 +1,4 @@
-"""How fast a burst runs on trio compared with asyncio, side by side: ``python -m tests.benchmarks.loops [runs]``."""
+"""Compares the speed of a burst on trio and on asyncio: ``python -m tests.benchmarks.loops [runs]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server's processes use, as Linux counts it."""
+"""The resource use of a server's processes, as Linux counts it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.servers.process import Program
 
 
 def cpu_of(server: Server | None) -> float:
-    """Seconds of CPU that a server and its children have used so far, those included that have ended; 0 where nobody
-    knows, as on another machine."""
+    """Seconds of CPU that a server and its children have used so far, including those that have ended; 0 if unknown, as
+    on another machine."""
     if server is None or not isinstance(server.control, Program):
         return 0.0
     own = str(server.control.pid)

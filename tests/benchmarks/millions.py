@@ -1,11 +1,11 @@
-"""Measures what an app with millions of instances lives through, and what operators do among them.
+"""Measures the life of an app with millions of instances, and the operations of operators on them.
 
     python -m tests.benchmarks.millions                        # 10 million instances: some minutes and 6 GB of disk
     python -m tests.benchmarks.millions --storage redis        # the same: 6 GB of memory
     python -m tests.benchmarks.millions --instances 100000 --overdue 10000 --seconds 10
 
-On PostgreSQL it also shows the plans, and what a paused template costs. What was stored is removed in the end, whatever
-happens.
+On PostgreSQL it also shows the plans, and the cost of a paused template. Everything stored is removed in the end,
+whatever happens.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FROM (
 ) AS made
 ON CONFLICT DO NOTHING
 """
-"""Names in their order, moments in none: those of an instance that was scheduled, over a span from a moment on."""
+"""Rows like that of a scheduled instance, with names in order and moments in random order within a time span."""
 
 KILL = """
 UPDATE {table} SET ready_at = $3, attempt = 1
@@ -58,11 +58,11 @@ WHERE queue = $1 AND key IN (SELECT $2 || lpad((number * $4)::text, 9, '0') FROM
 
 
 class Reports:
-    """An app with two templates, and when their instances were executed."""
+    """An app with two templates, and the times of their executions."""
 
     def __init__(self, factory: Callable[..., Any], template: str = "report", **options: Any) -> None:
         self.app = Pyncette(repository_factory=factory, register_worker=False, **options)
-        self.begun: list[tuple[str, float, float]] = []  # what caused it, when it was due, and when it began
+        self.begun: list[tuple[str, float, float]] = []  # the cause of each run, when it was due, and when it began
         self.report: Task = self.app.dynamic_task(name=template)(self._note)
         self.overdue: Task = self.app.dynamic_task(name="overdue")(self._note)
 
@@ -73,7 +73,7 @@ class Reports:
 async def fill(
     context: PyncetteContext, url: str, table: str, task: Task, count: int, *, since: datetime.timedelta
 ) -> None:
-    """Instances whose next occurrences lie in the hour that begins ``since`` from now."""
+    """Store instances whose next occurrences are within the hour that begins ``since`` from now."""
     first = await context.schedule_task(task, f"user-{0:09}", interval=datetime.timedelta(days=1), language="en")
     start = round((time.time() + since.total_seconds()) * 1_000_000)
     async with postgres.connection(url) as own:
@@ -85,7 +85,7 @@ async def fill(
 
 
 async def prepare(url: str, table: str, instances: int, overdue: int) -> None:
-    """Fill the table, index by index, and let the server know what is in it."""
+    """Fill the table, build its indexes, and update the server's statistics."""
     reports = Reports(postgres_repository, postgres_url=url, postgres_table_name=table)
     async with reports.app.create() as context, postgres.connection(url) as own:
         indexes = await own.fetch(
@@ -111,7 +111,7 @@ Operation = Callable[[], Awaitable[object]]
 
 
 def operations(context: PyncetteContext, task: Task) -> dict[str, Operation]:
-    """What is measured. Those that change something are undone by the next one."""
+    """The operations to measure. One that changes something is undone by the next one."""
     soon = datetime.datetime.now(datetime.UTC) + 3 * HOUR
     return {
         "pause_task(template)": lambda: context.pause_task(task, reason="maintenance"),
@@ -128,7 +128,7 @@ def operations(context: PyncetteContext, task: Task) -> dict[str, Operation]:
 
 
 async def measure(factory: Callable[..., Any], template: str, **options: Any) -> None:
-    """How long each takes."""
+    """Print how long each operation takes."""
     reports = Reports(factory, template, **options)
     async with reports.app.create() as context:
         every = operations(context, reports.report)
@@ -144,7 +144,7 @@ async def measure(factory: Callable[..., Any], template: str, **options: Any) ->
 
 
 async def show_plans(url: str, table: str) -> None:
-    """What the server looks at for each."""
+    """Print the plan of each operation."""
     print(f"\n{'operation':40} {'plan ms':>8} {'rows':>5}  how the server gets at the table")
     async with explained(url, table, 100) as (repository, plans):
 
@@ -163,8 +163,8 @@ async def show_plans(url: str, table: str) -> None:
 
 
 async def watch_paused(url: str, table: str, empty: str, lasting: float) -> None:
-    """What overdue instances of a paused template cost, compared with an idle app; then what a trigger and a resume
-    do."""
+    """Measure the cost of overdue instances of a paused template, compared with an idle app, and then the effect of a
+    trigger and of a resume."""
     plans = {"paused": FaultPlan(), "idle": FaultPlan()}
     options = {"postgres_url": url, "postgres_table_name": table}
     paused = Reports(plans["paused"].wrap(postgres_repository), **options)
@@ -185,7 +185,7 @@ async def watch_paused(url: str, table: str, empty: str, lasting: float) -> None
             print(f"{name:40} {dict(plan.calls)}")
         asked: list[float] = []
         for number in range(TRIGGERS):
-            await asyncio.sleep(0.9 + 0.23 * number)  # at any moment between two polls
+            await asyncio.sleep(0.9 + 0.23 * number)  # at varying moments between two polls
             asked.append(time.time())
             await operator.trigger_task(paused.overdue, f"user-{number:09}")
         await asyncio.sleep(3)
@@ -197,7 +197,7 @@ async def watch_paused(url: str, table: str, empty: str, lasting: float) -> None
 
 
 async def show_lag(operator: PyncetteContext, reports: Reports) -> None:
-    """How late instances begin that come due after the resume, while the others are skipped."""
+    """Print the lateness of instances that come due after the resume, while the others are skipped."""
     since = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3)
     moments = [since + datetime.timedelta(seconds=number / 50) for number in range(500)]
     pairs = [(f"on time {number}", {"execute_at": moment}) for number, moment in enumerate(moments)]
@@ -212,7 +212,7 @@ async def show_lag(operator: PyncetteContext, reports: Reports) -> None:
 
 
 async def operate(url: str, table: str, empty: str, options: argparse.Namespace) -> None:
-    """What operators do on PostgreSQL."""
+    """Measure operations of operators on PostgreSQL."""
     began = time.monotonic()
     await prepare(url, table, options.instances, options.overdue)
     size = await _size(url, table)
@@ -223,9 +223,9 @@ async def operate(url: str, table: str, empty: str, options: argparse.Namespace)
 
 
 async def live(where: Storage, names: dict[str, Any], options: argparse.Namespace, copies: int) -> None:
-    """What an app lives through, whatever the storage.
+    """Measure the life of an app on any storage.
 
-    :param copies: instances that are stored besides those that are registered.
+    :param copies: the number of instances that are stored in addition to the registered ones.
     """
     driver: Driver = import_module(f"tests.benchmarks.ceilings.{where.backend}").ByHand(names)
     factory = getattr(import_module(f"pyncette.{where.backend}"), f"{where.backend}_repository")

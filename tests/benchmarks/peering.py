@@ -1,7 +1,7 @@
-"""Measures other schedulers and queues alongside this one: the same jobs, which do nothing, on one server, in one run.
+"""Measures other schedulers and queues and this one with the same empty jobs, on the same server, in one run.
 
-Each runs in a separate environment, set up as its documentation advises for speed. ``burst``: all jobs are overdue;
-``spread``: 200 are due over ten seconds.
+Each runs in a separate environment, configured for speed as its documentation advises. ``burst``: all jobs are overdue;
+``spread``: 200 jobs come due over ten seconds.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ PROGRAMS = Path(__file__).with_name("peers")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyncette-benchmarks" / "peers"
 SPREAD = 200
 TIME_LIMIT = 90
-"""Seconds after which a measurement is given up."""
+"""Seconds after which a measurement is abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Somebody else's scheduler or queue.
+    """Another scheduler or queue.
 
-    :ivar program: in the folder of programs.
-    :ivar servers: those that it works on.
-    :ivar packages: what its environment holds, of the Python package index or, for a program on Node, of npm's.
-    :ivar jobs: in a burst.
+    :ivar program: the name of its program in the folder ``peers``.
+    :ivar servers: the kinds of servers that it supports.
+    :ivar packages: the packages of its environment: Python's or, for a program on Node, npm's.
+    :ivar jobs: the number of jobs in a burst.
     """
 
     name: str
@@ -72,9 +72,9 @@ PEERS = (
 
 
 def installed(peer: Peer) -> list[str]:
-    """The command that runs its program, in an environment that is made if there is none.
+    """The command that runs its program, in an environment that is created if necessary.
 
-    :raises Unavailable: it can't be had here.
+    :raises Unavailable: it is not available here.
     """
     if not peer.packages:
         return [sys.executable]
@@ -103,7 +103,7 @@ def installed(peer: Peer) -> list[str]:
 
 @contextmanager
 def database(server: Server) -> Iterator[str]:
-    """The URL of one that is empty, and gone in the end."""
+    """The URL of an empty database, which is dropped in the end."""
     if server.kind == REDIS:
         import redis
 
@@ -131,9 +131,9 @@ async def _execute(url: str, statement: str) -> None:
 
 
 def measure(peer: Peer, server: Server, jobs: int, mode: str) -> dict[str, float]:
-    """Let it schedule and execute this many jobs.
+    """Let a peer schedule and execute this many jobs.
 
-    :raises RuntimeError: it did not.
+    :raises RuntimeError: it failed.
     """
     command = [*installed(peer), str(PROGRAMS / peer.program)]
     with database(server) as url:
@@ -164,7 +164,7 @@ def measure(peer: Peer, server: Server, jobs: int, mode: str) -> dict[str, float
 
 
 def figures(peer: Peer, server: Server) -> dict[str, float]:
-    """Executions a second, CPU of client and server in microseconds for each, and the median of the lag in ms."""
+    """Executions per second, microseconds of CPU of client and server for each, and the median lateness in ms."""
     burst = measure(peer, server, peer.jobs, "burst")
     spread = measure(peer, server, SPREAD, "spread")
     return {
@@ -176,7 +176,7 @@ def figures(peer: Peer, server: Server) -> dict[str, float]:
 
 
 def compare(pool: Pool, names: list[str] | None = None) -> dict[str, Any]:
-    """Measure all of them, or those whose names begin like one of these; print, and return, the figures."""
+    """Measure all peers, or those whose names start with one of these. Prints and returns the figures."""
     report: dict[str, Any] = {}
     print(f"{'server':10} {'':20} {'fires/s':>10} {'CPU client':>12} {'CPU server':>12} {'lag p50':>12}")
     for kind in (POSTGRES, REDIS):

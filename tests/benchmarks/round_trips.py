@@ -1,4 +1,4 @@
-"""How often a server has been asked, by its own count."""
+"""The number of requests to a server, by its own counters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 @dataclass(frozen=True, slots=True)
 class RoundTrips:
-    """What a server counts.
+    """A server's counter.
 
     :ivar unit: what it counts.
-    :ivar served: how many it has served so far, without those that asked for it.
+    :ivar served: returns the count so far, without the requests that query it.
     """
 
     unit: str
@@ -22,7 +22,7 @@ class RoundTrips:
 
 
 def of_redis(url: str) -> RoundTrips:
-    """Commands that arrived; those that scripts call, which most of Redis' counters include, have not travelled."""
+    """Commands received from clients. Most of Redis's counters also include the commands that scripts call."""
     import redis
 
     client = redis.Redis.from_url(url)
@@ -35,10 +35,10 @@ def of_redis(url: str) -> RoundTrips:
 
 
 def of_postgres(url: str) -> RoundTrips:
-    """Transactions of the database; asked from another one, so that asking does not count. Its autovacuum's do: some
-    in a minute, more after many writes.
+    """Transactions of the database. The counter is queried from another database, so that the query is not counted.
+    Those of autovacuum are: a few per minute, more after many writes.
 
-    The server's processes report once a second while they work, and those that rest at the latest after ten seconds.
+    The server's processes report once per second while they are busy, and after at most ten seconds when they are idle.
     """
     parts = urlsplit(url)
     name = parts.path.lstrip("/")
@@ -58,7 +58,7 @@ def of_postgres(url: str) -> RoundTrips:
 
 
 def of_mysql(options: dict[str, Any]) -> RoundTrips:
-    """Statements, those within a multi-statement included."""
+    """Statements, including those within a multi-statement."""
     own = 0
 
     async def questions(cursor: Any, scope: str) -> int:

@@ -1,4 +1,4 @@
-"""What the next occurrence costs, against croniter and CronSim.
+"""Compares the cost of computing the next occurrence with croniter and CronSim.
 
 Needs `pyncette-core` (which brings croniter) and `cronsim`; run it on a machine that is otherwise idle:
 
@@ -6,12 +6,12 @@ Needs `pyncette-core` (which brings croniter) and `cronsim`; run it on a machine
     python tests/benchmarks/schedule.py
 
 For each of ten typical expressions and two timezones it prints the time of one step: `following()` of a parsed
-schedule, `get_next()` of a croniter iterator that is kept, and `next()` of a CronSim. All three walk the same
-occurrences, in turns, so that whatever else the machine does hits them alike; a figure is the median of the rounds.
-The ratios are per expression, and below each table stands their median.
+schedule, `get_next()` of a croniter iterator that is reused, and `next()` of a CronSim. All three compute the same
+occurrences in turns, so that other load on the machine affects them equally; a figure is the median of the rounds.
+The ratios are per expression, and their median is printed below each table.
 
-The last lines tell what fast-forwarding over ten million missed seconds costs, what a declaration costs that was made
-before, and how much memory 100,000 instances with 100 different expressions take.
+The last lines print the cost of fast-forwarding over ten million missed seconds, the cost of a repeated declaration,
+and the memory of 100,000 instances with 100 different expressions.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def compare(zone: str, rounds: int, calls: int) -> None:
 
 
 def per_call(work: Callable[[], object], calls: int = 20_000, rounds: int = 7) -> float:
-    """The median of some rounds, in microseconds."""
+    """Microseconds per call, as the median of some rounds."""
     samples = []
     for _ in range(rounds):
         begin = perf_counter()

@@ -1,6 +1,6 @@
-"""What a storage's calls cost among many records, during an old transaction, with large arguments, and after minutes.
+"""The cost of a storage's calls with many records, an old transaction, large arguments, and after minutes of updates.
 
-Each figure is a pair: in the usual circumstances, and in those. Works on the repository, without a scheduler.
+Each figure is a pair: under usual conditions, and under these. Uses the repository without a scheduler.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Figures = dict[str, float]
 DAY = 86_400_000_000
 FEW = 2_000
 ROUNDS = 40
-"""Batches that are measured."""
+"""The number of batches measured."""
 WARM_UP = 5
 AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A repository with records, and what its server has used."""
+    """A repository with records, and the CPU time of its server."""
 
     where: Storage
     repository: Repository
@@ -48,7 +48,8 @@ class Stored:
 
 @asynccontextmanager
 async def filled(where: Storage, count: int, *, spec: str = SPEC) -> AsyncIterator[Stored]:
-    """``count`` records that are due; the order of their moments is not that of their names. Deleted in the end."""
+    """Stores ``count`` due records, whose moments are in a different order from their names. They are deleted in the
+    end."""
     options = where.options()
     driver: Driver = import_module(f".ceilings.{where.backend}", __package__).ByHand(options)
     async with driver, opened(where.backend, options) as repository:
@@ -65,7 +66,7 @@ def _due(number: int, count: int, spec: str) -> Record:
 
 
 async def claimed(stored: Stored, limit: int = BATCH) -> list[Record]:
-    """Claim as many; as they are now."""
+    """Claim up to ``limit`` records, and return them as they are now."""
     now, token = next(moments), fresh()
     until, holder = now + LEASE, f"benchmark:{token}"
     claims = [QueueClaim(QUEUE, limit, until)]
@@ -74,7 +75,7 @@ async def claimed(stored: Stored, limit: int = BATCH) -> list[Record]:
 
 
 async def swapped(stored: Stored, records: list[Record], **fields: Any) -> list[Record]:
-    """Write these fields to all of them."""
+    """Write these fields to all records."""
     moved = [replace(one, revision=fresh(), **fields) for one in records]
     if not all(await stored.repository.swap([Change(*each) for each in zip(records, moved, strict=True)])):
         raise RuntimeError("a write was not applied")
@@ -87,7 +88,7 @@ async def extended(stored: Stored, records: list[Record]) -> list[Record]:
 
 
 async def settled(stored: Stored, records: list[Record]) -> list[Record]:
-    """They are next due tomorrow."""
+    """Settle the records; they are next due tomorrow."""
     at = next(moments) + DAY
     return await swapped(
         stored, records, due_at=at, ready_at=at, locked_until=None, locked_by=None, attempt=0, state='{"v":1}'
@@ -98,7 +99,7 @@ Call = Callable[[], Awaitable[Any]]
 
 
 class Watch:
-    """Measures calls: milliseconds that each takes, and microseconds of the server's CPU for each record."""
+    """Measures calls: milliseconds per call, and microseconds of the server's CPU per record."""
 
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
@@ -106,8 +107,8 @@ class Watch:
 
     async def __call__(self, name: str, calls: Sequence[Call], records: int = 1) -> list[Any]:
         """
-        :param records: how many each call works on.
-        :return: what the calls do.
+        :param records: the number of records that each call works on.
+        :return: the results of the calls.
         """
         results, took = [], []
         cpu = self._stored.cpu()
@@ -122,7 +123,7 @@ class Watch:
 
 
 async def _operations(where: Storage, count: int, **options: Any) -> Figures:
-    """What each call costs among ``count`` records."""
+    """The cost of each call with ``count`` records."""
     batch = min(BATCH, count // 2 // (ROUNDS + WARM_UP))
     async with filled(where, count, **options) as stored:
         for _ in range(WARM_UP):
@@ -144,7 +145,7 @@ def _pairs(usual: Figures, other: Figures) -> Pairs:
 
 
 def scale(where: Storage, count: int) -> Pairs:
-    """Each call among 10,000 records, and among ``count``."""
+    """Each call with 10,000 records, and with ``count``."""
     few = asyncio.run(_operations(where, 10_000))
     return _pairs(few, asyncio.run(_operations(where, count)))
 
@@ -157,7 +158,7 @@ def arguments(where: Storage) -> Pairs:
 
 
 async def _herd(where: Storage, count: int, old: Callable[[Stored], AbstractAsyncContextManager[None]]) -> Figures:
-    """What the last tenth of a herd costs."""
+    """The cost of the last tenth of many records that are due at once."""
     async with filled(where, count) as stored, old(stored):
         rounds = count // BATCH
         for _ in range(rounds - rounds // 10):
@@ -172,7 +173,7 @@ async def _herd(where: Storage, count: int, old: Callable[[Stored], AbstractAsyn
 
 
 def old_transaction(where: Storage, count: int) -> Pairs:
-    """The last tenth of ``count`` that are due at once: without, and with a transaction that is open all the time."""
+    """The last tenth of ``count`` records that are due at once, without and with a transaction that stays open."""
     nothing = asyncio.run(_herd(where, count, _no_transaction))
     return _pairs(nothing, asyncio.run(_herd(where, count, OLD[where.name])))
 
@@ -216,7 +217,7 @@ OLD = {"postgres": _old_in_postgres, "mysql": _old_in_mysql}
 
 
 async def size_of(stored: Stored) -> float:
-    """Bytes that all records take: in memory on Redis, in files elsewhere."""
+    """The size of all records in bytes: in memory for Redis, in files otherwise."""
     return float(await SIZES[stored.where.name](stored.driver.options))
 
 
@@ -244,7 +245,7 @@ SIZES: dict[str, Callable[[dict[str, Any]], Awaitable[int]]] = {"postgres": _of_
 
 
 async def _bloat(where: Storage, count: int, seconds: float) -> Pairs:
-    """All of them are executed once a round, and due again after all the others."""
+    """In each round, all records are executed once, and then due again after all the others."""
     async with filled(where, 0) as nothing:
         empty = await size_of(nothing)
     async with filled(where, count) as stored:
@@ -263,5 +264,5 @@ async def _bloat(where: Storage, count: int, seconds: float) -> Pairs:
 
 
 def bloat(where: Storage, minutes: float) -> Pairs:
-    """20,000 records that are executed again and again: the first time, and after some minutes."""
+    """20,000 records that are executed again and again: the first round, and after some minutes."""
     return asyncio.run(_bloat(where, 20_000, 60 * minutes))

@@ -1,4 +1,4 @@
-"""What is compared: two versions of pyncette, each on every storage."""
+"""The subjects of the comparison: two versions of pyncette, each on every storage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ THIS = Version("this", sys.executable)
 
 @functools.cache
 def baseline() -> Version:
-    """1.1.0, in a separate environment that is made if there is none."""
+    """1.1.0, in a separate environment that is created if necessary."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyncette-benchmarks" / "1.1.0"
     python = cache / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not (cache / "complete").exists():
@@ -50,9 +50,9 @@ class Storage:
     """One storage, empty for each measurement.
 
     :ivar backend: the module under ``pyncette``.
-    :ivar options: makes the options of an app that sees nothing but itself.
-    :ivar round_trips: what the server counts, None where it can't be asked.
-    :ivar server: None where there is none.
+    :ivar options: returns options for an app with a separate part of the storage.
+    :ivar round_trips: the server's counter; None if it has none.
+    :ivar server: None if the storage has no server.
     """
 
     name: str
@@ -67,9 +67,9 @@ def fresh() -> str:
 
 
 def storage(name: str, pool: Pool, scratch: Path) -> Storage:
-    """The storage of that name; starts its server.
+    """The storage of that name. Starts its server.
 
-    :raises tests.servers.cache.Unavailable: it can't be had here.
+    :raises tests.servers.cache.Unavailable: the server is not available here.
     """
     if name == "memory":
         return Storage(name, "memory", dict)

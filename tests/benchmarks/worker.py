@@ -1,8 +1,8 @@
-"""The process that is measured: the same code on pyncette 1.1.0 and on this version, by the public API.
+"""The measured process: the same code on pyncette 1.1.0 and on this version, through the public API.
 
-Argument: a JSON object with the case, the backend and its options. Says "ready", begins at a line on standard input,
-restarts counting its CPU time at each further line, says how far it is, ends at the end of standard input, and says
-what it measured, as JSON.
+Argument: a JSON object with the case, the backend and its options. The process prints "ready", starts at a line on
+standard input, resets its CPU time at each further line, prints its progress, and stops at the end of standard input.
+Then it prints its measurements as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEASE = datetime.timedelta(seconds=60)
 
 
 class Subject:
-    """The app under test, and what it has executed."""
+    """The app under test, and its executions."""
 
     def __init__(self, backend: str, options: dict[str, Any], policies: dict[str, Any], history: str = "") -> None:
         from pyncette import Context, Pyncette
@@ -51,7 +51,7 @@ class Subject:
 
 
 def declared(jitter: bool) -> dict[str, Any]:
-    """Policies that every execution meets, though nothing fails."""
+    """Policies that apply to every execution, although nothing fails."""
     from pyncette import Retry
 
     second = datetime.timedelta(seconds=1)
@@ -98,7 +98,7 @@ async def execute(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def counting_prunes(app: Any) -> list[int]:
-    """Returns a list of one number: of the lines of the log that the app has deleted, up to a batch."""
+    """Returns a list with one number: the lines of the log that the app has deleted, to the nearest batch."""
     from pyncette.observer import Observer
 
     pruned = [0]
@@ -112,7 +112,7 @@ def counting_prunes(app: Any) -> list[int]:
 
 
 async def fill_log(job: dict[str, Any]) -> None:
-    """Append lines to the log of runs that are older than it keeps, as many as ``job`` says."""
+    """Append as many lines to the log of runs as ``job`` says, older than the log's retention."""
     from pyncette.record import Change, Record, RunLine
 
     factory = getattr(importlib.import_module(f"pyncette.{job['backend']}"), f"{job['backend']}_repository")
@@ -145,10 +145,10 @@ async def load(subject: Subject, context: Any, plan: dict[str, Any]) -> None:
     each: list[dict[str, Any]]
     if plan["kind"] == "overdue":
         each = [{"execute_at": now - datetime.timedelta(seconds=1)} for _ in range(count)]
-    elif plan["kind"] == "scattered":  # overdue, but not all since the same moment
+    elif plan["kind"] == "scattered":  # overdue, but due at different moments
         each = [{"execute_at": now - datetime.timedelta(seconds=1 + random.random())} for _ in range(count)]
     elif plan["kind"] == "spread":
-        first = now + datetime.timedelta(seconds=2 + count / 2000)  # when all of them are stored
+        first = now + datetime.timedelta(seconds=2 + count / 2000)  # by then, all of them are stored
         step = datetime.timedelta(seconds=plan["seconds"] / count)
         each = [{"execute_at": first + i * step} for i in range(count)]
     elif plan["kind"] == "steady":
@@ -159,7 +159,7 @@ async def load(subject: Subject, context: Any, plan: dict[str, Any]) -> None:
 
 
 async def schedule_all(subject: Subject, context: Any, instances: list[tuple[str, dict[str, Any]]]) -> None:
-    """In bulk, or with 100 calls at a time where there is no bulk call."""
+    """Schedule in bulk, or by 100 concurrent calls if there is no bulk call."""
     if hasattr(context, "schedule_tasks"):
         result = await context.schedule_tasks(subject.work, instances)
         if result.refused:

@@ -1,7 +1,7 @@
 """The process that measures a storage, or its driver alone: claim 100, settle 100, until N records are done.
 
-Argument: a JSON object with the storage, its options, who works ("driver" or "storage") and the number of records.
-Prints the figures as JSON. Both work on the same number of records of the same size.
+Argument: a JSON object with the storage, its options, what to measure ("driver" or "storage") and the number of
+records. Prints the figures as JSON. Both work on the same number of records of the same size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .common import Driver, run_driver, run_storage
 
 def main() -> None:
     job = json.loads(sys.argv[1])
-    # A storage's module imports its driver, which the other storages do not need.
+    # The module of a storage imports its driver, which other storages do not need.
     driver: Driver = import_module(f".{job['storage']}", __package__).ByHand(job["options"])
     if job["worker"] == "driver":
         work = run_driver(driver, job["count"])

@@ -1,4 +1,4 @@
-"""What all ceilings have in common: the records, one batch by the storage, and how a run is measured."""
+"""Common code of all ceilings: the records, one batch by the storage, and the measurement."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyncette.repository import Repository
 
 BATCH = 100
 WARM_UP = 3 * BATCH
-"""Records that are done before the clock starts: until then statements are prepared and scripts are loaded."""
+"""Records processed before the measurement starts, while statements are prepared and scripts are loaded."""
 NOW = 1_800_000_000_000_000
 LEASE = 60_000_000
 NEXT = NOW + 3_600_000_000
@@ -31,12 +31,12 @@ QUEUE = Queue("task")
 _WRITTEN_AT_ONCE = 1000
 
 moments = count(NOW)
-"""Each claim happens later than the one before, as it does in life: leases end at different moments."""
+"""Each claim happens later than the one before, as in reality, so leases end at different moments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Of one run: records per second, and microseconds of this process's time for each record."""
+    """The figures of one run: records per second, and microseconds of this process's CPU per record."""
 
     rate: float
     cpu: float
@@ -48,7 +48,7 @@ def fresh() -> str:
 
 
 def records(number: int) -> list[Record]:
-    """Records that are due. Which one is due when has nothing to do with where it is stored."""
+    """Records that are due. The order of their moments is independent of that of their keys."""
     lateness = random.sample(range(number), number)
     return [
         Record(QUEUE.name, f"task:{fresh()}", NOW - late, NOW - late, None, None, fresh(), 0, 0, SPEC)
@@ -57,12 +57,12 @@ def records(number: int) -> list[Record]:
 
 
 class Driver(ABC):
-    """The driver of a storage alone: what somebody would write by hand for speed.
+    """The driver of a storage alone: code as one would write it by hand for speed.
 
-    While its context is open it is connected; when the context ends, all that the server keeps under the names in the
-    options is deleted, whoever wrote it.
+    It is connected within its context. When the context ends, everything stored under the names in the options is
+    deleted, whoever wrote it.
 
-    :param options: what the repository of that storage takes, with names that nobody else uses.
+    :param options: the options of the storage's repository, with unique names.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -82,18 +82,18 @@ class Driver(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Delete what was written, and disconnect."""
+        """Delete everything that was written, and disconnect."""
 
     @abstractmethod
     async def fill(self, number: int) -> None:
-        """Write that many records that are due, where the driver works on them."""
+        """Write this many due records for the driver to work on."""
 
     @abstractmethod
     async def batch(self) -> int:
-        """Claim a batch and settle it; return how many records it had."""
+        """Claim a batch and settle it. Returns its number of records."""
 
     async def tidy(self) -> None:  # noqa: B027 - most servers have nothing to do
-        """Let the server do at once, after many writes, what it would do sooner or later."""
+        """After many writes, make the server do immediately what it would do sooner or later."""
 
 
 def opened(storage: str, options: dict[str, Any]) -> AbstractAsyncContextManager[Repository]:
@@ -127,7 +127,7 @@ async def by_storage(repository: Repository) -> int:
 
 
 async def measure(batch: Callable[[], Awaitable[int]], number: int) -> Figure:
-    """The figures of ``number`` records, of ``number + WARM_UP`` that are due."""
+    """The figures of ``number`` records; ``number + WARM_UP`` must be due."""
     await _work(batch, WARM_UP)
     started, cpu = time.perf_counter(), time.process_time()
     done = await _work(batch, number)
@@ -153,7 +153,7 @@ async def run_driver(driver: Driver, number: int) -> Figure:
 
 
 async def run_storage(driver: Driver, storage: str, number: int) -> Figure:
-    """The same by the storage; the driver only cleans up behind it."""
+    """The same with the storage; the driver only cleans up afterwards."""
     async with driver, opened(storage, driver.options) as repository:
         await fill_storage(repository, number + WARM_UP)
         await driver.tidy()

@@ -1,7 +1,7 @@
-"""By aioboto3: all four places of the index are asked at once for a quarter of the batch each, and the conditional
-statements go 25 by 25, all at once.
+"""aioboto3 alone: all four places of the index are queried concurrently for a quarter of the batch each, and the
+conditional statements are sent 25 per request, all concurrently.
 
-It looks at no outcomes. The table is the storage's, index included.
+It ignores the outcomes. The table and its index are the storage's.
 """
 
 from __future__ import annotations

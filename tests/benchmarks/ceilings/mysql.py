@@ -1,8 +1,8 @@
-"""By asyncmy: a locking SELECT, an UPDATE of the keys that it found, and an UPDATE joined to a table of values that
-settles, on one connection.
+"""asyncmy alone: a locking SELECT, an UPDATE of the keys found, and an UPDATE joined to a table of values that settles,
+all on one connection.
 
-It looks at no outcomes, but holds its locks over a round trip more than the storage. The table is the storage's,
-indexes included.
+It ignores the outcomes, but holds its locks for one round trip longer than the storage. The table and its indexes are
+the storage's.
 """
 # ruff: noqa: S608 - the statements are made of constants, of values that the driver quotes, and of a made-up name
 
@@ -68,7 +68,7 @@ class ByHand(Driver):
         return len(rows)
 
     def _new(self, keys: list[str]) -> str:
-        """A table of what the records become."""
+        """A derived table of the new values of the records."""
         values = [f"({key},'{fresh()}',{NEXT})" for key in keys]
         if "MariaDB" in str(self._connection.get_server_info()):
             return f"(WITH v (k, r, d) AS (VALUES {','.join(values)}) SELECT * FROM v) AS n"

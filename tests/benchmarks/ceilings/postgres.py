@@ -1,6 +1,7 @@
-"""By asyncpg: an UPDATE of what a locking SELECT finds, and an UPDATE joined to arrays that settles, on one connection.
+"""asyncpg alone: an UPDATE of the rows that a locking SELECT finds, and an UPDATE joined to arrays that settles, on one
+connection.
 
-It looks at no outcomes. The table is the storage's, indexes included.
+It ignores the outcomes. The table and its indexes are the storage's.
 """
 
 from __future__ import annotations

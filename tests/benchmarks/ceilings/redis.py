@@ -1,6 +1,6 @@
-"""By redis-py: a Lua script that takes what is ready and moves it on, and a pipeline of HSET and ZADD that settles.
+"""redis-py alone: a Lua script that takes ready records and moves them, and a pipeline of HSET and ZADD that settles.
 
-It looks at no outcomes and compares nothing.
+It ignores the outcomes and compares nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ByHand(Driver):
 
     async def close(self) -> None:
         async for key in self._client.scan_iter(match=f"*{self._namespace}*", count=1000):
-            await self._client.unlink(key)  # a million records at once would be a long delete
+            await self._client.unlink(key)  # deleting a million records at once would block the server
         await self._client.aclose()
 
     async def fill(self, number: int) -> None:

@@ -1,8 +1,8 @@
-"""By Python's sqlite3, called without threads, with the same durability and as rare checkpoints as the storage's: with
-SQLite's own setting it would sync a fifth more often.
+"""Python's sqlite3 alone, without threads, with the same durability and the same rare checkpoints as the storage: with
+SQLite's default it would sync a fifth more often.
 
-The statements compare nothing and look at no outcomes. Each batch is two transactions, each of which is synced to the
-disk, so the disk of the file sets the pace.
+The statements compare nothing and ignore the outcomes. Each batch is two transactions, each synced to the disk, so the
+disk determines the speed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the programs of all peers share. They run in environments of their own, so nothing of ours is imported.
+"""Common code of the peers' programs. They run in separate environments, so this imports nothing of Pyncette.
 
 Arguments: the server's URL, the number of jobs, and "burst" (all are overdue) or "spread" (over ten seconds). A program
-schedules its jobs, says "ready", begins at a line on standard input, and says what it measured, as JSON.
+schedules its jobs, prints "ready", starts at a line on standard input, and prints its measurements as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 
 SECOND = datetime.timedelta(seconds=1)
 PARALLEL = 100
-"""Jobs at the same time, which is our default, where a peer has such a setting."""
+"""The number of concurrent jobs if a peer has such a setting; it is Pyncette's default."""
 
 
 class Run:
@@ -37,13 +37,13 @@ class Run:
         return [now - SECOND] * self.count
 
     def begin(self) -> None:
-        """All is scheduled: wait for the signal."""
+        """Announce that everything is scheduled, and wait for the signal to start."""
         print("ready", flush=True)
         sys.stdin.readline()
         self._began, self._cpu = time.time(), used()
 
     def fired(self, due: float) -> bool:
-        """A job is executed; whether it is the last one."""
+        """Record the execution of a job. Returns whether it is the last one."""
         self.lags.append(time.time() - due)
         return len(self.lags) == self.count
 
@@ -58,13 +58,13 @@ class Run:
         print(json.dumps(figures), flush=True)
 
     def leave(self) -> None:
-        """End at once, with all that the peer has started."""
+        """Exit immediately, together with all processes that the peer has started."""
         self.report()
         os._exit(0)
 
 
 def used() -> float:
-    """Seconds of CPU of this process and of those it has waited for."""
+    """Seconds of CPU of this process and of children that have ended."""
     both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in both)
 

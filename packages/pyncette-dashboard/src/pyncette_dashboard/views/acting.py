@@ -232,7 +232,7 @@ async def form(page: Page) -> Response:
 
 
 async def act(page: Page) -> Response:
-    """Does it."""
+    """Performs an action."""
     word = page.given("verb")
     subject = await _subject(page, page.given)
     verb = _verb(word, subject)
@@ -281,7 +281,7 @@ def _verb(word: str, subject: Subject) -> Verb:
 
 
 async def _count(page: Page, subject: Subject) -> str:
-    """How many instances a template has, for its form."""
+    """The number of a template's instances, for the form."""
     if not subject.is_template:
         return ""
     known = await page.desk.size(subject.task)

@@ -16,7 +16,7 @@ from .shown import is_partial, occurrences_of, rows_of, samples_of
 DAYS = (1, 3, 7, 14)
 HOUR = datetime.timedelta(hours=1)
 LEVELS = 5
-"""Shades of a cell."""
+"""The number of shades of a cell."""
 
 MOST_TASKS = 200
 

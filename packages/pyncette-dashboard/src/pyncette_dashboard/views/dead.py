@@ -18,23 +18,23 @@ from pyncette_dashboard.questions import now_of
 from .shown import is_partial, rows_of
 
 LOOKED_AT = 500
-"""Dead instances of a task that are grouped; of further ones the number is known."""
+"""The maximum number of a task's dead instances that are grouped. Any others are only counted."""
 
 SHOWN = 50
-"""Instances of a group that can be chosen one by one."""
+"""The maximum number of instances of a group that can be selected individually."""
 
 BATCH = 1000
-"""Dead instances that are read at once when all that match are retried."""
+"""The number of dead instances read at a time while all that match are retried."""
 
 _DIFFERS = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What is dead with the same error, but for numbers and ids in its text.
+    """Dead instances whose errors are equal except for numbers and ids.
 
-    :ivar error: as one of them has it.
-    :ivar whole: whether all dead instances of the task were looked at.
+    :ivar error: the error of one of them.
+    :ivar whole: whether all dead instances of the task were examined.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class DeadOfTask:
-    """What is dead of one task, or which static tasks are."""
+    """The dead instances of one task, or the dead static tasks."""
 
     name: str
     kind: str
@@ -83,13 +83,13 @@ async def _dead_of(desk: Desk, template: Task) -> ListTasksResponse:
 
 
 def error_of(state: TaskState) -> str:
-    """Why it is dead."""
+    """The error of a dead instance."""
     last = next((run for run in reversed(state.runs) if run.error or run.reason), None)
     return "" if last is None else last.error or last.reason
 
 
 def key_of(state: TaskState) -> str:
-    """The same for errors that differ in numbers and ids alone."""
+    """A key that is equal for errors which differ only in numbers and ids."""
     first = error_of(state).partition("\n")[0]
     return _DIFFERS.sub("#", first)[:200]
 
@@ -104,18 +104,18 @@ def _grouped(states: Sequence[TaskState], whole: bool) -> list[Group]:
 
 
 class Targets(Protocol):
-    """What can be retried together."""
+    """A set of instances or tasks that can be retried together."""
 
     task: str | None
 
     async def count(self) -> int | None:
-        """How many are dead; None if that is not known."""
+        """The number of dead ones; None if unknown."""
 
     def dead(self, key: str | None) -> AsyncIterator[str]:
-        """The names of those that are dead, or only of those with an error."""
+        """The names of the dead ones, or only of those with this error."""
 
     async def retry(self, name: str) -> bool:
-        """Whether it was still dead."""
+        """Retry one. Returns whether it was still dead."""
 
 
 class Instances:
@@ -130,7 +130,7 @@ class Instances:
         return (await self._context.count_tasks(self._template, state="dead")).value
 
     async def dead(self, key: str | None) -> AsyncIterator[str]:
-        """What dies from now on is left alone: it comes last, and would be retried forever."""
+        """Stops at instances that died after the start. They come last, and would otherwise be retried forever."""
         token, began = None, now_of(self._context)
         while True:
             listed = await self._context.list_tasks(self._template, BATCH, token, state="dead")
@@ -171,7 +171,7 @@ class StaticTasks:
 
 
 async def retry_many(page: Page) -> Response:
-    """Retries a selection, all with one error, or all; in the background."""
+    """Retries a selection, all with one error, or all, in the background."""
     desk = page.desk
     targets: Targets = StaticTasks(desk)
     if page.given("kind") != "static":

@@ -12,7 +12,7 @@ from pyncette_dashboard.access import Access
 from pyncette_dashboard.page import Page, Refused
 
 PAUSE = 0.5
-"""Seconds that a wrong token costs."""
+"""Seconds by which the answer to a wrong token is delayed."""
 
 
 async def entrance(page: Page) -> Response:
@@ -21,7 +21,7 @@ async def entrance(page: Page) -> Response:
 
 
 def entering(access: Access) -> Callable[[Page], Awaitable[Response]]:
-    """Takes the token."""
+    """The handler of the login form."""
     return partial(_enter, access)
 
 
@@ -36,7 +36,7 @@ async def _enter(access: Access, page: Page) -> Response:
 
 
 async def leave(page: Page) -> Response:
-    """Forget who it was."""
+    """Log out."""
     if not page.session.token:
         raise Refused(400, "You are not logged in by a token")
     page.session.renew()
@@ -44,6 +44,6 @@ async def leave(page: Page) -> Response:
 
 
 def _within(page: Page, wanted: str) -> str:
-    """The page that was asked for, if it is one of ours."""
+    """The page to go to, if it is within the dashboard."""
     own = page.url("/")
     return wanted if wanted.startswith(own) and not wanted.startswith("//") and "\\" not in wanted else own

@@ -1,4 +1,4 @@
-"""One instance, or a static task: what comes, what it is doing, what has become of it."""
+"""The page of an instance or a static task: its next occurrences, its current state, and its past runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .acting import fitting
 from .rescheduling import PREVIEW
 
 HISTORY = 25
-"""Runs of the log that are shown."""
+"""The number of runs shown from the log."""
 
 
 async def instance(page: Page) -> Response:
@@ -58,14 +58,14 @@ async def show_one(page: Page, stored: StoredTask, name: str | None) -> Response
 
 
 def next_occurrences(state: TaskState) -> list[datetime.datetime]:
-    """The occurrence that is stored, and those after it."""
+    """The stored occurrence, and those after it."""
     if state.state in ("completed", "unreadable", "dead"):
         return []
     return [state.scheduled_at, *itertools.islice(state.task.upcoming(state.scheduled_at), PREVIEW - 1)]
 
 
 def timeline(state: TaskState, history: Sequence[Run]) -> Sequence[Run]:
-    """What the log says, newest first; or what the instance remembers, where there is no log."""
+    """Runs from the log, newest first; without a log, those that the instance remembers."""
     return history or tuple(reversed(state.runs))
 
 
@@ -81,7 +81,7 @@ def declared_policies(template: Task) -> list[tuple[str, str]]:
 
 
 def _said(value: object) -> str:
-    """A value as it is written in code, without what is a default."""
+    """A value as it is written in code, without defaults."""
     if isinstance(value, datetime.timedelta):
         return span(value)
     if isinstance(value, enum.Enum):

@@ -1,4 +1,4 @@
-"""How far a job has come."""
+"""The page that shows the progress of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that stays open: all tasks, what is wrong, what comes, what has run."""
+"""The overview: all tasks, problems, upcoming occurrences and recent runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new schedule for an instance, as an operator types it, and what it would mean."""
+"""A new schedule for an instance as an operator enters it, and a preview of its effect."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pyncette_cli.words import in_words
 from pyncette_dashboard.page import Refused
 
 PREVIEW = 10
-"""Occurrences that are shown."""
+"""The number of occurrences in the preview."""
 
 LONGEST = 200
-"""Characters of a cron expression, or of the name of a timezone."""
+"""The maximum number of characters of a cron expression or a timezone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A schedule: one of the three kinds.
 
-    :ivar said: as it was typed.
+    :ivar said: the text as it was entered.
     """
 
     how: str
@@ -37,7 +37,7 @@ class Wanted:
 
     @classmethod
     def of(cls, task: Task) -> Wanted:
-        """That of an instance."""
+        """The schedule of an instance."""
         if task.interval is not None:
             return cls("every", span(task.interval), interval=task.interval)
         if task.execute_at is not None:
@@ -46,10 +46,10 @@ class Wanted:
 
 
 def wanted_of(field: Callable[[str], str], zone: ZoneInfo) -> Wanted:
-    """What was typed.
+    """The schedule that was entered.
 
-    :raises Refused: it can't be read; says what to write.
-    :raises ValueError: it is no schedule.
+    :raises Refused: the input is invalid; the message says what to write.
+    :raises ValueError: it is not a schedule.
     """
     how = field("how")
     if how == "every":
@@ -79,7 +79,7 @@ def wanted_of(field: Callable[[str], str], zone: ZoneInfo) -> Wanted:
 def coming(wanted: Wanted, now: datetime.datetime) -> list[datetime.datetime]:
     """Its next occurrences.
 
-    :raises ValueError: it is no schedule.
+    :raises ValueError: it is not a schedule.
     """
     if wanted.execute_at is not None:
         return [wanted.execute_at]
@@ -88,5 +88,5 @@ def coming(wanted: Wanted, now: datetime.datetime) -> list[datetime.datetime]:
 
 
 def preview_of(wanted: Wanted) -> str:
-    """What it says, in words."""
+    """The schedule in words."""
     return in_words(wanted.schedule) if wanted.schedule is not None else ""

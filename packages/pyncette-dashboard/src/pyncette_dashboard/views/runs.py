@@ -1,4 +1,4 @@
-"""The log of runs, with filters that live in the address."""
+"""The log of runs, with filters that are part of the URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PER_PAGE = 50
 OUTCOMES: tuple[str, ...] = get_args(RunOutcome)
 
 LONGEST = 200
-"""Characters of a text that is searched for."""
+"""The maximum number of characters of a search text."""
 
 SPANS = {"1h": datetime.timedelta(hours=1), "24h": datetime.timedelta(hours=24), "7d": datetime.timedelta(days=7)}
 

@@ -1,4 +1,4 @@
-"""What several pages show: a task in a row, a timeline of runs, charts of occurrences and outcomes."""
+"""Common elements of pages: rows of tasks, timelines of runs, and charts of occurrences and outcomes."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from pyncette_dashboard.page import Page
 from pyncette_dashboard.questions import Pulse, Run, Size
 
 OUTCOMES = ("succeeded", "failed", "unknown", "superseded", "skipped", "withdrawn")
-"""From the bottom of a bar upwards."""
+"""The order of outcomes in a bar, from bottom to top."""
 
 SETTLED = ("succeeded", "failed", "unknown")
-"""What a success rate counts."""
+"""The outcomes that count towards a success rate."""
 
 COLUMNS = 48
-"""Bars of the chart of outcomes."""
+"""The number of bars in the chart of outcomes."""
 
 ZERO = datetime.timedelta(0)
 
 HALF_HOUR = datetime.timedelta(minutes=30)
 
 A_DAY = 49
-"""Half hours from the one that has begun until a day from now."""
+"""The number of half hours from the current one to the same time tomorrow."""
 
 Samples = Mapping[str, tuple[Sequence[TaskState], float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A task among others.
+    """A row of a task.
 
-    :ivar pulse: None while it is not known.
-    :ivar size: of a template; None while it is not known.
+    :ivar pulse: None while it is unknown.
+    :ivar size: the size of a template; None while it is unknown.
     """
 
     stored: StoredTask
@@ -68,7 +68,7 @@ class Row:
 
     @property
     def next_at(self) -> datetime.datetime | None:
-        """When something starts next; None while nothing will."""
+        """When the next occurrence starts; None if none will."""
         if self.stored.paused_since is not None or self.pulse is None or self.pulse.state is None:
             return None
         state = self.pulse.state
@@ -77,7 +77,7 @@ class Row:
 
     @property
     def runs(self) -> Sequence[Run]:
-        """The latest ones, newest first: of the log, or else those that the sampled instances remember."""
+        """The latest runs, newest first: from the log, or else those that the sampled instances remember."""
         if self.pulse is None:
             return ()
         return self.pulse.runs or newest_of(self.size.sample if self.size else (), 30)
@@ -92,7 +92,7 @@ class Row:
 
     @property
     def rate(self) -> int | None:
-        """Per cent of the latest runs that succeeded."""
+        """The percentage of the latest runs that succeeded."""
         return rate_of(self.runs)
 
 
@@ -105,7 +105,7 @@ def rate_of(runs: Sequence[Run]) -> int | None:
 
 
 def states_of(rows: Sequence[Row]) -> list[TaskState]:
-    """The static tasks, and the instances that are known."""
+    """The states of the static tasks, and of the known instances."""
     static = [row.pulse.state for row in rows if row.stored.kind == "static" and row.pulse is not None]
     return [each for each in static if each] + [each for row in rows if row.size for each in row.size.sample]
 
@@ -117,10 +117,10 @@ def newest_of(states: Sequence[TaskState], most: int) -> list[Run]:
 
 
 async def rows_of(page: Page, tasks: Sequence[StoredTask], *others: Answer[Any], with_sizes: bool = True) -> list[Row]:
-    """What is known of tasks.
+    """Rows with what is known of tasks.
 
-    :param others: what else is under way for the page, and can be shown later as well.
-    :param with_sizes: ask how large they are too, once the page has what it can't do without.
+    :param others: other answers under way for the page that it can show later as well.
+    :param with_sizes: ask for the sizes of templates too, once the page has everything that it needs.
     """
     desk = page.desk
     asked = desk.begin(tasks)
@@ -133,7 +133,7 @@ async def rows_of(page: Page, tasks: Sequence[StoredTask], *others: Answer[Any],
 
 
 def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], float]]:
-    """By task, instances that are known, and how many each of them stands for."""
+    """By task, the known instances, and the number of instances that each of them represents."""
     found: dict[str, tuple[Sequence[TaskState], float]] = {}
     for row in rows:
         if row.stored.paused_since is not None or row.pulse is None:
@@ -147,7 +147,7 @@ def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], floa
 
 
 async def next_day_of(page: Page, key: str, rows: Sequence[Row]) -> Forecast:
-    """What comes in the next 24 hours, by half hours."""
+    """The occurrences of the next 24 hours, by half hours."""
     start = page.now.replace(minute=page.now.minute // 30 * 30, second=0, microsecond=0)
     return await occurrences_of(page, key, rows, start, HALF_HOUR, A_DAY)
 
@@ -155,8 +155,8 @@ async def next_day_of(page: Page, key: str, rows: Sequence[Row]) -> Forecast:
 async def occurrences_of(
     page: Page, key: str, rows: Sequence[Row], start: datetime.datetime, step: datetime.timedelta, count: int
 ) -> Forecast:
-    """The occurrences of some time, computed twice a minute at most; pending if that takes longer than a page may, or
-    no template's size is known yet."""
+    """The occurrences in a period, computed at most twice a minute. It is pending if that takes longer than a page may
+    wait, or no template's size is known yet."""
     board, samples = page.desk.board, samples_of(rows)
     pending = Forecast(start, step, {}, sampled=False, cut=False, pending=True)
     if rows and not samples and any(row.size is None for row in rows):
@@ -173,7 +173,7 @@ async def occurrences_of(
 
 
 def is_partial(rows: Sequence[Row], seen: Forecast | None = None) -> bool:
-    """Whether some of it was not known in time, so that the page is to be refreshed at once: a page with ``seen`` shows
+    """Whether something was not known in time, so that the page should be refreshed at once. A page with ``seen`` shows
     sizes, too."""
     if any(row.pulse is None for row in rows):
         return True
@@ -181,7 +181,7 @@ def is_partial(rows: Sequence[Row], seen: Forecast | None = None) -> bool:
 
 
 def occurrences_chart(seen: Forecast, zone: ZoneInfo, what: str) -> Chart:
-    """A bar for each span of time."""
+    """A bar for each time span."""
     titles = []
     for place, total in enumerate(seen.totals):
         at = (seen.start + place * seen.step).astimezone(zone)
@@ -200,7 +200,7 @@ def occurrences_chart(seen: Forecast, zone: ZoneInfo, what: str) -> Chart:
 
 
 def outcomes_chart(runs: Sequence[Run], zone: ZoneInfo) -> Chart:
-    """The latest runs, oldest first, as many in each bar."""
+    """The latest runs, oldest first, with the same number in each bar."""
     ended = [run for run in reversed(runs) if run.ended_at is not None]
     if not ended:
         return stacked([], [], OUTCOMES, ticks=[], summary="No runs are known")

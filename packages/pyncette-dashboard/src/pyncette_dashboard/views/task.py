@@ -1,4 +1,4 @@
-"""One task: what is declared of it, its numbers, and a page of its instances."""
+"""The page of a task: its policies, its figures, and a page of its instances."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PER_PAGE = 50
 STATES = ("dead", "paused", "completed", "unreadable")
 
 LONGEST_PREFIX = 200
-"""Characters of a prefix that is searched for."""
+"""The maximum number of characters of a prefix."""
 
 
 async def task(page: Page) -> Response:
