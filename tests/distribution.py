@@ -36,8 +36,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return f"{scope} on trio" if "[trio" in nodeid else scope
 
         def remove_node(self, node: Any) -> str | None:
-            """Handle a process that has ended. The test that ended it is not run again, as it would end the next
-            process too."""
+            """The test that ended a process is not run again: it would end the next process too."""
             left = (
                 (unit, test) for unit in self.assigned_work[node].values() for test, done in unit.items() if not done
             )

@@ -49,7 +49,7 @@ class Served:
         """Advance the app's clock."""
         self.call(self.clock.advance, datetime.timedelta(**span))
 
-    def storage_goes_away(self) -> None:
+    def make_storage_unreachable(self) -> None:
         self.plan.always(fail())
 
     def storage_comes_back(self) -> None:

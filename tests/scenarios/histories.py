@@ -31,7 +31,7 @@ from pyncette.testing.contract.app.operating import History
 from tests.benchmarks.subjects import STORAGES, Storage, storage
 from tests.servers.pool import Pool
 
-TOLD_EACH = 60
+PROGRESS_SECONDS = 60
 """Seconds between two progress messages."""
 
 Run = Callable[[int, int], Awaitable[list[str]]]
@@ -59,14 +59,14 @@ async def on_a_server(where: Storage, seed: int, steps: int) -> list[str]:
 async def run_all(run: Run, seeds: range, steps: int) -> int:
     """Run all seeds. Returns the number of histories with problems."""
     wrong = 0
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     for number, seed in enumerate(seeds, start=1):
         if found := await run(seed, steps):
             wrong += 1
             print(f"seed {seed}:", *found, sep="\n    ", flush=True)
-        if time.monotonic() - told >= TOLD_EACH or number == len(seeds):
-            told = time.monotonic()
-            print(f"{number} histories, {wrong} wrong, {told - began:.0f} s", flush=True)
+        if time.monotonic() - reported >= PROGRESS_SECONDS or number == len(seeds):
+            reported = time.monotonic()
+            print(f"{number} histories, {wrong} wrong, {reported - began:.0f} s", flush=True)
     return wrong
 
 

@@ -20,7 +20,7 @@ from .mutants import table
 from .outcome import Outcome, outcome
 from .shrink import shrunk
 
-TOLD_EACH = 60.0
+PROGRESS_SECONDS = 60.0
 """Seconds between two progress messages."""
 
 BATCH = 50
@@ -63,7 +63,7 @@ def _results(seeds: range, jobs: int, until: float) -> Iterator[tuple[int, Count
 
 def run(seeds: range, *, seconds: float, jobs: int, shrinks: bool) -> int:
     """Run the simulations, and return the exit status."""
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     total: Counter[str] = Counter()
     wrong = 0
     last = seeds[0]
@@ -72,9 +72,9 @@ def run(seeds: range, *, seconds: float, jobs: int, shrinks: bool) -> int:
         for each in failed:
             wrong += 1
             _tell(each, shrinks=shrinks)
-        if time.monotonic() - told > TOLD_EACH:
-            told = time.monotonic()
-            print(_summary(total, wrong, told - began, seeds[0], last), flush=True)
+        if time.monotonic() - reported > PROGRESS_SECONDS:
+            reported = time.monotonic()
+            print(_summary(total, wrong, reported - began, seeds[0], last), flush=True)
     print(_summary(total, wrong, time.monotonic() - began, seeds[0], last), flush=True)
     return 1 if wrong else 0
 

@@ -36,7 +36,7 @@ FOUND_AS = {
     "pauses": "a claim during a pause",
     "policies": "a policy broken",
     "runs_asked_for": "a manual run lost or repeated",
-    "said": "a pause or resume that nobody asked for",
+    "pause_changes": "a pause or resume that nobody asked for",
     "totals": "wrong counters",
 }
 """What the table calls the checks that find a fault."""

@@ -121,7 +121,7 @@ async def test_what_was_changed_from_here_is_asked_for_at_once() -> None:
         assert await board.fresh(Question("key", storage, 60)) == 2
 
 
-async def test_the_storage_goes_away_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_storage_becomes_unreachable_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(it, "PROBE", 0.0)
     storage = Storage()
     async with anyio.create_task_group() as group:
@@ -140,7 +140,7 @@ async def test_the_storage_goes_away_and_comes_back(monkeypatch: pytest.MonkeyPa
         assert board.trouble is None
 
 
-async def test_while_it_is_away_it_is_asked_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_storage_is_queried_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     storage = Storage()
     async with anyio.create_task_group() as group:

@@ -160,10 +160,10 @@ def test_roles(browser: Browser, tmp_path: Path) -> None:
             assert wrong == []
 
 
-def test_the_storage_goes_away_and_comes_back(browser: Browser, site: Served) -> None:
+def test_the_storage_becomes_unreachable_and_recovers(browser: Browser, site: Served) -> None:
     page, wrong = open_page(browser)
     page.goto(f"{site.url}/task?name=report&by=name")
-    site.storage_goes_away()
+    site.make_storage_unreachable()
     expect(page.get_by_role("alert")).to_contain_text("The storage is not responding")
     expect(page.get_by_role("link", name="Ada")).to_be_visible()  # as it was known before
     other, _ = open_page(browser)

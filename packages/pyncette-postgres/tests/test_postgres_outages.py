@@ -93,7 +93,7 @@ async def test_restart_under_load(start_server: StartServer) -> None:
             assert await repository.read([one.ref for one in acknowledged]) == acknowledged
 
 
-async def test_server_that_is_away(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unreachable_server(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     """Each call says so at once; nothing is logged here, as the caller does; when it is back all is well."""
     with start_server("postgres") as server:
         async with opened(server, "tasks") as repository:

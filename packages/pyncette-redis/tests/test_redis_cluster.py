@@ -263,7 +263,7 @@ async def test_slots_that_move_under_load(cluster: Server) -> None:
     assert executed.total() > 100
 
 
-async def test_a_server_that_is_away(cluster: Server, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unreachable_server(cluster: Server, caplog: pytest.LogCaptureFixture) -> None:
     """The queues of the others keep working, and one log line says so; its own are unavailable until it is back."""
     options = {"redis_timeout": 1, "redis_namespace": ""}
     async with opened(cluster, **options) as repository:
@@ -357,7 +357,7 @@ async def test_replica_takes_over(cluster: Server, start_server: StartServer) ->
             assert len(taken) == 20
 
 
-async def test_opens_when_some_servers_are_away(cluster: Server) -> None:
+async def test_opens_when_some_servers_are_unreachable(cluster: Server) -> None:
     async with opened(cluster, redis_namespace="a"):
         pass
     first, *others = cluster.nodes

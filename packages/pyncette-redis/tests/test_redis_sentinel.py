@@ -162,7 +162,7 @@ async def test_failover_under_load(sentinels: Server) -> None:
     assert outage > 0.4
 
 
-async def test_sentinels_that_are_away(sentinels: Server) -> None:
+async def test_unreachable_sentinels(sentinels: Server) -> None:
     """One that answers is enough; open connections need none."""
     async with opened(sentinels, redis_timeout=5) as repository:
         records = numbered(5)

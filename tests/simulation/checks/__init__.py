@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from tests.simulation.history import History
 from tests.simulation.plan import Plan
 
-from .beginnings import beginnings, pauses, said
+from .beginnings import beginnings, pause_changes, pauses
 from .endings import endings, gone, operations
 from .leases import leases
 from .policies import policies
@@ -27,7 +27,7 @@ CHECKS: tuple[Check, ...] = (
     runs_asked_for,
     backfills,
     abandoned,
-    said,
+    pause_changes,
     gone,
     policies,
     occurrences,

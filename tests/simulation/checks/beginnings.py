@@ -83,7 +83,7 @@ def _delayed(history: History, process: str, since: int, until: int) -> bool:
     )
 
 
-def said(plan: Plan, history: History) -> Iterator[str]:
+def pause_changes(plan: Plan, history: History) -> Iterator[str]:
     """A template that an operator has paused or resumed stays so until an operator changes it."""
     paused: set[str] = set()
     for change in history.stored:

@@ -13,7 +13,7 @@ from tests.simulation.history import Execution, History, Stored
 from tests.simulation.plan import Plan, TaskPlan
 
 from .runs import by_run, is_excused, is_once
-from .story import NEVER, SECOND, Life, Told, seconds, task_of, told
+from .story import NEVER, SECOND, InstanceHistory, Life, instance_histories, seconds, task_of
 
 SLACK = 2 * SECOND
 """The delay that a worker may have: its latency, and a write before the execution."""
@@ -21,7 +21,7 @@ SLACK = 2 * SECOND
 
 def policies(plan: Plan, history: History) -> Iterator[str]:
     """Each policy of a task is followed, as far as a healthy process can."""
-    for each in told(history):
+    for each in instance_histories(history):
         task = task_of(plan, each.life.first.queue)
         if task is None:
             continue
@@ -39,7 +39,7 @@ def _microseconds(delta: Any) -> int:
     return int(delta.total_seconds() * SECOND)
 
 
-def _side_by_side(history: History, task: TaskPlan, each: Told) -> Iterator[str]:
+def _side_by_side(history: History, task: TaskPlan, each: InstanceHistory) -> Iterator[str]:
     """Even at least once, an instance has only one execution at a time."""
     if is_once(task):
         return
@@ -51,7 +51,7 @@ def _side_by_side(history: History, task: TaskPlan, each: Told) -> Iterator[str]
             yield f"{after.key} of {seconds(after.due)} began at {seconds(after.at)}, {other}"
 
 
-def _bounds(each: Told) -> Iterator[str]:
+def _bounds(each: InstanceHistory) -> Iterator[str]:
     specs = {change.new.spec for change in each.life.changes if change.new is not None}
     if len(specs) != 1:
         return
@@ -64,7 +64,7 @@ def _bounds(each: Told) -> Iterator[str]:
             yield f"{each.life.key} was executed for {seconds(due)}, outside of its bounds"
 
 
-def _failures(plan: Plan, task: TaskPlan, each: Told) -> Iterator[str]:
+def _failures(plan: Plan, task: TaskPlan, each: InstanceHistory) -> Iterator[str]:
     retry = task.policies.get("retry")
     # How far a process's reading of the storage's clock may be behind.
     behind = plan.settings.latency if plan.settings.tells_time else 0
@@ -88,7 +88,7 @@ def _failures(plan: Plan, task: TaskPlan, each: Told) -> Iterator[str]:
             yield f"{change.new.key} has failed {row} times in a row at {seconds(change.at)}, and is not paused"
 
 
-def _retried(each: Told) -> Iterator[str]:
+def _retried(each: InstanceHistory) -> Iterator[str]:
     """A dead instance that is retried is executed, unless its schedule changes."""
     changes = each.life.changes
     if each.life.last is not None and each.life.until < NEVER:  # it was replaced
@@ -147,7 +147,7 @@ def _retries(retry: Retry, executions: list[Execution], life: Life, slack: int) 
         yield f"{failed[0].key} of {seconds(failed[0].due)} has failed {len(failed)} times"
 
 
-def _lateness(history: History, task: TaskPlan, each: Told) -> Iterator[str]:
+def _lateness(history: History, task: TaskPlan, each: InstanceHistory) -> Iterator[str]:
     latest = task.policies.get("max_lateness")
     jitter = _microseconds(task.policies["jitter"]) if "jitter" in task.policies else 0
     newest = task.policies.get("catch_up") is CatchUp.LATEST and task.policies.get("overlap") is not Overlap.CANCEL

@@ -12,7 +12,7 @@ from pyncette import ExecutionMode
 from tests.simulation.history import Execution, History, Stored
 from tests.simulation.plan import Plan, TaskPlan
 
-from .story import SECOND, Life, Told, fields, holder, is_claim, seconds, task_of, told
+from .story import SECOND, InstanceHistory, Life, fields, holder, instance_histories, is_claim, seconds, task_of
 
 OVER = ("succeeded", "Skip")
 
@@ -21,7 +21,7 @@ def is_once(task: TaskPlan) -> bool:
     return task.policies.get("execution_mode") is ExecutionMode.AT_MOST_ONCE
 
 
-def by_run(each: Told) -> dict[Any, list[Execution]]:
+def by_run(each: InstanceHistory) -> dict[Any, list[Execution]]:
     """The executions of each run, in order."""
     found: defaultdict[Any, list[Execution]] = defaultdict(list)
     for execution in each.executions:
@@ -54,7 +54,7 @@ def is_excused(history: History, task: TaskPlan, execution: Execution, life: Lif
 
 def duplicates(plan: Plan, history: History) -> Iterator[str]:
     """A run is executed again only if it has failed, or if a fault cost its process the lease."""
-    for each in told(history):
+    for each in instance_histories(history):
         task = task_of(plan, each.life.first.queue)
         if task is None:
             continue
@@ -88,7 +88,7 @@ def _pair(history: History, task: TaskPlan, life: Life, before: Execution, after
 
 def runs_asked_for(plan: Plan, history: History) -> Iterator[str]:
     """A confirmed trigger leads to exactly one run, unless its instance is gone."""
-    everything = told(history)
+    everything = instance_histories(history)
     ids: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     for each in everything:
         for execution in each.executions:
@@ -105,7 +105,9 @@ def runs_asked_for(plan: Plan, history: History) -> Iterator[str]:
             yield from _asked_for(plan, history, each_, operation.result)
 
 
-def _alive(plan: Plan, everything: list[Told], task: str, name: str | None, since: int, until: int) -> Told | None:
+def _alive(
+    plan: Plan, everything: list[InstanceHistory], task: str, name: str | None, since: int, until: int
+) -> InstanceHistory | None:
     """The instance that existed throughout, if any."""
     for each in everything:
         mine = task_of(plan, each.life.first.queue)
@@ -117,7 +119,7 @@ def _alive(plan: Plan, everything: list[Told], task: str, name: str | None, sinc
     return None
 
 
-def _asked_for(plan: Plan, history: History, each: Told, run_id: str) -> Iterator[str]:
+def _asked_for(plan: Plan, history: History, each: InstanceHistory, run_id: str) -> Iterator[str]:
     task = task_of(plan, each.life.first.queue)
     assert task is not None
     mine = [execution for execution in each.executions if execution.run_id == run_id]
@@ -135,7 +137,7 @@ def _asked_for(plan: Plan, history: History, each: Told, run_id: str) -> Iterato
 
 def backfills(plan: Plan, history: History) -> Iterator[str]:
     """Each moment of a confirmed backfill is executed, unless the backfill is cancelled or its instance is gone."""
-    everything = told(history)
+    everything = instance_histories(history)
     cancelled = {(each.task, each.name) for each in history.operations if each.what == "cancel_backfill"}
     for operation in history.operations:
         if operation.what != "backfill" or operation.outcome != "done" or (operation.task, operation.name) in cancelled:
@@ -158,7 +160,7 @@ def backfills(plan: Plan, history: History) -> Iterator[str]:
 
 def abandoned(plan: Plan, history: History) -> Iterator[str]:
     """No lease simply expires, unless a fault hit its process, or its attempt has failed."""
-    for each in told(history):
+    for each in instance_histories(history):
         task = task_of(plan, each.life.first.queue)
         if task is None:
             continue

@@ -130,16 +130,16 @@ def lives(history: History) -> Iterator[Life]:
 
 
 @dataclass(slots=True)
-class Told:
+class InstanceHistory:
     """An instance with its executions."""
 
     life: Life
     executions: list[Execution] = field(default_factory=list)
 
 
-def told(history: History) -> list[Told]:
+def instance_histories(history: History) -> list[InstanceHistory]:
     """Each instance with its executions, which are those claimed during its life."""
-    found = [Told(life) for life in lives(history)]
+    found = [InstanceHistory(life) for life in lives(history)]
     by_token = {
         (each.life.key, change.new.fence): each
         for each in found

@@ -11,7 +11,7 @@ from tests.simulation.history import History
 from tests.simulation.plan import Plan, TaskPlan
 
 from .runs import OVER, is_once
-from .story import Life, Told, fields, seconds, task_of, told
+from .story import InstanceHistory, Life, fields, instance_histories, seconds, task_of
 
 SKIPS = ("paused", "overlap", "late", "coalesced", "dead")
 
@@ -27,7 +27,7 @@ def _spec(life: Life) -> dict[str, Any] | None:
 
 def occurrences(plan: Plan, history: History) -> Iterator[str]:
     """Each occurrence of an instance was executed or skipped."""
-    for each in told(history):
+    for each in instance_histories(history):
         task = task_of(plan, each.life.first.queue)
         spec = _spec(each.life)
         if task is None or spec is None:
@@ -38,7 +38,7 @@ def occurrences(plan: Plan, history: History) -> Iterator[str]:
             yield from _recurring(task, history, each, spec["every"])
 
 
-def _single(task: TaskPlan, history: History, each: Told) -> Iterator[str]:
+def _single(task: TaskPlan, history: History, each: InstanceHistory) -> Iterator[str]:
     """Checks a one-off instance whose moment never changed."""
     last = each.life.changes[-1]
     if each.executions or last.by.startswith("operator") or any(change.line for change in each.life.changes):
@@ -48,7 +48,7 @@ def _single(task: TaskPlan, history: History, each: Told) -> Iterator[str]:
     yield f"{each.life.key}, due at {seconds(each.life.first.due_at)}, was never executed"
 
 
-def _recurring(task: TaskPlan, history: History, each: Told, every: int) -> Iterator[str]:
+def _recurring(task: TaskPlan, history: History, each: InstanceHistory, every: int) -> Iterator[str]:
     life = each.life
     first = life.first.due_at
     record = life.last or life.changes[-1].old
@@ -95,7 +95,7 @@ def _ahead(state: dict[str, Any], due_at: int, every: int) -> int:
     return int(max(0, (window[1] - max(window[0], due_at - every)) // every))
 
 
-def _lost(task: TaskPlan, each: Told, most: int) -> int:
+def _lost(task: TaskPlan, each: InstanceHistory, most: int) -> int:
     """Attempts without an end, or whose end came too late. Their occurrences may have been skipped after all, and so
     may those that were paused in the meantime."""
     stored = {change.old.fence for change in each.life.changes if change.line is not None and change.old is not None}
@@ -108,7 +108,7 @@ def _lost(task: TaskPlan, each: Told, most: int) -> int:
 
 def totals(plan: Plan, history: History) -> Iterator[str]:
     """The counters of an instance agree with the log of its runs, and the log with the executions."""
-    for each in told(history):
+    for each in instance_histories(history):
         life, record = each.life, each.life.last
         task = task_of(plan, life.first.queue)
         if task is None:

@@ -1,19 +1,19 @@
--- The statements, by name. What stands in braces is filled in by the code: identifiers that were checked, whole numbers,
--- and texts as hexadecimal literals, so that nothing depends on quoting, the SQL mode or a character set. A derived
--- table called `asked` or `changes` holds the values of many records at once.
+-- The statements, by name. The code fills in the parts in braces: validated identifiers, integers, and texts as hexadecimal
+-- literals, so that nothing depends on quoting, the SQL mode or a character set. A derived table called `asked` or `changes`
+-- holds the values of many records at once.
 
 -- name: read
 SELECT {columns} FROM {asked}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = asked.queue AND t.`key` = asked.`key`
 
--- In a transaction of the caller, whose snapshot may be old: what is there now, and locked from here on.
+-- In a caller's transaction, whose snapshot may be old: reads the current rows, and locks them.
 -- name: lock
 SELECT {columns} FROM {asked}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = asked.queue AND t.`key` = asked.`key`
 FOR UPDATE NOWAIT
 
--- Of server, database and table, so that two connections can be compared, whatever their time zones; and what a borrowed
--- session is given back with.
+-- Identifies server, database and table, so that two connections can be compared, whatever their time zones; and returns the
+-- settings that a caller's session must get back.
 -- name: identity
 SELECT @@hostname, @@port, @@datadir, DATABASE(), (
 SELECT UNIX_TIMESTAMP(CREATE_TIME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = {table_name}),
@@ -36,7 +36,7 @@ SELECT COUNT(*) FROM (
 SELECT 1 FROM {table} AS t FORCE INDEX (due)
 WHERE t.queue = {queue} AND t.ready_at >= {since} AND t.ready_at < {before} LIMIT {limit}) AS found
 
--- From one queue to the next: the server skips the rows between.
+-- Jumps from one queue to the next: the server skips the rows in between.
 -- name: queues
 SELECT DISTINCT queue FROM {table} FORCE INDEX (PRIMARY) WHERE queue > {after} ORDER BY queue LIMIT {limit}
 
@@ -57,7 +57,7 @@ WHERE ready_at <= {until} OR ready_at = first
 (SELECT {n} AS n, t.ready_at FROM {table} AS t FORCE INDEX (due)
 WHERE t.queue = {queue}{condition} ORDER BY t.ready_at LIMIT 1, {rest})
 
--- MySQL: picks in the order of the index, and stops at the limits, so that nothing is locked but what is taken.
+-- MySQL: reads in the order of the index and stops at the limits, so that only claimed rows are locked.
 -- name: pick_instances
 (SELECT queue, `key`, {lease_end} AS lease_end, ready_at, locked_until, locked_by, revision, fence, attempt
 FROM {table} FORCE INDEX (due)
@@ -71,7 +71,7 @@ STRAIGHT_JOIN {table} AS t FORCE INDEX (due)
 ON t.queue = asked.queue AND t.ready_at >= {since} AND t.ready_at < {before}
 LIMIT {limit} FOR UPDATE SKIP LOCKED)
 
--- What the record was is left in a column of its own, for the answer.
+-- A separate column keeps the previous values of the record, for the answer.
 -- name: lease_picked
 UPDATE ({picks} LIMIT {limit}) AS picked
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = picked.queue AND t.`key` = picked.`key`
@@ -81,16 +81,16 @@ t.ready_at = picked.lease_end, t.locked_until = picked.lease_end, t.locked_by = 
 t.fence = GREATEST(LEAST(picked.fence, 9223372036854775806) + 1, {now}), t.attempt = LEAST(picked.attempt, 2147483646) + 1;
 SET @pyncette_claimed = ROW_COUNT()
 
--- Which of the claims would get something: reads one entry of the index for each. (MySQL sorts the whole queue when it is
--- asked for the order of ready_at alone.)
+-- The claims that would get something: reads one entry of the index for each. (MySQL would sort the whole queue if ordered
+-- by ready_at alone.)
 -- name: ready_claims
 SELECT asked.n FROM {asked} WHERE asked.past > (
 SELECT t.ready_at FROM {table} AS t FORCE INDEX (due) WHERE t.queue = asked.queue AND t.ready_at >= asked.since
 ORDER BY t.queue, t.ready_at LIMIT 1)
 
--- MariaDB reads every part of a UNION to its own limit, and keeps the lock on the entry at which a range ends. So the
--- queues are taken one by one, those with nothing due are left alone, and no more is asked for than is there. The
--- index begins with entries that were claimed a moment ago and are not purged yet: they are walked over once.
+-- MariaDB reads every part of a UNION up to its own limit, and keeps a lock on the entry at which a range ends. So queues are
+-- read one by one, those with nothing due are skipped, and no more rows are requested than exist. The index begins with
+-- entries that were claimed a moment ago and are not purged yet: these are scanned only once.
 -- name: lease_in_turn
 BEGIN NOT ATOMIC
 DECLARE room INT DEFAULT {limit};
@@ -133,8 +133,8 @@ INSERT INTO {table} (queue, `key`, due_at, ready_at, locked_until, locked_by, re
 VALUES {rows} ON DUPLICATE KEY UPDATE attempt = {table}.attempt;
 SET @pyncette_applied = @pyncette_applied + ROW_COUNT()
 
--- Waits for nobody: what another transaction has locked is left out, and found to be busy at the end. (MySQL merges a
--- derived table without a limit into the statement, and forgets SKIP LOCKED.)
+-- Never waits: rows that another transaction has locked are skipped, and found to be busy at the end. (MySQL merges a derived
+-- table without a limit into the statement, and then ignores SKIP LOCKED.)
 -- name: update
 UPDATE (SELECT changes.* FROM {changes}
 STRAIGHT_JOIN {table} AS h FORCE INDEX (PRIMARY)
@@ -146,10 +146,10 @@ t.locked_by = held.locked_by, t.revision = held.revision, t.fence = held.fence,
 t.attempt = held.attempt, t.state = held.state, t.was = NULL{spec};
 SET @pyncette_applied = @pyncette_applied + ROW_COUNT()
 
--- Results of a swap are pairs: the position of a change, and 1 if it is applied, 0 if not, 2 if another transaction has
--- locked the record. Deletions count as not applied, all other changes as applied, unless a result says something else.
+-- Results of a swap are pairs: the position of a change, and 1 if it was applied, 0 if not, 2 if another transaction has
+-- locked the record. Without a result, a deletion counts as not applied, and any other change as applied.
 
--- Holds the rows until they are deleted.
+-- Locks the rows until they are deleted.
 -- name: find_deleted
 SELECT changes.n, 1 FROM {changes}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
@@ -162,14 +162,14 @@ ON h.queue = changes.queue AND h.`key` = changes.`key` AND h.revision = changes.
 LIMIT 18446744073709551615 FOR UPDATE SKIP LOCKED) AS held
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = held.queue AND t.`key` = held.`key`
 
--- What is still there as it was, to be seen without a lock.
+-- The rows that are still there unchanged, read without a lock.
 -- name: find_undeleted
 SELECT changes.n, 2 FROM {changes}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
 ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.old
 
--- Looks only when the counts say that something was not applied, or nothing was counted; within the transaction, before anybody else can
--- write over what was. A change that is sent again because its answer was lost, and is in the table, counts as applied.
+-- Reads rows only if the counts say that something was not applied, or are missing; within the transaction, before anyone else
+-- can overwrite them. A change that is sent again because its answer was lost, and is in the table, counts as applied.
 -- name: find_refused
 SELECT changes.n, IF(o.queue IS NULL, 0, 2) FROM {changes}
 LEFT JOIN {table} AS t FORCE INDEX (PRIMARY)
@@ -178,8 +178,8 @@ LEFT JOIN {table} AS o FORCE INDEX (PRIMARY)
 ON o.queue = changes.queue AND o.`key` = changes.`key` AND o.revision = changes.old
 WHERE COALESCE(@pyncette_applied, -1) < {expected} AND t.queue IS NULL
 
--- After an insert has waited for others without success. A script of two statements without a transaction around them, so that
--- the first one alone sees what is not committed.
+-- For use after an insert has waited for others without success. Two statements without a common transaction, so that only
+-- the first one sees uncommitted rows.
 -- name: find_inserted
 SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED;
 SELECT changes.n FROM {changes}
@@ -187,8 +187,8 @@ STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = changes.queue AND 
 SELECT changes.n FROM {changes}
 STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.queue = changes.queue AND t.`key` = changes.`key`
 
--- Lines of the log of runs, within the transaction of a swap. A line that is there already, because its change was sent
--- again, stays as it is. After the writes: those whose record is as written.
+-- Lines of the log of runs, within the transaction of a swap. An existing line stays unchanged: its change was sent again.
+-- Runs after the writes, for lines whose record is as written.
 -- name: log_written
 INSERT INTO {runs} (ended_at, id, queue, `key`, outcome, text)
 SELECT changes.ended_at, changes.id, changes.run_queue, changes.run_key, changes.outcome, changes.text FROM {changes}
@@ -196,7 +196,7 @@ STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY)
 ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.revision
 ON DUPLICATE KEY UPDATE ended_at = {runs}.ended_at
 
--- Before the deletions, and after their rows were locked: those whose record is there.
+-- Runs before the deletions, after their rows were locked, for lines whose record exists.
 -- name: log_deleted
 INSERT INTO {runs} (ended_at, id, queue, `key`, outcome, text)
 SELECT held.ended_at, held.id, held.run_queue, held.run_key, held.outcome, held.text FROM (SELECT changes.* FROM {changes}
@@ -205,12 +205,12 @@ ON t.queue = changes.queue AND t.`key` = changes.`key` AND t.revision = changes.
 LIMIT 18446744073709551615 FOR UPDATE SKIP LOCKED) AS held
 ON DUPLICATE KEY UPDATE ended_at = {runs}.ended_at
 
--- An index holds what the conditions leave over in the order asked for.
+-- An index has the remaining rows in the requested order.
 -- name: runs
 (SELECT r.id, r.queue, r.`key`, r.ended_at, r.outcome, r.text FROM {runs} AS r FORCE INDEX ({index})
 WHERE {conditions} ORDER BY r.ended_at DESC, r.id DESC LIMIT {limit})
 
--- Leaves lines that another process is pruning to it.
+-- Skips lines that another process is pruning.
 -- name: prune_runs
 DELETE r FROM (SELECT ended_at, id FROM {runs} FORCE INDEX (PRIMARY)
 WHERE ended_at < {before} ORDER BY ended_at, id LIMIT {limit} FOR UPDATE SKIP LOCKED) AS old

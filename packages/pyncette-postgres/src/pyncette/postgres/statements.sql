@@ -1,6 +1,6 @@
 -- {table} is the quoted name of the table. Every statement here is one implicit transaction.
--- The index of ready times is a partial one, without 9223372036854775807, which nothing has: only statements that say so
--- may use it, so that the server can't take it for any other. From 4611686018427387904 on records are held.
+-- The index of ready times is partial: it excludes 9223372036854775807, a value that never occurs. So the server can use it
+-- only for statements that exclude this value too, and for no others. From 4611686018427387904 on, records are held.
 
 -- name: read
 SELECT g.place, t.queue, t.key, t.due_at, t.ready_at, t.locked_until, t.locked_by, t.revision, t.fence, t.attempt, t.spec, t.state
@@ -8,10 +8,9 @@ FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS g (queue, key, place)
 JOIN {table} AS t ON t.queue = g.queue AND t.key = g.key
 
 -- name: swap
--- Locks first, and waits for nobody: a row that another transaction has locked is busy, and the others continue. A row that
--- somebody changed meanwhile is left alone if its revision is another one by then. `old` is null in an insert, `revision`
--- in a delete, `spec` where it stays as it is. Only an insert can meet another transaction's insert, and waits for that
--- until lock_timeout.
+-- Locks rows first, and never waits for a lock: a row that another transaction has locked is busy, and the others proceed. A
+-- row whose revision has changed in the meantime stays unchanged. `old` is null in an insert, `revision` in a delete, `spec`
+-- if it is unchanged. Only an insert may have to wait, for another transaction's insert, until lock_timeout.
 WITH given AS MATERIALIZED (
     SELECT *
     FROM unnest(
@@ -58,7 +57,7 @@ SELECT key, true FROM inserted
 UNION ALL
 SELECT key, false FROM busy
 
--- `swap` where there is nothing to write: how one-off instances end. Nine columns less to send and to unpack.
+-- `swap` with deletions only, which is how one-off instances end: nine fewer columns to send and to unpack.
 -- name: delete
 WITH given AS MATERIALIZED (
     SELECT *
@@ -103,8 +102,8 @@ WHERE g.old IS NOT NULL
 -- name: pass_by
 DO NOTHING
 
--- In a transaction of a caller, the locks stay: fails on the first row that another transaction has locked, and locks
--- what a change conflicts with as well, which would otherwise have to be locked after what is behind it.
+-- In a caller's transaction, locks stay until its end. Fails on the first row that another transaction has locked. Also locks
+-- rows that conflict with a change, which would otherwise have to be locked after rows with greater keys.
 -- name: hold_in_order
 SELECT g.*, r.row
 FROM given AS g
@@ -121,7 +120,7 @@ WHERE g.old IS NOT NULL AND r.found = g.old
 (queue, key) DO UPDATE SET attempt = excluded.attempt WHERE false
 
 -- name: logged
--- A part of `swap` where a change carries a line for the log of runs: appended if, and only if, the change is applied.
+-- The part of `swap` for changes with a line for the log of runs, which is appended if and only if the change is applied.
 , logged AS (
     INSERT INTO {runs} (ended_at, id, queue, key, outcome, text)
     SELECT r.ended_at, r.id, r.queue, r.key, r.outcome, r.text
@@ -133,9 +132,9 @@ WHERE g.old IS NOT NULL AND r.found = g.old
 )
 
 -- name: claim
--- Static queues that have nothing ready are sorted out at once by the small index of static tasks. The others are
--- looked into one after another, row by row, until enough are found: no row is locked that isn't taken. Each is looked
--- into behind a place, which passes over what an old transaction keeps in the index. Returns the records as they were.
+-- The small index of static tasks first excludes static queues with nothing ready. The remaining queues are read one after
+-- another, row by row, until enough records are found, so that no row is locked that isn't claimed. Each queue is read from
+-- its place on, which skips the dead entries that an old transaction keeps in the index. Returns the records as they were.
 WITH wanted AS (
     SELECT w.place, w.queue, w.most, w.until, w.since, w.after, w.before
     FROM unnest($1::text[], $2::bool[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[])
@@ -184,8 +183,8 @@ ORDER BY ready_at, key
 LIMIT $6
 
 -- name: look
--- One row with the answers about time, repeated for each record that was asked for. Only queues whose first moment is
--- near are looked into further.
+-- One row with the answers about time, repeated for each requested record. Only queues whose first moment is near are read
+-- any further.
 WITH first AS MATERIALIZED (
     SELECT w.queue, r.ready_at
     FROM unnest($1::text::text[]) AS w (queue)
@@ -238,7 +237,7 @@ LEFT JOIN unnest($4::text[], $5::text[]) WITH ORDINALITY AS g (queue, key, place
 LEFT JOIN {table} AS t ON t.queue = g.queue AND t.key = g.key
 
 -- name: queues
--- From one queue to the next, without looking at the rows between.
+-- Jumps from one queue to the next without reading the rows in between.
 WITH RECURSIVE found (queue) AS (
     (SELECT t.queue FROM {table} AS t WHERE t.queue > $1 ORDER BY t.queue LIMIT 1)
     UNION ALL
@@ -262,12 +261,12 @@ FROM (
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 
 -- name: identity
--- Of server, database and table, so that two connections can be compared; and what is set for the session.
+-- Identifies server, database and table, so that two connections can be compared; and returns settings of the session.
 SELECT pg_postmaster_start_time(), (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()),
     to_regclass($1)::oid, current_setting('lock_timeout')
 
 -- name: runs
--- Of all tasks. {conditions}: those that a question has, see run_log.py.
+-- The runs of all tasks. {conditions}: see run_log.py.
 SELECT r.id, r.queue, r.key, r.ended_at, r.outcome, r.text
 FROM {runs} AS r
 WHERE r.ended_at >= $1 AND r.ended_at < $2 AND (r.ended_at, r.id) < ($3, $4) {conditions}
@@ -275,7 +274,7 @@ ORDER BY r.ended_at DESC, r.id DESC
 LIMIT $5
 
 -- name: runs_of_queues
--- The same of some tasks: the newest of each, put in one order.
+-- The same for some tasks: the newest runs of each, merged.
 SELECT f.id, f.queue, f.key, f.ended_at, f.outcome, f.text
 FROM (SELECT DISTINCT q.queue FROM unnest($6::text[]) AS q (queue)) AS w
 CROSS JOIN LATERAL (

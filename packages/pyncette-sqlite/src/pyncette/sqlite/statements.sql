@@ -1,5 +1,5 @@
 -- {table} is the validated name of the table. Columns are in the order of the fields of pyncette.record.Record.
--- CAST(? AS TEXT): the bytes of a text that is no UTF-8 are bound as a blob.
+-- CAST(? AS TEXT): a text that is not UTF-8 is bound as a blob of its bytes.
 
 -- name: read
 SELECT queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state
@@ -23,7 +23,7 @@ WHERE queue = ? AND key = CAST(? AS TEXT) AND revision = CAST(? AS TEXT);
 DELETE FROM "{table}" WHERE queue = ? AND key = CAST(? AS TEXT) AND revision = CAST(? AS TEXT);
 
 -- name: lock
--- Writes nothing, but with the lock of a transaction that does.
+-- Changes nothing, but takes the write lock.
 DELETE FROM "{table}" WHERE 0;
 
 -- name: ready_claims
@@ -35,7 +35,7 @@ WHERE EXISTS (
 );
 
 -- name: claimed
--- The records that "claim" is going to write, as they are before: RETURNING would give what they become.
+-- The records that "claim" will update, as they were before: RETURNING would give the new values.
 SELECT queue, key, due_at, ready_at, locked_until, locked_by, revision, fence, attempt, spec, state
 FROM "{table}" WHERE queue = :queue AND ready_at >= :since AND ready_at < :before ORDER BY ready_at LIMIT :limit;
 
@@ -68,7 +68,7 @@ SELECT min((
 FROM json_each(:queues) AS wanted;
 
 -- name: soon
--- The queues that have something up to a moment.
+-- The queues with something due up to a moment.
 SELECT queue, first FROM (
     SELECT wanted.value AS queue, (
         SELECT min(ready_at) FROM "{table}"
@@ -83,7 +83,7 @@ WHERE queue = :queue AND ready_at >= :since AND ready_at <= :until AND ready_at 
 ORDER BY ready_at LIMIT :limit;
 
 -- name: queues
--- From one queue to the next, without looking at the rows between.
+-- Jumps from one queue to the next without reading the rows in between.
 WITH RECURSIVE found (queue) AS (
     SELECT min(queue) FROM "{table}" WHERE queue > :after
     UNION ALL
@@ -100,7 +100,7 @@ SELECT count(*) FROM (
 INSERT INTO "{table}_runs" (ended_at, id, queue, key, outcome, text) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: runs
--- {conditions}: those that a question has, see run_log.py. An index holds what they leave over in the order asked for.
+-- {conditions}: see run_log.py. An index has the remaining rows in the requested order.
 SELECT id, queue, key, ended_at, outcome, text
 FROM "{table}_runs"
 WHERE ended_at >= :since AND ended_at < :before AND (ended_at, id) < (:at, :id) {conditions}

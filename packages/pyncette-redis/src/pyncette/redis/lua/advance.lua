@@ -1,8 +1,8 @@
--- Take note of what is done, and keep the lock for another while.
+-- Store the progress of an upgrade, and extend the lock.
 -- KEYS: the lock, the marker, the progress.
--- ARGV: the owner's token; milliseconds, '0' to release the lock; the progress, '' for none; the marker that is there; the
---       one that replaces it, '' for none.
--- Reply: '1', or '0' if the lock is another's by now: then nothing was changed.
+-- ARGV: the owner's token; milliseconds, '0' to release the lock; the progress, '' for none; the current marker; its
+--       replacement, '' for none.
+-- Reply: '1', or '0' if another process has the lock now: then nothing was changed.
 
 local lock, marker, progress = KEYS[1], KEYS[2], KEYS[3]
 local token, lease, place, old, new = unpack(ARGV)

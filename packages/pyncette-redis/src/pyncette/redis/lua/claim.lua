@@ -1,9 +1,9 @@
--- Lease what is ready: write what pyncette.lease.claim says, and return it as it was before.
--- KEYS: of each queue, in the order of the runs: rows, ready; of a run of static tasks once.
--- ARGV: now; now as 8 bytes; limit; length of the new headers as 2 bytes; then of each run of queues:
+-- Lease ready records: change them as pyncette.lease.claim does, and return them as they were before.
+-- KEYS: for each queue, in the order of the runs: rows, ready; for a run of static tasks only once.
+-- ARGV: now; now as 8 bytes; limit; length of the new headers as 2 bytes; then for each run of queues:
 --       'static' or 'dynamic', number of queues, limit of each, end of the leases, the tail of a header from the length of
 --       the revision on, names of the static tasks separated by NUL, first and last place in the index.
--- Reply: of each queue that gave something its number (0: static tasks) and the number of records; each as `tell` has it.
+-- Reply: for each queue with claimed records its number (0: static tasks) and their number; then the records, see `tell`.
 
 local now, now_bytes, limit, length_bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local moment = tonumber(now)
@@ -19,7 +19,7 @@ local function plus_one(bytes)
   return sub(bytes, 1, last - 1) .. char(byte(bytes, last) + 1) .. rep('\0', #bytes - last)
 end
 
--- max(fence + 1, now). As a number a fence may be rounded, but only far above any time.
+-- max(fence + 1, now). As a number, a fence may be rounded, but only far above any time.
 local LAST_FENCE = '\127' .. rep('\255', 7)
 
 local function next_fence(row)

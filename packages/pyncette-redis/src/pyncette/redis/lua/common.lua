@@ -1,21 +1,22 @@
--- Put before every script.
+-- This is prepended to every script.
 --
--- A queue's records are in a hash (member -> row), with a sorted set by ready_at. A large spec is apart from its row, in a
--- field of its own, so that what each fire rewrites is small: in the same hash, as a key that may not exist would keep all
--- calls waiting while a cluster moves the slot. Records of a dynamic queue are also in a sorted set by member. All static
--- tasks share one hash and one sorted set, and have no third.
+-- A queue's records are in a hash (member -> row), with a sorted set by ready_at. A large spec is stored separately from its
+-- row, so that each execution rewrites little. It is another field of the same hash: with a key that may not exist, all
+-- calls would have to wait while a cluster moves the slot. Records of a dynamic queue are also in a sorted set by member.
+-- All static tasks share one hash and one sorted set, and have no index by member.
 --
--- The log of runs is a sorted set for each queue, static ones included, by the moment of the end; its members are the lines:
--- the id, 0, the moment as 8 bytes, the length of the outcome as 2 bytes, the outcome, the length of the instance's member as
--- 2 bytes, that member, the text.
+-- The log of runs is a sorted set for each queue, including static ones, scored by the end of the run. Its members are the
+-- lines: the id, 0, the moment as 8 bytes, the length of the outcome as 2 bytes, the outcome, the length of the instance's
+-- member as 2 bytes, that member, and the text.
 --
 -- A row, integers big endian:
 --    1..2   length of the header       19..22  attempt
 --    3..10  due_at                     23      length of the revision
 --   11..18  fence                      24..    revision, then ready_at and the lease unless the record just waits
--- The header is followed by the length of the state as 4 bytes, the state, the spec unless it is apart, and a last byte: 0,
--- or 1 if the spec is apart. No text ends with either, so a row that was cut short shows. Lua's numbers are exact up to 2^53
--- only, so due_at and fence are moved as bytes. A row may be damaged: no function fails for one that is too short.
+-- The header is followed by the length of the state as 4 bytes, the state, the spec unless it is stored separately, and a
+-- last byte: 0, or 1 if the spec is stored separately. No text ends with either byte, so a truncated row can be recognised.
+-- Lua's numbers are exact only up to 2^53, so due_at and fence are handled as bytes. A row may be damaged: no function may
+-- fail if it is too short.
 
 local byte, char, rep, sub = string.byte, string.char, string.rep, string.sub
 local pack, unpack_bytes = struct.pack, struct.unpack
@@ -44,12 +45,12 @@ local function damaged(row)
   return header + 5 + unpack_bytes('>I4', row, header + 1) > #row
 end
 
--- What a damaged row is kept as: the spec of a whole one.
+-- Keep a damaged row as the spec of an intact one.
 local function kept(row)
   return 'damaged ' .. row .. char(INLINE)
 end
 
--- What follows the state: the spec and the last byte.
+-- The part after the state: the spec and the last byte.
 local function rest(row)
   if damaged(row) then
     return kept(row)
@@ -65,7 +66,7 @@ local function send(command, key, arguments)
   end
 end
 
--- The same for a command that replies with one value for each argument.
+-- The same for a command that returns one value per argument.
 local function ask(command, key, arguments)
   if #arguments == 0 then
     return {}
@@ -103,7 +104,7 @@ local function within(score, lower, upper)
   return moment <= tonumber(upper)
 end
 
--- As an index orders members of one place. Lua's own comparison is that of the server's locale.
+-- Compares members with the same score as an index does. Lua's own comparison depends on the server's locale.
 local function is_greater(one, other)
   for i = 1, math.min(#one, #other) do
     local a, b = byte(one, i), byte(other, i)
@@ -114,12 +115,12 @@ local function is_greater(one, other)
   return #one > #other
 end
 
--- Members of a dynamic queue within the bounds, the earliest first.
+-- Members of a dynamic queue within the bounds, earliest first.
 local function ready_in(key, lower, upper, limit)
   return redis.call('ZRANGEBYSCORE', key, lower, upper, 'LIMIT', 0, limit)
 end
 
--- Those of the static tasks `names` that are within the bounds, in their order.
+-- The static tasks among `names` that are within the bounds, in their order.
 local function ready_of(key, names, lower, upper, limit)
   local all, ready = split(names), {}
   local scores = ask('ZMSCORE', key, all)
@@ -134,8 +135,8 @@ local function ready_of(key, names, lower, upper, limit)
   return ready
 end
 
--- Walk over the runs of queues that a claim asks for, and give what is ready to `take(rows_key, ready_key, members, run)`,
--- which appends to `out` and returns how many it took. A run is queues of one kind with the same limit, lease and window.
+-- Iterate over the runs of queues in a claim, and pass ready members to `take(rows_key, ready_key, members, run)`, which
+-- appends to `out` and returns how many it took. A run consists of queues of one kind with the same limit, lease and window.
 local RUN = 8 -- arguments
 
 local function each_ready(first, limit, out, take)
@@ -168,12 +169,12 @@ local function each_ready(first, limit, out, take)
   end
 end
 
--- The field of a spec that is apart. No member ends like this.
+-- The field of a spec that is stored separately. No member ends like this.
 local function spec_field(member)
   return member .. '\0'
 end
 
--- By position: the specs that are apart from `rows`, '' for one that is lost.
+-- By position: the specs stored separately from `rows`; '' for a missing one.
 local function apart_from(rows, rows_key, members)
   local specs, wanted, places = {}, {}, {}
   for i = 1, #members do
@@ -188,8 +189,8 @@ local function apart_from(rows, rows_key, members)
   return specs
 end
 
--- Append a record to a reply: the lengths of its member and its row, and both; then of a spec that is apart its length, and
--- the spec.
+-- Append a record to a reply: the lengths of its member and its row, and both; then, for a spec stored separately, its
+-- length and the spec.
 local function tell(out, member, row, spec)
   local at = #out
   out[at + 1] = pack('>I2I4', #member, #row)
@@ -201,7 +202,7 @@ local function tell(out, member, row, spec)
   end
 end
 
--- Append to a reply those of `members` that have a row; returns how many have.
+-- Append to a reply those of `members` that have a row. Returns how many there are.
 local function tell_all(out, rows_key, members)
   local rows, count = ask('HMGET', rows_key, members), 0
   local specs = apart_from(rows, rows_key, members)
@@ -214,9 +215,9 @@ local function tell_all(out, rows_key, members)
   return count
 end
 
--- Append to a reply what is asked for from `key` and `argument` on. KEYS there: of each queue rows. ARGV there: of
--- each queue the number of members, and the members. The reply: of each member the length of its row plus one as 4 bytes,
--- and the row, then of a spec that is apart its length and the spec; 0 for what does not exist.
+-- Append to a reply the records requested from `key` and `argument` on. KEYS there: the rows of each queue. ARGV there: for
+-- each queue the number of members, and the members. The reply: for each member the length of its row plus one as 4 bytes,
+-- and the row; then, for a spec stored separately, its length and the spec; 0 if there is no record.
 local function read(out, key, argument)
   while key <= #KEYS do
     local count, members = tonumber(ARGV[argument]), {}

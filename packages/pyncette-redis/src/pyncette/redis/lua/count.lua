@@ -1,6 +1,6 @@
--- How many records are ready in each queue, up to its limit. KEYS as of a claim, ARGV too, but without what comes before the
--- runs.
--- Reply: 4 bytes for each queue, in the order of the runs; for a run of static tasks 4 bytes for each of them: 0 or 1.
+-- The number of ready records in each queue, up to its limit. KEYS and ARGV as for a claim, but without the arguments before
+-- the runs.
+-- Reply: 4 bytes for each queue, in the order of the runs; in a run of static tasks 4 bytes for each of them: 0 or 1.
 
 local key, out = 1, {}
 

@@ -1,10 +1,10 @@
--- What an idle poll asks.
+-- The query of an idle poll.
 -- KEYS: ready of each dynamic queue; if static tasks are asked for, their ready; then what `read` takes.
 -- ARGV: '-inf' or '(' and the moment after which the earliest ready_at is asked for; names of static tasks separated by
---       NUL, or ''; where held records begin; number of dynamic queues; up to which moment those of each queue are told,
---       and how many of each; then what `read` takes.
--- Reply: that ready_at in microseconds, or nil; what `read` appends; the time in microseconds; of the moments that are
---       told the number of the queue, static ones behind the others, and the moment.
+--       NUL, or ''; the lower bound of held records; number of dynamic queues; up to which moment to return those of each
+--       queue, and how many at most; then what `read` takes.
+-- Reply: that ready_at in microseconds, or nil; what `read` appends; the time in microseconds; for each moment returned
+--       the number of its queue, static ones after the others, and the moment.
 
 local after, names, held, queues = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local last, most = tonumber(ARGV[5]), tonumber(ARGV[6])

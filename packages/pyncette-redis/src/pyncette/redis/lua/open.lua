@@ -1,9 +1,9 @@
--- Whose data is it? Marks a namespace that is new.
+-- Checks whether the data in a namespace are Pyncette's. Marks a new namespace.
 -- KEYS: the marker; the names of all queues; on a server that may have been used by version 1 also that version's index of
 --       static tasks.
--- ARGV: the marker of a namespace that is new; then words of commands that the user must be allowed to run, each with its
---       number of words.
--- Reply: the marker; or 'legacy', or 'unmarked' where somebody took the marker away; or 'forbidden' and the commands.
+-- ARGV: the marker of a new namespace; then the commands that the user must be allowed to run, each preceded by its number
+--       of words.
+-- Reply: the marker; or 'legacy', or 'unmarked' if the marker was deleted; or 'forbidden' and the commands.
 
 local marker, queues, legacy = KEYS[1], KEYS[2], KEYS[3]
 

@@ -1,4 +1,4 @@
--- Take down names of queues.
+-- Store names of queues.
 -- KEYS: the names of all queues.  ARGV: names.
 
 local named = {}

@@ -1,10 +1,10 @@
--- Lines of a log of runs, the newest first; those of one moment in the descending order of their ids.
+-- Lines of a log of runs, newest first; those of the same moment in descending order of their ids.
 -- KEYS: the log.
--- ARGV: where what is too new begins, as for ZCOUNT; the first place;
---       the moment as 8 bytes and the id behind which the lines begin, or '' twice;
---       how many are wanted; how many to look at;
---       the instance, or ''; what their text must contain; '1' if only some outcomes are wanted; these.
--- Reply: the last line looked at, if there are more to look at, or ''; then the lines.
+-- ARGV: the lower bound of lines that are too new, as for ZCOUNT; the highest score;
+--       the moment as 8 bytes and the id after which the lines start, or '' twice;
+--       how many lines to return; how many to scan;
+--       the instance, or ''; what the text must contain; '1' if only some outcomes are wanted; these.
+-- Reply: the last line scanned if there are more to scan, or ''; then the lines.
 
 local newer, lower, at, last, wanted, budget, instance, text, chosen = unpack(ARGV, 1, 9)
 wanted, budget = tonumber(wanted), tonumber(budget)

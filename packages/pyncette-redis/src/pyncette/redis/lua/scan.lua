@@ -1,5 +1,5 @@
 -- A page of a dynamic queue, in the order of the members.
--- KEYS: rows, order.  ARGV: where the page begins and ends, as for ZRANGEBYLEX; limit.
+-- KEYS: rows, order.  ARGV: lower and upper bound of the page, as for ZRANGEBYLEX; limit.
 -- Reply: see `tell`.
 
 local from, to, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])

@@ -1,6 +1,6 @@
--- A page of a dynamic queue, in the order of ready_at and, at one moment, of the members' bytes.
--- KEYS: rows, ready.  ARGV: first and last place in the index, as for ZRANGEBYSCORE; limit; the place and the member
--- after which the page begins, or '' twice.
+-- A page of a dynamic queue, in the order of ready_at and, for equal ones, of the members' bytes.
+-- KEYS: rows, ready.  ARGV: lowest and highest score in the index, as for ZRANGEBYSCORE; limit; the score and the member
+-- after which the page starts, or '' twice.
 -- Reply: see `tell`.
 
 local rows_key, ready_key = KEYS[1], KEYS[2]

@@ -1,13 +1,13 @@
--- Compare and swap, each change by itself.
--- KEYS: of each queue: rows, ready, order; of static tasks rows, ready, and ready once more. Then logs of runs.
--- ARGV: the number of queues; of each queue: number of changes, '1' if it has an order or '0'; then of each change:
+-- Compare and swap each change independently.
+-- KEYS: for each queue: rows, ready, order; for static tasks rows, ready, and ready again. Then logs of runs.
+-- ARGV: the number of queues; for each queue: number of changes, '1' if it has an order or '0'; then for each change:
 --       member
 --       '+' to insert, '=' or '!' and the old revision to replace, '-' and the old revision to delete
---       the new row ('+', '!'), or what comes before its spec ('='), to be followed by what is stored; or '' ('-')
---       the spec if it is apart from the new row, or ''
+--       the new row ('+', '!'), or its part before the spec ('='), if the stored spec stays; or '' ('-')
+--       the spec if it is stored separately from the new row, or ''
 --       ready_at
---       then of each line for a log of runs: the number of its change, the number of the log's key, its place, the line.
--- Reply: a character for each change, '1' if it was applied or '0'.
+--       then for each line of a log of runs: the number of its change, the number of the log's key, its score, the line.
+-- Reply: one character per change: '1' if it was applied, otherwise '0'.
 
 local PARTS = 5
 local out = {}
