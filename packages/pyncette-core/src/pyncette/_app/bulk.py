@@ -242,9 +242,9 @@ async def store_all(writer: Batching, writes: Sequence[Awaited]) -> None:
 async def report_progress(progress: Progress | None, number: int) -> None:
     """Report how many instances have been processed so far."""
     if progress is not None:
-        told = progress(number)
-        if inspect.isawaitable(told):
-            await told
+        awaitable = progress(number)
+        if inspect.isawaitable(awaitable):
+            await awaitable
 
 
 def _name(label: Callable[[T], object], item: T) -> str:

@@ -224,8 +224,8 @@ class Executions:
             return sole if isinstance(sole, Steering) else error, cut or AttemptEnd.FAILED
         if cut is None or not _is_cancellation(error):
             return error, AttemptEnd.CANCELLED
-        beside = error.split(anyio.get_cancelled_exc_class())[1] if isinstance(error, BaseExceptionGroup) else None
-        return beside, cut
+        rest = error.split(anyio.get_cancelled_exc_class())[1] if isinstance(error, BaseExceptionGroup) else None
+        return rest, cut
 
     def _ended(
         self, held: HeldLease, end: AttemptEnd, error: BaseException | None, *, lag: float, duration: float
