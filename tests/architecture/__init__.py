@@ -1,1 +1,1 @@
-"""What must hold of the sources themselves: layers, sizes, words, packages."""
+"""Tests of the sources themselves: layers, sizes, words and packages."""

@@ -1,4 +1,4 @@
-"""The rooms of core: read from docs/architecture.md, which is their one description, and drawn from the imports."""
+"""The rooms of core, read from docs/architecture.md, their only description, and the drawing of their imports."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def room_of(name: str) -> str | None:
 
 
 def arrows() -> set[tuple[str, str]]:
-    """Which room imports which, for types alone included."""
+    """Which room imports which, including imports only for types."""
     found = {(room_of(module), room_of(each.name)) for module in CORE for each in MODULES[module]}
     return {(user, used) for user, used in found if user and used and used not in (user, "pyncette")}
 
@@ -82,7 +82,7 @@ def reachable(edges: Iterable[tuple[str, str]], start: str) -> set[str]:
 
 
 def drawing() -> str:
-    """The arrows as mermaid's text, without those that say no more than others together."""
+    """The arrows as text for mermaid, without those that follow from others."""
     every = arrows()
     kept = {(user, used) for user, used in every if used not in reachable(every - {(user, used)}, user)}
     place = {room.name: number for number, room in enumerate(rooms())}

@@ -13,7 +13,7 @@ PACKAGES = ROOT / "packages"
 
 @cache
 def tracked() -> tuple[Path, ...]:
-    """All files that git tracks and that are there."""
+    """All existing files that git tracks."""
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return tuple(path for name in listing.split("\0") if name and (path := ROOT / name).is_file())
 
@@ -44,7 +44,7 @@ class Import:
 
 @cache
 def imports(path: Path) -> list[Import]:
-    """All imports of a module, those inside functions included, relative ones made absolute."""
+    """All imports of a module, including those inside functions, with relative ones made absolute."""
     tree = ast.parse(path.read_text(), str(path))
     package = module_name(path).split(".")
     if path.name != "__init__.py":

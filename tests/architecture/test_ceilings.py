@@ -8,7 +8,7 @@ from tests.architecture.sources import ROOT, python_files
 FILE_CEILING = 400
 FUNCTION_CEILING = 40  # lines without the docstring
 
-# Higher ceilings that were granted, each with its reason. They only ever come down.
+# Exceptions with higher ceilings, each with its reason. They may only be lowered.
 FILES: dict[str, int] = {}
 _DECLARING = "packages/pyncette-core/src/pyncette/_app/declaring.py"
 FUNCTIONS: dict[str, int] = {  # each policy takes a line of the signature, which type checkers and editors read

@@ -1,4 +1,4 @@
-"""What the distributions say of themselves agrees with what they hold and with each other."""
+"""The metadata of the distributions agree with their contents and with each other."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ PROJECTS: dict[str, dict[str, Any]] = {
 }
 WITH_CODE = [folder for folder in FOLDERS if folder.name != "pyncette"]
 PACKAGE = {"core": "pyncette", "cli": "pyncette_cli", "dashboard": "pyncette_dashboard"}
-"""Where it is not a part of the package of core. That of the command line is quicker to import."""
+"""Packages that are not part of core's. The separate one of the command line is faster to import."""
 SAME_IN_ALL = ("requires-python", "license", "license-files", "authors", "urls")
 
 
@@ -56,7 +56,7 @@ def test_typed_and_in_its_own_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_an_editable_install_adds_folders_that_exist(folder: Path) -> None:
-    """From Python 3.15 on, every process would begin with a complaint about one that does not."""
+    """From Python 3.15 on, every process would start with a warning about a folder that does not exist."""
     build = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     assert all((folder / added).is_dir() for added in build.get("dev-mode-dirs", []))
 

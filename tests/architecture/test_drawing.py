@@ -1,4 +1,4 @@
-"""The drawing in docs/architecture.md is what the imports are."""
+"""The drawing in docs/architecture.md agrees with the imports."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from tests.architecture.sources import Import, module_name, run_time_files
 
 ROOMS = [room.name for room in rooms()]
 
-# What a backend may import of core: the storage interface, and what binds its options.
+# The modules of core that a backend may import: the storage interface, errors, and the handling of options.
 FOR_BACKENDS = frozenset({room.name for room in rooms() if room.audience == "backends"} | {"errors", "options"})
 
-# Decisions, without I/O: all that these modules may import from outside.
+# Modules that decide and do no I/O, and everything that they may import from outside.
 PURE = (
     *("record", "schedule", "_schedules", "lease", "migrations", "findings", "_lifecycle", "_loop.agenda"),
     *("_tasks.names", "_tasks.spec", "_tasks.state", "_validation.suggest"),
@@ -24,7 +24,7 @@ PURE_IMPORTS = frozenset(
     {"__future__", "bisect", "calendar", "collections", "croniter", "dataclasses", "datetime", "difflib", "enum"}
     | {"functools", "hashlib", "importlib", "io", "itertools", "json", "logging", "math", "re", "typing", "zoneinfo"}
 )
-PURE_EXCEPTIONS = {("schedule", "time")}  # the moment that `upcoming` starts from when none is given
+PURE_EXCEPTIONS = {("schedule", "time")}  # the default moment from which `upcoming` starts
 
 # The rest is written for anyio. Backends may: their drivers speak asyncio only.
 KNOWS_ASYNCIO = frozenset(
@@ -69,7 +69,7 @@ def test_core_imports_run_downwards(module: str) -> None:
 
 @pytest.mark.parametrize("room", [name for name in ROOMS if name.startswith("_")])
 def test_no_circles_inside_of_a_room(room: str) -> None:
-    """Those between rooms can't be, as imports between them run downwards."""
+    """There can be none between rooms, as imports between them run downwards."""
     own = {m for m in CORE if room_of(m) == room}
     uses = {m: {other for other in own for found in MODULES[m] if _is_of(found.name, other)} - {m} for m in own}
     while leaves := {m for m, used in uses.items() if not used}:
@@ -132,7 +132,7 @@ def test_there_is_something_to_check() -> None:
     assert "asyncio" in sys.stdlib_module_names
 
 
-# Policies say what becomes of an occurrence. Whoever else read them would decide it a second time.
+# Policies decide the fate of an occurrence. Code elsewhere that read them would decide it a second time.
 # Each policy counts, new ones too, unless it chooses no state: how many executions there may be, and for how long. The
 # context's ``heartbeat`` has the name of one.
 CARRIED_OUT = frozenset({"concurrency", "lease_duration", "timeout", "heartbeat"})

@@ -1,4 +1,4 @@
-"""Names of what core logs: each text has one, and the page lists them by level."""
+"""The names of core's log events: each text has one, and the documentation lists them by level."""
 
 from __future__ import annotations
 

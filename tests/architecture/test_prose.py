@@ -1,4 +1,4 @@
-"""The words of the style guide in docs/contributing.md: what readers see says them as the field does."""
+"""What readers see uses the words of the style guide in docs/contributing.md."""
 
 import re
 
@@ -29,7 +29,7 @@ INSTEAD = {
     r"\blies\b": "is",
 }
 EXCEPT = {"docs/contributing.md", "tests/architecture/test_prose.py"}
-"""The guide itself names what it forbids."""
+"""Files that may contain the forbidden words: the guide and this test name them."""
 
 
 def test_the_style_guide_is_kept() -> None:

@@ -1,4 +1,4 @@
-"""The repository is for everybody: it names no machine, no workplace and no package index."""
+"""The repository is for everyone: it names no machine, no workplace and no package index."""
 
 import re
 
@@ -39,7 +39,7 @@ def test_forbidden_words() -> None:
 
 
 def test_ignored_warnings_have_reasons() -> None:
-    """`noqa` and `type: ignore` name their codes, and say why behind them or on the line before."""
+    """`noqa` and `type: ignore` name their codes, and give a reason after them or on the line before."""
     mark = re.compile(r"#\s*(noqa|type:\s*ignore|pyright:\s*ignore)(?P<rest>.*)")
     bad = []
     for path in tracked():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTES = ROOT / "docs" / "changelog.d"  # entries of the changelog to come, no pages
+NOTES = ROOT / "docs" / "changelog.d"  # entries of the next changelog, not pages
 PAGES = [
     ROOT / "README.md",
     *sorted(ROOT.glob("packages/*/README.md")),
@@ -33,12 +33,12 @@ class Block:
 
     @property
     def is_a_file(self) -> bool:
-        """Whether it begins with a file's name (`# my_backend.py`), and belongs to a page with a test of its own."""
+        """Whether it starts with a file's name (`# my_backend.py`), and belongs to a page with a separate test."""
         return re.match(r"# \w+\.py\n", self.code) is not None
 
     @property
     def shown(self) -> str:
-        """What it is said to print: the comments at the beginning of lines."""
+        """The expected output: the comments at the beginning of lines."""
         return "".join(re.findall(r"^# (.*\n)", self.code, re.MULTILINE))
 
 

@@ -1,4 +1,4 @@
-"""Every Python block of the README files and the documentation runs, and prints what stands below it."""
+"""Every Python block of the README files and the documentation runs, and prints what its comments say."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_it_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("block", RUN, ids=str)
 def test_what_it_defines_is_called(block: Block) -> None:
-    """A copy of it does something: what declares tasks or defines functions also runs them."""
+    """A copied block does something: one that declares tasks or defines functions also runs them."""
     functions = [
         node for node in ast.parse(block.code).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
@@ -40,7 +40,7 @@ def test_what_it_defines_is_called(block: Block) -> None:
 
 
 def test_no_block_is_overlooked() -> None:
-    """Each opening of a Python block, however it is written, is one that was found; and they are not few."""
+    """Every opening of a Python block, however it is written, belongs to a block that was found; and there are many."""
     openings = sum(len(re.findall(r"(?:```|~~~) *\{?py", page.read_text())) for page in PAGES)
     assert len(PYTHON) == openings
     assert len(RUN) >= 36

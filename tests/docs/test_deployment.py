@@ -16,7 +16,7 @@ APP = (FOLDER / "app.py").read_text()
 DRAIN = int(re.findall(r"drain_timeout=timedelta\(seconds=(\d+)\)", APP)[0])
 PORT = int(re.findall(r"port=(\d+)", APP)[0])
 BEYOND = 2
-"""Seconds that a shutdown may take beyond the drain time-out."""
+"""Seconds that a shutdown may take beyond the drain timeout."""
 
 
 def deployment() -> dict[str, Any]:

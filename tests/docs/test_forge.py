@@ -1,4 +1,4 @@
-"""The files that a forge reads: forms for issues, and a workflow that runs what CI runs here."""
+"""The files for the forge: forms for issues, and a workflow that runs the same checks as CI here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for what is measured, and each alert says what to do."""
+"""The dashboard and the alert rules use existing metrics, and each alert says what to do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def measured() -> dict[str, set[str]]:
     registry = CollectorRegistry()
     use_prometheus(Pyncette(), registry=registry)
     found: dict[str, set[str]] = {}
-    for collector in registry._collector_to_names:  # labels of a metric without values are shown nowhere else
+    for collector in registry._collector_to_names:  # the labels of a metric without values are not available elsewhere
         for name in registry._collector_to_names[collector]:
             found[name] = {*collector._labelnames, "le"}  # type: ignore[attr-defined]  # as above
     return found
@@ -74,7 +74,7 @@ def test_dashboard() -> None:
 
 
 def test_the_page_lists_all_that_is_measured() -> None:
-    """Each family is in the table, by its name or with what its names have in common."""
+    """Each metric family is in the table, by its name or by a common prefix."""
     rows = re.findall(r"^\| `(pyncette_[^`]+)` \|", PAGE, re.MULTILINE)
     listed: set[str] = set()
     for row in rows:

@@ -49,7 +49,7 @@ def test_the_functions_of_every_backend(backend: str) -> None:
 
 @pytest.mark.parametrize("name", ["pyncette.Pyncette", "pyncette.PyncetteContext", "pyncette.Task"])
 def test_every_method_that_users_call(name: str) -> None:
-    # What is between modules only.
+    # Names for use between modules only.
     inner = {
         "parent_of",
         "name_in",
@@ -79,7 +79,7 @@ def test_it_has_a_docstring(name: str) -> None:
 
 
 def found(name: str) -> object:
-    """What the full name stands for."""
+    """The object with this full name."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""What users are told to type exists: commands of ./dev, distributions and their extras, scripts."""
+"""The commands in the documentation exist: those of ./dev, distributions and their extras, and scripts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check(words: list[str], where: str) -> None:
 
 
 def check_pyncette(arguments: list[str]) -> None:
-    """Parses them, and calls nothing."""
+    """Parse the arguments without running the command."""
     with program.make_context("pyncette", list(arguments)) as context:
         name, command, rest = program.resolve_command(context, arguments)
         assert command is not None
@@ -77,9 +77,7 @@ def test_pip_is_kept_from_the_old_version_everywhere() -> None:
 
 
 def test_commands_of_dev() -> None:
-    listed = set(
-        re.findall(r"^    (\w+)(?: |$)", parser().format_help(), re.MULTILINE)
-    )  # a long one has a line of its own
+    listed = set(re.findall(r"^    (\w+)(?: |$)", parser().format_help(), re.MULTILINE))  # a long one has its own line
     assert listed >= MENTIONED
     assert len(MENTIONED) >= 8
 

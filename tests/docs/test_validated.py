@@ -1,4 +1,4 @@
-"""The files that the deployment page asks users to copy, held against validators. `./dev docs` installs them."""
+"""Validators accept the files that the deployment page asks users to copy. `./dev docs` installs the validators."""
 
 from __future__ import annotations
 

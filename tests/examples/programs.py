@@ -1,4 +1,4 @@
-"""Runs a program until it has said enough."""
+"""Runs a program until it has printed what a test waits for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def free_port() -> int:
 class Program:
     """A Python program under test; its output is collected line by line.
 
-    :ivar lines: what it has said so far, on standard output and standard error.
+    :ivar lines: its output so far, on standard output and standard error.
     """
 
     def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
@@ -56,13 +56,13 @@ class Program:
         return [line for line in self.lines if re.search(pattern, line)]
 
     def wait_for(self, enough: Callable[[], object], timeout: float = 60) -> None:
-        """Until ``enough()`` is true; fails with all output when the program ends or ``timeout`` passes first."""
+        """Wait until ``enough()`` is true. Fails with all output if the program ends or ``timeout`` passes first."""
         with self._grown:
             self._grown.wait_for(lambda: enough() or self._ended, timeout)
             assert enough(), "\n".join(self.lines)
 
     def end(self, number: signal.Signals | None = None) -> int:
-        """The exit status, after a signal if one is given."""
+        """Send a signal, if one is given, and return the exit status."""
         if number is not None:
             self.process.send_signal(number)
         status = self.process.wait(60)

@@ -1,4 +1,4 @@
-"""The backend in ``examples/etcd_backend``, installed as others would have it, passes its own tests on a real etcd."""
+"""The backend in ``examples/etcd_backend``, installed as users would do, passes its own tests on a real etcd."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHARE = 3
 
 
 def short() -> list[str]:
-    """The arguments with which pytest runs these, and the distribution's own tests."""
+    """Arguments for pytest that select these tests, and the distribution's own."""
     left_out = [name for name in contract_tests(RepositoryContract) if zlib.crc32(name.encode()) % SHARE]
     return [
         "-k",

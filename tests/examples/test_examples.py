@@ -1,4 +1,4 @@
-"""Every example does what it says, as a program of its own."""
+"""Every example, run as a separate program, does what it says."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_persistence_goes_on_where_it_was(start: Start) -> None:
     runs = [line.split(maxsplit=1)[1] for line in first.matches("^interval:") + second.matches("^interval:")]
     assert len(set(runs)) == len(runs)
     fractions = {run.partition(".")[2] for run in runs}
-    assert len(fractions) == 1  # one grid: the second process did not start over
+    assert len(fractions) == 1  # a single grid: the second process did not start over
 
 
 def _mysql(url: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Everything is built once; each test gets a separate environment."""
+"""Distributions are built once; each test gets a separate environment."""
 
 import sys
 from collections.abc import Callable
@@ -23,5 +23,5 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def clean(tmp_path: Path, built: Path) -> CleanEnvironment:
-    """An environment that holds nothing but Python."""
+    """An environment with nothing but Python."""
     return CleanEnvironment(tmp_path / "clean", sys.executable, built).create()

@@ -1,4 +1,4 @@
-"""Environments that hold nothing but what was built."""
+"""Environments that contain only what was built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from devtool.problem import Problem
 
 
 def without_hashes(lock: str) -> str:
-    """The pins of a lock file alone: pip would want hashes of our own wheels too."""
+    """Only the pins of a lock file: with hashes, pip would require them for our own wheels too."""
     return re.sub(r"\s*\\\n\s+--hash=\S+", "", lock)
 
 
@@ -36,10 +36,10 @@ class CleanEnvironment:
         return self
 
     def install(self, *arguments: str, by_uv: bool = False) -> str:
-        """Installs requirements, ours from the built wheels and in no other version; what pip said.
+        """Installs requirements, ours only from the built wheels. Returns pip's output.
 
-        :param by_uv: not by pip, which takes ten times as long.
-        :raises Problem: with what pip said when it failed.
+        :param by_uv: use uv instead of pip, which takes ten times as long.
+        :raises Problem: pip failed; the message is its output.
         """
         ours = "".join(f"{d.name}=={d.version}\n" for d in distributions().values())
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
@@ -51,9 +51,9 @@ class CleanEnvironment:
             return self.pip("install", "--no-compile", *own, *arguments)
 
     def pip(self, command: str, *arguments: str) -> str:
-        """One call of the outer pip on this environment; what it said.
+        """Runs the outer pip on this environment, and returns its output.
 
-        :raises Problem: with what pip said when it failed.
+        :raises Problem: pip failed; the message is its output.
         """
         outer = [self.python, "-m", "pip", "--disable-pip-version-check", "--python", self.interpreter]
         done = subprocess.run([*outer, command, *arguments], capture_output=True, text=True, check=False)
@@ -62,7 +62,7 @@ class CleanEnvironment:
         return done.stdout
 
     def run(self, code: str) -> subprocess.CompletedProcess[str]:
-        """Runs Python code away from the checkout, with nothing of the caller's environment that Python would read."""
+        """Runs Python code outside of the checkout, without the environment variables that Python would read."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         arguments = [self.interpreter, "-I", "-W", "error", "-c", code]
         return subprocess.run(arguments, cwd=self.folder, env=environ, capture_output=True, text=True, check=False)

@@ -89,7 +89,7 @@ def test_twine_is_content(built: Path) -> None:
 
 
 def test_two_builds_are_identical(built: Path, tmp_path: Path) -> None:
-    """In another folder, with other times and permissions of the files, at another time."""
+    """Also in another folder, with different modification times and permissions of files, and at another time."""
     copies = tmp_path / "copies"
     shutil.copytree(PACKAGES, copies, ignore=shutil.ignore_patterns("__pycache__", "tests", "dist"))
     shutil.copy(ROOT / ".gitignore", copies)

@@ -1,6 +1,7 @@
-"""The built wheels in clean environments: alone, together, beside editable installs, in and out in any order.
+"""The built wheels in clean environments: alone, together, beside editable installs, installed and removed in any
+order.
 
-What is asked of the resolution alone is installed by uv; what comes and goes, and the plain `pyncette`, by pip.
+Tests of the resolution alone use uv; those that install and uninstall, and the plain `pyncette`, use pip.
 """
 
 import json
@@ -49,7 +50,7 @@ def uses(*backends: str) -> str:
     return PUBLIC + "".join(f"from pyncette.{name} import {name}_repository\n" for name in backends)
 
 
-# Imports all of core, but what only an extra makes importable, and what says that it is gone.
+# Imports all of core, except modules that need an extra, and those that only say that they were removed.
 WALK = """
 import importlib, pkgutil, sys
 import pyncette
@@ -94,7 +95,7 @@ def test_each_backend_pulls_its_own_driver_only(clean: CleanEnvironment, backend
 
 
 def entry_points(*backends: str) -> str:
-    """Code that loads the entry points and sees that they are those backends', and others have none."""
+    """Code that loads the entry points, and checks that they are exactly those of these backends."""
     return f"""
 from importlib.metadata import entry_points
 found = entry_points(group="pyncette.backends")

@@ -34,7 +34,7 @@ async def report(context): ...
 async def many(context): ...
 """
 
-# All kinds of instances, made by the code of 1.1.0; but all transactions of register_task are one.
+# All kinds of instances, created by the code of 1.1.0, except that all calls of register_task share one transaction.
 OLD = """
 import asyncio, datetime, json, sys
 import dateutil.tz
@@ -68,7 +68,7 @@ async def main():
 asyncio.run(main())
 """
 
-# Compares what is stored with what was exported. Prints how many instances there are, and which are not the same.
+# Compares what is stored with what was exported. Prints the number of instances, and those that differ.
 COMPARE = """
 import datetime, json, sys
 import anyio
@@ -107,13 +107,13 @@ def run(interpreter: str, *arguments: str | Path, folder: Path) -> subprocess.Co
 
 @pytest.fixture
 def count(pytestconfig: pytest.Config) -> int:
-    """How many instances there are."""
+    """The number of instances."""
     return 100_000 if pytestconfig.getoption("--thorough") else 5_000
 
 
 @pytest.fixture
 def exported(clean: CleanEnvironment, tmp_path: Path, count: int) -> Path:
-    """A folder with what 1.1.0 has exported of its instances, and an app of version 2."""
+    """A folder with the instances exported from 1.1.0, and an app of version 2."""
     clean.pip("install", "pyncette==1.1.0")
     (tmp_path / "old_app.py").write_text(DECLARED.format(database="old.db"))
     (tmp_path / "new_app.py").write_text(DECLARED.format(database="new.db"))
@@ -127,7 +127,7 @@ def exported(clean: CleanEnvironment, tmp_path: Path, count: int) -> Path:
 
 def test_no_instance_is_moved(exported: Path, count: int) -> None:
     arguments = (SCRIPTS / "import_instances.py", "new_app:app", "instances.jsonl")
-    for _ in range(2):  # the second time everything is there already, and stays
+    for _ in range(2):  # the second time, everything exists already and stays unchanged
         done = run(sys.executable, *arguments, folder=exported)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count("0 were refused.") == 2

@@ -28,7 +28,7 @@ def test_uninstalling_first_is_the_way(old: CleanEnvironment) -> None:
 def test_upgrading_in_place_breaks_and_can_be_repaired(old: CleanEnvironment) -> None:
     """pip removes 1.1.0's files after it has installed core's under the same names.
 
-    Should this test fail since nothing breaks any more, the migration page can lose its warning.
+    If this test fails because nothing breaks any more, remove the warning from the migration page.
     """
     old.install("--upgrade", "pyncette[redis]")
     assert is_broken(old, PUBLIC)

@@ -1,1 +1,1 @@
-"""What type checkers say to users: of the calls that they write, and of the code in the documentation."""
+"""What type checkers report for users' calls, and for the code in the documentation."""

@@ -1,4 +1,4 @@
-"""Calls that are wrong: type checkers report each of them, or they would complain of an ignore that is not needed."""
+"""Wrong calls. Type checkers must report each of them; otherwise they report an unused ignore."""
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
@@ -15,7 +15,7 @@ NOON = datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.UTC)
 
 app = Pyncette()
 
-# A misspelt policy is no argument, as its value is nothing that JSON can hold.
+# A misspelt policy is not accepted as an argument, as JSON can't represent its value.
 app.task(interval=MINUTE, lease_duraton=MINUTE)  # type: ignore[arg-type]  # mistake
 app.task(interval=MINUTE, failure_mod=FailureMode.UNLOCK)  # type: ignore[arg-type]  # mistake
 app.task(intervall=MINUTE)  # type: ignore[arg-type]  # mistake

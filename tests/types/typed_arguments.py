@@ -1,5 +1,5 @@
-"""Tasks whose functions declare their arguments, as users write them: ten of the kind that programs have. Type checkers
-accept all of it, and infer these types."""
+"""Ten typical tasks whose functions declare their arguments. Type checkers accept all of them, and infer these
+types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments that are wrong where a task is scheduled: type checkers report them, for one instance and in bulk."""
+"""Wrong arguments when a task is scheduled: type checkers report them, for one instance and in bulk."""
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 

@@ -1,4 +1,4 @@
-"""Calls as users write them: type checkers accept all of them, and infer these types."""
+"""Typical calls of users. Type checkers accept all of them, and infer these types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Acts do what they say, are written to the log of actions, and say so where they are not possible."""
+"""Actions do what they say, are written to the log of actions, and tell when they are not possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = datetime.now(UTC)
 
 
 async def logged(site: Site) -> list[tuple[str, str, str | None, str | None, str]]:
-    """Oldest first."""
+    """The log of actions, oldest first."""
     found = (await site.context.actions()).actions
     return [(each.who, each.what, each.task, each.instance, each.detail) for each in reversed(found)]
 
@@ -170,7 +170,7 @@ async def dying(site: Site, names: list[str]) -> Browser:
 
 
 async def finished(site: Site, browser: Browser) -> str:
-    """The page of the job that was just begun, when it has ended."""
+    """The page of the job that was just started, once it has ended."""
     address = str(browser.last.url)
 
     async def over() -> bool:
@@ -254,7 +254,7 @@ async def test_retry_static_tasks_together() -> None:
 
 @pytest.mark.parametrize("source", ["sqlite"], indirect=True)
 async def test_purge_an_orphan(opened: Open, source: str) -> None:
-    """Only what no live worker executes, and only by its name."""
+    """Only tasks that no live worker executes can be purged, and only by typing their name."""
     old = Pyncette(source)
     legacy = old.dynamic_task(name="legacy")(_nothing)
     async with old.create() as context:
@@ -281,7 +281,7 @@ async def _nothing(context: Context) -> None: ...
 
 
 async def test_retry_all_does_not_go_round_in_circles(opened: Open) -> None:
-    """What dies again meanwhile is left alone."""
+    """Instances that die again in the meantime are left alone."""
     async with opened() as site:
         browser = await dying(site, [f"report {number}" for number in range(30)])
         site.broken["report"] = True

@@ -1,4 +1,4 @@
-"""The cache that all viewers share asks no more than it may, and outlives a storage that is down."""
+"""The cache shared by all viewers stays within its budget of queries, and survives an unreachable storage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyncette_dashboard.board import Board, Crowded, Question, Unreachable, _ask
 
 
 class Storage:
-    """Counts how often it is asked."""
+    """Counts the queries that it gets."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -57,7 +57,7 @@ async def test_two_a_second_once_the_reserve_is_spent(monkeypatch: pytest.Monkey
 
 
 async def test_no_time_sees_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even if 300 new pages are opened at once: in any time two a second, and the reserve."""
+    """Even if 300 new pages are opened at once, queries stay within two per second plus the reserve."""
     now = 1000.0
     asked: list[float] = []
 

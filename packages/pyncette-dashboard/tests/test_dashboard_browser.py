@@ -52,7 +52,8 @@ def follow(page: Page, name: str) -> None:
 
 
 def test_an_operators_evening(browser: Browser, site: Served) -> None:
-    """Reports start failing at two; somebody finds it, sees why, pauses, retries after the fix, and sees them go."""
+    """Reports start to fail at two. An operator notices, finds out why, pauses the task, retries after the fix, and
+    sees the reports succeed."""
     names = [f"shop {number}" for number in range(12)]
     site.call(partial(schedule, execute_at=START + timedelta(minutes=2)), *_reports(site, *names))
     page, wrong = open_page(browser)
@@ -63,7 +64,7 @@ def test_an_operators_evening(browser: Browser, site: Served) -> None:
 
     site.site.broken["report"] = True
     site.pass_time(minutes=3)
-    expect(page.get_by_text("12 of report")).to_be_visible()  # it has followed by itself
+    expect(page.get_by_text("12 of report")).to_be_visible()  # the page has refreshed by itself
 
     page.locator("dl.tiles").get_by_role("link", name="12").click()
     expect(page.get_by_role("heading", name=re.compile("ConnectionError: the printer"))).to_be_visible()
@@ -135,7 +136,7 @@ def test_retry_what_was_selected(browser: Browser, site: Served) -> None:
     page, wrong = open_page(browser)
     page.goto(f"{site.url}/dead")
     page.get_by_role("checkbox").first.check()
-    page.wait_for_timeout(3500)  # a refresh keeps what is marked
+    page.wait_for_timeout(3500)  # a refresh keeps the selection
     expect(page.get_by_role("checkbox").first).to_be_checked()
     press(page, "Retry selected")
     expect(page.get_by_text("Done: 1 retried of 1.")).to_be_visible()
@@ -165,7 +166,7 @@ def test_the_storage_becomes_unreachable_and_recovers(browser: Browser, site: Se
     page.goto(f"{site.url}/task?name=report&by=name")
     site.make_storage_unreachable()
     expect(page.get_by_role("alert")).to_contain_text("The storage is not responding")
-    expect(page.get_by_role("link", name="Ada")).to_be_visible()  # as it was known before
+    expect(page.get_by_role("link", name="Ada")).to_be_visible()  # from the earlier answer
     other, _ = open_page(browser)
     other.goto(f"{site.url}/actions")
     expect(other.get_by_role("heading", name="The storage is not responding")).to_be_visible()
@@ -191,7 +192,7 @@ def test_a_hidden_tab_asks_for_nothing(browser: Browser, site: Served) -> None:
 
 @pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 390)])
 def test_accessible(browser: Browser, site: Served, scheme: str, width: int) -> None:
-    """Axe has nothing serious to say of any page, and none is wider than the screen."""
+    """Axe reports nothing serious on any page, and no page is wider than the screen."""
     site.call(partial(schedule, execute_at=START), *_reports(site, "Bob"))
     site.site.broken["report"] = True
     site.pass_time(minutes=3)
@@ -224,7 +225,7 @@ def test_accessible(browser: Browser, site: Served, scheme: str, width: int) -> 
 
 
 def test_numbers_of_the_calendar_fit_their_cells(browser: Browser, site: Served) -> None:
-    """The widest that there are, on a phone, where the table may be scrolled."""
+    """The widest numbers, on a phone, where the table can be scrolled."""
     page, _ = open_page(browser, viewport={"width": 390, "height": 844})
     page.goto(f"{site.url}/calendar")
     too_wide = page.evaluate("""() => [...document.querySelectorAll('.heat td:not(.right)')].filter(cell => {

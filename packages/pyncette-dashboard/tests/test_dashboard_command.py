@@ -1,4 +1,4 @@
-"""``pyncette dashboard``: serves the dashboard alone."""
+"""``pyncette dashboard`` serves the dashboard on its own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> str:
 
 @contextlib.contextmanager
 def serving(folder: Path, *arguments: str, environment: Mapping[str, str] = {}) -> Iterator[Callable[..., Any]]:
-    """Serves, and gives a function that asks for a page: status and text."""
+    """Serves the dashboard, and gives a function that requests a page and returns its status and text."""
     port = free_port()
     program = Program(["-m", "pyncette_cli", "dashboard", "--port", str(port), *arguments], folder, environment)
 
@@ -66,7 +66,7 @@ def serving(folder: Path, *arguments: str, environment: Mapping[str, str] = {}) 
 
 
 def _soon(reached: Callable[[], bool]) -> bool:
-    """The program says nothing any more once it serves: look for some seconds."""
+    """Whether a condition holds within some seconds. The program prints nothing more once it is serving."""
 
     async def look() -> bool:
         with anyio.move_on_after(30):

@@ -1,4 +1,4 @@
-"""Occurrences are counted as the schedule has them, and estimated where there are too many."""
+"""Occurrences are counted by their schedules, and estimated if there are too many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each page shows what it is there for."""
+"""Each page shows what it should."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW = datetime.now(UTC)
 
 
 async def with_failures(site: Site, browser: Browser) -> None:
-    """Three reports have died, one has run."""
+    """Let three reports die and one succeed."""
     await site.context.schedule_task(site.report, "Ada", schedule="0 8 * * *", timezone="Asia/Tokyo", language="en")
     site.broken["report"] = True
     for name in ("Bob", "Eve", HOSTILE):
@@ -160,7 +160,7 @@ async def test_static_task_without_its_code(tmp_path: Path) -> None:
 
 
 async def test_the_next_24_hours_end_a_day_from_now(opened: Open) -> None:
-    """Not a day after the half hour that has begun: a daily task that has just run would have nothing to come."""
+    """Not a day after the start of the current half hour: a daily task that has just run would show no occurrence."""
     async with opened(running=False) as site:
         await site.context.schedule_task(
             site.report, "Ada", execute_at=datetime.now(UTC) + timedelta(days=1, seconds=-1)
@@ -171,7 +171,7 @@ async def test_the_next_24_hours_end_a_day_from_now(opened: Open) -> None:
 
 
 async def test_what_is_known_for_a_while_does_not_get_later(opened: Open) -> None:
-    """A task that runs every few seconds is on time, also on a page that shows what was asked seconds ago."""
+    """A task that runs every few seconds is on time, even on a page with an answer that is some seconds old."""
     async with opened(running=False) as site:
         await site.context.schedule_task(site.report, "Ada", execute_at=datetime.now(UTC) - timedelta(seconds=30))
         stored = next(each for each in await site.context.tasks() if each.name == "report")
@@ -240,7 +240,7 @@ async def test_the_viewers_zone(opened: Open) -> None:
 
 
 async def test_viewers_share_what_is_asked(opened: Open) -> None:
-    """The storage is asked no more often because many look on."""
+    """More viewers don't cause more queries to the storage."""
     async with opened() as site:
         browsers = [site.browser() for _ in range(20)]
         for browser in browsers:
@@ -255,7 +255,7 @@ async def test_viewers_share_what_is_asked(opened: Open) -> None:
 
 
 async def test_many_tasks_cost_few_questions_each(tmp_path: Path) -> None:
-    """With the URL of a storage alone: no task is looked up one by one."""
+    """With only the URL of a storage, tasks are not looked up one by one."""
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     app = Pyncette(url)
     templates = [app.dynamic_task(name=f"task {number:02}")(_nothing) for number in range(30)]
@@ -302,8 +302,8 @@ async def test_what_is_not_known_in_time_is_said_and_follows(opened: Open, monke
 
 @pytest.mark.parametrize("running", [False, True])
 async def test_no_page_waits_for_sizes(opened: Open, monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
-    """They take longest among millions of instances. Charts that are made from them follow, also where static tasks are
-    known before; dead letters need none."""
+    """With millions of instances, sizes take longest. Charts based on them follow later, even if the static tasks are
+    known before; the page of dead letters needs no sizes."""
     async with opened(running=running) as site:
         await site.context.schedule_task(site.report, "Ada", interval=timedelta(hours=5))
         slow, begun = anyio.Event(), 0
@@ -334,7 +334,7 @@ async def test_no_page_waits_for_sizes(opened: Open, monkeypatch: pytest.MonkeyP
 
 
 async def test_runs_of_static_tasks_count_without_a_log(opened: Open) -> None:
-    """The success rate and the chart of the last runs come from what tasks themselves remember."""
+    """The success rate and the chart of the last runs come from the runs that the tasks themselves remember."""
     async with opened(history=None) as site:
         await site.context.trigger_task(site.cleanup)
         page = await site.shows(site.browser(), "Success 100 % of the last runs", "/")

@@ -1,4 +1,4 @@
-"""Who gets in, what they may do, and what nobody gets past."""
+"""Access control: who gets in, what they may do, and what is refused to everyone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_beyond_loopback_nobody_gets_in_by_default(opened: Open) -> None:
 
 
 def roles() -> dict[str, tuple[Any, dict[str, str]]]:
-    """For each way to become a reader: what the dashboard is given, and what the browser sends."""
+    """For each way to get the role of a reader: the dashboard's ``access``, and the browser's headers."""
     basic = base64.b64encode(b"ada:pass:word").decode()
 
     async def later(request: Request) -> str:
@@ -188,14 +188,14 @@ async def test_cookies(opened: Open) -> None:
 
 @pytest.mark.parametrize("scheme, secure", [("https", True), ("https,http", True), ("http", False), ("", False)])
 async def test_cookies_behind_a_proxy(opened: Open, scheme: str, secure: bool) -> None:
-    """They are kept from plain HTTP where the proxy says that the browser's connection is encrypted."""
+    """Cookies are marked as secure if the proxy says that the browser's connection is encrypted."""
     async with opened(running=False) as site:
         answer = await site.browser().client.get("/", headers={"X-Forwarded-Proto": scheme})
         assert ("secure" in answer.headers["set-cookie"].lower().split("; ")) is secure
 
 
 class Scripts(HTMLParser):
-    """What in a page a strict policy forbids."""
+    """Collects the parts of a page that a strict content security policy forbids."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ class Scripts(HTMLParser):
 
 
 async def test_a_hostile_name_is_text(opened: Open) -> None:
-    """As name, argument and error, on each page where it stands."""
+    """As a name, an argument and an error, on each page that shows it."""
     async with opened() as site:
         await seeded(site)
         site.broken["report"] = True
@@ -274,7 +274,7 @@ async def test_arguments_are_hidden_by_option(opened: Open) -> None:
 
 
 async def test_behind_a_prefix(opened: Open) -> None:
-    """All addresses begin with where it is mounted, or with what the proxy says."""
+    """All URLs start with the path at which the dashboard is mounted, or with the proxy's prefix."""
     async with opened(running=False) as site:
         await seeded(site)
         host = Starlette(routes=[Mount("/ops/jobs", site.dashboard)])
