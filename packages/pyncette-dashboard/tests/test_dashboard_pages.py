@@ -15,7 +15,7 @@ import pytest
 from pyncette import Context, Count, Pyncette, StoredTask, TaskState
 from pyncette._tasks.names import Kind
 from pyncette_dashboard import Dashboard, questions
-from pyncette_dashboard.board import RESERVE
+from pyncette_dashboard.cache import RESERVE
 from pyncette_dashboard.views.shown import Row
 from tests.helpers.dashboard import HOSTILE, LOCAL, Browser, Open, Site, make_app, text_of
 
@@ -245,13 +245,13 @@ async def test_viewers_share_what_is_asked(opened: Open) -> None:
         browsers = [site.browser() for _ in range(20)]
         for browser in browsers:
             await browser.get("/")
-        board = site.dashboard._desk.board
-        asked = board.asked
+        cache = site.dashboard._desk.cache
+        asked = cache.asked
         for _ in range(5):
             for browser in browsers:
                 await browser.get("/")
                 await browser.get("/task", name="report")
-        assert board.asked - asked < RESERVE / 4
+        assert cache.asked - asked < RESERVE / 4
 
 
 async def test_many_tasks_cost_few_questions_each(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ async def test_many_tasks_cost_few_questions_each(tmp_path: Path) -> None:
             assert "task 29" in page
             desk = dashboard._desk
             assert desk is not None
-            assert desk.board.asked <= RESERVE + 60
+            assert desk.cache.asked <= RESERVE + 60
 
 
 async def _nothing(context: Context) -> None: ...

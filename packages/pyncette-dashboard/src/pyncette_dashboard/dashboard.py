@@ -21,7 +21,7 @@ from pyncette import Pyncette, PyncetteContext
 from pyncette.errors import PyncetteException
 
 from .access import Access, Check, access_of
-from .board import TIMEOUT, Board, Tally, Unreachable
+from .cache import TIMEOUT, AnswerCache, QueryCounter, Unreachable
 from .desk import Desk
 from .guard import HEADERS, Guard
 from .jobs import Jobs
@@ -69,7 +69,7 @@ class Dashboard:
             raise TypeError(f"Dashboard() takes an app or the URL of a storage, not {type(source).__name__}.")
         self._app = Pyncette(source, **options) if isinstance(source, str) else source
         self._options = {} if isinstance(source, str) else options
-        self._app.use_observer(Tally())
+        self._app.use_observer(QueryCounter())
         self._title = title
         self._root_path = root_path.rstrip("/")
         self._hide_arguments = hide_arguments
@@ -101,7 +101,7 @@ class Dashboard:
                 context = await stack.enter_async_context(self._app.create(fixtures=False, **self._options))
             await anyio.to_thread.run_sync(compile_templates)
             async with anyio.create_task_group() as group:
-                self._desk = Desk(context, Board(group), Jobs(group), self._title, self._hide_arguments)
+                self._desk = Desk(context, AnswerCache(group), Jobs(group), self._title, self._hide_arguments)
                 try:
                     yield
                 finally:

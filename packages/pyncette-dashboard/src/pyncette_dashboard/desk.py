@@ -12,7 +12,7 @@ from pyncette import Finding, PyncetteContext, StoredTask, Task, TaskState, Work
 from pyncette.errors import RepositoryException
 
 from . import questions
-from .board import Answer, Board, Question
+from .cache import Answer, AnswerCache, Question
 from .jobs import Jobs
 from .questions import Pulse, Size
 
@@ -30,7 +30,7 @@ class Desk:
     """
 
     context: PyncetteContext
-    board: Board
+    cache: AnswerCache
     jobs: Jobs
     title: str
     hide_arguments: bool
@@ -47,15 +47,15 @@ class Desk:
 
     async def workers(self) -> list[Worker]:
         """The live workers."""
-        return await self.board.fresh(self._workers)
+        return await self.cache.fresh(self._workers)
 
     async def orphans(self) -> list[StoredTask]:
         """The tasks that no worker executes."""
-        return await self.board.fresh(self._orphans)
+        return await self.cache.fresh(self._orphans)
 
     async def checked(self) -> list[Finding]:
         """The storage's findings about itself. They take long, so this is empty until they are known."""
-        answer = self.board.begin(Question("checked", self.context.diagnose, every=300), must=False)
+        answer = self.cache.begin(Question("checked", self.context.diagnose, every=300), must=False)
         return answer.value or []
 
     async def stored(self, name: str, kind: str = "") -> StoredTask:
@@ -80,12 +80,12 @@ class Desk:
 
     async def size(self, task: Task) -> Size:
         """The size of a template."""
-        return await self.board.fresh(self._size_of(task))
+        return await self.cache.fresh(self._size_of(task))
 
     def begin(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
         """Ask for the pulse of tasks and for their workers, without waiting for the answers."""
-        self.board.begin(self._workers)
-        self.board.begin(self._orphans)
+        self.cache.begin(self._workers)
+        self.cache.begin(self._orphans)
         return self._begin_oldest("pulse", tasks, self._pulse_of)
 
     def begin_sizes(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
@@ -96,13 +96,13 @@ class Desk:
         self, what: str, tasks: Sequence[StoredTask], question: Callable[[Task], Question[Any]]
     ) -> list[Answer[Any]]:
         """Ask first about the tasks whose answers are oldest."""
-        ordered = sorted(tasks, key=lambda each: self.board.age((what, each.name, each.kind)), reverse=True)
-        return [self.board.begin(question(self.context.task_of(stored)), must=False) for stored in ordered]
+        ordered = sorted(tasks, key=lambda each: self.cache.age((what, each.name, each.kind)), reverse=True)
+        return [self.cache.begin(question(self.context.task_of(stored)), must=False) for stored in ordered]
 
     def glance(self, stored: StoredTask) -> tuple[Pulse | None, Size | None]:
         """The pulse and size of a task as far as they are known; None if not yet."""
         about = (stored.name, stored.kind)
-        return self.board.known(("pulse", *about)), self.board.known(("size", *about))
+        return self.cache.known(("pulse", *about)), self.cache.known(("size", *about))
 
     @property
     def _workers(self) -> Question[list[Worker]]:
@@ -130,7 +130,7 @@ class Desk:
 
         :raises Unreachable: there is no answer, and the storage is not responding.
         """
-        return await self.board.fresh(Question(key, ask, every, costs))
+        return await self.cache.fresh(Question(key, ask, every, costs))
 
     async def note(self, who: str, what: str, task: str | None, instance: str | None, detail: str) -> None:
         """Write to the log of actions. The action has already taken place, so an error here is only logged."""

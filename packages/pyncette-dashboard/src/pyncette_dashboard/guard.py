@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pyncette.errors import PyncetteException
 
 from .access import Access, Role, Visitor
-from .board import TROUBLES, Crowded, Unreachable
+from .cache import TROUBLES, BudgetExhausted, Unreachable
 from .desk import Desk
 from .page import Page, Refused
 from .session import COOKIE, Session, Signer
@@ -87,8 +87,8 @@ class Guard:
             response = page.render("refused.html", e.status, title=e.title, message=e.message)
         except LookupError as e:
             response = page.render("refused.html", 404, title="Not found", message=str(e.args[0]))
-        except Crowded as e:
-            response = page.render("crowded.html", 503, error=str(e))
+        except BudgetExhausted as e:
+            response = page.render("busy.html", 503, error=str(e))
         except Unreachable as e:
             response = page.render("down.html", 503, error=str(e))
         except TROUBLES as e:

@@ -109,7 +109,7 @@ class Page:
 
     def render(self, template: str, status: int = 200, /, **values: Any) -> Response:
         said, self.session.said = self.session.said, ""
-        trouble = None if self.opened is None else self.opened.board.trouble
+        trouble = None if self.opened is None else self.opened.cache.trouble
         page = ENVIRONMENT.get_template(template)
         text = page.render(page=self, said=said, now=self.now, trouble=trouble, zone=self.zone, **values)
         return Response(text, status, media_type="text/html", headers={"Cache-Control": "no-store"})

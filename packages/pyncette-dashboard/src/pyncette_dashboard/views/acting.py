@@ -117,7 +117,7 @@ async def _purge(page: Page, subject: Subject) -> Job:
         job.done = await desk.context.purge(stored.name, progress, kind=stored.kind)
 
     async def ended(job: Job) -> None:
-        desk.board.forget()
+        desk.cache.forget()
         note = f"{job.done:,} removed" + (f"; stopped: {job.error}" if job.error else "")
         await desk.note(who, "purge", stored.name, None, note)
 
@@ -237,7 +237,7 @@ async def act(page: Page) -> Response:
     subject = await _subject(page, page.given)
     verb = _verb(word, subject)
     done = await verb.does(page, subject)
-    page.desk.board.forget()
+    page.desk.cache.forget()
     detail = done if isinstance(done, str) else "begun"
     await page.desk.note(page.visitor.name, word, subject.stored.name, subject.name, detail)
     if isinstance(done, Job):

@@ -194,7 +194,7 @@ async def retry_many(page: Page) -> Response:
     job = new_job(what, "retried", targets.task, page.visitor.name, total)
 
     async def ended(done: Job) -> None:
-        desk.board.forget()
+        desk.cache.forget()
         note = f"{done.done:,} retried, {done.refused:,} not" + (f"; stopped: {done.error}" if done.error else "")
         await desk.note(done.who, "retry", targets.task, None, f"{done.what}: {note}")
 

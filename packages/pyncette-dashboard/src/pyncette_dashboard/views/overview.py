@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from pyncette_dashboard import questions
-from pyncette_dashboard.board import Question
+from pyncette_dashboard.cache import Question
 from pyncette_dashboard.page import Page
 from pyncette_dashboard.questions import Run
 
@@ -38,7 +38,7 @@ async def overview(page: Page) -> Response:
     number = max(int(page.asked("page") or 1), 1) if (page.asked("page") or "1").isdecimal() else 1
     shown = matching[(number - 1) * PER_PAGE : number * PER_PAGE]
     log = Question("log", lambda: questions.runs_of(desk.context, limit=questions.LOGGED), every=10)
-    logged = desk.board.begin(log, must=False)
+    logged = desk.cache.begin(log, must=False)
     rows = await rows_of(page, shown, logged)
     workers = await desk.workers()
     seen = await next_day_of(page, "day", rows)

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from pyncette import Count, StoredTask, TaskState
 from pyncette_cli.values import counted, span
-from pyncette_dashboard.board import Answer, Question
+from pyncette_dashboard.cache import Answer, Question
 from pyncette_dashboard.charts import Chart, stacked
 from pyncette_dashboard.forecast import Forecast, forecast
 from pyncette_dashboard.page import Page
@@ -126,9 +126,9 @@ async def rows_of(page: Page, tasks: Sequence[StoredTask], *others: Answer[Any],
     asked = desk.begin(tasks)
     left_over = {(task.name, task.kind) for task in await desk.orphans()}
     any_worker = bool(await desk.workers())
-    await desk.board.wait([*asked, *others], page.time_left)
+    await desk.cache.wait([*asked, *others], page.time_left)
     if with_sizes:
-        await desk.board.wait(desk.begin_sizes(tasks), page.time_left)
+        await desk.cache.wait(desk.begin_sizes(tasks), page.time_left)
     return [Row(each, *desk.glance(each), any_worker and (each.name, each.kind) in left_over) for each in tasks]
 
 
@@ -157,7 +157,7 @@ async def occurrences_of(
 ) -> Forecast:
     """The occurrences in a period, computed at most twice a minute. It is pending if that takes longer than a page may
     wait, or no template's size is known yet."""
-    board, samples = page.desk.board, samples_of(rows)
+    cache, samples = page.desk.cache, samples_of(rows)
     pending = Forecast(start, step, {}, sampled=False, cut=False, pending=True)
     if rows and not samples and any(row.size is None for row in rows):
         return pending
@@ -166,9 +166,9 @@ async def occurrences_of(
     async def compute() -> Forecast:
         return await anyio.to_thread.run_sync(forecast, dict(samples), start, step, count)
 
-    answer = board.begin(Question(about, compute, every=30, costs=0))
+    answer = cache.begin(Question(about, compute, every=30, costs=0))
     if answer.at is None:
-        await board.wait([answer], page.time_left)
+        await cache.wait([answer], page.time_left)
     return answer.value or pending
 
 

@@ -52,7 +52,7 @@ TROUBLES = (RepositoryException, OSError, TimeoutError)
 _asked: ContextVar[list[int]] = ContextVar("pyncette_dashboard_asked")
 
 
-class Tally(Observer):
+class QueryCounter(Observer):
     """Counts the dashboard's queries, even if they share a context with an app that sends others."""
 
     def operation_started(self, event: OperationStarted, /) -> None:
@@ -65,7 +65,7 @@ class Unreachable(Exception):
     """The storage is not responding, and there is no earlier answer."""
 
 
-class Crowded(Unreachable):
+class BudgetExhausted(Unreachable):
     """The budget for queries is exhausted, so a page did not get its turn in time."""
 
 
@@ -139,7 +139,7 @@ class Budget:
         return self._left
 
     @property
-    def crowded(self) -> bool:
+    def has_queue(self) -> bool:
         """Whether pages wait for their turn."""
         return self._line.locked()
 
@@ -155,7 +155,7 @@ class Budget:
             self.spend(questions)
 
 
-class Board:
+class AnswerCache:
     """Answers, by question.
 
     :ivar trouble: None while the storage answers.
@@ -181,7 +181,7 @@ class Board:
             answer.asking = anyio.Event()
             expected = question.costs if answer.costs is None else answer.costs
             probes = self.trouble is not None
-            waits = expected > 0 and not probes and (self._budget.left <= 0 or self._budget.crowded)
+            waits = expected > 0 and not probes and (self._budget.left <= 0 or self._budget.has_queue)
             if not waits:
                 self._budget.spend(expected)
             self._group.start_soon(self._ask, answer, question.ask, expected, waits)
@@ -216,8 +216,10 @@ class Board:
         """
         answer = await self.get(question)
         if answer.at is None:
-            if self._budget.crowded:
-                raise Crowded("Many pages are being opened, and the storage is asked one question after another.")
+            if self._budget.has_queue:
+                raise BudgetExhausted(
+                    "Many pages are being opened, and the storage is asked one question after another."
+                )
             raise Unreachable("the storage has not responded yet")
         value: T = answer.value  # type: ignore[assignment] # None only if that is the answer
         return value
@@ -257,7 +259,7 @@ class Board:
         if must and (answer.outdated or answer.at is None):
             return True
         due = answer.outdated or now - answer.asked >= question.every
-        return due and self._budget.left > 0 and not self._budget.crowded
+        return due and self._budget.left > 0 and not self._budget.has_queue
 
     async def _ask(
         self, answer: Answer[Any], question: Callable[[], Awaitable[Any]], expected: int, waits: bool

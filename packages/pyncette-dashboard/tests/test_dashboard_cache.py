@@ -7,8 +7,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from pyncette.errors import RepositoryUnavailableException
-from pyncette_dashboard import board as it
-from pyncette_dashboard.board import Board, Crowded, Question, Unreachable, _asked
+from pyncette_dashboard import cache as it
+from pyncette_dashboard.cache import AnswerCache, BudgetExhausted, Question, Unreachable, _asked
 
 
 class Storage:
@@ -31,10 +31,10 @@ class Storage:
 async def test_many_ask_at_once_and_the_storage_is_asked_once() -> None:
     storage = Storage()
     async with anyio.create_task_group() as group:
-        board = Board(group)
+        cache = AnswerCache(group)
         async with anyio.create_task_group() as viewers:
             for _ in range(50):
-                viewers.start_soon(board.fresh, Question("key", storage))
+                viewers.start_soon(cache.fresh, Question("key", storage))
         assert storage.asked == 1
 
 
@@ -42,17 +42,17 @@ async def test_two_a_second_once_the_reserve_is_spent(monkeypatch: pytest.Monkey
     now = 1000.0
     storage = Storage()
     async with anyio.create_task_group() as group:
-        monkeypatch.setattr("pyncette_dashboard.board.anyio.current_time", lambda: now)
-        board = Board(group)
+        monkeypatch.setattr("pyncette_dashboard.cache.anyio.current_time", lambda: now)
+        cache = AnswerCache(group)
         monkeypatch.setattr(it, "GLANCE", 10.0)
         storage.cost = 10
         for _ in range(100):
-            await board.get(Question("key", storage, 0))
+            await cache.get(Question("key", storage, 0))
         assert storage.asked == 10, "the reserve"
         for _ in range(60):
             now += 1.0
             for _ in range(20):
-                await board.get(Question("key", storage, 0))
+                await cache.get(Question("key", storage, 0))
         assert storage.asked - 10 == 12, "sixty seconds have 120 questions, ten at a time"
 
 
@@ -74,12 +74,12 @@ async def test_no_time_sees_more_than_it_may(monkeypatch: pytest.MonkeyPatch) ->
         return 1
 
     async with anyio.create_task_group() as group:
-        monkeypatch.setattr("pyncette_dashboard.board.anyio.current_time", lambda: now)
-        monkeypatch.setattr("pyncette_dashboard.board.anyio.sleep", sleep)
-        board = Board(group)
+        monkeypatch.setattr("pyncette_dashboard.cache.anyio.current_time", lambda: now)
+        monkeypatch.setattr("pyncette_dashboard.cache.anyio.sleep", sleep)
+        cache = AnswerCache(group)
         async with anyio.create_task_group() as viewers:
             for page in range(300):
-                viewers.start_soon(board.fresh, Question(page, question, costs=3))
+                viewers.start_soon(cache.fresh, Question(page, question, costs=3))
     assert len(asked) == 900
     assert asked[-1] - asked[0] > 390, "800 beyond the reserve"
     moved = 3  # what is paid for begins later, and the clock may move by some seconds meanwhile: trio has no order
@@ -91,66 +91,66 @@ async def test_no_time_sees_more_than_it_may(monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_new_page_comes_before_refreshes() -> None:
     storage = Storage()
     async with anyio.create_task_group() as group:
-        board = Board(group)
+        cache = AnswerCache(group)
         storage.cost = 102
-        assert await board.fresh(Question("first", storage)) == 1
-        assert await board.fresh(Question("first", storage, 0)) == 1, "the budget is spent"
-        assert board.begin(Question("third", storage), must=False).asking is None
-        assert await board.fresh(Question("second", storage)) == 2, "when it is its turn"
+        assert await cache.fresh(Question("first", storage)) == 1
+        assert await cache.fresh(Question("first", storage, 0)) == 1, "the budget is spent"
+        assert cache.begin(Question("third", storage), must=False).asking is None
+        assert await cache.fresh(Question("second", storage)) == 2, "when it is its turn"
 
 
 async def test_a_page_that_waits_in_vain_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(it, "TIMEOUT", 0.05)
     storage = Storage()
     async with anyio.create_task_group() as group:
-        board = Board(group)
+        cache = AnswerCache(group)
         storage.cost = 200
-        assert await board.fresh(Question("first", storage)) == 1
-        with pytest.raises(Crowded):
-            await board.fresh(Question("second", storage))
+        assert await cache.fresh(Question("first", storage)) == 1
+        with pytest.raises(BudgetExhausted):
+            await cache.fresh(Question("second", storage))
         group.cancel_scope.cancel()
 
 
 async def test_what_was_changed_from_here_is_asked_for_at_once() -> None:
     storage = Storage()
     async with anyio.create_task_group() as group:
-        board = Board(group)
-        assert await board.fresh(Question("key", storage, 60)) == 1
-        assert await board.fresh(Question("key", storage, 60)) == 1
-        board.forget()
-        assert await board.fresh(Question("key", storage, 60)) == 2
+        cache = AnswerCache(group)
+        assert await cache.fresh(Question("key", storage, 60)) == 1
+        assert await cache.fresh(Question("key", storage, 60)) == 1
+        cache.forget()
+        assert await cache.fresh(Question("key", storage, 60)) == 2
 
 
 async def test_the_storage_becomes_unreachable_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(it, "PROBE", 0.0)
     storage = Storage()
     async with anyio.create_task_group() as group:
-        board = Board(group)
-        assert await board.fresh(Question("key", storage, 0)) == 1
+        cache = AnswerCache(group)
+        assert await cache.fresh(Question("key", storage, 0)) == 1
         storage.down = True
-        assert await board.fresh(Question("key", storage, 0)) == 1, "what was known before"
-        assert board.trouble is not None
-        assert board.trouble.error == "connection refused"
-        since = board.trouble.since
+        assert await cache.fresh(Question("key", storage, 0)) == 1, "what was known before"
+        assert cache.trouble is not None
+        assert cache.trouble.error == "connection refused"
+        since = cache.trouble.since
         with pytest.raises(Unreachable, match="connection refused"):
-            await board.fresh(Question("other", storage))
-        assert board.trouble.since == since
+            await cache.fresh(Question("other", storage))
+        assert cache.trouble.since == since
         storage.down = False
-        assert await board.fresh(Question("key", storage, 0)) > 1
-        assert board.trouble is None
+        assert await cache.fresh(Question("key", storage, 0)) > 1
+        assert cache.trouble is None
 
 
 async def test_an_unreachable_storage_is_queried_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     storage = Storage()
     async with anyio.create_task_group() as group:
-        monkeypatch.setattr("pyncette_dashboard.board.anyio.current_time", lambda: now)
-        board = Board(group)
+        monkeypatch.setattr("pyncette_dashboard.cache.anyio.current_time", lambda: now)
+        cache = AnswerCache(group)
         storage.down = True
         for place in range(100):
             now += 0.1
             with pytest.raises(Unreachable):
-                await board.fresh(Question(place, storage))
+                await cache.fresh(Question(place, storage))
         assert 9 <= storage.asked <= 11
 
 
@@ -160,17 +160,17 @@ async def test_what_is_refused_is_raised_and_not_kept() -> None:
 
     storage = Storage()
     async with anyio.create_task_group() as group:
-        board = Board(group)
+        cache = AnswerCache(group)
         with pytest.raises(LookupError, match="no such task"):
-            await board.fresh(Question("key", refuse))
-        assert await board.fresh(Question("key", storage)) == 1
+            await cache.fresh(Question("key", refuse))
+        assert await cache.fresh(Question("key", storage)) == 1
 
 
 async def test_old_answers_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(it, "MOST", 10)
     async with anyio.create_task_group() as group:
-        board = Board(group)
+        cache = AnswerCache(group)
         for place in range(50):
-            await board.fresh(Question(place, Storage()))
-        assert board.age(49) < 60
-        assert board.age(0) == float("inf")
+            await cache.fresh(Question(place, Storage()))
+        assert cache.age(49) < 60
+        assert cache.age(0) == float("inf")
