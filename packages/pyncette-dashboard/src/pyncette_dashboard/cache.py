@@ -218,7 +218,7 @@ class AnswerCache:
         if answer.at is None:
             if self._budget.has_queue:
                 raise BudgetExhausted(
-                    "Many pages are being opened, and the storage is asked one question after another."
+                    "Many pages are being opened, and queries to the storage are limited: this page is waiting."
                 )
             raise Unreachable("the storage has not responded yet")
         value: T = answer.value  # type: ignore[assignment] # None only if that is the answer
