@@ -164,7 +164,7 @@ PRESENT = "test_the_present_is_a_time_like_any_other"
 
 @caught_by(PRESENT)
 class NextReadyIsNeverPast(MemoryRepository):
-    """Claims that a record that became ready less than a day ago is ready at the current time of its clock."""
+    """Its ``look`` reports a record that became ready within the last day as ready now, by its own clock."""
 
     async def look(self, queues: Sequence[Queue], refs: Sequence[Ref], **options: Any) -> Look:
         found, now = await super().look(queues, refs, **options), time.time_ns() // 1000

@@ -125,7 +125,7 @@ class Simulation:
             try:
                 async with program.create() as app.context:
                     await app.context.run()
-            except Exception as e:  # noqa: BLE001 - nothing may leave an app but what the simulation knows
+            except Exception as e:  # noqa: BLE001 -- an app must not raise anything else
                 if not app.network.cut:
                     self.history.problems.append(f"{app.process.name} ended by {e!r}")
         app.done.set()
