@@ -44,7 +44,7 @@ async def bad(repository: Repository) -> dict[str, Finding]:
     return {each.check: each for each in await repository.diagnose() if each.verdict != "ok"}
 
 
-async def test_a_server_that_is_as_it_should_be(repository: Repository) -> None:
+async def test_a_healthy_server(repository: Repository) -> None:
     found = {each.check: each for each in await repository.diagnose()}
     assert {each.verdict for each in found.values()} == {"ok"}, found
     assert found.keys() == {

@@ -17,13 +17,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def table(postgres_server: Server) -> Iterator[str]:
-    """A name that no table has yet."""
+    """An unused name for a table."""
     with helpers.table(postgres_server.url) as name:
         yield name
 
 
 @pytest.fixture
 async def other(postgres_server: Server) -> AsyncIterator[Any]:
-    """A connection of somebody else."""
+    """A connection of another program."""
     async with helpers.connection(postgres_server.url) as connection:
         yield connection

@@ -1,4 +1,4 @@
-"""A process of the next release that opens the storage. Arguments: URL, table, and the steps: phase and SQL of each."""
+"""A process of the next release that opens the storage. Arguments: URL, table, and the phase and SQL of each step."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ async def test_burst(wire: Wire, table: str) -> None:
 
 
 async def test_idle(wire: Wire, table: str, postgres_server: Server) -> None:
-    """At most two round trips in each poll interval, with 500 static tasks and 100,000 instances that wait."""
+    """At most two round trips in each poll interval, with 500 static tasks and 100,000 instances that are not due."""
     app = Pyncette(
         repository_factory=postgres_repository,
         poll_interval=POLL_INTERVAL,
@@ -78,7 +78,7 @@ async def test_idle(wire: Wire, table: str, postgres_server: Server) -> None:
     async with helpers.connection(postgres_server.url) as connection:
         await connection.execute(schema_sql(table))
         await connection.execute(
-            f"INSERT INTO {table} "  # noqa: S608 -- ours
+            f"INSERT INTO {table} "  # noqa: S608 -- the test's own name
             "(queue, key, due_at, ready_at, fence, attempt, revision, spec, state) "
             "SELECT 'dynamic', 'dynamic:' || n, 2^60, 2^60 + n, 0, 0, 'r', '{}', '' FROM generate_series(1, 100000) n"
         )
@@ -86,7 +86,7 @@ async def test_idle(wire: Wire, table: str, postgres_server: Server) -> None:
         running = asyncio.create_task(context.run())
         while (ticked := context.last_tick) is None:  # noqa: ASYNC110 -- nothing reports the first tick
             await asyncio.sleep(0.01)
-        await asyncio.sleep(1)  # statements are prepared and the table is read for the first time
+        await asyncio.sleep(1)  # until then, statements are prepared and the table is read for the first time
         before = wire.round_trips
         await asyncio.sleep(POLLS * POLL_INTERVAL.total_seconds())
         used = wire.round_trips - before

@@ -1,4 +1,4 @@
-"""PostgreSQL keeps the contract: directly, and as behind a proxy that gives each transaction another connection."""
+"""The contract of all backends on PostgreSQL: directly, and as behind a proxy with pooled transactions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CallerFactory = Callable[[], AbstractAsyncContextManager[Caller]]
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """On both, unlike the other tests of this package."""
+    """Both event loops, unlike the other tests of this package."""
     backend: str = request.param
     return backend
 

@@ -1,4 +1,4 @@
-"""What is found when the server is examined: each fault is really made."""
+"""What the diagnosis of a server finds. The tests cause each fault for real."""
 
 # ruff: noqa: S608 -- the statements are made of constants and of names that the tests make
 
@@ -26,7 +26,7 @@ DURABLE = ("-c", "fsync=on", "-c", "full_page_writes=on", "-c", "max_prepared_tr
 
 @pytest.fixture(scope="module")
 def durable(servers: Servers) -> Iterator[Server]:
-    """A server as people should have it."""
+    """A server with the recommended settings."""
     with servers.private("postgres", *DURABLE) as server:
         yield server
 
@@ -45,7 +45,7 @@ def other_table(postgres_server: Server) -> Iterator[str]:
 
 @pytest.fixture
 async def other(durable: Server) -> AsyncIterator[Any]:
-    """A connection of somebody else."""
+    """A connection of another program."""
     async with helpers.connection(durable.url) as connection:
         yield connection
 
@@ -57,19 +57,19 @@ async def repository(durable: Server, table: str) -> AsyncIterator[Repository]:
 
 
 async def bad(repository: Repository) -> dict[str, Finding]:
-    """What is not as it should be, by the name of the check."""
+    """The findings that are not OK, by the name of the check."""
     return {each.check: each for each in await repository.diagnose() if each.verdict != "ok"}
 
 
 async def eventually(repository: Repository, check: str) -> Finding:
-    """What a check finds as soon as the server's statistics show it."""
+    """The finding of a check, once the server's statistics show it."""
     async with asyncio.timeout(30):
         while check not in (found := await bad(repository)):  # noqa: ASYNC110 -- nothing signals it
             await asyncio.sleep(0.05)
     return found[check]
 
 
-async def test_a_server_that_is_as_it_should_be(repository: Repository) -> None:
+async def test_a_healthy_server(repository: Repository) -> None:
     found = {each.check: each for each in await repository.diagnose()}
     assert {each.verdict for each in found.values()} == {"ok"}, found
     assert found.keys() == {
@@ -79,8 +79,8 @@ async def test_a_server_that_is_as_it_should_be(repository: Repository) -> None:
     assert found["server"].found.startswith("PostgreSQL 15")
 
 
-async def test_a_server_that_does_not_keep_what_it_promises(postgres_server: Server, other_table: str) -> None:
-    """That of the other tests is one."""
+async def test_a_server_that_may_lose_what_it_acknowledged(postgres_server: Server, other_table: str) -> None:
+    """The other tests' server is an example: it doesn't sync to disk."""
     async with postgres_repository(postgres_url=postgres_server.url, postgres_table_name=other_table) as repository:
         found = (await bad(repository))["durability"]
     assert (found.verdict, found.advice) == ("problem", "set fsync and full_page_writes on")
@@ -102,7 +102,7 @@ async def test_sessions(durable: Server, table: str, setting: str, check: str, s
 
 
 async def test_an_old_transaction(repository: Repository, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has read, or written, and was forgotten; and a prepared one."""
+    """A forgotten one that has only read, one that has written, and a prepared one."""
     monkeypatch.setattr(diagnosis, "OLD", 0.0)
     process = await other.fetchval("SELECT pg_backend_pid()")
     async with other.transaction(isolation="repeatable_read"):
@@ -138,7 +138,7 @@ async def test_indexes(repository: Repository, other: Any, table: str, monkeypat
     assert (found.verdict, found.advice) == ("problem", f"REINDEX INDEX CONCURRENTLY {table}_ready")
     await other.execute(f"REINDEX INDEX CONCURRENTLY {table}_ready")
     assert await bad(repository) == {}
-    monkeypatch.setattr(diagnosis, "LARGE_INDEX", 100)  # an empty index has a page, an empty table none
+    monkeypatch.setattr(diagnosis, "LARGE_INDEX", 100)  # an empty index has a page, and an empty table has none
     assert f"{table}_key" in (await bad(repository))["indexes"].found
     await other.execute(f"DROP INDEX {table}_static")
     assert f"{table}_static: missing" in (await bad(repository))["indexes"].found
@@ -155,7 +155,7 @@ async def test_connections(durable: Server, repository: Repository, other: Any) 
 
 
 async def test_permissions(durable: Server, repository: Repository, other: Any, table: str) -> None:
-    """A user who lacks one, and may not see what others do."""
+    """A user who lacks one, and may not see the activity of others."""
     user = f"user_{fresh()}"
     await other.execute(f"CREATE USER {user} PASSWORD 'pw'")
     try:

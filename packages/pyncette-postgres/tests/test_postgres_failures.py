@@ -1,4 +1,4 @@
-"""Errors that a test server does not make on demand: which of Pyncette's they become, and what they say."""
+"""Errors that a test server can't cause on demand: which of Pyncette's exceptions they become, and the message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of other formats: a rolling upgrade to a release that is made up, and what may happen in the middle of it."""
+"""Tables of other formats: a rolling upgrade to a fictitious release, and what may happen in the middle of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTRACT = Migration(2, Phase.CONTRACT, "0002_contract_b.sql", "ALTER TABLE {tab
 
 
 async def test_newer_table(postgres_server: Server, other: Any, table: str) -> None:
-    """A later release may have expanded the table; only what it says that we can't read is refused."""
+    """A later release may have expanded the table. It is refused only if it says that this release can't read it."""
     await start(postgres_server.url, table)
     comment = await other.fetchval("SELECT obj_description($1::regclass)", table)
     await other.execute(f"COMMENT ON TABLE {table} IS '{comment.replace('format 1', 'format 2')}'")
@@ -39,7 +39,7 @@ async def test_newer_table(postgres_server: Server, other: Any, table: str) -> N
 
 
 async def upgrade(url: str, table: str, *steps: Migration[str], skip: bool = False, finish: bool = False) -> None:
-    """Start as a release would that has more steps."""
+    """Start like a release that has more steps."""
     settings = Settings(
         url=url,
         table=Table.parse(table),
@@ -58,8 +58,8 @@ async def columns(other: Any, table: str) -> set[str]:
 
 
 async def test_a_rolling_upgrade(postgres_server: Server, other: Any, table: str) -> None:
-    """Each step is done once, however many start at once; old and new releases work side by side until it is finished,
-    and a rollback needs nothing."""
+    """Each step is done once, however many processes start at once; old and new releases work side by side until the
+    upgrade is finished, and a rollback needs no steps."""
     url = postgres_server.url
     async with postgres_repository(postgres_url=url, postgres_table_name=table) as running:
         one = record("one")
@@ -78,7 +78,7 @@ async def test_a_rolling_upgrade(postgres_server: Server, other: Any, table: str
 async def test_a_new_table_of_a_later_release_needs_no_contracting(
     postgres_server: Server, other: Any, table: str
 ) -> None:
-    """Nobody has used it yet: it is made for that release alone."""
+    """No older release has used it yet, so it is created in the final format."""
     url = postgres_server.url
     await asyncio.gather(*(upgrade(url, table, EXPAND, CONTRACT) for _ in range(4)))
     assert await columns(other, table) >= {"b", "c"}
@@ -93,8 +93,8 @@ async def test_an_upgrade_that_is_not_to_be_made(postgres_server: Server, table:
 
 @pytest.mark.parametrize("killed", ["expand", "contract"])
 async def test_a_migrator_that_is_killed(postgres_server: Server, other: Any, table: str, killed: str) -> None:
-    """By SIGKILL, in the middle of its step: the next process to start waits until the server has undone it, and does
-    it again."""
+    """By SIGKILL, in the middle of its step: the next process to start waits until the server has rolled it back, and
+    repeats it."""
     url = postgres_server.url
     await start(url, table)
     steps = [f"{step.step} SELECT pg_sleep({2 if step.phase.value == killed else 0});" for step in (EXPAND, CONTRACT)]
@@ -111,7 +111,7 @@ async def test_a_migrator_that_is_killed(postgres_server: Server, other: Any, ta
 
 
 async def test_an_upgrade_that_the_server_ends(postgres_server: Server, other: Any, table: str) -> None:
-    """Nothing of the step remains, nor its lock: the next process to start does it again."""
+    """Neither the step's changes nor its lock remain: the next process to start repeats it."""
     url = postgres_server.url
     await start(url, table)
     slow = replace(EXPAND, step=f"{EXPAND.step} SELECT pg_sleep(600);")
@@ -126,7 +126,7 @@ async def test_an_upgrade_that_the_server_ends(postgres_server: Server, other: A
 
 
 async def test_an_upgrade_that_fails(postgres_server: Server, table: str) -> None:
-    """Nothing of it remains."""
+    """None of its changes remain."""
     await start(postgres_server.url, table)
     with pytest.raises(RepositoryException, match="nonsense"):
         await upgrade(postgres_server.url, table, replace(EXPAND, step=f"{EXPAND.step} nonsense;"))

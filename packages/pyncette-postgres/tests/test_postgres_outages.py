@@ -1,4 +1,4 @@
-"""The server stops, restarts, refuses, or is slow; calls are cancelled. Nothing leaks, and all continues by itself."""
+"""The server stops, restarts, refuses or is slow; calls are cancelled. Nothing leaks, and recovery is automatic."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def use_all_connections(repository: Repository) -> None:
 
 @pytest.mark.parametrize("kill", [False, True])
 async def test_restart(start_server: StartServer, kill: bool) -> None:
-    """What was acknowledged is there afterwards, and the first call works."""
+    """Acknowledged writes are there afterwards, and the first call works."""
     with start_server("postgres") as server:
         async with opened(server, "tasks") as repository:
             await use_all_connections(repository)
@@ -57,7 +57,7 @@ async def test_restart(start_server: StartServer, kill: bool) -> None:
 
 
 async def test_restart_under_load(start_server: StartServer) -> None:
-    """Writers continue through a crash: each call succeeds or says that the outcome is unknown, within a short time."""
+    """Writers survive a crash: each call soon succeeds or reports that the outcome is unknown."""
     with start_server("postgres") as server:
         async with opened(server, "tasks") as repository:
             acknowledged: list[Record] = []
@@ -94,7 +94,7 @@ async def test_restart_under_load(start_server: StartServer) -> None:
 
 
 async def test_unreachable_server(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Each call says so at once; nothing is logged here, as the caller does; when it is back all is well."""
+    """Each call fails at once and logs nothing, since the caller does. Once the server is back, calls work."""
     with start_server("postgres") as server:
         async with opened(server, "tasks") as repository:
             await use_all_connections(repository)
@@ -137,7 +137,7 @@ async def test_session_that_ends_in_the_middle(postgres_server: Server, table: s
 
 
 async def test_time_limits_of_the_server(postgres_server: Server, table: str, other: Any) -> None:
-    """They can be set in the URL. The statement is undone, and the connection is used again."""
+    """They can be set in the URL. The statement is rolled back, and the connection is reused."""
     one = record("one")
     limits = "&statement_timeout=100&lock_timeout=0"
     async with opened(postgres_server, table, limits, postgres_pool_size=1) as repository:
@@ -150,7 +150,7 @@ async def test_time_limits_of_the_server(postgres_server: Server, table: str, ot
 
 
 async def test_a_server_that_has_become_a_standby(postgres_server: Server, table: str, other: Any) -> None:
-    """Its connections are given up, so that new ones can find the new primary (target_session_attrs=read-write)."""
+    """Its connections are closed, so that new ones can find the new primary (target_session_attrs=read-write)."""
     one = record("one")
     async with opened(postgres_server, table, postgres_pool_size=1) as repository:
         await repository.swap([Change(None, one)])
@@ -162,7 +162,7 @@ async def test_a_server_that_has_become_a_standby(postgres_server: Server, table
             await other.fetch("SELECT pg_terminate_backend($1)", before)
             await eventually(other, f"application_name = '{table}'", 0)
             said = ""
-            while "read-only transaction" not in said:  # the first may hear of the session's end only
+            while "read-only transaction" not in said:  # the first call may only see that the session has ended
                 with pytest.raises(RepositoryUnavailableException) as caught:
                     await repository.swap([Change(one, None)])
                 said = str(caught.value)
@@ -184,7 +184,7 @@ async def test_too_many_connections(start_server: StartServer) -> None:
 
 
 async def test_cancelled_calls_leave_no_session_and_no_lock(postgres_server: Server, table: str, other: Any) -> None:
-    """Calls are cancelled at any moment, among them while they wait for a lock, which nobody else must then hold up."""
+    """Calls are cancelled at random moments, some while they wait for a lock, which others must then still get."""
     chance = random.Random(3)
     hot = record("hot")
     async with opened(postgres_server, table, postgres_pool_size=5) as repository:
@@ -218,7 +218,7 @@ async def test_cancelled_calls_leave_no_session_and_no_lock(postgres_server: Ser
 
 @pytest.mark.parametrize("cache_size", [0, 100])
 async def test_cancelled_at_any_step(postgres_server: Server, table: str, other: Any, cache_size: int) -> None:
-    """On a new connection, where a statement is prepared first, and on one that was used: no transaction is left."""
+    """On a new connection, which prepares the statement first, and on a used one: no transaction stays open."""
     url = f"{postgres_server.url}?application_name={table}"
     reached = True
     step = 0
@@ -241,7 +241,7 @@ async def test_cancelled_at_any_step(postgres_server: Server, table: str, other:
 
 
 async def test_a_statement_whose_client_has_gone(postgres_server: Server, table: str, other: Any) -> None:
-    """If the request to cancel it does not get through, it waits for a lock only as long as lock_timeout says."""
+    """If the request to cancel it does not get through, lock_timeout limits how long it waits for a lock."""
     one = record("one")
     async with Wire(postgres_server.url) as wire:
         url = f"{wire.url}&application_name={table}&lock_timeout=1000"
@@ -258,7 +258,7 @@ async def test_a_statement_whose_client_has_gone(postgres_server: Server, table:
             assert await repository.read([one.ref]) == [one]
 
 
-async def test_what_the_server_will_never_take(postgres_server: Server, table: str) -> None:
+async def test_records_that_the_server_will_never_accept(postgres_server: Server, table: str) -> None:
     async with opened(postgres_server, table) as repository:
         for spec in ("\0", "\ud800"):
             with pytest.raises(RecordRefusedException, match="can't take a record"):
@@ -268,8 +268,8 @@ async def test_what_the_server_will_never_take(postgres_server: Server, table: s
         assert await repository.swap([Change(None, record("one"))]) == [Swap.APPLIED]
 
 
-async def test_too_large(postgres_server: Server, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size is counted in bytes, and said."""
+async def test_an_oversized_record(postgres_server: Server, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size is counted in bytes, and the error names it."""
     for module in (columns, failures):
         monkeypatch.setattr(module, "LARGEST_SPEC", 1000)
     async with opened(postgres_server, table) as repository:
@@ -299,8 +299,8 @@ async def test_table_that_is_dropped_meanwhile(postgres_server: Server, table: s
         assert not isinstance(caught.value, RepositoryUnavailableException)
 
 
-async def test_jobs_in_the_background_end_at_the_deadline_of_who_waits_for_them() -> None:
-    """Also if others have ended before, whichever order they are in."""
+async def test_background_jobs_end_at_the_deadline_of_the_caller_that_waits_for_them() -> None:
+    """Even if others have ended before, in whichever order."""
     jobs = Background()
     hanging = jobs.start(asyncio.sleep(3600))
     ended = [jobs.start(asyncio.sleep(0.01)) for _ in range(20)]

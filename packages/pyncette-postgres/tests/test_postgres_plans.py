@@ -1,4 +1,4 @@
-"""The server answers from the indexes, whatever the table's size is now and was when the statements were planned."""
+"""The server answers from the indexes, whatever size the table has now and had when the statements were planned."""
 
 # ruff: noqa: S608 -- the statements are made of constants
 
@@ -48,7 +48,7 @@ def large_table(postgres_server: Server) -> Iterator[str]:
 
 
 def calls(repository: Repository) -> dict[str, tuple[Callable[[], Awaitable[Any]], set[str], int]]:
-    """Each call, the ways that it may take to the table, and how many rows it may look at."""
+    """Each call, the access paths that it may use, and how many rows it may read."""
     claims = [QueueClaim(queue, 100, NOW + MINUTE) for queue in (*STATIC, *DYNAMIC)]
     records = [helpers.record(f"{number}", queue=f"task{number % QUEUES}") for number in range(1, 101)]
     moved = [
@@ -100,8 +100,8 @@ async def check(repository: Repository, plans: list[Any], table: str) -> None:
 
 
 @pytest.mark.parametrize("cache_size", [100, 0])
-async def test_indexes_serve_everything(postgres_server: Server, large_table: str, cache_size: int) -> None:
-    """No call looks at more rows than it returns, but for one static task or so, in a table of a million."""
+async def test_every_call_uses_an_index(postgres_server: Server, large_table: str, cache_size: int) -> None:
+    """In a table of a million rows, no call reads more rows than it returns, give or take a static task."""
     async with explained(postgres_server.url, large_table, cache_size) as (repository, plans):
         for _ in range(2):
             await check(repository, plans, large_table)
@@ -118,10 +118,10 @@ def small_table(postgres_server: Server, request: pytest.FixtureRequest) -> Iter
 
 @pytest.mark.parametrize("cache_size", [100, 0])
 @pytest.mark.parametrize("small_table", [None, 1, 30], indirect=True)
-async def test_plans_from_when_the_table_was_small(postgres_server: Server, small_table: str, cache_size: int) -> None:
-    """An app starts with an empty table and fills it, while its connections keep the plans that they made."""
+async def test_plans_made_when_the_table_was_small(postgres_server: Server, small_table: str, cache_size: int) -> None:
+    """An app starts with an empty table and fills it, while its connections keep their plans."""
     async with explained(postgres_server.url, small_table, cache_size) as (repository, plans):
-        for _ in range(8):  # left to itself the server makes a new plan the first five times
+        for _ in range(8):  # by default, the server replans a statement the first five times
             for call, _, _ in calls(repository).values():
                 await call()
         async with helpers.connection(postgres_server.url) as other:
@@ -129,12 +129,12 @@ async def test_plans_from_when_the_table_was_small(postgres_server: Server, smal
             await other.execute(FILL.format(table=small_table).replace("$1", "100000"))
             await other.execute(FILL_STATIC.format(table=small_table))
             if not cache_size:
-                await other.execute(f"ANALYZE {small_table}")  # as the server does by itself within a minute
+                await other.execute(f"ANALYZE {small_table}")  # as autovacuum does within a minute
         await check(repository, plans, small_table)
 
 
-async def test_rows_of_others_are_not_looked_at(postgres_server: Server, large_table: str) -> None:
-    """A claim of a queue without anything due costs the same however much is due in others."""
+async def test_rows_of_other_queues_are_not_read(postgres_server: Server, large_table: str) -> None:
+    """A claim of a queue with nothing due costs the same, however much is due in others."""
     async with explained(postgres_server.url, large_table, 100) as (repository, plans):
         nothing = [QueueClaim(Queue("none"), 100, NOW), QueueClaim(Queue("no", static=True), 1, NOW)]
         assert await take(repository, nothing, now=NOW, limit=100, token="t", holder="h") == []

@@ -1,4 +1,4 @@
-"""Behind PgBouncer, which gives each transaction another connection: the older one knows no prepared statements."""
+"""Behind PgBouncer, which pools transactions. The older version does not support prepared statements."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def target(postgres_server: Server) -> str:
 
 @pytest.mark.parametrize("kind", PROXIES)
 async def test_without_statement_cache(start_server: StartServer, target: str, table: str, kind: str) -> None:
-    """All of it works, on more clients than there are connections, and no prepared statement is left behind."""
+    """Everything works with more clients than connections, and no prepared statement is left behind."""
     with start_server(kind, target) as proxy:
         async with postgres_repository(
             postgres_url=proxy.url, postgres_table_name=table, postgres_statement_cache_size=0
@@ -58,7 +58,7 @@ async def test_without_statement_cache(start_server: StartServer, target: str, t
                 assert len(found) == 200
                 assert applied(await repository.swap([Change(one, None) for one in found]))
         async with AsyncExitStack() as stack:
-            for _ in range(3):  # as many as the proxy has to the server
+            for _ in range(3):  # all connections of the proxy to the server
                 connection = await stack.enter_async_context(helpers.connection(proxy.url))
                 await connection.execute("BEGIN")
                 await connection.execute("DO 'BEGIN ASSERT NOT EXISTS (SELECT FROM pg_prepared_statements); END'")
@@ -66,14 +66,14 @@ async def test_without_statement_cache(start_server: StartServer, target: str, t
 
 @pytest.mark.parametrize("kind", PROXIES)
 async def test_with_statement_cache(start_server: StartServer, target: str, table: str, kind: str) -> None:
-    """The start says what to set."""
+    """The error at the start says which option to set."""
     with start_server(kind, target) as proxy:
         with pytest.raises(RepositoryException, match="set postgres_statement_cache_size=0"):
             await use(proxy.url, table)
 
 
 async def test_prepared_statements_on_another_connection(start_server: StartServer, target: str, table: str) -> None:
-    """So does a call that fails later, where the proxy was told to ignore what it does not know."""
+    """If the proxy ignores unknown settings, the error of the first call that fails says it."""
     settings = Settings(
         url="postgresql://", table=Table.parse(table), skip_table_create=False, pool_size=1, statement_cache_size=1
     )

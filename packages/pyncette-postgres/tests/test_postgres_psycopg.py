@@ -1,4 +1,4 @@
-"""Calls in transactions of synchronous programs: psycopg, in threads other than the app's, as in views of Django."""
+"""Calls in transactions of synchronous programs: psycopg, in other threads than the app's, as in Django views."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TestTransactionsOfPsycopg(TransactionContract):
 class Site:
     """A synchronous program whose app runs in an event loop in another thread.
 
-    :ivar connection: of psycopg, which commits each statement outside of :meth:`atomic`.
+    :ivar connection: psycopg's; it commits each statement outside :meth:`atomic`.
     """
 
     def __init__(self, scheduler: PyncetteContext, work: Task, connection: psycopg.Connection[Any]) -> None:
@@ -68,7 +68,7 @@ class Site:
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
-        """As Django's does: savepoints within, and no autocommit around."""
+        """Like Django's: nested blocks are savepoints, and the outermost suspends autocommit."""
         if not self.connection.autocommit:
             with self.connection.transaction():
                 yield
@@ -142,8 +142,8 @@ def test_errors_leave_the_transaction_usable(site: Site) -> None:
     assert site.names() == {"after"}
 
 
-def test_what_others_hold_is_locked(site: Site, postgres_server: Server) -> None:
-    """Two views at one instance: the second waits for a while, and gives up with a transaction that can be used."""
+def test_an_instance_that_another_view_has_locked(site: Site, postgres_server: Server) -> None:
+    """Two views change one instance: the second waits, then fails, and its transaction stays usable."""
     site.schedule("shared", transaction=None)
     with psycopg.connect(postgres_server.url) as other:
         site.schedule("shared", interval=2 * HOUR, transaction=other)
@@ -178,8 +178,8 @@ def test_without_a_transaction(site: Site, postgres_server: Server) -> None:
     ],
 )
 def test_a_transaction_that_can_not_write(site: Site, postgres_server: Server, setting: str, says: str) -> None:
-    """That is no outage of the storage."""
-    many = [(f"{number}", {"interval": HOUR}) for number in range(1000)]  # take longer than a millisecond
+    """Its error does not report an outage of the storage."""
+    many = [(f"{number}", {"interval": HOUR}) for number in range(1000)]  # they take longer than a millisecond
     with psycopg.connect(postgres_server.url) as other:
         other.execute(f"SET {setting}")
         with pytest.raises(RepositoryException, match=says):
@@ -188,7 +188,7 @@ def test_a_transaction_that_can_not_write(site: Site, postgres_server: Server, s
 
 
 def test_many_views_at_once(site: Site, postgres_server: Server) -> None:
-    """Eight threads, each with a separate connection; a third of the requests fails."""
+    """Eight threads, each with its own connection. A third of the requests fail."""
 
     def requests(thread: int) -> None:
         with psycopg.connect(postgres_server.url) as connection:

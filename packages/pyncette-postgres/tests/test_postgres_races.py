@@ -1,4 +1,4 @@
-"""Several that want the same rows: who wins, who waits, and what is locked."""
+"""Several clients that want the same rows: who wins, who waits, and what is locked."""
 
 # ruff: noqa: S608 -- the statements are made of constants and of names that the tests make
 
@@ -44,7 +44,7 @@ async def repository(postgres_server: Server, table: str) -> AsyncIterator[Repos
 
 @pytest.fixture
 async def watcher(postgres_server: Server) -> AsyncIterator[Any]:
-    """A connection that looks at what others do."""
+    """A connection that observes the other sessions."""
     async with helpers.connection(postgres_server.url) as connection:
         yield connection
 
@@ -70,7 +70,7 @@ def moved(one: Record, **fields: Any) -> Record:
 async def test_swap_waits_for_nobody(
     repository: Repository, other: Any, table: str, meanwhile: str, delete: bool
 ) -> None:
-    """A row that another transaction has locked is busy, and the rest of the batch is done."""
+    """A row that another transaction has locked is busy, and the rest of the batch is applied."""
     one, mate, outdated = record("one"), record("two"), record("three")
     await repository.swap([Change(None, each) for each in (one, mate, outdated)])
     new = None if delete else moved(one)
@@ -87,7 +87,7 @@ async def test_swap_waits_for_nobody(
 async def test_an_insert_that_meets_another_insert(
     repository: Repository, other: Any, table: str, ends: str, swap: Swap
 ) -> None:
-    """It waits for a moment; then it is busy, and the rest of the batch is done."""
+    """It waits briefly; then it is busy, and the rest of the batch is applied."""
     await repository.swap([Change(None, record("first"))])
     columns = "due_at, ready_at, locked_until, fence, attempt, queue, revision, locked_by, spec, state"
     await other.execute(f"BEGIN; INSERT INTO {table} (key, {columns}) SELECT 'task:one', {columns} FROM {table}")
@@ -98,8 +98,8 @@ async def test_an_insert_that_meets_another_insert(
     assert await repository.swap(batch[:1]) == [swap]
 
 
-async def test_claim_passes_over_what_others_hold(repository: Repository, other: Any, table: str) -> None:
-    """It waits for nobody."""
+async def test_a_claim_skips_rows_that_others_have_locked(repository: Repository, other: Any, table: str) -> None:
+    """It never waits."""
     records = [record(f"{number}", ready_at=NOW - 10 + number) for number in range(10)]
     await repository.swap([Change(None, one) for one in records])
     await other.execute(f"BEGIN; SELECT FROM {table} WHERE ready_at < {NOW - 6} FOR UPDATE")
@@ -108,8 +108,8 @@ async def test_claim_passes_over_what_others_hold(repository: Repository, other:
     await other.execute("COMMIT")
 
 
-async def test_claim_locks_only_what_it_takes(repository: Repository, other: Any, watcher: Any, table: str) -> None:
-    """Neither what is left for the limits, nor what is in queues that are not reached."""
+async def test_a_claim_locks_only_what_it_takes(repository: Repository, other: Any, watcher: Any, table: str) -> None:
+    """Neither records beyond a limit, nor those of queues that are not reached."""
     queues = [Queue("a"), Queue("static", static=True), Queue("b"), Queue("late", static=True)]
     records = [record(f"{number}", queue=queue, ready_at=NOW - number) for queue in "ab" for number in range(50)]
     records += [record("static", queue="static"), record("late", queue="late", ready_at=NOW + 1)]
@@ -137,7 +137,7 @@ async def test_claim_locks_only_what_it_takes(repository: Repository, other: Any
 
 
 async def test_crossing_batches_do_not_deadlock(postgres_server: Server, table: str, watcher: Any) -> None:
-    """Batches that share records in any order wait for each other in one order only."""
+    """Batches that list the same records in different orders lock them in one order."""
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     before = await watcher.fetchval(deadlocks)
     chance = random.Random(1)
@@ -174,7 +174,7 @@ async def test_crossing_batches_do_not_deadlock(postgres_server: Server, table: 
 async def test_deadlocks_without_end(
     repository: Repository, other: Any, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is given up at last."""
+    """The call fails in the end."""
     await repository.swap([Change(None, record("one"))])
     await other.execute(f"""
         CREATE FUNCTION {table}_fails() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -189,11 +189,11 @@ async def test_deadlocks_without_end(
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
-async def test_nothing_is_lost_and_nothing_done_twice(postgres_server: Server, table: str, isolation: str) -> None:
-    """Claims and writes of several clients at once, at every level of isolation that a database may have set.
+async def test_nothing_is_lost_or_done_twice(postgres_server: Server, table: str, isolation: str) -> None:
+    """Claims and writes of several clients at once, at every isolation level that a database may default to.
 
-    Each claim counts in ``attempt`` and each write in ``due_at``. Where the server may put each transaction on another
-    connection Pyncette can't choose the level, and the server refuses what crosses; that is tried again.
+    Each claim counts in ``attempt`` and each write in ``due_at``. If a proxy pools
+    transactions, Pyncette can't choose the level. The server then aborts conflicting ones, and the test retries them.
     """
     url = f"{postgres_server.url}?default_transaction_isolation={isolation.replace(' ', '%20')}"
     records = [replace(record(f"{number:02}"), due_at=0) for number in range(30)]

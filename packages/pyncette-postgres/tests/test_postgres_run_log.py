@@ -1,4 +1,4 @@
-"""The log of runs is answered and pruned from its indexes, and appended to in the round trip of the settlement."""
+"""The log of runs is queried and pruned by its indexes, and appended to in the round trip of the settlement."""
 
 # ruff: noqa: S608 -- the statements are made of constants
 
@@ -37,7 +37,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], int]] = {
     "of an instance": ({"key": "task3:3"}, 100),
     "of an instance of a task": ({"key": "task3:3", "queues": ["task3"]}, 2_000),
     "failed": ({"outcomes": ["failed", "late"]}, 100),
-    # Behind a proxy statements are planned each time: these 200 are so few that the server may take all, and sort them.
+    # Behind a proxy, statements are planned each time: with only 200 lines, the server may read and sort all of them.
     "failed of a task": ({"outcomes": ["failed"], "queues": ["task7"]}, 200),
 }
 
@@ -52,7 +52,7 @@ def table(postgres_server: Server) -> Iterator[str]:
 
 @pytest.mark.parametrize("cache_size", [100, 0])
 async def test_questions_are_answered_from_indexes(postgres_server: Server, table: str, cache_size: int) -> None:
-    """However long the log is, a page looks at no more lines than it shows, or at those of an instance."""
+    """However long the log is, a page reads only the lines that it shows, or those of one instance."""
     async with explained(postgres_server.url, table, cache_size) as (repository, plans):
         for _ in range(6):
             for name, (question, most) in QUESTIONS.items():
@@ -65,7 +65,7 @@ async def test_questions_are_answered_from_indexes(postgres_server: Server, tabl
 
 
 async def test_appending_and_pruning(postgres_server: Server, table: str) -> None:
-    """One statement settles and appends. Pruning looks at the oldest lines only."""
+    """One statement settles and appends. Pruning reads only the oldest lines."""
     async with explained(postgres_server.url, table, 100) as (repository, plans):
         (line,) = await repository.runs(RunQuestion(limit=1))
         one = record(fresh())

@@ -1,4 +1,4 @@
-"""What an app hears when it starts: options that can't be right, servers that can't be used, tables of others."""
+"""Errors when an app starts: invalid options, unusable servers, tables of other programs."""
 
 # ruff: noqa: S608 -- the statements are made of constants and of names that the tests make
 
@@ -67,15 +67,15 @@ def with_login(url: str, user: str, password: str) -> str:
         ({"postgres_statement_cache_size": -1}, ValueError, "from 0 to 100000, not -1"),
     ],
 )
-def test_options_that_cannot_be_right(options: dict[str, Any], error: type[Exception], said: str) -> None:
-    """They are refused when the factory is called, before anything is done."""
+def test_invalid_options(options: dict[str, Any], error: type[Exception], said: str) -> None:
+    """They are refused when the factory is called, before anything else happens."""
     with pytest.raises(error, match=said):
         postgres_repository(**{"postgres_url": "postgresql://host/db", **options})
 
 
 @pytest.mark.parametrize("character", "@#/?")
-def test_password_that_is_not_encoded(character: str) -> None:
-    """The message says what to do, and shows nothing of the password, though the parser takes part of it for a host."""
+def test_a_password_that_is_not_percent_encoded(character: str) -> None:
+    """The message says what to do without showing the password, part of which the parser takes for a host."""
     for password in (f"{SECRET}{character}x", f"12{character}{SECRET}", f"x{character}{SECRET}"):
         url = f"postgresql://user:{password}@host/db"
         for check in (backend.options_from_url, lambda url: postgres_repository(postgres_url=url)):
@@ -134,7 +134,7 @@ async def unused_port() -> int:
 
 
 async def test_several_hosts(postgres_server: Server, table: str, unused_port: int) -> None:
-    """The first that takes writes is used."""
+    """The first one that accepts writes is used."""
     login, _, address = urlsplit(postgres_server.url).netloc.rpartition("@")
     hosts = f"{login}@127.0.0.1:{unused_port},{address}"
     await start(changed(postgres_server.url, netloc=hosts, query="target_session_attrs=read-write"), table)
@@ -157,7 +157,7 @@ async def test_missing_schema(postgres_server: Server) -> None:
         await start(postgres_server.url, "nowhere.tasks")
 
 
-async def test_table_in_a_schema_of_its_own(postgres_server: Server, other: Any, table: str) -> None:
+async def test_a_table_in_a_separate_schema(postgres_server: Server, other: Any, table: str) -> None:
     await other.execute(f"CREATE SCHEMA {table}")
     try:
         for name in (f"{table}.order", f"{table}.{'t' * 56}"):
@@ -177,7 +177,7 @@ async def test_server_that_is_not_in_utf8(postgres_server: Server, other: Any, t
 
 
 async def test_rights(postgres_server: Server, other: Any, table: str) -> None:
-    """Whoever may not make the table is told how to get it, and needs no more than to read and write it."""
+    """A user who may not create the table is told how to get it, and needs only read and write access to it."""
     user = f"user_{fresh()}"
     url = with_login(postgres_server.url, user, SECRET)
     await other.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{SECRET}'")
@@ -196,7 +196,7 @@ async def test_rights(postgres_server: Server, other: Any, table: str) -> None:
         await other.execute(f"DROP TABLE IF EXISTS {table}; DROP ROLE {user}")
 
 
-async def test_table_that_is_not_to_be_made(postgres_server: Server, other: Any, table: str) -> None:
+async def test_skipped_table_creation(postgres_server: Server, other: Any, table: str) -> None:
     with pytest.raises(RepositoryException, match=f"schema_sql\\('{table}'\\)"):
         await start(postgres_server.url, table, postgres_skip_table_create=True)
     assert await other.fetchval("SELECT to_regclass($1)", table) is None
@@ -211,14 +211,16 @@ def test_schema_sql_of_an_impossible_format(version: int) -> None:
 
 
 async def test_many_start_at_once(postgres_server: Server, table: str, caplog: pytest.LogCaptureFixture) -> None:
-    """One of them makes the table."""
+    """One of them creates the table."""
     with caplog.at_level(logging.INFO, "pyncette.postgres"):
         await asyncio.gather(*(start(postgres_server.url, table, postgres_pool_size=2) for _ in range(16)))
     assert [one.message for one in caplog.records] == [f"The table {table}: 0001_expand_tables.sql is done."]
 
 
-async def test_start_waits_for_whoever_makes_the_table(postgres_server: Server, table: str, other: Any) -> None:
-    """However long that takes."""
+async def test_the_start_waits_for_another_process_that_creates_the_table(
+    postgres_server: Server, table: str, other: Any
+) -> None:
+    """Even longer than ``lock_timeout``."""
     lock = f"pyncette schema of {table}"
     await other.execute("BEGIN")
     await other.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", lock)
@@ -241,13 +243,13 @@ async def test_table_of_1_1_0(postgres_server: Server, other: Any, table: str) -
     await other.execute(f"DROP TABLE {table}_1x")
 
 
-async def test_table_of_others(postgres_server: Server, other: Any, table: str) -> None:
+async def test_a_table_of_another_program(postgres_server: Server, other: Any, table: str) -> None:
     await other.execute(f"CREATE TABLE {table} (queue text); COMMENT ON TABLE {table} IS 'Our queue'")
     assert "It was left as it is" in await refusal(postgres_server.url, table)
 
 
 async def test_table_whose_comment_was_lost(postgres_server: Server, other: Any, table: str) -> None:
-    """What the message says brings it back."""
+    """The statement in the message restores it."""
     await start(postgres_server.url, table)
     await other.execute(f"COMMENT ON TABLE {table} IS NULL")
     with pytest.raises(StorageVersionException) as caught:

@@ -1,4 +1,4 @@
-"""What goes over the wire: one round trip for each call, and what becomes of calls whose answer is lost."""
+"""The wire protocol: one round trip for each call, and what happens to calls whose answer is lost."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def repository(wire: Wire, table: str) -> AsyncIterator[Repository]:
 
 
 def calls(repository: Repository) -> dict[str, Callable[[], Awaitable[Any]]]:
-    """One of each, for hundreds of records and queues where it takes several."""
+    """One call of each kind, with hundreds of records and queues where it takes several."""
     records = [record(f"{number}", ready_at=NOW + 1) for number in range(300)]
     return {
         "read": lambda: repository.read([one.ref for one in records]),
@@ -64,19 +64,19 @@ def calls(repository: Repository) -> dict[str, Callable[[], Awaitable[Any]]]:
 
 async def test_one_round_trip_for_each_call(repository: Repository, wire: Wire) -> None:
     for name, call in calls(repository).items():
-        await call()  # the first time the statement is prepared
+        await call()  # the first call prepares the statement
         before = wire.sent.copy()
         await call()
         assert wire.sent - before == {"B": 1, "E": 1, "S": 1}, name
     assert wire.connections == 1
 
 
-async def test_two_round_trips_where_nothing_may_be_left_behind(wire: Wire, table: str) -> None:
+async def test_two_round_trips_without_a_statement_cache(wire: Wire, table: str) -> None:
     async with postgres_repository(
         postgres_url=wire.url, postgres_table_name=table, postgres_statement_cache_size=0
     ) as repository:
         for name, call in calls(repository).items():
-            await call()  # the first time on a connection the driver looks up types
+            await call()  # on a new connection, the driver looks up types first
             before = wire.round_trips
             await call()
             assert wire.round_trips - before == 2, name
@@ -114,7 +114,7 @@ async def test_an_unchanged_spec_is_not_sent_again(repository: Repository, wire:
     after = replace(large, attempt=1, revision=fresh())
     bytes_before = wire.bytes_sent
     assert await repository.swap([Change(large, after)]) == [Swap.APPLIED]
-    assert wire.bytes_sent - bytes_before < 4_000  # with the statement, which is prepared
+    assert wire.bytes_sent - bytes_before < 4_000  # includes the statement, which is prepared
     assert await repository.read([large.ref]) == [after]
 
 
@@ -144,7 +144,7 @@ async def test_idle_connections_that_were_cut_are_replaced(repository: Repositor
     await asyncio.gather(*(repository.clock() for _ in range(5)))
     wire.cut()
     await wire.all_closed()
-    await asyncio.sleep(0)  # lets the driver hear of it
+    await asyncio.sleep(0)  # lets the driver notice
     for _ in range(10):
         assert await repository.clock() is not None
 
@@ -165,7 +165,7 @@ async def test_a_server_that_does_not_answer(wire: Wire, table: str, monkeypatch
             assert await repository.clock() is not None
 
 
-async def test_no_answer_at_the_end(wire: Wire, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_without_an_answer(wire: Wire, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The app stops although the server does not answer."""
     monkeypatch.setattr(database, "CLOSE_TIMEOUT", 0.3)
     async with asyncio.timeout(5):

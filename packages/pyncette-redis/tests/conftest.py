@@ -24,13 +24,13 @@ def namespace() -> str:
 
 @pytest.fixture
 def server(start_server: StartServer) -> Iterator[Server]:
-    """A single server that a test may do anything to."""
+    """A single server of the test's own, to break as it likes."""
     with start_server("redis") as server:
         yield server
 
 
 @pytest.fixture
 def cluster(start_server: StartServer) -> Iterator[Server]:
-    """A cluster that a test may do anything to."""
+    """A cluster of the test's own, to break as it likes."""
     with start_server("redis-cluster") as cluster:
         yield cluster

@@ -1,4 +1,4 @@
-"""A process that upgrades a namespace, and comes no further than three batches. The test kills it there."""
+"""A process that upgrades a namespace, and stops after three batches, where the test kills it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def main(url: str, namespace: str, step: str) -> None:
             batches += 1
         if batches == 4:
             print("3 batches", flush=True)  # noqa: T201 - for the test
-            time.sleep(600)  # noqa: ASYNC251 - nothing else is to happen
+            time.sleep(600)  # noqa: ASYNC251 - it blocks until it is killed
         return await plain(self, call)
 
     Client.one = one  # type: ignore[method-assign]  # on purpose

@@ -1,4 +1,4 @@
-"""Redis Cluster: where keys are, claims over several servers, slots that move, servers that are down."""
+"""Redis Cluster: the slots of keys, claims over several servers, slots that move, servers that are down."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PARTITIONS = [Queue(f"task:{n}") for n in range(64)]
 
 
 def scripts(cluster: Server) -> list[int]:
-    """How many scripts each server executed since the statistics were reset."""
+    """How many scripts each server has executed since the statistics were reset."""
     found = []
     for node in cluster.nodes:
         lines = command(node.port, "INFO", "commandstats").splitlines()
@@ -71,7 +71,7 @@ def slot_of(queue: str, namespace: str = "") -> int:
 
 @pytest.mark.parametrize("namespace", ["", "app:a"])
 def test_all_keys_of_a_queue_have_one_slot(namespace: str) -> None:
-    """Whatever the queue's name holds, braces in particular, and never the same key as that of another queue."""
+    """Whatever characters the queue's name has, braces in particular. No two queues share a key."""
     names = [*strategies.LOOKALIKES, "}", "{", "}{", "{}", "a}", "}a", "{a}b", "x}:rows", "|", "static", "schema"]
     keys = Keys(namespace, spread=True)
     seen: Counter[bytes] = Counter({keys.static.rows: 1, keys.static.ready: 1, keys.marker.encode(): 1})
@@ -85,7 +85,7 @@ def test_all_keys_of_a_queue_have_one_slot(namespace: str) -> None:
 
 
 async def test_partitions_scale_out_and_static_tasks_stay_together(redis_cluster: Server) -> None:
-    """One script for each slot, pipelined for each server: partitions work on all servers."""
+    """A claim sends one script for each slot, pipelined for each server: partitions use all servers."""
     statics = [static(f"static{n}") for n in range(50)]
     queues = [*PARTITIONS, *(Queue(one.queue, static=True) for one in statics)]
     namespace = fresh()
@@ -106,7 +106,7 @@ async def test_partitions_scale_out_and_static_tasks_stay_together(redis_cluster
 
 
 async def test_claim_of_more_than_the_limit_asks_first(redis_cluster: Server) -> None:
-    """Never more than the limit, in the order given, at the price of a second round trip; an idle one needs none."""
+    """It never takes more than the limit, in the order given, and needs a second round trip for that unless idle."""
     a, b, c = (numbered(10, name) for name in ("a", "b", "c"))
     queues = [Queue(name) for name in ("nothing", "c", "a", "b")]
     async with opened(redis_cluster, redis_namespace=fresh()) as repository:
@@ -170,7 +170,7 @@ class Mover:
 
 
 async def test_slot_on_the_move(cluster: Server) -> None:
-    """Calls find the data before, between and after; while it is torn apart they wait."""
+    """Calls find the data before, during and after the move. While only some keys have moved, they wait."""
     async with opened(cluster, redis_namespace="") as repository, asyncio.timeout(30):
         records = numbered(30)
         await insert(repository, records)
@@ -188,7 +188,7 @@ async def test_slot_on_the_move(cluster: Server) -> None:
         mover.move(order, rows)
         assert len(await claiming) == 5
         assert len(await torn) == 30
-        # All is at the target, which serves it to those alone who were sent there, on the same connection.
+        # All keys are at the target, which serves them only after ASKING, on the same connection.
         results = await asyncio.gather(*(stored(repository, records) for _ in range(20)))
         assert all(result == results[0] for result in results)
         absent = record("task", "new")
@@ -202,11 +202,11 @@ async def test_slot_on_the_move(cluster: Server) -> None:
         await stored(repository, [absent])
         reset(cluster)
         await stored(repository, [absent])
-        assert sum(scripts(cluster)) == 1  # the new place is known
+        assert sum(scripts(cluster)) == 1  # the client has learned the slot's new server
 
 
 async def test_slot_on_the_move_for_commands_that_are_no_scripts(cluster: Server) -> None:
-    """They are redirected as scripts are: to where the slot goes, and to where it has gone."""
+    """They are redirected as scripts are, both during the move and after it."""
     async with opened(cluster, redis_namespace="") as repository, opened(cluster) as other, asyncio.timeout(30):
         records = numbered(30)
         await insert(repository, records)
@@ -229,7 +229,7 @@ async def test_slot_on_the_move_for_commands_that_are_no_scripts(cluster: Server
 
 
 async def test_slots_that_move_under_load(cluster: Server) -> None:
-    """Nothing is lost, doubled or refused while partitions go from server to server."""
+    """Nothing is lost, duplicated or refused while partitions move from server to server."""
     executed: Counter[str] = Counter()
     stop = asyncio.Event()
     queues = PARTITIONS[:12]
@@ -264,7 +264,7 @@ async def test_slots_that_move_under_load(cluster: Server) -> None:
 
 
 async def test_an_unreachable_server(cluster: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """The queues of the others keep working, and one log line says so; its own are unavailable until it is back."""
+    """Its queues are unavailable until it is back, which is logged once. Those of the other servers keep working."""
     options = {"redis_timeout": 1, "redis_namespace": ""}
     async with opened(cluster, **options) as repository:
         records = [one for queue in PARTITIONS for one in numbered(3, queue.name)]
@@ -295,7 +295,7 @@ async def test_an_unreachable_server(cluster: Server, caplog: pytest.LogCaptureF
 
 @contextmanager
 def another_node(start_server: StartServer, cluster: Server) -> Iterator[Server]:
-    """A server that has joined the cluster, and has no slots."""
+    """A server that has joined the cluster and has no slots."""
     with socket.create_server(("127.0.0.1", 0)) as reservation:
         bus = reservation.getsockname()[1]
     settings = {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf", "cluster-node-timeout": "2000"}
@@ -323,7 +323,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 async def test_slot_that_moves_to_a_server_without_slots(cluster: Server, start_server: StartServer) -> None:
-    """That server is in no map of the cluster yet."""
+    """The client's map of the cluster does not have that server yet."""
     with another_node(start_server, cluster) as node:
         async with opened(cluster, redis_namespace="") as repository:
             records = numbered(30)

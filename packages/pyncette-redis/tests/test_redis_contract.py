@@ -24,7 +24,7 @@ def sharing(namespace: str | None = None, **options: Any) -> Factory:
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """On both, unlike the other tests of this package."""
+    """Both event loops, unlike the other tests of this package."""
     backend: str = request.param
     return backend
 

@@ -1,4 +1,4 @@
-"""Rows that somebody has damaged by hand: they are logged once and set aside, and keep nothing else from running."""
+"""Rows damaged by hand: they are logged once, set aside, and don't keep anything else from running."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class TestDamagedRows(AppBase):
         assert await bench.stored(template.instantiate("broken", interval=duration(10))) is None  # ran once
 
     @pytest.mark.parametrize("damage", [*HARMLESS.values()], ids=[*HARMLESS])
-    async def test_what_does_no_harm(self, bench: Bench, redis_server: Server, damage: Damage) -> None:
+    async def test_harmless_damage(self, bench: Bench, redis_server: Server, damage: Damage) -> None:
         app = bench.app()
         template = app.dynamic_task(name="template")(bench.log.note)
         async with app.create() as context:
@@ -167,8 +167,8 @@ async def test_every_method(redis_server: Server, namespace: str, damage: Damage
         assert await repository.swap([Change(new, None)]) == [Swap.APPLIED]
 
 
-async def test_names_that_are_no_text(redis_server: Server, namespace: str) -> None:
-    """Such a member is listed, claimed and deleted; such a queue is listed."""
+async def test_names_that_are_not_valid_utf8(redis_server: Server, namespace: str) -> None:
+    """A member with such a name is listed, claimed and deleted; a queue with one is listed."""
     async with opened(redis_server, redis_namespace=namespace) as repository:
         one = record(name="one", ready_at=NOW - 1)
         await insert(repository, [one])

@@ -1,4 +1,4 @@
-"""What a server holds, and what it can't take: memory, disk, large records, keys of others."""
+"""What a server stores and what it refuses: memory, disk, large records, keys of other programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.servers.redis import command
 
 
 async def test_memory_is_full(server: Server) -> None:
-    """A full server refuses what is new, says so, and loses nothing; what is there is executed, settled and deleted."""
+    """A full server refuses new records and loses none; existing ones are executed, settled and deleted."""
     async with opened(server) as repository:
         records = numbered(100)
         await insert(repository, records)
@@ -46,7 +46,7 @@ async def test_memory_is_full(server: Server) -> None:
         assert len(taken) == 100
         changes = settled(taken[:50])
         assert await repository.swap(changes) == [Swap.APPLIED] * 50
-        # A batch that holds both is refused as a whole, but its settlements take place.
+        # Of a batch with both, the inserts are refused, but the settlements take place.
         mixed = settled(taken[50:98])
         with pytest.raises(RepositoryUnavailableException, match="maxmemory"):
             await repository.swap([*mixed, *(Change(None, one) for one in new)])
@@ -59,7 +59,7 @@ async def test_memory_is_full(server: Server) -> None:
 
 
 async def test_memory_is_full_and_a_queue_is_new(server: Server) -> None:
-    """Its first instance is refused, clearly; what is settled in the same batch is settled, and apps still start."""
+    """Its first instance is refused with a clear error; settlements in the same batch succeed, and apps still start."""
     async with opened(server) as repository:
         records = numbered(5)
         await insert(repository, records)
@@ -75,7 +75,7 @@ async def test_memory_is_full_and_a_queue_is_new(server: Server) -> None:
 
 
 async def test_disk_is_full(start_server: StartServer, tmp_path: Path) -> None:
-    """A server that can't persist takes no writes; it is asked again until it can."""
+    """A server that can't persist refuses writes; calls work again once it can."""
     options = ("--appendonly", "no", "--save", "3600 1", "--enable-protected-configs", "yes")
     with start_server("redis", *options) as server:
         async with opened(server) as repository:
@@ -103,7 +103,7 @@ async def bgsave(server: Server, outcome: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_server_that_loads_its_data(server: Server) -> None:
+async def test_a_server_that_is_loading_its_data(server: Server) -> None:
     async with opened(server, redis_timeout=30) as repository:
         one = record()
         await insert(repository, [one])
@@ -117,7 +117,7 @@ async def test_server_that_loads_its_data(server: Server) -> None:
                 try:
                     assert await stored(repository, [one]) == [one]
                 except RepositoryUnavailableException as error:
-                    assert "loading its data" in str(error)  # noqa: PT017 - the loop is over then
+                    assert "loading its data" in str(error)  # noqa: PT017 - this ends the loop
                     break
         finally:
             await asyncio.to_thread(reloading.join)
@@ -125,7 +125,7 @@ async def test_server_that_loads_its_data(server: Server) -> None:
 
 
 async def test_largest_record(start_server: StartServer) -> None:
-    """What the server would answer with a closed connection is refused before it is sent, with the reason."""
+    """A record for which the server would close the connection is refused before it is sent, with the reason."""
     with start_server("redis", "--proto-max-bulk-len", "1mb") as server:
         async with opened(server) as repository:
             most = 2**20 - 200
@@ -137,7 +137,7 @@ async def test_largest_record(start_server: StartServer) -> None:
             assert await stored(repository, [fits]) == [fits]
 
 
-async def test_namespaces_are_apart(redis_server: Server) -> None:
+async def test_namespaces_are_isolated(redis_server: Server) -> None:
     names = [f"{uuid.uuid4().hex}{end}" for end in ("", ":a", ":a:b", "-", ".")]
     for name in names:
         async with opened(redis_server, redis_namespace=name) as repository:
@@ -149,12 +149,12 @@ async def test_namespaces_are_apart(redis_server: Server) -> None:
             assert [one.spec for one in taken] == [name, name]
             assert await repository.swap([Change(one, None) for one in taken]) == [Swap.APPLIED, Swap.APPLIED]
         keys = command(redis_server.port, "KEYS", f"pyncette:{{{name}|*")
-        # Of what is gone nothing is left behind but the names of its queues.
+        # Deleted records leave nothing behind but the names of their queues.
         assert sorted(keys) == [f"pyncette:{{{name}|}}:{kept}" for kept in ("queues", "schema")]
 
 
-async def test_index_that_somebody_damaged(server: Server) -> None:
-    """Members without a record are skipped, and a claim removes them, so that they are in nobody's way."""
+async def test_a_damaged_index(server: Server) -> None:
+    """Members without a record are skipped, and a claim removes them, so that later claims need not skip them."""
     async with opened(server) as repository:
         records = numbered(10)
         await insert(repository, records)
@@ -168,11 +168,11 @@ async def test_index_that_somebody_damaged(server: Server) -> None:
         assert command(server.port, "ZCARD", f"{keys}ready") == 6
 
 
-async def test_settling_costs_nothing_by_the_size_of_arguments(server: Server) -> None:
-    """What is sent and written is the same for a large spec as for a small one; a claim returns it."""
+async def test_the_cost_of_settling_does_not_depend_on_the_size_of_arguments(server: Server) -> None:
+    """As much is sent and written for a large spec as for a small one. Only a claim returns the spec."""
 
     def settling() -> list[int]:
-        """Bytes that the server has received, and what its append-only file has grown by."""
+        """How many bytes the server has received, and by how many its append-only file has grown."""
         lines = [
             *command(server.port, "INFO", "stats").splitlines(),
             *command(server.port, "INFO", "persistence").splitlines(),
@@ -199,7 +199,7 @@ async def test_settling_costs_nothing_by_the_size_of_arguments(server: Server) -
                 assert old is not None
                 assert await repository.swap([Change(current, fresh_one)]) == [Swap.APPLIED]
                 assert await stored(repository, [one]) == [fresh_one]
-            assert command(server.port, "KEYS", "*task*") == []  # of what is gone nothing stays
+            assert command(server.port, "KEYS", "*task*") == []  # deletion leaves nothing behind
     assert all(abs(one - other) < 200 for one, other in zip(*costs.values(), strict=True))
 
 
@@ -218,7 +218,7 @@ async def test_a_large_spec_in_every_answer(server: Server) -> None:
         assert [one.spec[:8] for one in await repository.scan(TASK, after=None, limit=9)] == ["damaged:"] * 5
 
 
-async def test_keys_that_are_somebody_elses(server: Server) -> None:
+async def test_keys_of_another_program(server: Server) -> None:
     async with opened(server) as repository:
         command(server.port, "SET", "pyncette:{|task}:rows", "x")
         with pytest.raises(RepositoryException, match="WRONGTYPE") as caught:
@@ -227,8 +227,8 @@ async def test_keys_that_are_somebody_elses(server: Server) -> None:
         assert command(server.port, "GET", "pyncette:{|task}:rows") == "x"
 
 
-async def test_memory_for_each_instance(server: Server) -> None:
-    """The figure that the documentation gives: recurring, with 64 bytes of arguments."""
+async def test_memory_per_instance(server: Server) -> None:
+    """The documented figure: a recurring instance with 64 bytes of arguments."""
     count = 20_000
     spec = '{"v":1,"every":3600000000,"args":{"text":"' + "x" * 53 + '"}}'
     assert len(spec.partition('"args":')[2]) - 1 == 64

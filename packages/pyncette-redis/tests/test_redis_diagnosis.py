@@ -1,4 +1,4 @@
-"""What is found when a server is examined: each fault is really made, on a server of its own."""
+"""What the diagnosis of a server finds. The tests cause each fault for real, on a separate server."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Configure = Callable[..., None]
 
 
 async def bad(repository: Repository) -> dict[str, Finding]:
-    """What is not as it should be, by the name of the check."""
+    """The findings that are not OK, by the name of the check."""
     return {each.check: each for each in await repository.diagnose() if each.verdict != "ok"}
 
 
-async def test_a_server_that_is_as_it_should_be(server: Server) -> None:
+async def test_a_healthy_server(server: Server) -> None:
     async with opened(server) as repository:
         await insert(repository, numbered(3))
         found = {each.check: each for each in await repository.diagnose()}
@@ -72,7 +72,7 @@ async def test_a_snapshot_that_failed(start_server: StartServer, tmp_path: Path)
 
 
 async def test_permissions(server: Server) -> None:
-    """What was taken away since the start is missed; what the user may not ask is unknown."""
+    """A permission revoked since the start is reported; what the user may not query is unknown."""
     url = f"redis://{USER}:{SECRET}@{server.host}:{server.port}"
     command(server.port, "ACL", "SETUSER", USER, "reset", "on", f">{SECRET}", *GRANTS)
     async with opened(server, redis_url=url) as repository:
@@ -104,7 +104,7 @@ async def test_a_newer_release_has_expanded_it(server: Server) -> None:
 
 
 async def test_a_cluster(cluster: Server) -> None:
-    """All servers are asked; what is the same on each of them is reported once."""
+    """All servers are checked; a finding that they share is reported once."""
     async with opened(cluster) as repository:
         queues = [f"task{number}" for number in range(20)]
         records = [Record(queue, f"{queue}:a", 0, 0, None, None, "r", 0, 0, "{}") for queue in queues]

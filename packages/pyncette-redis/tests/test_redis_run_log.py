@@ -37,7 +37,7 @@ async def opened(server: Server, namespace: str) -> AsyncIterator[Repository]:
 async def test_a_script_looks_at_a_bounded_number_of_lines(
     redis_server: Server, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not fit is read over in several steps, and everything that fits is found."""
+    """Lines that don't match the query are skipped in several steps, and all that match are found."""
     monkeypatch.setattr(run_log, "LOOKED_AT", 1)
     lines = [line(number, outcome="failed" if number % 150 == 7 else "succeeded") for number in range(1000)]
     async with opened(redis_server, namespace) as repository:
@@ -52,7 +52,7 @@ async def test_a_script_looks_at_a_bounded_number_of_lines(
 async def test_lines_of_many_queues(
     kind: str, namespace: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """Logs are asked and pruned page by page, wherever they are; those of static tasks too."""
+    """Logs are queried and pruned page by page, on whichever server they are, including those of static tasks."""
     monkeypatch.setattr(run_log, "QUEUES", 3)
     lines = [line(number, queue=f"task{number % 11}") for number in range(40)]
     lines += [line(number, queue=f"static{number}", key=f"static{number}") for number in range(40, 45)]
@@ -67,7 +67,7 @@ async def test_lines_of_many_queues(
         assert await repository.runs(RunQuestion(limit=100)) == lines[:29:-1]
 
 
-async def test_a_line_that_is_damaged_hides_no_others(redis_server: Server, namespace: str) -> None:
+async def test_a_damaged_line_does_not_hide_others(redis_server: Server, namespace: str) -> None:
     async with opened(redis_server, namespace) as repository:
         await log(repository, [line(1), line(2)])
         client = repository._client  # type: ignore[attr-defined]  # what no user does
@@ -80,8 +80,8 @@ async def test_a_line_that_is_damaged_hides_no_others(redis_server: Server, name
         assert await repository.prune_runs(before=NOW + 10, limit=100) == 6
 
 
-async def test_a_change_without_a_line_costs_nothing_more(redis_server: Server, namespace: str) -> None:
-    """The log has no command and no key of its own in a settlement without one."""
+async def test_a_change_without_a_line_costs_nothing_extra(redis_server: Server, namespace: str) -> None:
+    """A settlement without a line sends no command and no key for the log."""
     async with opened(redis_server, namespace) as repository:
         one = record()
         assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]

@@ -1,4 +1,4 @@
-"""Sentinels: failovers that are planned, and those that are not."""
+"""Sentinel: planned and unplanned failovers."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from tests.servers.redis import command
 TIMEOUT = 2
 
 
-pytestmark = pytest.mark.timeout(300)  # sentinels lose half a minute when a machine is slow
+pytestmark = pytest.mark.timeout(300)  # on a slow machine, a failover takes half a minute longer
 
 
 @pytest.fixture
 def sentinels(start_server: StartServer) -> Iterator[Server]:
-    """A set that a test may do anything to."""
+    """A set of servers of the test's own, to break as it likes."""
     with start_server("redis-sentinel") as sentinels:
         yield sentinels
 
 
 def master(sentinels: Server) -> Server:
-    """The one that the sentinels name."""
+    """The master according to the sentinels."""
     _, port = command(sentinels.sentinels[-1].port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinels.service or "")
     return next(node for node in sentinels.nodes if node.port == int(port))
 
 
 async def caught_up(sentinels: Server) -> None:
-    """Wait until the replica has everything."""
+    """Wait until the replica has caught up."""
 
     def offsets() -> set[str]:
         infos = [command(node.port, "INFO", "replication") for node in sentinels.nodes]
@@ -63,7 +63,7 @@ async def caught_up(sentinels: Server) -> None:
 
 
 async def claimed(repository: Repository, limit: int, now: int = NOW) -> int:
-    """How many records are claimed, as soon as the storage is there again: the old master still answers to reads."""
+    """How many records are claimed once the storage is back. Claims, since the old master still answers reads."""
     async with asyncio.timeout(LONGEST_WAIT):
         while True:
             try:
@@ -73,7 +73,7 @@ async def claimed(repository: Repository, limit: int, now: int = NOW) -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """A server that becomes a replica closes its connections: then it is asked again."""
+    """Retried, because a server that becomes a replica closes its connections."""
     async with asyncio.timeout(LONGEST_WAIT):
         while True:
             with suppress(ConnectionError):
@@ -84,8 +84,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("how", ["killed", "hanging"])
 async def test_failover(sentinels: Server, how: str) -> None:
-    """Calls fail while there is no master. Then the same repository works with the new one, and what was replicated is
-    there. The old master, when it returns and still takes itself for one, is not written to."""
+    """Calls fail while there is no master. Then the same repository works with the new one and finds what was
+    replicated. It does not write to the old master, which still claims to be one when it returns."""
     async with opened(sentinels, redis_timeout=TIMEOUT) as repository:
         records = numbered(50)
         await insert(repository, records)
@@ -106,7 +106,7 @@ async def test_failover(sentinels: Server, how: str) -> None:
 
 
 async def test_planned_failover(sentinels: Server) -> None:
-    """The old master keeps answering until it is told; the repository follows, with an error at most."""
+    """The old master keeps answering until it is demoted; the repository follows with at most one error."""
     async with opened(sentinels, redis_timeout=TIMEOUT) as repository:
         records = numbered(50)
         await insert(repository, records)
@@ -120,8 +120,8 @@ async def test_planned_failover(sentinels: Server) -> None:
 
 
 async def test_failover_under_load(sentinels: Server) -> None:
-    """Workers continue by themselves. A write that got its answer may be lost with the old master; a lease that was
-    taken again meanwhile is seen, so no record is settled by two."""
+    """Workers continue by themselves. An acknowledged write may be lost with the old master. If another worker takes
+    the lease meanwhile, the first one notices, so no record is settled twice."""
     settlements: dict[str, list[int]] = {}
     done = asyncio.Event()
     outage = 0.0
@@ -163,7 +163,7 @@ async def test_failover_under_load(sentinels: Server) -> None:
 
 
 async def test_unreachable_sentinels(sentinels: Server) -> None:
-    """One that answers is enough; open connections need none."""
+    """A single reachable sentinel is enough, and open connections need none."""
     async with opened(sentinels, redis_timeout=5) as repository:
         records = numbered(5)
         await insert(repository, records)

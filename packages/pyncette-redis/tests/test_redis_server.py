@@ -1,4 +1,4 @@
-"""What the states of a single server do to the repository: round trips, restarts, pauses, full memory."""
+"""A single server: round trips, restarts, hangs, lost connections."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ TIMEOUT = 0.5
 
 @pytest.fixture
 def durable(start_server: StartServer) -> Iterator[Server]:
-    """One that keeps what it acknowledged. With ``everysec`` even a mere crash of the process can lose two seconds."""
+    """A server that keeps what it acknowledged. With ``everysec``, even a crash of the process can lose two seconds."""
     with start_server("redis", "--appendfsync", "always") as server:
         yield server
 
 
 def calls(server: Server) -> dict[str, int]:
-    """How often each command was executed since the statistics were reset, within scripts too."""
+    """How often each command has been executed since the statistics were reset, including within scripts."""
     lines = command(server.port, "INFO", "commandstats").splitlines()[1:]
     return {name.removeprefix("cmdstat_"): int(rest.split("=")[1].split(",")[0]) for name, rest in map(_halves, lines)}
 
@@ -62,14 +62,14 @@ def connections(server: Server) -> int:
 
 
 async def closed(server: Server) -> None:
-    """Wait until the server has seen the end of all connections."""
+    """Wait until the server has noticed that all connections are closed."""
     async with asyncio.timeout(10):
-        while connections(server):  # noqa: ASYNC110 - of another process
+        while connections(server):  # noqa: ASYNC110 - nothing signals it
             await asyncio.sleep(0.01)
 
 
 async def test_round_trips(server: Server) -> None:
-    """Each call is one script, also for many queues; a queue that is new to the process is looked at once."""
+    """Each call is one script, even for many queues. A queue that is new to the process is inspected once."""
     queues = [*(Queue(f"static{n}", static=True) for n in range(500)), *(Queue(f"task{n}") for n in range(20))]
     async with opened(server) as repository:
         await insert(repository, [static(queue.name) for queue in queues[:500]])
@@ -94,7 +94,7 @@ async def test_round_trips(server: Server) -> None:
         assert await repository.count(Queue("task3")) == Count(280, exact=True)
         assert len(await repository.queues(after=None, limit=1000)) == 520
         await repository.clock()
-        assert calls(server)["time"] == 2  # the other one within `look`
+        assert calls(server)["time"] == 2  # the second one is part of `look`
     inside_scripts = {
         "hmget",
         "hset",
@@ -111,7 +111,7 @@ async def test_round_trips(server: Server) -> None:
 
 
 async def test_look_is_one_round_trip(server: Server) -> None:
-    """The next moment, records, and the server's time."""
+    """It returns the next moment, records, and the server's time."""
     one, other = static("static", ready_at=NOW + 5), record(ready_at=NOW + 3)
     async with opened(server) as repository:
         await insert(repository, [one, other])
@@ -126,7 +126,7 @@ async def test_look_is_one_round_trip(server: Server) -> None:
 
 
 async def test_pages_of_one_moment(server: Server) -> None:
-    """Each costs the same, wherever it begins, also behind a record that has gone."""
+    """Each page costs the same, wherever it begins, even after a record that has been deleted."""
     async with opened(server) as repository:
         records = [record(name=f"{n:05}", ready_at=NOW) for n in range(5000)]
         for first in range(0, 5000, 1000):
@@ -169,7 +169,7 @@ async def test_idle_calls_are_cheap(server: Server) -> None:
     assert "zadd" not in counted
 
 
-async def test_claim_touches_what_it_takes(server: Server) -> None:
+async def test_a_claim_touches_only_what_it_takes(server: Server) -> None:
     async with opened(server) as repository:
         await insert(repository, numbered(1000))
         command(server.port, "CONFIG", "RESETSTAT")
@@ -184,11 +184,11 @@ async def test_large_batches_are_several_scripts_in_one_round_trip(server: Serve
         await insert(repository, [record("other")])
         command(server.port, "CONFIG", "RESETSTAT")
         await insert(repository, large)
-        assert calls(server)["evalsha"] == 1 + 3  # the queue's name, and records of 8 MiB each
+        assert calls(server)["evalsha"] == 1 + 3  # one for the queue's name, the others with 8 MiB of records each
         assert await all_of(repository, TASK) == large
 
 
-async def test_scripts_that_the_server_forgot(server: Server) -> None:
+async def test_scripts_that_the_server_has_forgotten(server: Server) -> None:
     async with opened(server) as repository:
         await insert(repository, numbered(10))
         for _ in range(3):
@@ -204,7 +204,7 @@ async def test_scripts_that_the_server_forgot(server: Server) -> None:
 
 @pytest.mark.parametrize("kill", [False, True])
 async def test_restart(durable: Server, kill: bool) -> None:
-    """While the server is down, all calls say so at once; afterwards the same repository works, and nothing is lost."""
+    """While the server is down, all calls fail at once; afterwards the same repository works, and nothing is lost."""
     server = durable
     async with opened(server) as repository:
         records = numbered(20)
@@ -222,7 +222,7 @@ async def test_restart(durable: Server, kill: bool) -> None:
 
 
 class Writers:
-    """Write records again and again, each its own, and know at any time what may be stored."""
+    """Each writer rewrites its own record again and again, and knows at any time what may be stored."""
 
     def __init__(self) -> None:
         self.stop = False
@@ -233,7 +233,7 @@ class Writers:
         current: Record | None = None
         unanswered: set[Record] = (
             set()
-        )  # one of them may yet replace the current one: the server is behind with reading
+        )  # one of them may still replace the current one, since the server may read it late
         while unanswered or not self.stop:
             new = record(name=str(number), spec=fresh())
             try:
@@ -263,7 +263,7 @@ class Writers:
 
 
 async def test_restart_under_load(durable: Server) -> None:
-    """Whoever gets an answer may trust it; what got none is as before or as wanted; no call hangs."""
+    """An acknowledged write is stored; one without an answer either took place or did not; no call hangs."""
     writers = Writers()
     async with opened(durable, redis_timeout=TIMEOUT) as repository, asyncio.timeout(60):
         async with asyncio.TaskGroup() as tasks:
@@ -289,7 +289,7 @@ async def test_restart_on_uvloop(durable: Server, anyio_backend: object) -> None
 async def test_static_tasks_outlive_a_server_that_forgets_everything(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One without persistence comes back empty: they are stored again, though no call may have failed."""
+    """A server without persistence comes back empty: they are stored again, even if no call has failed."""
     monkeypatch.setattr(workers, "RENEWAL", 500_000)
     runs: asyncio.Queue[None] = asyncio.Queue()
     with start_server("redis", "--appendonly", "no") as server:
@@ -309,7 +309,7 @@ async def test_static_tasks_outlive_a_server_that_forgets_everything(
 
 
 async def test_server_that_hangs(server: Server) -> None:
-    """A call ends after ``redis_timeout``; what comes late is nobody's answer."""
+    """A call ends after ``redis_timeout``, and a late answer is discarded."""
     async with opened(server, redis_timeout=TIMEOUT) as repository:
         records = numbered(5)
         await insert(repository, records)
@@ -321,7 +321,7 @@ async def test_server_that_hangs(server: Server) -> None:
             assert time.monotonic() - started < 3 * TIMEOUT
             results = await asyncio.gather(
                 *(stored(repository, records) for _ in range(40)), return_exceptions=True
-            )  # also those that wait for a connection
+            )  # including calls that wait for a connection
             assert all(isinstance(result, RepositoryUnavailableException) for result in results)
             assert time.monotonic() - started < 6 * TIMEOUT
         finally:
@@ -331,7 +331,7 @@ async def test_server_that_hangs(server: Server) -> None:
 
 
 async def test_cancelled_while_the_server_hangs(server: Server) -> None:
-    """The late answer to a cancelled call is not taken for that of another, and no connection is lost."""
+    """The late answer to a cancelled call is not mistaken for that of another, and no connection is lost."""
     async with opened(server) as repository:
         records = numbered(40)
         await insert(repository, records)
@@ -362,14 +362,14 @@ async def test_connections_are_bounded(server: Server) -> None:
 
 
 async def test_connections_that_the_server_closed(server: Server) -> None:
-    """Servers close what was idle for long; that is noticed before a connection is used again."""
+    """Servers close idle connections; that is noticed before a connection is reused."""
     async with opened(server) as repository:
         one = record()
         await insert(repository, [one])
         for _ in range(3):
             await asyncio.gather(*(stored(repository, [one]) for _ in range(20)))
             command(server.port, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            await asyncio.sleep(0.1)  # for the end to arrive, over the loopback
+            await asyncio.sleep(0.1)  # until the client sees the connections close
             assert await asyncio.gather(*(stored(repository, [one]) for _ in range(20))) == [[one]] * 20
 
 
@@ -383,7 +383,7 @@ async def test_unix_socket(start_server: StartServer, tmp_path: Path) -> None:
 
 
 async def test_replica_at_run_time(server: Server) -> None:
-    """A server that became a replica answers nothing, since it may not know what was acknowledged elsewhere."""
+    """A server that has become a replica is not used, since it may lack what was acknowledged elsewhere."""
     async with opened(server) as repository:
         one = record()
         await insert(repository, [one])
@@ -391,6 +391,6 @@ async def test_replica_at_run_time(server: Server) -> None:
         for call in (lambda: repository.read([one.ref]), lambda: claim(repository), lambda: insert(repository, [one])):
             with pytest.raises(RepositoryUnavailableException, match="replica"):
                 await call()
-        await closed(server)  # the name may lead to the new master by now
+        await closed(server)  # by then, the name may resolve to the new master
         command(server.port, "REPLICAOF", "NO", "ONE")
         assert await stored(repository, [one]) == [one]

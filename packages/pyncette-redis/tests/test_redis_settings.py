@@ -1,4 +1,4 @@
-"""What may be written as options, and what is said about the rest before anything is connected."""
+"""Which options are valid, and the errors for the others, before anything connects."""
 
 from __future__ import annotations
 
@@ -149,6 +149,6 @@ def test_app_takes_urls_and_options() -> None:
         ("redis://localhost/0?ssl_ca_certs=x", "goes with rediss:// only"),
     ],
 )
-def test_a_url_is_refused_where_the_app_is_made(url: str, says: str) -> None:
+def test_a_url_is_refused_where_the_app_is_created(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Pyncette(url)

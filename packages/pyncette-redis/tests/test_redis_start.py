@@ -1,4 +1,4 @@
-"""What is checked when a repository is opened, on real servers."""
+"""The checks when a repository is opened, on real servers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MARKER = "Pyncette, format 1, readable from 1"
 
 
 async def error_of(**options: Any) -> RepositoryException:
-    """The error with which the repository does not open; nothing secret is in it or its causes."""
+    """The error of opening the repository. Neither it nor its causes contain secrets."""
     with pytest.raises(RepositoryException) as caught:
         async with redis_repository(**options):
             pass
@@ -56,7 +56,7 @@ async def error_of(**options: Any) -> RepositoryException:
 
 @asynccontextmanager
 async def answering(reply: bytes) -> AsyncIterator[str]:
-    """Something that is no Redis: it sends ``reply`` whatever it is asked. Yields a URL with a password."""
+    """A server that is not Redis: it sends ``reply`` to every request. Yields a URL with a password."""
 
     handlers: list[asyncio.Task[None] | None] = []
 
@@ -101,7 +101,7 @@ async def test_wrong_password_repeated_by_the_server() -> None:
 
 
 @pytest.mark.parametrize("mode", ["single", "cluster", "sentinel"])
-async def test_nobody_there(mode: str) -> None:
+async def test_nobody_listens(mode: str) -> None:
     service = "mymaster" if mode == "sentinel" else None
     for host in ("127.0.0.1:1", "no-such-host.invalid"):
         error = await error_of(redis_url=f"redis://:{SECRET}@{host}", redis_mode=mode, redis_sentinel_service=service)
@@ -116,7 +116,7 @@ async def test_not_a_redis() -> None:
     assert "does not speak Redis's protocol" in str(error)
 
 
-async def test_silence() -> None:
+async def test_a_server_that_never_answers() -> None:
     async with answering(b"") as url:
         error = await error_of(redis_url=url, redis_timeout=0.3)
         assert isinstance(error, RepositoryUnavailableException)
@@ -138,7 +138,7 @@ async def test_database_that_does_not_exist(redis_server: Server) -> None:
     assert "choose another database" in str(error)
 
 
-async def test_mode_that_does_not_fit(redis_server: Server, redis_cluster: Server, redis_sentinel: Server) -> None:
+async def test_the_wrong_mode(redis_server: Server, redis_cluster: Server, redis_sentinel: Server) -> None:
     single = f"redis://{redis_server.host}:{redis_server.port}"
     cluster = f"redis://{redis_cluster.host}:{redis_cluster.port}"
     watcher = redis_sentinel.sentinels[0]
@@ -163,7 +163,7 @@ async def test_replica(redis_sentinel: Server) -> None:
 
 
 def hello(**about: str) -> list[bytes]:
-    """What a server answers to HELLO."""
+    """A server's answer to HELLO."""
     return [word.encode() for pair in {"server": "redis", "version": "7.0.0", **about}.items() for word in pair]
 
 
@@ -196,14 +196,14 @@ def test_version_of_the_server(about: dict[str, str], fits: bool) -> None:
 
 @pytest.fixture
 def user(redis_server: Server) -> Iterator[str]:
-    """The URL of a user who is granted exactly what the documentation says."""
+    """The URL of a user with exactly the documented permissions."""
     command(redis_server.port, "ACL", "SETUSER", USER, "reset", "on", f">{SECRET}", *GRANTS)
     yield f"redis://{USER}:{SECRET}@{redis_server.host}:{redis_server.port}/0"
     command(redis_server.port, "ACL", "DELUSER", USER)
 
 
 async def use(repository: Repository) -> None:
-    """Call every method, with a static and dynamic queues."""
+    """Call every method, with static and dynamic queues."""
     records = [*numbered(5), static("static")]
     queue = Queue("static", static=True)
     await insert(repository, records)
@@ -225,9 +225,9 @@ async def test_documented_permissions_suffice(user: str, namespace: str) -> None
 
 @pytest.mark.parametrize("rule", [grant for grant in GRANTS if grant.startswith("+")])
 async def test_missing_permission_is_named(redis_server: Server, user: str, namespace: str, rule: str) -> None:
-    """All that is needed is missed at once, not at the first write; what only helps to warn is not needed."""
+    """At the start, not at the first write. Permissions that only serve warnings are optional."""
     command(redis_server.port, "ACL", "SETUSER", USER, f"-{rule[1:]}")
-    if rule in ("+hello", "+info", "+select"):  # HELLO and INFO help to find mistakes
+    if rule in ("+hello", "+info", "+select"):  # HELLO and INFO only help to find mistakes
         async with redis_repository(redis_url=user, redis_namespace=namespace) as repository:
             await use(repository)
     else:
@@ -254,7 +254,7 @@ async def test_data_of_version_1_of_static_tasks(redis_server: Server, namespace
 
 
 async def test_data_of_version_1_of_dynamic_tasks(redis_server: Server, namespace: str) -> None:
-    """Their templates' names are known only when they are used; nothing is written before."""
+    """The names of their templates are known only when they are used. Nothing is written before."""
     index = f"pyncette:{namespace}:index:old"
     command(redis_server.port, "ZADD", index, 0, f"2026-01-01T00:00:00+00:00_pyncette:{namespace}:task:old:1")
     async with redis_repository(redis_url=redis_server.url, redis_namespace=namespace) as repository:
@@ -286,7 +286,7 @@ async def test_other_schema(redis_server: Server, namespace: str, schema: str) -
     assert command(redis_server.port, "GET", marker) == schema
 
 
-async def test_marker_that_is_somebody_elses(redis_server: Server, namespace: str) -> None:
+async def test_a_marker_of_another_program(redis_server: Server, namespace: str) -> None:
     command(redis_server.port, "SADD", f"pyncette:{{{namespace}|}}:schema", "x")
     error = await error_of(redis_url=redis_server.url, redis_namespace=namespace)
     assert type(error) is RepositoryException
@@ -311,7 +311,7 @@ async def test_warning_of_eviction(start_server: StartServer, caplog: pytest.Log
     with start_server("redis", "--maxmemory", "100mb") as server:
         for policy, warns in (
             ("noeviction", False),
-            ("volatile-lru", False),  # nothing of Pyncette's expires
+            ("volatile-lru", False),  # none of Pyncette's keys expires
             ("allkeys-lru", True),
             ("allkeys-random", True),
         ):
@@ -319,7 +319,7 @@ async def test_warning_of_eviction(start_server: StartServer, caplog: pytest.Log
             said = await warnings_of(caplog, redis_url=server.url)
             assert ("may evict" in said) is warns, policy
             assert (policy in said) is warns
-        # Whichever of INFO and CONFIG the user may run is asked; if neither, nothing can be said.
+        # INFO or CONFIG is enough. A user who may run neither gets no warning.
         url = f"redis://{USER}:{SECRET}@{server.host}:{server.port}"
         for rules, warns in ((["+info"], True), (["-info", "+config|get"], True), (["-info"], False)):
             command(server.port, "ACL", "SETUSER", USER, "reset", "on", f">{SECRET}", *GRANTS, *rules)

@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A key and a certificate that is its own authority."""
+    """A key and a self-signed certificate."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("the openssl program is not installed")
@@ -34,7 +34,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def port(start_server: StartServer, certificate: tuple[Path, Path]) -> Iterator[int]:
-    """Where a server speaks TLS."""
+    """The port on which a server speaks TLS."""
     with socket.create_server((HOST, 0)) as reservation:
         port: int = reservation.getsockname()[1]
     key, authority = map(str, certificate)
@@ -61,7 +61,7 @@ async def test_not_trusted(port: int) -> None:
         await insert(repository, numbered(3))
 
 
-async def test_plain_where_tls_is_spoken(port: int) -> None:
+async def test_plain_text_to_a_tls_port(port: int) -> None:
     with pytest.raises(RepositoryException, match="rediss://"):
         async with redis_repository(redis_url=f"redis://{HOST}:{port}"):
             pass

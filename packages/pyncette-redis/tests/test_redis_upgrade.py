@@ -1,4 +1,4 @@
-"""A namespace in the format of another release: rolling upgrades, with a next format made up here."""
+"""Namespaces in the format of another release: rolling upgrades to a format that the tests invent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTRACT = Migration(2, Phase.CONTRACT, "0002_contract_b.lua", COUNT.format("con
 
 
 class NextRelease:
-    """Within it repositories are those of a release with more steps."""
+    """A context in which repositories are those of a release with more steps."""
 
     def __init__(self, *steps: Migration[str]) -> None:
         self._patch = pytest.MonkeyPatch()
@@ -55,7 +55,7 @@ def marker(server: Server, namespace: str) -> str:
 
 
 def owner(server: Server, key: str) -> Server:
-    """The server that has a key."""
+    """The server that stores a key."""
     if not server.nodes or server.sentinels:
         return server
     slot = command(server.nodes[0].port, "CLUSTER", "KEYSLOT", key)
@@ -66,7 +66,7 @@ def owner(server: Server, key: str) -> Server:
 
 
 def counted(server: Server, namespace: str, queue: str, what: str) -> dict[str, int]:
-    """How often a step came to each member of a queue; of static tasks if there is no queue."""
+    """How often a step processed each member of a queue, or of the static tasks if there is no queue."""
     key = f"pyncette:{{{namespace}|{queue}}}:{'rows' if queue else 'static'}:{what}"
     flat = command(owner(server, key).port, "HGETALL", key)
     return {member: int(count) for member, count in zip(flat[::2], flat[1::2], strict=True)}
@@ -85,8 +85,8 @@ def any_server(request: pytest.FixtureRequest) -> Server:
 async def test_a_rolling_upgrade(
     any_server: Server, namespace: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each step comes to each record once, however many start at once; old and new releases work side by side until it
-    is finished, and a rollback needs nothing."""
+    """Each step processes each record once, however many processes start at once; old and new releases work side by
+    side until the upgrade is finished, and a rollback needs no steps."""
     monkeypatch.setattr(upgrade, "BATCH", 7)
     caplog.set_level(logging.INFO, "pyncette.redis")
     records = numbered(50)
@@ -120,8 +120,8 @@ async def test_a_rolling_upgrade(
 
 
 async def test_an_upgrade_that_is_killed(redis_server: Server, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next to start waits until the lock has ended, and continues where the other was: no record is left out, and
-    none but those of the batch under way is changed again."""
+    """The next process to start waits until the lock has expired, and continues where the other one stopped: no record
+    is left out, and only those of the interrupted batch are changed again."""
     async with opened(redis_server, redis_namespace=namespace) as running:
         records = numbered(50)
         await insert(running, records)
@@ -147,7 +147,7 @@ async def test_an_upgrade_that_is_killed(redis_server: Server, namespace: str, m
 async def test_an_upgrade_whose_lock_is_lost(
     redis_server: Server, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever was too slow does not write over what the other has done; it waits for that."""
+    """A process that was too slow does not overwrite the other's work, but waits for it to finish."""
     monkeypatch.setattr(upgrade, "BATCH", 10)
     lock = f"pyncette:{{{namespace}|}}:upgrade"
     stealing = EXPAND.step + (
@@ -163,7 +163,7 @@ async def test_an_upgrade_whose_lock_is_lost(
 
 
 async def test_an_upgrade_that_fails(redis_server: Server, namespace: str) -> None:
-    """It can be tried again at once; until then all is as before."""
+    """It can be retried at once; until then everything works as before."""
     async with opened(redis_server, redis_namespace=namespace) as running:
         records = numbered(5)
         await insert(running, records)
@@ -178,8 +178,8 @@ async def test_an_upgrade_that_fails(redis_server: Server, namespace: str) -> No
         assert marker(redis_server, namespace) == in_format(2, 1)
 
 
-async def test_a_marker_that_was_lost(redis_server: Server, namespace: str) -> None:
-    """What the message says brings it back."""
+async def test_a_lost_marker(redis_server: Server, namespace: str) -> None:
+    """The command in the message restores it."""
     async with opened(redis_server, redis_namespace=namespace) as running:
         await insert(running, numbered(1))
         command(redis_server.port, "DEL", f"pyncette:{{{namespace}|}}:schema")

@@ -1,7 +1,7 @@
-"""A process of the test of several processes: claims and completes records until none is left.
+"""A worker process for the test of several processes: claims and completes records until none is left.
 
-Arguments: database, holder, event loop. Writes a line "claimed KEY" or "completed KEY" for each, after the fact.
-Begins when it is given a line.
+Arguments: database, holder, event loop. Writes a line "claimed KEY" or "completed KEY" after each.
+Starts when it reads a line from standard input.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ WAITING: tuple[Target, ...] = (
     "queues",
     "count",
     "claim",
-)  # clock() waits for nothing
+)  # clock() never waits
 
 
 async def test_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""SQLite keeps the contract: in a file that several clients share, and in memory."""
+"""The contract of all backends on SQLite: in a file that several clients share, and in memory."""
 
 from __future__ import annotations
 

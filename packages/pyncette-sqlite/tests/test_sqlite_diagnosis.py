@@ -1,4 +1,4 @@
-"""What is found when a database is examined: each fault is really made."""
+"""What the diagnosis of a database finds. The tests cause each fault for real."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def repository(database: Path) -> AsyncIterator[Repository]:
 
 @pytest.fixture
 def other(database: Path, repository: Repository) -> Iterator[sqlite3.Connection]:
-    """A connection of somebody else."""
+    """A connection of another program."""
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         yield connection
 
@@ -39,11 +39,11 @@ async def insert(repository: Repository, count: int) -> None:
 
 
 async def bad(repository: Repository) -> dict[str, Finding]:
-    """What is not as it should be, by the name of the check."""
+    """The findings that are not OK, by the name of the check."""
     return {each.check: each for each in await repository.diagnose() if each.verdict != "ok"}
 
 
-async def test_a_database_that_is_as_it_should_be(repository: Repository) -> None:
+async def test_a_healthy_database(repository: Repository) -> None:
     await insert(repository, 10)
     found = {each.check: each for each in await repository.diagnose()}
     assert found.pop("disk")
@@ -59,7 +59,7 @@ async def test_in_memory() -> None:
 
 
 async def test_an_index_that_lacks_a_row(repository: Repository, other: sqlite3.Connection) -> None:
-    """As after a fault of the disk: the index is another one than its definition says."""
+    """As after a disk error: the index does not match its definition."""
     await insert(repository, 10)
     (page,) = other.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'pyncette_tasks_ready'").fetchone()
     other.execute("CREATE INDEX emptier ON pyncette_tasks (queue, ready_at) WHERE key = 'task:1'")

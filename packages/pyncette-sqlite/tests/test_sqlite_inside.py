@@ -1,4 +1,4 @@
-"""How the repository does its work, seen from inside; on asyncio, where no bridge is between."""
+"""Internals of the repository, on asyncio, where it needs no bridge."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def repository(database: Path) -> AsyncIterator[SqliteRepository]:
 
 
 async def on(connection: Any, function: Callable[[sqlite3.Connection], Any]) -> Any:
-    """The result of a function that is called in the connection's thread."""
+    """Calls a function in the connection's thread, and returns its result."""
     (result,) = await run(connection, Operation(Settings.checked("any", "any"), lambda c: [function(c)]))
     return result
 
@@ -53,7 +53,7 @@ async def pragma(connection: Any, name: str) -> Any:
 
 
 async def test_acknowledged_writes_survive_a_power_cut(repository: SqliteRepository) -> None:
-    """As far as SQLite can see to it: in WAL mode a commit is synced with FULL (2) only."""
+    """As far as SQLite can ensure it: in WAL mode, commits are synced only with FULL (2)."""
     assert await pragma(repository._writer, "journal_mode") == "wal"
     assert await pragma(repository._writer, "synchronous") == 2
     assert await pragma(repository._writer, "fullfsync") == 1
@@ -61,7 +61,7 @@ async def test_acknowledged_writes_survive_a_power_cut(repository: SqliteReposit
 
 
 async def test_a_full_disk(repository: SqliteRepository) -> None:
-    """Nothing of the batch is written, and all is well once there is room."""
+    """Nothing of the batch is written, and writes succeed again once there is room."""
     await pragma(repository._writer, "max_page_count = 8")
     changes = [Change(None, replace(RECORD, key=f"task:{number}", spec="x" * 1000)) for number in range(100)]
     with pytest.raises(RepositoryUnavailableException, match="disk is full"):
@@ -72,7 +72,7 @@ async def test_a_full_disk(repository: SqliteRepository) -> None:
 
 
 async def test_a_record_that_is_too_large(repository: SqliteRepository) -> None:
-    """The error says how large it may be; by default that is a gigabyte."""
+    """The error names the limit, which is a gigabyte by default."""
     assert await on(repository._writer, lambda c: c.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)) == 10**9
     await on(repository._writer, lambda c: c.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000))
     large = replace(RECORD, spec="x" * 100_001)
@@ -83,12 +83,14 @@ async def test_a_record_that_is_too_large(repository: SqliteRepository) -> None:
         await repository.swap([Change(RECORD, large)])
 
 
-async def test_text_that_is_none(repository: SqliteRepository) -> None:
+async def test_text_that_is_not_valid_unicode(repository: SqliteRepository) -> None:
     with pytest.raises(RecordRefusedException):
         await repository.swap([Change(None, replace(RECORD, spec="\ud800"))])
 
 
-async def test_one_crossing_for_each_call(repository: SqliteRepository, caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_switch_of_threads_for_each_call(
+    repository: SqliteRepository, caplog: pytest.LogCaptureFixture
+) -> None:
     """aiosqlite logs each function that it runs in the connection's thread."""
     claims = [QueueClaim(QUEUE, 100, 1000), *(QueueClaim(Queue(f"s{n}", static=True), 1, 1000) for n in range(50))]
     changes = [Change(None, replace(RECORD, key=f"task:{number}")) for number in range(50)]
@@ -136,7 +138,7 @@ async def test_an_idle_claim_does_not_write(repository: SqliteRepository, databa
     ],
 )
 async def test_statements_use_an_index(repository: SqliteRepository, database: Path, name: str) -> None:
-    """None looks at rows that it does not need, and none sorts."""
+    """No statement reads rows that it does not need, and none sorts."""
     sql = statements_of("pyncette_tasks")[name]
     with closing(sqlite3.connect(database)) as connection:
         parameters: Any = dict.fromkeys(re.findall(r":(\w+)", sql), "1")
@@ -168,12 +170,12 @@ DAMAGE = "CAST(x'ff7b7d' AS TEXT)"
 
 
 @pytest.mark.parametrize("column", ["spec", "state", "revision", "locked_by", "key"])
-async def test_text_that_was_damaged(repository: SqliteRepository, database: Path, column: str) -> None:
-    """A record with bytes that are no text holds nothing up: it can be claimed, listed, overwritten and deleted."""
+async def test_damaged_text(repository: SqliteRepository, database: Path, column: str) -> None:
+    """A record with invalid UTF-8 blocks nothing: it can be claimed, listed, overwritten and deleted."""
     fine = replace(RECORD, key="task:fine")
     await repository.swap([Change(None, RECORD), Change(None, fine)])
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute(f"UPDATE pyncette_tasks SET {column} = {DAMAGE} WHERE key = 'task:a'")  # noqa: S608 -- ours
+        connection.execute(f"UPDATE pyncette_tasks SET {column} = {DAMAGE} WHERE key = 'task:a'")  # noqa: S608 -- the test's own name
     found = {one.key: one for one in await repository.scan(QUEUE, after=None, limit=9)}
     (damaged,) = [one for one in found.values() if one.key != fine.key]
     assert damaged.spec.startswith("damaged")

@@ -73,7 +73,7 @@ def test_urls_that_are_refused(url: str, hint: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-async def test_an_sql_keyword_is_a_table_like_any_other(tmp_path: Path) -> None:
+async def test_a_table_may_be_named_like_an_sql_keyword(tmp_path: Path) -> None:
     async with sqlite_repository(sqlite_database=tmp_path / "a.db", sqlite_table_name="Order") as repository:
         assert await next_ready(repository, []) is None
 

@@ -35,12 +35,12 @@ class Worker:
         self.process.stdin.close()
 
     def keys(self, event: str) -> list[str]:
-        """Whole lines only: the last one may be cut."""
+        """Complete lines only: the last one may be truncated."""
         lines = self.journal.read_text().rpartition("\n")[0].splitlines()
         return [line.partition(" ")[2] for line in lines if line.startswith(event)]
 
     def wait_for(self, event: str, count: int) -> None:
-        """Returns when this many lines are there; the test's timeout is the limit."""
+        """Returns once there are this many lines. Only the test's timeout limits the wait."""
         while len(self.keys(event)) < count:
             assert self.process.poll() is None, "the worker ended too early"
             time.sleep(0.001)
@@ -48,7 +48,7 @@ class Worker:
 
 @pytest.mark.parametrize("kill_after", [10, 100, 300])
 async def test_two_processes_one_killed(tmp_path: Path, kill_after: int, anyio_backend_name: str) -> None:
-    """Nothing is lost, nothing claimed twice; what the killed process held can be claimed once its leases end."""
+    """Nothing is lost or claimed twice; the killed process's records can be claimed once its leases expire."""
     database = tmp_path / "pyncette.db"
     async with sqlite_repository(sqlite_database=database) as repository:
         records = [
@@ -81,7 +81,7 @@ async def test_two_processes_one_killed(tmp_path: Path, kill_after: int, anyio_b
     assert max(claims.values()) == 1
     done = victim.keys("completed") + survivor.keys("completed")
     assert not set(done) & {record.key for record in held}
-    # The journal of the killed process may lack what it did just before the end: one batch.
+    # The journal of the killed process may lack its last batch.
     assert RECORDS - BATCH <= len(set(done)) + len(held) <= RECORDS
     with sqlite3.connect(database) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -44,7 +44,7 @@ async def repository(database: Path) -> AsyncIterator[Repository]:
 
 @contextmanager
 def locked(database: Path) -> Iterator[sqlite3.Connection]:
-    """Another process in the middle of writing."""
+    """Another process in the middle of a write."""
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
@@ -60,8 +60,10 @@ async def test_writing_waits_for_other_writers(repository: Repository, database:
     assert await repository.read([record().ref]) == [record()]
 
 
-async def test_a_lock_that_stays(repository: Repository, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading continues and an idle claim too, writing is given up, and afterwards all is well."""
+async def test_a_lock_that_is_never_released(
+    repository: Repository, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads and idle claims continue, writes time out, and once the lock is gone everything works again."""
     assert await repository.swap([Change(None, record())]) == [Swap.APPLIED]
     monkeypatch.setattr(session_module, "LOCK_TIMEOUT", 0.2)
     with locked(database):
@@ -77,7 +79,7 @@ async def test_a_lock_that_stays(repository: Repository, database: Path, monkeyp
 
 
 async def test_cancelled_while_waiting_for_another_writer(repository: Repository, database: Path) -> None:
-    """The cancelled change is not made, and the one after it does not wait for the lock's timeout."""
+    """The cancelled change is not made, and the next one does not wait for the lock's timeout."""
     with locked(database) as other:
         with anyio.move_on_after(0.1):
             await repository.swap([Change(None, record("cancelled"))])
@@ -119,7 +121,7 @@ async def test_closing_while_calls_wait_for_another_writer(database: Path) -> No
 
 
 async def test_a_file_that_is_deleted_while_in_use(repository: Repository, database: Path) -> None:
-    """What would be written now, nobody would ever see again."""
+    """Nobody would ever see what is written to it now."""
     assert await repository.swap([Change(None, record())]) == [Swap.APPLIED]
     os.unlink(database)
     for call in (
@@ -147,7 +149,7 @@ async def test_a_table_that_is_dropped_while_in_use(repository: Repository, data
 
 
 async def test_a_batch_larger_than_any_limit_of_sqlite(repository: Repository) -> None:
-    """Records have no parameter each: SQLite takes only 32,766 parameters."""
+    """SQLite allows only 32,766 parameters, so records don't have one each."""
     records = [record(f"{number:05}") for number in range(40_000)]
     assert await repository.swap([Change(None, one) for one in records]) == [Swap.APPLIED] * 40_000
     assert await repository.read([one.ref for one in records]) == records

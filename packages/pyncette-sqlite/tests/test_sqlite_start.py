@@ -1,4 +1,4 @@
-"""What is found when a database is opened: other versions, other files, no permission, other processes."""
+"""Opening a database: other versions, other files, missing permissions, other processes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def refused(database: Path, error: type[Exception], hint: str) -> Exceptio
         await opened(database)
     assert files() == before
     for thread in threading.enumerate():
-        if "_connection_worker_thread" in thread.name:  # aiosqlite's; it has been told to end
+        if "_connection_worker_thread" in thread.name:  # aiosqlite's thread, which has been told to end
             thread.join(10)
             assert not thread.is_alive()
     return caught.value
@@ -84,7 +84,7 @@ async def test_beside_a_table_of_pyncette_1(database: Path) -> None:
 
 
 async def test_a_newer_table_that_can_be_read(database: Path) -> None:
-    """A later release has expanded it, and is being rolled out, or was rolled back."""
+    """A later release has expanded it, and is being rolled out or was rolled back."""
     await opened(database)
     script(database, "UPDATE pyncette_schema SET written_by = 2; ALTER TABLE pyncette_tasks ADD COLUMN more TEXT")
     async with sqlite_repository(sqlite_database=database) as repository:
@@ -115,8 +115,8 @@ def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_rolling_upgrade(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each step is done once, however many start at once; old and new releases work side by side until the upgrade is
-    finished, and a rollback needs nothing."""
+    """Each step is done once, however many processes start at once; old and new releases work side by side until the
+    upgrade is finished, and a rollback needs no steps."""
 
     async def upgraded(finish: bool) -> None:
         async with sqlite_repository(sqlite_database=database, finish_upgrade=finish):
@@ -147,7 +147,7 @@ async def test_a_rolling_upgrade(database: Path, monkeypatch: pytest.MonkeyPatch
 async def test_a_new_table_of_a_later_release_needs_no_contracting(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody has used it yet: it is made for that release alone."""
+    """No older release has used it yet, so it is created in the final format."""
     await opened(database)
     assert columns(database) >= {"b", "c"}
     monkeypatch.setattr(schema, "migrations", lambda: TODAY)
@@ -178,7 +178,7 @@ for step in steps:
 @pytest.mark.usefixtures("next_release")
 @pytest.mark.parametrize("phase", ["expand", "contract"])
 async def test_an_upgrade_that_is_killed(database: Path, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
-    """Nothing of the step remains, nor its lock: the next process to start does it again."""
+    """Neither the step's changes nor its lock remain: the next process to start repeats it."""
     with monkeypatch.context() as patch:
         patch.setattr(schema, "migrations", lambda: TODAY)
         await opened(database)
@@ -189,7 +189,7 @@ async def test_an_upgrade_that_is_killed(database: Path, monkeypatch: pytest.Mon
         assert columns(database) >= {"b", "c"}
 
 
-async def test_the_steps_by_hand(database: Path) -> None:
+async def test_a_manual_upgrade(database: Path) -> None:
     script(database, schema_sql())
     async with sqlite_repository(sqlite_database=database) as repository:
         assert await repository.swap([Change(None, RECORD)]) == [Swap.APPLIED]
@@ -218,7 +218,7 @@ async def test_somebody_elses_table_is_refused_and_left_alone(database: Path) ->
     await refused(database, StorageVersionException, "was not made by Pyncette")
 
 
-async def test_a_dropped_table_is_made_again(database: Path) -> None:
+async def test_a_dropped_table_is_recreated(database: Path) -> None:
     await opened(database)
     script(database, "DROP TABLE pyncette_tasks")
     await opened(database)
@@ -242,7 +242,7 @@ async def test_tables_of_one_file_are_independent(database: Path) -> None:
         assert await second.swap([Change(None, RECORD)]) == [Swap.APPLIED]
 
 
-async def test_many_clients_make_the_table_at_once(database: Path) -> None:
+async def test_many_clients_create_the_table_at_once(database: Path) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(10):
             tasks.start_soon(opened, database)
@@ -265,8 +265,8 @@ async def test_a_missing_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a directory in which nobody makes files")
-def test_a_file_that_cant_be_made() -> None:
-    """The program says so, and the driver's thread, which has ended by then, nothing."""
+def test_a_file_that_cannot_be_created() -> None:
+    """The program reports it. The driver's thread has ended by then, and prints nothing."""
     program = "from pyncette import Pyncette; Pyncette('sqlite:////proc/jobs.db').main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
@@ -280,7 +280,7 @@ async def test_a_directory(tmp_path: Path) -> None:
 
 
 def open_as_nobody(database: Path) -> str:
-    """Open it in a process that is not root, for whom nothing is forbidden."""
+    """Open it in a process of an ordinary user, since permissions don't restrict root."""
     program = f"""
 import os, anyio
 from pyncette.sqlite import schema, schema_sql, sqlite_repository
@@ -306,7 +306,7 @@ anyio.run(main)
 
 @contextmanager
 def permissions(*, file: int, folder: int) -> Iterator[Path]:
-    """A database in a folder with these permissions, which others can reach: pytest's own are closed to them."""
+    """A database in a folder with these permissions. Other users can reach it, unlike pytest's own folders."""
     with TemporaryDirectory() as reachable:
         Path(reachable).chmod(0o755)
         inner = Path(reachable) / "inner"
@@ -340,7 +340,7 @@ def test_a_read_only_directory() -> None:
         assert "keeps files of its own (-wal, -shm) next to the database" in open_as_nobody(database)
 
 
-async def test_a_database_that_another_process_holds(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_that_another_process_keeps_locked(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "LOCK_TIMEOUT", 0.2)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.executescript("CREATE TABLE other (id); BEGIN EXCLUSIVE")
@@ -350,7 +350,7 @@ async def test_a_database_that_another_process_holds(database: Path, monkeypatch
     await opened(database)
 
 
-async def test_a_database_that_another_process_lets_go(database: Path) -> None:
+async def test_a_database_that_another_process_unlocks(database: Path) -> None:
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
         connection.executescript("CREATE TABLE other (id); BEGIN EXCLUSIVE")
         async with anyio.create_task_group() as tasks:
