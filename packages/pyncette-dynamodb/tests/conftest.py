@@ -1,4 +1,4 @@
-"""Tables, clients and the wire, for all tests of this distribution."""
+"""Tables, clients and a proxy, for all tests of this distribution."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def parsed_once() -> Iterator[None]:
-    """For each client, botocore lists hundreds of folders and parses megabytes of JSON: most of the time of a test."""
+    """For each client, botocore lists hundreds of folders and parses megabytes of JSON, which takes most of a test."""
     with pytest.MonkeyPatch.context() as patch:
         load = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
         patch.setattr(JSONFileLoader, "load_file", staticmethod(load))
@@ -53,7 +53,7 @@ def proxy(dynamodb_server: Server) -> Iterator[Wire]:
 
 @pytest.fixture
 def direct(dynamodb_server: Server, table_name: str, monkeypatch: pytest.MonkeyPatch) -> Factory:
-    """Clients of one table, at the server itself, which is slow to answer where the machine is busy."""
+    """Clients of one table, connected to the server itself, with time limits that suit a busy machine."""
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 60.0)
     monkeypatch.setattr(connection, "READ_TIMEOUT", 60.0)
     factory: Factory = repository_of(dynamodb_server.endpoint, table_name)

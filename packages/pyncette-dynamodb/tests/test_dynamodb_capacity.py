@@ -1,4 +1,4 @@
-"""Budgets: what a fire, a poll and a record cost, as DynamoDB itself counts it. The documentation says the same."""
+"""Budgets: what an execution, a poll and a record cost, as DynamoDB itself counts it and as documented."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def meter(proxy: Wire, direct: Factory) -> Meter:
-    """Begins when the table is made."""
+    """Starts counting once the table exists."""
     async with direct():
         return Meter(proxy)
 
@@ -39,7 +39,7 @@ async def claim(repository: Repository, *queues: Queue) -> list[Record]:
 
 
 class TestWrites:
-    async def test_what_each_step_costs(self, watched: Factory, meter: Meter) -> None:
+    async def test_the_cost_of_each_step(self, watched: Factory, meter: Meter) -> None:
         async with watched() as repository:
             records = numbered(100)
             await introduce(repository)
@@ -64,7 +64,7 @@ class TestWrites:
             assert applied(await repository.swap([Change(change.new, None) for change in same_time]))
             assert meter.read() == Cost(table_writes=100, index_writes=100)
 
-    async def test_what_is_lost_costs(self, watched: Factory, meter: Meter) -> None:
+    async def test_a_write_that_loses_costs(self, watched: Factory, meter: Meter) -> None:
         async with watched() as repository:
             one = record("a")
             await introduce(repository)
@@ -76,7 +76,7 @@ class TestWrites:
             assert meter.read() == Cost(table_writes=2)
 
     async def test_large_arguments_are_not_in_the_index(self, watched: Factory, meter: Meter) -> None:
-        """10 kB of them cost the table 10 units a write, and the index what it always does."""
+        """10 kB of them cost 10 units per write of the table, and no more than usual for the index."""
         async with watched() as repository:
             await introduce(repository)
             meter.read()
@@ -91,7 +91,7 @@ class TestWrites:
 
 class TestReads:
     async def test_an_idle_poll(self, watched: Factory, meter: Meter) -> None:
-        """Half a unit for all static tasks together, and two for each dynamic task."""
+        """It costs half a unit for all static tasks together, and two for each dynamic task."""
         async with watched() as repository:
             statics = [record(f"static{n}", queue=f"static{n}", ready_at=NOW + MINUTE + n) for n in range(500)]
             later = [replace(one, ready_at=NOW + MINUTE) for one in numbered(500)]
@@ -108,7 +108,7 @@ class TestReads:
                 assert meter.read() == Cost(reads=budget)
 
     async def test_reading_records(self, watched: Factory, meter: Meter) -> None:
-        """One unit each by name; by the page one for about ten of them."""
+        """By name, each costs one unit; by page, about ten of them do."""
         async with watched() as repository:
             records = numbered(100)
             await insert(repository, records)
@@ -120,13 +120,13 @@ class TestReads:
 
 
 class TestApp:
-    """The same through a whole app."""
+    """The same costs, measured with a whole app."""
 
     COUNT = 40
     ANNOUNCED = Cost(table_writes=3, index_writes=2)  # the worker's record, the name of its queue, the removal
 
     async def executed(self, factory: Factory, meter: Meter, **schedule: object) -> Cost:
-        """What it costs to execute each instance once, all of them overdue, without what any worker costs."""
+        """The cost of executing each overdue instance once, without the fixed cost of a worker."""
         app = Pyncette(repository_factory=factory, poll_interval=timedelta(seconds=0.5))
         done = anyio.Event()
         names: set[str] = set()
@@ -154,13 +154,13 @@ class TestApp:
             index_writes=cost.index_writes - announced.index_writes,
         )
 
-    async def test_a_fire_of_a_one_off(self, watched: Factory, meter: Meter) -> None:
+    async def test_an_execution_of_a_one_off(self, watched: Factory, meter: Meter) -> None:
         overdue = datetime.now(UTC) - timedelta(minutes=1)
         cost = await self.executed(watched, meter, execute_at=overdue)
         assert (cost.table_writes, cost.index_writes) == (2 * self.COUNT, 3 * self.COUNT)
         assert cost.reads <= 0.5 * self.COUNT
 
-    async def test_a_fire_of_a_recurring_instance(self, watched: Factory, meter: Meter) -> None:
+    async def test_an_execution_of_a_recurring_instance(self, watched: Factory, meter: Meter) -> None:
         cost = await self.executed(watched, meter, interval=timedelta(seconds=2))
         fires = round(cost.table_writes / 2)
         assert fires >= self.COUNT

@@ -1,4 +1,4 @@
-"""Where records are: different ones at different places, the same one always at the same."""
+"""The keys of records in the table: unique, and constant for each record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refs(draw: st.DrawFn) -> Ref:
 
 
 @given(prefixes, prefixes, refs(), refs())
-def test_different_records_are_at_different_places(one: str, other: str, a: Ref, b: Ref) -> None:
+def test_different_records_have_different_places(one: str, other: str, a: Ref, b: Ref) -> None:
     first, second = Layout(one), Layout(other)
     if (one, a) != (other, b) and (a.key != b.key or one != other):
         assert first.key(a) != second.key(b)
@@ -31,7 +31,7 @@ def test_different_records_are_at_different_places(one: str, other: str, a: Ref,
 
 
 @given(prefixes, refs())
-def test_what_a_place_says(prefix: str, ref: Ref) -> None:
+def test_a_place_identifies_the_record(prefix: str, ref: Ref) -> None:
     layout = Layout(prefix)
     assert layout.ref(layout.key(ref)) == ref
     assert layout.place(ref) in ([layout.static] if ref.static else layout.places(ref.queue))
@@ -50,7 +50,7 @@ def test_what_a_place_says(prefix: str, ref: Ref) -> None:
     ],
 )
 def test_places_never_change(ref: Ref, place: str) -> None:
-    """Records are stored under them."""
+    """Otherwise existing records would no longer be found."""
     assert Layout("").place(ref) == place
     assert Layout("my:app").place(ref) == "my::app" + place
 

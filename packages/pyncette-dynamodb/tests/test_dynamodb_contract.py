@@ -1,4 +1,4 @@
-"""DynamoDB keeps the contract of all backends."""
+"""The contract of all backends on DynamoDB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records that were damaged by hand: they keep nothing else from running, and can be set aside, overwritten and
+"""Records damaged by hand: they don't keep anything else from running, and can be set aside, overwritten and
 deleted."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DAMAGES: dict[str, tuple[str, dict[str, object] | None]] = {
 
 @pytest.fixture(params=list(DAMAGES.values()), ids=list(DAMAGES))
 def damage(request: pytest.FixtureRequest, dynamodb_server: Server, table_name: str) -> Callable[[], None]:
-    """Damages the record, as it is stored at that moment."""
+    """Damages the record as it is stored at that moment."""
     name, value = request.param
     key: Item = Layout("").key(BROKEN.ref)
 
@@ -100,7 +100,7 @@ class TestADamagedRecord:
                 assert await repository.swap([Change(stored, new)]) == [Swap.APPLIED]
                 assert await repository.read([BROKEN.ref]) == [new]
 
-    async def test_is_overwritten_by_one_only(self, direct: Factory, damage: Callable[[], None]) -> None:
+    async def test_is_overwritten_by_only_one_client(self, direct: Factory, damage: Callable[[], None]) -> None:
         async with direct() as repository:
             assert applied(await repository.swap([Change(None, BROKEN)]))
             damage()
@@ -110,7 +110,7 @@ class TestADamagedRecord:
             assert await repository.swap([Change(stored, None)]) == [Swap.CONFLICT]
 
 
-async def test_a_damaged_record_that_is_gone_is_not_made_again(direct: Factory) -> None:
+async def test_a_deleted_damaged_record_is_not_recreated(direct: Factory) -> None:
     async with direct() as repository:
         ghost = record("ghost")
         ghost.revision = NO_REVISION
@@ -124,8 +124,7 @@ async def test_a_damaged_record_that_is_gone_is_not_made_again(direct: Factory) 
 async def test_a_record_without_ready_at(
     direct: Factory, dynamodb_server: Server, table_name: str, task: Queue
 ) -> None:
-    """No index shows it. Reading it, or listing its queue, brings it back there, so that it is claimed and set
-    aside."""
+    """No index contains it. Reading it, or listing its queue, adds it again, so that it is claimed and set aside."""
     async with direct() as repository:
         for listed in (True, False):
             one = record("task" if task.static else "lost", ready_at=NOW - MINUTE)
@@ -147,7 +146,7 @@ async def test_a_record_without_ready_at(
 async def test_a_record_without_ready_at_that_is_changed_meanwhile(
     watched: Factory, proxy: Wire, dynamodb_server: Server, table_name: str
 ) -> None:
-    """What was written since is left as it is, and an error does not keep the others from being read."""
+    """A newer write is not overwritten, and an error does not prevent the other records from being read."""
     one = record("lost", ready_at=NOW - MINUTE)
     key = Layout("").key(one.ref)
     async with watched() as repository:

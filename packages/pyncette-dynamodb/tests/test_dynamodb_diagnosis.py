@@ -1,4 +1,4 @@
-"""What is found when a table is examined. Faults that only AWS can have are told by a proxy."""
+"""What the diagnosis of a table finds. A proxy simulates faults that only AWS can have."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.anyio
 
 
 async def bad(repository: Repository) -> dict[str, Finding]:
-    """What is not as it should be, by the name of the check."""
+    """The findings that are not OK, by the name of the check."""
     return {each.check: each for each in await repository.diagnose() if each.verdict != "ok"}
 
 
-async def test_a_table_that_is_as_it_should_be(direct: Factory) -> None:
+async def test_a_healthy_table(direct: Factory) -> None:
     async with direct() as repository:
         found = {each.check: each for each in await repository.diagnose()}
     assert {each.verdict for each in found.values()} == {"ok"}, found
@@ -40,7 +40,7 @@ async def test_a_time_to_live(direct: Factory, dynamodb_server: Server, table_na
     assert (found["time to live"].verdict, "'ready_at'" in found["time to live"].found) == ("problem", True)
 
 
-async def test_what_may_not_be_asked(watched: Factory, proxy: Wire) -> None:
+async def test_a_missing_permission_is_reported_as_unknown(watched: Factory, proxy: Wire) -> None:
     def denied(request: Request) -> Answer | None:
         return Answer.error("AccessDeniedException") if request.operation == "DescribeTimeToLive" else None
 
@@ -54,7 +54,7 @@ async def test_what_may_not_be_asked(watched: Factory, proxy: Wire) -> None:
     )
 
 
-async def test_a_global_table_whose_index_is_being_made(watched: Factory, proxy: Wire) -> None:
+async def test_a_global_table_whose_index_is_being_created(watched: Factory, proxy: Wire) -> None:
     def changed(request: Request) -> Answer | None:
         if request.operation != "DescribeTable":
             return None

@@ -1,4 +1,4 @@
-"""The index lags behind: its entries are tried for, never trusted; and others' records stand between ours."""
+"""The index lags behind, so its entries are only hints; and other apps' records are stored between ours."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Frozen:
-    """The index as it is now, whatever is written from now on."""
+    """Freezes the index: queries see it as it is now, whatever is written later."""
 
     def __init__(self, proxy: Wire, table: str) -> None:
         items = call(proxy.server, "Scan", TableName=table, IndexName=INDEX)["Items"]
@@ -68,7 +68,7 @@ def _moment_of(item: Body) -> tuple[int, str]:
 
 
 def tried(proxy: Wire) -> int:
-    """How many records were tried for since the last time; apps insert and delete others besides."""
+    """How many records claims have tried since the last call. Inserts and deletions of apps don't count."""
     batches = [request for request in proxy.requests if request.operation == "BatchExecuteStatement"]
     proxy.requests.clear()
     statements = [one["Statement"] for request in batches for one in request.statements]
@@ -86,10 +86,10 @@ async def claim(repository: Repository, limit: int = 100, *queues: Queue) -> lis
 
 
 class TestStaleEntries:
-    async def test_what_others_hold_is_tried_for_once(
+    async def test_a_record_leased_to_another_is_tried_once(
         self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
     ) -> None:
-        """And never held twice, however often the index shows it as ready."""
+        """And never claimed twice, however often the index shows it as ready."""
         async with direct() as one, watched() as other:
             await insert(one, numbered(20))
             Frozen(proxy, table_name)
@@ -103,7 +103,7 @@ class TestStaleEntries:
                 assert tried(proxy) == 0
             assert await one.read([each.ref for each in taken]) == taken
 
-    async def test_what_we_have_changed_is_not_tried_for_at_all(
+    async def test_a_record_changed_by_this_client_is_not_tried_at_all(
         self, watched: Factory, proxy: Wire, table_name: str
     ) -> None:
         async with watched() as repository:
@@ -117,10 +117,10 @@ class TestStaleEntries:
                 done = [lease.complete(one, next_due=NOW + MINUTE, revision=fresh()) for one in taken]
                 assert applied(await repository.swap(done))
 
-    async def test_a_claim_looks_behind_them(
+    async def test_a_claim_looks_beyond_them(
         self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
     ) -> None:
-        """What is free behind what others took is found by the same call."""
+        """The same call finds free records after those that others have claimed."""
         async with direct() as one, watched() as other:
             records = numbered(30)
             await insert(one, records)
@@ -129,10 +129,8 @@ class TestStaleEntries:
             taken = await claim(other, 10)
             assert {each.key for each in taken} == {each.key for each in records[20:]}
 
-    async def test_a_record_that_was_made_again(
-        self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
-    ) -> None:
-        """The entry of the one before is no way to it: its lease stands."""
+    async def test_a_recreated_record(self, direct: Factory, watched: Factory, proxy: Wire, table_name: str) -> None:
+        """The entry of its predecessor can't be used to claim it: its lease holds."""
         async with direct() as one, watched() as other:
             before = record("a")
             await insert(one, [before])
@@ -144,7 +142,7 @@ class TestStaleEntries:
             assert await claim(other) == []
             assert await one.read([before.ref]) == [held]
 
-    async def test_what_is_due_is_read_from_the_table(
+    async def test_due_records_are_read_from_the_table(
         self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
     ) -> None:
         async with direct() as one, watched() as other:
@@ -158,7 +156,7 @@ class TestStaleEntries:
             assert await ready(other, want(TASK), now=NOW, limit=100) == []
             assert await other.read([c.ref]) == [sooner]
 
-    async def test_what_the_index_does_not_show_yet(
+    async def test_a_record_that_is_not_in_the_index_yet(
         self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
     ) -> None:
         async with direct() as one, watched() as other:
@@ -169,7 +167,7 @@ class TestStaleEntries:
             assert len(await claim(other)) == 1
 
     async def test_an_app_does_not_spin(self, direct: Factory, watched: Factory, proxy: Wire, table_name: str) -> None:
-        """It sees as ready what others hold: it looks as often as it should, and tries for it once."""
+        """It sees leased records as ready, but queries no more often than usual, and tries each only once."""
         executed: list[str] = []
         app = Pyncette(repository_factory=watched, poll_interval=timedelta(seconds=0.2))
 
@@ -186,18 +184,18 @@ class TestStaleEntries:
             tasks.start_soon(context.run)
             await anyio.sleep(2)
             context.shutdown()
-        elapsed = anyio.current_time() - started  # on a busy machine more than was asked for
+        elapsed = anyio.current_time() - started  # on a busy machine, longer than the sleep
         assert executed == []
         assert tried(proxy) == 8
         passes = elapsed / 0.2 + 2
-        assert 8 < frozen.asked <= passes * 3 * SHARDS  # what is next, what is ready, what is next behind it
+        assert 8 < frozen.asked <= passes * 3 * SHARDS  # for the next, the ready and the following ones
 
 
 class TestContention:
-    async def test_claims_that_meet_others_spread_out(
+    async def test_claims_that_compete_spread_out(
         self, direct: Factory, watched: Factory, proxy: Wire, table_name: str
     ) -> None:
-        """Who lost what he tried for takes his next at random from more; and the earliest again later on."""
+        """A client that lost picks its next records at random from more entries, and later the earliest ones again."""
         async with direct() as one, watched() as other:
             records = numbered(200)
             await insert(one, records)
@@ -216,8 +214,8 @@ class TestContention:
 
 
 class TestNeighbours:
-    async def test_others_static_tasks(self, watched: Factory, proxy: Wire) -> None:
-        """Those of other apps, and of tasks that are gone from the code, stand in the same place, overdue forever."""
+    async def test_static_tasks_of_other_apps(self, watched: Factory, proxy: Wire) -> None:
+        """Those of other apps and of removed tasks share the partition key, and are overdue forever."""
         async with watched() as repository:
             others = [record(f"other{n:03}", queue=f"other{n:03}", ready_at=NOW - 10_000 + n) for n in range(300)]
             ours = [record(f"own{n}", queue=f"own{n}", ready_at=NOW - 5 + 10 * n) for n in range(2)]
@@ -234,7 +232,7 @@ class TestNeighbours:
             assert await next_ready(repository, queues) == NOW + 5
 
     async def test_static_tasks_on_several_pages(self, watched: Factory, proxy: Wire) -> None:
-        """DynamoDB gives a megabyte at a time."""
+        """DynamoDB returns a megabyte at a time."""
 
         def short_pages(request: Request) -> Answer | None:
             if request.operation != "Query":
@@ -252,7 +250,7 @@ class TestNeighbours:
             assert len(await repository.scan(TASK, after=None, limit=100)) == 60
             assert await next_ready(repository, [queues[3]]) == NOW - 3
 
-    async def test_prefixes_keep_apps_apart(self, direct: Factory) -> None:
+    async def test_prefixes_isolate_apps(self, direct: Factory) -> None:
         """Apps with different prefixes share a table, and have tasks of the same names."""
         prefixes = ("", "a", "a:", ":0", "b")
         for prefix in prefixes:

@@ -1,4 +1,4 @@
-"""Sizes that DynamoDB refuses or cuts, and what calls cost in round trips."""
+"""Sizes that DynamoDB refuses or splits into pages, and the round trips of calls."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestSizes:
-    async def test_what_the_server_refuses(self, watched: Factory, proxy: Wire) -> None:
-        """Should DynamoDB count otherwise than we do."""
+    async def test_a_record_that_only_the_server_refuses(self, watched: Factory, proxy: Wire) -> None:
+        """In case DynamoDB computes sizes differently."""
         async with watched() as repository:
             message = "Item size has exceeded the maximum allowed size"
 
@@ -90,8 +90,8 @@ class TestSizes:
                 await repository.swap([Change(taken, replace(taken, spec=spec + letter, revision=fresh()))])
             assert await repository.read([one.ref]) == [taken]
 
-    async def test_large_batches_are_cut(self, watched: Factory, proxy: Wire) -> None:
-        """Requests stay below what the driver writes to the network at once."""
+    async def test_large_batches_are_split(self, watched: Factory, proxy: Wire) -> None:
+        """Requests stay below the size that the driver writes to the network at once."""
         async with watched() as repository:
             await introduce(repository)
             proxy.requests.clear()
@@ -100,16 +100,16 @@ class TestSizes:
             assert [len(str(request.body)) < 2**20 for request in proxy.requests] == [True] * 3
             assert await repository.swap([Change(one, None) for one in records]) == [Swap.APPLIED] * 40
 
-    async def test_answers_that_are_cut(self, direct: Factory) -> None:
-        """100 records of 300 KB are more than DynamoDB gives at once."""
+    async def test_answers_in_several_pages(self, direct: Factory) -> None:
+        """100 records of 300 KB are more than DynamoDB returns at once."""
         records = [record(f"{n}", spec=f"{n:03}" + "x" * 300_000) for n in range(60)]
         async with direct() as repository:
             assert applied(await repository.swap(inserts(records)))
             assert await repository.read([one.ref for one in records]) == records
             assert len(await repository.scan(TASK, after=None, limit=100)) == 60
 
-    async def test_records_that_the_server_has_no_time_for(self, watched: Factory, proxy: Wire) -> None:
-        """Keys that come back unprocessed are asked for again, also if all of them do."""
+    async def test_unprocessed_keys(self, watched: Factory, proxy: Wire) -> None:
+        """Keys that come back unprocessed are requested again, even if all of them do."""
         async with watched() as repository:
             records = numbered(30)
             await repository.swap(inserts(records))
@@ -131,9 +131,9 @@ class TestSizes:
 
 
 class TestRoundTrips:
-    """Requests that a call costs."""
+    """How many requests a call sends."""
 
-    async def test_of_every_method(self, watched: Factory, proxy: Wire) -> None:
+    async def test_requests_of_every_method(self, watched: Factory, proxy: Wire) -> None:
         async with watched() as repository:
             await introduce(repository)
             proxy.requests.clear()

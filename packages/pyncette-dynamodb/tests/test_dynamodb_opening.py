@@ -1,4 +1,4 @@
-"""What an app hears when it starts: the table is made, or recognised, or the error says what to do."""
+"""Opening the storage: the table is created or recognized, or the error says what to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def error_of(opening: AbstractAsyncContextManager[Repository]) -> RepositoryException:
-    """The error when it is opened. It has a text that fits on a screen, and no secrets."""
+    """The error of opening. Checks that its text fits on a screen and contains no secrets."""
     with pytest.raises(RepositoryException) as caught:
         async with opening:
             pass
@@ -60,10 +60,10 @@ async def works(factory: Factory) -> None:
 
 
 class TestMaking:
-    async def test_it_is_what_the_definition_says(
+    async def test_the_table_matches_its_definition(
         self, direct: Factory, dynamodb_server: Server, table_name: str
     ) -> None:
-        """And nothing more: it is not touched when it is there."""
+        """An existing table is not changed."""
         await works(direct)
         first = call(dynamodb_server.endpoint, "DescribeTable", TableName=table_name)["Table"]
         definition = table_definition(table_name)
@@ -83,7 +83,7 @@ class TestMaking:
         )
 
     async def test_it_takes_a_while(self, watched: Factory, proxy: Wire) -> None:
-        """Neither found at once nor usable at once, as in AWS."""
+        """As in AWS, it is neither visible nor usable at once."""
         looks = 0
 
         def slowly(request: Request) -> Answer | None:
@@ -114,17 +114,19 @@ class TestMaking:
         assert isinstance(error, RepositoryUnavailableException)
         assert "not ready" in str(error)
 
-    async def test_somebody_else_has_just_made_it(self, watched: Factory, proxy: Wire, direct: Factory) -> None:
+    async def test_another_process_has_just_created_it(self, watched: Factory, proxy: Wire, direct: Factory) -> None:
         await works(direct)
         answers: Iterator[Answer | None] = iter([Answer.error("ResourceNotFoundException")])
         proxy.script = lambda request: next(answers, None)
         await works(watched)
 
-    async def test_it_may_not_be_made(self, watched: Factory, proxy: Wire) -> None:
+    async def test_no_permission_to_create_it(self, watched: Factory, proxy: Wire) -> None:
         proxy.script = refuses("CreateTable", "AccessDeniedException")
         assert "dynamodb:CreateTable" in str(await error_of(watched()))
 
-    async def test_it_is_not_to_be_made(self, direct: Factory, table_name: str, dynamodb_server: Server) -> None:
+    async def test_skipped_creation_needs_the_definition(
+        self, direct: Factory, table_name: str, dynamodb_server: Server
+    ) -> None:
         error = await error_of(direct(dynamodb_skip_table_create=True))
         assert f"table_definition('{table_name}')" in str(error)
         call(dynamodb_server.endpoint, "CreateTable", **table_definition(table_name))
@@ -136,7 +138,7 @@ def refuses(operation: str, code: str, message: str = "injected", status: int = 
 
 
 def shows(changes: Body, proxy: Wire) -> Script:
-    """A description of the table that is changed so."""
+    """Answers with a description of the table that has these changes."""
 
     def describe(request: Request) -> Answer | None:
         if request.operation != "DescribeTable":
@@ -231,7 +233,7 @@ class TestRecognising:
             },
         ],
     )
-    async def test_a_table_that_holds_more_will_do(
+    async def test_a_table_with_more_attributes_is_accepted(
         self, direct: Factory, table_name: str, dynamodb_server: Server, definition: Body
     ) -> None:
         capacity = definition.get("ProvisionedThroughput")
@@ -259,7 +261,7 @@ class TestRecognising:
         assert says in str(await error_of(watched()))
 
     async def test_a_table_that_is_being_changed(self, watched: Factory, direct: Factory, proxy: Wire) -> None:
-        """Its capacity, for example: it can still be used."""
+        """It can be used while it changes, for example its capacity."""
         await works(direct)
         proxy.script = shows({"TableStatus": "UPDATING"}, proxy)
         await works(watched)
@@ -277,7 +279,7 @@ class TestAccess:
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         assert "AWS_SECRET_ACCESS_KEY" in str(await error_of(direct()))
 
-    async def test_a_profile_that_is_not_there(self, direct: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_an_unknown_profile(self, direct: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_PROFILE", "nobody")
         assert "nobody" in str(await error_of(direct()))
 
@@ -311,7 +313,7 @@ class TestAccess:
             ("ThrottlingException", "capacity", True),
         ],
     )
-    async def test_what_dynamodb_answers(
+    async def test_errors_of_dynamodb(
         self, watched: Factory, proxy: Wire, code: str, says: str, unavailable: bool
     ) -> None:
         proxy.script = refuses("DescribeTable", code)
@@ -335,12 +337,12 @@ class TestClock:
         assert proxy.count() == {"DescribeTable": 1}, "the table is not made"
 
     @pytest.mark.parametrize("seconds", [-4, 0, 4])
-    async def test_a_clock_that_will_do(self, watched: Factory, proxy: Wire, seconds: float) -> None:
+    async def test_a_clock_that_is_slightly_off(self, watched: Factory, proxy: Wire, seconds: float) -> None:
         proxy.script = ahead(proxy, seconds)
         await works(watched)
 
     async def test_a_clock_that_goes_wrong_later(self, watched: Factory, proxy: Wire) -> None:
-        """Core asks each 30 seconds; while the clock is wrong nothing is claimed."""
+        """Core checks every 30 seconds. While the clock is wrong, nothing is claimed."""
         async with watched() as repository:
             assert await repository.clock() is None
             proxy.script = ahead(proxy, 60)
@@ -353,7 +355,7 @@ class TestClock:
             await repository.read([record("a").ref])
             assert await repository.clock() is None
 
-    async def test_so_wrong_that_signatures_fail(self, watched: Factory, proxy: Wire) -> None:
+    async def test_a_clock_so_wrong_that_signatures_fail(self, watched: Factory, proxy: Wire) -> None:
         def script(request: Request) -> Answer:
             answer = Answer.error("InvalidSignatureException", "Signature expired")
             return Answer(answer.body, answer.status, formatdate(time.time() + 4000, usegmt=True))
@@ -361,8 +363,8 @@ class TestClock:
         proxy.script = script
         assert re.search(r"at least (3999|4000) s behind", str(await error_of(watched())))
 
-    async def test_no_date(self, watched: Factory, proxy: Wire) -> None:
-        """What speaks DynamoDB's protocol need not tell the time."""
+    async def test_answers_without_a_date(self, watched: Factory, proxy: Wire) -> None:
+        """Other servers with DynamoDB's protocol may omit the header."""
         proxy.script = lambda request: Answer(*_of(request.forward(proxy.server)), date="none")
         await works(watched)
 
@@ -372,7 +374,7 @@ def _of(answer: Answer) -> tuple[Body, int]:
 
 
 def ahead(proxy: Wire, seconds: float) -> Script:
-    """Answers of a server whose clock is this many seconds ahead of ours."""
+    """Answers like a server whose clock is this many seconds ahead."""
 
     def script(request: Request) -> Answer:
         body, status = _of(request.forward(proxy.server))

@@ -1,4 +1,4 @@
-"""DynamoDB goes away and comes back: nothing is lost, nothing is left behind, and nobody has to restart anything."""
+"""Outages of DynamoDB: nothing is lost, nothing is left behind, and no restart is needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cut(_: Request) -> Answer:
 
 @contextmanager
 def hanging(proxy: Wire, which: str | Callable[[Request], bool]) -> Iterator[None]:
-    """Requests of this operation, or those that are chosen, get no answer as long as the block lasts."""
+    """Within the block, requests of this operation, or those that the function selects, get no answer."""
     over = threading.Event()
 
     def script(request: Request) -> Answer | None:
@@ -55,7 +55,7 @@ def hanging(proxy: Wire, which: str | Callable[[Request], bool]) -> Iterator[Non
 
 class TestApp:
     async def test_an_outage_under_load(self, watched: Factory, proxy: Wire) -> None:
-        """Requests and answers get lost again and again: each occurrence is executed, and settled."""
+        """Requests and answers are lost repeatedly. Still, each occurrence is executed and settled."""
         count = 300
         app = Pyncette(repository_factory=watched, poll_interval=timedelta(seconds=0.1), concurrency_limit=20)
         executed: Counter[str] = Counter()
@@ -68,7 +68,7 @@ class TestApp:
                 all_executed.set()
 
         def now_and_then(request: Request) -> Answer | None:
-            """Every fourth request is lost, half of them after they were carried out."""
+            """Every fourth request is lost, half of them after DynamoDB has executed them."""
             dice = chance.random()
             if dice < 0.125:
                 raise Cut
@@ -115,10 +115,10 @@ class TestHanging:
     async def test_no_answer(
         self, direct: Factory, watched: Factory, proxy: Wire, operation: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Said after the time limit, at start and later."""
+        """Calls fail after the time limit, at the start and later."""
         monkeypatch.setattr(connection, "READ_TIMEOUT", 0.3)
         async with direct():
-            pass  # the table is there
+            pass  # creates the table
 
         async def use() -> None:
             async with watched() as repository:
@@ -131,8 +131,8 @@ class TestHanging:
                 await use()
             assert time.monotonic() - started < 5
 
-    async def test_a_call_of_which_a_part_has_ended_is_cancelled(self, watched: Factory, proxy: Wire) -> None:
-        """One of its requests hangs, the others have their answers: who waits gets on at his deadline, unharmed."""
+    async def test_a_partly_completed_call_is_cancelled(self, watched: Factory, proxy: Wire) -> None:
+        """One of its requests hangs, the others are answered: the caller's deadline ends the call without damage."""
 
         def first_place(request: Request) -> bool:
             return ":0:task" in str(request.body)
@@ -149,7 +149,7 @@ class TestHanging:
             assert await next_ready(repository, [TASK]) == NOW - 99
 
     async def test_a_cancelled_call_leaves_nothing_behind(self, watched: Factory, proxy: Wire) -> None:
-        """More calls than there are connections, all cancelled while they wait; then as many that succeed."""
+        """More calls than connections are cancelled while they wait; then as many succeed."""
         crowd = 2 * connection.CONNECTIONS
         async with watched() as repository:
             records = numbered(crowd)
@@ -172,8 +172,8 @@ class TestHanging:
                         tasks.start_soon(rewrite, number)
             assert outcomes == [Swap.APPLIED] * crowd
 
-    async def test_closing_while_calls_are_under_way(self, watched: Factory, proxy: Wire) -> None:
-        """The app is cancelled: connections are closed, and no one complains of those that were not."""
+    async def test_closing_during_calls(self, watched: Factory, proxy: Wire) -> None:
+        """When the app is cancelled, all connections are closed, without a warning about any that are left."""
         with anyio.fail_after(20), anyio.CancelScope() as scope:
             async with watched() as repository:
                 with hanging(proxy, "BatchExecuteStatement"):
@@ -181,11 +181,11 @@ class TestHanging:
                         tasks.start_soon(repository.swap, [Change(None, record("a"))])
                         await anyio.sleep(0.2)
                         scope.cancel()
-        gc.collect()  # what is left open warns, and a warning is an error
+        gc.collect()  # an open connection would warn, and warnings are errors
 
 
 class TestServer:
-    """A server of its own, since its data are lost when it stops."""
+    """On a separate server, which loses its data when it stops."""
 
     async def test_it_is_stopped_and_comes_back_empty(self, start_server: StartServer) -> None:
         with start_server("dynamodb") as server:
@@ -210,7 +210,7 @@ class TestServer:
 async def test_an_opening_that_is_cancelled_as_it_takes_the_lock(
     watched: Factory, direct: Factory, proxy: Wire
 ) -> None:
-    """It learns of no lock, and releases it nevertheless: the next one need not wait until it expires."""
+    """It does not learn that it has the lock, but still releases it, so the next one need not wait for its expiry."""
     loop, over, scope = asyncio.get_running_loop(), threading.Event(), anyio.CancelScope()
 
     def script(request: Request) -> Answer | None:

@@ -1,4 +1,4 @@
-"""What the documentation says of the table, the permissions, the options and the costs is what the code does."""
+"""The documentation of the table, the permissions, the options and the costs matches the code."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_figures(page: str) -> None:
 
 @pytest.mark.anyio
 async def test_the_permissions(page: str, watched: Factory, proxy: Wire) -> None:
-    """Those that the requests of all methods need, and no others."""
+    """The requests of all methods need exactly the documented ones."""
     one, other = record("a"), record("b")
     async with watched() as client:
         await client.swap([Change(None, one), Change(None, other)])

@@ -1,4 +1,4 @@
-"""The log of runs: written after the changes that carry its lines, and never at their expense."""
+"""The log of runs: written after the changes that carry its lines, so that it can't make them fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def log(repository: Repository, lines: list[RunLine]) -> list[Swap]:
 
 
 async def test_lines_of_many_queues(direct: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are asked for and pruned page by page; those of static tasks and of partitions too."""
+    """They are queried and pruned page by page, including those of static tasks and partitions."""
     monkeypatch.setattr(run_log, "QUEUES", 3)
     lines = [line(number, queue=f"task:{number % 5}" if number % 2 else "other") for number in range(20)]
     lines += [line(number, queue=f"static{number}", key=f"static{number}") for number in range(20, 23)]
@@ -45,10 +45,10 @@ async def test_lines_of_many_queues(direct: Factory, monkeypatch: pytest.MonkeyP
         assert await repository.runs(RunQuestion(limit=100)) == lines[:14:-1]
 
 
-async def test_a_line_that_can_not_be_written_spoils_no_change(
+async def test_a_line_that_can_not_be_written_does_not_affect_the_change(
     direct: Factory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The change is applied and answered for; that the line is lost is said."""
+    """The change is applied and reported as such; the loss of the line is logged."""
     sent = 0
 
     async def failing(database: Any, statements: Any, **options: Any) -> Any:

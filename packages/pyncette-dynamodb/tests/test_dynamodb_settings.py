@@ -1,4 +1,4 @@
-"""Options are checked when they are given, before anything is connected to."""
+"""Options are checked when they are passed, before anything connects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from pyncette.dynamodb import backend, dynamodb_repository
         ("dynamodb_partition_prefix", "\ud800", ValueError, "surrogate"),
     ],
 )
-def test_what_can_not_be_right(option: str, value: Any, error: type[Exception], says: str) -> None:
+def test_invalid_options(option: str, value: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=f"{option}.*{says}|{says}.*{option}"):
         dynamodb_repository(**{option: value})
 
@@ -90,7 +90,7 @@ def test_urls(url: str, options: dict[str, str]) -> None:
         "dynamodb://eu-west-1/tasks#part",
     ],
 )
-def test_urls_that_can_not_be_understood(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     with pytest.raises(ValueError, match=r"can't be understood.*dynamodb://region/table"):
         backend.options_from_url(url)
 

@@ -1,7 +1,7 @@
-"""A table is brought up to date while others use it: by a next release that the tests make up.
+"""A table is upgraded while others use it, to a format of a fictitious next release.
 
-Its format has a note with each record. The step that expands writes it, the one that contracts takes something else
-away, which only this release is said to need.
+That format adds a note to each record. The step that expands writes the notes. The step that contracts removes an
+attribute that supposedly only this release needs.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def release(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """From now on, processes that start are of the release that writes this format."""
+    """A function after whose call processes start as the release that writes the given format."""
     ours = schema.migrations()
 
     def become(written: int) -> None:
@@ -80,7 +80,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.fixture
 def items(dynamodb_server: Server, table_name: str) -> Callable[[], list[Item]]:
-    """What is stored, without the names of queues."""
+    """A function that returns all stored items but the names of queues."""
 
     def read() -> list[Item]:
         found: list[Item] = call(dynamodb_server.endpoint, "Scan", TableName=table_name, ConsistentRead=True)["Items"]
@@ -100,7 +100,7 @@ def formats(items: list[Item]) -> tuple[str, str]:
 
 @pytest.fixture
 async def ours(dynamodb_server: Server, table_name: str) -> AsyncIterator[Database]:
-    """One client for all that start: to make each its own takes longer than all the rest."""
+    """One client for all starts, because creating one takes longer than the rest of a test."""
     async with connected(settings(dynamodb_server.endpoint, table_name)) as database:
         yield database
 
@@ -118,7 +118,7 @@ def settings(endpoint: str, table: str, **options: Any) -> Settings:
 
 
 async def start(database: Database, **options: Any) -> None:
-    """What a process does first."""
+    """The start of a process."""
     await prepare(database, settings("http://127.0.0.1", database.table, **options))
 
 
@@ -132,7 +132,7 @@ async def filled(factory: Factory, count: int = 10) -> list[Record]:
 async def test_a_rolling_upgrade(
     direct: Factory, ours: Database, release: Callable[[int], None], items: Callable[[], list[Item]]
 ) -> None:
-    """Old and new releases work side by side until it is finished, and a rollback needs nothing."""
+    """Old and new releases work side by side until it is finished, and a rollback needs no steps."""
     records = await filled(direct)
     async with direct() as old:
         release(2)
@@ -145,7 +145,7 @@ async def test_a_rolling_upgrade(
         assert applied(await old.swap([Change(one, new) for one, new in zip(records, newer, strict=True)]))
         assert await old.swap([Change(None, record("of the old release"))]) == [Swap.APPLIED]
 
-        release(1)  # rolled back
+        release(1)  # the rollback
         async with direct() as again:
             assert await again.read([one.ref for one in newer]) == newer
 
@@ -158,13 +158,13 @@ async def test_a_rolling_upgrade(
         await start(ours)
 
 
-async def test_several_make_the_table(ours: Database, items: Callable[[], list[Item]]) -> None:
+async def test_several_create_the_table(ours: Database, items: Callable[[], list[Item]]) -> None:
     await asyncio.gather(*(start(ours) for _ in range(8)))
     assert formats(items()) == ("1", "1")
 
 
 async def test_nothing_to_do(ours: Database, killable: Database, proxy: Wire) -> None:
-    """One question besides the one for the table itself."""
+    """One request besides the one for the table itself."""
     await start(ours)
     await start(killable)
     assert proxy.count() == {"DescribeTable": 1, "BatchGetItem": 1}
@@ -203,7 +203,7 @@ async def test_killed_at_each_request(
     items: Callable[[], list[Item]],
     step: int,
 ) -> None:
-    """Whoever starts next does the rest, once the lock of the killed one has expired."""
+    """The next process to start does the rest once the killed one's lock has expired."""
     monkeypatch.setattr(upgrade, "LOCK_DURATION", 0.1)
     await (filled(direct, 4) if step else start(ours))
     release(min(step, 1) + 1)
@@ -225,7 +225,7 @@ async def test_killed_at_each_request(
 
 
 def restore(endpoint: str, table_name: str, now: list[Item], before: list[Item]) -> None:
-    """Make the table what it was."""
+    """Restore the table."""
     for item in now:
         call(endpoint, "DeleteItem", TableName=table_name, Key={"pk": item["pk"], "sk": item["sk"]})
     for item in before:
@@ -233,8 +233,8 @@ def restore(endpoint: str, table_name: str, now: list[Item], before: list[Item])
 
 
 def killed_at(place: int) -> Callable[[Request], Answer | None]:
-    """From that request on, nothing of the process gets through. That is also what a process leaves behind that is
-    killed before it gets the answer to the request before."""
+    """From that request on, nothing from the process gets through. A process that is killed before it gets the answer
+    to the previous request leaves the same state."""
     count = itertools.count()
 
     def script(_: Request) -> Answer | None:
@@ -245,7 +245,7 @@ def killed_at(place: int) -> Callable[[Request], Answer | None]:
     return script
 
 
-async def test_it_goes_on_where_a_killed_one_was(
+async def test_it_continues_where_a_killed_one_stopped(
     direct: Factory,
     ours: Database,
     killable: Database,
@@ -276,10 +276,10 @@ async def test_it_goes_on_where_a_killed_one_was(
     assert notes(items()) == {json.dumps(NOTED)}
 
 
-async def test_others_wait_as_long_as_the_lock_is_renewed(
+async def test_other_processes_wait_while_the_lock_is_renewed(
     direct: Factory, ours: Database, release: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And whoever was suspended for too long finds itself overtaken, which does no harm."""
+    """A process that was suspended for too long notices that another has taken over, and does no damage."""
     monkeypatch.setattr(upgrade, "LOCK_DURATION", 0.4)
     begun: list[int] = []
     at_work, resume = asyncio.Event(), asyncio.Event()
@@ -307,10 +307,10 @@ async def test_others_wait_as_long_as_the_lock_is_renewed(
     assert begun == [0, 1]
 
 
-async def test_a_record_that_changes_meanwhile(
+async def test_a_record_that_changes_during_the_upgrade(
     direct: Factory, killable: Database, proxy: Wire, release: Callable[[int], None], items: Callable[[], list[Item]]
 ) -> None:
-    """It is rewritten as it is then; one that was deleted does not come back."""
+    """Its new version is rewritten. A deleted record is not recreated."""
     changed, deleted, *_ = await filled(direct, 9)
     new = replace(changed, revision=fresh(), spec="new")
     async with direct() as old:
@@ -337,7 +337,7 @@ async def test_a_record_that_changes_meanwhile(
 async def test_an_error_in_the_middle(
     direct: Factory, ours: Database, release: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lock is free at once."""
+    """The lock is released at once."""
 
     async def failing(_: Upgrade) -> None:
         raise RepositoryException("nonsense")
@@ -353,9 +353,7 @@ async def test_an_error_in_the_middle(
 
 
 class TestRefusals:
-    async def test_a_step_that_is_not_to_be_done(
-        self, direct: Factory, ours: Database, release: Callable[[int], None]
-    ) -> None:
+    async def test_a_skipped_step(self, direct: Factory, ours: Database, release: Callable[[int], None]) -> None:
         await start(ours)
         release(2)
         with pytest.raises(StorageVersionException, match="start it once without dynamodb_skip_table_create"):
@@ -363,10 +361,10 @@ class TestRefusals:
         await start(ours)
         await start(ours, skip_table_create=True)
 
-    async def test_a_format_that_was_lost(
+    async def test_a_lost_format(
         self, direct: Factory, ours: Database, dynamodb_server: Server, table_name: str
     ) -> None:
-        """What the message says brings it back."""
+        """The command in the message restores it."""
         await filled(direct)
         call(dynamodb_server.endpoint, "DeleteItem", TableName=table_name, Key=FORMAT)
         with pytest.raises(StorageVersionException) as caught:

@@ -1,4 +1,4 @@
-"""Batches of conditional writes: what is throttled comes again, what is unknown is said, and nothing is lost."""
+"""Batches of conditional writes: throttled ones are retried, unknown outcomes are reported, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def half_and_then_none(proxy: Wire) -> Script:
-    """Each second statement of the first batch gets through, and nothing later."""
+    """Every second statement of the first batch gets through, and nothing after it."""
     scripts = itertools.chain(
         [failing(proxy, itertools.cycle([None, "ThrottlingError"]))],
         itertools.repeat(failing(proxy, itertools.repeat("ProvisionedThroughputExceeded"))),
@@ -67,8 +67,10 @@ def half_and_then_none(proxy: Wire) -> Script:
 
 class TestThrottling:
     @pytest.mark.parametrize("code", THROTTLED)
-    async def test_statements_come_again_until_they_are_through(self, watched: Factory, proxy: Wire, code: str) -> None:
-        """Each is throttled twice, and nothing is lost or done twice."""
+    async def test_throttled_statements_are_retried_until_they_succeed(
+        self, watched: Factory, proxy: Wire, code: str
+    ) -> None:
+        """Each is throttled twice. Nothing is lost or done twice."""
         async with watched() as repository:
             records = numbered(60)
             attempts: dict[str, int] = {}
@@ -89,7 +91,7 @@ class TestThrottling:
             assert set(attempts.values()) == {3}
             assert await repository.read([one.ref for one in records]) == [change.new for change in changes]
 
-    async def test_only_what_was_throttled_is_sent_again(self, watched: Factory, proxy: Wire) -> None:
+    async def test_only_throttled_statements_are_retried(self, watched: Factory, proxy: Wire) -> None:
         async with watched() as repository:
             await repository.swap(inserts(numbered(50)))
             proxy.requests.clear()
@@ -121,7 +123,7 @@ class TestThrottling:
             assert await repository.scan(TASK, after=None, limit=60) != []
 
     async def test_without_end(self, watched: Factory, proxy: Wire) -> None:
-        """Said in time, and what was done meanwhile is there to be read."""
+        """The call fails within its time limit, and the writes that succeeded can be read."""
         async with watched() as repository:
             records = numbered(20)
             await introduce(repository)
@@ -132,8 +134,8 @@ class TestThrottling:
             found = await repository.read([one.ref for one in records])
             assert found == [one if number % 2 == 0 else None for number, one in enumerate(records)]
 
-    async def test_a_claim_takes_what_it_can_get(self, watched: Factory, proxy: Wire) -> None:
-        """The rest stays for later, and is not lost."""
+    async def test_a_claim_returns_what_was_not_throttled(self, watched: Factory, proxy: Wire) -> None:
+        """The remaining records can be claimed later."""
         async with watched() as repository:
             records = numbered(40)
             await repository.swap(inserts(records))
@@ -149,7 +151,7 @@ class TestThrottling:
 
 class TestUnknownOutcomes:
     async def test_a_reply_that_is_lost(self, watched: Factory, proxy: Wire) -> None:
-        """One request of several: all of the others end before the caller hears of it."""
+        """Of several requests, one loses its answer. The others complete before the call fails."""
         async with watched() as repository:
             records = numbered(100)
             places = itertools.count()
@@ -184,7 +186,7 @@ class TestUnknownOutcomes:
             assert await repository.swap(inserts([one])) == [Swap.APPLIED]
 
     async def test_dynamodb_fails_in_a_statement(self, watched: Factory, proxy: Wire) -> None:
-        """It may have been carried out: sent again it would meet itself, and be reported as lost."""
+        """The statement may have been executed. A retry would conflict with it, and be reported as a conflict."""
         async with watched() as repository:
             records = numbered(30)
             await introduce(repository)
@@ -198,7 +200,7 @@ class TestUnknownOutcomes:
 
     @pytest.mark.parametrize("status, code", [(500, "InternalServerError"), (503, "ServiceUnavailable")])
     async def test_dynamodb_fails_in_a_request(self, watched: Factory, proxy: Wire, status: int, code: str) -> None:
-        """Writes are not sent again, questions are."""
+        """Reads are retried, writes are not."""
         async with watched() as repository:
             proxy.requests.clear()
             one = record("a")
@@ -211,7 +213,7 @@ class TestUnknownOutcomes:
             assert await repository.read([one.ref]) == [None]
 
     async def test_a_claim_returns_what_it_has_won(self, watched: Factory, proxy: Wire) -> None:
-        """One of its requests is lost on the way back: the others' leases are taken up, its own expire."""
+        """One of its requests loses its answer. The leases of the others are returned, and its own expire."""
         async with watched() as repository:
             records = numbered(100)
             await repository.swap(inserts(records))
@@ -241,8 +243,8 @@ class TestUnknownOutcomes:
             with pytest.raises(RepositoryException, match="policy"):
                 await claim(repository)
 
-    async def test_a_claim_keeps_what_it_won_before_the_trouble(self, watched: Factory, proxy: Wire) -> None:
-        """Half of its entries are lost to others, and the search for more fails."""
+    async def test_a_claim_keeps_what_it_won_before_an_error(self, watched: Factory, proxy: Wire) -> None:
+        """Others win half of its entries, and the search for more fails."""
         async with watched() as repository:
             await repository.swap(inserts(numbered(60)))
             first = failing(proxy, itertools.cycle([None, "ConditionalCheckFailed"]))
@@ -258,8 +260,8 @@ class TestUnknownOutcomes:
 
 
 class TestDeleting:
-    async def test_what_is_not_there(self, watched: Factory, proxy: Wire) -> None:
-        """DynamoDB calls that a success, unlike DynamoDB Local: only what was deleted comes back."""
+    async def test_a_record_that_does_not_exist(self, watched: Factory, proxy: Wire) -> None:
+        """For DynamoDB, unlike DynamoDB Local, that is a success. Only records that were deleted are returned."""
 
         def script(request: Request) -> Answer:
             answer = request.forward(proxy.server)
@@ -277,7 +279,7 @@ class TestDeleting:
 
 
 async def test_the_table_is_gone(direct: Factory, table_name: str, dynamodb_server: Server) -> None:
-    """Said plainly by every method; and once it is there again all continues."""
+    """Every method reports it clearly, and works again once the table is back."""
     one = record("a")
     async with direct() as repository:
         await repository.swap(inserts([one]))

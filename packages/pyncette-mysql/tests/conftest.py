@@ -22,7 +22,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 async def store(server: Server) -> AsyncIterator[Store]:
-    """A table that nobody else uses."""
+    """A table of the test's own."""
     store = Store(server)
     yield store
     await store.ask(f"DROP TABLE IF EXISTS {store.table}, {store.table}_runs")
@@ -30,6 +30,6 @@ async def store(server: Server) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    """A way to the server that can be watched and broken."""
+    """A proxy to the server, to observe and break connections."""
     async with Proxy(server.host, server.port).running() as proxy:
         yield proxy

@@ -1,4 +1,4 @@
-"""A process of the next release that opens the storage. Arguments: options as JSON, what expands, what contracts."""
+"""A process of the next release that opens the storage. Arguments: options as JSON, expanding and contracting SQL."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A process of the test of several processes: claims and completes records until all of them are done.
+"""A worker process for the test of several processes: claims and completes records until all of them are done.
 
-Arguments: the options of the storage as JSON, the moment to which records are advanced. Begins when it gets a line, so
-that the processes begin together, however long each takes to start. Writes "claimed KEY FENCE" for
-what it has claimed and "completed KEY" for what it knows to be settled.
+Arguments: the options of the storage as JSON, the moment to which records are advanced. Starts when it reads a line, so
+that all processes begin together, however long each takes to import. Writes "claimed KEY FENCE" for each
+record that it has claimed, and "completed KEY" for each that it knows to be settled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def say(lines: list[str]) -> None:
 
 
 async def one_batch(repository: Repository, advanced_to: int) -> bool:
-    """Whether there is more to do."""
+    """Returns whether there is more to do."""
     now = await repository.clock()
     assert now is not None
     token = uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""Deadlocks, locks that others hold, and calls that are cancelled."""
+"""Deadlocks, locks of other clients, and cancelled calls."""
 # ruff: noqa: S608 - names of tables that the tests made themselves
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.helpers.mysql import TASK, Store, becomes, claim, insert, numbered, r
     ["UPDATE {table} SET revision = 'other' WHERE {one}", "DELETE FROM {table} WHERE {one}", "{locked}"],
 )
 async def test_swap_waits_for_nobody(store: Store, meanwhile: str, delete: bool) -> None:
-    """A row that another transaction has locked is busy, and the rest of the batch is done."""
+    """A row that another transaction has locked is busy, and the rest of the batch is applied."""
     one, other, outdated = numbered(3)
     new = None if delete else record(one.key[5:])
     batch = [Change(one, new), Change(other, None), Change(record(outdated.key[5:]), None), Change(None, record("new"))]
@@ -43,7 +43,7 @@ async def test_swap_waits_for_nobody(store: Store, meanwhile: str, delete: bool)
 
 
 async def test_an_insert_that_meets_another_insert(store: Store) -> None:
-    """It waits for a moment; then it is busy, and the rest of the batch is done."""
+    """It waits briefly; then it is busy, and the rest of the batch is applied."""
     values = "0, 0, 'x', 0, 0, '{}', ''"
     async with store.open() as repository, store.connect() as somebody:
         await store.send(
@@ -60,7 +60,7 @@ async def test_an_insert_that_meets_another_insert(store: Store) -> None:
 
 
 async def test_a_large_batch_that_meets_open_inserts(store: Store) -> None:
-    """It waits once, whatever its size: those are busy, what is there already is a conflict, and the rest is done."""
+    """It waits once, whatever its size: those are busy, existing records are conflicts, and the rest is applied."""
     values = "0, 0, 'x', 0, 0, '{}', ''"
     columns = "queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state"
     changed, *others, locked, gone = numbered(300)
@@ -72,7 +72,7 @@ async def test_a_large_batch_that_meets_open_inserts(store: Store) -> None:
         await store.send(somebody, f"UPDATE {store.table} SET fence = 7 WHERE `key` = '{locked.key}'")
         await store.send(somebody, f"DELETE FROM {store.table} WHERE `key` = '{gone.key}'")
         batch = [Change(changed, record("00000")), *(Change(None, one) for one in (*others, locked, gone))]
-        with anyio.fail_after(2.5):  # a second of waiting, and what it takes besides
+        with anyio.fail_after(2.5):  # a second of waiting, plus the work
             outcomes = await repository.swap(batch)
         expected = dict.fromkeys((one.key for one in others), Swap.APPLIED)
         expected |= {f"task:{name}": Swap.BUSY for name in busy}
@@ -83,8 +83,10 @@ async def test_a_large_batch_that_meets_open_inserts(store: Store) -> None:
         assert await repository.swap(again) == [Swap.APPLIED] * len(busy)
 
 
-async def test_an_insert_that_meets_what_is_gone_by_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other transaction ends between the wait and the look at what was in the way: the insert is busy."""
+async def test_an_insert_that_meets_an_insert_that_is_rolled_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other transaction ends after the wait, before the call reads the row that was in the way: still busy."""
     values = "0, 0, 'x', 0, 0, '{}', ''"
     columns = "queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state"
     one = record("one")
@@ -102,13 +104,13 @@ async def test_an_insert_that_meets_what_is_gone_by_then(store: Store, monkeypat
 
 
 async def test_deadlocks_are_retried(store: Store) -> None:
-    """The server chose our transaction as the victim and undid it: the call does it again."""
+    """The server chose our transaction as the victim and rolled it back: the call repeats it."""
     async with store.open() as repository, store.connect() as somebody:
         await insert(repository, [record(f"more {n}") for n in range(50)])
         new = (
             f"INSERT INTO {store.table} (queue, `key`, due_at, ready_at, revision, fence, attempt, spec, state) VALUES "
         )
-        # Has written more than the other, which makes that one the victim.
+        # It has written more than the call, so the server chooses the call's transaction as the victim.
         await store.send(
             somebody, f"START TRANSACTION; UPDATE {store.table} SET attempt = 9 WHERE `key` LIKE 'task:more%'"
         )
@@ -129,7 +131,7 @@ async def test_deadlocks_are_retried(store: Store) -> None:
 
 
 async def test_batches_in_any_order_do_not_deadlock(store: Store) -> None:
-    """All clients lock records in one order, whatever the order that they are given in."""
+    """All clients lock records in one order, whatever order the batches have."""
     async with store.open() as one, store.open() as other:
         current = numbered(200)
         await insert(one, current)
@@ -169,7 +171,7 @@ async def waiting(store: Store) -> int:
 
 
 async def test_locks_that_are_never_released(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call is given up in time; nothing of it is left on the server, and it has not been carried out."""
+    """The call times out; it leaves nothing behind on the server, and its changes have not been made."""
     monkeypatch.setattr(connection, "CALL_SECONDS", 0.5)
     one = record("one")
     async with store.open(**await store.own_user()) as repository, store.connect() as somebody:
@@ -177,7 +179,7 @@ async def test_locks_that_are_never_released(store: Store, monkeypatch: pytest.M
         await store.send(somebody, f"START TRANSACTION; UPDATE {store.table} SET fence = 7")
         with pytest.raises(RepositoryUnavailableException, match="in time"):
             await repository.swap([Change(None, record("one"))])
-        # Reading, and claiming past the lock, continue meanwhile.
+        # Reads continue meanwhile, and claims skip the locked row.
         assert await repository.read([one.ref]) == [one]
         assert await claim(repository) == []
         await becomes(store.transactions, 0)
@@ -186,7 +188,7 @@ async def test_locks_that_are_never_released(store: Store, monkeypatch: pytest.M
 
 
 async def test_cancelled_calls(store: Store) -> None:
-    """Calls of all kinds, cancelled at any moment: no connection or transaction is left, nor more than the pool has."""
+    """Calls of all kinds, cancelled at random moments, leave no transaction and no connection outside the pool."""
     async with store.open(mysql_pool_size=4, **await store.own_user()) as repository:
         records = numbered(100)
         await insert(repository, records)

@@ -43,7 +43,7 @@ async def caller(server: Server, **options: Any) -> AsyncIterator[Caller]:
 
 
 def on(server: Server) -> Factory:
-    """Clients of a separate table."""
+    """Clients that share a separate table."""
     return partial(
         mysql_repository,
         mysql_host=server.host,
@@ -57,7 +57,7 @@ def on(server: Server) -> Factory:
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """On both, unlike the other tests of this package."""
+    """Both event loops, unlike the other tests of this package."""
     backend: str = request.param
     return backend
 

@@ -1,6 +1,6 @@
-"""Rows that somebody has damaged by hand, beyond what a record can say: bytes that are no UTF-8, and empty values.
+"""Rows damaged by hand in ways that a record can't represent: invalid UTF-8, and empty values.
 
-What records can say is in the contract.
+The contract covers damage that a record can represent.
 """
 # ruff: noqa: S608 - names of tables that the tests made themselves
 
@@ -42,7 +42,7 @@ def damage(request: pytest.FixtureRequest) -> str:
 
 
 async def damaged(store: Store, repository: Repository, damage: str) -> Record:
-    """The record as it is then. Nothing of it has changed by being read."""
+    """The damaged record as it is read. Reading it changes nothing."""
     await insert(repository, [record("broken"), record("sound")])
     await store.ask(f"UPDATE {store.table} SET {damage} WHERE `key` = 'task:broken'")
     found = await repository.scan(TASK, after=None, limit=9)
@@ -78,8 +78,8 @@ async def test_it_is_overwritten_and_deleted(store: Store, damage: str) -> None:
         assert [one.key for one in await repository.scan(TASK, after=None, limit=9)] == ["task:sound"]
 
 
-async def test_queues_whose_names_are_no_text(store: Store) -> None:
-    """They are listed with the others, and where a page begins behind one, the listing continues."""
+async def test_queues_whose_names_are_not_valid_utf8(store: Store) -> None:
+    """They are listed with the others, and a page may begin after one."""
     async with store.open() as repository:
         await insert(repository, [record("a"), record("b")])
         await store.ask(f"UPDATE {store.table} SET queue = x'61ff62' WHERE `key` = 'task:a'")
@@ -87,8 +87,8 @@ async def test_queues_whose_names_are_no_text(store: Store) -> None:
         assert await repository.queues(after="a\udcffb", limit=9) == ["task"]
 
 
-async def test_an_app_goes_on(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Each damaged instance is logged once at most, everything else runs, and they can be overwritten and deleted."""
+async def test_an_app_keeps_running(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Each damaged instance is logged at most once, everything else runs, and they can be overwritten and deleted."""
     app = Pyncette(store.server.url.replace("mariadb://", "mysql://"), mysql_table_name=store.table, poll_interval=SOON)
     ran: Counter[str] = Counter()
 

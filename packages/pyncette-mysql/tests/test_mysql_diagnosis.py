@@ -1,4 +1,4 @@
-"""What is found when the server is examined: each fault is really made."""
+"""What the diagnosis of a server finds. The tests cause each fault for real."""
 # ruff: noqa: S608 - names of tables that the tests made themselves
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DURABLE = ("--innodb-flush-log-at-trx-commit=1",)
 
 @pytest.fixture(scope="module", params=["mysql", "mariadb"])
 def durable(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Server]:
-    """A server as people should have it."""
+    """A server with the recommended settings."""
     with servers.private(request.param, *DURABLE) as server:
         yield server
 
@@ -40,7 +40,7 @@ async def repository(store: Store) -> AsyncIterator[Repository]:
 
 
 async def bad(repository: Repository) -> dict[str, Finding]:
-    """What is not as it should be, by the name of the check."""
+    """The findings that are not OK, by the name of the check."""
     return {each.check: each for each in await repository.diagnose() if each.verdict != "ok"}
 
 
@@ -53,7 +53,7 @@ async def test_a_healthy_server(repository: Repository) -> None:
     }
 
 
-async def test_what_a_crash_loses(store: Store, repository: Repository) -> None:
+async def test_settings_that_lose_writes_in_a_crash(store: Store, repository: Repository) -> None:
     await store.ask("SET GLOBAL innodb_flush_log_at_trx_commit = 2")
     try:
         found = await bad(repository)
@@ -75,7 +75,7 @@ async def test_connections(store: Store, repository: Repository) -> None:
 
 
 async def test_isolation(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As behind a proxy that forgets what was set for a session."""
+    """As behind a proxy that loses session settings."""
     forgotten = connection.SESSION.replace("READ COMMITTED", "REPEATABLE READ")
     monkeypatch.setattr(connection, "SESSION", forgotten)
     async with store.open() as repository:
@@ -84,8 +84,8 @@ async def test_isolation(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["isolation"].found.startswith("REPEATABLE-READ")
 
 
-async def test_a_binary_log_of_statements(servers: Servers, durable: Server) -> None:
-    """It is found before anything was written, as the server refuses that."""
+async def test_a_statement_based_binary_log(servers: Servers, durable: Server) -> None:
+    """It is found without any write, since the server refuses them."""
     options = ("--log-bin=binlog", "--server-id=1", "--sync-binlog=0", "--binlog-format=STATEMENT")
     with servers.private(durable.kind, *DURABLE, *options) as server:
         store = Store(server)

@@ -1,4 +1,4 @@
-"""What the driver's errors become."""
+"""Which exceptions the driver's errors become."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers and connections that end, hang or forget: the repository continues when they are there again."""
+"""Servers and connections that stop, hang or lose state: the repository recovers by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.servers.plugin import StartServer
 
 
 async def again(call: Callable[[], Awaitable[Any]]) -> Any:
-    """Call until the server is there again."""
+    """Repeat a call until the server is back."""
     with anyio.fail_after(30):
         while True:
             try:
@@ -68,12 +68,12 @@ async def test_one_round_trip_for_each_call(store: Store, proxy: Proxy) -> None:
         assert proxy.round_trips == before + 1
 
 
-async def test_connecting_is_quick(store: Store, proxy: Proxy) -> None:
+async def test_round_trips_of_a_new_connection(store: Store, proxy: Proxy) -> None:
     """A connection costs the handshake and one round trip for its settings."""
     async with store.open():
         pass
     async with store.open(mysql_port=proxy.port):
-        assert proxy.round_trips <= 5  # up to three of them to log in, one to look at the table
+        assert proxy.round_trips <= 5  # up to three for logging in, one for the settings, one for checking the table
 
 
 async def test_lost_replies(store: Store, proxy: Proxy) -> None:
@@ -98,8 +98,8 @@ async def test_lost_replies(store: Store, proxy: Proxy) -> None:
         assert found.attempt <= 2
 
 
-async def test_connections_that_the_server_ended(store: Store) -> None:
-    """What the server closed while it was idle is noticed before it is used: no call fails."""
+async def test_idle_connections_that_the_server_has_closed(store: Store) -> None:
+    """Connections that the server has closed while they were idle are noticed before they are used: no call fails."""
     async with store.open(**await store.own_user()) as repository:
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
@@ -107,13 +107,13 @@ async def test_connections_that_the_server_ended(store: Store) -> None:
         for number in await store.own_connections():
             await store.ask(f"KILL {number}")
         await becomes(store.connected, 0)
-        await anyio.sleep(0.05)  # the ends of the connections arrive
+        await anyio.sleep(0.05)  # until the client sees the connections close
         await insert(repository, [record("one")])
         assert await store.connected() == 1
 
 
-async def test_a_cancelled_app_takes_leave_of_the_server(store: Store) -> None:
-    """The server would write of aborted connections into its log; and the cancellation goes where it belongs."""
+async def test_a_cancelled_app_closes_its_connections_cleanly(store: Store) -> None:
+    """Otherwise the server would log aborted connections. The cancellation reaches the scope that caused it."""
     aborted = await store.ask("SHOW GLOBAL STATUS LIKE 'Aborted_clients'")
     user = await store.own_user()
     with anyio.CancelScope() as scope:
@@ -129,7 +129,7 @@ async def test_a_cancelled_app_takes_leave_of_the_server(store: Store) -> None:
 
 
 async def test_connections_that_went_silent(store: Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that was idle for long is tested before a call is entrusted to it."""
+    """A connection that has been idle for long is tested before a call uses it."""
     monkeypatch.setattr(connection, "TESTED_WHEN_IDLE_SECONDS", 0.0)
     monkeypatch.setattr(connection, "PING_SECONDS", 0.2)
     async with store.open(mysql_port=proxy.port) as repository:
@@ -141,7 +141,7 @@ async def test_connections_that_went_silent(store: Store, proxy: Proxy, monkeypa
 @pytest.mark.parametrize("kill", [False, True])
 @pytest.mark.parametrize("kind", ["mysql", "mariadb"])
 async def test_restart(start_server: StartServer, kind: str, kill: bool) -> None:
-    """The server ends under load and comes back: what was acknowledged is there, and the same repository works on."""
+    """The server stops under load and comes back: acknowledged writes are there, and the same repository works."""
     with start_server(kind) as server:
         store = Store(server)
         async with store.open() as repository:
@@ -183,7 +183,7 @@ async def test_restart(start_server: StartServer, kind: str, kill: bool) -> None
 
 
 async def test_server_that_hangs(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls end in time, so does closing, and everything works again afterwards."""
+    """Calls and closing time out, and everything works again afterwards."""
     monkeypatch.setattr(connection, "CALL_SECONDS", 0.5)
     monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.3)
     with start_server("mysql") as server:
@@ -213,7 +213,7 @@ async def test_server_that_hangs(start_server: StartServer, monkeypatch: pytest.
 
 
 async def test_a_driver_that_loses_a_cancellation(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call ends in time nevertheless."""
+    """The call still times out."""
 
     async def log_in(settings: object) -> NoReturn:
         with suppress(asyncio.CancelledError):
@@ -236,8 +236,8 @@ async def unavailable(repository: Repository) -> None:
         await repository.clock()
 
 
-async def test_event_loops_one_after_the_other(store: Store) -> None:
-    """Nothing is bound to the first event loop that ran."""
+async def test_several_event_loops_in_sequence(store: Store) -> None:
+    """Nothing is bound to the first event loop."""
 
     def use() -> int:
         async def main() -> int:

@@ -1,4 +1,4 @@
-"""Records that the server does not take; the connection and the others are not affected."""
+"""Records that the server refuses. The connection and other records are not affected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.servers.plugin import StartServer
 
 
 async def test_errors_of_the_server_cost_no_connection(store: Store) -> None:
-    """After an error the transaction is rolled back, and the connection used again."""
+    """After an error the transaction is rolled back, and the connection is reused."""
     one = record("one")
     async with store.open(mysql_pool_size=1, **await store.own_user()) as repository:
         await insert(repository, [one])
@@ -33,7 +33,7 @@ async def test_errors_of_the_server_cost_no_connection(store: Store) -> None:
 
 
 async def test_lone_surrogates_are_refused(store: Store) -> None:
-    """They are no text; JSON as the application writes it has none."""
+    """They can't be encoded as UTF-8. The application's JSON never contains any."""
     async with store.open() as repository:
         with pytest.raises(RecordRefusedException, match="surrogates"):
             await repository.swap([Change(None, record("one", spec='"\ud800"'))])
@@ -62,7 +62,7 @@ async def test_the_largest_spec(start_server: StartServer, kind: str) -> None:
             assert {one.spec for one in await claim(repository)} == {"{}", changed.spec}
 
 
-async def test_specs_of_many_packets(mysql_server: Server) -> None:
+async def test_a_spec_of_several_packets(mysql_server: Server) -> None:
     """A record that is larger than one packet of the protocol, 16 MB."""
     store = Store(mysql_server)
     async with store.open() as repository:

@@ -1,4 +1,4 @@
-"""A claim locks what it takes and nothing else, and no statement reads more than it has to."""
+"""A claim locks only the records that it takes, and no statement reads more than it needs."""
 # ruff: noqa: S608 - names of tables that the tests made themselves
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def record(queue: str, name: str, ready_at: int) -> Record:
 
 
 def contents() -> list[Record]:
-    """Of every queue some records are due and some are not; the names put due records next to others in the index."""
+    """Some records of every queue are due and some are not. The names put due records next to others in the index."""
     records = [record(name, f"{n:02}", NOW - 100 + 10 * n) for name in "bdf" for n in range(20)]
     records += [record(f"{name}{n:02}", f"{name}{n:02}", NOW - n % 2 * 5 + 1) for name in "ace" for n in range(20)]
     return records
@@ -40,7 +40,7 @@ def statements(store: Store) -> Statements:
 
 
 def claim(store: Store, claims: Sequence[QueueClaim], limit: int, name: str = "mine") -> str:
-    """The script of a claim, less its commit."""
+    """The script of a claim without its commit."""
     script = statements(store).claim(claims, now=NOW, limit=limit, token=name, holder=name)
     return script.removesuffix(";COMMIT")
 
@@ -82,8 +82,8 @@ async def locked(store: Store, somebody: Connection, index: str) -> set[str]:
         (want("a00", "c02", "e04"), 100, 0),
     ],
 )
-async def test_claims_lock_what_they_take(store: Store, claims: list[QueueClaim], limit: int, taken: int) -> None:
-    """Neither what is not due, nor what a limit leaves out, nor the neighbours: by the key and by the index alike."""
+async def test_claims_lock_only_what_they_take(store: Store, claims: list[QueueClaim], limit: int, taken: int) -> None:
+    """Records that are not due, beyond a limit or adjacent stay unlocked, both in the primary key and in the index."""
     async with store.open() as repository, store.connect() as claimant, store.connect() as somebody:
         assert applied(await repository.swap([Change(None, one) for one in contents()]))
         *_, rows = await store.send(claimant, claim(store, claims, limit))
@@ -94,8 +94,8 @@ async def test_claims_lock_what_they_take(store: Store, claims: list[QueueClaim]
         await claimant.rollback()
 
 
-async def test_others_are_not_held_up(store: Store) -> None:
-    """While one client is in the middle of its claim, others claim and write all the rest."""
+async def test_a_claim_does_not_block_others(store: Store) -> None:
+    """While one client is in the middle of its claim, others can claim and write all other records."""
     async with store.open() as repository, store.connect() as claimant:
         records = contents()
         assert applied(await repository.swap([Change(None, one) for one in records]))
@@ -117,8 +117,8 @@ async def test_others_are_not_held_up(store: Store) -> None:
         assert {one.key for one in await ready(repository, want("b", "d"), now=LATER, limit=100)} >= mine
 
 
-async def test_claims_that_meet_share(store: Store) -> None:
-    """Two claims of the same queue at the same time: the second takes what comes after, up to its own limit."""
+async def test_simultaneous_claims_share_a_queue(store: Store) -> None:
+    """Of two simultaneous claims of a queue, the second takes the next records, up to its own limit."""
     async with store.open() as repository, store.connect() as first, store.connect() as second:
         assert applied(await repository.swap([Change(None, one) for one in contents()]))
         *_, one = await store.send(first, claim(store, want("b", limit=4), 100, "first"))
@@ -129,8 +129,8 @@ async def test_claims_that_meet_share(store: Store) -> None:
         await second.rollback()
 
 
-async def test_what_the_server_says_of_locks(start_server: StartServer) -> None:
-    """MySQL's own list: for each record taken one lock in each index, of the record alone and never of a gap."""
+async def test_locks_listed_by_the_server(start_server: StartServer) -> None:
+    """MySQL lists its locks: for each record that was taken, one in each index, on the record and never on a gap."""
     with start_server("mysql", "--performance-schema=ON") as server:
         store = Store(server)
         async with store.open() as repository, store.connect() as claimant:
@@ -144,13 +144,13 @@ async def test_what_the_server_says_of_locks(start_server: StartServer) -> None:
             await claimant.rollback()
     assert len(rows) == 17
     assert {(index, mode) for index, mode, _ in locks} == {("PRIMARY", "X,REC_NOT_GAP"), ("due", "X,REC_NOT_GAP")}
-    # The index has the entry that was found; the new one, at the end of the lease, has a lock of its own only if asked.
+    # The entry that was found is locked. The new one, at the end of the lease, may have an explicit lock or not.
     assert {number for index, _, number in locks if index == "PRIMARY"} == {17}
     assert {number for index, _, number in locks if index == "due"} <= {17, 34}
 
 
 async def reads(store: Store, connection: Connection, script: str) -> tuple[int, int]:
-    """How many index entries and rows a script makes the server read, and how many it sorts."""
+    """How many index entries and rows the server reads for a script, and how many it sorts."""
     await store.send(connection, "FLUSH STATUS")
     await store.send(connection, script)
     rows = (await store.send(connection, "SHOW SESSION STATUS WHERE variable_name REGEXP '^(Handler_read|Sort_rows)'"))[
@@ -169,7 +169,7 @@ SIZE = 20_000
 @pytest.mark.parametrize("analyzed", [False, True])
 async def test_reads_are_bounded(store: Store, analyzed: bool) -> None:
     """In a queue with 10,000 records that are due and 10,000 that are not, next to an equally large one, every
-    statement reads about as much as it returns, whatever the server's statistics say."""
+    statement reads about as many rows as it returns, whatever the server's statistics say."""
     records = [record(queue, f"{n:06}", NOW + n - SIZE // 2) for queue in ("big", "other") for n in range(SIZE)]
     statics = [record(f"s{n:03}", f"s{n:03}", NOW + 1) for n in range(300)]
     many = [Queue(one.queue, static=True) for one in statics] + [Queue("big"), Queue("empty"), Queue("other")]
@@ -191,13 +191,13 @@ async def test_reads_are_bounded(store: Store, analyzed: bool) -> None:
             ("scan ready after", made.scan_ready(Queue("big"), LEAST, HELD, (NOW - 50, "big:000000"), 50), 52, 0),
             ("count", made.count(Queue("big"), LEAST, HELD, 100), 101, 0),
             ("queues", made.queues(None, 10), 40, 0),
-            ("next", ";".join(made.next_ready(many, None, LEAST)), 650, 310),  # MariaDB sorts one for each queue
+            ("next", ";".join(made.next_ready(many, None, LEAST)), 650, 310),  # MariaDB sorts one row for each queue
             ("next after", ";".join(made.next_ready(many, NOW, LEAST)), 650, 310),
             ("next of one", ";".join(made.next_ready([Queue("big")], NOW, LEAST)), 1, 1),
             ("soon", made.soon([Queue("big")], None, NOW + SIZE, 50), 51, 0),
             ("ready claims", made.ready_claims(claims, NOW), 650, 0),
             ("no ready claims", made.ready_claims(claims, NOW - SIZE), 650, 0),
-            # The records that are taken are read to be picked, to be written, and to be returned.
+            # Each record that is taken is read three times: to select, to update and to return it.
             ("claim", made.claim(claims, now=NOW, limit=20, token="a", holder="h"), 1100, 310),
             ("claim nothing", made.claim(idle, now=NOW, limit=20, token="b", holder="h"), 650, 310),
             ("claim of few", made.claim(claims[-3:], now=NOW, limit=20, token="c", holder="h"), 150, 3),
@@ -207,8 +207,8 @@ async def test_reads_are_bounded(store: Store, analyzed: bool) -> None:
     assert not {n: (found[n], most[n]) for n in most if found[n][0] > most[n][0] or found[n][1] > most[n][1]}
 
 
-async def test_swaps_read_what_they_write(store: Store) -> None:
-    """Nothing but the records of the batch, whether they are applied or not."""
+async def test_swaps_read_only_what_they_write(store: Store) -> None:
+    """They read only the records of the batch, whether the changes are applied or not."""
     records = [record("big", f"{n:06}", NOW + n) for n in range(SIZE)]
     again = [record("big", one.key[4:], LATER) for one in records]
     batch = [Change(one, new) for one, new in zip(records[:100], again, strict=False)]

@@ -1,4 +1,4 @@
-"""Tables of other formats: a rolling upgrade to a release that is made up, and what may happen in the middle of it."""
+"""Tables of other formats: a rolling upgrade to a fictitious release, and what may happen in the middle of it."""
 # ruff: noqa: S608 - names of tables that the tests made themselves
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ MIGRATOR = Path(__file__).with_name("mysql_migrator.py")
 
 @pytest.fixture
 def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is opened in this process is of the next release."""
+    """From here on, this process opens storages as the next release does."""
     monkeypatch.setattr(schema, "migrations", lambda: (*TODAY, *STEPS))
 
 
 async def upgrade(store: Store, *steps: Migration[str], **options: Any) -> None:
-    """Open as a release does that has these steps besides."""
+    """Open like a release that has these additional steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "migrations", lambda: (*TODAY, *steps))
         manager = store.open(**options)
@@ -80,7 +80,7 @@ async def comment(store: Store) -> str:
 
 @asynccontextmanager
 async def in_use(store: Store) -> AsyncIterator[Connection]:
-    """A transaction that has read the table: statements that change it wait."""
+    """A transaction that has read the table, so that statements that alter it wait."""
     async with store.connect() as somebody:
         await store.send(somebody, f"START TRANSACTION; SELECT COUNT(*) FROM {store.table}")
         yield somebody
@@ -95,8 +95,8 @@ async def waiting(store: Store, *, state: str = "metadata lock") -> int:
 async def test_a_rolling_upgrade(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each step is done once, however many start at once; old and new releases work side by side until the upgrade is
-    finished, and a rollback needs nothing."""
+    """Each step is done once, however many processes start at once; old and new releases work side by side until the
+    upgrade is finished, and a rollback needs no steps."""
     caplog.set_level(logging.INFO, "pyncette.mysql")
     async with store.open() as running:
         one = record("one")
@@ -131,7 +131,7 @@ async def test_a_new_table_gets_all_steps(store: Store) -> None:
 
 
 async def test_an_upgrade_that_is_not_to_be_made(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says what has to be run instead, and that does it."""
+    """The message names the statements to run instead, and they complete the upgrade."""
     await _opened(store, {})
     monkeypatch.setattr(schema, "migrations", lambda: (*TODAY, *STEPS))
     with pytest.raises(StorageVersionException, match=f"schema_sql\\('{store.table}', from_format=1\\)"):
@@ -144,7 +144,7 @@ async def test_an_upgrade_that_is_not_to_be_made(store: Store, monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("next_release")
-async def test_schema_sql_makes_what_opening_makes(store: Store) -> None:
+async def test_schema_sql_creates_the_same_tables_as_opening(store: Store) -> None:
     await store.ask(schema_sql(store.table))
     await _opened(store, {"mysql_skip_table_create": True})
     by_hand = await store.ask(f"SHOW CREATE TABLE {store.table}")
@@ -162,19 +162,19 @@ def test_schema_sql_of_an_impossible_format(version: int) -> None:
 
 
 def test_steps_can_be_repeated() -> None:
-    """Each ends with the one statement that changes the table, and takes note of it in the same breath."""
+    """Each ends with the only statement that alters the table, which also records the new format."""
     for step in TODAY:
         *before, last = [part.strip() for part in step.step.split(";") if part.strip()]
         assert "COMMENT = {format}" in last, step.name
-        # What stands before can be repeated.
+        # The statements before it can be repeated.
         parts = [part.replace("CREATE TABLE IF NOT EXISTS", "") for part in before]
         assert not any("ALTER TABLE" in part or "CREATE TABLE" in part for part in parts), step.name
 
 
 @pytest.mark.parametrize("step", ["expand", "contract"])
 async def test_a_migrator_that_is_killed(store: Store, step: str) -> None:
-    """By SIGKILL, while its statement waits for somebody who uses the table. Whether the server still carries the
-    statement out or not, the next process to start finds the table in one of two states and continues."""
+    """By SIGKILL, while its statement waits for a transaction that uses the table. Whether or not the server still
+    executes the statement, the next process to start continues from either state."""
     await _opened(store, {})
     if step == "contract":
         await upgrade(store, *STEPS)
@@ -192,7 +192,7 @@ async def test_a_migrator_that_is_killed(store: Store, step: str) -> None:
 
 
 async def test_a_statement_that_the_server_ends(store: Store) -> None:
-    """In the middle of a step, after what comes before its last statement: the step is repeated."""
+    """In the middle of a step, just before its last statement: the step is repeated."""
     await _opened(store, {})
     slow = replace(EXPAND, step=EXPAND.step.replace(";\n", "; DO SLEEP(600);\n"))
     async with anyio.create_task_group() as tasks:
@@ -213,7 +213,7 @@ async def test_a_statement_that_the_server_ends(store: Store) -> None:
 
 
 async def test_a_step_that_fails(store: Store) -> None:
-    """Nothing of its last statement remains, and the lock is free."""
+    """Its last statement leaves no changes, and the lock is released."""
     await _opened(store, {})
     with pytest.raises(RepositoryException, match="error in your SQL syntax"):
         await upgrade(store, replace(EXPAND, step="ALTER TABLE {table} ADD COLUMN b INT, NONSENSE, COMMENT = {format}"))
@@ -223,12 +223,12 @@ async def test_a_step_that_fails(store: Store) -> None:
 
 
 async def test_a_table_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long transaction of somebody else holds a step up, and it is tried again."""
+    """A long transaction of another client blocks a step, which is retried."""
     monkeypatch.setattr(connections, "SESSION", connections.SESSION + "; SET SESSION lock_wait_timeout = 1")
     await _opened(store, {})
     async with in_use(store) as somebody, anyio.create_task_group() as tasks:
         tasks.start_soon(upgrade, store, *STEPS)
-        await anyio.sleep(1.5)  # longer than the statement waits
+        await anyio.sleep(1.5)  # longer than the statement's timeout
         await somebody.rollback()
     assert "b" in await columns(store)
 
@@ -244,7 +244,7 @@ async def test_a_table_in_use_for_too_long(store: Store, monkeypatch: pytest.Mon
 
 
 async def test_two_servers_that_both_take_writes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their locks are not shared: whoever comes second finds the step done."""
+    """They don't share locks: the second process finds the step done."""
 
     @asynccontextmanager
     async def no_lock(*_: Any) -> AsyncIterator[None]:
@@ -258,14 +258,16 @@ async def test_two_servers_that_both_take_writes(store: Store, monkeypatch: pyte
     assert await comment(store) == "Tasks of Pyncette, format 2, readable from 2"
 
 
-async def test_start_waits_for_whoever_changes_the_table(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long that takes."""
+async def test_the_start_waits_for_another_process_that_changes_the_table(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even longer than the timeout of a statement."""
     monkeypatch.setattr(schema, "_WAIT_SECONDS", 1)
     async with store.connect() as somebody, anyio.create_task_group() as tasks:
         async with schema._alone(somebody, schema_settings(store)):
             tasks.start_soon(_opened, store, {})
             await becomes(lambda: waiting(store, state="user lock"), 1)
-            await anyio.sleep(1.2)  # longer than one statement waits
+            await anyio.sleep(1.2)  # longer than the timeout of one statement
             assert await columns(store) == set()
     assert await comment(store) == "Tasks of Pyncette, format 1, readable from 1"
 
@@ -276,7 +278,7 @@ def schema_settings(store: Store) -> Settings:
 
 
 async def test_later_formats(store: Store) -> None:
-    """A later release may have expanded the table; only what it says that we can't read is refused."""
+    """A later release may have expanded the table. It is refused only if it says that this release can't read it."""
     await _opened(store, {})
     text = "Tasks of Pyncette, format {}, readable from {}. Pyncette reads this; keep it."
     await store.ask(f"ALTER TABLE {store.table} MODIFY spec LONGBLOB, COMMENT = '{text.format(2, 1)}'")

@@ -1,4 +1,4 @@
-"""What the documentation says of the table, the options and the limits is what the code does."""
+"""The documentation of the table, the options and the limits matches the code."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Worker:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output)
 
     def lines(self, event: str) -> list[str]:
-        """Whole lines only: the last one may be cut."""
+        """Complete lines only: the last one may be truncated."""
         lines = self.journal.read_text().rpartition("\n")[0].splitlines()
         return [line.partition(" ")[2] for line in lines if line.startswith(event)]
 
@@ -47,7 +47,7 @@ class Worker:
 
 @pytest.mark.parametrize("kind", ["mysql", "mariadb"])
 async def test_processes_and_server_killed(start_server: StartServer, tmp_path: Path, kind: str) -> None:
-    """Everything is done, nothing is completed twice, and no two leases have the same fencing token."""
+    """All records are done, none is completed twice, and no two leases have the same fencing token."""
     with start_server(kind) as server:
         store = Store(server)
         async with store.open() as repository:
@@ -78,7 +78,7 @@ async def test_processes_and_server_killed(start_server: StartServer, tmp_path: 
     assert max(claims.values()) == 1
     completed = Counter(line for worker in workers for line in worker.lines("completed"))
     assert max(completed.values()) == 1
-    # Where the last word of a process or of the server was lost, the journal does not know of the outcome.
+    # The journal lacks outcomes whose last message, of a process or of the server, was lost.
     assert len(completed) >= RECORDS - 5 * 20
     latest: dict[str, int] = {}
     for key, fence in (line.split() for line in claims):

@@ -1,4 +1,4 @@
-"""The log of runs is answered and pruned from its indexes, and appended to in the transaction of the settlement."""
+"""The log of runs is queried and pruned by its indexes, and appended to in the transaction of the settlement."""
 
 # ruff: noqa: S608 -- the statements are made of constants
 
@@ -42,26 +42,26 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def line(id: str, ended_at: int = NOW) -> RunLine:  # noqa: A002 - as the field is called
+def line(id: str, ended_at: int = NOW) -> RunLine:  # noqa: A002 - the field's name
     return RunLine(id, "task", "task:one", ended_at, "succeeded", "{}")
 
 
 async def rows_read(repository: Repository) -> int:
-    """How many rows the statements of the only connection have read by now, those of tables for the moment included."""
+    """How many rows the only connection's statements have read so far, including those of temporary tables."""
     assert isinstance(repository, MySQLRepository)
     (rows,) = await repository._database.run("SHOW SESSION STATUS LIKE 'Handler_read%'")
     return sum(int(value) for _, value in rows)
 
 
 async def test_questions_are_answered_from_indexes(store: Store) -> None:
-    """However long the log is, a page reads few more lines than it shows, and pruning those that it deletes."""
+    """However long the log is, a page reads few more lines than it shows, and pruning few more than it deletes."""
     shown = 10
     async with store.open(mysql_pool_size=1) as repository:
         await store.ask(FILL.format(table=store.table))
         for name, question in QUESTIONS.items():
             before = await rows_read(repository)
             assert len(await repository.runs(RunQuestion(**question, limit=shown))) == shown, name
-            # What a union has put together is read again.
+            # The result of a union is read again.
             parts = len(question.get("queues", "1")) * len(question.get("outcomes", "1"))
             assert 0 < await rows_read(repository) - before <= (3 * shown + 10) * parts, name
         before = await rows_read(repository)
@@ -69,8 +69,8 @@ async def test_questions_are_answered_from_indexes(store: Store) -> None:
         assert await rows_read(repository) - before <= 6 * 500
 
 
-async def test_a_deletion_of_what_somebody_holds(store: Store) -> None:
-    """It is busy, and leaves no line; once it is applied, one."""
+async def test_a_deletion_of_a_locked_record(store: Store) -> None:
+    """It is busy and logs no line. Once it is applied, it logs one."""
     one, other = record("one"), record("two")
     async with store.open() as repository, store.connect() as somebody:
         await insert(repository, [one, other])
@@ -101,8 +101,8 @@ async def test_a_settlement_that_waits_for_its_line(store: Store) -> None:
         assert await repository.swap([Change(one, record("one"), line("1"))]) == [Swap.APPLIED]
 
 
-async def test_pruning_leaves_what_others_hold(store: Store) -> None:
-    """It waits for nobody, and nobody who claims or settles waits for it."""
+async def test_pruning_skips_locked_lines(store: Store) -> None:
+    """It never waits, and claims and settlements never wait for it."""
     async with store.open() as repository, store.connect() as somebody:
         changes = [Change(None, record(fresh()), line(str(n), NOW + n)) for n in range(6)]
         assert await repository.swap(changes) == [Swap.APPLIED] * 6
@@ -123,8 +123,8 @@ async def test_pruning_leaves_what_others_hold(store: Store) -> None:
         ("ALTER TABLE {} MODIFY text TEXT", "of its log of runs, column text is text, not longtext"),
     ],
 )
-async def test_a_log_that_was_changed(store: Store, change: str, words: str) -> None:
-    """It is refused when the table is opened, not when the first run ends."""
+async def test_a_log_with_another_definition(store: Store, change: str, words: str) -> None:
+    """A table with another definition is refused when it is opened, not when the first run ends."""
     async with store.open():
         pass
     await store.ask(change.format(f"{store.table}_runs"))

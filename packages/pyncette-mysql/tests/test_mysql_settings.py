@@ -1,4 +1,4 @@
-"""Options are checked when they are given, before anything is done with them."""
+"""Options are checked when they are passed, before they are used."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GOOD: dict[str, Any] = {"mysql_host": "h", "mysql_user": "u", "mysql_password": 
     ],
 )
 def test_bad_values(option: str, value: object, error: type[Exception]) -> None:
-    """Refused by the call itself, by name, and without the password."""
+    """The call itself refuses them. The error names the option, and does not repeat the password."""
     with pytest.raises(error, match=f"^{option} (must be|is)") as caught:
         mysql_repository(**GOOD | {option: value})
     assert "secret" not in str(caught.value)
@@ -67,7 +67,7 @@ def test_good_values(options: dict[str, Any]) -> None:
 
 
 def test_options_are_in_the_signature() -> None:
-    """The application knows by it which options there are."""
+    """The app reads its options from the signature."""
     parameters = inspect.signature(mysql_repository).parameters
     assert {name for name, p in parameters.items() if p.default is p.empty} == GOOD.keys() - {"mysql_password"}
     assert all(p.kind is p.KEYWORD_ONLY for p in parameters.values())
@@ -112,8 +112,8 @@ def test_urls(url: str, options: dict[str, Any]) -> None:
         "mysql://u:secret@h/db?ssl=secret",
     ],
 )
-def test_urls_that_cannot_be_understood(url: str) -> None:
-    """Refused without repeating the URL: it may hold a password."""
+def test_invalid_urls(url: str) -> None:
+    """The error does not repeat the URL, which may contain a password."""
     with pytest.raises(ValueError, match="mysql://user:password@host:port/database") as caught:
         backend.options_from_url(url)
     assert "sec" not in "".join(traceback.format_exception_only(caught.value))

@@ -1,4 +1,4 @@
-"""Opening the storage: the table is made, or recognised; what is in the way is said."""
+"""Opening the storage: the table is created or recognized, or the error names the obstacle."""
 # ruff: noqa: S608 - names of tables that the tests made themselves
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def opening(manager: AbstractAsyncContextManager[Repository]) -> None:
 
 
 async def works(repository: Repository) -> None:
-    """One instance lives its life."""
+    """An instance is stored, claimed and settled."""
     one = record("one")
     assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
     assert await ready(repository, [QueueClaim(TASK, 1, NOW + 1)], now=NOW, limit=1) == [one]
@@ -60,7 +60,7 @@ async def works(repository: Repository) -> None:
 async def refused(
     manager: AbstractAsyncContextManager[Repository], error: type[RepositoryException], *words: str
 ) -> RepositoryException:
-    """Opening fails with exactly this error, which has the driver's for its cause and nothing secret in it."""
+    """Opening fails with exactly this error. Its cause is the driver's error, and it contains no secrets."""
     with pytest.raises(RepositoryException) as caught:
         await opening(manager)
     assert type(caught.value) is error
@@ -89,7 +89,7 @@ async def test_cannot_connect(
 
 
 async def test_passwords_are_utf8(store: Store) -> None:
-    """A password of any characters works, as the server's own clients send it."""
+    """A password may have any characters. It is sent as the server's own clients send it."""
     user, password = f"u{uuid.uuid4().hex[:20]}", "\u6f22\u00fc'\\\"%s"
     quoted = f"_utf8mb4 0x{password.encode().hex()}"
     async with store.connect() as connection:
@@ -107,8 +107,8 @@ async def test_passwords_are_utf8(store: Store) -> None:
             await store.send(connection, f"DROP USER {user}@'%'")
 
 
-async def test_the_table_is_made_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Ten clients open at the same time; all of them work, and the driver has nothing to warn about."""
+async def test_the_table_is_created_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Ten clients open at the same time. All of them work, and the driver issues no warning."""
     with caplog.at_level(logging.WARNING):
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
@@ -121,7 +121,7 @@ async def test_the_table_is_made_once(store: Store, caplog: pytest.LogCaptureFix
 
 
 async def test_skipped_creation(store: Store) -> None:
-    """Nothing is made then; the error says what returns the statement that makes the table, and it is the right one."""
+    """Nothing is created. The error names the function that returns the right statements."""
     said = f"schema_sql('{store.table}')"
     await refused(store.open(mysql_skip_table_create=True), RepositoryException, store.table, said)
     assert await store.ask(f"SHOW TABLES LIKE '{store.table}'") == ()
@@ -131,7 +131,7 @@ async def test_skipped_creation(store: Store) -> None:
 
 
 async def test_privileges(store: Store) -> None:
-    """Without CREATE the error says what to do; SELECT, INSERT, UPDATE and DELETE on the tables are enough."""
+    """Without CREATE, the error says what to do. SELECT, INSERT, UPDATE and DELETE on the tables are enough."""
     user = f"u{uuid.uuid4().hex[:20]}"
     other = {"mysql_user": user, "mysql_password": "pw"}
     async with store.connect() as connection:
@@ -160,7 +160,7 @@ async def test_privileges(store: Store) -> None:
 
 
 async def test_a_table_of_1_1_0(store: Store) -> None:
-    """Refused and left as it is, until it is renamed as the message says."""
+    """It is refused and left alone until it is renamed as the message says."""
     made = pyncette_1.MYSQL if store.server.kind == "mysql" else pyncette_1.MARIADB
     await store.ask(made.format(table=store.table))
     before = await store.ask(f"SELECT * FROM {store.table} ORDER BY name")
@@ -178,7 +178,7 @@ async def test_a_table_of_1_1_0(store: Store) -> None:
 
 
 async def test_a_table_whose_comment_was_lost(store: Store) -> None:
-    """What the message says brings it back."""
+    """The statement in the message restores it."""
     await opening(store.open())
     await store.ask(f"ALTER TABLE {store.table} COMMENT = ''")
     error = await refused(store.open(), StorageVersionException)
@@ -188,7 +188,7 @@ async def test_a_table_whose_comment_was_lost(store: Store) -> None:
 
 
 async def test_an_index_on_an_expression(mysql_server: Server) -> None:
-    """Somebody may add one; where it stands instead of one of ours, it is shown."""
+    """An additional one is allowed. If it replaces one of ours, the error shows it."""
     store = Store(mysql_server)
     await opening(store.open())
     await store.ask(f"CREATE INDEX more ON {store.table} ((attempt + 1))")
@@ -215,7 +215,7 @@ async def test_an_index_on_an_expression(mysql_server: Server) -> None:
 async def test_tables_that_are_not_ours(
     store: Store, table: str | None, change: str, error: type[RepositoryException], words: list[str]
 ) -> None:
-    """What another version wrote, what somebody else owns, and what was altered: refused, and left as it is."""
+    """Tables of another version, of another program, and altered ones are refused and left alone."""
     if table:
         await store.ask(table.format(store.table))
     else:
@@ -229,7 +229,7 @@ async def test_tables_that_are_not_ours(
 
 
 async def test_more_columns_are_fine(store: Store) -> None:
-    """Somebody may add a column that fills itself."""
+    """An additional column is allowed if it has a default."""
     await opening(store.open())
     await store.ask(f"ALTER TABLE {store.table} ADD written_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP")
     async with store.open() as repository:
@@ -260,7 +260,7 @@ def test_old_servers_are_refused(version: str, fine: bool) -> None:
 
 
 async def cipher(store: Store, **options: Any) -> str:
-    """How the connections of a repository are encrypted; it works, too."""
+    """The cipher of a repository's connections. Checks that the repository works."""
     async with store.open(**options) as repository:
         await works(repository)
         assert isinstance(repository, MySQLRepository)
@@ -270,26 +270,26 @@ async def cipher(store: Store, **options: Any) -> str:
 
 @pytest.mark.parametrize("encrypted", [False, True])
 async def test_caching_sha2_password(mysql_server: Server, encrypted: bool) -> None:
-    """The server's standard method works over TLS and over plain TCP, also when the server has not seen the password
-    since it started, and then wants all of it."""
+    """The server's standard method works over TLS and over plain TCP, even if the server has not cached the password
+    since it started, and requests all of it."""
     store = Store(mysql_server)
     found = await store.ask(f"SELECT plugin FROM mysql.user WHERE user = '{mysql_server.user}'")
     assert found == (("caching_sha2_password",),)
-    await store.ask("FLUSH PRIVILEGES")  # forgets the passwords
+    await store.ask("FLUSH PRIVILEGES")  # clears the cache of passwords
     for _ in range(2):
         assert bool(await cipher(store, mysql_ssl=encrypted)) is encrypted
     await store.ask(f"DROP TABLE {store.table}, {store.table}_runs")
 
 
 async def test_certificates_are_checked(mysql_server: Server) -> None:
-    """With a context of one's own the certificate has to be good; the error says how to trust an authority."""
+    """With a custom context, the certificate must be valid. The error says how to trust an authority."""
     store = Store(mysql_server)
     if mysql_server.certificate_authority is None:
         pytest.skip("the server's certificate authority is not known")
     words = ["certificate", "ssl.create_default_context(cafile="]
     await refused(store.open(mysql_ssl=ssl.create_default_context()), RepositoryUnavailableException, *words)
     trusting = ssl.create_default_context(cafile=mysql_server.certificate_authority)
-    # The certificates that the server makes for itself have no name, and are not as Python 3.13 wants them.
+    # The server's self-made certificates have no name, and fail the strict checks of Python 3.13.
     trusting.check_hostname = False
     trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
     assert await cipher(store, mysql_ssl=trusting)
@@ -304,9 +304,9 @@ async def test_server_without_tls(mariadb_server: Server) -> None:
 
 
 @pytest.mark.parametrize("plugin", [b"client_ed25519", b"authentication_kerberos_client"])
-async def test_methods_of_authentication_that_the_driver_lacks(plugin: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trying again would not help, so it is no matter of availability."""
-    monkeypatch.setitem(sys.modules, "nacl", None)  # the library that one of them needs
+async def test_authentication_methods_that_the_driver_lacks(plugin: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries would not help, so the error is not one of availability."""
+    monkeypatch.setitem(sys.modules, "nacl", None)  # a library that one of them needs
     switch = b"\xfe" + plugin + b"\0" + b"s" * 32
     greeting = b"\x0a10.11.0-MariaDB\0" + b"\1\0\0\0" + b"s" * 8 + b"\0" + b"\xff\xf7\x2d\2\0\xff\x81\x15" + b"\0" * 10
     greeting += b"s" * 12 + b"\0mysql_native_password\0"
@@ -329,7 +329,7 @@ async def test_methods_of_authentication_that_the_driver_lacks(plugin: bytes, mo
         await ended.wait()
 
 
-async def test_server_that_insists_on_tls(start_server: StartServer) -> None:
+async def test_a_server_that_requires_tls(start_server: StartServer) -> None:
     with start_server("mysql", "--require-secure-transport=ON") as server:
         store = Store(server)
         await refused(store.open(), RepositoryException, "mysql_ssl=True")
@@ -337,8 +337,8 @@ async def test_server_that_insists_on_tls(start_server: StartServer) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mysql", "mariadb"])
-async def test_servers_that_replicate(start_server: StartServer, caplog: pytest.LogCaptureFixture, kind: str) -> None:
-    """With a binary log in the server's own format, nothing is unsafe for the replicas."""
+async def test_a_server_with_replicas(start_server: StartServer, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """With a binary log in the server's default format, no statement is unsafe for replicas."""
     with start_server(kind, "--skip-skip-log-bin", "--log-bin=log", "--server-id=1") as server:
         store = Store(server)
         assert await store.ask("SELECT @@log_bin") == ((1,),)
@@ -366,14 +366,14 @@ STRANGE = (
 
 @pytest.mark.parametrize("kind", ["mysql", "mariadb"])
 async def test_settings_of_the_server_do_not_matter(start_server: StartServer, kind: str) -> None:
-    """SQL modes, isolation, autocommit, character sets, time zone and engine are those that each session needs."""
+    """Each session sets its own SQL modes, isolation, autocommit, character sets, time zone and engine."""
     options = [one for one in STRANGE if kind == "mysql" or "PAD_CHAR" not in one]
     if kind == "mariadb":
         options.append("--sql-mode=ANSI,NO_BACKSLASH_ESCAPES,ORACLE")
     with start_server(kind, *options) as server:
         store = Store(server)
         user = "CREATE USER plain@'%' IDENTIFIED BY 'pw'; GRANT ALL ON test.* TO plain@'%'; COMMIT"
-        await store.ask(user)  # init-connect is not for administrators
+        await store.ask(user)  # init-connect does not apply to administrators
         async with store.open(mysql_user="plain", mysql_password="pw") as repository:
             await works(repository)
             before = await repository.clock()
