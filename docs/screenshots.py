@@ -4,7 +4,7 @@
 """Makes the pictures of the dashboard in the documentation: what a real browser shows of a million instances.
 
 ./dev run docs/screenshots.py                  # those that the documentation uses
-./dev run docs/screenshots.py --all FOLDER     # each page, on a desk and on a phone, light and dark
+./dev run docs/screenshots.py --all FOLDER     # each page, on a desktop and on a phone, light and dark
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ PICTURES = Path(__file__).with_name("_static")
 MILLION = 1_000_000
 ZONES = ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "Europe/London"]
 USED = {
-    "dashboard-overview": ("/", "desk", "light"),
-    "dashboard-dead": ("/dead", "desk", "light"),
-    "dashboard-calendar": ("/calendar", "desk", "dark"),
+    "dashboard-overview": ("/", "desktop", "light"),
+    "dashboard-dead": ("/dead", "desktop", "light"),
+    "dashboard-calendar": ("/calendar", "desktop", "dark"),
     "dashboard-instance": ("/instance?task=invoice&name=shop-0004", "phone", "light"),
 }
 PAGES = {
@@ -55,7 +55,7 @@ PAGES = {
     "pause": "/act?verb=pause&task=invoice&kind=dynamic",
     "reschedule": "/act?verb=reschedule&task=invoice&kind=dynamic&name=shop-0100",
 }
-SIZES = {"desk": (1280, 800), "phone": (390, 844)}
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 
 
 def make_app(url: str, table: str) -> tuple[Pyncette, Task, Task]:
@@ -172,7 +172,7 @@ def main() -> None:
         pictures |= {
             every / f"{name}-{size}-{scheme}.png": (path, size, scheme)
             for name, path in PAGES.items()
-            for size, scheme in (("desk", "light"), ("desk", "dark"), ("phone", "light"))
+            for size, scheme in (("desktop", "light"), ("desktop", "dark"), ("phone", "light"))
         }
     pool = Pool()
     try:

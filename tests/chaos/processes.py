@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio
 
+from .forkserver import status_file
 from .journal import READY, has_written
-from .nursery import status_file
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = ("asyncio", "trio")
@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 240
 
 
 class Forked:
-    """A worker that a nursery has forked, with the methods of ``Popen`` that are needed."""
+    """A worker that a fork server has forked, with the methods of ``Popen`` that are needed."""
 
     def __init__(self, pid: int, output: Path) -> None:
         self.pid = pid
@@ -46,12 +46,12 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-class Nursery:
-    """Starts the workers of one slot, one after another; see :mod:`tests.chaos.nursery`."""
+class ForkServer:
+    """Starts the workers of one slot, one after another; see :mod:`tests.chaos.forkserver`."""
 
     def __init__(self, url: str, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.nursery", url],
+            [sys.executable, "-m", "tests.chaos.forkserver", url],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -67,7 +67,7 @@ class Nursery:
         return Forked(int(stdout.readline()), output)
 
     def close(self) -> None:
-        """Close the nursery. Its workers end too."""
+        """Close the fork server. Its workers end too."""
         self._process.kill()
         self._process.communicate()
 
@@ -93,7 +93,7 @@ class Slot:
     refused: int = 0
     empty: bool = False
     process: Forked | None = None
-    nursery: Nursery | None = None
+    fork_server: ForkServer | None = None
 
     @property
     def name(self) -> str:
@@ -112,10 +112,10 @@ class Slot:
     def start(self) -> None:
         self.generation += 1
         self.empty = False
-        if self.nursery is None:
-            self.nursery = Nursery(self.options["url"], self.environment)
+        if self.fork_server is None:
+            self.fork_server = ForkServer(self.options["url"], self.environment)
         arguments = [LOOPS[self.number % 2], str(self.journal), json.dumps(self.options)]
-        self.process = self.nursery.worker(arguments, self.folder / f"output-{self.name}")
+        self.process = self.fork_server.worker(arguments, self.folder / f"output-{self.name}")
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -128,8 +128,8 @@ class Slot:
         self.process.wait()
 
     def close(self) -> None:
-        if self.nursery is not None:
-            self.nursery.close()
+        if self.fork_server is not None:
+            self.fork_server.close()
 
     def look(self) -> None:
         """Start another process if this one has ended unexpectedly."""

@@ -80,8 +80,8 @@ class Site:
 
     def look_again(self) -> None:
         """Discard the dashboard's cache, so that pages show the current state."""
-        if self.dashboard._desk is not None:
-            self.dashboard._desk.cache.forget()
+        if self.dashboard._services is not None:
+            self.dashboard._services.cache.forget()
 
     async def until(self, reached: Callable[[], Any]) -> None:
         """Wait until a condition holds; ``reached`` may be a coroutine function."""

@@ -23,7 +23,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
 @pytest.fixture
 def opened(source: str | None) -> Open:
     """Opens a site: ``async with opened(access=…) as site``. ``running`` says whether its tasks are executed, and
-    ``history`` how many days the log of runs goes back."""
+    ``history`` for how many days the log of runs is kept."""
 
     @asynccontextmanager
     async def open_site(running: bool = True, history: int | None = 1, **options: Any) -> AsyncIterator[Site]:

@@ -1,4 +1,4 @@
-"""Actions do what they say, are written to the log of actions, and tell when they are not possible."""
+"""Actions have the effect that their button names, are logged, and explain when they are not possible."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def test_reschedule_with_a_preview(opened: Open) -> None:
         assert details == ["every 1 h 30 min", "once, at 2050-01-31T08:00:00+05:30", "0 9 * * *"]
 
 
-async def test_an_act_that_is_wrong_changes_nothing(opened: Open) -> None:
+async def test_an_invalid_action_changes_nothing(opened: Open) -> None:
     async with opened(running=False) as site:
         await ada(site)
         browser = site.browser()
@@ -170,7 +170,7 @@ async def dying(site: Site, names: list[str]) -> Browser:
 
 
 async def finished(site: Site, browser: Browser) -> str:
-    """The page of the job that was just started, once it has ended."""
+    """The page of the job that has just been started, once it has ended."""
     address = str(browser.last.url)
 
     async def over() -> bool:
@@ -220,7 +220,7 @@ async def test_retry_all_with_one_error(opened: Open) -> None:
 
 
 async def test_retry_static_tasks_together() -> None:
-    """Those with one error, a selection, or all, whatever their tasks."""
+    """Those with one error, a selection, or all, across tasks."""
     app = Pyncette(poll_interval=timedelta(milliseconds=50))
     broken, ran = {"a", "b", "c"}, []
 
@@ -280,7 +280,7 @@ async def test_purge_an_orphan(opened: Open, source: str) -> None:
 async def _nothing(context: Context) -> None: ...
 
 
-async def test_retry_all_does_not_go_round_in_circles(opened: Open) -> None:
+async def test_retry_all_retries_each_instance_once(opened: Open) -> None:
     """Instances that die again in the meantime are left alone."""
     async with opened() as site:
         browser = await dying(site, [f"report {number}" for number in range(30)])

@@ -21,7 +21,7 @@ START = datetime(2027, 2, 1, 0, 58, tzinfo=UTC)
 
 TOKEN, READER = "operators-token-0123456789", "readers-token-0123456789"
 
-expect.set_options(timeout=20_000)  # a page follows within some seconds, on a busy machine later
+expect.set_options(timeout=20_000)  # pages refresh within seconds, but later on a busy machine
 
 pytestmark = pytest.mark.timeout(180)  # the first run on a machine downloads the browser
 
@@ -51,7 +51,7 @@ def follow(page: Page, name: str) -> None:
     page.get_by_role("link", name=name, exact=True).first.click()
 
 
-def test_an_operators_evening(browser: Browser, site: Served) -> None:
+def test_an_operator_handles_an_incident(browser: Browser, site: Served) -> None:
     """Reports start to fail at two. An operator notices, finds out why, pauses the task, retries after the fix, and
     sees the reports succeed."""
     names = [f"shop {number}" for number in range(12)]
@@ -95,7 +95,7 @@ def test_an_operators_evening(browser: Browser, site: Served) -> None:
     assert wrong == []
 
 
-def test_each_act_on_an_instance(browser: Browser, site: Served) -> None:
+def test_each_action_on_an_instance(browser: Browser, site: Served) -> None:
     page, wrong = open_page(browser)
     page.goto(f"{site.url}/task?name=report&by=name")
     follow(page, "Ada")
@@ -126,7 +126,7 @@ def test_each_act_on_an_instance(browser: Browser, site: Served) -> None:
     assert wrong == []
 
 
-def test_retry_what_was_selected(browser: Browser, site: Served) -> None:
+def test_retry_the_selected_instances(browser: Browser, site: Served) -> None:
     site.site.broken["report"] = True
     site.pass_time(minutes=3)
     site.call(partial(schedule, execute_at=START), *_reports(site, "Bob", "Eve"))

@@ -12,7 +12,7 @@ from pyncette_dashboard.cache import AnswerCache, BudgetExhausted, Question, Unr
 
 
 class Storage:
-    """Counts the queries that it gets."""
+    """A storage that counts its queries."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -28,7 +28,7 @@ class Storage:
         return self.asked
 
 
-async def test_many_ask_at_once_and_the_storage_is_asked_once() -> None:
+async def test_simultaneous_questions_share_one_query() -> None:
     storage = Storage()
     async with anyio.create_task_group() as group:
         cache = AnswerCache(group)
@@ -38,7 +38,7 @@ async def test_many_ask_at_once_and_the_storage_is_asked_once() -> None:
         assert storage.asked == 1
 
 
-async def test_two_a_second_once_the_reserve_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_queries_a_second_once_the_reserve_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     storage = Storage()
     async with anyio.create_task_group() as group:
@@ -56,7 +56,7 @@ async def test_two_a_second_once_the_reserve_is_spent(monkeypatch: pytest.Monkey
         assert storage.asked - 10 == 12, "sixty seconds have 120 questions, ten at a time"
 
 
-async def test_no_time_sees_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_interval_exceeds_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if 300 new pages are opened at once, queries stay within two per second plus the reserve."""
     now = 1000.0
     asked: list[float] = []
@@ -82,7 +82,7 @@ async def test_no_time_sees_more_than_it_may(monkeypatch: pytest.MonkeyPatch) ->
                 viewers.start_soon(cache.fresh, Question(page, question, costs=3))
     assert len(asked) == 900
     assert asked[-1] - asked[0] > 390, "800 beyond the reserve"
-    moved = 3  # what is paid for begins later, and the clock may move by some seconds meanwhile: trio has no order
+    moved = 3  # queries start after their budget is taken; on trio, the clock may move meanwhile
     for first, begin in enumerate(asked):
         for last in range(first, len(asked), 7):
             assert last - first + 1 <= it.RATE * (asked[last] - begin + moved) + it.RESERVE + 2
@@ -99,7 +99,7 @@ async def test_a_new_page_comes_before_refreshes() -> None:
         assert await cache.fresh(Question("second", storage)) == 2, "when it is its turn"
 
 
-async def test_a_page_that_waits_in_vain_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_that_gets_no_answer_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(it, "TIMEOUT", 0.05)
     storage = Storage()
     async with anyio.create_task_group() as group:
@@ -111,7 +111,7 @@ async def test_a_page_that_waits_in_vain_says_why(monkeypatch: pytest.MonkeyPatc
         group.cancel_scope.cancel()
 
 
-async def test_what_was_changed_from_here_is_asked_for_at_once() -> None:
+async def test_changes_by_this_dashboard_are_queried_at_once() -> None:
     storage = Storage()
     async with anyio.create_task_group() as group:
         cache = AnswerCache(group)
@@ -154,7 +154,7 @@ async def test_an_unreachable_storage_is_queried_once_a_second(monkeypatch: pyte
         assert 9 <= storage.asked <= 11
 
 
-async def test_what_is_refused_is_raised_and_not_kept() -> None:
+async def test_errors_are_raised_and_not_cached() -> None:
     async def refuse() -> None:
         raise LookupError("no such task")
 

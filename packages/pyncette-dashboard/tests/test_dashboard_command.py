@@ -23,7 +23,7 @@ TOKEN = "operators-token-0123456789"
 
 @pytest.fixture
 def store(tmp_path: Path) -> str:
-    """A storage with an instance."""
+    """The URL of a storage with an instance."""
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
 
     async def fill() -> None:
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> str:
 
 @contextlib.contextmanager
 def serving(folder: Path, *arguments: str, environment: Mapping[str, str] = {}) -> Iterator[Callable[..., Any]]:
-    """Serves the dashboard, and gives a function that requests a page and returns its status and text."""
+    """Serves the dashboard, and yields a function that requests a page and returns its status and text."""
     port = free_port()
     program = Program(["-m", "pyncette_cli", "dashboard", "--port", str(port), *arguments], folder, environment)
 
@@ -66,7 +66,7 @@ def serving(folder: Path, *arguments: str, environment: Mapping[str, str] = {}) 
 
 
 def _soon(reached: Callable[[], bool]) -> bool:
-    """Whether a condition holds within some seconds. The program prints nothing more once it is serving."""
+    """Whether a condition becomes true within 30 seconds. Polled, because a serving program prints nothing more."""
 
     async def look() -> bool:
         with anyio.move_on_after(30):
@@ -77,7 +77,7 @@ def _soon(reached: Callable[[], bool]) -> bool:
     return anyio.run(look)
 
 
-def test_with_the_url_of_a_storage_alone(store: str, tmp_path: Path) -> None:
+def test_with_only_the_url_of_a_storage(store: str, tmp_path: Path) -> None:
     with serving(tmp_path, "--store", store, "--title", "Jobs", "--hide-arguments") as ask:
         status, page = ask("/task?name=report&by=name")
         assert status == 200
@@ -128,7 +128,7 @@ def test_with_the_code_of_an_app(tmp_path: Path) -> None:
         (("--store", "nosuch://x"), {}, "nosuch"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_mistakes_are_explained(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -146,7 +146,7 @@ def test_what_is_wrong_is_said(
     assert "secret" not in printed
 
 
-def test_a_port_in_use_is_said_before_an_address(capsys: pytest.CaptureFixture[str], store: str) -> None:
+def test_a_port_in_use_is_reported_before_the_address(capsys: pytest.CaptureFixture[str], store: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert attempt(["dashboard", "--store", store, "--port", str(port)]) == 2

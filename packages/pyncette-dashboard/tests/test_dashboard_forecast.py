@@ -1,4 +1,4 @@
-"""Occurrences are counted by their schedules, and estimated if there are too many."""
+"""Forecasts count occurrences by their schedules, and estimate them if there are too many."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ def test_cron_expressions_are_followed() -> None:
     assert sum(totals(tokyo, count=72)) == 3
 
 
-def test_bounds_end_it() -> None:
+def test_bounds_end_a_forecast() -> None:
     bounded = state(START, interval=timedelta(minutes=30), end_at=START + timedelta(minutes=95))
     assert sum(totals(bounded)) == 4
     assert sum(totals(state(START + HOUR, execute_at=START + HOUR))) == 1
 
 
-def test_what_is_overdue_stands_at_the_beginning() -> None:
+def test_overdue_occurrences_count_at_the_beginning() -> None:
     assert totals(state(START - 5 * HOUR, interval=timedelta(days=1)), count=3) == [1, 0, 0]
 
 
 @pytest.mark.parametrize("doing", ["dead", "paused", "completed", "unreadable"])
-def test_what_is_held_does_not_come(doing: str) -> None:
+def test_held_instances_do_not_count(doing: str) -> None:
     assert sum(totals(state(START, doing, interval=HOUR))) == 0
 
 
-def test_a_sample_stands_for_all() -> None:
+def test_a_sample_is_extrapolated() -> None:
     states = [state(START + HOUR, schedule="0 1 * * *")] * 10
     seen = forecast({"report": (states, 1000.0)}, START, HOUR, 24)
     assert seen.sampled
     assert seen.totals[1] == 10_000
 
 
-def test_too_many_are_cut_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_occurrences_are_truncated_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(it, "MOST_OCCURRENCES", 50)
     seen = forecast({"report": ([state(START, schedule="* * * * *")], 1)}, START, HOUR, 24)
     assert seen.cut
@@ -74,7 +74,7 @@ def test_peaks() -> None:
     assert [(peak.task, peak.at, peak.count) for peak in found] == [("report", START + timedelta(minutes=7), 10)]
 
 
-def test_bars_are_as_high_as_their_values() -> None:
+def test_bars_are_proportional_to_their_values() -> None:
     chart = stacked([{"good": 3, "bad": 1}, {}, {"bad": 2}], ["", "", ""], ["good", "bad"], ticks=[], summary="")
     assert [(part.kind, part.y, part.height) for part in chart.bars[0].segments] == [
         ("good", HEIGHT / 4, HEIGHT * 3 / 4),

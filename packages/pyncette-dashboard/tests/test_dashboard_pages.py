@@ -1,4 +1,4 @@
-"""Each page shows what it should."""
+"""The contents of each page."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ async def test_an_empty_storage(opened: Open) -> None:
         assert "not stored" in text_of(await browser.get("/"))
 
 
-async def test_what_is_late_is_a_finding(opened: Open) -> None:
+async def test_late_tasks_are_a_finding(opened: Open) -> None:
     async with opened(running=False) as site:
         due = datetime.now(UTC) - timedelta(hours=2, seconds=5)
         state = TaskState(site.cleanup, due, None, None, "due")
-        pulse = questions.Pulse(state, Count(0, exact=True), (), datetime.now(UTC))
-        known = [(StoredTask(kind, kind, None, True, True), pulse, None) for kind in get_args(Kind)]
+        status = questions.TaskStatus(state, Count(0, exact=True), (), datetime.now(UTC))
+        known = [(StoredTask(kind, kind, None, True, True), status, None) for kind in get_args(Kind)]
         found = questions.findings(site.context, [], [], [], known, [])
     assert [each.found for each in found if each.check == "late"] == [
         "static has been due for 2 h",
@@ -170,12 +170,12 @@ async def test_the_next_24_hours_end_a_day_from_now(opened: Open) -> None:
         await site.shows(browser, "peak 1", "/task", name="report")
 
 
-async def test_what_is_known_for_a_while_does_not_get_later(opened: Open) -> None:
+async def test_the_age_of_an_answer_does_not_count_as_lateness(opened: Open) -> None:
     """A task that runs every few seconds is on time, even on a page with an answer that is some seconds old."""
     async with opened(running=False) as site:
         await site.context.schedule_task(site.report, "Ada", execute_at=datetime.now(UTC) - timedelta(seconds=30))
         stored = next(each for each in await site.context.tasks() if each.name == "report")
-        row = Row(stored, await questions.pulse(site.context, site.report), None, orphan=False)
+        row = Row(stored, await questions.status(site.context, site.report), None, orphan=False)
         late = row.late
         assert timedelta(seconds=30) <= late < timedelta(seconds=60)
         await anyio.sleep(0.05)
@@ -239,13 +239,13 @@ async def test_the_viewers_zone(opened: Open) -> None:
             assert f'title="Your timezone">{shown}<' in page
 
 
-async def test_viewers_share_what_is_asked(opened: Open) -> None:
+async def test_viewers_share_queries(opened: Open) -> None:
     """More viewers don't cause more queries to the storage."""
     async with opened() as site:
         browsers = [site.browser() for _ in range(20)]
         for browser in browsers:
             await browser.get("/")
-        cache = site.dashboard._desk.cache
+        cache = site.dashboard._services.cache
         asked = cache.asked
         for _ in range(5):
             for browser in browsers:
@@ -254,8 +254,8 @@ async def test_viewers_share_what_is_asked(opened: Open) -> None:
         assert cache.asked - asked < RESERVE / 4
 
 
-async def test_many_tasks_cost_few_questions_each(tmp_path: Path) -> None:
-    """With only the URL of a storage, tasks are not looked up one by one."""
+async def test_many_tasks_cost_few_queries_each(tmp_path: Path) -> None:
+    """Even with only the URL of a storage, tasks are not looked up one by one."""
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     app = Pyncette(url)
     templates = [app.dynamic_task(name=f"task {number:02}")(_nothing) for number in range(30)]
@@ -268,26 +268,26 @@ async def test_many_tasks_cost_few_questions_each(tmp_path: Path) -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             page = (await client.get("/")).text
             assert "task 29" in page
-            desk = dashboard._desk
-            assert desk is not None
-            assert desk.cache.asked <= RESERVE + 60
+            services = dashboard._services
+            assert services is not None
+            assert services.cache.asked <= RESERVE + 60
 
 
 async def _nothing(context: Context) -> None: ...
 
 
-async def test_what_is_not_known_in_time_is_said_and_follows(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page never waits for a slow answer, nor says that there is nothing."""
+async def test_late_answers_are_announced_and_follow(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page never waits for a slow answer, and never claims that there is nothing to show."""
     async with opened(running=False) as site:
         await site.context.schedule_task(site.report, "Ada", interval=timedelta(days=1))
         slow = anyio.Event()
 
-        async def pulse(*args: object) -> questions.Pulse:
+        async def status(*args: object) -> questions.TaskStatus:
             await slow.wait()
             return await asked(*args)  # type: ignore[arg-type] # as they came
 
-        asked = questions.pulse
-        monkeypatch.setattr(questions, "pulse", pulse)
+        asked = questions.status
+        monkeypatch.setattr(questions, "status", status)
         browser = site.browser()
         page = await browser.get("/dead")
         assert "data-partial" in page
@@ -334,7 +334,7 @@ async def test_no_page_waits_for_sizes(opened: Open, monkeypatch: pytest.MonkeyP
 
 
 async def test_runs_of_static_tasks_count_without_a_log(opened: Open) -> None:
-    """The success rate and the chart of the last runs come from the runs that the tasks themselves remember."""
+    """The success rate and the chart of the last runs use the runs stored with the tasks themselves."""
     async with opened(history=None) as site:
         await site.context.trigger_task(site.cleanup)
         page = await site.shows(site.browser(), "Success 100 % of the last runs", "/")

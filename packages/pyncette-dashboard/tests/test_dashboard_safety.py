@@ -1,4 +1,4 @@
-"""Access control: who gets in, what they may do, and what is refused to everyone."""
+"""Access control: who has access, what each role may do, and what nobody may do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def seeded(site: Site) -> None:
     await site.context.schedule_task(site.report, HOSTILE, schedule="0 8 * * *", args=args)
 
 
-async def test_beyond_loopback_nobody_gets_in_by_default(opened: Open) -> None:
+async def test_by_default_access_is_limited_to_loopback(opened: Open) -> None:
     async with opened(running=False) as site:
         await seeded(site)
         for browser in (
@@ -45,7 +45,7 @@ async def test_beyond_loopback_nobody_gets_in_by_default(opened: Open) -> None:
 
 
 def roles() -> dict[str, tuple[Any, dict[str, str]]]:
-    """For each way to get the role of a reader: the dashboard's ``access``, and the browser's headers."""
+    """For each way to assign the role of a reader: the dashboard's ``access``, and the browser's headers."""
     basic = base64.b64encode(b"ada:pass:word").decode()
 
     async def later(request: Request) -> str:
@@ -97,7 +97,7 @@ async def test_readers_change_nothing(opened: Open, way: str) -> None:
         (lambda request: Visitor(Role.NONE, "eve"), {}),
     ],
 )
-async def test_those_without_a_role_see_nothing(opened: Open, access: Any, headers: dict[str, str]) -> None:
+async def test_visitors_without_a_role_see_nothing(opened: Open, access: Any, headers: dict[str, str]) -> None:
     async with opened(running=False, access=access) as site:
         await seeded(site)
         browser = site.browser(headers=headers)
@@ -143,7 +143,7 @@ async def test_logging_in_with_a_token_and_out(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:1"])
-async def test_a_login_leads_nowhere_else(opened: Open, elsewhere: str) -> None:
+async def test_a_login_does_not_redirect_to_other_sites(opened: Open, elsewhere: str) -> None:
     async with opened(running=False, access=Tokens({TOKEN: "operate"})) as site:
         browser = site.browser()
         await browser.get("/login", next=elsewhere)
@@ -152,7 +152,7 @@ async def test_a_login_leads_nowhere_else(opened: Open, elsewhere: str) -> None:
         assert answer.headers["location"] == "/"
 
 
-async def test_forms_of_others_are_refused(opened: Open) -> None:
+async def test_cross_site_forms_are_refused(opened: Open) -> None:
     async with opened(running=False) as site:
         await seeded(site)
         browser = site.browser()
@@ -292,8 +292,8 @@ async def test_behind_a_prefix(opened: Open) -> None:
 
 @pytest.mark.parametrize("before", ["", "/jobs"])
 @pytest.mark.parametrize("after", ["", "/"])
-async def test_below_a_host_that_hides_its_prefix(opened: Open, before: str, after: str) -> None:
-    """And one that ends each path with a slash."""
+async def test_behind_a_host_that_strips_its_prefix(opened: Open, before: str, after: str) -> None:
+    """And below a host that ends each path with a slash."""
     async with opened(running=False, root_path="/jobs") as site:
         await seeded(site)
         browser = site.browser()
@@ -317,7 +317,7 @@ async def test_searches_and_previews_are_bounded(opened: Open) -> None:
         assert len(await browser.get("/act/preview", how="cron", cron="* * * * * *")) < 10_000
 
 
-def test_what_makes_no_sense_is_said_at_once() -> None:
+def test_invalid_settings_are_refused_at_once() -> None:
     app: Any = Pyncette()
     number: Any = 7
     unmade: Any = Tokens

@@ -24,18 +24,18 @@ def beginnings(plan: Plan, history: History) -> Iterator[str]:
     }
     for (key, token), count in Counter((each.key, each.token) for each in history.executions).items():
         if count > 1:
-            yield f"{key} was executed {count} times by one claim, {token}"
+            yield f"{key} was executed {count} times by the same claim, {token}"
     for execution in history.executions:
         task = next(task for task in plan.tasks if task.name == execution.task)
-        what = f"{execution.by} began {execution.key} of {seconds(execution.due)} at {seconds(execution.at)}"
+        what = f"{execution.by} started {execution.key}, due at {seconds(execution.due)}, at {seconds(execution.at)}"
         found = claims.get((execution.key, execution.token))
         if found is None or found[1].by != execution.by:
-            yield f"{what}, and has not claimed it"
+            yield f"{what}, without a claim"
             continue
         if execution.trigger == "schedule" and execution.at < execution.due + _offset(task, execution, found[0]):
-            yield f"{what}, which is too early"
+            yield f"{what}, too early"
         if found[1].new is not None and '"why"' in found[1].new.state and execution.trigger == "schedule":
-            yield f"{what}, and it was paused when it was claimed"
+            yield f"{what}, though it was paused when it was claimed"
 
 
 def _offset(task: TaskPlan, execution: Execution, life: Life) -> int:
@@ -68,7 +68,7 @@ def pauses(plan: Plan, history: History) -> Iterator[str]:
         task = task_of(plan, record.queue)
         since = None if task is None else paused.get(_control_name(task))
         if since is not None and change.sent_at > since + bound and not _delayed(history, change.by, since, change.at):
-            yield f"{change.by} claimed {record.key} at {seconds(change.at)}, paused since {seconds(since)}"
+            yield f"{change.by} claimed {record.key} at {seconds(change.at)}, though it was paused at {seconds(since)}"
 
 
 def _control_name(task: TaskPlan) -> str:
@@ -93,10 +93,10 @@ def pause_changes(plan: Plan, history: History) -> Iterator[str]:
         now = set(json.loads(change.new.spec).get("paused", {})) if change.new is not None else set()
         for name in paused - now:
             if not any(_resumes(plan, each, name, change) for each in history.operations):
-                yield f"{change.by} has resumed {name} at {seconds(change.at)}, which nobody asked for"
+                yield f"{change.by} resumed {name} at {seconds(change.at)} without being asked to"
         for name in now - paused:
             if not any(each.what == "pause" and each.by == change.by for each in history.operations):
-                yield f"{change.by} has paused {name} at {seconds(change.at)}, which nobody asked for"
+                yield f"{change.by} paused {name} at {seconds(change.at)} without being asked to"
         paused = now
 
 

@@ -15,10 +15,10 @@ def endings(plan: Plan, history: History) -> Iterator[str]:
     for execution in history.executions:
         lasts = execution.until is None and execution.at < history.ended_at - 60_000_000
         if lasts and not history.faulted(execution.by, 0, history.ended_at):
-            yield f"{execution.by} still executes {execution.key}"
+            yield f"{execution.by} is still executing {execution.key}"
     for operation in history.operations:
         if operation.outcome == "open" and operation.at < history.ended_at - 60_000_000:
-            yield f"{operation.by} still does {operation.what} since {operation.at}"
+            yield f"{operation.by} has not finished its {operation.what}, called at {operation.at}"
 
 
 def operations(plan: Plan, history: History) -> Iterator[str]:
@@ -44,7 +44,7 @@ def gone(plan: Plan, history: History) -> Iterator[str]:
                 and (task.name, _name(life)) == (operation.task, operation.name)
             )
             if named and life.since < operation.at and life.until > until:
-                yield f"{life.key} was unscheduled at {operation.at}, and is still there"
+                yield f"{life.key} still exists, though it was unscheduled at {operation.at}"
 
 
 def _seen(plan: Plan, everything: list[Life], operation: Operation) -> Iterator[str]:
@@ -54,14 +54,14 @@ def _seen(plan: Plan, everything: list[Life], operation: Operation) -> Iterator[
     ever = {_name(life) for life in mine if life.since <= until and life.until >= operation.at}
     if operation.what == "count":
         if not len(throughout) <= operation.result <= len(ever):
-            yield f"{operation.task} has {len(throughout)} to {len(ever)} instances, and {operation.result} are counted"
+            yield f"{operation.task} has {len(throughout)} to {len(ever)} instances, but counted {operation.result}"
         return
     names = operation.result
     kind = next(task.kind for task in plan.tasks if task.name == operation.task)
     if kind == "static":
         return
     if not throughout <= set(names) <= ever or len(names) > len(set(names)):
-        yield f"{operation.task} has {sorted(throughout)}, and listed are {names}"
+        yield f"{operation.task} has {sorted(throughout)}, but {names} were listed"
 
 
 def _name(life: Life) -> str:

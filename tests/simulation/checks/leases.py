@@ -29,16 +29,16 @@ def _claim(change: Stored, lease: float) -> Iterator[str]:
         return
     what = f"{change.by} claimed {new.key} at {seconds(change.at)}"
     if new.fence <= old.fence:
-        yield f"{what} with the token {new.fence}, and the one before was {old.fence}"
+        yield f"{what} with the token {new.fence}, which does not exceed the previous one, {old.fence}"
     if is_live(old, change.at):
-        yield f"{what}, and the lease of {old.locked_by} ends at {seconds(old.locked_until)}"
+        yield f"{what}, though the lease of {old.locked_by} expires at {seconds(old.locked_until)}"
     run_asked_for = '"extra"' in old.state
     if old.ready_at > change.at and not (run_asked_for and not is_held(old)):
-        yield f"{what}, and it is ready at {seconds(old.ready_at)}"
+        yield f"{what}, though it is ready only at {seconds(old.ready_at)}"
     if holder(new) != change.by:
         yield f"{what} for {new.locked_by}"
     if new.locked_until is None or abs(new.locked_until - change.sent_at - lease * 1e6) > 1_500_000:
-        yield f"{what} until {seconds(new.locked_until)}, for a lease of {lease:g} s"
+        yield f"{what} until {seconds(new.locked_until)}, though its leases last {lease:g} s"
     if new.attempt != old.attempt + 1 or (new.due_at, new.spec) != (old.due_at, old.spec):
         yield f"{what} and changed {old} to {new}"
 
@@ -53,11 +53,11 @@ def _change(change: Stored) -> Iterator[str]:
     mine = holder(old) == change.by
     what = f"{change.by} changed {new.key} at {seconds(change.at)}"
     if shortens:
-        yield f"{what}, and its lease ends earlier"
+        yield f"{what}, and shortened its lease"
     has_failed = fields(old).get("fence") == old.fence  # then the lease is kept until the next attempt
     live = is_live(old, change.at) and not has_failed
     if ends and not mine and (live or not change.by.startswith("operator")):
-        yield f"{what}, and it was {old.locked_by} who held the lease until {seconds(old.locked_until)}"
+        yield f"{what}, though {old.locked_by} held the lease until {seconds(old.locked_until)}"
     is_manual = '"extra":{"run"' in old.state  # during a manual run, the schedule may be changed
     if new.due_at != old.due_at and not (mine or is_manual) and live:
-        yield f"{what} and moved it, while it was executed"
+        yield f"{what}, and moved it during an execution"

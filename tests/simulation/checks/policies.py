@@ -47,8 +47,8 @@ def _side_by_side(history: History, task: TaskPlan, each: InstanceHistory) -> It
     for before, after in itertools.pairwise(ordered):
         overlaps = before.until is None or before.until > after.at
         if overlaps and before.due != after.due and not is_excused(history, task, before, each.life, after.at):
-            other = f"alongside that of {seconds(before.due)}"
-            yield f"{after.key} of {seconds(after.due)} began at {seconds(after.at)}, {other}"
+            other = f"alongside the one due at {seconds(before.due)}"
+            yield f"{after.key}, due at {seconds(after.due)}, started at {seconds(after.at)}, {other}"
 
 
 def _bounds(each: InstanceHistory) -> Iterator[str]:
@@ -58,10 +58,10 @@ def _bounds(each: InstanceHistory) -> Iterator[str]:
     spec = json.loads(next(iter(specs)))
     dues = {execution.due for execution in each.executions if execution.trigger == "schedule"}
     if "runs" in spec and len(dues) > spec["runs"]:
-        yield f"{each.life.key} was executed {len(dues)} times, and {spec['runs']} are wanted"
+        yield f"{each.life.key} was executed {len(dues)} times, but may run {spec['runs']} times"
     for due in dues:
         if due > spec.get("to", due) or due < spec.get("from", due):
-            yield f"{each.life.key} was executed for {seconds(due)}, outside of its bounds"
+            yield f"{each.life.key} was executed for {seconds(due)}, outside its bounds"
 
 
 def _failures(plan: Plan, task: TaskPlan, each: InstanceHistory) -> Iterator[str]:
@@ -82,10 +82,10 @@ def _failures(plan: Plan, task: TaskPlan, each: InstanceHistory) -> Iterator[str
             continue
         band = Band.of(change.new.ready_at)
         if band is None and task.policies.get("on_exhausted") is OnExhausted.HOLD and '"extra"' not in change.new.state:
-            yield f"{change.new.key} failed at {seconds(change.at)}, and is not dead"
+            yield f"{change.new.key} is not dead after its failure at {seconds(change.at)}"
         limit = task.policies.get("pause_after")
         if limit is not None and row >= limit and band is None and '"why"' not in change.new.state:
-            yield f"{change.new.key} has failed {row} times in a row at {seconds(change.at)}, and is not paused"
+            yield f"{change.new.key} is not paused after {row} failures in a row, at {seconds(change.at)}"
 
 
 def _retried(each: InstanceHistory) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _retried(each: InstanceHistory) -> Iterator[str]:
         moved = any(later.by.startswith("operator") and _moves(later, new.due_at) for later in changes[number:])
         executed = any(execution.due == new.due_at and execution.at >= change.at for execution in each.executions)
         if not (moved or executed):
-            yield f"{new.key} of {seconds(new.due_at)} was retried at {seconds(change.at)}, and not executed"
+            yield f"{new.key}, due at {seconds(new.due_at)}, was not executed after the retry at {seconds(change.at)}"
 
 
 def _moves(change: Stored, due_at: int) -> bool:
@@ -139,12 +139,12 @@ def _retries(retry: Retry, executions: list[Execution], life: Life, slack: int) 
             continue
         shortest = _microseconds(retry.delay) * (1 - retry.jitter)
         if after.at - before.until < shortest - slack:
-            yield f"{after.key} of {seconds(after.due)} was retried at {seconds(after.at)}, too soon"
+            yield f"{after.key}, due at {seconds(after.due)}, was retried too early, at {seconds(after.at)}"
     failed = [execution for execution in executions if execution.outcome == "TheTaskFails"]
     revived = sum(1 for change in life.changes if change.old is not None and Band.of(change.old.ready_at) is Band.DEAD)
     lost = len({execution.by for execution in failed}) - 1
     if len(failed) > retry.max_attempts * (1 + revived) + lost:
-        yield f"{failed[0].key} of {seconds(failed[0].due)} has failed {len(failed)} times"
+        yield f"{failed[0].key}, due at {seconds(failed[0].due)}, has failed {len(failed)} times"
 
 
 def _lateness(history: History, task: TaskPlan, each: InstanceHistory) -> Iterator[str]:
@@ -164,11 +164,11 @@ def _lateness(history: History, task: TaskPlan, each: InstanceHistory) -> Iterat
         late = execution.at - execution.due - jitter - SLACK
         if history.faulted(execution.by, execution.at - 60 * SECOND, execution.at):
             continue
-        what = f"{execution.key} of {seconds(execution.due)} began at {seconds(execution.at)}"
+        what = f"{execution.key}, due at {seconds(execution.due)}, started at {seconds(execution.at)}"
         if latest is not None and late > _microseconds(latest):
-            yield f"{what}, later than {latest}"
+            yield f"{what}, late by more than {latest}"
         if newest and every is not None and late > every and not _window(each.life):
-            yield f"{what}, and there was a later one"
+            yield f"{what}, though there was a later one"
 
 
 def _window(life: Life) -> bool:

@@ -64,14 +64,14 @@ def duplicates(plan: Plan, history: History) -> Iterator[str]:
 
 
 def _pair(history: History, task: TaskPlan, life: Life, before: Execution, after: Execution) -> Iterator[str]:
-    what = f"{after.by} began {after.key} of {seconds(after.due)} at {seconds(after.at)}"
-    earlier = f"after {before.by} at {seconds(before.at)}, {before.outcome} at {seconds(before.until)}"
+    what = f"{after.by} started {after.key}, due at {seconds(after.due)}, at {seconds(after.at)}"
+    earlier = f"again after {before.by} at {seconds(before.at)} ({before.outcome} at {seconds(before.until)})"
     if is_once(task):
-        yield f"{what} {earlier}, at most once"
+        yield f"{what} {earlier}, in spite of at most once"
         return
     overlaps = before.until is None or before.until > after.at
     if overlaps and before.by == after.by:
-        yield f"{what} {earlier}, which it was still executing"
+        yield f"{what} {earlier}, while its own execution was still running"
         return
     over = before.outcome in OVER
     if not (overlaps or over):
@@ -83,7 +83,7 @@ def _pair(history: History, task: TaskPlan, life: Life, before: Execution, after
         yield f"{what} {earlier}, though its end was stored at {seconds(ended.at)}"
         return
     if not cut and not is_excused(history, task, before, life, after.at):
-        yield f"{what} {earlier}, and nothing was done to {before.by}"
+        yield f"{what} {earlier}, though no fault hit {before.by}"
 
 
 def runs_asked_for(plan: Plan, history: History) -> Iterator[str]:
@@ -96,7 +96,7 @@ def runs_asked_for(plan: Plan, history: History) -> Iterator[str]:
                 ids[each.life.key, execution.args["number"]].add(execution.run_id)
     for (key, number), found in ids.items():
         if len(found) > 1:
-            yield f"{key} was triggered once, by {number}, and had the runs {sorted(found)}"
+            yield f"{key} was triggered once, by {number}, but had the runs {sorted(found)}"
     for operation in history.operations:
         if operation.what != "trigger" or operation.outcome != "done":
             continue
@@ -130,7 +130,7 @@ def _asked_for(plan: Plan, history: History, each: InstanceHistory, run_id: str)
     ]
     if outcomes or (is_once(task) and (mine or history.faults)):
         if outcomes.count("succeeded") > 1:
-            yield f"{each.life.key} has the run {run_id} {len(outcomes)} times in its log"
+            yield f"The log of {each.life.key} has the run {run_id} {len(outcomes)} times"
         return
     yield f"{each.life.key} has lost the run {run_id}, executed {len(mine)} times"
 
@@ -155,7 +155,7 @@ def backfills(plan: Plan, history: History) -> Iterator[str]:
         done = logged | {execution.due for execution in each.executions if execution.run_id == fill}
         excuse = len(history.faults) if task is not None and is_once(task) else 0
         if not operation.result - excuse <= len(done) <= operation.result:
-            yield f"{each.life.key} has {operation.result} moments to backfill, and {len(done)} were executed"
+            yield f"{each.life.key} has {operation.result} moments to backfill, but {len(done)} were executed"
 
 
 def abandoned(plan: Plan, history: History) -> Iterator[str]:
@@ -173,4 +173,4 @@ def abandoned(plan: Plan, history: History) -> Iterator[str]:
                 continue
             if task.policies.get("heartbeat") is False:
                 continue
-            yield f"{process} has let its lease on {new.key} end, which {change.by} took at {seconds(change.at)}"
+            yield f"{process} let its lease on {new.key} expire, and {change.by} took it at {seconds(change.at)}"

@@ -60,7 +60,7 @@ def _recurring(task: TaskPlan, history: History, each: InstanceHistory, every: i
     executed = {execution.due for execution in each.executions if execution.trigger == "schedule"}
     off = [due for due in executed if due < first or (due - first) % every]
     if off:
-        yield f"{life.key} was executed for {[seconds(due) for due in off]}, which are no occurrences"
+        yield f"{life.key} was executed for {[seconds(due) for due in off]}, which are not occurrences"
     logged = set()
     for change in life.changes:
         if change.line is not None and change.line.outcome != "skipped":
@@ -72,7 +72,7 @@ def _recurring(task: TaskPlan, history: History, each: InstanceHistory, every: i
     excuse = _excused(task, history, life)
     missing = len(passed - executed - logged) - skipped
     if missing > excuse:
-        yield f"{life.key} had {len(passed)} occurrences until {seconds(record.due_at)}, and {missing} are lost: {past}"
+        yield f"{life.key} had {len(passed)} occurrences until {seconds(record.due_at)}, but {missing} are lost: {past}"
     ahead = _ahead(fields(record), record.due_at, every)
     twice = len(executed | logged)  # those whose attempt was lost and which were skipped later
     if missing < -ahead and -missing - ahead > _lost(task, each, twice):
@@ -126,10 +126,10 @@ def totals(plan: Plan, history: History) -> Iterator[str]:
             if change.line.outcome == "succeeded":
                 runs[text["due"], text.get("id")] += 1
                 if (text["due"], text.get("id"), change.by) not in succeeded:
-                    yield f"{life.key} of {seconds(text['due'])} did not succeed at {change.by}, which has stored that"
+                    yield f"{change.by} logged that {life.key}, due at {seconds(text['due'])}, succeeded; it did not"
         for (due, run_id), count in runs.items():
             if count > 1:
-                yield f"{life.key} of {seconds(due)}, {run_id}, has succeeded {count} times"
+                yield f"{life.key}, due at {seconds(due)}, run {run_id}, has succeeded {count} times"
         if record is not None:
             yield from _counted(record.key, fields(record), logged)
 
@@ -137,4 +137,4 @@ def totals(plan: Plan, history: History) -> Iterator[str]:
 def _counted(key: str, state: dict[str, Any], logged: Counter[str]) -> Iterator[str]:
     for name, counted in (("succeeded", state.get("ok", 0)), ("failed", state.get("past", {}).get("failed", 0))):
         if counted != logged[name]:
-            yield f"{key} counts {counted} runs that have {name}, and its log has {logged[name]}"
+            yield f"{key} counts {counted} runs that have {name}, but its log has {logged[name]}"

@@ -22,9 +22,9 @@ from pyncette.errors import PyncetteException
 
 from .access import Access, Check, access_of
 from .cache import TIMEOUT, AnswerCache, QueryCounter, Unreachable
-from .desk import Desk
 from .guard import HEADERS, Guard
 from .jobs import Jobs
+from .services import Services
 from .session import Signer
 from .templating import compile_templates
 from .views import routes
@@ -73,11 +73,11 @@ class Dashboard:
         self._title = title
         self._root_path = root_path.rstrip("/")
         self._hide_arguments = hide_arguments
-        self._desk: Desk | None = None
+        self._services: Services | None = None
         self._opening: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None]
         self._signer = Signer(secret)
-        guard = Guard(access_of(access), self._signer, title, self._open_desk)
+        guard = Guard(access_of(access), self._signer, title, self._open_services)
         static = Mount("/static", StaticFiles(directory=STATIC), name="static")
         self._web = Starlette(routes=[*routes(guard), static])
 
@@ -94,29 +94,29 @@ class Dashboard:
         :param context: the host's own context of the app; by default the dashboard opens one.
         :raises RuntimeError: it is open already.
         """
-        if self._desk is not None:
+        if self._services is not None:
             raise RuntimeError("The dashboard is open already.")
         async with AsyncExitStack() as stack:
             if context is None:
                 context = await stack.enter_async_context(self._app.create(fixtures=False, **self._options))
             await anyio.to_thread.run_sync(compile_templates)
             async with anyio.create_task_group() as group:
-                self._desk = Desk(context, AnswerCache(group), Jobs(group), self._title, self._hide_arguments)
+                self._services = Services(context, AnswerCache(group), Jobs(group), self._title, self._hide_arguments)
                 try:
                     yield
                 finally:
-                    self._desk = None
+                    self._services = None
                     group.cancel_scope.cancel()
 
-    async def _open_desk(self) -> Desk:
+    async def _open_services(self) -> Services:
         """
         :raises Unreachable: the storage can't be opened.
         """
-        if self._desk is None:
+        if self._services is None:
             await self._open_by_itself()
-        if self._desk is None:
+        if self._services is None:
             raise Unreachable("the dashboard is being closed")
-        return self._desk
+        return self._services
 
     async def _open_by_itself(self) -> None:
         try:

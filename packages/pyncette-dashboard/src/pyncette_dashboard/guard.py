@@ -16,8 +16,8 @@ from pyncette.errors import PyncetteException
 
 from .access import Access, Role, Visitor
 from .cache import TROUBLES, BudgetExhausted, Unreachable
-from .desk import Desk
 from .page import Page, Refused
+from .services import Services
 from .session import COOKIE, Session, Signer
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -49,13 +49,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Guard:
     """
-    :ivar open_desk: opens the storage at the first request.
+    :ivar open_services: opens the storage at the first request.
     """
 
     access: Access
     signer: Signer
     title: str
-    open_desk: Callable[[], Awaitable[Desk]]
+    open_services: Callable[[], Awaitable[Services]]
 
     def page(self, path: str, handler: Handler) -> Endpoint:
         """A page for visitors who may read."""
@@ -111,7 +111,7 @@ class Guard:
                 "Your access is read-only. Ask the administrator of this dashboard for the role operate.",
             )
         if needed != Role.NONE:
-            page.opened = await self.open_desk()
+            page.opened = await self.open_services()
         return await handler(page)
 
     def _refuse(self, page: Page) -> Response:

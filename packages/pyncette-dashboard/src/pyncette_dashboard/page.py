@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from .access import Role, Visitor
-from .desk import Desk
+from .services import Services
 from .session import Session
 from .templating import ENVIRONMENT
 
@@ -55,7 +55,7 @@ class Page:
     csrf: str
     zone: ZoneInfo
     can_log_out: bool
-    opened: Desk | None = None
+    opened: Services | None = None
     form: list[tuple[str, str]] = field(default_factory=list)
     _began: float = field(default_factory=anyio.current_time, init=False)
 
@@ -65,8 +65,8 @@ class Page:
         return max(0.0, self._began + COMPLETE_WITHIN - anyio.current_time())
 
     @property
-    def desk(self) -> Desk:
-        """The opened dashboard."""
+    def services(self) -> Services:
+        """The services of the open dashboard."""
         if self.opened is None:
             raise RuntimeError("This page was made without the storage.")
         return self.opened

@@ -49,7 +49,7 @@ Run = LoggedRun | TaskRun
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class TaskStatus:
     """How a task is doing: what changes from second to second.
 
     :ivar state: the state of a static task, or of a template's next instance; None if nothing is stored.
@@ -85,18 +85,18 @@ class Size:
     whole: bool
 
 
-async def pulse(context: PyncetteContext, task: Task) -> Pulse:
+async def status(context: PyncetteContext, task: Task) -> TaskStatus:
     """How a task is doing: one query for a static task, three for a template."""
     now = now_of(context)
     if not task.dynamic:
         state = await context.get_task(task)
         dead = int(state is not None and state.state == "dead")
         runs = () if state is None else tuple(reversed(state.runs))
-        return Pulse(state, Count(dead, exact=True), runs, now)
+        return TaskStatus(state, Count(dead, exact=True), runs, now)
     head = await context.list_tasks(task, 1, due_before=now + FAR)
     dead_ones = await context.count_tasks(task, state="dead")
     logged = await runs_of(context, task, limit=LATEST)
-    return Pulse(head.tasks[0] if head.tasks else None, dead_ones, logged, now)
+    return TaskStatus(head.tasks[0] if head.tasks else None, dead_ones, logged, now)
 
 
 async def size(context: PyncetteContext, task: Task) -> Size:
@@ -144,7 +144,7 @@ def findings(
     stored: Sequence[StoredTask],
     workers: Sequence[Worker],
     left_over: Sequence[StoredTask],
-    known: Sequence[tuple[StoredTask, Pulse, Size | None]],
+    known: Sequence[tuple[StoredTask, TaskStatus, Size | None]],
     checked: Sequence[Finding],
 ) -> list[Finding]:
     """The findings of `pyncette doctor`, worst first, except those that are ok."""

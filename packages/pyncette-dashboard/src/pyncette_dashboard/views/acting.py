@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from pyncette import StoredTask, Task, TaskState
-from pyncette_dashboard.desk import Desk
 from pyncette_dashboard.jobs import Job, new_job
 from pyncette_dashboard.page import Page, Refused
+from pyncette_dashboard.services import Services
 
 from .rescheduling import Wanted, coming, preview_of, wanted_of
 
@@ -58,30 +58,30 @@ class Verb:
 
 
 async def _trigger(page: Page, subject: Subject) -> str:
-    run = await page.desk.context.trigger_task(subject.task, subject.name)
+    run = await page.services.context.trigger_task(subject.task, subject.name)
     return f"run {run}"
 
 
 async def _pause(page: Page, subject: Subject) -> str:
     reason = page.given("reason").strip()
-    await page.desk.context.pause_task(subject.task, subject.name, reason=reason)
+    await page.services.context.pause_task(subject.task, subject.name, reason=reason)
     return reason
 
 
 async def _resume(page: Page, subject: Subject) -> str:
     catch_up = page.given("catch_up") == "yes"
-    await page.desk.context.resume_task(subject.task, subject.name, catch_up=catch_up)
+    await page.services.context.resume_task(subject.task, subject.name, catch_up=catch_up)
     return "missed occurrences are executed" if catch_up else "missed occurrences are skipped"
 
 
 async def _retry(page: Page, subject: Subject) -> str:
-    if not await page.desk.context.retry_task(subject.task, subject.name):
+    if not await page.services.context.retry_task(subject.task, subject.name):
         raise Refused(409, "It is no longer dead", "Someone else may have retried it.")
     return ""
 
 
 async def _unschedule(page: Page, subject: Subject) -> str:
-    await page.desk.context.unschedule_task(subject.task, subject.name)
+    await page.services.context.unschedule_task(subject.task, subject.name)
     return ""
 
 
@@ -90,7 +90,7 @@ async def _reschedule(page: Page, subject: Subject) -> str:
     if subject.state is None or subject.name is None:
         raise Refused(409, "There is nothing to reschedule")
     own = subject.state.task
-    await page.desk.context.schedule_task(
+    await page.services.context.schedule_task(
         subject.task,
         subject.name,
         schedule=wanted.schedule,
@@ -105,7 +105,7 @@ async def _reschedule(page: Page, subject: Subject) -> str:
 
 
 async def _purge(page: Page, subject: Subject) -> Job:
-    desk, stored, who = page.desk, subject.stored, page.visitor.name
+    services, stored, who = page.services, subject.stored, page.visitor.name
     if page.given("typed").strip() != stored.name:
         raise Refused(400, "The name is not right", f"Go back, and type {stored.name} to confirm.")
     job = new_job(f"Purge {stored.name}", "removed", stored.name, who, None)
@@ -114,14 +114,14 @@ async def _purge(page: Page, subject: Subject) -> Job:
         def progress(removed: int) -> None:
             job.done = removed
 
-        job.done = await desk.context.purge(stored.name, progress, kind=stored.kind)
+        job.done = await services.context.purge(stored.name, progress, kind=stored.kind)
 
     async def ended(job: Job) -> None:
-        desk.cache.forget()
+        services.cache.forget()
         note = f"{job.done:,} removed" + (f"; stopped: {job.error}" if job.error else "")
-        await desk.note(who, "purge", stored.name, None, note)
+        await services.note(who, "purge", stored.name, None, note)
 
-    desk.jobs.start(job, work, ended)
+    services.jobs.start(job, work, ended)
     return job
 
 
@@ -202,18 +202,18 @@ VERBS = {
 
 
 async def fitting(
-    desk: Desk, stored: StoredTask, task: Task, name: str | None, state: TaskState | None
+    services: Services, stored: StoredTask, task: Task, name: str | None, state: TaskState | None
 ) -> dict[str, Verb]:
     """The actions that are possible on a subject, by their name in the URL."""
-    subject = Subject(stored, task, name, state, await is_orphan(desk, stored))
+    subject = Subject(stored, task, name, state, await is_orphan(services, stored))
     return {word: verb for word, verb in VERBS.items() if verb.fits(subject)}
 
 
-async def is_orphan(desk: Desk, stored: StoredTask) -> bool:
+async def is_orphan(services: Services, stored: StoredTask) -> bool:
     """Whether a worker is alive, and none executes it."""
-    if not await desk.workers():
+    if not await services.workers():
         return False
-    return any((each.name, each.kind) == (stored.name, stored.kind) for each in await desk.orphans())
+    return any((each.name, each.kind) == (stored.name, stored.kind) for each in await services.orphans())
 
 
 async def form(page: Page) -> Response:
@@ -237,9 +237,9 @@ async def act(page: Page) -> Response:
     subject = await _subject(page, page.given)
     verb = _verb(word, subject)
     done = await verb.does(page, subject)
-    page.desk.cache.forget()
+    page.services.cache.forget()
     detail = done if isinstance(done, str) else "begun"
-    await page.desk.note(page.visitor.name, word, subject.stored.name, subject.name, detail)
+    await page.services.note(page.visitor.name, word, subject.stored.name, subject.name, detail)
     if isinstance(done, Job):
         return page.redirect(page.url("/job", id=done.id))
     named = subject.stored.name if subject.name is None else subject.name
@@ -257,18 +257,18 @@ async def preview(page: Page) -> Response:
 
 
 async def _subject(page: Page, field: Callable[..., str]) -> Subject:
-    desk = page.desk
-    stored = await desk.stored(field("task"), field("kind"))
-    template = await desk.template(stored.name, stored.kind)
+    services = page.services
+    stored = await services.stored(field("task"), field("kind"))
+    template = await services.template(stored.name, stored.kind)
     name = field("name") if stored.kind != "static" and field("name") else None
     if template.dynamic and name is None:
-        return Subject(stored, template, None, None, await is_orphan(desk, stored))
-    state = await desk.context.get_task(template, name)
+        return Subject(stored, template, None, None, await is_orphan(services, stored))
+    state = await services.context.get_task(template, name)
     if state is None:
         raise LookupError(
             f"{stored.name!r} has no instance {name!r} any more." if name else f"{stored.name!r} is gone."
         )
-    return Subject(stored, template, name, state, await is_orphan(desk, stored))
+    return Subject(stored, template, name, state, await is_orphan(services, stored))
 
 
 def _verb(word: str, subject: Subject) -> Verb:
@@ -284,7 +284,7 @@ async def _count(page: Page, subject: Subject) -> str:
     """The number of a template's instances, for the form."""
     if not subject.is_template:
         return ""
-    known = await page.desk.size(subject.task)
+    known = await page.services.size(subject.task)
     return f"{'' if known.count.exact else 'about '}{known.count.value:,}"
 
 

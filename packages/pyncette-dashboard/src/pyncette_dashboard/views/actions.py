@@ -10,6 +10,6 @@ PER_PAGE = 50
 
 
 async def actions(page: Page) -> Response:
-    desk, token = page.desk, page.asked("after") or None
-    found = await desk.shared(("actions", token), lambda: desk.context.actions(PER_PAGE, token))
+    services, token = page.services, page.asked("after") or None
+    found = await services.shared(("actions", token), lambda: services.context.actions(PER_PAGE, token))
     return page.render("actions.html", actions=found.actions, token=found.continuation_token)

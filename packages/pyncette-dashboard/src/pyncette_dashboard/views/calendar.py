@@ -51,7 +51,7 @@ class Day:
 async def calendar(page: Page) -> Response:
     days = int(page.asked("days")) if page.asked("days") in map(str, DAYS) else 7
     wanted = page.asked("task")
-    stored = [each for each in await page.desk.tasks() if wanted in ("", each.name)]
+    stored = [each for each in await page.services.tasks() if wanted in ("", each.name)]
     rows = await rows_of(page, stored[:MOST_TASKS])
     start = page.now.replace(minute=0, second=0, microsecond=0)
     seen = await occurrences_of(page, "calendar", rows, start, HOUR, days * 24)
@@ -63,7 +63,7 @@ async def calendar(page: Page) -> Response:
         choices=DAYS,
         seen=seen,
         peaks=peaks(samples_of(rows), MOST_PEAKS),
-        tasks=await page.desk.tasks(),
+        tasks=await page.services.tasks(),
         cut=len(stored) > MOST_TASKS,
     )
 

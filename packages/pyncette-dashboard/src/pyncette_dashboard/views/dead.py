@@ -10,10 +10,10 @@ from typing import Protocol
 from starlette.responses import Response
 
 from pyncette import Count, ListTasksResponse, Task, TaskState
-from pyncette_dashboard.desk import Desk
 from pyncette_dashboard.jobs import Job, each_of, new_job
 from pyncette_dashboard.page import Page, Refused
 from pyncette_dashboard.questions import now_of
+from pyncette_dashboard.services import Services
 
 from .shown import is_partial, rows_of
 
@@ -58,28 +58,28 @@ class DeadOfTask:
 
 
 async def dead(page: Page) -> Response:
-    desk, wanted, kind = page.desk, page.asked("task"), page.asked("kind")
-    tasks = [each for each in await desk.tasks() if wanted in ("", each.name) and kind in ("", each.kind)]
+    services, wanted, kind = page.services, page.asked("task"), page.asked("kind")
+    tasks = [each for each in await services.tasks() if wanted in ("", each.name) and kind in ("", each.kind)]
     found, static = [], []
     rows = await rows_of(page, tasks, with_sizes=False)
     for row in rows:
-        if row.pulse is None or not row.pulse.dead.value:
+        if row.status is None or not row.status.dead.value:
             continue
         stored = row.stored
         if stored.kind == "static":
-            static += [row.pulse.state] if row.pulse.state is not None else []
-        elif (listed := await _dead_of(desk, await desk.template(stored.name, stored.kind))).tasks:
+            static += [row.status.state] if row.status.state is not None else []
+        elif (listed := await _dead_of(services, await services.template(stored.name, stored.kind))).tasks:
             groups = _grouped(listed.tasks, listed.continuation_token is None)
-            found.append(DeadOfTask(stored.name, stored.kind, row.pulse.dead, groups))
+            found.append(DeadOfTask(stored.name, stored.kind, row.status.dead, groups))
     if static:
         found.insert(0, DeadOfTask("Static tasks", "static", Count(len(static), exact=True), _grouped(static, True)))
-    jobs = [job for job in desk.jobs.all() if job.ended_at is None]
+    jobs = [job for job in services.jobs.all() if job.ended_at is None]
     return page.render("dead.html", found=found, jobs=jobs, task=wanted, partial=is_partial(rows))
 
 
-async def _dead_of(desk: Desk, template: Task) -> ListTasksResponse:
+async def _dead_of(services: Services, template: Task) -> ListTasksResponse:
     key = ("dead", template.name, template.kind)
-    return await desk.shared(key, lambda: desk.context.list_tasks(template, LOOKED_AT, state="dead"), every=4)
+    return await services.shared(key, lambda: services.context.list_tasks(template, LOOKED_AT, state="dead"), every=4)
 
 
 def error_of(state: TaskState) -> str:
@@ -121,9 +121,9 @@ class Targets(Protocol):
 class Instances:
     """The instances of a template."""
 
-    def __init__(self, desk: Desk, template: Task) -> None:
+    def __init__(self, services: Services, template: Task) -> None:
         self.task: str | None = template.name
-        self._context = desk.context
+        self._context = services.context
         self._template = template
 
     async def count(self) -> int | None:
@@ -153,30 +153,30 @@ class StaticTasks:
 
     task: str | None = None
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     async def count(self) -> int | None:
         return None
 
     async def dead(self, key: str | None) -> AsyncIterator[str]:
-        for stored in await self._desk.tasks():
+        for stored in await self._services.tasks():
             if stored.kind == "static":
-                state = await self._desk.context.get_task(await self._desk.template(stored.name, "static"))
+                state = await self._services.context.get_task(await self._services.template(stored.name, "static"))
                 if state is not None and state.state == "dead" and key in (None, key_of(state)):
                     yield stored.name
 
     async def retry(self, name: str) -> bool:
-        return await self._desk.context.retry_task(await self._desk.template(name, "static"))
+        return await self._services.context.retry_task(await self._services.template(name, "static"))
 
 
 async def retry_many(page: Page) -> Response:
     """Retries a selection, all with one error, or all, in the background."""
-    desk = page.desk
-    targets: Targets = StaticTasks(desk)
+    services = page.services
+    targets: Targets = StaticTasks(services)
     if page.given("kind") != "static":
-        template = await desk.template(page.given("task"), page.given("kind"))
-        targets = Instances(desk, template) if template.dynamic else targets
+        template = await services.template(page.given("task"), page.given("kind"))
+        targets = Instances(services, template) if template.dynamic else targets
     chosen = [value for key, value in page.form if key == "instance"]
     error, how = page.given("error"), page.given("how")
     total: int | None
@@ -194,12 +194,12 @@ async def retry_many(page: Page) -> Response:
     job = new_job(what, "retried", targets.task, page.visitor.name, total)
 
     async def ended(done: Job) -> None:
-        desk.cache.forget()
+        services.cache.forget()
         note = f"{done.done:,} retried, {done.refused:,} not" + (f"; stopped: {done.error}" if done.error else "")
-        await desk.note(done.who, "retry", targets.task, None, f"{done.what}: {note}")
+        await services.note(done.who, "retry", targets.task, None, f"{done.what}: {note}")
 
-    await desk.note(page.visitor.name, "retry", targets.task, None, f"{what}: begun")
-    desk.jobs.start(job, each_of(names, targets.retry), ended)
+    await services.note(page.visitor.name, "retry", targets.task, None, f"{what}: begun")
+    services.jobs.start(job, each_of(names, targets.retry), ended)
     return page.redirect(page.url("/job", id=job.id))
 
 

@@ -24,7 +24,7 @@ HISTORY = 25
 
 
 async def instance(page: Page) -> Response:
-    stored = await page.desk.stored(page.asked("task"), page.asked("kind"))
+    stored = await page.services.stored(page.asked("task"), page.asked("kind"))
     return await show_one(page, stored, page.asked("name") if stored.kind != "static" else None)
 
 
@@ -33,27 +33,27 @@ async def show_one(page: Page, stored: StoredTask, name: str | None) -> Response
 
     :raises LookupError: it is not stored.
     """
-    desk = page.desk
-    template = await desk.template(stored.name, stored.kind)
-    state = await desk.instance(template, name)
+    services = page.services
+    template = await services.template(stored.name, stored.kind)
+    state = await services.instance(template, name)
     if state is None:
         what = f"{stored.name!r} is not stored yet" if name is None else f"{stored.name!r} has no instance {name!r}"
         raise LookupError(f"{what}. It may have been removed, or have finished.")
     key = ("history", stored.name, stored.kind, name)
-    history = await desk.shared(
-        key, lambda: questions.runs_of(desk.context, template, instance=name, limit=HISTORY), every=5
+    history = await services.shared(
+        key, lambda: questions.runs_of(services.context, template, instance=name, limit=HISTORY), every=5
     )
     return page.render(
         "instance.html",
         stored=stored,
         name=name,
         state=state,
-        verbs=await fitting(desk, stored, template, name, state),
+        verbs=await fitting(services, stored, template, name, state),
         upcoming=next_occurrences(state),
         timeline=timeline(state, history),
         logged=bool(history),
         policies=declared_policies(template) if stored.declared else [],
-        workers=[each for each in await desk.workers() if stored.name in each.tasks],
+        workers=[each for each in await services.workers() if stored.name in each.tasks],
     )
 
 

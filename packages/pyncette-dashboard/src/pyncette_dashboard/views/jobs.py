@@ -8,7 +8,7 @@ from pyncette_dashboard.page import Page
 
 
 async def job(page: Page) -> Response:
-    found = page.desk.jobs.get(page.asked("id"))
+    found = page.services.jobs.get(page.asked("id"))
     if found is None:
         raise LookupError("This job is unknown: the dashboard keeps the last 100, until it restarts.")
     return page.render("job.html", job=found)

@@ -31,20 +31,22 @@ MOST_FINDINGS = 12
 
 
 async def overview(page: Page) -> Response:
-    desk = page.desk
+    services = page.services
     wanted = page.asked("q").casefold()
-    stored = await desk.tasks()
+    stored = await services.tasks()
     matching = [each for each in stored if wanted in each.name.casefold()]
     number = max(int(page.asked("page") or 1), 1) if (page.asked("page") or "1").isdecimal() else 1
     shown = matching[(number - 1) * PER_PAGE : number * PER_PAGE]
-    log = Question("log", lambda: questions.runs_of(desk.context, limit=questions.LOGGED), every=10)
-    logged = desk.cache.begin(log, must=False)
+    log = Question("log", lambda: questions.runs_of(services.context, limit=questions.LOGGED), every=10)
+    logged = services.cache.begin(log, must=False)
     rows = await rows_of(page, shown, logged)
-    workers = await desk.workers()
+    workers = await services.workers()
     seen = await next_day_of(page, "day", rows)
     runs = logged.value or newest_of(states_of(rows), questions.LOGGED)
-    known = [(row.stored, row.pulse, row.size) for row in rows if row.pulse is not None]
-    found = questions.findings(desk.context, stored, workers, await desk.orphans(), known, await desk.checked())
+    known = [(row.stored, row.status, row.size) for row in rows if row.status is not None]
+    found = questions.findings(
+        services.context, stored, workers, await services.orphans(), known, await services.checked()
+    )
     return page.render(
         "overview.html",
         partial=is_partial(rows, seen),
@@ -69,7 +71,7 @@ def _tiles(rows: list[Row], runs: Sequence[Run]) -> dict[str, object]:
     return {
         "instances": sum(row.count.value for row in rows if row.count is not None),
         "exact": all(row.count.exact for row in rows if row.count is not None),
-        "dead": sum(row.pulse.dead.value for row in rows if row.pulse is not None),
+        "dead": sum(row.status.dead.value for row in rows if row.status is not None),
         "paused": sum(row.stored.paused_since is not None for row in rows),
         "paused_instances": sum(row.paused.value for row in rows if row.paused is not None),
         "late": max((row.late for row in rows), default=datetime.timedelta(0)),

@@ -22,26 +22,26 @@ SPANS = {"1h": datetime.timedelta(hours=1), "24h": datetime.timedelta(hours=24),
 
 
 async def runs(page: Page) -> Response:
-    desk = page.desk
+    services = page.services
     outcome, within, text = page.asked("outcome"), page.asked("within"), page.asked("containing")[:LONGEST]
     name, instance, token = page.asked("task"), page.asked("instance"), page.asked("after") or None
     question: dict[str, Any] = {"limit": PER_PAGE, "continuation_token": token}
     if outcome:
         question["outcomes"] = [outcome]
     if within in SPANS:
-        question["since"] = desk.now.replace(second=0, microsecond=0) - SPANS[within]
+        question["since"] = services.now.replace(second=0, microsecond=0) - SPANS[within]
     if text:
         question["containing"] = text
-    template = await desk.template(name, page.asked("kind")) if name else None
+    template = await services.template(name, page.asked("kind")) if name else None
     if instance and template is not None and template.dynamic:
         question["instance"] = instance
     key = ("runs", name, page.asked("kind"), instance, outcome, within, text, token)
-    found = await desk.shared(key, lambda: questions.runs_page(desk.context, template, **question))
+    found = await services.shared(key, lambda: questions.runs_page(services.context, template, **question))
     return page.render(
         "runs.html",
         runs=found.runs,
         token=found.continuation_token,
         outcomes=OUTCOMES,
         spans=SPANS,
-        tasks=await desk.tasks(),
+        tasks=await services.tasks(),
     )

@@ -17,7 +17,7 @@ from pyncette_dashboard.cache import Answer, Question
 from pyncette_dashboard.charts import Chart, stacked
 from pyncette_dashboard.forecast import Forecast, forecast
 from pyncette_dashboard.page import Page
-from pyncette_dashboard.questions import Pulse, Run, Size
+from pyncette_dashboard.questions import Run, Size, TaskStatus
 
 OUTCOMES = ("succeeded", "failed", "unknown", "superseded", "skipped", "withdrawn")
 """The order of outcomes in a bar, from bottom to top."""
@@ -42,12 +42,12 @@ Samples = Mapping[str, tuple[Sequence[TaskState], float]]
 class Row:
     """A row of a task.
 
-    :ivar pulse: None while it is unknown.
+    :ivar status: None while it is unknown.
     :ivar size: the size of a template; None while it is unknown.
     """
 
     stored: StoredTask
-    pulse: Pulse | None
+    status: TaskStatus | None
     size: Size | None
     orphan: bool
 
@@ -56,31 +56,31 @@ class Row:
         """What the task is doing, in a word."""
         if self.stored.paused_since is not None:
             return "paused"
-        if self.pulse is None:
+        if self.status is None:
             return "…"
-        if self.pulse.state is None:
+        if self.status.state is None:
             return "idle" if self.stored.stored else "not stored"
-        return "late" if self.late > datetime.timedelta(seconds=60) else self.pulse.state.state
+        return "late" if self.late > datetime.timedelta(seconds=60) else self.status.state.state
 
     @property
     def late(self) -> datetime.timedelta:
-        return ZERO if self.pulse is None else self.pulse.late
+        return ZERO if self.status is None else self.status.late
 
     @property
     def next_at(self) -> datetime.datetime | None:
         """When the next occurrence starts; None if none will."""
-        if self.stored.paused_since is not None or self.pulse is None or self.pulse.state is None:
+        if self.stored.paused_since is not None or self.status is None or self.status.state is None:
             return None
-        state = self.pulse.state
+        state = self.status.state
         idle = state.state in ("paused", "dead", "completed", "unreadable")
         return None if idle else state.next_attempt_at or state.scheduled_at
 
     @property
     def runs(self) -> Sequence[Run]:
         """The latest runs, newest first: from the log, or else those that the sampled instances remember."""
-        if self.pulse is None:
+        if self.status is None:
             return ()
-        return self.pulse.runs or newest_of(self.size.sample if self.size else (), 30)
+        return self.status.runs or newest_of(self.size.sample if self.size else (), 30)
 
     @property
     def count(self) -> Count | None:
@@ -106,7 +106,7 @@ def rate_of(runs: Sequence[Run]) -> int | None:
 
 def states_of(rows: Sequence[Row]) -> list[TaskState]:
     """The states of the static tasks, and of the known instances."""
-    static = [row.pulse.state for row in rows if row.stored.kind == "static" and row.pulse is not None]
+    static = [row.status.state for row in rows if row.stored.kind == "static" and row.status is not None]
     return [each for each in static if each] + [each for row in rows if row.size for each in row.size.sample]
 
 
@@ -122,24 +122,24 @@ async def rows_of(page: Page, tasks: Sequence[StoredTask], *others: Answer[Any],
     :param others: other answers under way for the page that it can show later as well.
     :param with_sizes: ask for the sizes of templates too, once the page has everything that it needs.
     """
-    desk = page.desk
-    asked = desk.begin(tasks)
-    left_over = {(task.name, task.kind) for task in await desk.orphans()}
-    any_worker = bool(await desk.workers())
-    await desk.cache.wait([*asked, *others], page.time_left)
+    services = page.services
+    asked = services.begin(tasks)
+    left_over = {(task.name, task.kind) for task in await services.orphans()}
+    any_worker = bool(await services.workers())
+    await services.cache.wait([*asked, *others], page.time_left)
     if with_sizes:
-        await desk.cache.wait(desk.begin_sizes(tasks), page.time_left)
-    return [Row(each, *desk.glance(each), any_worker and (each.name, each.kind) in left_over) for each in tasks]
+        await services.cache.wait(services.begin_sizes(tasks), page.time_left)
+    return [Row(each, *services.known(each), any_worker and (each.name, each.kind) in left_over) for each in tasks]
 
 
 def samples_of(rows: Sequence[Row]) -> dict[str, tuple[Sequence[TaskState], float]]:
     """By task, the known instances, and the number of instances that each of them represents."""
     found: dict[str, tuple[Sequence[TaskState], float]] = {}
     for row in rows:
-        if row.stored.paused_since is not None or row.pulse is None:
+        if row.stored.paused_since is not None or row.status is None:
             continue
         if row.stored.kind == "static":
-            found[row.stored.name] = ([row.pulse.state] if row.pulse.state else [], 1)
+            found[row.stored.name] = ([row.status.state] if row.status.state else [], 1)
         elif row.size is not None and row.size.sample:
             weight = max(row.size.count.value / len(row.size.sample), 1)
             found[row.stored.name] = (row.size.sample, 1 if row.size.whole else weight)
@@ -157,7 +157,7 @@ async def occurrences_of(
 ) -> Forecast:
     """The occurrences in a period, computed at most twice a minute. It is pending if that takes longer than a page may
     wait, or no template's size is known yet."""
-    cache, samples = page.desk.cache, samples_of(rows)
+    cache, samples = page.services.cache, samples_of(rows)
     pending = Forecast(start, step, {}, sampled=False, cut=False, pending=True)
     if rows and not samples and any(row.size is None for row in rows):
         return pending
@@ -175,7 +175,7 @@ async def occurrences_of(
 def is_partial(rows: Sequence[Row], seen: Forecast | None = None) -> bool:
     """Whether something was not known in time, so that the page should be refreshed at once. A page with ``seen`` shows
     sizes, too."""
-    if any(row.pulse is None for row in rows):
+    if any(row.status is None for row in rows):
         return True
     return seen is not None and (seen.pending or any(row.stored.kind != "static" and row.size is None for row in rows))
 

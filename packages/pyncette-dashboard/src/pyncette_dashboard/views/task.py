@@ -23,11 +23,11 @@ LONGEST_PREFIX = 200
 
 
 async def task(page: Page) -> Response:
-    desk = page.desk
-    stored = await desk.stored(page.asked("name"), page.asked("kind"))
+    services = page.services
+    stored = await services.stored(page.asked("name"), page.asked("kind"))
     if stored.kind == "static":
         return await show_one(page, stored, None)
-    template = await desk.template(stored.name, stored.kind)
+    template = await services.template(stored.name, stored.kind)
     found = await _listed(page, template)
     (row,) = await rows_of(page, [stored])
     seen = await next_day_of(page, f"day of {stored.name}", [row])
@@ -36,9 +36,9 @@ async def task(page: Page) -> Response:
         partial=is_partial([row], seen),
         row=row,
         stored=stored,
-        verbs=await fitting(desk, stored, template, None, None),
+        verbs=await fitting(services, stored, template, None, None),
         declared=declared_policies(template) if stored.declared else [],
-        workers=[each for each in await desk.workers() if _executes(each.tasks, each.kinds, stored)],
+        workers=[each for each in await services.workers() if _executes(each.tasks, each.kinds, stored)],
         listed=found.tasks,
         token=found.continuation_token,
         states=STATES,
@@ -53,7 +53,7 @@ def _executes(tasks: tuple[str, ...], kinds: tuple[str, ...], stored: StoredTask
 
 async def _listed(page: Page, template: Task) -> ListTasksResponse:
     """A page of the instances; one filter at a time, as the storage has an index for each."""
-    desk, context = page.desk, page.desk.context
+    services, context = page.services, page.services.context
     prefix, state, by = page.asked("prefix")[:LONGEST_PREFIX], page.asked("state"), page.asked("by", "next")
     token = page.asked("after") or None
     filters: dict[str, Any] = {}
@@ -64,6 +64,6 @@ async def _listed(page: Page, template: Task) -> ListTasksResponse:
             raise Refused(400, f"There is no list of what is {state!r}", "Choose one of " + ", ".join(STATES))
         filters["state"] = state
     elif by == "next":
-        filters["due_before"] = desk.now.replace(second=0, microsecond=0) + FAR
+        filters["due_before"] = services.now.replace(second=0, microsecond=0) + FAR
     key = ("list", template.name, template.kind, prefix, state, by, token)
-    return await desk.shared(key, lambda: context.list_tasks(template, PER_PAGE, token, **filters), every=3)
+    return await services.shared(key, lambda: context.list_tasks(template, PER_PAGE, token, **filters), every=3)

@@ -8,4 +8,4 @@ from pyncette_dashboard.page import Page
 
 
 async def workers(page: Page) -> Response:
-    return page.render("workers.html", workers=await page.desk.workers())
+    return page.render("workers.html", workers=await page.services.workers())

@@ -1,4 +1,4 @@
-"""The open dashboard: storage, cache, jobs, and the queries that pages share."""
+"""The services that pages use: storage, cache, jobs, and shared queries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyncette.errors import RepositoryException
 from . import questions
 from .cache import Answer, AnswerCache, Question
 from .jobs import Jobs
-from .questions import Pulse, Size
+from .questions import Size, TaskStatus
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What pages work with.
+class Services:
+    """The services of an open dashboard, which its pages use.
 
     :ivar templates: the tasks, by name, kind and number of partitions.
     :ivar hide_arguments: whether no page shows arguments of instances.
@@ -83,10 +83,10 @@ class Desk:
         return await self.cache.fresh(self._size_of(task))
 
     def begin(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
-        """Ask for the pulse of tasks and for their workers, without waiting for the answers."""
+        """Ask for the status of tasks and for their workers, without waiting for the answers."""
         self.cache.begin(self._workers)
         self.cache.begin(self._orphans)
-        return self._begin_oldest("pulse", tasks, self._pulse_of)
+        return self._begin_oldest("status", tasks, self._status_of)
 
     def begin_sizes(self, tasks: Sequence[StoredTask]) -> list[Answer[Any]]:
         """Ask for the sizes of templates, which takes much longer, without waiting for the answers."""
@@ -99,10 +99,10 @@ class Desk:
         ordered = sorted(tasks, key=lambda each: self.cache.age((what, each.name, each.kind)), reverse=True)
         return [self.cache.begin(question(self.context.task_of(stored)), must=False) for stored in ordered]
 
-    def glance(self, stored: StoredTask) -> tuple[Pulse | None, Size | None]:
-        """The pulse and size of a task as far as they are known; None if not yet."""
+    def known(self, stored: StoredTask) -> tuple[TaskStatus | None, Size | None]:
+        """The status and size of a task, each None while it is unknown."""
         about = (stored.name, stored.kind)
-        return self.cache.known(("pulse", *about)), self.cache.known(("size", *about))
+        return self.cache.known(("status", *about)), self.cache.known(("size", *about))
 
     @property
     def _workers(self) -> Question[list[Worker]]:
@@ -112,10 +112,10 @@ class Desk:
     def _orphans(self) -> Question[list[StoredTask]]:
         return Question("orphans", lambda: questions.orphans(self.context), every=60, costs=2)
 
-    def _pulse_of(self, task: Task) -> Question[Pulse]:
+    def _status_of(self, task: Task) -> Question[TaskStatus]:
         costs = 3 if task.dynamic else 1
-        key = ("pulse", task.name, task.kind)
-        return Question(key, lambda: questions.pulse(self.context, task), every=4, costs=costs)
+        key = ("status", task.name, task.kind)
+        return Question(key, lambda: questions.status(self.context, task), every=4, costs=costs)
 
     def _size_of(self, task: Task) -> Question[Size]:
         key = ("size", task.name, task.kind)

@@ -39,7 +39,7 @@ def fork(arguments: list[str], output: Path) -> int:
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
-    except BaseException:  # noqa: BLE001 -- whatever happens, the child must not continue as another nursery
+    except BaseException:  # noqa: BLE001 -- whatever happens, the child must not continue as another fork server
         traceback.print_exc()
     finally:
         sys.stdout.flush()
