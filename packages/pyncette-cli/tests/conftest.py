@@ -1,4 +1,4 @@
-"""An app, and the program that steers it."""
+"""An app, and the command line that controls it."""
 
 import re
 import sys
@@ -42,7 +42,7 @@ def make_app() -> Pyncette:
 
 @pytest.fixture(scope="session")
 def make_place() -> Callable[[Path], Place]:
-    """Puts the app ``tasks:app`` into a folder; its storage is the file ``jobs.db`` there."""
+    """A function that writes the app ``tasks:app`` to a folder. Its storage is the file ``jobs.db`` there."""
 
     def make(folder: Path) -> Place:
         (folder / "tasks.py").write_text(APP)
@@ -61,7 +61,7 @@ def place(tmp_path: Path, make_place: Callable[[Path], Place]) -> Place:
 def program(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Calls the program in this process, which is quicker: status, what it printed, what it said besides."""
+    """Calls the program in this process, which is faster, and returns its exit status, standard output and errors."""
     from pyncette_cli.main import attempt
 
     monkeypatch.chdir(place.folder)
@@ -84,7 +84,7 @@ def program(
 
 @pytest.fixture
 def calm() -> Callable[[str], str]:
-    """Replaces moments and durations in a text by others that are as long."""
+    """Replaces moments and durations in a text with constants of the same length."""
 
     def replace(text: str) -> str:
         text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2027-01-31 12:00:00", text)

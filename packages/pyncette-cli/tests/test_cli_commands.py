@@ -1,4 +1,4 @@
-"""What the commands do, told by what they print and by the storage."""
+"""The effects of the commands, on their output and on the storage."""
 
 import json
 import os
@@ -43,18 +43,18 @@ def test_an_instance_is_scheduled_listed_and_shown_without_the_code(filled: Prog
 
 
 def test_the_fixtures_of_the_app_are_left_alone(filled: Program) -> None:
-    """That of this app raises."""
+    """The fixture of this app raises."""
     assert filled("tasks", *APP)[0] == 0
 
 
-def test_variables_name_storage_and_app(filled: Program) -> None:
+def test_environment_variables_name_storage_and_app(filled: Program) -> None:
     assert filled("count", "report", environ={"PYNCETTE_STORE": "sqlite:///jobs.db"}) == (0, "2\n", "")
     _, out, _ = filled("tasks", "--json", environ={"PYNCETTE_APP": "tasks:app"})
     assert [each["task"] for each in lines(out) if each["declared"]] == ["cleanup", "reminder", "report"]
-    assert filled("count", "report", "--store", "sqlite:///other.db")[0] == 3  # an option beats both
+    assert filled("count", "report", "--store", "sqlite:///other.db")[0] == 3  # an option takes precedence
 
 
-def test_what_exists_is_updated_kept_or_refused(filled: Program) -> None:
+def test_existing_instances_are_updated_kept_or_refused(filled: Program) -> None:
     again = ("schedule", "report", "Ada", "--every", "1h", *STORE)
     status, out, err = filled(*again, "--if-exists", "error")
     assert (status, out) == (1, "")
@@ -64,7 +64,7 @@ def test_what_exists_is_updated_kept_or_refused(filled: Program) -> None:
     assert lines(filled("show", "report", "Ada", "--json", *STORE)[1])[0]["interval"] == 3600.0
 
 
-def test_instances_are_removed_by_those_who_mean_it(filled: Program) -> None:
+def test_removing_instances_needs_confirmation(filled: Program) -> None:
     status, _, err = filled("unschedule", "report", "Ada", *STORE)
     assert status == 2
     assert "--yes" in err
@@ -99,7 +99,7 @@ def test_filters_and_pages(filled: Program) -> None:
 
 def test_orphans_are_purged(filled: Program) -> None:
     assert [each["task"] for each in lines(filled("orphans", "--json", *STORE)[1])] == ["report"]
-    status, _, err = filled("purge", "report", "--yes", *APP)  # which declares it
+    status, _, err = filled("purge", "report", "--yes", *APP)  # this app declares it
     assert (status, err.splitlines()[0]) == (
         1,
         "Error: 'report' is not an orphan: a worker executes it, or the app declares it.",
@@ -109,8 +109,8 @@ def test_orphans_are_purged(filled: Program) -> None:
     assert filled("purge", "report", "--yes", *STORE)[0] == 4
 
 
-def test_what_is_left_of_a_task_that_is_partitioned_now(filled: Program, place: Place) -> None:
-    """It is exported, imported under what the task is now, and purged."""
+def test_instances_from_before_a_task_was_partitioned(filled: Program, place: Place) -> None:
+    """Old instances can be exported, imported into the partitioned task, and purged."""
     code = (place.folder / "tasks.py").read_text()
     (place.folder / "later.py").write_text(
         code.replace('dynamic_task(greeting="Hello")', 'partitioned_task(partition_count=2, greeting="Hello")')
@@ -123,7 +123,7 @@ def test_what_is_left_of_a_task_that_is_partitioned_now(filled: Program, place: 
     assert len(lines(filled("list", "report", "--kind", "dynamic", "--json", *later)[1])) == 2
     assert filled("export", "report", "--kind", "dynamic", "-f", "left.jsonl", *later)[0] == 0
     assert filled("import", "left.jsonl", *later)[0] == 0
-    for command in ("list", "count", "pause"):  # it is not said which one is meant
+    for command in ("list", "count", "pause"):  # the name is ambiguous
         status, _, err = filled(command, "report", *STORE)
         assert (status, err.splitlines()[0]) == (
             2,
@@ -141,7 +141,7 @@ def test_what_is_left_of_a_task_that_is_partitioned_now(filled: Program, place: 
     assert filled("count", "report", *STORE) == (0, "2\n", "")
 
 
-def test_moments_of_the_past_are_executed(filled: Program) -> None:
+def test_a_backfill_of_past_moments(filled: Program) -> None:
     january = ("backfill", "report", "Ada", "--from", "2026-01-01", "--until", "2026-01-03T12:00")
     told = "3 moments (2026-01-01 08:00:00 to 2026-01-03 08:00:00) of 'Ada' of 'report'"
     assert filled(*january, "--dry-run", *STORE) == (0, f"{told} would be executed.\n", "")
@@ -163,17 +163,17 @@ def test_moments_of_the_past_are_executed(filled: Program) -> None:
     assert filled("backfill", "report", "Ada", "--list", *STORE) == (0, "", "None.\n")
 
 
-def test_a_backfill_that_has_nothing_to_do(filled: Program) -> None:
+def test_a_backfill_with_nothing_to_do(filled: Program) -> None:
     status, out, _ = filled("backfill", "report", "Ada", "--from", "+1h", "--until", "+2h", *STORE)
     assert (status, "nothing to execute" in out) == (0, True)
-    assert filled("backfill", "report", "--from", "2026-01-01", *STORE)[0] == 2  # of which instance?
+    assert filled("backfill", "report", "--from", "2026-01-01", *STORE)[0] == 2  # no instance is named
     assert filled("backfill", "report", "Ada", *STORE)[0] == 2
     assert filled("backfill", "report", "Ada", "--from", "+2h", "--until", "+1h", *STORE)[0] == 2
     assert filled("backfill", "report", "Nob", "--from", "2026-01-01", *STORE)[0] == 4
 
 
 def test_next_occurrences_are_recomputed(filled: Program, place: Place) -> None:
-    with sqlite3.connect(place.folder / "jobs.db") as database:  # as the rules of another year had it
+    with sqlite3.connect(place.folder / "jobs.db") as database:  # as computed with the timezone rules of another year
         database.execute("UPDATE pyncette_tasks SET due_at = due_at + 3600000000, ready_at = ready_at + 3600000000")
     database.close()
     assert filled("recompute", "--dry-run", *STORE) == (0, "report: 1 would be moved.\n", "")
@@ -184,11 +184,11 @@ def test_next_occurrences_are_recomputed(filled: Program, place: Place) -> None:
     assert filled("recompute", "repot", *STORE)[0] == 4
 
 
-def test_no_worker_is_a_status_for_scripts(filled: Program) -> None:
+def test_the_exit_status_without_workers(filled: Program) -> None:
     assert filled("workers", *STORE) == (1, "", "No worker is at work.\n")
 
 
-def test_names_can_not_steer_the_terminal(program: Program) -> None:
+def test_names_can_not_control_the_terminal(program: Program) -> None:
     program("schedule", "report", "\x1b[2Jred[bold]", "--every", "1h", *APP)
     _, out, _ = program("list", "report", *STORE)
     assert "\x1b" not in out
@@ -209,7 +209,7 @@ def test_names_can_not_steer_the_terminal(program: Program) -> None:
         (("--every", "90m"), "Every 1 h 30 min"),
     ],
 )
-def test_next_tells_of_changes_of_clocks_and_says_it_in_words(
+def test_next_shows_changes_of_clocks_and_describes_the_schedule(
     program: Program, arguments: tuple[str, ...], expected: str
 ) -> None:
     status, out, _ = program("next", *arguments)
@@ -217,7 +217,7 @@ def test_next_tells_of_changes_of_clocks_and_says_it_in_words(
     assert expected in out, out
 
 
-def test_next_of_what_is_stored(filled: Program) -> None:
+def test_next_of_a_stored_instance(filled: Program) -> None:
     _, shown, _ = filled("show", "report", "Bob", "--json", *STORE)
     status, out, _ = filled("next", "--task", "report", "--instance", "Bob", "-n", "3", "--json", *STORE)
     assert status == 0
@@ -225,7 +225,7 @@ def test_next_of_what_is_stored(filled: Program) -> None:
     assert len(lines(out)) == 3
 
 
-def test_next_says_that_nothing_is_executed_for_now(filled: Program) -> None:
+def test_next_says_that_it_is_paused(filled: Program) -> None:
     preview = ("next", "--task", "report", "--instance", "Bob", *STORE)
     assert "Paused" not in filled(*preview)[1]
     for names in [(), ("Bob",)]:  # the template, then the instance
@@ -238,7 +238,7 @@ def test_next_says_that_nothing_is_executed_for_now(filled: Program) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(place: Place, shell: str) -> None:
-    """What the script of a shell asks for, and gets: commands and options with a word about each."""
+    """The answers to a shell's completion script: commands and options with their help."""
     script = place.run("completion", shell)
     assert (script.returncode, f"_PYNCETTE_COMPLETE={shell}_complete" in script.stdout) == (0, True)
     asked = {"_PYNCETTE_COMPLETE": f"{shell}_complete", "COMP_WORDS": "pyncette re", "COMP_CWORD": "1"}
@@ -251,13 +251,13 @@ def test_completion(place: Place, shell: str) -> None:
 
 
 def test_completion_after_names_from_standard_input(place: Place) -> None:
-    """Nothing is read: it is the terminal in which somebody types."""
+    """Standard input is not read, because it is the user's terminal."""
     asked = {"_PYNCETTE_COMPLETE": "bash_complete", "COMP_WORDS": "pyncette pause report - --rea", "COMP_CWORD": "4"}
     assert place.show(80, **asked).plain == "plain,--reason\n"
 
 
 def test_completion_in_bash(place: Place) -> None:
-    """The script itself."""
+    """Runs the completion script itself."""
     program = place.folder / "pyncette"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m pyncette_cli "$@"\n')
     program.chmod(0o755)

@@ -1,6 +1,6 @@
 """`pyncette run --workers 2` on PostgreSQL: a burst is shared by both processes, and each instance executed once.
 
-How much quicker that is depends on the cores that are free: `python -m tests.benchmarks.cores` measures it.
+The speedup depends on the number of free cores: `python -m tests.benchmarks.cores` measures it.
 """
 
 from collections.abc import Iterator

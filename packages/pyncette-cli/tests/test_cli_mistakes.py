@@ -1,4 +1,4 @@
-"""Typical mistakes: one or two lines say what to write instead, and the exit status names their kind."""
+"""Typical mistakes: one or two lines say what to write instead, and the exit status tells the kind of mistake."""
 
 from collections.abc import Callable
 from pathlib import Path

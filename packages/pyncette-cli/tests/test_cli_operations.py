@@ -1,4 +1,4 @@
-"""What is dead and why, what has run, what is retried, triggered and moved, and what the doctor says of it."""
+"""Dead letters, the log of runs, retries, triggers, exports, imports, and the doctor."""
 
 import io
 import json
@@ -40,7 +40,7 @@ async def report(context: Context) -> None:
 
 @pytest.fixture
 def failed(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """One instance is dead, another has run once and is due again in an hour."""
+    """One instance is dead. Another has run once, and is due again in an hour."""
     (tmp_path / "failing.py").write_text(FAILING)
     monkeypatch.delitem(sys.modules, "failing", raising=False)
     assert program("schedule", "report", "Eve", "--at", "+0s", "--arg", "fails=true", *APP)[0] == 0
@@ -48,7 +48,7 @@ def failed(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert program("trigger", "report", "Bob", *STORE)[0] == 0
     code = "import failing; failing.app.main()"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ}, timeout=60)
-    if program("dead", *STORE)[2]:  # the run of Bob came first, and told the app to stop
+    if program("dead", *STORE)[2]:  # Bob's run was first, and stopped the app
         program("trigger", "report", "Bob", *STORE)
         subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=60)
     return program
@@ -58,7 +58,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_what_is_dead_is_told_with_its_error(failed: Program) -> None:
+def test_dead_instances_are_listed_with_their_error(failed: Program) -> None:
     status, out, _ = failed("dead", *STORE)
     assert status == 0
     assert "Eve" in out
@@ -80,9 +80,9 @@ def test_the_log_of_runs(failed: Program) -> None:
     assert "mail server" in failed("runs", "--containing", "mail", *STORE)[1]
 
 
-def test_what_is_dead_is_retried(failed: Program) -> None:
+def test_dead_instances_are_retried(failed: Program) -> None:
     assert failed("retry", "report", "--all", "--dry-run", *STORE) == (0, "1 of 'report' are dead.\n", "")
-    assert failed("retry", "report", "--all", *STORE)[0] == 2  # nobody to ask
+    assert failed("retry", "report", "--all", *STORE)[0] == 2  # no terminal for the confirmation
     assert failed("retry", "report", "Bob", *STORE)[1] == "'Bob' of 'report' is not dead, and stays as it is.\n"
     assert failed("retry", "report", "--all", "--yes", *STORE) == (0, "1 of 'report' get fresh attempts.\n", "")
     assert failed("dead", *STORE) == (0, "", "Nothing is dead.\n")
@@ -90,7 +90,7 @@ def test_what_is_dead_is_retried(failed: Program) -> None:
     assert failed("retry", "report", *STORE)[0] == 2
 
 
-def test_instances_are_paused_by_themselves(failed: Program) -> None:
+def test_single_instances_are_paused(failed: Program) -> None:
     status, out, err = failed("pause", "report", "Bob", "Nob", "--reason", "on leave", *STORE)
     assert (status, out) == (4, "Paused 1 of 'report'.\n")
     assert "Nob" in err
@@ -110,7 +110,7 @@ def test_an_instance_is_scheduled_paused(failed: Program) -> None:
     assert lines(failed("show", "report", "Zoe", "--json", *STORE)[1])[0]["state"] == "paused"
 
 
-def test_the_fields_of_json_are_those_of_the_page(failed: Program) -> None:
+def test_the_fields_of_json_match_the_documentation(failed: Program) -> None:
     for command in (
         ("tasks",),
         ("orphans",),
@@ -131,7 +131,7 @@ def test_the_fields_of_json_are_those_of_the_page(failed: Program) -> None:
     assert set(line) == documented("list") | {"scheduling"}
 
 
-def test_a_trigger_says_its_run(failed: Program) -> None:
+def test_a_trigger_prints_its_run(failed: Program) -> None:
     (told,) = lines(failed("trigger", "report", "Bob", "--json", *STORE)[1])
     assert len(told["run_id"]) >= 16
     assert lines(failed("show", "report", "Bob", "--json", *STORE)[1])[0]["triggered"] == 1
@@ -143,7 +143,7 @@ def test_instances_move_to_another_storage(failed: Program, tmp_path: Path) -> N
     failed("schedule", "report", "Ada", "--cron", "0 8 * * *", "--timezone", "Europe/London", "--max-runs", "3", *STORE)
     assert failed("export", "-f", "out.jsonl", *STORE) == (0, "", "Exported 3 instances.\n")
     other = ("--store", "sqlite:///other.db")
-    assert failed("import", "out.jsonl", *other)[0] == 3  # it is not made by accident
+    assert failed("import", "out.jsonl", *other)[0] == 3  # a missing database is not created by accident
     assert failed("schema", "upgrade", *other)[0] == 0
     status, _, err = failed("import", "out.jsonl", *other)
     assert (status, "--app" in err) == (4, True)
@@ -153,23 +153,23 @@ def test_instances_move_to_another_storage(failed: Program, tmp_path: Path) -> N
     assert failed("export", *other)[1] == (tmp_path / "out.jsonl").read_text()
 
 
-def test_an_import_that_is_interrupted_says_how_far_it_came(failed: Program, place: Place) -> None:
-    """And may be repeated."""
+def test_an_interrupted_import_reports_its_progress(failed: Program, place: Place) -> None:
+    """It can be repeated."""
     row = json.dumps({"task": "report", "instance": "{}", "next": "2090-01-01T00:00:00Z", "interval": 3600})
     os.mkfifo(place.folder / "in.jsonl")
     argv = [*place.program, "import", "in.jsonl", *STORE]
     process = subprocess.Popen(argv, cwd=place.folder, env=place.environ(), stderr=subprocess.PIPE, text=True)
     with suppress(BrokenPipeError), (place.folder / "in.jsonl").open("w") as file:
         file.writelines(row.replace("{}", str(number)) + "\n" for number in range(2900))
-        file.flush()  # the pipe holds 700 lines: two batches of 1,000 are stored by now, the third is not complete
+        file.flush()  # the pipe holds 700 lines: two batches of 1,000 are stored by now, the third is incomplete
         process.send_signal(signal.SIGINT)
-        for number in range(2900, 10_000):  # it takes notice where it waits
+        for number in range(2900, 10_000):  # it handles the signal when it waits
             file.write(row.replace("{}", str(number)) + "\n")
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "Importing: stopped after 2,000.\nInterrupted.\n")
 
 
-def test_a_line_that_is_no_instance(failed: Program, tmp_path: Path) -> None:
+def test_a_line_that_is_not_an_instance(failed: Program, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('\n{"task": "report"}\n')
     status, _, err = failed("import", "in.jsonl", *STORE)
     assert (status, err.splitlines()[0]) == (2, "Error: Line 2 is not an instance: KeyError: 'instance'")
@@ -226,14 +226,14 @@ def test_the_doctor_says_what_is_late(program: Program, place: Place) -> None:
     assert sorted(found) == ["cleanup has been due for 2 h", "report has instances that have been due for 2 h"]
 
 
-def test_the_doctor_tells_what_the_storage_finds(failed: Program, place: Place) -> None:
+def test_the_doctor_reports_findings_of_the_storage(failed: Program, place: Place) -> None:
     with closing(sqlite3.connect(place.folder / "jobs.db", isolation_level=None)) as database:
         database.execute("UPDATE pyncette_schema SET written_by = 2")
     findings = {each["check"]: each for each in lines(failed("doctor", "--json", *STORE)[1])}
     assert (findings["format"]["verdict"], "format 2" in findings["format"]["found"]) == ("warning", True)
 
 
-def test_the_doctor_on_a_storage_that_is_not_there(program: Program) -> None:
+def test_the_doctor_with_an_unreachable_storage(program: Program) -> None:
     status, out, err = program("doctor", "--json", "--store", "postgresql://me:hunter2@127.0.0.1:1/x")
     (finding,) = lines(out)
     assert (status, finding["check"], finding["verdict"], err) == (1, "connection", "problem", "")
@@ -255,7 +255,7 @@ def test_the_schema_is_printed_without_a_server(program: Program, store: str, ex
     assert expected in out
 
 
-def test_what_has_no_tables(program: Program) -> None:
+def test_a_storage_without_tables(program: Program) -> None:
     assert program("schema", "print", "--store", "redis://")[0] == 2
 
 
@@ -266,7 +266,7 @@ def test_the_status_of_the_schema(failed: Program) -> None:
 
 @pytest.fixture
 def piped(failed: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    """Calls the program with a text on standard input."""
+    """A function that calls the program with a text on standard input."""
 
     def call(text: str, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"))
@@ -276,7 +276,7 @@ def piped(failed: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
 
 
 def test_names_from_standard_input(piped: Program) -> None:
-    """One per line, along with others, for each command that steers instances."""
+    """One per line, together with other names, for each command that controls instances."""
     bob = "Bob\n\n"
     assert piped(bob, "pause", "report", "Eve", "-") == (0, "Paused 2 of 'report'.\n", "")
     assert piped("Bob", "resume", "report", "-") == (0, "Resumed 1 of 'report'.\n", "")
@@ -286,7 +286,7 @@ def test_names_from_standard_input(piped: Program) -> None:
         "'Eve' of 'report' gets fresh attempts.\n'Bob' of 'report' is not dead, and stays as it is.\n",
         "",
     )
-    assert piped(bob, "unschedule", "report", "-")[0] == 2  # nobody to ask
+    assert piped(bob, "unschedule", "report", "-")[0] == 2  # no terminal for the confirmation
     assert piped("Bob\nNob\n", "unschedule", "report", "-", "--yes") == (
         4,
         "Removed 1 of 'report'.\n",
@@ -295,14 +295,14 @@ def test_names_from_standard_input(piped: Program) -> None:
 
 
 def test_no_names_on_standard_input_are_no_instances(piped: Program) -> None:
-    """And never the whole task."""
+    """They never mean the whole task."""
     assert piped("", "pause", "report", "-") == (0, "Paused 0 of 'report'.\n", "")
     assert {line["paused_since"] for line in lines(piped("", "tasks", "--json")[1])} == {None}
     assert piped("", "retry", "report", "-") == (0, "", "")
     assert piped("", "trigger", "report", "-") == (0, "0 of 'report' will be executed once.\n", "")
 
 
-def test_several_are_triggered_or_retried_and_those_that_are_missing_told(failed: Program) -> None:
+def test_several_are_triggered_or_retried_and_missing_ones_reported(failed: Program) -> None:
     status, out, err = failed("trigger", "report", "Bob", "Nob", "Bob", "--arg", "n=1", *STORE)
     assert (status, out, err) == (
         4,

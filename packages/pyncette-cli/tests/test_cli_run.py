@@ -1,4 +1,4 @@
-"""`pyncette run` with several workers: signals, crashes, and a supervisor that is killed."""
+"""`pyncette run` with several workers: signals, crashes, and a killed supervisor."""
 
 import json
 import os
@@ -51,7 +51,7 @@ DEADLINE = 60
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Return as soon as it is true."""
+    """Wait until the condition is true."""
     end = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < end, "it never came true"
@@ -59,7 +59,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one has started and that are alive."""
+    """The live child processes of a process."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in path.read_text().split()] if path.exists() else []
 
@@ -73,7 +73,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def start(place: Any) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts workers, and returns when all of them execute."""
+    """A function that starts workers, and returns once all of them execute tasks."""
     started: list[subprocess.Popen[str]] = []
     (place.folder / "tasks.py").write_text(APP)
 
@@ -130,7 +130,7 @@ def test_a_second_signal_ends_them_at_once(start: Any, place: Any) -> None:
     until(lambda: count(place, "begun"))
     process.send_signal(signal.SIGINT)
     until(lambda: log(place).count("Shutting down gracefully.") == 3)
-    time.sleep(0.3)  # signals that follow each other closer are the same
+    time.sleep(0.3)  # signals in quick succession count as one
     process.send_signal(signal.SIGINT)
     assert process.wait(DEADLINE) == 130
     assert not any(map(alive, workers))
@@ -144,7 +144,7 @@ def test_a_terminal_signals_the_whole_group(start: Any, place: Any) -> None:
     assert log(place).count("All executions have ended.") == 3
 
 
-def test_a_worker_that_is_killed_is_replaced(start: Any, place: Any) -> None:
+def test_a_killed_worker_is_replaced(start: Any, place: Any) -> None:
     process = start()
     before = children(process.pid)
     os.kill(before[1], signal.SIGKILL)
@@ -157,16 +157,16 @@ def test_a_worker_that_is_killed_is_replaced(start: Any, place: Any) -> None:
     assert process.wait(DEADLINE) == 0
 
 
-def test_no_worker_outlives_a_supervisor_that_is_killed(start: Any, place: Any) -> None:
+def test_no_worker_outlives_a_killed_supervisor(start: Any, place: Any) -> None:
     process = start(TAKES="0.5")
     workers = children(process.pid)
     process.kill()
     process.wait()
     until(lambda: not any(map(alive, workers)))
-    assert log(place).count("All executions have ended.") == 3  # gracefully, as there was time
+    assert log(place).count("All executions have ended.") == 3  # gracefully, since there was enough time
 
 
-def test_an_execution_that_takes_long_does_not_keep_a_worker_without_supervisor(start: Any, place: Any) -> None:
+def test_a_long_execution_does_not_keep_a_worker_alive_without_a_supervisor(start: Any, place: Any) -> None:
     process = start(TAKES="300")
     workers = children(process.pid)
     until(lambda: count(place, "begun"))
@@ -176,14 +176,14 @@ def test_an_execution_that_takes_long_does_not_keep_a_worker_without_supervisor(
     assert count(place, "ended") == 0
 
 
-def test_a_mistake_is_told_once(place: Any) -> None:
+def test_a_mistake_is_printed_once(place: Any) -> None:
     (place.folder / "tasks.py").write_text("import not_there\n")
     done = place.run("run", "tasks:app", "--workers", "3")
     assert done.returncode == 1
     assert done.stderr.count("No module named 'not_there'") == 1
 
 
-def test_a_storage_that_is_not_there_is_told_once(place: Any) -> None:
+def test_an_error_of_the_storage_is_printed_once(place: Any) -> None:
     (place.folder / "tasks.py").write_text(APP.replace("sqlite:///jobs.db", "sqlite:///nowhere/jobs.db"))
     done = place.run("run", "tasks:app", "--workers", "3")
     assert done.returncode == 1
@@ -191,8 +191,8 @@ def test_a_storage_that_is_not_there_is_told_once(place: Any) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_code_that_changes_is_loaded_again(start: Any, place: Any, workers: int) -> None:
-    """Also after a mistake in it, which the workers end of."""
+def test_changed_code_is_reloaded(start: Any, place: Any, workers: int) -> None:
+    """Even after a mistake in it, which ends the workers."""
     process = start("--reload", workers=workers)
     code = (place.folder / "tasks.py").read_text()
     (place.folder / "other.py").write_text("")
@@ -208,7 +208,7 @@ def test_code_that_changes_is_loaded_again(start: Any, place: Any, workers: int)
     assert "Traceback" not in log(place)
 
 
-def test_an_execution_that_takes_long_does_not_keep_old_code(start: Any, place: Any) -> None:
+def test_a_long_execution_does_not_delay_a_reload(start: Any, place: Any) -> None:
     process = start("--reload", workers=1, TAKES="300")
     until(lambda: count(place, "begun"))
     (before,) = children(process.pid)
@@ -217,7 +217,7 @@ def test_an_execution_that_takes_long_does_not_keep_old_code(start: Any, place: 
     until(lambda: log(place).count("Running 2 tasks.") == 2)
 
 
-def test_a_watcher_looks_at_code_alone(tmp_path: Path) -> None:
+def test_a_watcher_watches_only_code(tmp_path: Path) -> None:
     watcher = Watcher(tmp_path)
     for path in ("a.py", "deep/er/b.py", "notes.txt", ".git/c.py", "env/pyvenv.cfg", "env/d.py", "__pycache__/e.py"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

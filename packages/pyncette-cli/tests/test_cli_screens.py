@@ -59,7 +59,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "doctor": ("doctor",),
     "schema-status": ("schema", "status"),
     "schema-upgrade": ("schema", "upgrade"),
-    # From here on something changes.
+    # The commands from here on change something.
     "schedule": ("schedule", "report", "Cleo", "--cron", "0 8 * * *"),
     "pause": ("pause", "report", "Ada", "Bob", "--reason", "on leave"),
     "resume": ("resume", "report"),
@@ -94,7 +94,7 @@ LOOSE = ("dead",)
 
 @pytest.fixture(scope="module")
 def filled_once(tmp_path_factory: pytest.TempPathFactory, make_place: Callable[[Path], Any]) -> Path:
-    """A folder with a database, which each test copies: the commands that fill it take seconds."""
+    """A folder with a database. Each test copies it, because the commands that fill it take seconds."""
     place = make_place(tmp_path_factory.mktemp("filled"))
     for arguments in (
         (
@@ -132,7 +132,7 @@ def filled(place: Any, filled_once: Path) -> Any:
 
 
 def settled(text: str) -> str:
-    """Without what is different on each machine, and at each time, as far as it is as long."""
+    """Replaces parts of a text that differ between machines and runs."""
     text = re.sub(r"\b[0-9a-f]{16}\b", "0" * 16, text)
     text = re.sub(r"\b[\d.,]+ ([MG]B)\b", r"1 \1", text)
     text = re.sub(r"\b[\d.]+ ms\b|\b\d s\b(?! ago)", "1 s", text)
@@ -164,7 +164,7 @@ def _quoted(argument: str) -> str:
     return f'"{argument}"' if " " in argument else argument
 
 
-def test_colours_on_terminals_alone(filled: Any) -> None:
+def test_colours_only_on_terminals(filled: Any) -> None:
     command = ("list", "report")
     assert "\x1b[33mpaused" in filled.show(80, *command, **STORE, NO_COLOR="").text
     assert "\x1b" not in filled.show(80, *command, **STORE, NO_COLOR="1").text.replace("\x1b[1m", "").replace(
@@ -173,7 +173,7 @@ def test_colours_on_terminals_alone(filled: Any) -> None:
     assert "\x1b" not in filled.run(*command, **STORE, NO_COLOR="").stdout
 
 
-def test_a_bar_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_progress_bar_shows_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -193,7 +193,7 @@ def test_a_bar_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None
     assert re.search(r"Importing .* 500/1000 [\d,]+/s 0:00:0\d", shown)
 
 
-def test_work_that_fails_says_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_work_reports_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         with output.progress("Importing", 1000) as advance:
             advance(100)
@@ -204,7 +204,7 @@ def test_work_that_fails_says_how_far_it_came(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "Importing: stopped after 100 of 1,000.\n"
 
 
-def test_a_dangerous_command_asks(filled: Any) -> None:
+def test_a_dangerous_command_asks_for_confirmation(filled: Any) -> None:
     refused = filled.show(80, "unschedule", "report", "Bob", typed="n\n", **STORE)
     assert "Remove Bob from 'report'? [y/N]" in refused.text
     assert "Nothing was done." in refused.text
@@ -217,7 +217,7 @@ def test_a_dangerous_command_asks(filled: Any) -> None:
 
 
 def test_help_imports_little(place: Any) -> None:
-    """It is quick: the package itself, rich and an event loop take longer than the program may take to answer."""
+    """So that it is quick: importing the package itself, rich and an event loop would exceed the time for an answer."""
     code = "import sys; sys.argv[1:] = ['--help']; import atexit, pyncette_cli.main as it; "
     code += "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); it.main()"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Arguments that a task declares are checked by the program too, with the app at hand."""
+"""With the app's code, the command line checks the arguments that a task declares."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ def typed(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return program
 
 
-def test_arguments_that_fit(typed: Program, tmp_path: Path) -> None:
+def test_valid_arguments_are_accepted(typed: Program, tmp_path: Path) -> None:
     args = ("--arg", "user_id=5", "--arg", f"number={NUMBER}")
     assert typed("schedule", "report", "Ada", "--every", "1h", *args, *APP)[0] == 0
     everything = json.dumps({"user_id": 6, "number": NUMBER, "since": "2030-01-31"})
@@ -64,7 +64,7 @@ def test_arguments_that_fit(typed: Program, tmp_path: Path) -> None:
         ({"user_id": 5, "number": NUMBER, "port": 1}, "has no argument 'port': it declares number, since, user_id"),
     ],
 )
-def test_arguments_that_do_not(typed: Program, tmp_path: Path, args: dict[str, object], problem: str) -> None:
+def test_invalid_arguments_are_refused(typed: Program, tmp_path: Path, args: dict[str, object], problem: str) -> None:
     status, out, said = typed("schedule", "report", "Ada", "--every", "1h", "--args", json.dumps(args), *APP)
     assert (status, out) == (2, "")
     assert problem in said
