@@ -64,7 +64,7 @@ class TestWrites:
             assert applied(await repository.swap([Change(change.new, None) for change in same_time]))
             assert meter.read() == Cost(table_writes=100, index_writes=100)
 
-    async def test_a_write_that_loses_costs(self, watched: Factory, meter: Meter) -> None:
+    async def test_the_cost_of_a_conflict(self, watched: Factory, meter: Meter) -> None:
         async with watched() as repository:
             one = record("a")
             await introduce(repository)

@@ -207,9 +207,7 @@ class TestServer:
                     assert await repository.swap([Change(None, one)]) == [Swap.APPLIED]
 
 
-async def test_an_opening_that_is_cancelled_as_it_takes_the_lock(
-    watched: Factory, direct: Factory, proxy: Wire
-) -> None:
+async def test_opening_is_cancelled_while_it_takes_the_lock(watched: Factory, direct: Factory, proxy: Wire) -> None:
     """It does not learn that it has the lock, but still releases it, so the next one need not wait for its expiry."""
     loop, over, scope = asyncio.get_running_loop(), threading.Event(), anyio.CancelScope()
 

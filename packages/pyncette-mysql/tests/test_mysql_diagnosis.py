@@ -135,7 +135,7 @@ async def test_a_file_that_is_mostly_empty(
             await anyio.sleep(0.1)
 
 
-async def test_a_table_that_somebody_changed(store: Store, repository: Repository) -> None:
+async def test_an_altered_table(store: Store, repository: Repository) -> None:
     await store.ask(f"ALTER TABLE {store.table} DROP INDEX due")
     found = (await bad(repository))["table"]
     assert "index due is on nothing" in found.found

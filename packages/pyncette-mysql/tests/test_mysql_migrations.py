@@ -130,7 +130,7 @@ async def test_a_new_table_gets_all_steps(store: Store) -> None:
     assert await comment(store) == "Tasks of Pyncette, format 2, readable from 2"
 
 
-async def test_an_upgrade_that_is_not_to_be_made(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_skipped_upgrade(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the statements to run instead, and they complete the upgrade."""
     await _opened(store, {})
     monkeypatch.setattr(schema, "migrations", lambda: (*TODAY, *STEPS))

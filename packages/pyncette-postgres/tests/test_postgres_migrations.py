@@ -85,7 +85,7 @@ async def test_a_new_table_of_a_later_release_needs_no_contracting(
     assert any("can be read from format 2 on" in part for part in await refusal(url, table))
 
 
-async def test_an_upgrade_that_is_not_to_be_made(postgres_server: Server, table: str) -> None:
+async def test_a_skipped_upgrade(postgres_server: Server, table: str) -> None:
     await start(postgres_server.url, table)
     with pytest.raises(StorageVersionException, match=f"schema_sql\\('{table}', from_format=1\\)"):
         await upgrade(postgres_server.url, table, EXPAND, skip=True)

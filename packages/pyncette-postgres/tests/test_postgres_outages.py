@@ -290,7 +290,7 @@ async def test_the_largest(postgres_server: Server, table: str) -> None:
         assert await repository.swap([Change(taken, None)]) == [Swap.APPLIED]
 
 
-async def test_table_that_is_dropped_meanwhile(postgres_server: Server, table: str, other: Any) -> None:
+async def test_a_table_that_is_dropped_while_in_use(postgres_server: Server, table: str, other: Any) -> None:
     async with opened(postgres_server, table) as repository:
         await other.execute(f"DROP TABLE {table}")
         assert await repository.clock() is not None

@@ -85,7 +85,7 @@ def test_records_that_this_process_stores_before_the_place_are_found(claimed: Cl
     assert not claimed.places.begin([CLAIM])
 
 
-def test_windows_have_places_of_their_own(claimed: Claimed) -> None:
+def test_each_window_has_its_own_place(claimed: Claimed) -> None:
     """One window for the backlog, and one for what has just come due."""
     border = NOW - 10
     late, recent = replace(CLAIM, before=border), replace(CLAIM, since=border)

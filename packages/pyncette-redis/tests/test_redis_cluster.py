@@ -169,7 +169,7 @@ class Mover:
         command(node.port, "CLUSTER", "SETSLOT", self.slot, *words)
 
 
-async def test_slot_on_the_move(cluster: Server) -> None:
+async def test_calls_during_a_slot_migration(cluster: Server) -> None:
     """Calls find the data before, during and after the move. While only some keys have moved, they wait."""
     async with opened(cluster, redis_namespace="") as repository, asyncio.timeout(30):
         records = numbered(30)
@@ -205,7 +205,7 @@ async def test_slot_on_the_move(cluster: Server) -> None:
         assert sum(scripts(cluster)) == 1  # the client has learned the slot's new server
 
 
-async def test_slot_on_the_move_for_commands_that_are_no_scripts(cluster: Server) -> None:
+async def test_other_commands_than_scripts_during_a_slot_migration(cluster: Server) -> None:
     """They are redirected as scripts are, both during the move and after it."""
     async with opened(cluster, redis_namespace="") as repository, opened(cluster) as other, asyncio.timeout(30):
         records = numbered(30)

@@ -111,7 +111,7 @@ def test_tls_and_sockets() -> None:
     assert settings.address == settings.connection["path"] == "/run/redis.sock"
 
 
-def test_sentinels_may_have_a_password_of_their_own() -> None:
+def test_sentinels_may_have_a_separate_password() -> None:
     settings = check(
         "redis://:data@a,b?sentinel_password=guard", redis_mode="sentinel", redis_sentinel_service="mymaster"
     )

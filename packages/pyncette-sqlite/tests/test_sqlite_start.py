@@ -207,13 +207,13 @@ async def test_a_manual_upgrade(database: Path) -> None:
         "ALTER TABLE pyncette_tasks DROP COLUMN attempt",
     ],
 )
-async def test_a_table_that_somebody_changed_is_refused_and_left_alone(database: Path, change: str) -> None:
+async def test_an_altered_table_is_refused_and_left_alone(database: Path, change: str) -> None:
     await opened(database)
     script(database, change)
     await refused(database, StorageVersionException, "was not made by Pyncette, or was changed")
 
 
-async def test_somebody_elses_table_is_refused_and_left_alone(database: Path) -> None:
+async def test_a_table_of_another_program_is_refused_and_left_alone(database: Path) -> None:
     script(database, "CREATE TABLE pyncette_tasks (id INTEGER PRIMARY KEY)")
     await refused(database, StorageVersionException, "was not made by Pyncette")
 
