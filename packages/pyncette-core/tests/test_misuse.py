@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +302,46 @@ async def test_a_task_that_blocks_the_event_loop(short_timeouts: None, caplog: p
     assert 1 <= len(more) <= 4, "it is said again, but not for each look"
     assert last.startswith("The event loop is free again, 0.")
     assert said[0].__dict__["task"] == "sleeper:a"
+
+
+class Step(watchdog.Watched):
+    def begin(self) -> Coroutine[Any, Any, None]:
+        async def block() -> None:
+            time.sleep(0.3)  # noqa: ASYNC251 - the mistake under test
+
+        return block()
+
+
+def test_the_watchdog_sleeps_until_something_is_executed(
+    short_timeouts: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise it wakes an idle app more often than polling does."""
+    guard = watchdog.Watchdog()
+
+    async def execute() -> None:
+        await Step(guard, "work")
+
+    with guard.watching():
+        for _ in range(2):
+            wait_until(lambda: guard.asleep)
+            anyio.run(execute)
+    warnings = [record.getMessage() for record in caplog.records if "has been blocking" in record.getMessage()]
+    assert len(warnings) >= 2, warnings
+    assert not [thread for thread in threading.enumerate() if thread.name == watchdog.__name__]
+
+
+def test_a_sleeping_watchdog_ends(short_timeouts: None) -> None:
+    guard = watchdog.Watchdog()
+    with guard.watching():
+        wait_until(lambda: guard.asleep)
+    assert not [thread for thread in threading.enumerate() if thread.name == watchdog.__name__]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 async def test_waiting_is_not_blocking(short_timeouts: None, caplog: pytest.LogCaptureFixture) -> None:

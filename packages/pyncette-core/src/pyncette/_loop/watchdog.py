@@ -18,17 +18,21 @@ BLOCKED = 2.0
 
 
 class Watchdog:
-    """Monitors the steps of executions from a separate thread, which a blocked event loop doesn't stop.
+    """Monitors the steps of executions from a separate thread, which a blocked event loop doesn't stop. While nothing
+    is executed, the thread sleeps: an idle app would otherwise spend more time waking it than asking the storage.
 
+    :ivar asleep: whether the thread waits for the next step: whoever sets :attr:`step` then has to :meth:`wake` it.
     :ivar step: when the current step began (:func:`time.monotonic`), and the execution's name; None between steps. Set
         by the event loop, read by the thread.
     :ivar closing: whether an execution is being closed.
     """
 
     def __init__(self) -> None:
+        self.asleep = False
         self.closing = False
         self.step: tuple[float, Any] | None = None
         self._loop_thread = 0
+        self._woken = threading.Event()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -41,7 +45,13 @@ class Watchdog:
             yield
         finally:
             over.set()
+            self._woken.set()
             thread.join()
+
+    def wake(self) -> None:
+        """Watch again: a step has begun."""
+        self.asleep = False
+        self._woken.set()
 
     def _watch(self, over: threading.Event) -> None:
         reported: tuple[float, Any] | None = None
@@ -53,11 +63,20 @@ class Watchdog:
                 logger.warning("The event loop is free again, %.1f s after %s blocked it.", seconds, reported[1])
                 reported = None
             if step is None:
+                self._sleep(over)
                 continue
             seconds = time.monotonic() - step[0]
             if seconds >= (warn_at if step is reported else BLOCKED):
                 reported, warn_at = step, 2 * seconds
                 self._warn(step[1], seconds)
+
+    def _sleep(self, over: threading.Event) -> None:
+        """Wait until a step begins, or all is over."""
+        self._woken.clear()
+        self.asleep = True
+        # The step may have begun just before `asleep` was set.
+        if self.step is None and not over.is_set():
+            self._woken.wait()
 
     def _warn(self, name: Any, seconds: float) -> None:
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - documented, in spite of its name
@@ -100,11 +119,14 @@ class Watched(Coroutine[Any, Any, None]):
         body = self._body
         if body is None:
             body = self._body = self.begin()
-        self._watchdog.step = (time.monotonic(), self._name)
+        watchdog = self._watchdog
+        watchdog.step = (time.monotonic(), self._name)
+        if watchdog.asleep:
+            watchdog.wake()
         try:
             return body.send(value)
         finally:
-            self._watchdog.step = None
+            watchdog.step = None
 
     __next__ = send
 
@@ -112,11 +134,14 @@ class Watched(Coroutine[Any, Any, None]):
         body = self._body
         if body is None:
             body = self._body = self.begin()
-        self._watchdog.step = (time.monotonic(), self._name)
+        watchdog = self._watchdog
+        watchdog.step = (time.monotonic(), self._name)
+        if watchdog.asleep:
+            watchdog.wake()
         try:
             return body.throw(*error)
         finally:
-            self._watchdog.step = None
+            watchdog.step = None
 
     def close(self) -> None:
         if self._body is None:
