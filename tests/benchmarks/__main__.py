@@ -23,13 +23,14 @@ Measure = Callable[[Storage], Pairs]
 
 LEGEND = (
     'The baseline is pyncette 1.1.0; of the case "ceiling" it is the driver alone, with requests written by hand; '
+    'of "polling" it is one such request per second, which finds nothing; '
     'of the case "policies" it is this version, without retry, timeout and jitter; of "history" it is this version '
     'without a log of runs; of "pruning" with a log in which there is nothing to delete; '
     'of "scale" it is 10,000 records, of "arguments" those of 100 bytes (against 100 kB), of "bloat" the first round, '
     'of "old transaction" and "herd" the same without it; of "many tasks" it is 100 of them, of "many workers" one, '
     'of "latency" a storage that is near, of "one by one" occurrences that come due alone (alongside late ones).'
 )
-STEADY, IDLE, POLICIES, PRUNING = "steady", "idle", "policies", "pruning"
+STEADY, IDLE, POLLING, POLICIES, PRUNING = "steady", "idle", "polling", "policies", "pruning"
 LESS_IS_BETTER = (
     "CPU",
     "ms",
@@ -83,6 +84,7 @@ def measures(old_lines: int | None = None, instances: int = 100_000, minutes: fl
         "history": lambda where: cases.history(where, BURST(where)),
         PRUNING: lambda where: cases.pruning(where, old_lines or OLD_LINES(where)),
         "ceiling": lambda where: cases.ceiling(where, CEILING(where)),
+        POLLING: lambda where: cases.polling(where, IDLE_INSTANCES(where)),
         "many tasks": flat.many_tasks,
         "many workers": flat.many_workers,
         "latency": lambda where: flat.latency(where, BURST(where)),
@@ -96,12 +98,13 @@ def measures(old_lines: int | None = None, instances: int = 100_000, minutes: fl
 
 
 CASES = tuple(measures())
-ONCE = (STEADY, IDLE, "many workers", "scale", "arguments", "old transaction", "bloat", "herd")
+ONCE = (STEADY, IDLE, POLLING, "many workers", "scale", "arguments", "old transaction", "bloat", "herd")
 """Cases that take minutes, or consist of many measurements."""
 NOT_IN_MEMORY = (
     "burst, 2 processes",
     "many workers",
     "ceiling",
+    POLLING,
     PRUNING,
     "scale",
     "arguments",

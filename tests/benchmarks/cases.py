@@ -21,6 +21,7 @@ Figures = dict[str, float]
 
 HIGHEST_RATE = 64_000
 BISECTIONS = 2
+IDLE_SECONDS = 20
 
 
 class Process:
@@ -221,7 +222,7 @@ def register(version: Version, storage: Storage, count: int, *, bulk: bool) -> F
 
 def idle(version: Version, storage: Storage, count: int) -> Figures:
     """The cost per minute of an app with ``count`` instances, none of them due."""
-    seconds = 20.0
+    seconds = float(IDLE_SECONDS)
     settled = 12.0  # by then start-up is over, and the server has counted it
     load = {"kind": "later", "count": count}
     process = Process(version, {**job_on(storage, "execute"), "load": load, "tell": settled + seconds})
@@ -237,9 +238,16 @@ def idle(version: Version, storage: Storage, count: int) -> Figures:
     return figures
 
 
+def polling(storage: Storage, count: int) -> dict[str, tuple[float, float]]:
+    """Compares an idle app with a loop that sends its driver one request per second."""
+    by_hand = without_scheduler(storage, "idle driver", IDLE_SECONDS)
+    figure = "CPU ms/min"
+    return {figure: (by_hand["cpu"] * 60 / 1000, idle(THIS, storage, count)[figure])}
+
+
 def without_scheduler(storage: Storage, worker: str, count: int) -> Figures:
-    """Records claimed and settled by the storage or by its driver alone ("storage", "driver"), in a separate
-    process."""
+    """Records claimed and settled by the storage or by its driver alone ("storage", "driver"), or requests of the
+    driver that find none ("idle driver"), in a separate process."""
     job = {"storage": storage.backend, "options": storage.options(), "worker": worker, "count": count}
     command = [sys.executable, "-m", "tests.benchmarks.ceilings", json.dumps(job)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,7 +1,8 @@
 """The process that measures a storage, or its driver alone: claim 100, settle 100, until N records are done.
 
-Argument: a JSON object with the storage, its options, what to measure ("driver" or "storage") and the number of
-records. Prints the figures as JSON. Both work on the same number of records of the same size.
+Argument: a JSON object with the storage, its options, what to measure ("driver", "idle driver" or "storage") and the
+number of records, or of requests that find none. Prints the figures as JSON. Driver and storage work on the same number
+of records of the same size.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 
-from .common import Driver, run_driver, run_storage
+from .common import Driver, run_driver, run_idle, run_storage
 
 
 def main() -> None:
@@ -21,6 +22,8 @@ def main() -> None:
     driver: Driver = import_module(f".{job['storage']}", __package__).ByHand(job["options"])
     if job["worker"] == "driver":
         work = run_driver(driver, job["count"])
+    elif job["worker"] == "idle driver":
+        work = run_idle(driver, job["count"])
     else:
         work = run_storage(driver, job["storage"], job["count"])
     print(json.dumps(asdict(asyncio.run(work))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
@@ -150,6 +151,19 @@ async def run_driver(driver: Driver, number: int) -> Figure:
         await driver.fill(number + WARM_UP)
         await driver.tidy()
         return await measure(driver.batch, number)
+
+
+async def run_idle(driver: Driver, number: int) -> Figure:
+    """One request per second that finds nothing, ``number`` times."""
+    async with driver:
+        await driver.fill(0)
+        await driver.batch()
+        started, cpu = time.perf_counter(), time.process_time()
+        for _ in range(number):
+            await asyncio.sleep(1)
+            await driver.batch()
+        seconds, used = time.perf_counter() - started, time.process_time() - cpu
+        return Figure(number / seconds, used / number * 1e6)
 
 
 async def run_storage(driver: Driver, storage: str, number: int) -> Figure:
