@@ -58,10 +58,12 @@ class Active:
     def executing(self, record: Record) -> HeldLease | None:
         """This process's execution of the occurrence in ``record``, if it is in progress or its end is not stored yet.
 
-        If the instance has been rescheduled for another time, that is a different occurrence. At most once, the
-        occurrence is stored as over before it is executed, so there is never one.
+        If the instance has been rescheduled for another time, that is a different occurrence. If several were missed,
+        the record may be due at the first of them, or at the one that is executed: another worker that had it in the
+        meantime has counted the others. At most once, the occurrence is stored as over before it is executed, so there
+        is never one.
         """
         held = self._by_key.get(record.key)
-        if held is None or held.record.due_at != record.due_at or not holds_lease(held.task.policies):
+        if held is None or not holds_lease(held.task.policies):
             return None
-        return held
+        return held if record.due_at in (held.record.due_at, held.due_at) else None
