@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
         def _reschedule(self, node: Any) -> None:
             """A process starts a test only when it has the next one, or knows that there is none. A dead process
-            returns single tests, and classes that are done, so one of these may not be enough."""
+            returns single tests, and classes that are done, so one of these might not be enough."""
             if node not in self.registered_collections:
                 return  # it replaces one that has died, and is still collecting
             super()._reschedule(node)

@@ -27,7 +27,7 @@ class Window:
     busy: bool = True
 
     def joins(self, since: int, until: int) -> bool:
-        """Whether it and the window from ``since`` to ``until`` are contiguous. They may not be if a clock is set
+        """Whether it and the window from ``since`` to ``until`` are contiguous. They might not be if a clock is set
         back."""
         return self.since == self.until or since <= self.since <= until
 

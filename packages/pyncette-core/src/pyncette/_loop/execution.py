@@ -216,7 +216,7 @@ class Executions:
     def _how_ended(self, held: HeldLease, error: BaseException) -> tuple[BaseException | None, AttemptEnd]:
         """What to report as the error of an execution that raised, and how it has ended.
 
-        The execution's own scope surrounds all of it, so ``limit.cut`` tells whether that scope was cancelled.
+        The execution's own scope surrounds all of it, so ``limit.cut`` shows whether that scope was cancelled.
         """
         closing, cut = self.watchdog.closing, _cut(held)
         if _is_failure(error, closing=closing):

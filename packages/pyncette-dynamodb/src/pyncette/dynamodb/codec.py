@@ -143,7 +143,7 @@ class Layout:
 
 
 def moment(value: Value | None) -> int:
-    """The time of a ``ready_at`` in the index; that of a damaged record may not be a whole number."""
+    """The time of a ``ready_at`` in the index; that of a damaged record might not be a whole number."""
     try:
         found = math.ceil(Decimal((value or {})["N"]))
     except (KeyError, ArithmeticError):
